@@ -1,0 +1,180 @@
+//! The loop: claim what is due, as much as there is room for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{ClaimRequest, Claimed, Store};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::duties::{self, heartbeats::Held};
+use crate::{Registry, Settings, run};
+
+/// Attempts that are claimed at once at most; one claim is one transaction.
+const CLAIM_LIMIT: usize = 100;
+/// The wait after a claim failed; the store may be away.
+const CLAIM_RETRY: Duration = Duration::from_secs(1);
+
+/// Tells the engine of this process that there is new work. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Waker(Arc<Notify>);
+
+impl Waker {
+    /// Makes the engine look into the queue now. Calls while it looks are remembered (as one).
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What the loop, the attempts and the duties share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Registry,
+    pub(crate) settings: Settings,
+    pub(crate) waker: Waker,
+    /// The leases that this process holds.
+    pub(crate) held: Held,
+    /// Cancelled when the drain time is over: attempts end and are handed back.
+    pub(crate) hand_back: CancellationToken,
+    /// Cancelled when draining starts: nothing more is claimed.
+    pub(crate) stop_claiming: CancellationToken,
+    pub(crate) worker: String,
+}
+
+/// Starts engines.
+#[derive(Debug)]
+pub struct Engine;
+
+impl Engine {
+    /// Starts an engine for the registry's kinds on the current runtime.
+    ///
+    /// `worker` names this process in leases; unique among the processes of one store. Attempts still leased to the
+    /// same name are those of a process that died, and are lost at once rather than when their lease runs out.
+    pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
+        let shared = Arc::new(Shared {
+            store,
+            registry,
+            settings,
+            waker: Waker::default(),
+            held: Held::default(),
+            hand_back: CancellationToken::new(),
+            stop_claiming: CancellationToken::new(),
+            worker: worker.into(),
+        });
+        let (attempts, duties) = (TaskTracker::new(), TaskTracker::new());
+        let stop_duties = CancellationToken::new();
+        duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
+        Running { shared, attempts, duties, stop_duties }
+    }
+}
+
+/// An engine at work. Dropping it does not stop it; [`Running::drain`] does.
+pub struct Running {
+    shared: Arc<Shared>,
+    attempts: TaskTracker,
+    duties: TaskTracker,
+    stop_duties: CancellationToken,
+}
+
+impl Running {
+    /// The handle that creations wake the engine with.
+    pub fn waker(&self) -> Waker {
+        self.shared.waker.clone()
+    }
+
+    /// Stops in good order: claims no more, waits up to the drain time for what runs, hands the rest back to pending
+    /// without charging an attempt, and returns when nothing runs here any more.
+    pub async fn drain(self) {
+        self.shared.stop_claiming.cancel();
+        self.shared.waker.wake();
+        self.attempts.close();
+        if tokio::time::timeout(self.shared.settings.drain, self.attempts.wait()).await.is_err() {
+            tracing::info!(attempts = self.attempts.len(), "the drain time is over; what still runs is handed back");
+            self.shared.hand_back.cancel();
+            self.attempts.wait().await;
+        }
+        self.stop_duties.cancel();
+        self.duties.close();
+        self.duties.wait().await;
+    }
+}
+
+async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
+    let places = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));
+    let kinds = shared.registry.kinds();
+    if kinds.is_empty() {
+        return;
+    }
+    duties::rescue::own_past(&shared).await;
+    while !shared.stop_claiming.is_cancelled() {
+        // Registered before the look into the queue: a creation from here on is not missed.
+        let woken = shared.waker.0.notified();
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let limit = (places.available_permits() + 1).min(CLAIM_LIMIT);
+        drop(place);
+        if shared.stop_claiming.is_cancelled() {
+            return;
+        }
+        let request = ClaimRequest {
+            kinds: kinds.clone(),
+            organization: None,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            worker: shared.worker.clone(),
+            lease: shared.settings.lease,
+        };
+        let claimed = match shared.store.claim(request).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                sleep_or_stop(&shared, CLAIM_RETRY).await;
+                continue;
+            }
+        };
+        if claimed.is_empty() {
+            let pause = pause(&shared).await;
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(pause) => {}
+                () = shared.stop_claiming.cancelled() => {}
+            }
+            continue;
+        }
+        for claimed in claimed {
+            start(&shared, &attempts, &places, claimed).await;
+        }
+    }
+}
+
+/// How long there is nothing to do, as far as is known: until the next operation becomes due, at most the poll time.
+async fn pause(shared: &Shared) -> Duration {
+    match shared.store.next_due().await {
+        Ok(Some(due)) => {
+            let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
+            Duration::from_millis(millis.max(1).unsigned_abs()).min(shared.settings.poll)
+        }
+        Ok(None) | Err(_) => shared.settings.poll,
+    }
+}
+
+async fn sleep_or_stop(shared: &Shared, pause: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = shared.stop_claiming.cancelled() => {}
+    }
+}
+
+async fn start(shared: &Arc<Shared>, attempts: &TaskTracker, places: &Arc<Semaphore>, claimed: Claimed) {
+    // Only this loop takes places, and it claimed no more than there were: this does not wait.
+    let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
+    // Under heartbeat before it is started, so that a slow start cannot lose the lease.
+    let lost = shared.held.add(&claimed.lease);
+    let shared = Arc::clone(shared);
+    attempts.spawn(async move {
+        run::attempt(&shared, claimed, lost).await;
+        drop(place);
+    });
+}

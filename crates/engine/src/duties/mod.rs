@@ -1,0 +1,5 @@
+//! What is done from time to time, one duty a file.
+
+pub(crate) mod heartbeats;
+pub(crate) mod rescue;
+pub(crate) mod sweep;

@@ -1,0 +1,92 @@
+//! What runs an operation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use operations::Operation;
+use tokio_util::sync::CancellationToken;
+
+/// One attempt of an operation, as its handler sees it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The organisation that the operation belongs to.
+    pub organization: String,
+    /// The operation, running.
+    pub operation: Operation,
+    /// A JSON text, or empty for none.
+    pub input: String,
+    /// Which attempt this is; 1 for the first.
+    pub number: u32,
+    /// Cancelled when the result is no longer wanted: the lease was lost, the time is over, or the drain time ended.
+    /// A handler that works on a thread of its own must look at it and stop.
+    pub cancelled: CancellationToken,
+}
+
+/// Why an attempt did not do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For people; becomes the operation's `error_message`.
+    pub message: String,
+    /// Whether another attempt may do better.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// A failure that another attempt would only repeat: bad input, a broken policy.
+    pub fn permanent(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), retryable: false }
+    }
+
+    /// A failure that may pass: a full disk, a peer that is away.
+    pub fn transient(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), retryable: true }
+    }
+}
+
+/// Runs the operations of a kind.
+///
+/// Execution is at least once: a handler may see the same operation again after a crash. A panic is a retryable failure.
+/// Long computations belong into `spawn_blocking`, never on the async threads.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Does the work; the answer is the operation's output (structured output as a JSON text).
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure>;
+}
+
+/// The kinds that run in this process.
+#[derive(Clone, Default)]
+pub struct Registry {
+    handlers: BTreeMap<String, Arc<dyn Handler>>,
+}
+
+impl Registry {
+    /// No kinds yet.
+    pub fn new() -> Registry {
+        Registry::default()
+    }
+
+    /// Adds a kind; the last handler given for a kind counts.
+    #[must_use]
+    pub fn with(mut self, kind: impl Into<String>, handler: impl Handler) -> Registry {
+        self.handlers.insert(kind.into(), Arc::new(handler));
+        self
+    }
+
+    /// The kinds, in alphabetical order.
+    pub fn kinds(&self) -> Vec<String> {
+        self.handlers.keys().cloned().collect()
+    }
+
+    /// The handler of a kind.
+    pub fn get(&self, kind: &str) -> Option<Arc<dyn Handler>> {
+        self.handlers.get(kind).cloned()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Registry").field(&self.kinds()).finish()
+    }
+}

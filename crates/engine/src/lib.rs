@@ -1,0 +1,23 @@
+//! What makes operations happen: claims due operations, runs their handlers, keeps their leases, records one outcome.
+//!
+//! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
+//! task of its own, settle it. Beside it the duties: heartbeats for what runs here, rescue of what others lost.
+//!
+//! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
+//! frees a place, when a pending operation becomes due, and after [`Settings::poll`] in any case: other processes create
+//! too. It registers for the wake-up *before* it looks into the queue, so that a creation between the look and the wait
+//! is not slept over.
+//!
+//! **Promises.** At most [`Settings::concurrency`] handlers at a time. A handler whose lease is lost is cancelled and
+//! its result is not recorded. [`Running::drain`] stops claiming, lets what runs finish within the drain time, and hands
+//! the rest back without charging an attempt.
+
+mod dispatch;
+mod duties;
+mod handler;
+mod run;
+mod settings;
+
+pub use dispatch::{Engine, Running, Waker};
+pub use handler::{Attempt, Failure, Handler, Registry};
+pub use settings::Settings;

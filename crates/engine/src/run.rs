@@ -1,0 +1,141 @@
+//! One attempt, from its claim to its outcome.
+
+use std::any::Any;
+use std::time::Duration;
+
+use operations::{Outcome, Refusal};
+use store::{Claimed, LeaseRef, Settlement, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Shared;
+use crate::{Attempt, Failure};
+
+/// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
+const SETTLE_RETRY: Duration = Duration::from_millis(500);
+/// How long a handler that was cancelled may take to notice before it is left alone.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// How the run of a handler ended.
+enum Ended {
+    With(Result<String, Failure>),
+    TimedOut(Duration),
+    LeaseLost,
+    HandedBack,
+}
+
+/// Runs a claimed operation and records its outcome. `lost` is cancelled when the lease is.
+pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, lost: CancellationToken) {
+    let lease = claimed.lease.clone();
+    let number = claimed.attempt;
+    tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
+    let ended = run(shared, claimed, &lost).await;
+    let outcome = match ended {
+        Ended::With(Ok(output)) if output.len() > operations::MAX_INLINE_BYTES => Some(Outcome::Failed {
+            message: format!(
+                "the output is {} bytes long; at most {} are kept",
+                output.len(),
+                operations::MAX_INLINE_BYTES
+            ),
+            retryable: false,
+        }),
+        Ended::With(Ok(output)) => Some(Outcome::Completed { output }),
+        Ended::With(Err(Failure { message, retryable })) => Some(Outcome::Failed { message, retryable }),
+        Ended::TimedOut(limit) => {
+            Some(Outcome::Failed { message: format!("timed out after {} s", limit.as_secs_f64()), retryable: true })
+        }
+        Ended::LeaseLost => {
+            tracing::warn!(operation = %lease.id, attempt = number, "the lease was lost; the result is not recorded");
+            None
+        }
+        Ended::HandedBack => {
+            hand_back(shared, &lease).await;
+            None
+        }
+    };
+    if let Some(outcome) = outcome {
+        let settlement = Settlement { lease: lease.clone(), outcome, retry_after: shared.settings.retry_after(number) };
+        settle(shared, settlement, &lost).await;
+    }
+    shared.held.remove(&lease);
+}
+
+async fn run(shared: &Shared, claimed: Claimed, lost: &CancellationToken) -> Ended {
+    let kind = &claimed.operation.kind;
+    let Some(handler) = shared.registry.get(kind) else {
+        return Ended::With(Err(Failure::transient(format!("this server does not run the kind {kind:?}"))));
+    };
+    let limit = claimed.timeout.unwrap_or(shared.settings.attempt_timeout);
+    let cancelled = CancellationToken::new();
+    let attempt = Attempt {
+        organization: claimed.lease.organization,
+        operation: claimed.operation,
+        input: claimed.input,
+        number: claimed.attempt,
+        cancelled: cancelled.clone(),
+    };
+    // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
+    let mut task = tokio::spawn(async move { handler.run(attempt).await });
+    let ended = tokio::select! {
+        done = &mut task => return Ended::With(done.unwrap_or_else(|error| Err(panicked(error)))),
+        () = tokio::time::sleep(limit) => Ended::TimedOut(limit),
+        () = lost.cancelled() => Ended::LeaseLost,
+        () = shared.hand_back.cancelled() => Ended::HandedBack,
+    };
+    cancelled.cancel();
+    if tokio::time::timeout(CANCEL_GRACE, &mut task).await.is_err() {
+        task.abort();
+    }
+    ended
+}
+
+fn panicked(error: tokio::task::JoinError) -> Failure {
+    let text = match error.try_into_panic() {
+        Ok(payload) => panic_text(payload.as_ref()).to_owned(),
+        Err(_) => "it was stopped".to_owned(),
+    };
+    tracing::error!(panic = text, "a handler panicked");
+    Failure::transient("the handler crashed; the server's log says more")
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Records the outcome, however long the store is away, unless the lease is lost meanwhile.
+async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToken) {
+    let operation = settlement.lease.id;
+    loop {
+        match shared.store.settle(vec![settlement.clone()]).await {
+            Ok(results) => {
+                match results.first() {
+                    Some(Ok(status)) => tracing::debug!(%operation, %status, "attempt ended"),
+                    Some(Err(refusal)) => tracing::warn!(%operation, %refusal, "the outcome was refused"),
+                    None => {}
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%operation, error = &error as &dyn std::error::Error, "could not record the outcome; trying again");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SETTLE_RETRY) => {}
+            () = lost.cancelled() => return,
+            // At the end of the drain time the lease runs out by itself and the attempt is repeated elsewhere.
+            () = shared.hand_back.cancelled() => return,
+        }
+    }
+}
+
+async fn hand_back(shared: &Shared, lease: &LeaseRef) {
+    let result: Result<_, StoreError> = shared.store.release(vec![lease.clone()]).await;
+    match result.as_deref() {
+        Ok([Ok(())]) => tracing::info!(operation = %lease.id, "handed back"),
+        Ok([Err(Refusal::StaleLease)]) => {}
+        other => tracing::warn!(operation = %lease.id, ?other, "could not hand back; the lease will run out"),
+    }
+}

@@ -1,0 +1,43 @@
+//! How the engine behaves.
+
+use std::time::Duration;
+
+use operations::backoff::Backoff;
+
+/// How the engine behaves. The defaults are those of a server on one machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Handlers that run at a time; at least 1.
+    pub concurrency: usize,
+    /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
+    pub lease: Duration,
+    /// How long one attempt may take when the operation does not say.
+    pub attempt_timeout: Duration,
+    /// How long what runs may go on after [`crate::Running::drain`].
+    pub drain: Duration,
+    /// The longest time between two looks into the queue.
+    pub poll: Duration,
+    /// How long failed attempts wait.
+    pub backoff: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Settings {
+            concurrency: cores * 4,
+            lease: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(600),
+            drain: Duration::from_secs(30),
+            poll: Duration::from_secs(1),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The wait after attempt number `attempts` failed.
+    pub(crate) fn retry_after(&self, attempts: u32) -> Duration {
+        self.backoff.delay(attempts, rand::random())
+    }
+}

@@ -1,0 +1,118 @@
+//! What a new operation may be.
+
+use std::time::Duration;
+
+use crate::{Resource, Timestamp, Violation, check_kind, check_text};
+
+/// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
+pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
+/// Attempts of an operation that names no `max_attempts`.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 5;
+/// Priorities reach from minus this to this.
+pub const MAX_PRIORITY: i16 = 100;
+/// More attempts than this are a mistake: with backoff they would take weeks.
+const MAX_MAX_ATTEMPTS: u32 = 100;
+/// No single attempt and no retention is longer than this: 10 years.
+const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A request for an operation, before it has an id and a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOperation {
+    /// What kind of work.
+    pub kind: String,
+    /// What it is about.
+    pub resource: Option<Resource>,
+    /// The project it belongs to, or empty.
+    pub project_id: String,
+    /// The version of the project, or empty.
+    pub project_version_id: String,
+    /// What the work needs to know: a JSON text, or empty for none.
+    pub input: String,
+    /// Within an organisation, higher is claimed first; −100…100.
+    pub priority: i16,
+    /// Not to be claimed before this time.
+    pub run_after: Option<Timestamp>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// How many attempts may be charged.
+    pub max_attempts: u32,
+    /// How long to keep it after its end; `None` keeps it.
+    pub retain_for: Option<Duration>,
+}
+
+impl NewOperation {
+    /// An operation of `kind` with every other part at its default.
+    pub fn of_kind(kind: impl Into<String>) -> NewOperation {
+        NewOperation {
+            kind: kind.into(),
+            resource: None,
+            project_id: String::new(),
+            project_version_id: String::new(),
+            input: String::new(),
+            priority: 0,
+            run_after: None,
+            timeout: None,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            retain_for: None,
+        }
+    }
+
+    /// Everything that is wrong with it; empty when it may be created.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut check = |result: Result<(), Violation>| found.extend(result.err());
+        check(check_kind("kind", &self.kind));
+        check(check_text("project_id", &self.project_id));
+        check(check_text("project_version_id", &self.project_version_id));
+        if let Some(resource) = &self.resource {
+            check(check_text("resource_type", &resource.resource_type));
+            check(check_text("resource_id", &resource.resource_id));
+            if resource.resource_type.is_empty() || resource.resource_id.is_empty() {
+                check(Err(Violation::new(
+                    "resource_id",
+                    "resource_type and resource_id must both be given, or neither",
+                )));
+            }
+        }
+        if self.input.len() > MAX_INLINE_BYTES {
+            let description = format!(
+                "is {} bytes long; at most {MAX_INLINE_BYTES} are allowed: store larger content by POST /v1/evidence and pass its digest",
+                self.input.len()
+            );
+            check(Err(Violation::new("input", description)));
+        }
+        if self.priority.abs() > MAX_PRIORITY {
+            check(Err(Violation::new("priority", format!("must be between -{MAX_PRIORITY} and {MAX_PRIORITY}"))));
+        }
+        if !(1..=MAX_MAX_ATTEMPTS).contains(&self.max_attempts) {
+            check(Err(Violation::new("max_attempts", format!("must be between 1 and {MAX_MAX_ATTEMPTS}"))));
+        }
+        for (field, duration) in [("timeout", self.timeout), ("retain_for", self.retain_for)] {
+            if duration.is_some_and(|d| d.is_zero() || d > MAX_DURATION) {
+                check(Err(Violation::new(field, "must be above 0s and at most ten years, e.g. \"60s\"")));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_every_violation_is_told() {
+        assert_eq!(NewOperation::of_kind("scan").violations(), []);
+        let bad = NewOperation {
+            resource: Some(Resource { resource_type: "t".to_owned(), resource_id: String::new() }),
+            project_id: "\u{1}".to_owned(),
+            input: "x".repeat(MAX_INLINE_BYTES + 1),
+            priority: 101,
+            timeout: Some(Duration::ZERO),
+            max_attempts: 0,
+            ..NewOperation::of_kind("no spaces")
+        };
+        let fields: Vec<String> = bad.violations().into_iter().map(|v| v.field).collect();
+        assert_eq!(fields, ["kind", "project_id", "resource_id", "input", "priority", "max_attempts", "timeout"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Which operations a list shows: what the caller may see, and what it asked for.
+
+use std::collections::BTreeSet;
+
+use crate::{Operation, Status};
+
+/// What an operation is about: a type and an id, always together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resource {
+    /// E.g. `evidence`.
+    pub resource_type: String,
+    /// E.g. `sha256:…`.
+    pub resource_id: String,
+}
+
+/// What a list asks for. A field left out means "any".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this status.
+    pub status: Option<Status>,
+    /// Only this kind, matched exactly.
+    pub kind: Option<String>,
+    /// Only operations about this resource.
+    pub resource: Option<Resource>,
+}
+
+impl Filter {
+    /// Whether the operation is one that was asked for. The stores' queries mean exactly this.
+    pub fn matches(&self, operation: &Operation) -> bool {
+        self.status.is_none_or(|s| s == operation.status)
+            && self.kind.as_ref().is_none_or(|k| *k == operation.kind)
+            && self.resource.as_ref().is_none_or(|r| operation.resource.as_ref() == Some(r))
+    }
+}
+
+/// The projects a caller is limited to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Projects {
+    /// The whole organisation, operations without a project included.
+    All,
+    /// Only operations whose `project_id` is one of these; never one without a project.
+    Only(BTreeSet<String>),
+}
+
+/// What a caller may see. Every read and every write of a store takes one, so that no query can forget it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The organisation; nothing outside of it exists for the caller.
+    pub organization: String,
+    /// The projects inside the organisation.
+    pub projects: Projects,
+}
+
+impl Access {
+    /// Access to the whole of an organisation.
+    pub fn organization(name: impl Into<String>) -> Access {
+        Access { organization: name.into(), projects: Projects::All }
+    }
+
+    /// Access to some projects of an organisation.
+    pub fn projects<P: Into<String>>(name: impl Into<String>, projects: impl IntoIterator<Item = P>) -> Access {
+        let projects = projects.into_iter().map(Into::into).filter(|p: &String| !p.is_empty()).collect();
+        Access { organization: name.into(), projects: Projects::Only(projects) }
+    }
+
+    /// Whether an operation of this organisation with this `project_id` (empty: none) is visible.
+    pub fn sees_project(&self, project_id: &str) -> bool {
+        match &self.projects {
+            Projects::All => true,
+            Projects::Only(projects) => projects.contains(project_id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_list_hides_operations_without_a_project() {
+        let access = Access::projects("acme", ["a", ""]);
+        assert!(access.sees_project("a"));
+        assert!(!access.sees_project(""));
+        assert!(!access.sees_project("b"));
+        assert!(Access::organization("acme").sees_project(""));
+    }
+}

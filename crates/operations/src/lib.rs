@@ -1,0 +1,55 @@
+//! The domain of longrun: what an operation is, how it lives and how it is listed.
+//!
+//! **Responsibility.** The types and rules that every other crate shares: [`Status`] and the transition function
+//! [`State::apply`], [`Filter`] and the pagination arithmetic of [`page`], ids, times, validation of new operations.
+//!
+//! **Promises.** Pure: no I/O, no async, no clock (times are arguments). The only rule book: stores and handlers call
+//! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by construction.
+
+pub mod backoff;
+mod create;
+mod filter;
+mod id;
+pub mod page;
+mod state;
+mod status;
+mod text;
+mod time;
+
+pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
+pub use filter::{Access, Filter, Projects, Resource};
+pub use id::OperationId;
+pub use page::{PageInfo, PageRequest};
+pub use state::{Event, Outcome, Progress, Refusal, State};
+pub use status::Status;
+pub use text::{MAX_TEXT_BYTES, Violation, check_kind, check_name, check_text};
+pub use time::Timestamp;
+
+/// An operation as clients see it: the twelve fields of `GET /v1/operations`.
+///
+/// Strings that are not set are empty; times that are not set are `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Unique, time-ordered, assigned at creation.
+    pub id: OperationId,
+    /// What kind of work this is, e.g. `evidence_evaluation`.
+    pub kind: String,
+    /// Where it stands.
+    pub status: Status,
+    /// What the work is about; both parts or none.
+    pub resource: Option<Resource>,
+    /// The project it belongs to, or empty.
+    pub project_id: String,
+    /// The version of the project, or empty.
+    pub project_version_id: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its latest attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its terminal state; set once.
+    pub finished_at: Option<Timestamp>,
+    /// What it produced; structured output is JSON in this string.
+    pub output: String,
+    /// Why it failed; empty unless [`Status::Failed`].
+    pub error_message: String,
+}

@@ -1,0 +1,409 @@
+//! The life of an operation as a pure function: [`State::apply`].
+//!
+//! ```text
+//!             Claim                 Settle(output)
+//!  Pending ─────────► Running ───────────────────► Completed
+//!    ▲  │               │  │
+//!    │  │Cancel         │  │Settle(error), attempts exhausted
+//!    │  └────────────┐  │  └────────────────────► Failed ──Retry──► Pending
+//!    └── Settle(retryable), LoseLease, Release      ▲
+//!                    └──────────────────────────────┘
+//! ```
+//!
+//! Promises, property-tested below: terminal is final (only `Retry` leaves `Failed`, nothing leaves `Completed`);
+//! the fencing token grows with every claim and never shrinks; an event that carries an older token changes nothing;
+//! an orderly `Release` charges no attempt; `started_at` is there exactly when an attempt started.
+
+use crate::{Status, Timestamp};
+
+/// What an operation has used up so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts charged, the one under way included.
+    pub attempts: u32,
+    /// Attempts that may be charged; at least 1.
+    pub max_attempts: u32,
+    /// The fencing token of the latest claim; 0 before the first. Grows for the life of the operation.
+    pub fence: u64,
+}
+
+/// Where an operation stands, with what belongs to that state and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits to be claimed.
+    Pending {
+        /// What it has used up.
+        progress: Progress,
+        /// When its latest attempt started, if there was one.
+        started_at: Option<Timestamp>,
+        /// Not to be claimed before this time.
+        due_at: Option<Timestamp>,
+    },
+    /// An attempt is under way, held by the worker that knows `progress.fence`.
+    Running {
+        /// What it has used up.
+        progress: Progress,
+        /// When this attempt started.
+        started_at: Timestamp,
+        /// Whether somebody asked it to stop.
+        cancel_requested: bool,
+    },
+    /// Ended with an output.
+    Completed {
+        /// What it used up.
+        progress: Progress,
+        /// When its last attempt started.
+        started_at: Timestamp,
+        /// When it ended.
+        finished_at: Timestamp,
+        /// What it produced.
+        output: String,
+    },
+    /// Ended with an error.
+    Failed {
+        /// What it used up.
+        progress: Progress,
+        /// When its last attempt started, if there was one.
+        started_at: Option<Timestamp>,
+        /// When it ended.
+        finished_at: Timestamp,
+        /// Why, for people.
+        error_message: String,
+    },
+}
+
+/// How an attempt ended, as its worker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did the work.
+    Completed {
+        /// What it produced; structured output is JSON in this string.
+        output: String,
+    },
+    /// It could not.
+    Failed {
+        /// Why, for people.
+        message: String,
+        /// Whether another attempt may do better.
+        retryable: bool,
+    },
+}
+
+/// Something that happens to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker takes it.
+    Claim {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its worker ends the attempt.
+    Settle {
+        /// The fencing token that the worker was given.
+        fence: u64,
+        /// When.
+        at: Timestamp,
+        /// How it ended.
+        outcome: Outcome,
+        /// When the next attempt may start, if there is one.
+        retry_at: Timestamp,
+    },
+    /// Its worker was not heard of for the length of the lease.
+    LoseLease {
+        /// The fencing token of the lease that ran out.
+        fence: u64,
+        /// When.
+        at: Timestamp,
+        /// When the next attempt may start, if there is one.
+        retry_at: Timestamp,
+    },
+    /// Its worker hands it back in good order (an orderly deploy).
+    Release {
+        /// The fencing token that the worker was given.
+        fence: u64,
+    },
+    /// Somebody wants it stopped.
+    Cancel {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody wants a failed operation tried again.
+    Retry,
+}
+
+/// Why an event changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The lease was lost: another attempt was started or the operation ended since.
+    #[error("the lease token is not that of the current attempt; the attempt was lost and its result is not recorded")]
+    StaleLease,
+    /// Not yet due.
+    #[error("the operation is not due yet")]
+    NotDue,
+    /// The event does not fit the state.
+    #[error("the operation is {0}")]
+    WrongStatus(Status),
+}
+
+/// The message of an operation that was cancelled.
+const CANCELLED: &str = "cancelled";
+
+impl State {
+    /// A new operation.
+    pub fn new(max_attempts: u32, due_at: Option<Timestamp>) -> State {
+        let progress = Progress { attempts: 0, max_attempts: max_attempts.max(1), fence: 0 };
+        State::Pending { progress, started_at: None, due_at }
+    }
+
+    /// The status that the wire shows.
+    pub const fn status(&self) -> Status {
+        match self {
+            State::Pending { .. } => Status::Pending,
+            State::Running { .. } => Status::Running,
+            State::Completed { .. } => Status::Completed,
+            State::Failed { .. } => Status::Failed,
+        }
+    }
+
+    /// What it has used up.
+    pub const fn progress(&self) -> Progress {
+        match self {
+            State::Pending { progress, .. }
+            | State::Running { progress, .. }
+            | State::Completed { progress, .. }
+            | State::Failed { progress, .. } => *progress,
+        }
+    }
+
+    /// The state after `event`, or why the event changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::StaleLease`] when the event's fencing token is not the current one or no attempt is under way;
+    /// [`Refusal::NotDue`] for a claim before its time; [`Refusal::WrongStatus`] otherwise.
+    pub fn apply(self, event: Event) -> Result<State, Refusal> {
+        match event {
+            Event::Claim { at } => self.claim(at),
+            Event::Settle { fence, at, outcome, retry_at } => self.settle(fence, at, outcome, retry_at),
+            Event::LoseLease { fence, at, retry_at } => {
+                let outcome = Outcome::Failed { message: "the worker's lease ran out".to_owned(), retryable: true };
+                self.settle(fence, at, outcome, retry_at)
+            }
+            Event::Release { fence } => {
+                let (mut progress, started_at, cancel_requested) = self.held(fence)?;
+                if cancel_requested {
+                    return Ok(State::Running { progress, started_at, cancel_requested });
+                }
+                progress.attempts -= 1;
+                let started_at = (progress.attempts > 0).then_some(started_at);
+                Ok(State::Pending { progress, started_at, due_at: None })
+            }
+            Event::Cancel { at } => self.cancel(at),
+            Event::Retry => match self {
+                State::Failed { mut progress, started_at, .. } => {
+                    progress.max_attempts = progress.max_attempts.max(progress.attempts.saturating_add(1));
+                    Ok(State::Pending { progress, started_at, due_at: None })
+                }
+                other => Err(Refusal::WrongStatus(other.status())),
+            },
+        }
+    }
+
+    fn claim(self, at: Timestamp) -> Result<State, Refusal> {
+        match self {
+            State::Pending { due_at: Some(due), .. } if at < due => Err(Refusal::NotDue),
+            State::Pending { mut progress, .. } => {
+                progress.attempts += 1;
+                progress.fence += 1;
+                Ok(State::Running { progress, started_at: at, cancel_requested: false })
+            }
+            other => Err(Refusal::WrongStatus(other.status())),
+        }
+    }
+
+    /// The parts of the running attempt, for the worker that holds it.
+    fn held(self, fence: u64) -> Result<(Progress, Timestamp, bool), Refusal> {
+        match self {
+            State::Running { progress, started_at, cancel_requested } if progress.fence == fence => {
+                Ok((progress, started_at, cancel_requested))
+            }
+            _ => Err(Refusal::StaleLease),
+        }
+    }
+
+    fn settle(self, fence: u64, at: Timestamp, outcome: Outcome, retry_at: Timestamp) -> Result<State, Refusal> {
+        let (progress, started_at, cancel_requested) = self.held(fence)?;
+        let (message, retryable) = match outcome {
+            Outcome::Completed { output } => {
+                return Ok(State::Completed { progress, started_at, finished_at: at, output });
+            }
+            Outcome::Failed { message, retryable } => (message, retryable),
+        };
+        if cancel_requested {
+            let error_message = CANCELLED.to_owned();
+            return Ok(State::Failed { progress, started_at: Some(started_at), finished_at: at, error_message });
+        }
+        if retryable && progress.attempts < progress.max_attempts {
+            return Ok(State::Pending { progress, started_at: Some(started_at), due_at: Some(retry_at) });
+        }
+        let error_message = match (retryable, progress.attempts) {
+            (true, attempts) if attempts > 1 => format!("{message} (gave up after {attempts} attempts)"),
+            _ => message,
+        };
+        Ok(State::Failed { progress, started_at: Some(started_at), finished_at: at, error_message })
+    }
+
+    fn cancel(self, at: Timestamp) -> Result<State, Refusal> {
+        match self {
+            State::Pending { progress, started_at, .. } => {
+                Ok(State::Failed { progress, started_at, finished_at: at, error_message: CANCELLED.to_owned() })
+            }
+            State::Running { progress, started_at, .. } => {
+                Ok(State::Running { progress, started_at, cancel_requested: true })
+            }
+            other => Err(Refusal::WrongStatus(other.status())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn failed(message: &str, retryable: bool) -> Outcome {
+        Outcome::Failed { message: message.to_owned(), retryable }
+    }
+
+    #[test]
+    fn the_main_path_completes() {
+        let running = State::new(5, None).apply(Event::Claim { at: at(10) }).unwrap();
+        let outcome = Outcome::Completed { output: "done".to_owned() };
+        let done = running.apply(Event::Settle { fence: 1, at: at(20), outcome, retry_at: at(0) }).unwrap();
+        assert_eq!(
+            done,
+            State::Completed {
+                progress: Progress { attempts: 1, max_attempts: 5, fence: 1 },
+                started_at: at(10),
+                finished_at: at(20),
+                output: "done".to_owned(),
+            }
+        );
+    }
+
+    #[test]
+    fn a_retryable_failure_waits_and_then_gives_up() {
+        let mut state = State::new(2, None);
+        state = state.apply(Event::Claim { at: at(1) }).unwrap();
+        state =
+            state.apply(Event::Settle { fence: 1, at: at(2), outcome: failed("no", true), retry_at: at(50) }).unwrap();
+        assert_eq!(state.clone().apply(Event::Claim { at: at(49) }), Err(Refusal::NotDue));
+        state = state.apply(Event::Claim { at: at(50) }).unwrap();
+        state = state.apply(Event::LoseLease { fence: 2, at: at(60), retry_at: at(70) }).unwrap();
+        let State::Failed { error_message, .. } = state else { panic!("{state:?}") };
+        assert_eq!(error_message, "the worker's lease ran out (gave up after 2 attempts)");
+    }
+
+    #[test]
+    fn a_failure_that_is_not_retryable_ends_at_once() {
+        let state = State::new(5, None).apply(Event::Claim { at: at(1) }).unwrap();
+        let event = Event::Settle { fence: 1, at: at(2), outcome: failed("broken", false), retry_at: at(3) };
+        let State::Failed { error_message, .. } = state.apply(event).unwrap() else { panic!("not failed") };
+        assert_eq!(error_message, "broken");
+    }
+
+    #[test]
+    fn a_release_charges_no_attempt_but_moves_the_fence_on() {
+        let state = State::new(1, None).apply(Event::Claim { at: at(1) }).unwrap();
+        let state = state.apply(Event::Release { fence: 1 }).unwrap();
+        assert_eq!(state, State::new(1, None).with_fence(1));
+        let again = state.apply(Event::Claim { at: at(2) }).unwrap();
+        assert_eq!(again.progress(), Progress { attempts: 1, max_attempts: 1, fence: 2 });
+        assert_eq!(again.apply(Event::Release { fence: 1 }), Err(Refusal::StaleLease));
+    }
+
+    #[test]
+    fn cancel_ends_what_waits_and_asks_what_runs() {
+        let State::Failed { error_message, .. } = State::new(1, None).apply(Event::Cancel { at: at(1) }).unwrap()
+        else {
+            panic!("not failed")
+        };
+        assert_eq!(error_message, "cancelled");
+        let running = State::new(5, None).apply(Event::Claim { at: at(1) }).unwrap();
+        let asked = running.apply(Event::Cancel { at: at(2) }).unwrap();
+        let event = Event::Settle { fence: 1, at: at(3), outcome: failed("stopped", true), retry_at: at(4) };
+        let State::Failed { error_message, .. } = asked.apply(event).unwrap() else { panic!("not failed") };
+        assert_eq!(error_message, "cancelled");
+    }
+
+    impl State {
+        fn with_fence(self, fence: u64) -> State {
+            match self {
+                State::Pending { mut progress, started_at, due_at } => {
+                    progress.fence = fence;
+                    State::Pending { progress, started_at, due_at }
+                }
+                other => other,
+            }
+        }
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let fence = 0..6u64;
+        let outcome = prop_oneof![
+            Just(Outcome::Completed { output: "o".to_owned() }),
+            any::<bool>().prop_map(|retryable| failed("e", retryable)),
+        ];
+        prop_oneof![
+            4 => (0..100i64).prop_map(|t| Event::Claim { at: at(t) }),
+            4 => (fence.clone(), 0..100i64, outcome, 0..100i64).prop_map(|(fence, t, outcome, r)| Event::Settle {
+                fence, at: at(t), outcome, retry_at: at(r),
+            }),
+            1 => (fence.clone(), 0..100i64).prop_map(|(fence, t)| Event::LoseLease { fence, at: at(t), retry_at: at(t) }),
+            1 => fence.prop_map(|fence| Event::Release { fence }),
+            1 => (0..100i64).prop_map(|t| Event::Cancel { at: at(t) }),
+            1 => Just(Event::Retry),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_sequence_of_events_keeps_the_invariants(
+            max_attempts in 1..4u32,
+            events in proptest::collection::vec(any_event(), 0..40),
+        ) {
+            let mut state = State::new(max_attempts, None);
+            for event in events {
+                let before = state.clone();
+                let Ok(after) = before.clone().apply(event.clone()) else { continue };
+                let (was, is) = (before.progress(), after.progress());
+                // Fencing: grows by exactly one with a claim, else stays.
+                let claimed = matches!(event, Event::Claim { .. });
+                prop_assert_eq!(is.fence, was.fence + u64::from(claimed));
+                // Attempts: within bounds, and fewer only by an orderly release.
+                prop_assert!(is.attempts <= is.max_attempts);
+                let released = matches!(event, Event::Release { .. });
+                prop_assert!(is.attempts >= was.attempts || released);
+                // Only the holder of the current token ends an attempt.
+                if let Event::Settle { fence, .. } | Event::LoseLease { fence, .. } | Event::Release { fence } = event {
+                    prop_assert_eq!(before.status(), Status::Running);
+                    prop_assert_eq!(fence, was.fence);
+                }
+                // Terminal is final.
+                if before.status().is_terminal() {
+                    prop_assert_eq!(before.status(), Status::Failed);
+                    prop_assert!(event == Event::Retry);
+                }
+                if let State::Failed { error_message, .. } = &after {
+                    prop_assert!(!error_message.is_empty());
+                }
+                state = after;
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Evidence content, addressed by its SHA-256, in an object store.
+//!
+//! Written as a stream to a staging place while it is hashed, then moved to its address, so that a broken upload leaves
+//! nothing behind under any digest. Verified again when it is read. Kept per organisation: one organisation's content
+//! is not another's, even with the same digest.
+
+use std::fmt;
+use std::path::Path as FsPath;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::{Path, PathPart};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes gathered before they are handed to the object store as one part; S3 wants at least 5 MiB a part.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// The SHA-256 of a content, written `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `content`.
+    pub fn of(content: &[u8]) -> Digest {
+        Digest(Sha256::digest(content).into())
+    }
+
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be sha256: followed by 64 lower-case hexadecimal digits")]
+pub struct InvalidDigest;
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Digest, InvalidDigest> {
+        let hex = text.strip_prefix("sha256:").ok_or(InvalidDigest)?.as_bytes();
+        if hex.len() != 64 || !hex.iter().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(InvalidDigest);
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+            let digit = |c: u8| if c.is_ascii_digit() { c - b'0' } else { c - b'a' + 10 };
+            *byte = digit(pair[0]) << 4 | digit(pair[1]);
+        }
+        Ok(Digest(bytes))
+    }
+}
+
+/// Why content was not stored or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// Longer than the store takes; nothing was kept.
+    #[error("the content is larger than {limit} bytes, the most that is taken")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The sender's stream broke; nothing was kept.
+    #[error("the content could not be received: {0}")]
+    Receive(String),
+    /// What is stored is not what its address says: a damaged disk or a foreign hand.
+    #[error("the stored content does not have the digest {0}")]
+    Damaged(Digest),
+    /// The object store failed.
+    #[error("the content store failed")]
+    Store(#[from] object_store::Error),
+}
+
+/// Content by organisation and digest.
+#[derive(Clone, Debug)]
+pub struct ContentStore {
+    objects: Arc<dyn ObjectStore>,
+    limit: u64,
+}
+
+impl ContentStore {
+    /// The content store in a local folder, which is created if it is missing; `limit` is the most bytes a piece.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`] when the folder cannot be made or used.
+    pub fn local(folder: &FsPath, limit: u64) -> Result<ContentStore, ContentError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
+        let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
+        Ok(ContentStore { objects: Arc::new(objects), limit })
+    }
+
+    /// The most bytes that a piece may have.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Stores a stream of bytes; answers its digest and size once it is at its address.
+    ///
+    /// # Errors
+    /// [`ContentError::TooLarge`], [`ContentError::Receive`] when the stream yields an error, [`ContentError::Store`].
+    /// Nothing is kept then.
+    pub async fn put<S, E>(&self, organization: &str, mut content: S) -> Result<(Digest, u64), ContentError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        let staging =
+            Path::from_iter([PathPart::from("incoming"), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
+        let mut upload = self.objects.put_multipart(&staging).await?;
+        let received: Result<(Digest, u64), ContentError> = async {
+            let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
+            while let Some(chunk) = content.next().await {
+                let chunk = chunk.map_err(|error| ContentError::Receive(error.to_string()))?;
+                size += chunk.len() as u64;
+                if size > self.limit {
+                    return Err(ContentError::TooLarge { limit: self.limit });
+                }
+                hasher.update(&chunk);
+                part.extend_from_slice(&chunk);
+                if part.len() >= PART_BYTES {
+                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                }
+            }
+            if !part.is_empty() || size == 0 {
+                upload.put_part(PutPayload::from(part)).await?;
+            }
+            Ok((Digest(hasher.finalize().into()), size))
+        }
+        .await;
+        let (digest, size) = match received {
+            Ok(received) => received,
+            Err(error) => {
+                // Best effort: what stays in "incoming" has no address and is never read.
+                let _ = upload.abort().await;
+                return Err(error);
+            }
+        };
+        upload.complete().await?;
+        self.objects.rename(&staging, &address(organization, &digest)).await?;
+        Ok((digest, size))
+    }
+
+    /// The content with this digest, verified, or `None` when the organisation has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
+    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+        let result = match self.objects.get(&address(organization, digest)).await {
+            Ok(result) => result,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let bytes = result.bytes().await?;
+        let (digest, checked) = (*digest, bytes.clone());
+        // Hashing 100 MiB takes a good part of a second: off the async threads.
+        let found = tokio::task::spawn_blocking(move || Digest::of(&checked)).await.unwrap_or_else(|error| {
+            std::panic::resume_unwind(error.into_panic());
+        });
+        if found == digest { Ok(Some(bytes)) } else { Err(ContentError::Damaged(digest)) }
+    }
+}
+
+/// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].
+fn address(organization: &str, digest: &Digest) -> Path {
+    let hex = digest.hex();
+    Path::from_iter([
+        PathPart::from("organizations"),
+        PathPart::from(organization),
+        PathPart::from("sha256"),
+        PathPart::from(hex[..2].to_owned()),
+        PathPart::from(hex),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::stream;
+
+    use super::*;
+
+    fn pieces(pieces: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, String>> + Unpin {
+        stream::iter(pieces.iter().map(|p| Ok(Bytes::from_static(p))).collect::<Vec<_>>())
+    }
+
+    fn files_below(folder: &FsPath) -> usize {
+        let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+        entries.map(|e| e.unwrap().path()).map(|p| if p.is_dir() { files_below(&p) } else { 1 }).sum()
+    }
+
+    #[tokio::test]
+    async fn content_comes_back_by_its_digest_to_its_organisation_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        let (digest, size) = store.put("acme/../x", pieces(&[b"he", b"llo"])).await.unwrap();
+        assert_eq!(digest.to_string(), "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(size, 5);
+        assert_eq!(store.get("acme/../x", &digest).await.unwrap().unwrap(), "hello");
+        assert!(store.get("x", &digest).await.unwrap().is_none());
+        store.put("acme/../x", pieces(&[b"hello"])).await.unwrap();
+        assert_eq!(files_below(folder.path()), 1, "the same content is kept once");
+    }
+
+    #[tokio::test]
+    async fn empty_content_is_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        let (digest, size) = store.put("acme", pieces(&[])).await.unwrap();
+        assert_eq!((digest, size), (Digest::of(b""), 0));
+        assert_eq!(store.get("acme", &digest).await.unwrap().unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn too_large_or_broken_content_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 4).unwrap();
+        let error = store.put("acme", pieces(&[b"he", b"llo"])).await.unwrap_err();
+        assert!(matches!(error, ContentError::TooLarge { limit: 4 }), "{error:?}");
+        let broken = stream::iter([Ok(Bytes::from_static(b"he")), Err("gone")]);
+        assert!(matches!(store.put("acme", broken).await.unwrap_err(), ContentError::Receive(_)));
+        assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_when_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        let (digest, _) = store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(file, b"hellO").unwrap();
+        assert!(matches!(store.get("acme", &digest).await.unwrap_err(), ContentError::Damaged(_)));
+    }
+
+    #[test]
+    fn digests_come_back_from_text() {
+        let digest = Digest::of(b"hello");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for bad in ["", "sha256:", "sha512:00", &digest.to_string().to_uppercase(), &format!("{digest}0")] {
+            assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest), "{bad}");
+        }
+    }
+}

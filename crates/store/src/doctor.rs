@@ -1,0 +1,21 @@
+//! What `longrun doctor` finds.
+
+/// The result of a check of the whole store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Organisations looked at.
+    pub organizations: u64,
+    /// Operations counted.
+    pub operations: u64,
+    /// What is wrong; empty when the store is sound.
+    pub findings: Vec<Finding>,
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which invariant, in a few words.
+    pub invariant: &'static str,
+    /// What breaks it: organisation, key and the numbers that differ.
+    pub detail: String,
+}

@@ -1,0 +1,173 @@
+//! Where operations are kept: the [`Store`] trait, its implementations, and the content store for evidence.
+//!
+//! **Responsibility.** Durability, exact counts, constant-cost pages, claims that never overlap, tenant isolation: every
+//! call that reads or writes on behalf of a caller takes an [`Access`] or an organisation, and enforces it in its
+//! queries, not after them.
+//!
+//! **Promises.** A write that was answered is on disk. Page and count come from one snapshot and are exact. Transitions
+//! are those of [`operations::State::apply`]; an event that it refuses changes nothing. Times come from the store's own
+//! clock and are never compared across machines.
+//!
+//! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up.
+
+mod content;
+mod doctor;
+mod error;
+pub mod sqlite;
+mod token;
+mod work;
+
+use async_trait::async_trait;
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
+
+pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use doctor::{Finding, Report};
+pub use error::StoreError;
+pub use sqlite::SqliteStore;
+pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Settlement};
+
+/// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
+/// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
+pub const LISTED_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// How long an idempotency key is remembered: 24 hours.
+pub const IDEMPOTENCY_WINDOW: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// One page of a list, with the exact total, from one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Newest first.
+    pub entries: Vec<Listed>,
+    /// Where the page stands.
+    pub page: PageInfo,
+}
+
+/// An entry of a [`Listing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The operation; its `output` is empty when `output_left_out`.
+    pub operation: Operation,
+    /// The output is longer than [`LISTED_OUTPUT_BYTES`]: read it with [`Store::output`]. Outputs of terminal
+    /// operations never change, so reading it later still shows the snapshot's value.
+    pub output_left_out: bool,
+}
+
+/// Makes repeated creations with one key create once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// What the client sent, 1 to 256 bytes; unique within the organisation for [`IDEMPOTENCY_WINDOW`].
+    pub key: String,
+    /// SHA-256 of the request, so that the same key with another request is told apart.
+    pub fingerprint: [u8; 32],
+}
+
+/// What is known about a piece of evidence besides its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRecord {
+    /// The SHA-256 of the content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
+    /// The material kind that was detected, e.g. `SBOM_CYCLONEDX_JSON`, or empty.
+    pub kind: String,
+}
+
+/// Durable operations, tokens and evidence records.
+///
+/// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
+/// dropped at any time: a write that was handed over is then still carried out whole or not at all.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
+    ///
+    /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
+    /// the same, else [`StoreError::IdempotencyConflict`].
+    ///
+    /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
+    async fn create(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Operation>, StoreError>;
+
+    /// The operation, if it exists and may be seen.
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError>;
+
+    /// One page of the operations that may be seen and match, newest first, and how many there are.
+    async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError>;
+
+    /// The output of a terminal operation; `None` when there is no such operation (any more).
+    async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
+
+    /// Takes due operations for a worker: one organisation after the other (fair), then priority, then age.
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Extends leases by `lease`; answers in the order of the beats. A lost lease is not extended.
+    async fn heartbeat(
+        &self,
+        beats: Vec<Heartbeat>,
+        lease: std::time::Duration,
+    ) -> Result<Vec<LeaseStatus>, StoreError>;
+
+    /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand.
+    async fn settle(
+        &self,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Result<operations::Status, operations::Refusal>>, StoreError>;
+
+    /// Hands attempts back in good order, without charging them; answers in the order given.
+    async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
+
+    /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
+    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
+
+    /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
+    async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
+
+    /// When the next pending operation that is not due yet becomes due, if there is one.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Forgets up to `limit` idempotency keys past their window; answers how many.
+    async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
+
+    /// The store's clock.
+    fn now(&self) -> Timestamp;
+
+    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new.
+    async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
+
+    /// Every token, oldest first; of one organisation or of all.
+    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError>;
+
+    /// Revokes a token for good; `false` when there is none with this id.
+    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// The token with this SHA-256, revoked and expired ones included.
+    async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;
+
+    /// Notes that tokens were used just now; best effort, by id.
+    async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError>;
+
+    /// Notes a piece of evidence; a digest already noted keeps its record.
+    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError>;
+
+    /// The record of a piece of evidence of this organisation.
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
+
+    /// Answers when the store does.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Recounts everything and compares: counters, sequences, tables, leases.
+    async fn doctor(&self) -> Result<Report, StoreError>;
+}
+
+/// An attempt whose worker was not heard of in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostLease {
+    /// Which attempt.
+    pub lease: LeaseRef,
+    /// Attempts charged, this one included; what a backoff is computed from.
+    pub attempts: u32,
+}

@@ -1,0 +1,228 @@
+//! Claiming: one organisation after the other, then priority, then age. And leases that ran out.
+
+use operations::{Event, Operation, Progress, State, Status, Timestamp};
+use serde_json::json;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use std::time::Duration;
+
+use super::counters::{Changes, Counted};
+use super::rows;
+use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
+
+/// Where the rotation over organisations stands: after the last one that was served.
+#[derive(Default)]
+pub(super) struct Rotation {
+    last: String,
+}
+
+/// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
+/// Served by active_due.
+const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
+
+/// Organisations after ?1 that have something to claim of the kinds ?2: a loose scan over active_ready, one seek each.
+const WAITING: &str = "
+    WITH RECURSIVE organization (id) AS (
+        SELECT min(organization_id) FROM active INDEXED BY active_ready
+            WHERE status = 1 AND due_at IS NULL AND organization_id > ?1
+        UNION ALL
+        SELECT (SELECT min(organization_id) FROM active INDEXED BY active_ready
+            WHERE status = 1 AND due_at IS NULL AND organization_id > organization.id)
+        FROM organization WHERE organization.id IS NOT NULL
+    )
+    SELECT id FROM organization
+    WHERE id IS NOT NULL AND EXISTS (
+        SELECT 1 FROM json_each(?2) k CROSS JOIN active INDEXED BY active_ready
+        WHERE organization_id = organization.id AND kind = k.value AND status = 1 AND due_at IS NULL)
+    LIMIT ?3";
+
+/// The first in line of one organisation and kind. Served by active_ready.
+const FIRST_IN_LINE: &str = "
+    SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+
+const START: &str = "
+    UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
+    FROM json_each(?1) j WHERE active.rowid = j.value->>0";
+
+const LEASE: &str = "
+    INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
+    SELECT value->>0, value->>1, value->>2, ?2, ?3 FROM json_each(?1)";
+
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    rotation: &mut Rotation,
+    request: &ClaimRequest,
+) -> Result<Vec<Claimed>, StoreError> {
+    sqlx::query(PROMOTE).bind(now.as_millis()).execute(&mut *connection).await?;
+    let organizations = match &request.organization {
+        Some(organization) => vec![organization.clone()],
+        None => waiting(connection, rotation, request).await?,
+    };
+    if organizations.is_empty() || request.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let share = request.limit.div_ceil(u32::try_from(organizations.len()).unwrap_or(u32::MAX));
+    let mut lines = Vec::with_capacity(organizations.len());
+    for organization in &organizations {
+        lines.push(line(connection, organization, &request.kinds, share).await?);
+    }
+    // Round by round: everybody's first before anybody's second.
+    let limit = request.limit as usize;
+    let mut chosen = Vec::with_capacity(limit);
+    'rounds: for round in 0..share as usize {
+        for (organization, line) in organizations.iter().zip(&lines) {
+            if let Some(row) = line.get(round) {
+                chosen.push((organization.clone(), *row));
+                if chosen.len() == limit {
+                    break 'rounds;
+                }
+            }
+        }
+    }
+    if request.organization.is_none()
+        && let Some(last) = organizations.last()
+    {
+        rotation.last.clone_from(last);
+    }
+    start(connection, now, request, &chosen).await
+}
+
+/// Up to `limit` organisations in the rotation's order, the one served last at the end.
+async fn waiting(
+    connection: &mut SqliteConnection,
+    rotation: &Rotation,
+    request: &ClaimRequest,
+) -> Result<Vec<String>, StoreError> {
+    let kinds = json!(request.kinds).to_string();
+    let mut organizations: Vec<String> = Vec::new();
+    for after in [rotation.last.as_str(), ""] {
+        let room = request.limit as usize - organizations.len();
+        let found = sqlx::query(WAITING).bind(after).bind(&kinds).bind(room as i64).fetch_all(&mut *connection).await?;
+        for row in &found {
+            let organization: String = row.try_get(0)?;
+            if !organizations.contains(&organization) {
+                organizations.push(organization);
+            }
+        }
+        if rotation.last.is_empty() || organizations.len() >= request.limit as usize {
+            break;
+        }
+    }
+    Ok(organizations)
+}
+
+/// The rows of an organisation that are next, over several kinds.
+async fn line(
+    connection: &mut SqliteConnection,
+    organization: &str,
+    kinds: &[String],
+    limit: u32,
+) -> Result<Vec<i64>, StoreError> {
+    let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
+    for kind in kinds {
+        let found =
+            sqlx::query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit).fetch_all(&mut *connection).await?;
+        for row in &found {
+            candidates.push((-row.try_get::<i64, _>("priority")?, row.try_get("seq")?, row.try_get("row")?));
+        }
+    }
+    candidates.sort_unstable();
+    candidates.truncate(limit as usize);
+    Ok(candidates.into_iter().map(|(_, _, row)| row).collect())
+}
+
+/// Starts an attempt of each chosen row.
+async fn start(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    request: &ClaimRequest,
+    chosen: &[(String, i64)],
+) -> Result<Vec<Claimed>, StoreError> {
+    let expires_at = now.after(request.lease);
+    let columns = rows::ACTIVE_COLUMNS;
+    let sql = format!(
+        "SELECT {columns}, '' AS output, a.due_at, a.attempts, a.max_attempts, a.fence, a.cancel_requested,
+             a.timeout_ms, a.input
+         FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value ORDER BY j.key"
+    );
+    let wanted: Vec<i64> = chosen.iter().map(|(_, row)| *row).collect();
+    let found =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json!(wanted).to_string()).fetch_all(&mut *connection).await?;
+    let (mut claimed, mut starts, mut leases) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changes = Changes::default();
+    for ((organization, rowid), row) in chosen.iter().zip(&found) {
+        // The index has only what may be claimed; the transition function still has the last word.
+        let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
+        let Progress { attempts, fence, .. } = state.progress();
+        let State::Running { started_at, .. } = state else { continue };
+        let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
+        let seq: i64 = row.try_get("seq")?;
+        let counted = Counted { organization, project_id: &operation.project_id, seq, kind: &operation.kind };
+        changes.add(&counted, Status::Pending, -1);
+        changes.add(&counted, Status::Running, 1);
+        starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
+        leases.push(json!([organization, seq, fence]));
+        claimed.push(Claimed {
+            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence },
+            operation,
+            input: row.try_get("input")?,
+            attempt: attempts,
+            timeout: timeout(row)?,
+            lease_expires_at: expires_at,
+        });
+    }
+    if claimed.is_empty() {
+        return Ok(claimed);
+    }
+    sqlx::query(START).bind(serde_json::Value::Array(starts).to_string()).execute(&mut *connection).await?;
+    sqlx::query(LEASE)
+        .bind(serde_json::Value::Array(leases).to_string())
+        .bind(&request.worker)
+        .bind(expires_at.as_millis())
+        .execute(&mut *connection)
+        .await?;
+    changes.write(connection).await?;
+    Ok(claimed)
+}
+
+fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
+    let millis: Option<i64> = row.try_get("timeout_ms")?;
+    Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+}
+
+/// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+const LOST: &str = "
+    SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
+    JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
+    WHERE CASE WHEN ?1 IS NULL THEN l.expires_at <= ?2 ELSE l.worker = ?1 END
+    LIMIT ?3";
+
+pub(super) async fn lost_leases(
+    readers: &SqlitePool,
+    worker: Option<&str>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<LostLease>, StoreError> {
+    let found = sqlx::query(LOST).bind(worker).bind(now.as_millis()).bind(limit).fetch_all(readers).await?;
+    found
+        .iter()
+        .map(|row| {
+            let lease = LeaseRef {
+                organization: row.try_get("organization_id")?,
+                id: rows::id(row)?,
+                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+            };
+            Ok(LostLease { lease, attempts: row.try_get("attempts")? })
+        })
+        .collect()
+}
+
+pub(super) async fn next_due(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
+    // Served by active_due.
+    let row =
+        sqlx::query("SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL").fetch_one(readers).await?;
+    rows::time(&row, "due_at")
+}

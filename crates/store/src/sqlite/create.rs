@@ -1,0 +1,245 @@
+//! Creating operations, once per idempotency key.
+
+use std::collections::{BTreeMap, HashMap};
+
+use operations::{NewOperation, Operation, OperationId, Status, Timestamp};
+use serde_json::json;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::counters::{Changes, Counted};
+use super::{admin, rows};
+use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+
+/// Operations to be created for one caller.
+pub(super) struct Create {
+    pub(super) organization: String,
+    pub(super) operations: Vec<NewOperation>,
+    pub(super) key: Option<IdempotencyKey>,
+}
+
+const FIND_KEY: &str = "
+    SELECT fingerprint, ids FROM idempotency_keys
+    WHERE organization_id = ?1 AND key = ?2 AND created_at > ?3";
+
+const KEEP_KEY: &str = "
+    INSERT INTO idempotency_keys (organization_id, key, fingerprint, ids, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
+    ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at";
+
+const FORGET_KEYS: &str = "
+    DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
+        SELECT organization_id, key FROM idempotency_keys INDEXED BY idempotency_keys_by_age
+        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+
+const TAKE_NUMBERS: &str = "
+    UPDATE organizations SET next_seq = next_seq + ?2 WHERE organization_id = ?1 RETURNING next_seq - ?2";
+
+const INSERT: &str = "
+    INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+        project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
+        input)
+    SELECT value->>0, value->>1, unhex(value->>2, '-'), value->>3, 1, value->>4, value->>5, value->>6, value->>7,
+        value->>8, value->>9, value->>10, 0, value->>11, 0, value->>12, value->>13, value->>14
+    FROM json_each(?1)";
+
+/// Carries out the creations, in their order; a conflict of keys fails that creation only.
+pub(super) async fn create(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    creates: &[&Create],
+) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
+    let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
+    // Keys first used in this very batch: where their creation stands in `results`.
+    let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
+    let mut numbers = take_numbers(connection, now, creates).await?;
+    let mut inserts = Vec::new();
+    let mut changes = Changes::default();
+    for (index, create) in creates.iter().enumerate() {
+        if let Some(key) = &create.key {
+            let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
+                Some((first, fingerprint)) => {
+                    let operations = results[*first].as_ref().map(Clone::clone).unwrap_or_default();
+                    Some((*fingerprint, operations))
+                }
+                None => find_key(connection, now, &create.organization, key).await?,
+            };
+            if let Some((fingerprint, operations)) = earlier {
+                let same = fingerprint == key.fingerprint;
+                results.push(if same { Ok(operations) } else { Err(StoreError::IdempotencyConflict) });
+                continue;
+            }
+            fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
+        }
+        let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organisation");
+        let created: Vec<Operation> = create
+            .operations
+            .iter()
+            .map(|new| {
+                let operation = operation(new, now);
+                changes.add(&counted(&create.organization, new, *next), Status::Pending, 1);
+                inserts.push(insert_row(&create.organization, *next, &operation, new));
+                *next += 1;
+                operation
+            })
+            .collect();
+        if let Some(key) = &create.key {
+            keep_key(connection, now, &create.organization, key, &created).await?;
+        }
+        results.push(Ok(created));
+    }
+    give_back(connection, &numbers).await?;
+    if !inserts.is_empty() {
+        sqlx::query(INSERT).bind(serde_json::Value::Array(inserts).to_string()).execute(&mut *connection).await?;
+        changes.write(connection).await?;
+    }
+    Ok(results)
+}
+
+fn operation(new: &NewOperation, now: Timestamp) -> Operation {
+    Operation {
+        id: OperationId::new(now),
+        kind: new.kind.clone(),
+        status: Status::Pending,
+        resource: new.resource.clone(),
+        project_id: new.project_id.clone(),
+        project_version_id: new.project_version_id.clone(),
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+        output: String::new(),
+        error_message: String::new(),
+    }
+}
+
+fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {
+    Counted { organization, project_id: &new.project_id, seq, kind: &new.kind }
+}
+
+fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOperation) -> serde_json::Value {
+    let (resource_type, resource_id) = match &new.resource {
+        Some(resource) => (resource.resource_type.as_str(), resource.resource_id.as_str()),
+        None => ("", ""),
+    };
+    let due_at = new.run_after.filter(|at| *at > operation.created_at).map(Timestamp::as_millis);
+    let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    json!([
+        organization,
+        seq,
+        operation.id.to_string(),
+        new.kind,
+        resource_type,
+        resource_id,
+        new.project_id,
+        new.project_version_id,
+        operation.created_at.as_millis(),
+        due_at,
+        new.priority,
+        new.max_attempts,
+        new.timeout.map(millis),
+        new.retain_for.map(millis),
+        new.input,
+    ])
+}
+
+/// Takes a run of numbers for every organisation of the batch; answers the first of each run.
+async fn take_numbers<'c>(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    creates: &[&'c Create],
+) -> Result<BTreeMap<&'c str, i64>, StoreError> {
+    let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
+    for create in creates {
+        *wanted.entry(&create.organization).or_default() += create.operations.len() as i64;
+    }
+    for (organization, number) in &mut wanted {
+        let taken =
+            sqlx::query(TAKE_NUMBERS).bind(*organization).bind(*number).fetch_optional(&mut *connection).await?;
+        *number = match taken {
+            Some(row) => row.try_get(0)?,
+            None => {
+                admin::create_organization(connection, now, organization).await?;
+                let row =
+                    sqlx::query(TAKE_NUMBERS).bind(*organization).bind(*number).fetch_one(&mut *connection).await?;
+                row.try_get(0)?
+            }
+        };
+    }
+    Ok(wanted)
+}
+
+/// Numbers that replayed keys did not use go back, so that the sequence has no gap.
+async fn give_back(connection: &mut SqliteConnection, next: &BTreeMap<&str, i64>) -> Result<(), StoreError> {
+    for (organization, next_seq) in next {
+        sqlx::query("UPDATE organizations SET next_seq = ?2 WHERE organization_id = ?1 AND next_seq <> ?2")
+            .bind(*organization)
+            .bind(next_seq)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn window_start(now: Timestamp) -> i64 {
+    now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
+}
+
+async fn find_key(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    organization: &str,
+    key: &IdempotencyKey,
+) -> Result<Option<([u8; 32], Vec<Operation>)>, StoreError> {
+    let found = sqlx::query(FIND_KEY)
+        .bind(organization)
+        .bind(&key.key)
+        .bind(window_start(now))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = found else { return Ok(None) };
+    let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
+    let fingerprint =
+        fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
+    let ids: String = row.try_get("ids")?;
+    let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
+    // Served by active_by_id and settled_by_id.
+    let sql = format!(
+        "SELECT j.key AS position, {active}, '' AS output FROM json_each(?2) j CROSS JOIN active a
+             ON a.organization_id = ?1 AND a.id = unhex(j.value, '-')
+         UNION ALL
+         SELECT j.key AS position, {settled}, s.output FROM json_each(?2) j CROSS JOIN settled s
+             ON s.organization_id = ?1 AND s.id = unhex(j.value, '-')
+         ORDER BY position"
+    );
+    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
+    let operations = found.iter().map(rows::operation).collect::<Result<_, _>>()?;
+    Ok(Some((fingerprint, operations)))
+}
+
+async fn keep_key(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    organization: &str,
+    key: &IdempotencyKey,
+    created: &[Operation],
+) -> Result<(), StoreError> {
+    let ids: Vec<String> = created.iter().map(|operation| operation.id.to_string()).collect();
+    sqlx::query(KEEP_KEY)
+        .bind(organization)
+        .bind(&key.key)
+        .bind(key.fingerprint.as_slice())
+        .bind(json!(ids).to_string())
+        .bind(now.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets up to `limit` keys past their window.
+pub(super) async fn forget_keys(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(FORGET_KEYS).bind(window_start(now)).bind(limit).execute(connection).await?;
+    Ok(done.rows_affected())
+}

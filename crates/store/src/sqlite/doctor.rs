@@ -1,0 +1,103 @@
+//! The invariant checker: recounts everything and compares, in one snapshot.
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::{Finding, Report, StoreError};
+
+/// Findings shown per invariant; a damaged store may have millions.
+const SHOWN: i64 = 20;
+
+/// Invariants as queries: each answers one text column per violation.
+const CHECKS: &[(&str, &str)] = &[
+    ("counters equal the rows that they count", COUNTERS),
+    ("project counters equal the rows that they count", PROJECT_COUNTERS),
+    (
+        "no operation is both active and settled",
+        "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
+             ON s.organization_id = a.organization_id AND s.id = a.id",
+    ),
+    (
+        "an organisation's numbers have no gap",
+        "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || count(r.seq) || ' operations, from '
+             || coalesce(min(r.seq), 1) || ' to ' || coalesce(max(r.seq), 0)
+         FROM organizations o LEFT JOIN (
+             SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
+             USING (organization_id)
+         GROUP BY o.organization_id
+         HAVING count(r.seq) <> o.next_seq - 1 OR coalesce(max(r.seq), 0) <> o.next_seq - 1",
+    ),
+    (
+        "what runs has a lease with its fencing token, and nothing else has one",
+        "SELECT coalesce(a.organization_id, l.organization_id) || ' #' || coalesce(a.seq, l.seq)
+         FROM (SELECT * FROM active WHERE status = 2) a FULL JOIN leases l
+             ON l.organization_id = a.organization_id AND l.seq = a.seq AND l.fence = a.fence
+         WHERE a.seq IS NULL OR l.seq IS NULL",
+    ),
+    (
+        "what runs has started, and what ended has an end",
+        "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled
+         WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
+    ),
+    (
+        "attempts stay within their bounds",
+        "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled WHERE attempts > max_attempts OR attempts > fence",
+    ),
+    ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
+];
+
+const COUNTERS: &str = "
+    WITH row (organization_id, seq, kind, status) AS (
+        SELECT organization_id, seq, kind, status FROM active
+        UNION ALL SELECT organization_id, seq, kind, status FROM settled
+    ), counted (organization_id, level, bucket, kind, status, n) AS (
+        SELECT organization_id, 1, seq >> 12, kind, status, count(*) FROM row GROUP BY 1, 3, 4, 5
+        UNION ALL SELECT organization_id, 2, seq >> 20, kind, status, count(*) FROM row GROUP BY 1, 3, 4, 5
+    )
+    SELECT coalesce(c.organization_id, r.organization_id) || ' level ' || coalesce(c.level, r.level) || ' bucket '
+        || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ' status '
+        || coalesce(c.status, r.status) || ': counter ' || coalesce(c.n, 'missing') || ', rows ' || coalesce(r.n, 0)
+    FROM counters c FULL JOIN counted r USING (organization_id, level, bucket, kind, status)
+    WHERE c.n IS NOT r.n";
+
+const PROJECT_COUNTERS: &str = "
+    WITH row (organization_id, project_id, seq, kind, status) AS (
+        SELECT organization_id, project_id, seq, kind, status FROM active WHERE project_id <> ''
+        UNION ALL SELECT organization_id, project_id, seq, kind, status FROM settled WHERE project_id <> ''
+    ), counted (organization_id, project_id, level, bucket, kind, status, n) AS (
+        SELECT organization_id, project_id, 1, seq >> 12, kind, status, count(*) FROM row GROUP BY 1, 2, 4, 5, 6
+        UNION ALL
+        SELECT organization_id, project_id, 2, seq >> 20, kind, status, count(*) FROM row GROUP BY 1, 2, 4, 5, 6
+    )
+    SELECT coalesce(c.organization_id, r.organization_id) || ' project ' || coalesce(c.project_id, r.project_id)
+        || ' level ' || coalesce(c.level, r.level) || ' bucket ' || coalesce(c.bucket, r.bucket) || ' '
+        || coalesce(c.kind, r.kind) || ' status ' || coalesce(c.status, r.status) || ': counter '
+        || coalesce(c.n, 'missing') || ', rows ' || coalesce(r.n, 0)
+    FROM project_counters c FULL JOIN counted r USING (organization_id, project_id, level, bucket, kind, status)
+    WHERE c.n IS NOT r.n";
+
+pub(super) async fn examine(readers: &SqlitePool) -> Result<Report, StoreError> {
+    let mut snapshot = readers.begin().await?;
+    let totals = sqlx::query(
+        "SELECT (SELECT count(*) FROM organizations), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
+    )
+    .fetch_one(&mut *snapshot)
+    .await?;
+    let mut report = Report {
+        organizations: totals.try_get::<i64, _>(0)?.unsigned_abs(),
+        operations: totals.try_get::<i64, _>(1)?.unsigned_abs(),
+        findings: Vec::new(),
+    };
+    for (invariant, sql) in CHECKS {
+        let sql = format!("SELECT * FROM ({sql}) LIMIT {SHOWN}");
+        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *snapshot).await? {
+            report.findings.push(Finding { invariant, detail: row.try_get(0)? });
+        }
+    }
+    snapshot.commit().await?;
+    Ok(report)
+}

@@ -1,0 +1,247 @@
+//! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
+//!
+//! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Readers run beside it,
+//! each list in one read transaction, so that page and count are of one snapshot.
+//!
+//! Counters are updated in place: SQLite has one writer and no row versions, so nothing bloats under a long-held
+//! snapshot but the write-ahead log, which is truncated once the snapshot ends.
+
+mod admin;
+mod claim;
+mod counters;
+mod create;
+mod doctor;
+mod list;
+mod rows;
+mod transition;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use operations::{
+    Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
+};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::{
+    ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
+    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+};
+use writer::{Answer, Write, Writer};
+
+/// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
+const READERS: u32 = 4;
+/// How long a statement waits for another process that writes (`longrun token create` beside a server).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a store takes the time from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Operations in one SQLite file. Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct SqliteStore {
+    readers: SqlitePool,
+    writer: Writer,
+    clock: Clock,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens the database file, creates it if it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the file is no database, cannot be written, or was made by a newer longrun.
+    pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_with_clock(path, Arc::new(system_time)).await
+    }
+
+    /// As [`SqliteStore::open`], with a clock of the caller's choice (tests move time by hand).
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clock(path: &Path, clock: Clock) -> Result<SqliteStore, StoreError> {
+        let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("temp_store", "memory")
+            .pragma("mmap_size", "1073741824");
+        let single = SqlitePoolOptions::new().min_connections(1).max_connections(1);
+        let writing = single.connect_with(options.clone()).await.map_err(|error| unusable(&error))?;
+        sqlx::migrate!("src/sqlite/migrations").run(&writing).await.map_err(|error| match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
+                "{} has schema version {version}, which this longrun does not know: use the newer longrun that wrote it",
+                path.display()
+            )),
+            other => unusable(&other),
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(READERS)
+            .connect_with(options.pragma("query_only", "on"))
+            .await
+            .map_err(|error| unusable(&error))?;
+        let writer = Writer::start(writing, Arc::clone(&clock));
+        Ok(SqliteStore { readers, writer, clock, path: path.to_owned() })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        match self.writer.submit(Write::Transition(events)).await? {
+            Answer::Transitions(results) => Ok(results),
+            other => Err(other.unexpected()),
+        }
+    }
+}
+
+fn system_time() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let create = create::Create { organization: organization.to_owned(), operations, key };
+        match self.writer.submit(Write::Create(create)).await? {
+            Answer::Operations(operations) => Ok(operations),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        list::get(&self.readers, access, id).await
+    }
+
+    async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
+        list::list(&self.readers, access, filter, page).await
+    }
+
+    async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+        list::output(&self.readers, access, id).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        match self.writer.submit(Write::Claim(request)).await? {
+            Answer::Claimed(claimed) => Ok(claimed),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+        match self.writer.submit(Write::Heartbeat(beats, lease)).await? {
+            Answer::Leases(leases) => Ok(leases),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        let at = self.now();
+        let events = settlements.into_iter().map(|s| {
+            let (fence, retry_at) = (s.lease.fence, at.after(s.retry_after));
+            (s.lease, Event::Settle { fence, at, outcome: s.outcome, retry_at })
+        });
+        self.transition(events.collect()).await
+    }
+
+    async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        let events = leases.into_iter().map(|lease| {
+            let fence = lease.fence;
+            (lease, Event::Release { fence })
+        });
+        let results = self.transition(events.collect()).await?;
+        Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
+    }
+
+    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.readers, worker, self.now(), limit).await
+    }
+
+    async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
+        let at = self.now();
+        let events = lost.into_iter().map(|(lease, delay)| {
+            let event = Event::LoseLease { fence: lease.fence, at, retry_at: at.after(delay) };
+            (lease, event)
+        });
+        let results = self.transition(events.collect()).await?;
+        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        claim::next_due(&self.readers).await
+    }
+
+    async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::ForgetIdempotencyKeys(limit)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
+        match self.writer.submit(Write::CreateToken(token)).await? {
+            Answer::Token(token) => Ok(*token),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+        admin::tokens(&self.readers, organization).await
+    }
+
+    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        match self.writer.submit(Write::RevokeToken(id.to_owned())).await? {
+            Answer::Count(count) => Ok(count > 0),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        admin::find_token(&self.readers, hash).await
+    }
+
+    async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        self.writer.submit(Write::TouchTokens(ids)).await.map(|_| ())
+    }
+
+    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
+        self.writer.submit(Write::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
+    }
+
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
+        admin::evidence(&self.readers, organization, digest).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    async fn doctor(&self) -> Result<Report, StoreError> {
+        doctor::examine(&self.readers).await
+    }
+}

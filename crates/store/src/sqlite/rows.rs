@@ -1,0 +1,76 @@
+//! Rows as Rust values.
+
+use operations::{Operation, OperationId, Progress, Resource, State, Status, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::StoreError;
+
+/// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
+pub(super) const ACTIVE_COLUMNS: &str = "a.seq, a.id, a.kind, a.status, a.resource_type, a.resource_id, a.project_id, \
+    a.project_version_id, a.created_at, a.started_at, NULL AS finished_at, '' AS error_message";
+pub(super) const SETTLED_COLUMNS: &str = "s.seq, s.id, s.kind, s.status, s.resource_type, s.resource_id, s.project_id, \
+    s.project_version_id, s.created_at, s.started_at, s.finished_at, s.error_message";
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Unusable(format!("a row holds no valid {what}; run longrun doctor"))
+}
+
+pub(super) fn id(row: &SqliteRow) -> Result<OperationId, StoreError> {
+    let bytes: &[u8] = row.try_get("id")?;
+    Ok(OperationId::from_bytes(bytes.try_into().map_err(|_| damaged("id"))?))
+}
+
+pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+}
+
+pub(super) fn status(row: &SqliteRow) -> Result<Status, StoreError> {
+    Status::from_number(row.try_get("status")?).ok_or_else(|| damaged("status"))
+}
+
+/// The operation of a row with [`ACTIVE_COLUMNS`] or [`SETTLED_COLUMNS`] and a column `output`.
+pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
+    let resource_type: String = row.try_get("resource_type")?;
+    let resource = if resource_type.is_empty() {
+        None
+    } else {
+        Some(Resource { resource_type, resource_id: row.try_get("resource_id")? })
+    };
+    Ok(Operation {
+        id: id(row)?,
+        kind: row.try_get("kind")?,
+        status: status(row)?,
+        resource,
+        project_id: row.try_get("project_id")?,
+        project_version_id: row.try_get("project_version_id")?,
+        created_at: time(row, "created_at")?.ok_or_else(|| damaged("created_at"))?,
+        started_at: time(row, "started_at")?,
+        finished_at: time(row, "finished_at")?,
+        output: row.try_get("output")?,
+        error_message: row.try_get("error_message")?,
+    })
+}
+
+fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    T::try_from(row.try_get::<i64, _>(column)?).map_err(|_| damaged(column))
+}
+
+/// The state of a row of `active`.
+pub(super) fn active_state(row: &SqliteRow) -> Result<State, StoreError> {
+    let progress = Progress {
+        attempts: unsigned(row, "attempts")?,
+        max_attempts: unsigned(row, "max_attempts")?,
+        fence: unsigned(row, "fence")?,
+    };
+    let started_at = time(row, "started_at")?;
+    match status(row)? {
+        Status::Pending => Ok(State::Pending { progress, started_at, due_at: time(row, "due_at")? }),
+        Status::Running => Ok(State::Running {
+            progress,
+            started_at: started_at.ok_or_else(|| damaged("started_at"))?,
+            cancel_requested: row.try_get::<i64, _>("cancel_requested")? != 0,
+        }),
+        Status::Completed | Status::Failed => Err(damaged("status")),
+    }
+}

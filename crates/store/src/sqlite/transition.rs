@@ -1,0 +1,197 @@
+//! Events that happen to running operations: settle, release, lost lease. And heartbeats.
+//!
+//! Rows are read, [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are
+//! decided one after the other against the state in memory, so that the second of two settlements is told it is stale.
+
+use std::collections::HashMap;
+
+use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
+use serde_json::json;
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::counters::{Changes, Counted};
+use super::rows;
+use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
+
+/// Served by active_by_id.
+const FIND: &str = "
+    SELECT a.rowid AS row, a.organization_id, a.seq, a.id, a.kind, a.project_id, a.status, a.started_at, a.due_at,
+        a.attempts, a.max_attempts, a.fence, a.cancel_requested
+    FROM json_each(?1) j CROSS JOIN active a
+        ON a.organization_id = j.value->>0 AND a.id = unhex(j.value->>1, '-')";
+
+const SETTLE: &str = "
+    INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+        project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
+        retain_for_ms, error_message, output, input)
+    SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
+        a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
+        j.value->>6, a.timeout_ms, a.retain_for_ms, j.value->>7, j.value->>8,
+        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END
+    FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value->>0";
+
+const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?1))";
+
+const PEND: &str = "
+    UPDATE active SET status = 1, started_at = j.value->>1, due_at = j.value->>2, attempts = j.value->>3,
+        max_attempts = j.value->>4, fence = j.value->>5
+    FROM json_each(?1) j WHERE active.rowid = j.value->>0";
+
+const DROP_LEASES: &str = "
+    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
+
+const EXTEND: &str = "
+    UPDATE leases SET expires_at = ?2
+    WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
+
+/// An operation of `active` while events are applied to it.
+struct Entry {
+    row: i64,
+    organization: String,
+    seq: i64,
+    kind: String,
+    project_id: String,
+    before: Status,
+    state: State,
+}
+
+type Entries = HashMap<(String, OperationId), Entry>;
+
+async fn find<'l>(
+    connection: &mut SqliteConnection,
+    leases: impl Iterator<Item = &'l LeaseRef>,
+) -> Result<Entries, StoreError> {
+    let wanted: std::collections::HashSet<(&str, OperationId)> =
+        leases.map(|lease| (lease.organization.as_str(), lease.id)).collect();
+    let keys: Vec<_> = wanted.into_iter().map(|(organization, id)| json!([organization, id.to_string()])).collect();
+    let found = sqlx::query(FIND).bind(serde_json::Value::Array(keys).to_string()).fetch_all(connection).await?;
+    let mut entries = Entries::with_capacity(found.len());
+    for row in &found {
+        let state = rows::active_state(row)?;
+        let organization: String = row.try_get("organization_id")?;
+        let entry = Entry {
+            row: row.try_get("row")?,
+            organization: organization.clone(),
+            seq: row.try_get("seq")?,
+            kind: row.try_get("kind")?,
+            project_id: row.try_get("project_id")?,
+            before: state.status(),
+            state,
+        };
+        entries.insert((organization, rows::id(row)?), entry);
+    }
+    Ok(entries)
+}
+
+/// Applies events that only the holder of a lease may cause; answers in their order.
+pub(super) async fn apply(
+    connection: &mut SqliteConnection,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut entries = find(connection, events.iter().map(|(lease, _)| lease)).await?;
+    let mut results = Vec::with_capacity(events.len());
+    for (lease, event) in events {
+        // What is not active has ended or never was: the lease is stale either way.
+        results.push(match entries.get_mut(&(lease.organization.clone(), lease.id)) {
+            None => Err(Refusal::StaleLease),
+            Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
+                entry.state = after;
+                entry.state.status()
+            }),
+        });
+    }
+    write(connection, entries.into_values().filter(|entry| entry.before != entry.state.status()).collect()).await?;
+    Ok(results)
+}
+
+async fn write(connection: &mut SqliteConnection, changed: Vec<Entry>) -> Result<(), StoreError> {
+    let mut changes = Changes::default();
+    let (mut settled, mut pending, mut leases) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in changed {
+        let counted = Counted {
+            organization: &entry.organization,
+            project_id: &entry.project_id,
+            seq: entry.seq,
+            kind: &entry.kind,
+        };
+        changes.add(&counted, entry.before, -1);
+        changes.add(&counted, entry.state.status(), 1);
+        leases.push(json!([entry.organization, entry.seq]));
+        let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
+            let Progress { attempts, max_attempts, fence } = progress;
+            json!([
+                entry.row,
+                status.number(),
+                millis(started_at),
+                finished_at.as_millis(),
+                attempts,
+                max_attempts,
+                fence,
+                error,
+                output
+            ])
+        };
+        match entry.state {
+            State::Completed { progress, started_at, finished_at, output } => {
+                let row = settle(progress, Status::Completed, Some(started_at), finished_at, String::new(), output);
+                settled.push(row);
+            }
+            State::Failed { progress, started_at, finished_at, error_message } => {
+                let row = settle(progress, Status::Failed, started_at, finished_at, error_message, String::new());
+                settled.push(row);
+            }
+            State::Pending { progress, started_at, due_at } => {
+                let Progress { attempts, max_attempts, fence } = progress;
+                let row = json!([entry.row, millis(started_at), millis(due_at), attempts, max_attempts, fence]);
+                pending.push(row);
+            }
+            State::Running { .. } => {}
+        }
+    }
+    if leases.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
+    if !settled.is_empty() {
+        let settled = serde_json::Value::Array(settled).to_string();
+        sqlx::query(SETTLE).bind(&settled).execute(&mut *connection).await?;
+        sqlx::query(REMOVE).bind(&settled).execute(&mut *connection).await?;
+    }
+    if !pending.is_empty() {
+        sqlx::query(PEND).bind(serde_json::Value::Array(pending).to_string()).execute(&mut *connection).await?;
+    }
+    changes.write(connection).await
+}
+
+fn millis(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::as_millis)
+}
+
+/// Extends the leases that are still held.
+pub(super) async fn heartbeat(
+    connection: &mut SqliteConnection,
+    beats: &[Heartbeat],
+    expires_at: Timestamp,
+) -> Result<Vec<LeaseStatus>, StoreError> {
+    let entries = find(connection, beats.iter().map(|beat| &beat.lease)).await?;
+    let mut held = Vec::new();
+    let statuses = beats
+        .iter()
+        .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
+            Some(entry) if entry.before == Status::Running && entry.state.progress().fence == beat.lease.fence => {
+                held.push(json!([entry.organization, entry.seq]));
+                LeaseStatus::Held { expires_at }
+            }
+            _ => LeaseStatus::Lost,
+        })
+        .collect();
+    if !held.is_empty() {
+        sqlx::query(EXTEND)
+            .bind(serde_json::Value::Array(held).to_string())
+            .bind(expires_at.as_millis())
+            .execute(connection)
+            .await?;
+    }
+    Ok(statuses)
+}

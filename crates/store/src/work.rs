@@ -1,0 +1,78 @@
+//! What workers and a store say to each other.
+
+use std::time::Duration;
+
+use operations::{Operation, OperationId, Outcome, Timestamp};
+
+/// A worker asks for work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Kinds that the worker can run.
+    pub kinds: Vec<String>,
+    /// Only operations of this organisation; `None` for the engine, which works for all.
+    pub organization: Option<String>,
+    /// At most so many operations.
+    pub limit: u32,
+    /// Who asks; shown in histories.
+    pub worker: String,
+    /// How long the claim stands without a heartbeat.
+    pub lease: Duration,
+}
+
+/// One attempt, by its operation and its fencing token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseRef {
+    /// The operation's organisation.
+    pub organization: String,
+    /// The operation.
+    pub id: OperationId,
+    /// The fencing token that the claim gave.
+    pub fence: u64,
+}
+
+/// An operation that was claimed, with what its worker needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The lease: organisation, operation and fencing token.
+    pub lease: LeaseRef,
+    /// The operation, running.
+    pub operation: Operation,
+    /// A JSON text, or empty for none.
+    pub input: String,
+    /// Which attempt this is; 1 for the first.
+    pub attempt: u32,
+    /// How long this attempt may take, if the operation says.
+    pub timeout: Option<Duration>,
+    /// When the lease runs out without a heartbeat.
+    pub lease_expires_at: Timestamp,
+}
+
+/// A worker says that it is still at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Which attempt.
+    pub lease: LeaseRef,
+}
+
+/// What a worker is told about one of its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// Extended.
+    Held {
+        /// When it runs out without a further heartbeat.
+        expires_at: Timestamp,
+    },
+    /// Lost: another attempt was started or the operation ended. Stop working on it.
+    Lost,
+}
+
+/// A worker ends an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which attempt.
+    pub lease: LeaseRef,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long to wait before the next attempt, if there is one.
+    pub retry_after: Duration,
+}

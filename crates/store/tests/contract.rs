@@ -1,0 +1,387 @@
+//! The contract of a store: what every implementation promises, one test a promise.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use store::{
+    Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseStatus, NewToken, Scope, Settlement,
+    Store, StoreError,
+};
+use support::*;
+
+const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
+
+#[tokio::test]
+async fn a_creation_is_there_after_a_restart() {
+    let fixture = fixture().await;
+    let created = fixture.create("acme", about("scan", "image", "alpine")).await;
+    assert_eq!(created.status, Status::Pending);
+    let again = fixture.reopen().await;
+    let access = Access::organization("acme");
+    assert_eq!(again.get(&access, created.id).await.unwrap(), Some(created.clone()));
+    let listing = again.list(&access, &Filter::default(), EVERY).await.unwrap();
+    assert_eq!(listing.entries[0].operation, created);
+    assert_eq!(listing.page.total_count, 1);
+}
+
+#[tokio::test]
+async fn the_main_path_ends_in_an_output() {
+    let fixture = fixture().await;
+    let new = NewOperation { input: r#"{"a":1}"#.to_owned(), ..about("scan", "image", "alpine") };
+    let created = fixture.create("acme", new).await;
+    fixture.advance(Duration::from_secs(1));
+    let claimed = fixture.claim(&["scan"], 10).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].input.as_str(), claimed[0].attempt, claimed[0].lease.fence), (r#"{"a":1}"#, 1, 1));
+    assert_eq!(claimed[0].operation.status, Status::Running);
+    assert!(fixture.claim(&["scan"], 10).await.is_empty(), "claimed once");
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.settle(&claimed[0], completed("done")).await, Ok(Status::Completed));
+    let access = Access::organization("acme");
+    let ended = fixture.store.get(&access, created.id).await.unwrap().unwrap();
+    assert_eq!(ended.output, "done");
+    assert_eq!(ended.started_at.unwrap().as_millis() - created.created_at.as_millis(), 1_000);
+    assert_eq!(ended.finished_at.unwrap().as_millis() - created.created_at.as_millis(), 2_000);
+    assert_eq!(fixture.store.output(&access, created.id).await.unwrap().as_deref(), Some("done"));
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_stale_settlement_is_told_and_changes_nothing() {
+    let fixture = fixture().await;
+    let created = fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let first = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.advance(Duration::from_secs(31));
+    let lost = fixture.store.lost_leases(None, 10).await.unwrap();
+    assert_eq!((lost[0].lease.clone(), lost[0].attempts), (first.lease.clone(), 1));
+    assert_eq!(fixture.store.lose(vec![(first.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
+    let second = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!((second.attempt, second.lease.fence), (2, 2));
+    assert_eq!(fixture.settle(&first, completed("late")).await, Err(Refusal::StaleLease));
+    let beat = Heartbeat { lease: first.lease.clone() };
+    assert_eq!(fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap(), [LeaseStatus::Lost]);
+    assert_eq!(fixture.settle(&second, completed("in time")).await, Ok(Status::Completed));
+    assert_eq!(fixture.settle(&second, completed("twice")).await, Err(Refusal::StaleLease));
+    let ended = fixture.store.get(&Access::organization("acme"), created.id).await.unwrap().unwrap();
+    assert_eq!(ended.output, "in time");
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn of_two_settlements_in_one_call_the_first_counts() {
+    let fixture = fixture().await;
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    let settle = |output: &str| Settlement {
+        lease: claimed.lease.clone(),
+        outcome: completed(output),
+        retry_after: Duration::ZERO,
+    };
+    let results = fixture.store.settle(vec![settle("one"), settle("two")]).await.unwrap();
+    assert_eq!(results, [Ok(Status::Completed), Err(Refusal::StaleLease)]);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_keeps_the_lease() {
+    let fixture = fixture().await;
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.advance(Duration::from_secs(20));
+    let beat = Heartbeat { lease: claimed.lease.clone() };
+    let answer = fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
+    assert_eq!(answer, [LeaseStatus::Held { expires_at: fixture.store.now().after(Duration::from_secs(30)) }]);
+    fixture.advance(Duration::from_secs(29));
+    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap(), []);
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_retryable_failure_waits_out_its_backoff_and_then_gives_up() {
+    let fixture = fixture().await;
+    let created = fixture.create("acme", NewOperation { max_attempts: 2, ..NewOperation::of_kind("scan") }).await;
+    let first = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!(fixture.settle(&first, failed("no luck", true)).await, Ok(Status::Pending));
+    assert!(fixture.claim(&["scan"], 1).await.is_empty(), "not before the backoff");
+    assert_eq!(fixture.store.next_due().await.unwrap(), Some(fixture.store.now().after(Duration::from_secs(10))));
+    fixture.advance(Duration::from_secs(10));
+    let second = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!(fixture.settle(&second, failed("no luck", true)).await, Ok(Status::Failed));
+    let ended = fixture.store.get(&Access::organization("acme"), created.id).await.unwrap().unwrap();
+    assert_eq!(ended.error_message, "no luck (gave up after 2 attempts)");
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_release_charges_no_attempt() {
+    let fixture = fixture().await;
+    fixture.create("acme", NewOperation { max_attempts: 1, ..NewOperation::of_kind("scan") }).await;
+    let first = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!(fixture.store.release(vec![first.lease.clone()]).await.unwrap(), [Ok(())]);
+    let second = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!((second.attempt, second.lease.fence), (1, 2));
+    assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)]);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_dead_workers_leases_are_found_by_its_name() {
+    let fixture = fixture().await;
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!(fixture.store.lost_leases(Some("somebody else"), 10).await.unwrap(), []);
+    assert_eq!(fixture.store.lost_leases(Some("test"), 10).await.unwrap()[0].lease, claimed.lease);
+}
+
+#[tokio::test]
+async fn claims_go_by_priority_and_then_by_age() {
+    let fixture = fixture().await;
+    for (resource, priority) in [("a", 0), ("b", 5), ("c", -5), ("d", 5), ("e", 0)] {
+        let kind = if resource == "e" { "other" } else { "scan" };
+        fixture.create("acme", NewOperation { priority, ..about(kind, "r", resource) }).await;
+    }
+    fixture.create("acme", NewOperation::of_kind("not ours".replace(' ', "_"))).await;
+    let claimed = fixture.claim(&["scan", "other"], 10).await;
+    let order: String = claimed.iter().map(|c| c.operation.resource.as_ref().unwrap().resource_id.as_str()).collect();
+    assert_eq!(order, "bdaec");
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn claims_rotate_over_organisations() {
+    let fixture = fixture().await;
+    for organization in ["a", "b", "c"] {
+        let many = if organization == "a" { 50 } else { 3 };
+        fixture.store.create(organization, vec![NewOperation::of_kind("scan"); many], None).await.unwrap();
+    }
+    fixture.create("d", NewOperation::of_kind("another")).await;
+    let organizations = |claimed: Vec<store::Claimed>| -> Vec<String> {
+        claimed.into_iter().map(|claimed| claimed.lease.organization).collect()
+    };
+    assert_eq!(organizations(fixture.claim(&["scan"], 6).await), ["a", "b", "c", "a", "b", "c"]);
+    let mut served = Vec::new();
+    for _ in 0..4 {
+        served.extend(organizations(fixture.claim(&["scan"], 1).await));
+    }
+    assert_eq!(served, ["a", "b", "c", "a"], "one at a time, in turn");
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn run_after_is_not_claimed_before_its_time() {
+    let fixture = fixture().await;
+    let at = fixture.store.now().after(Duration::from_secs(60));
+    fixture.create("acme", NewOperation { run_after: Some(at), ..NewOperation::of_kind("scan") }).await;
+    let past = Timestamp::from_millis(0);
+    fixture.create("acme", NewOperation { run_after: Some(past), ..NewOperation::of_kind("scan") }).await;
+    assert_eq!(fixture.claim(&["scan"], 10).await.len(), 1);
+    fixture.advance(Duration::from_secs(60));
+    assert_eq!(fixture.claim(&["scan"], 10).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_creates_once() {
+    let fixture = fixture().await;
+    let key = |fingerprint: u8| Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [fingerprint; 32] });
+    let two = || vec![NewOperation::of_kind("scan"), NewOperation::of_kind("other")];
+    let first = fixture.store.create("acme", two(), key(1)).await.unwrap();
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.settle(&claimed, completed("done")).await.unwrap();
+    let replay = fixture.store.create("acme", two(), key(1)).await.unwrap();
+    let ids = |operations: &[operations::Operation]| operations.iter().map(|o| o.id).collect::<Vec<_>>();
+    assert_eq!(ids(&replay), ids(&first));
+    assert_eq!(replay[0].output, "done", "shown as they are now");
+    let conflict = fixture.store.create("acme", two(), key(2)).await;
+    assert!(matches!(conflict, Err(StoreError::IdempotencyConflict)), "{conflict:?}");
+    assert_ne!(ids(&fixture.store.create("other", two(), key(2)).await.unwrap()), ids(&first), "per organisation");
+    fixture.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(fixture.store.forget_idempotency_keys(1).await.unwrap(), 1);
+    let later = fixture.store.create("acme", two(), key(2)).await.unwrap();
+    assert_ne!(ids(&later), ids(&first), "the window is over");
+    fixture.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_creations_with_one_key_create_once() {
+    let fixture = fixture().await;
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move {
+                let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [1; 32] });
+                store.create("acme", vec![NewOperation::of_kind("scan")], key).await.unwrap().remove(0).id
+            })
+        })
+        .collect();
+    let mut ids = BTreeSet::new();
+    for task in tasks {
+        ids.insert(task.await.unwrap());
+    }
+    assert_eq!(ids.len(), 1);
+    let listing = fixture.store.list(&Access::organization("acme"), &Filter::default(), EVERY).await.unwrap();
+    assert_eq!(listing.page.total_count, 1);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn concurrent_workers_never_share_an_operation() {
+    let fixture = fixture().await;
+    for organization in ["a", "b", "c"] {
+        fixture.store.create(organization, vec![NewOperation::of_kind("scan"); 100], None).await.unwrap();
+    }
+    let workers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = fixture.store.clone();
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                loop {
+                    let claimed = store.claim(claim_request(&["scan"], 7)).await.unwrap();
+                    if claimed.is_empty() {
+                        return seen;
+                    }
+                    seen.extend(claimed.iter().map(|c| c.operation.id));
+                    let settlements = claimed.into_iter().map(|c| Settlement {
+                        lease: c.lease,
+                        outcome: completed("ok"),
+                        retry_after: Duration::ZERO,
+                    });
+                    let results = store.settle(settlements.collect()).await.unwrap();
+                    assert!(results.iter().all(|r| *r == Ok(Status::Completed)), "{results:?}");
+                }
+            })
+        })
+        .collect();
+    let mut times = BTreeMap::<OperationId, u32>::new();
+    for worker in workers {
+        for id in worker.await.unwrap() {
+            *times.entry(id).or_default() += 1;
+        }
+    }
+    assert_eq!(times.len(), 300);
+    assert!(times.values().all(|n| *n == 1));
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
+async fn another_organisations_operations_do_not_exist() {
+    let fixture = fixture().await;
+    let ours = fixture.finished("acme", about("scan", "image", "alpine"), completed("secret")).await;
+    let other = Access::organization("other");
+    assert_eq!(fixture.store.get(&other, ours.id).await.unwrap(), None);
+    assert_eq!(fixture.store.output(&other, ours.id).await.unwrap(), None);
+    for filter in [Filter::default(), Filter { resource: ours.resource.clone(), ..Filter::default() }] {
+        let listing = fixture.store.list(&other, &filter, EVERY).await.unwrap();
+        assert_eq!((listing.entries.len(), listing.page.total_count), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_project_list_limits_counts_as_well_as_pages() {
+    let fixture = fixture().await;
+    for project in ["a", "a", "b", "", "c"] {
+        fixture.create("acme", in_project("scan", project)).await;
+    }
+    let hidden = fixture.create("acme", NewOperation { project_id: "c".to_owned(), ..about("scan", "r", "1") }).await;
+    let seen = fixture.create("acme", NewOperation { project_id: "a".to_owned(), ..about("scan", "r", "1") }).await;
+    let access = Access::projects("acme", ["a", "b"]);
+    let listing = fixture.store.list(&access, &Filter::default(), EVERY).await.unwrap();
+    assert_eq!((listing.entries.len(), listing.page.total_count), (4, 4));
+    assert_eq!(fixture.store.get(&access, hidden.id).await.unwrap(), None);
+    assert!(fixture.store.get(&access, seen.id).await.unwrap().is_some());
+    let filter = Filter { resource: seen.resource.clone(), ..Filter::default() };
+    let listing = fixture.store.list(&access, &filter, EVERY).await.unwrap();
+    assert_eq!((listing.entries.len(), listing.page.total_count), (1, 1));
+    let nothing = Access::projects("acme", Vec::<String>::new());
+    let listing = fixture.store.list(&nothing, &Filter::default(), EVERY).await.unwrap();
+    assert_eq!((listing.entries.len(), listing.page.total_count), (0, 0), "an empty list of projects sees nothing");
+}
+
+#[tokio::test]
+async fn long_outputs_are_left_out_of_lists_and_read_alone() {
+    let fixture = fixture().await;
+    let short = "é".repeat(LISTED_OUTPUT_BYTES / 2);
+    let long = format!("{short}x");
+    let first = fixture.finished("acme", NewOperation::of_kind("scan"), completed(&short)).await;
+    let second = fixture.finished("acme", NewOperation::of_kind("scan"), completed(&long)).await;
+    let access = Access::organization("acme");
+    let listing = fixture.store.list(&access, &Filter::default(), EVERY).await.unwrap();
+    let entries: Vec<_> =
+        listing.entries.iter().map(|e| (e.operation.id, e.operation.output.len(), e.output_left_out)).collect();
+    assert_eq!(entries, [(second.id, 0, true), (first.id, short.len(), false)]);
+    assert_eq!(fixture.store.output(&access, second.id).await.unwrap(), Some(long));
+}
+
+#[tokio::test]
+async fn tokens_are_kept_without_their_secret_and_revoked_for_good() {
+    let fixture = fixture().await;
+    let new = NewToken {
+        hash: [7; 32],
+        name: "ci".to_owned(),
+        access: Access::projects("acme", ["p"]),
+        scopes: BTreeSet::from([Scope::OperationsRead]),
+        expires_at: Some(fixture.store.now().after(Duration::from_secs(60))),
+    };
+    let token = fixture.store.create_token(new).await.unwrap();
+    assert!(token.is_valid(fixture.store.now()));
+    assert!(token.allows(Scope::OperationsRead) && !token.allows(Scope::OperationsWrite));
+    assert_eq!(fixture.store.find_token(&[7; 32]).await.unwrap(), Some(token.clone()));
+    assert_eq!(fixture.store.find_token(&[8; 32]).await.unwrap(), None);
+    fixture.store.touch_tokens(vec![token.id.clone()]).await.unwrap();
+    let used = fixture.store.tokens(Some("acme")).await.unwrap().remove(0);
+    assert_eq!(used.last_used_at, Some(fixture.store.now()));
+    assert!(fixture.store.revoke_token(&token.id).await.unwrap());
+    assert!(!fixture.store.revoke_token("tok_none").await.unwrap());
+    let revoked = fixture.store.find_token(&[7; 32]).await.unwrap().unwrap();
+    assert!(!revoked.is_valid(fixture.store.now()));
+    assert_eq!(fixture.store.tokens(Some("other")).await.unwrap(), []);
+    assert_eq!(fixture.store.tokens(None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn evidence_is_known_to_its_organisation_only() {
+    let fixture = fixture().await;
+    let record = EvidenceRecord { digest: Digest::of(b"x"), size: 1, kind: "STRING".to_owned() };
+    fixture.store.put_evidence("acme", record.clone()).await.unwrap();
+    fixture.store.put_evidence("acme", record.clone()).await.unwrap();
+    assert_eq!(fixture.store.evidence("acme", &record.digest).await.unwrap(), Some(record.clone()));
+    assert_eq!(fixture.store.evidence("other", &record.digest).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn doctor_finds_what_is_wrong() {
+    let fixture = fixture().await;
+    fixture.create("acme", in_project("scan", "p")).await;
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    fixture.claim(&["scan"], 1).await;
+    fixture.assert_sound().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.store.path());
+    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for (damage, invariant) in [
+        ("UPDATE counters SET n = n + 1 WHERE level = 2 AND status = 1", "counters equal"),
+        ("DELETE FROM project_counters WHERE level = 1", "project counters equal"),
+        ("DELETE FROM leases", "what runs has a lease"),
+        ("UPDATE organizations SET next_seq = 9", "no gap"),
+    ] {
+        sqlx::query(damage).execute(&foreign).await.unwrap();
+        let findings = fixture.store.doctor().await.unwrap().findings;
+        assert!(findings.iter().any(|f| f.invariant.contains(invariant)), "{damage}: {findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused() {
+    let fixture = fixture().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.store.path());
+    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'x', 1, x'00', 0)")
+        .execute(&foreign)
+        .await
+        .unwrap();
+    let error = store::SqliteStore::open(fixture.store.path()).await.err().unwrap();
+    assert!(error.to_string().contains("schema version 99"), "{error}");
+}

@@ -1,0 +1,188 @@
+//! Pagination against a naive model: random histories, every filter, every page, count and page from one snapshot.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use operations::page::LEVEL_1_SHIFT;
+use operations::{Access, Filter, NewOperation, Operation, PageRequest, Resource, Status};
+use proptest::prelude::*;
+use store::Store;
+use support::*;
+
+const KINDS: [&str; 3] = ["scan", "export", "evaluate"];
+const PROJECTS: [&str; 4] = ["", "a", "b", "c"];
+const RESOURCES: [&str; 3] = ["", "x", "y"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Create { kind: usize, project: usize, resource: usize },
+    Claim { kind: usize, limit: u32 },
+    Settle { which: usize, how: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0..KINDS.len(), 0..PROJECTS.len(), 0..RESOURCES.len())
+            .prop_map(|(kind, project, resource)| Step::Create { kind, project, resource }),
+        2 => (0..KINDS.len(), 1..4u32).prop_map(|(kind, limit)| Step::Claim { kind, limit }),
+        3 => (any::<usize>(), 0..3u8).prop_map(|(which, how)| Step::Settle { which, how }),
+    ]
+}
+
+fn new_operation(kind: usize, project: usize, resource: usize) -> NewOperation {
+    let resource = match RESOURCES[resource] {
+        "" => None,
+        id => Some(Resource { resource_type: "thing".to_owned(), resource_id: id.to_owned() }),
+    };
+    NewOperation { resource, project_id: PROJECTS[project].to_owned(), ..NewOperation::of_kind(KINDS[kind]) }
+}
+
+/// The naive model: all operations of the organisation, newest first, as the store itself shows each of them alone.
+async fn model(fixture: &Fixture, created: &[Operation]) -> Vec<Operation> {
+    let access = Access::organization("acme");
+    let mut operations = Vec::new();
+    for operation in created.iter().rev() {
+        operations.push(fixture.store.get(&access, operation.id).await.unwrap().unwrap());
+    }
+    operations
+}
+
+fn every_filter() -> Vec<Filter> {
+    let statuses = std::iter::once(None).chain(Status::ALL.map(Some));
+    let mut filters = Vec::new();
+    for status in statuses {
+        for kind in [None, Some("scan"), Some("export"), Some("nobody")] {
+            for resource in [None, Some("x"), Some("nobody")] {
+                let resource =
+                    resource.map(|id| Resource { resource_type: "thing".to_owned(), resource_id: id.to_owned() });
+                filters.push(Filter { status, kind: kind.map(str::to_owned), resource });
+            }
+        }
+    }
+    filters
+}
+
+fn every_access() -> Vec<Access> {
+    vec![
+        Access::organization("acme"),
+        Access::projects("acme", ["a"]),
+        Access::projects("acme", ["a", "c", "nobody"]),
+        Access::projects("acme", Vec::<String>::new()),
+        Access::organization("other"),
+    ]
+}
+
+async fn compare_every_page(fixture: &Fixture, operations: &[Operation], page_size: u32) {
+    for access in every_access() {
+        for filter in every_filter() {
+            let visible = |o: &&Operation| {
+                access.organization == "acme" && access.sees_project(&o.project_id) && filter.matches(o)
+            };
+            let expected: Vec<&Operation> = operations.iter().filter(visible).collect();
+            let pages = (expected.len() as u32).div_ceil(page_size);
+            for page in 0..=pages {
+                let request = PageRequest { page, page_size };
+                let listing = fixture.store.list(&access, &filter, request).await.unwrap();
+                let shown: Vec<&Operation> = listing.entries.iter().map(|entry| &entry.operation).collect();
+                let here = expected.chunks(page_size as usize).nth(page as usize).unwrap_or_default();
+                assert_eq!(shown, here, "{access:?} {filter:?} {request:?}");
+                assert_eq!(listing.page.total_count, expected.len() as u64, "{access:?} {filter:?}");
+            }
+        }
+    }
+}
+
+async fn play(steps: Vec<Step>, page_size: u32, start: u32) {
+    let fixture = fixture().await;
+    let mut created = Vec::new();
+    // Numbers start anywhere, so that pages cross the borders of buckets.
+    skip_numbers(&fixture, i64::from(start)).await;
+    let mut running = Vec::new();
+    for step in steps {
+        match step {
+            Step::Create { kind, project, resource } => {
+                created.push(fixture.create("acme", new_operation(kind, project, resource)).await);
+            }
+            Step::Claim { kind, limit } => running.extend(fixture.claim(&[KINDS[kind]], limit).await),
+            Step::Settle { .. } if running.is_empty() => {}
+            Step::Settle { which, how } => {
+                let claimed = running.swap_remove(which % running.len());
+                let outcome = match how {
+                    0 => completed("ok"),
+                    1 => failed("broken", false),
+                    _ => failed("again", true),
+                };
+                fixture.settle(&claimed, outcome).await.unwrap();
+            }
+        }
+    }
+    let operations = model(&fixture, &created).await;
+    compare_every_page(&fixture, &operations, page_size).await;
+}
+
+/// Lets the next number be `start` + 1, as if so many operations had been there before.
+async fn skip_numbers(fixture: &Fixture, start: i64) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.store.path());
+    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("INSERT INTO organizations (organization_id, next_seq, created_at) VALUES ('acme', ?1, 0)")
+        .bind(start + 1)
+        .execute(&foreign)
+        .await
+        .unwrap();
+    foreign.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn every_page_of_every_filter_equals_the_naive_model(
+        steps in proptest::collection::vec(step(), 1..90),
+        page_size in 1..12u32,
+        // Around the borders of level-1 and level-2 buckets.
+        start in prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32],
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(play(steps, page_size, start));
+    }
+}
+
+/// Many operations over several level-1 buckets, where the random histories are too short to reach.
+#[tokio::test]
+async fn pages_over_several_buckets_have_every_operation_once() {
+    let fixture = fixture().await;
+    let total = 3 * (1 << LEVEL_1_SHIFT) + 17;
+    let new: Vec<NewOperation> =
+        (0..total).map(|n| NewOperation::of_kind(if n % 1_000 == 0 { "export" } else { "scan" })).collect();
+    for chunk in new.chunks(1_000) {
+        fixture.store.create("acme", chunk.to_vec(), None).await.unwrap();
+    }
+    // A few ends here and there, so that both tables take part.
+    let claimed = fixture.claim(&["scan"], 2_000).await;
+    for (n, claimed) in claimed.iter().enumerate().step_by(7) {
+        fixture.settle(claimed, if n % 2 == 0 { completed("ok") } else { failed("no", false) }).await.unwrap();
+    }
+    let access = Access::organization("acme");
+    for (filter, expected) in [
+        (Filter::default(), total as u64),
+        (Filter { kind: Some("export".to_owned()), ..Filter::default() }, (total as u64).div_ceil(1_000)),
+        (Filter { status: Some(Status::Failed), ..Filter::default() }, 143),
+        (Filter { status: Some(Status::Running), ..Filter::default() }, 2_000 - 286),
+    ] {
+        let mut seen = Vec::new();
+        for page in 0.. {
+            let listing = fixture.store.list(&access, &filter, PageRequest { page, page_size: 100 }).await.unwrap();
+            assert_eq!(listing.page.total_count, expected, "{filter:?}");
+            if listing.entries.is_empty() {
+                break;
+            }
+            seen.extend(listing.entries.into_iter().map(|entry| entry.operation));
+        }
+        assert_eq!(seen.len() as u64, expected, "{filter:?}");
+        assert!(seen.iter().all(|operation| filter.matches(operation)));
+        let mut ids: Vec<_> = seen.iter().map(|operation| operation.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len() as u64, expected, "no operation twice");
+    }
+    fixture.assert_sound().await;
+}
