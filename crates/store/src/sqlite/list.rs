@@ -1,10 +1,10 @@
 //! Reading: counted pages, single operations, outputs.
 //!
 //! A page is read in one read transaction: (1) the filter's level-2 counters give the total and the bucket of 2^20
-//! numbers in which the page starts; (2) its level-1 counters give the bucket of 4,096 numbers; (3) from that bucket's
-//! upper end at most 4,096 matching index entries are skipped and a page of row ids is taken, merging `active` and
-//! `settled`; (4) those rows are read. Step 3 is a merge of index ranges, one *arm* each, every one in the order of the
-//! sequence, so that no arm is ever sorted or read past the page's end.
+//! numbers in which the page starts; (2) level-1 counters give the bucket of 4,096 numbers in which it starts and the
+//! one in which it ends; (3) between those bounds at most 4,096 matching index entries are skipped and a page of row ids
+//! is taken, from `active` and `settled` together; (4) those rows are read. Step 3 reads matching entries only, since
+//! every filter has an index that ends in the sequence number.
 
 use std::fmt::Write as _;
 
@@ -26,22 +26,34 @@ pub(super) async fn list(
 ) -> Result<Listing, StoreError> {
     let mut snapshot = readers.begin().await?;
     let query = Query { access, filter };
-    let (total_count, start) = if filter.resource.is_some() {
+    let (total_count, span) = if filter.resource.is_some() {
         let total = query.count_rows(&mut snapshot).await?;
-        (total, (page.offset() < total).then_some((i64::MAX, page.offset())))
+        let span = Span { lower: 0, upper: i64::MAX, skip: page.offset() };
+        (total, (page.offset() < total).then_some(span))
     } else {
-        query.locate(&mut snapshot, page.offset()).await?
+        query.locate(&mut snapshot, page).await?
     };
-    let entries = match start {
-        Some((upper, skip)) => query.read(&mut snapshot, upper, skip, page.page_size).await?,
+    let entries = match span {
+        Some(span) => query.read(&mut snapshot, span, page.page_size).await?,
         None => Vec::new(),
     };
     snapshot.commit().await?;
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
 }
 
-/// Where a page starts: the largest sequence number to look at, and the matching operations to skip from there.
-type Start = (i64, u64);
+/// Where a page lies.
+#[derive(Clone, Copy)]
+struct Span {
+    /// The smallest sequence number that the page can have.
+    lower: i64,
+    /// The largest sequence number to look at.
+    upper: i64,
+    /// The matching operations to skip, from `upper` down.
+    skip: u64,
+}
+
+/// Level-1 buckets in one of level 2.
+const FINE_PER_COARSE: i64 = 1 << (LEVEL_2_SHIFT - LEVEL_1_SHIFT);
 
 struct Query<'q> {
     access: &'q Access,
@@ -60,17 +72,33 @@ impl Query<'_> {
         }
     }
 
-    /// Total and start by the counters.
-    async fn locate(&self, snapshot: &mut SqliteConnection, offset: u64) -> Result<(u64, Option<Start>), StoreError> {
+    /// Total and span by the counters.
+    async fn locate(
+        &self,
+        snapshot: &mut SqliteConnection,
+        page: PageRequest,
+    ) -> Result<(u64, Option<Span>), StoreError> {
         let coarse = self.counts(snapshot, 2, 0, i64::MAX).await?;
         let total = coarse.iter().map(|(_, n)| n).sum();
-        let Some(Place { bucket, skip }) = locate(coarse, offset) else { return Ok((total, None)) };
-        let per_bucket = 1_i64 << (LEVEL_2_SHIFT - LEVEL_1_SHIFT);
-        let fine = self.counts(snapshot, 1, bucket * per_bucket, (bucket + 1) * per_bucket - 1).await?;
-        let Some(Place { bucket, skip }) = locate(fine, skip) else {
+        let Some(start) = locate(coarse.iter().copied(), page.offset()) else { return Ok((total, None)) };
+        let wanted = start.skip + u64::from(page.page_size);
+        // Mostly one bucket of level 2; more where the page reaches over its lower end.
+        let (mut fine, mut counted) = (Vec::new(), 0);
+        for (bucket, n) in coarse.into_iter().skip_while(|(bucket, _)| *bucket != start.bucket) {
+            let first = bucket * FINE_PER_COARSE;
+            fine.extend(self.counts(snapshot, 1, first, first + FINE_PER_COARSE - 1).await?);
+            counted += n;
+            if counted >= wanted {
+                break;
+            }
+        }
+        let Some(Place { bucket, skip }) = locate(fine.iter().copied(), start.skip) else {
             return Err(StoreError::Unusable("the counters do not add up; run longrun doctor".to_owned()));
         };
-        Ok((total, Some((((bucket + 1) << LEVEL_1_SHIFT) - 1, skip))))
+        let last = locate(fine.iter().copied(), wanted - 1).map(|place| place.bucket);
+        let lower = last.or(fine.last().map(|(bucket, _)| *bucket)).unwrap_or_default() << LEVEL_1_SHIFT;
+        let upper = ((bucket + 1) << LEVEL_1_SHIFT) - 1;
+        Ok((total, Some(Span { lower, upper, skip })))
     }
 
     /// Matching operations per bucket, newest bucket first. Served by the counters' primary keys.
@@ -110,31 +138,16 @@ impl Query<'_> {
     /// Counts by the index, for filters without counters (a resource): a short range.
     async fn count_rows(&self, snapshot: &mut SqliteConnection) -> Result<u64, StoreError> {
         let mut total = 0;
-        for arm in self.arms() {
+        for table in self.tables() {
             let mut sql = Sql::default();
-            sql.arm(self, &arm, "count(*)", i64::MAX)?;
+            sql.arm(self, table, "count(*)", None)?;
             let row = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_one(&mut *snapshot).await?;
             total += row.try_get::<i64, _>(0)?.unsigned_abs();
         }
         Ok(total)
     }
 
-    /// The index ranges that together hold exactly what matches.
-    fn arms(&self) -> Vec<Arm> {
-        let projects = match (self.projects(), &self.filter.resource) {
-            (Some(projects), None) => projects.into_iter().map(|p| Some(p.to_owned())).collect(),
-            // A resource's range is short: its project is looked at row by row.
-            (Some(_), Some(_)) | (None, _) => vec![None],
-        };
-        let mut arms = Vec::new();
-        for project in projects {
-            for table in self.tables() {
-                arms.push(Arm { table, project: project.clone() });
-            }
-        }
-        arms
-    }
-
+    /// The parts of tables that together hold exactly what matches; each is one index range (one per project).
     fn tables(&self) -> Vec<Table> {
         let by_resource = self.filter.resource.is_some();
         match self.filter.status {
@@ -149,28 +162,19 @@ impl Query<'_> {
         }
     }
 
-    /// The rows of the page that starts `skip` matches below `upper`.
-    async fn read(
-        &self,
-        snapshot: &mut SqliteConnection,
-        upper: i64,
-        skip: u64,
-        size: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    /// The rows of the page.
+    async fn read(&self, snapshot: &mut SqliteConnection, span: Span, size: u32) -> Result<Vec<Listed>, StoreError> {
         let mut sql = Sql::default();
-        for (index, arm) in self.arms().iter().enumerate() {
+        for (index, table) in self.tables().into_iter().enumerate() {
             if index > 0 {
                 sql.text.push_str("\nUNION ALL\n");
             }
-            sql.arm(self, arm, arm.table.row_ids(), upper)?;
-        }
-        if sql.text.is_empty() {
-            return Ok(Vec::new());
+            sql.arm(self, table, table.row_ids(), Some(span))?;
         }
         sql.text.push_str("\nORDER BY 1 DESC LIMIT ");
         sql.bind(i64::from(size))?;
         sql.text.push_str(" OFFSET ");
-        sql.bind(i64::try_from(skip).unwrap_or(i64::MAX))?;
+        sql.bind(i64::try_from(span.skip).unwrap_or(i64::MAX))?;
         let found = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_all(&mut *snapshot).await?;
         let (mut active, mut settled) = (Vec::new(), Vec::new());
         for row in &found {
@@ -215,7 +219,7 @@ fn listed(row: &SqliteRow) -> Result<Listed, StoreError> {
     Ok(Listed { operation: rows::operation(row)?, output_left_out })
 }
 
-/// Part of a table that an arm reads.
+/// Part of a table that one arm of a compound select reads.
 #[derive(Clone, Copy)]
 enum Table {
     Active(Option<Status>),
@@ -227,16 +231,10 @@ impl Table {
     /// Sequence number, which table, row id.
     fn row_ids(self) -> &'static str {
         match self {
-            Table::Active(_) => "seq, 0, rowid",
-            Table::Leased => "active.seq, 0, active.rowid",
-            Table::Settled(_) => "seq, 1, rowid",
+            Table::Active(_) | Table::Leased => "t.seq, 0, t.rowid",
+            Table::Settled(_) => "t.seq, 1, t.rowid",
         }
     }
-}
-
-struct Arm {
-    table: Table,
-    project: Option<String>,
 }
 
 /// A statement as it grows. Only constants go into the text; every value is bound.
@@ -266,53 +264,65 @@ impl Sql {
         self.bind(value)
     }
 
-    /// One index range: `SELECT columns FROM table INDEXED BY the index that serves it WHERE …`.
-    fn arm(&mut self, query: &Query<'_>, arm: &Arm, columns: &str, upper: i64) -> Result<(), StoreError> {
+    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`.
+    fn arm(&mut self, query: &Query<'_>, table: Table, columns: &str, span: Option<Span>) -> Result<(), StoreError> {
         let filter = query.filter;
+        let projects = query.projects().map(|projects| json!(projects).to_string());
+        // A resource's range is short: its projects are looked at row by row.
+        let by_project = projects.is_some() && filter.resource.is_none() && !matches!(table, Table::Leased);
         let index = if filter.resource.is_some() {
             "by_resource"
-        } else if arm.project.is_some() {
+        } else if by_project {
             "by_project"
         } else if filter.kind.is_some() {
             "by_kind"
         } else {
-            match arm.table {
+            match table {
                 Table::Settled(_) => "by_status",
-                _ => "by_seq",
+                Table::Active(_) | Table::Leased => "by_seq",
             }
         };
-        let _ = match arm.table {
-            Table::Active(_) => write!(self.text, "SELECT {columns} FROM active INDEXED BY active_{index} WHERE "),
-            Table::Settled(_) => write!(self.text, "SELECT {columns} FROM settled INDEXED BY settled_{index} WHERE "),
+        let _ = write!(self.text, "SELECT {columns} FROM ");
+        if let Some(projects) = projects.as_ref().filter(|_| by_project) {
+            self.text.push_str("json_each(");
+            self.bind(projects.clone())?;
+            self.text.push_str(") p CROSS JOIN ");
+        }
+        let _ = match table {
+            Table::Active(_) => write!(self.text, "active t INDEXED BY active_{index} WHERE "),
+            Table::Settled(_) => write!(self.text, "settled t INDEXED BY settled_{index} WHERE "),
             Table::Leased => write!(
                 self.text,
-                "SELECT {columns} FROM leases CROSS JOIN active INDEXED BY active_by_seq
-                 ON active.organization_id = leases.organization_id AND active.seq = leases.seq WHERE "
+                "leases l CROSS JOIN active t INDEXED BY active_by_seq
+                 ON t.organization_id = l.organization_id AND t.seq = l.seq WHERE "
             ),
         };
-        let leased = matches!(arm.table, Table::Leased);
-        self.text.push_str(if leased { "leases.organization_id = " } else { "organization_id = " });
+        let leased = matches!(table, Table::Leased);
+        self.text.push_str(if leased { "l.organization_id = " } else { "t.organization_id = " });
         self.bind(query.access.organization.clone())?;
-        self.and(if leased { "leases.seq <= " } else { "seq <= " }, upper)?;
-        if let Table::Active(Some(status)) | Table::Settled(Some(status)) = arm.table {
-            self.and("status = ", i64::from(status.number()))?;
+        if let Some(Span { lower, upper, .. }) = span {
+            self.and(if leased { "l.seq >= " } else { "t.seq >= " }, lower)?;
+            self.and(if leased { "l.seq <= " } else { "t.seq <= " }, upper)?;
+        }
+        if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
+            self.and("t.status = ", i64::from(status.number()))?;
         }
         if let Some(kind) = &filter.kind {
-            self.and("kind = ", kind.clone())?;
+            self.and("t.kind = ", kind.clone())?;
         }
-        if let Some(project) = &arm.project {
-            // Stated twice: the partial index is only used where its own condition is implied by the text.
-            self.text.push_str(" AND project_id <> ''");
-            self.and("project_id = ", project.clone())?;
-        }
-        if let Some(resource) = &filter.resource {
-            self.text.push_str(" AND resource_type <> ''");
-            self.and("resource_type = ", resource.resource_type.clone())?;
-            self.and("resource_id = ", resource.resource_id.clone())?;
-            if let Some(projects) = query.projects() {
-                self.and("project_id IN (SELECT value FROM json_each(", json!(projects).to_string())?;
+        match projects {
+            // "<> ''" lets the planner use the partial index.
+            Some(_) if by_project => self.text.push_str(" AND t.project_id = p.value AND t.project_id <> ''"),
+            Some(projects) => {
+                self.and("t.project_id IN (SELECT value FROM json_each(", projects)?;
                 self.text.push_str("))");
             }
+            None => {}
+        }
+        if let Some(resource) = &filter.resource {
+            self.text.push_str(" AND t.resource_type <> ''");
+            self.and("t.resource_type = ", resource.resource_type.clone())?;
+            self.and("t.resource_id = ", resource.resource_id.clone())?;
         }
         Ok(())
     }

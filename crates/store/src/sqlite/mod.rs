@@ -101,6 +101,14 @@ impl SqliteStore {
         &self.path
     }
 
+    /// The version of SQLite inside, e.g. `3.51.0`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn engine_version(&self) -> Result<String, StoreError> {
+        Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
+    }
+
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
         match self.writer.submit(Write::Transition(events)).await? {
             Answer::Transitions(results) => Ok(results),
