@@ -148,6 +148,22 @@ pub enum Refusal {
 /// The message of an operation that was cancelled.
 const CANCELLED: &str = "cancelled";
 
+/// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a core
+/// dump must not fill the memory of whoever reads the list.
+const MAX_ERROR_BYTES: usize = 8 * 1024;
+
+/// The message, cut at a character's end where it is too long, and never empty.
+fn bounded(message: String) -> String {
+    if message.is_empty() {
+        return "failed without a message".to_owned();
+    }
+    if message.len() <= MAX_ERROR_BYTES {
+        return message;
+    }
+    let end = message.floor_char_boundary(MAX_ERROR_BYTES);
+    format!("{}… ({} bytes in all)", &message[..end], message.len())
+}
+
 impl State {
     /// A new operation.
     pub fn new(max_attempts: u32, due_at: Option<Timestamp>) -> State {
@@ -245,6 +261,7 @@ impl State {
         if retryable && progress.attempts < progress.max_attempts {
             return Ok(State::Pending { progress, started_at: Some(started_at), due_at: Some(retry_at) });
         }
+        let message = bounded(message);
         let error_message = match (retryable, progress.attempts) {
             (true, attempts) if attempts > 1 => format!("{message} (gave up after {attempts} attempts)"),
             _ => message,
@@ -315,6 +332,19 @@ mod tests {
         let event = Event::Settle { fence: 1, at: at(2), outcome: failed("broken", false), retry_at: at(3) };
         let State::Failed { error_message, .. } = state.apply(event).unwrap() else { panic!("not failed") };
         assert_eq!(error_message, "broken");
+    }
+
+    #[test]
+    fn an_error_message_is_there_and_bounded() {
+        let end = |message: &str| {
+            let state = State::new(1, None).apply(Event::Claim { at: at(1) }).unwrap();
+            let event = Event::Settle { fence: 1, at: at(2), outcome: failed(message, false), retry_at: at(3) };
+            let State::Failed { error_message, .. } = state.apply(event).unwrap() else { panic!("not failed") };
+            error_message
+        };
+        assert_eq!(end(""), "failed without a message");
+        let long = end(&"é".repeat(10_000));
+        assert!(long.len() < MAX_ERROR_BYTES + 64 && long.ends_with("é… (20000 bytes in all)"), "{long}");
     }
 
     #[test]

@@ -317,6 +317,18 @@ async fn long_outputs_are_left_out_of_lists_and_read_alone() {
 }
 
 #[tokio::test]
+async fn any_text_comes_back_as_it_was() {
+    let fixture = fixture().await;
+    let text = "\0 nul, \u{1f600}, \"quotes\", \\ and \u{7f} \r\n\u{2028}";
+    let completed = fixture.finished("acme", NewOperation::of_kind("scan"), completed(text)).await;
+    let failed = fixture.finished("o'rg \"x\"", NewOperation::of_kind("scan"), failed(text, false)).await;
+    let get = async |organization: &str, id| fixture.store.get(&Access::organization(organization), id).await.unwrap();
+    assert_eq!(get("acme", completed.id).await.unwrap().output, text);
+    assert_eq!(get("o'rg \"x\"", failed.id).await.unwrap().error_message, text);
+    fixture.assert_sound().await;
+}
+
+#[tokio::test]
 async fn tokens_are_kept_without_their_secret_and_revoked_for_good() {
     let fixture = fixture().await;
     let new = NewToken {
