@@ -7,7 +7,8 @@ use operations::backoff::Backoff;
 /// How the engine behaves. The defaults are those of a server on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Handlers that run at a time; at least 1.
+    /// Handlers that run at a time; at least 1. The default is one a core: what is built in computes, and each evaluation
+    /// may take the memory of its limit.
     pub concurrency: usize,
     /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
     pub lease: Duration,
@@ -25,7 +26,7 @@ impl Default for Settings {
     fn default() -> Settings {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Settings {
-            concurrency: cores * 4,
+            concurrency: cores,
             lease: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(600),
             drain: Duration::from_secs(30),

@@ -81,7 +81,7 @@ impl NewOperation {
             );
             check(Err(Violation::new("input", description)));
         }
-        if self.priority.abs() > MAX_PRIORITY {
+        if self.priority.unsigned_abs() > MAX_PRIORITY.unsigned_abs() {
             check(Err(Violation::new("priority", format!("must be between -{MAX_PRIORITY} and {MAX_PRIORITY}"))));
         }
         if !(1..=MAX_MAX_ATTEMPTS).contains(&self.max_attempts) {
@@ -107,7 +107,7 @@ mod tests {
             resource: Some(Resource { resource_type: "t".to_owned(), resource_id: String::new() }),
             project_id: "\u{1}".to_owned(),
             input: "x".repeat(MAX_INLINE_BYTES + 1),
-            priority: 101,
+            priority: i16::MIN,
             timeout: Some(Duration::ZERO),
             max_attempts: 0,
             ..NewOperation::of_kind("no spaces")

@@ -156,6 +156,9 @@ pub trait Store: Send + Sync + 'static {
     /// The record of a piece of evidence of this organisation.
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
 
+    /// Closes the connections once what is under way has ended; later calls fail.
+    async fn close(&self);
+
     /// Answers when the store does.
     async fn ping(&self) -> Result<(), StoreError>;
 

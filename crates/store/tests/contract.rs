@@ -386,6 +386,28 @@ async fn doctor_finds_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn closing_leaves_one_file_and_refuses_later_calls() {
+    let fixture = fixture().await;
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    fixture.store.close().await;
+    let error = fixture.store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let files: Vec<_> = std::fs::read_dir(fixture.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(files, ["longrun.db"]);
+    assert_eq!(
+        fixture
+            .reopen()
+            .await
+            .list(&Access::organization("acme"), &Filter::default(), EVERY)
+            .await
+            .unwrap()
+            .page
+            .total_count,
+        1
+    );
+}
+
+#[tokio::test]
 async fn a_newer_database_is_refused() {
     let fixture = fixture().await;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.store.path());

@@ -45,6 +45,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    writing: SqlitePool,
     writer: Writer,
     clock: Clock,
     path: PathBuf,
@@ -92,8 +93,8 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
-        let writer = Writer::start(writing, Arc::clone(&clock));
-        Ok(SqliteStore { readers, writer, clock, path: path.to_owned() })
+        let writer = Writer::start(writing.clone(), Arc::clone(&clock));
+        Ok(SqliteStore { readers, writing, writer, clock, path: path.to_owned() })
     }
 
     /// The database file.
@@ -242,6 +243,12 @@ impl Store for SqliteStore {
 
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
         admin::evidence(&self.readers, organization, digest).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // The last connection empties the write-ahead log into the file and removes it.
+        self.writing.close().await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

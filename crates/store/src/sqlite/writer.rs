@@ -160,7 +160,9 @@ fn busy(error: sqlx::Error) -> StoreError {
         sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("5" | "6" | "517")) => {
             StoreError::Unavailable("another process is writing to the database".to_owned())
         }
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection to the database".to_owned()),
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            StoreError::Unavailable("no connection to the database".to_owned())
+        }
         _ => StoreError::Database(error),
     }
 }

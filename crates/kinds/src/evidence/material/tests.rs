@@ -1,0 +1,454 @@
+//! What is recognised as what, what is refused and where, and that no bytes do harm.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::{Material, MaterialError, MaterialKind, Metadata, detect};
+
+fn cyclonedx() -> Json {
+    json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
+        "serialNumber": "urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79",
+        "metadata": {"timestamp": "2024-01-02T03:04:05Z", "component": {"type": "application", "name": "app"}},
+        "components": [
+            {"type": "library", "name": "a", "version": "1", "purl": "pkg:cargo/a@1", "licenses": [{"license": {"id": "MIT"}}]},
+            {"type": "library", "name": "b", "licenses": [{"expression": "MIT OR Apache-2.0"}], "components": [{"type": "file", "name": "c"}]},
+        ],
+        "dependencies": [{"ref": "a", "dependsOn": ["b"]}],
+    })
+}
+
+fn spdx() -> Json {
+    json!({
+        "spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "dataLicense": "CC0-1.0", "name": "app",
+        "documentNamespace": "https://example.com/app", "creationInfo": {"created": "2024-01-02T03:04:05Z", "creators": ["Tool: x"]},
+        "packages": [{"SPDXID": "SPDXRef-a", "name": "a", "downloadLocation": "NOASSERTION"}],
+        "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relatedSpdxElement": "SPDXRef-a", "relationshipType": "DESCRIBES"}],
+    })
+}
+
+fn spdx3() -> Json {
+    json!({
+        "@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld",
+        "@graph": [
+            {"type": "CreationInfo", "@id": "_:c", "specVersion": "3.0.1", "created": "2024-01-02T03:04:05Z"},
+            {"type": "SpdxDocument", "spdxId": "https://example.com/d", "name": "app"},
+        ],
+    })
+}
+
+fn sarif() -> Json {
+    json!({
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {"name": "lint", "rules": [{"id": "R1", "defaultConfiguration": {"level": "note"}}]}},
+            "results": [{
+                "ruleId": "R1", "ruleIndex": 0, "level": "error", "message": {"text": "bad"},
+                "locations": [{"physicalLocation": {"artifactLocation": {"uri": "a.rs"}, "region": {"startLine": 1}}}],
+            }],
+        }],
+    })
+}
+
+fn openvex() -> Json {
+    json!({
+        "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex", "author": "a",
+        "timestamp": "2024-01-02T03:04:05Z", "version": 1,
+        "statements": [{"vulnerability": {"name": "CVE-1"}, "status": "fixed", "products": [{"@id": "pkg:a"}]}],
+    })
+}
+
+fn scorecard() -> Json {
+    json!({
+        "date": "2024-01-02", "repo": {"name": "a", "commit": "b"}, "scorecard": {"version": "v5"}, "score": 7.5,
+        "checks": [{"name": "Maintained", "score": -1, "reason": "r"}],
+    })
+}
+
+fn envelope(predicate: &str) -> Json {
+    use base64::Engine as _;
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": predicate, "predicate": {"builder": "b"},
+        "subject": [{"name": "s", "digest": {"sha256": "00"}}],
+    });
+    let payload = base64::engine::general_purpose::STANDARD.encode(statement.to_string());
+    json!({"payloadType": "application/vnd.in-toto+json", "payload": payload, "signatures": [{"sig": "AA=="}]})
+}
+
+fn bundle(predicate: &str) -> Json {
+    json!({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": {}, "dsseEnvelope": envelope(predicate)})
+}
+
+const SLSA: &str = "https://slsa.dev/provenance/v1";
+
+const JUNIT: &str = r#"<?xml version="1.0"?>
+<testsuites tests="4" failures="1">
+  <testsuite name="s" tests="4" time="1.5">
+    <properties><property name="os" value="linux"/></properties>
+    <testcase name="passes" classname="c" time="0.5"/>
+    <testcase name="fails"><failure message="left &lt; right" type="panic"><![CDATA[at <a>]]> &amp; b</failure></testcase>
+    <testcase name="breaks"><error message="e"/></testcase>
+    <testcase name="waits"><skipped message="later"/></testcase>
+    <testsuite name="inner"><testcase name="deep" time="1,000.5"/></testsuite>
+    <system-out>hello</system-out>
+  </testsuite>
+</testsuites>"#;
+
+const JACOCO: &str = r#"<?xml version="1.0"?><!DOCTYPE report PUBLIC "-//JACOCO//DTD Report 1.1//EN" "report.dtd">
+<report name="r"><counter type="LINE" missed="10" covered="90"/></report>"#;
+
+const COBERTURA: &str = r#"<coverage line-rate="0.9" branch-rate="0" lines-covered="9" lines-valid="10" version="x">
+<packages><package name="p" line-rate="0.5"/></packages></coverage>"#;
+
+fn parse(kind: Option<MaterialKind>, text: &str) -> Result<Json, MaterialError> {
+    let metadata = Metadata { name: "m", digest: "sha256:00", ..Metadata::default() };
+    let material = Material::parse(kind, &metadata, text.as_bytes())?;
+    Ok(serde_json::to_value(material.input()).unwrap())
+}
+
+/// Every well-formed sample with its kind.
+fn samples() -> Vec<(MaterialKind, String)> {
+    vec![
+        (MaterialKind::SbomCyclonedxJson, cyclonedx().to_string()),
+        (MaterialKind::SbomSpdxJson, spdx().to_string()),
+        (MaterialKind::SbomSpdxJson, spdx3().to_string()),
+        (MaterialKind::Sarif, sarif().to_string()),
+        (MaterialKind::Openvex, openvex().to_string()),
+        (MaterialKind::OssfScorecardJson, scorecard().to_string()),
+        (MaterialKind::Attestation, envelope("https://example.com/p").to_string()),
+        (MaterialKind::Attestation, bundle("https://example.com/p").to_string()),
+        (MaterialKind::SlsaProvenance, bundle(SLSA).to_string()),
+        (MaterialKind::JunitXml, JUNIT.to_owned()),
+        (MaterialKind::JacocoXml, JACOCO.to_owned()),
+        (MaterialKind::CoberturaXml, COBERTURA.to_owned()),
+    ]
+}
+
+#[test]
+fn every_sample_is_detected_and_accepted() {
+    for (kind, text) in samples() {
+        assert_eq!(detect(text.as_bytes()), Some(kind), "{text}");
+        let input = parse(None, &text).unwrap();
+        assert_eq!(input["chainloop_metadata"]["kind"], kind.as_str());
+        assert_eq!(detect(format!("\u{feff} \n{text}").as_bytes()), Some(kind), "with a byte order mark");
+    }
+}
+
+#[test]
+fn no_sample_passes_for_another_kind() {
+    for (kind, text) in samples() {
+        for other in MaterialKind::SUPPORTED {
+            let anything = [MaterialKind::String, MaterialKind::Evidence, MaterialKind::Artifact].contains(other);
+            // Provenance is an attestation too.
+            let provenance = kind == MaterialKind::SlsaProvenance && *other == MaterialKind::Attestation;
+            let accepted = parse(Some(*other), &text).is_ok();
+            assert_eq!(accepted, *other == kind || anything || provenance, "{kind} as {other}");
+        }
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_supported_lists_those_that_are() {
+    let error = parse(Some(MaterialKind::HelmChart), "{}").unwrap_err().to_string();
+    assert!(
+        error.starts_with("material type HELM_CHART is not supported yet; supported are SBOM_CYCLONEDX_JSON, "),
+        "{error}"
+    );
+    for text in ["{}", "[]", "", "hello", "<a/>", "{\"a\":", "1"] {
+        assert_eq!(parse(None, text), Err(MaterialError::NotRecognised), "{text:?}");
+    }
+}
+
+/// Changes one place of a document, given as a JSON pointer; none removes it.
+fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
+    match value {
+        Some(value) => {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let parent = document.pointer_mut(parent).unwrap();
+            match parent {
+                Json::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+                _ => parent[key] = value,
+            }
+        }
+        None => {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            document.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+        }
+    }
+    document.to_string()
+}
+
+#[test]
+fn a_mismatch_says_what_was_expected_and_where() {
+    use MaterialKind::{Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson, SbomSpdxJson};
+    let cases: Vec<(MaterialKind, String, &str)> = vec![
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/specVersion", Some(json!("1.3"))),
+            "at $.specVersion: expected one of 1.4, 1.5, 1.6, found the string \"1.3\"",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/bomFormat", None),
+            "at $: expected a member \"bomFormat\", found none",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/version", Some(json!(0))),
+            "at $.version: expected an integer of at least 1, found the number 0",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/serialNumber", Some(json!("x"))),
+            "at $.serialNumber: expected urn:uuid: and a UUID",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/components", Some(json!({}))),
+            "at $.components: expected an array, found an object",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/components/1/components/0/name", None),
+            "at $.components[1].components[0]: expected a member \"name\"",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/components/0/type", Some(json!("lib"))),
+            "at $.components[0].type: expected one of application,",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/components/0/licenses/0", Some(json!({}))),
+            "at $.components[0].licenses[0]: expected an object with either license or expression",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/components/0/purl", Some(json!("a"))),
+            "at $.components[0].purl: expected a package URL",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/metadata/timestamp", Some(json!("today"))),
+            "at $.metadata.timestamp: expected a date and time",
+        ),
+        (
+            SbomCyclonedxJson,
+            changed(cyclonedx(), "/dependencies/0/ref", None),
+            "at $.dependencies[0]: expected a member \"ref\"",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx(), "/spdxVersion", Some(json!("SPDX-2.1"))),
+            "at $.spdxVersion: expected one of SPDX-2.2, SPDX-2.3",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx(), "/creationInfo/creators", Some(json!([]))),
+            "at $.creationInfo.creators: expected at least one creator",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx(), "/creationInfo/creators/0", Some(json!("x"))),
+            "at $.creationInfo.creators[0]: expected Tool:",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx(), "/packages/0/SPDXID", Some(json!("a"))),
+            "at $.packages[0].SPDXID: expected SPDXRef-",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx(), "/packages/0/downloadLocation", None),
+            "at $.packages[0]: expected a member \"downloadLocation\"",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx3(), "/@graph/0/specVersion", Some(json!("4.0"))),
+            "at $[\"@graph\"][0].specVersion: expected 3.0",
+        ),
+        (
+            SbomSpdxJson,
+            changed(spdx3(), "/@graph", Some(json!([]))),
+            "at $[\"@graph\"]: expected exactly one element of type SpdxDocument",
+        ),
+        (Sarif, changed(sarif(), "/version", Some(json!("2.0.0"))), "at $.version: expected one of 2.1.0"),
+        (
+            Sarif,
+            changed(sarif(), "/runs/0/tool/driver/name", None),
+            "at $.runs[0].tool.driver: expected a member \"name\"",
+        ),
+        (
+            Sarif,
+            changed(sarif(), "/runs/0/results/0/message", Some(json!({}))),
+            "at $.runs[0].results[0].message: expected a message with text or id",
+        ),
+        (
+            Sarif,
+            changed(sarif(), "/runs/0/results/0/level", Some(json!("fatal"))),
+            "at $.runs[0].results[0].level: expected one of none, note, warning, error",
+        ),
+        (
+            Openvex,
+            changed(openvex(), "/statements/0/status", Some(json!("open"))),
+            "at $.statements[0].status: expected one of not_affected,",
+        ),
+        (
+            Openvex,
+            changed(openvex(), "/statements/0/status", Some(json!("not_affected"))),
+            "at $.statements[0]: expected a justification",
+        ),
+        (
+            OssfScorecardJson,
+            changed(scorecard(), "/score", Some(json!(11))),
+            "at $.score: expected a number from -1 to 10",
+        ),
+    ];
+    for (kind, text, expected) in cases {
+        let error = parse(Some(kind), &text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("not {kind}: ")) && error.contains(expected), "{error}\nlacks\n{expected}");
+    }
+}
+
+#[test]
+fn a_junit_report_takes_the_form_that_its_module_documents() {
+    let input = parse(None, JUNIT).unwrap();
+    let suite = &input["elements"][0];
+    assert_eq!(suite["properties"]["os"], "linux");
+    assert_eq!(suite["stdout"], "hello");
+    assert_eq!(
+        suite["totals"],
+        json!({"tests": 5, "passed": 2, "skipped": 1, "failed": 1, "error": 1, "duration": 1_001_000_000_000i64})
+    );
+    let tests = suite["tests"].as_array().unwrap();
+    let statuses: Vec<&str> = tests.iter().map(|test| test["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["passed", "failed", "error", "skipped"]);
+    assert_eq!(tests[1]["error"], json!({"message": "left < right", "type": "panic", "body": "at <a> & b"}));
+    assert_eq!(tests[0]["error"], Json::Null);
+    assert_eq!(tests[3]["message"], "later");
+    assert_eq!(suite["suites"][0]["tests"][0]["name"], "deep");
+}
+
+#[test]
+fn a_junit_report_that_is_not_in_order_is_refused_with_its_line() {
+    for (text, expected) in [
+        (
+            "<testsuites>\n<testsuite>\n<testcase/></testsuite></testsuites>",
+            "line 3: expected a name attribute of <testcase>",
+        ),
+        ("<testsuite tests=\"many\"/>", "line 1: expected a count in the attribute tests"),
+        (
+            "<testsuite><testcase name=\"a\" time=\"soon\"/></testsuite>",
+            "line 1: expected seconds in the attribute time",
+        ),
+        ("<report/>", "line 1: expected <testsuites> or <testsuite>, found <report>"),
+        ("<testsuite>\n<testcase name=\"a\">", "line 2: the document ends before </testcase>"),
+        ("<testsuite>\n</testcase>", "not XML: line 2: "),
+        ("<testsuite/><testsuite/>", "a second root element"),
+        ("<testsuite>&unknown;</testsuite>", "the entity \"unknown\""),
+    ] {
+        let error = parse(Some(MaterialKind::JunitXml), text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn coverage_reports_take_the_form_that_their_module_documents() {
+    assert_eq!(parse(None, JACOCO).unwrap()["counters"], json!([{"type": "LINE", "missed": 10, "covered": 90}]));
+    let input = parse(None, COBERTURA).unwrap();
+    assert_eq!((&input["line-rate"], &input["lines-valid"]), (&json!(0.9), &json!(10)));
+    assert_eq!(input["packages"], json!([{"name": "p", "line-rate": 0.5}]));
+}
+
+#[test]
+fn of_an_attestation_the_policy_sees_the_statement() {
+    let input = parse(None, &envelope("https://example.com/p").to_string()).unwrap();
+    assert_eq!(input["predicateType"], "https://example.com/p");
+    assert!(input.get("payload").is_none());
+    let input = parse(None, &bundle(SLSA).to_string()).unwrap();
+    assert_eq!(input["predicateType"], SLSA);
+    assert_eq!(input["dsseEnvelope"]["signatures"][0]["sig"], "AA==");
+    let error =
+        parse(Some(MaterialKind::Attestation), &changed(envelope(SLSA), "/payload", Some(json!("%")))).unwrap_err();
+    assert!(error.to_string().contains("at $.payload: expected base64"), "{error}");
+}
+
+#[test]
+fn metadata_stand_beside_the_content() {
+    let metadata = Metadata {
+        name: "m",
+        digest: "sha256:00",
+        annotations: [("team".to_owned(), "a".to_owned())].into(),
+        project_name: Some("p"),
+        project_version_name: None,
+    };
+    let material = Material::parse(Some(MaterialKind::Evidence), &metadata, b"[1]").unwrap();
+    assert_eq!(
+        serde_json::to_value(material.input()).unwrap(),
+        json!({
+            "elements": [1],
+            "chainloop_metadata": {
+                "name": "m", "kind": "EVIDENCE", "digest": {"sha256": "00"}, "project_name": "p",
+                "annotations": {"team": "a", "chainloop.material.type": "EVIDENCE", "chainloop.material.name": "m"},
+            },
+        })
+    );
+    assert_eq!(parse(Some(MaterialKind::Artifact), "\u{0}binary").unwrap().as_object().unwrap().len(), 1);
+    assert_eq!(parse(Some(MaterialKind::String), "text").unwrap()["value"], "text");
+}
+
+#[test]
+fn bombs_are_refused() {
+    let xml = Some(MaterialKind::JunitXml);
+    let laughs =
+        "<?xml version=\"1.0\"?><!DOCTYPE t [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><testsuite>&b;</testsuite>";
+    assert!(parse(xml, laughs).unwrap_err().to_string().contains("declarations of its own"));
+    let external = "<!DOCTYPE t [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><testsuite>&x;</testsuite>";
+    assert!(parse(xml, external).is_err());
+    let deep = "<testsuite>".repeat(200_000);
+    assert!(parse(xml, &deep).unwrap_err().to_string().contains("nested deeper"));
+    assert_eq!(detect(deep.as_bytes()), xml);
+    let deep = format!("{{\"bomFormat\":\"CycloneDX\",\"a\":{}", "[".repeat(1_000_000));
+    assert_eq!(detect(deep.as_bytes()), None);
+    assert!(parse(Some(MaterialKind::SbomCyclonedxJson), &deep).unwrap_err().to_string().contains("nested deeper"));
+    let nested = format!("{{\"bomFormat\":\"CycloneDX\",\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    assert_eq!(detect(nested.as_bytes()), Some(MaterialKind::SbomCyclonedxJson));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = detect(&bytes);
+        for kind in MaterialKind::ALL {
+            let _ = Material::parse(Some(*kind), &Metadata::default(), &bytes);
+        }
+    }
+
+    #[test]
+    fn damaged_documents_do_no_harm(
+        which in 0usize..12,
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..8),
+    ) {
+        let (kind, text) = samples().swap_remove(which);
+        let mut bytes = text.into_bytes();
+        for (at, byte, action) in edits {
+            let at = at.index(bytes.len());
+            match action {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        let _ = detect(&bytes);
+        let _ = Material::parse(Some(kind), &Metadata::default(), &bytes);
+        let _ = Material::parse(None, &Metadata::default(), &bytes);
+    }
+
+    #[test]
+    fn json_reads_as_the_library_reads_it(text in "[\\[\\]{}:,\"\\\\a1.e\\- \\n]{0,40}") {
+        let library = serde_json::from_str::<Json>(&text);
+        let own = super::json::read(text.as_bytes());
+        prop_assert_eq!(library.is_ok(), own.is_ok(), "{} {:?}", text, own);
+    }
+}

@@ -1,0 +1,152 @@
+//! Visits every expression of a parsed module.
+
+use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
+
+/// The expressions directly below one, queries apart.
+pub fn children(expr: &Expr) -> Vec<&Ref<Expr>> {
+    match expr {
+        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().collect(),
+        Expr::Object { fields, .. } => fields.iter().flat_map(|(_, key, value)| [key, value]).collect(),
+        Expr::ArrayCompr { term, .. } | Expr::SetCompr { term, .. } => vec![term],
+        Expr::ObjectCompr { key, value, .. } => vec![key, value],
+        Expr::Call { fcn, params, .. } => std::iter::once(fcn).chain(params).collect(),
+        Expr::UnaryExpr { expr, .. } => vec![expr],
+        Expr::RefDot { refr, .. } => vec![refr],
+        Expr::RefBrack { refr, index, .. } => vec![refr, index],
+        Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. }
+        | Expr::AssignExpr { lhs, rhs, .. } => vec![lhs, rhs],
+        Expr::Membership { key, value, collection, .. } => key.iter().chain([value, collection]).collect(),
+        Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Bool { .. }
+        | Expr::Null { .. }
+        | Expr::Var { .. } => Vec::new(),
+    }
+}
+
+/// The query of a comprehension.
+pub fn query_of(expr: &Expr) -> Option<&Ref<Query>> {
+    match expr {
+        Expr::ArrayCompr { query, .. } | Expr::SetCompr { query, .. } | Expr::ObjectCompr { query, .. } => Some(query),
+        _ => None,
+    }
+}
+
+/// Calls the function on every expression of the module, outer ones first.
+pub fn each_expr<'m>(module: &'m Module, visit: &mut impl FnMut(&'m Expr)) {
+    module.policy.iter().for_each(|rule| rule_exprs(rule, visit));
+}
+
+/// Calls the function on every expression of a rule, outer ones first.
+pub fn rule_exprs<'m>(rule: &'m Rule, visit: &mut impl FnMut(&'m Expr)) {
+    match rule {
+        Rule::Default { refr, args, value, .. } => {
+            expr(refr, visit);
+            args.iter().for_each(|arg| expr(arg, visit));
+            expr(value, visit);
+        }
+        Rule::Spec { head, bodies, .. } => {
+            match head {
+                RuleHead::Compr { refr, assign, .. } => {
+                    expr(refr, visit);
+                    value(assign.as_ref(), visit);
+                }
+                RuleHead::Set { refr, key, .. } => {
+                    expr(refr, visit);
+                    key.iter().for_each(|key| expr(key, visit));
+                }
+                RuleHead::Func { refr, args, assign, .. } => {
+                    expr(refr, visit);
+                    args.iter().for_each(|arg| expr(arg, visit));
+                    value(assign.as_ref(), visit);
+                }
+            }
+            for body in bodies {
+                value(body.assign.as_ref(), visit);
+                query(&body.query, visit);
+            }
+        }
+    }
+}
+
+fn value<'m>(assign: Option<&'m RuleAssign>, visit: &mut impl FnMut(&'m Expr)) {
+    if let Some(assign) = assign {
+        expr(&assign.value, visit);
+    }
+}
+
+fn expr<'m>(node: &'m Ref<Expr>, visit: &mut impl FnMut(&'m Expr)) {
+    visit(node);
+    for child in children(node) {
+        expr(child, visit);
+    }
+    if let Some(inner) = query_of(node) {
+        query(inner, visit);
+    }
+}
+
+fn query<'m>(node: &'m Query, visit: &mut impl FnMut(&'m Expr)) {
+    for statement in &node.stmts {
+        match &statement.literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|part| expr(part, visit));
+            }
+            Literal::Expr { expr: inner, .. } | Literal::NotExpr { expr: inner, .. } => expr(inner, visit),
+            Literal::Every { domain, query: inner, .. } => {
+                expr(domain, visit);
+                query(inner, visit);
+            }
+        }
+        for modifier in &statement.with_mods {
+            expr(&modifier.refr, visit);
+            expr(&modifier.r#as, visit);
+        }
+    }
+}
+
+/// The path of a rule's head.
+pub fn head(rule: &Rule) -> &Expr {
+    match rule {
+        Rule::Default { refr, .. } => refr,
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
+        },
+    }
+}
+
+/// The name that a rule, function or default defines: the first part of its path.
+pub fn rule_name(rule: &Rule) -> Option<&str> {
+    let mut node = head(rule);
+    loop {
+        match node {
+            Expr::Var { span, .. } => return Some(span.text()),
+            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => node = refr,
+            _ => return None,
+        }
+    }
+}
+
+/// Where a reference begins: the engine gives a dotted one the place of its last dot.
+pub fn start(expr: &Expr) -> &Span {
+    match expr {
+        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => start(refr),
+        other => other.span(),
+    }
+}
+
+/// A dotted path such as `json.unmarshal` or `data.main.f`; none when a part is computed.
+pub fn path(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Var { span, .. } => Some(span.text().to_owned()),
+        Expr::RefDot { refr, field, .. } => Some(format!("{}.{}", path(refr)?, field.0.text())),
+        Expr::RefBrack { refr, index, .. } => match index.as_ref() {
+            Expr::String { span, .. } => Some(format!("{}.{}", path(refr)?, span.text())),
+            _ => None,
+        },
+        _ => None,
+    }
+}

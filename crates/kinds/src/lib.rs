@@ -1,0 +1,3 @@
+//! What runs an operation: the built-in kinds.
+
+pub mod evidence;
