@@ -1,0 +1,91 @@
+//! Who is calling, and what it may do.
+//!
+//! A handler that takes a `Caller` runs only for a valid token. Whatever is wrong with a token (missing, malformed,
+//! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
+
+mod secret;
+mod usage;
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::FromRequestParts;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use operations::{Access, Projects};
+use store::{Scope, Token};
+
+pub(crate) use secret::PREFIX;
+pub use secret::Secret;
+pub(crate) use usage::Usage;
+
+use crate::error::ApiError;
+use crate::http::App;
+
+/// The holder of a valid token.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    token: Arc<Token>,
+}
+
+/// Where the access log learns who called: put into the request before, filled by the extraction of `Caller`.
+pub(crate) type CallerSlot = Arc<OnceLock<Caller>>;
+
+impl Caller {
+    /// What the caller may see; goes into every call to the store.
+    pub(crate) fn access(&self) -> &Access {
+        &self.token.access
+    }
+
+    pub(crate) fn organization(&self) -> &str {
+        &self.token.access.organization
+    }
+
+    pub(crate) fn token_id(&self) -> &str {
+        &self.token.id
+    }
+
+    /// Refuses a caller whose token lacks the scope.
+    pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
+    }
+
+    /// Refuses to create in a project outside of the token's list, or in none when there is a list.
+    pub(crate) fn require_project(&self, project_id: &str) -> Result<(), ApiError> {
+        let Projects::Only(projects) = &self.token.access.projects else { return Ok(()) };
+        if projects.contains(project_id) {
+            return Ok(());
+        }
+        let projects = projects.iter().cloned().collect::<Vec<_>>().join(", ");
+        Err(ApiError::ProjectDenied { given: !project_id.is_empty(), allowed: projects })
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
+        let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
+        let token = app.store.find_token(&secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
+        if !token.is_valid(app.store.now()) {
+            return Err(ApiError::Unauthenticated);
+        }
+        app.state().usage.note(&token.id);
+        let caller = Caller { token: Arc::new(token) };
+        if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+            // Set once: a second extraction in the same request finds the same token.
+            let _ = slot.set(caller.clone());
+        }
+        Ok(caller)
+    }
+}
+
+/// The secret of the one `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110, section 11.1).
+fn bearer(parts: &Parts) -> Option<Secret> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let (header, None) = (headers.next()?, headers.next()) else { return None };
+    let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    Secret::parse(credentials.trim_matches(' '))
+}

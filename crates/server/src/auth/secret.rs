@@ -1,0 +1,124 @@
+//! The secret of an API token: `lrn_`, 43 base62 digits of 256 random bits, 6 base62 digits of their CRC-32.
+//!
+//! The prefix and the checksum let secret scanners find leaked tokens, and let the server refuse a mistyped one without
+//! asking the store. Only [`Secret::hash`] is ever stored.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// What every secret begins with.
+pub(crate) const PREFIX: &str = "lrn_";
+/// 62^43 is just above 2^256.
+const RANDOM_DIGITS: usize = 43;
+/// 62^6 is above 2^32.
+const CHECKSUM_DIGITS: usize = 6;
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A well-formed secret. Its `Debug` form hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A new secret from the operating system's random source.
+    ///
+    /// # Errors
+    /// The system has no random source.
+    pub fn generate() -> Result<Secret, getrandom::Error> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)?;
+        Ok(Secret::of_bits(random))
+    }
+
+    fn of_bits(bits: [u8; 32]) -> Secret {
+        let random = base62(bits, RANDOM_DIGITS);
+        Secret(format!("{PREFIX}{random}{}", checksum(&random)))
+    }
+
+    /// The secret in this text, if it is one and its checksum holds.
+    pub fn parse(text: &str) -> Option<Secret> {
+        let digits = text.strip_prefix(PREFIX)?;
+        let well_formed =
+            digits.len() == RANDOM_DIGITS + CHECKSUM_DIGITS && digits.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !well_formed {
+            return None;
+        }
+        let (random, sum) = digits.split_at(RANDOM_DIGITS);
+        (checksum(random) == sum).then(|| Secret(text.to_owned()))
+    }
+
+    /// The SHA-256 of the text: what stores keep. 256 random bits need no slow hash.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0.as_bytes()).into()
+    }
+
+    /// The text, for the one time that it is shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(lrn_…)")
+    }
+}
+
+fn checksum(random: &str) -> String {
+    let mut number = [0; 32];
+    number[28..].copy_from_slice(&crc32fast::hash(random.as_bytes()).to_be_bytes());
+    base62(number, CHECKSUM_DIGITS)
+}
+
+/// A big-endian number in exactly `digits` digits, by schoolbook division.
+fn base62(mut number: [u8; 32], digits: usize) -> String {
+    let mut text = vec![b'0'; digits];
+    for digit in text.iter_mut().rev() {
+        let mut remainder = 0_u32;
+        for byte in &mut number {
+            let value = remainder << 8 | u32::from(*byte);
+            *byte = u8::try_from(value / 62).expect("the remainder is below 62, so the quotient is below 256");
+            remainder = value % 62;
+        }
+        *digit = DIGITS[remainder as usize];
+    }
+    debug_assert_eq!(number, [0; 32], "the digits suffice for the number");
+    text.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_back_from_its_text() {
+        let secret = Secret::generate().unwrap();
+        assert_eq!(secret.expose().len(), 4 + 43 + 6);
+        assert_eq!(Secret::parse(secret.expose()), Some(secret.clone()));
+        assert_ne!(Secret::generate().unwrap(), secret);
+        assert!(!format!("{secret:?}").contains(&secret.expose()[4..]));
+    }
+
+    #[test]
+    fn extreme_bits_fit() {
+        assert!(Secret::of_bits([0; 32]).expose().starts_with("lrn_0000000000000000000000000000000000000000000"));
+        let largest = Secret::of_bits([255; 32]);
+        assert_eq!(Secret::parse(largest.expose()), Some(largest));
+    }
+
+    #[test]
+    fn a_mistyped_secret_is_refused() {
+        let secret = Secret::of_bits([7; 32]);
+        let text = secret.expose();
+        for position in 4..text.len() {
+            let mut other = text.as_bytes().to_vec();
+            other[position] = if other[position] == b'x' { b'y' } else { b'x' };
+            assert_eq!(Secret::parse(std::str::from_utf8(&other).unwrap()), None, "digit {position}");
+        }
+        for other in ["", "lrn_", &text[..text.len() - 1], &format!("{text}0"), &text.replace("lrn_", "lrm_"), "lrn_é"]
+        {
+            assert_eq!(Secret::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The one error of the HTTP layer and its form on the wire.
+//!
+//! # Design
+//! - **Who makes which.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content store become
+//!   one here, by `From`. Nothing else decides a status code. What hyper refuses before a request exists (a broken
+//!   request line, headers that are too large) has no body.
+//! - **What a client may rely on.** The body is `google.rpc.Status` as proto3 JSON. `code` and the HTTP status follow from
+//!   the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`; with
+//!   fields at fault a `BadRequest`, one violation each, all at once; with a chance of later success a `RetryInfo` that
+//!   agrees with the `Retry-After` header. `message` is for people and may change.
+//! - **What is logged and never sent.** The causes of [`ApiError::Internal`] and [`ApiError::Unavailable`]: they travel
+//!   beside the response ([`Cause`]) to the access log, which writes them with the request id.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use operations::Violation;
+use serde::Serialize;
+use store::{ContentError, Scope, StoreError};
+
+/// When a busy or unavailable server may be asked again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Violations named in `message`; the others are in the details only.
+const VIOLATIONS_IN_MESSAGE: usize = 5;
+
+/// Violations in the details; a small request must not ask for a huge answer.
+const VIOLATIONS_IN_DETAILS: usize = 100;
+
+/// Why a request was not answered as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Parameters or fields are not valid; never empty.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Violation>),
+    /// The request cannot be read: broken JSON, a broken header, a body that ended early.
+    #[error("{0}")]
+    Malformed(String),
+    /// No valid token. One message for all causes.
+    #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
+    Unauthenticated,
+    /// The token lacks a scope.
+    #[error("the token lacks the scope {0}")]
+    ScopeMissing(Scope),
+    /// The token is limited to projects and this is not one of them.
+    #[error("{} the token is limited to the projects: {allowed}", project_problem(*.given))]
+    ProjectDenied {
+        /// Whether the request named a project.
+        given: bool,
+        /// The token's own projects.
+        allowed: String,
+    },
+    /// There is no such thing, or not for this caller: the two are indistinguishable.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The path exists, the method does not; the router adds `Allow`.
+    #[error("the method is not allowed here; the header Allow names those that are")]
+    MethodNotAllowed,
+    /// The idempotency key belongs to another request.
+    #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
+    IdempotencyConflict,
+    /// The body is too large.
+    #[error("the body is larger than {limit} bytes, the most that is taken here")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The body is of another type than the one that is understood.
+    #[error("the body must be sent as Content-Type: {0}, without Content-Encoding")]
+    UnsupportedMediaType(&'static str),
+    /// Too many large bodies at a time.
+    #[error("too many large bodies are in work; try again later")]
+    Busy,
+    /// The store cannot be asked now; the cause is logged.
+    #[error("the service is unavailable now; try again later")]
+    Unavailable(#[source] BoxError),
+    /// It took too long; says what.
+    #[error("{0} took too long")]
+    Timeout(&'static str),
+    /// A defect or a damaged store; the cause is logged.
+    #[error("internal error; the log has more under the X-Request-Id of this response")]
+    Internal(#[source] BoxError),
+}
+
+/// Any error, as a cause.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the access log writes and the client does not see; an extension of the response.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(pub(crate) String);
+
+impl ApiError {
+    /// One field at fault.
+    pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> ApiError {
+        ApiError::Invalid(vec![Violation::new(field, description)])
+    }
+
+    /// HTTP status, `google.rpc.Code` and `ErrorInfo.reason`.
+    fn class(&self) -> (StatusCode, u8, &'static str) {
+        match self {
+            ApiError::Invalid(_) => (StatusCode::BAD_REQUEST, 3, "INVALID_FIELDS"),
+            ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, 3, "MALFORMED_REQUEST"),
+            ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
+            ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
+            ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
+            ApiError::NotFound(_) => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+            // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
+            ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
+            ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
+            ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
+            ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
+            ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
+            ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
+            ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
+        }
+    }
+
+    fn retry_delay(&self) -> Option<Duration> {
+        matches!(self, ApiError::Busy | ApiError::Unavailable(_)).then_some(RETRY_DELAY)
+    }
+
+    fn metadata(&self) -> BTreeMap<&'static str, String> {
+        match self {
+            ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
+            ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
+            ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
+            _ => BTreeMap::new(),
+        }
+    }
+}
+
+fn summary(violations: &[Violation]) -> String {
+    let mut shown: Vec<String> = violations.iter().take(VIOLATIONS_IN_MESSAGE).map(ToString::to_string).collect();
+    if violations.len() > VIOLATIONS_IN_MESSAGE {
+        shown.push(format!("and {} more", violations.len() - VIOLATIONS_IN_MESSAGE));
+    }
+    shown.join("; ")
+}
+
+fn project_problem(given: bool) -> &'static str {
+    if given { "project_id names a project outside of the token's list:" } else { "project_id is missing:" }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match error {
+            StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
+            StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
+        }
+    }
+}
+
+impl From<ContentError> for ApiError {
+    fn from(error: ContentError) -> ApiError {
+        match error {
+            ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
+            ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
+            ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    code: u8,
+    message: String,
+    details: Vec<Detail<'a>>,
+}
+
+/// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
+#[derive(Serialize)]
+#[serde(tag = "@type")]
+enum Detail<'a> {
+    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
+    BadRequest { field_violations: Vec<FieldViolation<'a>> },
+    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
+    ErrorInfo { reason: &'static str, domain: &'static str, metadata: BTreeMap<&'static str, String> },
+    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
+    RetryInfo { retry_delay: String },
+}
+
+#[derive(Serialize)]
+struct FieldViolation<'a> {
+    field: &'a str,
+    description: &'a str,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, reason) = self.class();
+        let retry_delay = self.retry_delay();
+        let mut details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: self.metadata() }];
+        if let ApiError::Invalid(violations) = &self {
+            let shown = violations.iter().take(VIOLATIONS_IN_DETAILS);
+            let field_violations =
+                shown.map(|v| FieldViolation { field: &v.field, description: &v.description }).collect();
+            details.push(Detail::BadRequest { field_violations });
+        }
+        if let Some(delay) = retry_delay {
+            details.push(Detail::RetryInfo { retry_delay: format!("{}s", delay.as_secs()) });
+        }
+        let body = serde_json::to_vec(&Status { code, message: self.to_string(), details })
+            .expect("strings and numbers always serialise");
+        let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some(delay) = retry_delay {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(delay.as_secs()));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let ApiError::Unavailable(cause) | ApiError::Internal(cause) = &self {
+            response.extensions_mut().insert(Cause(chain(cause.as_ref())));
+        }
+        response
+    }
+}
+
+/// An error and its sources on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

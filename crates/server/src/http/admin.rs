@@ -1,0 +1,55 @@
+//! What operators and their machines ask, on a listener of its own: alive, ready, counters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use crate::error::ApiError;
+use crate::services::Services;
+
+/// How long the store may take to answer before the server counts as not ready.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct Admin {
+    store: Arc<dyn Store>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+/// `/healthz` (the process answers), `/readyz` (the store answers too, and no shutdown has begun), `/metrics`.
+///
+/// Needs no token: bind it to an address that only operators reach.
+pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router {
+    let admin = Admin { store: services.store.clone(), metrics: services.metrics.clone(), shutdown };
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    // Probes have counters of their own that nobody sees: they would drown the API's.
+    super::finish(router, Metrics::default())
+}
+
+async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
+    if admin.shutdown.is_cancelled() {
+        return Err(ApiError::Unavailable("shutting down".into()));
+    }
+    match tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await {
+        Ok(Ok(())) => Ok("ready\n"),
+        // Whatever is wrong with the store: not ready.
+        Ok(Err(error)) => Err(ApiError::Unavailable(error.into())),
+        Err(_) => Err(ApiError::Unavailable("the store did not answer in time".into())),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> ([(http::HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
+}

@@ -1,0 +1,32 @@
+//! Durations as proto3 JSON writes them: seconds with up to nine decimals and an `s`, e.g. `"1.5s"`.
+
+use std::time::Duration;
+
+/// Reads a duration that is not negative.
+pub(super) fn parse(text: &str) -> Option<Duration> {
+    let number = text.strip_suffix('s')?;
+    let (seconds, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !are_digits(seconds) || !are_digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    Some(Duration::new(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_with_up_to_nine_decimals() {
+        assert_eq!(parse("60s"), Some(Duration::from_secs(60)));
+        assert_eq!(parse("1.5s"), Some(Duration::from_millis(1_500)));
+        assert_eq!(parse("0.000000001s"), Some(Duration::from_nanos(1)));
+        assert_eq!(parse("0s"), Some(Duration::ZERO));
+        for bad in
+            ["", "s", "60", "60 s", "-1s", "+1s", "1.s", ".5s", "1.0000000001s", "1m", "1e3s", "99999999999999999999s"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

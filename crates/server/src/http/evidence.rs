@@ -1,0 +1,155 @@
+//! `POST /v1/evidence` and `GET /v1/evidence/{digest}`: pieces of evidence by the digest of their content.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
+use serde::Serialize;
+use store::{ContentError, Digest, EvidenceRecord, Scope};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body::{self, Pieces};
+use super::render::to_json;
+use super::{App, get::matches};
+use crate::auth::Caller;
+use crate::error::{ApiError, BoxError};
+
+/// Content that is in memory is sent, and stored, in pieces of this size.
+const PIECE_BYTES: usize = 256 * 1024;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    digest: String,
+    size: u64,
+    kind: &'a str,
+}
+
+/// Takes the raw content as the body, whatever its `Content-Type`.
+pub(super) async fn put(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::EvidenceWrite)?;
+    if body::is_encoded(&headers) {
+        return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
+    }
+    let mut pieces = Pieces::new(body, app.settings.body_idle_timeout);
+    body::check_length(&headers, &mut pieces, app.content.limit()).await?;
+    let (digest, size) = match app.content.put(caller.organization(), &mut pieces).await {
+        Ok(stored) => stored,
+        Err(ContentError::Receive(text)) => {
+            return Err(pieces.broken.map_or(ApiError::Malformed(text), ApiError::from));
+        }
+        Err(error) => {
+            body::linger(&mut pieces).await;
+            return Err(error.into());
+        }
+    };
+    let record = match app.store.evidence(caller.organization(), &digest).await? {
+        Some(record) => record,
+        None => {
+            let content = load(&app, &caller, &digest).await?;
+            note(&app, &caller, digest, size, content).await?
+        }
+    };
+    let json = to_json(&Answer { digest: digest.to_string(), size, kind: &record.kind });
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+pub(super) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    method: Method,
+    digest: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::EvidenceRead)?;
+    const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
+    let Path(digest) = digest.map_err(|_| NOT_FOUND)?;
+    let digest: Digest = digest.parse().map_err(|_| NOT_FOUND)?;
+    let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
+    let etag = format!("\"{digest}\"");
+    let mut response = if matches(&headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let body = if method == Method::HEAD { Body::empty() } else { content(&app, &caller, &record).await? };
+        let mut response = body.into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(record.size));
+        // Evidence comes from anywhere: no browser shall show it as a page of this server.
+        headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    };
+    response.headers_mut().insert(ETAG, HeaderValue::try_from(etag).expect("a quoted digest is a header value"));
+    Ok(response)
+}
+
+/// The content as a body. Large content takes one of the places of large bodies until it has been sent.
+async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<Body, ApiError> {
+    let permit = if record.size > app.settings.body_limit { Some(body::permit(app)?) } else { None };
+    let content = load(app, caller, &record.digest).await?;
+    Ok(Body::from_stream(holding(permit, pieces(content))))
+}
+
+fn holding<S: Stream>(permit: Option<OwnedSemaphorePermit>, stream: S) -> impl Stream<Item = S::Item> {
+    stream.map(move |item| {
+        let _held = &permit;
+        item
+    })
+}
+
+/// Content in pieces, without a copy.
+fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin {
+    stream::iter(
+        (0..content.len())
+            .step_by(PIECE_BYTES)
+            .map(move |start| Ok(content.slice(start..content.len().min(start + PIECE_BYTES)))),
+    )
+}
+
+/// Stores content that is in memory, unless the organisation has it; answers its record.
+pub(super) async fn keep(
+    app: &App,
+    caller: &Caller,
+    digest: Digest,
+    content: Bytes,
+) -> Result<EvidenceRecord, ApiError> {
+    if let Some(record) = app.store.evidence(caller.organization(), &digest).await? {
+        return Ok(record);
+    }
+    let (stored, size) = app.content.put(caller.organization(), pieces(content.clone())).await?;
+    if stored != digest {
+        return Err(ApiError::Internal(format!("{digest} was stored as {stored}").into()));
+    }
+    note(app, caller, digest, size, content).await
+}
+
+/// What was just stored, or is on record.
+async fn load(app: &App, caller: &Caller, digest: &Digest) -> Result<Bytes, ApiError> {
+    let content = app.content.get(caller.organization(), digest).await?;
+    content.ok_or_else(|| ApiError::Internal(format!("{digest} is on record but its content is missing").into()))
+}
+
+/// Looks into new content for its kind and puts it on record.
+async fn note(
+    app: &App,
+    caller: &Caller,
+    digest: Digest,
+    size: u64,
+    content: Bytes,
+) -> Result<EvidenceRecord, ApiError> {
+    let _place = app.state().detections.acquire().await.expect("the semaphore is never closed");
+    let kind = tokio::task::spawn_blocking(move || kinds::evidence::detect(&content))
+        .await
+        .map_err(|error| ApiError::Internal(error.into()))?;
+    let record = EvidenceRecord { digest, size, kind: kind.map_or("", |kind| kind.as_str()).to_owned() };
+    app.store.put_evidence(caller.organization(), record.clone()).await?;
+    Ok(record)
+}

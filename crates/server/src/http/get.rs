@@ -1,0 +1,73 @@
+//! `GET /v1/operations/{id}`: one operation.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use operations::{Operation, OperationId};
+use store::{Digest, Scope};
+
+use super::App;
+use super::render::{OperationAnswer, to_json};
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// When a client that polls an unfinished operation should come again, in seconds.
+const POLL_AFTER_SECONDS: u64 = 1;
+
+pub(super) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    const NOT_FOUND: ApiError = ApiError::NotFound("operation");
+    let Path(id) = id.map_err(|_| NOT_FOUND)?;
+    let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
+    let operation = app.store.get(caller.access(), id).await?.ok_or(NOT_FOUND)?;
+    Ok(answer(&operation, &headers))
+}
+
+fn answer(operation: &Operation, headers: &HeaderMap) -> Response {
+    let json = to_json(&OperationAnswer::from(operation));
+    // The body holds the id, the status, the times and the output: its digest is as strong as a tag can be.
+    let etag = format!("\"{}\"", &Digest::of(&json).to_string()["sha256:".len()..][..32]);
+    let mut response = if matches(headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, "application/json")], json).into_response()
+    };
+    let etag = HeaderValue::try_from(etag).expect("a quoted hexadecimal text is a header value");
+    response.headers_mut().insert(ETAG, etag);
+    if !operation.status.is_terminal() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AFTER_SECONDS));
+    }
+    response
+}
+
+/// Whether `If-None-Match` names the tag: a list of tags or `*`, compared weakly (RFC 9110, section 13.1.2).
+pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
+        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_none_match_is_a_list_compared_weakly() {
+        let matches = |value: &'static str| {
+            matches(&HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]), "\"a\"")
+        };
+        for yes in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*", "\"b\",W/\"a\" "] {
+            assert!(matches(yes), "{yes}");
+        }
+        for no in ["", "a", "\"b\"", "\"A\""] {
+            assert!(!matches(no), "{no}");
+        }
+    }
+}

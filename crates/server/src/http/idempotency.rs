@@ -1,0 +1,21 @@
+//! The header `Idempotency-Key`, and the fingerprint that tells a repetition from another request with the same key.
+
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+use store::IdempotencyKey;
+
+use crate::error::ApiError;
+
+const HEADER: &str = "idempotency-key";
+
+/// The key of a request, if it has one. `canonical` is the request in a form that all its spellings share.
+pub(super) fn key(headers: &HeaderMap, call: &str, canonical: &str) -> Result<Option<IdempotencyKey>, ApiError> {
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=256).contains(&key.len()) && !key.contains('\t'));
+    let (Some(key), None) = (key, values.next()) else {
+        return Err(ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters"));
+    };
+    let fingerprint = Sha256::new().chain_update(call).chain_update(b"\n").chain_update(canonical).finalize();
+    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: fingerprint.into() }))
+}

@@ -1,0 +1,122 @@
+//! The routes of the API and what every request passes through.
+//!
+//! From the outside in: `observe` (request id, access log, metrics), a net for panics, a time limit, then the handler,
+//! whose `Caller` argument authenticates. One file a call: parse, call, render.
+
+mod admin;
+mod body;
+mod create;
+mod duration;
+mod evaluate;
+mod evidence;
+mod get;
+mod idempotency;
+mod json;
+mod list;
+pub(crate) mod metrics;
+mod observe;
+mod query;
+mod render;
+mod serve;
+mod tls;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use admin::admin_router;
+pub use serve::serve;
+pub use tls::{Tls, TlsError};
+
+use crate::auth::Usage;
+use crate::error::ApiError;
+use crate::services::Services;
+
+/// The services and what the HTTP layer keeps besides, shared by all requests.
+#[derive(Clone)]
+pub(crate) struct App(Arc<AppState>);
+
+pub(crate) struct AppState {
+    pub(crate) services: Services,
+    /// Notes uses of tokens.
+    pub(crate) usage: Usage,
+    /// One permit a large body in memory.
+    pub(crate) large_bodies: Arc<Semaphore>,
+    /// One permit a piece of evidence that is looked into.
+    pub(crate) detections: Semaphore,
+}
+
+impl Deref for App {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0.services
+    }
+}
+
+impl App {
+    fn new(services: Services) -> App {
+        let settings = &services.settings;
+        let state = AppState {
+            usage: Usage::start(services.store.clone()),
+            large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
+            detections: Semaphore::new(settings.max_detections),
+            services,
+        };
+        App(Arc::new(state))
+    }
+
+    /// What is not part of [`Services`].
+    pub(crate) fn state(&self) -> &AppState {
+        &self.0
+    }
+}
+
+/// The router of the API. Must be called within a tokio runtime: it starts the task that notes uses of tokens.
+pub fn router(services: Services) -> Router {
+    let app = App::new(services);
+    let settings = &app.settings;
+    let metrics = app.metrics.clone();
+    let operations = Router::new()
+        .route("/v1/operations", get(list::list).post(create::create))
+        .route("/v1/operations/{id}", get(get::get))
+        .layer(from_fn_with_state(settings.request_timeout, within));
+    let evidence = Router::new()
+        .route("/v1/agents/evaluate-evidence", post(evaluate::evaluate))
+        .route("/v1/evidence", post(evidence::put))
+        .route("/v1/evidence/{digest}", get(evidence::get))
+        .layer(from_fn_with_state(settings.upload_timeout, within));
+    let router = operations.merge(evidence).with_state(app);
+    finish(router, metrics)
+}
+
+/// Adds what every router has: the error model for unknown paths, methods and panics, and the observation.
+fn finish(router: Router, metrics: metrics::Metrics) -> Router {
+    router
+        .fallback(|| async { ApiError::NotFound("path") })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(metrics, observe::observe))
+}
+
+/// Ends a request that takes too long with 504. Futures of the store may be dropped at any time.
+async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::Timeout("the request").into_response(),
+    }
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    ApiError::Internal(format!("panic: {}", text.as_deref().unwrap_or("of no text")).into()).into_response()
+}

@@ -1,0 +1,169 @@
+//! What is known of every request: its id, one line in the log, its share of the counters.
+//!
+//! The line is written when the answer has been handed to the connection, or broken off, so that bytes and duration are
+//! true. It never holds the query, a header or a token.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use hyper::body::{Frame, SizeHint};
+use percent_encoding::percent_decode;
+
+use super::metrics::{InFlight, Metrics};
+use crate::auth::{CallerSlot, PREFIX};
+use crate::error::{BoxError, Cause};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ids of clients are replaced.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+/// The route of a path that no route matches: a fixed label, whatever clients try.
+const UNMATCHED: &str = "unmatched";
+
+/// The other end of the connection; [`super::serve()`] puts it into each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientAddress(pub SocketAddr);
+
+pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
+    let request_id = request_id(&request);
+    let caller = CallerSlot::default();
+    request.extensions_mut().insert(caller.clone());
+    let mut record = Record {
+        started: Instant::now(),
+        method: request.method().clone(),
+        route: request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned(),
+        path: path(&request),
+        request_id: request_id.clone(),
+        client: request.extensions().get::<ClientAddress>().map(|address| address.0),
+        caller,
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        cause: None,
+        bytes: 0,
+        whole: false,
+        _in_flight: metrics.enter(),
+        metrics,
+    };
+    let mut response = next.run(request).await;
+    record.status = response.status();
+    record.cause = response.extensions_mut().remove::<Cause>();
+    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    if record.method == Method::HEAD || response.body().is_end_stream() {
+        record.whole = true;
+        return response;
+    }
+    response.map(|body| Body::new(ObservedBody { body, record: Some(record) }))
+}
+
+/// The client's id when it is 1 to 128 of letters, digits, `_`, `.` and `-`; else a new one.
+fn request_id(request: &Request) -> HeaderValue {
+    let given = request.headers().get(X_REQUEST_ID).filter(|id| {
+        let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(allowed)
+            && !holds_token(id.as_bytes())
+    });
+    given
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is a header value"))
+}
+
+/// The path without the query; not shown when someone put a token into it.
+fn path(request: &Request) -> String {
+    let path = request.uri().path();
+    if holds_token(path.as_bytes()) { "(hidden: it holds a token)".to_owned() } else { path.to_owned() }
+}
+
+/// Whether a text, percent-encoded or not, has what every token begins with.
+fn holds_token(text: &[u8]) -> bool {
+    let prefix = PREFIX.as_bytes();
+    percent_decode(text).collect::<Vec<u8>>().windows(prefix.len()).any(|part| part == prefix)
+}
+
+/// A line of the access log in the making; written when it is dropped.
+struct Record {
+    started: Instant,
+    method: Method,
+    route: String,
+    path: String,
+    request_id: HeaderValue,
+    client: Option<SocketAddr>,
+    caller: CallerSlot,
+    status: StatusCode,
+    cause: Option<Cause>,
+    bytes: u64,
+    /// Whether the answer was sent whole; `false` too when the handler was dropped because the client went away.
+    whole: bool,
+    metrics: Metrics,
+    _in_flight: InFlight,
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        self.metrics.record(&self.route, self.status.as_u16(), duration);
+        let caller = self.caller.get();
+        let request_id = self.request_id.to_str().unwrap_or("");
+        if let Some(Cause(cause)) = &self.cause {
+            tracing::error!(request_id, route = self.route, cause, "request failed");
+        }
+        tracing::info!(
+            target: "longrun::access",
+            method = %self.method,
+            route = self.route,
+            path = self.path,
+            status = self.status.as_u16(),
+            duration_ms = duration.as_secs_f64() * 1_000.0,
+            bytes = self.bytes,
+            whole = self.whole,
+            request_id,
+            organization = caller.map(|c| c.organization()),
+            token = caller.map(|c| c.token_id()),
+            client = self.client.map(tracing::field::display),
+            "request"
+        );
+    }
+}
+
+/// A body that counts what is sent of it.
+struct ObservedBody {
+    body: Body,
+    /// Gone once the body has ended, or with it when it is broken off.
+    record: Option<Record>,
+}
+
+impl HttpBody for ObservedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let ended = match &polled {
+            Some(Ok(_)) => self.body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if let Some(record) = &mut self.record {
+            let data = polled.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+            record.bytes += data.map_or(0, |data| data.len() as u64);
+            record.whole = ended;
+        }
+        if ended {
+            self.record = None;
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

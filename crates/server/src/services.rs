@@ -1,0 +1,122 @@
+//! What the handlers work with, and the settings of the API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::Waker;
+use kinds::evidence::Evaluator;
+use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
+use store::{ContentStore, Store};
+
+use crate::http::metrics::Metrics;
+
+/// Everything that the handlers need. Cheap to clone: every part is shared.
+#[derive(Clone)]
+pub struct Services {
+    /// Operations, tokens and evidence records.
+    pub store: Arc<dyn Store>,
+    /// The evidence itself.
+    pub content: ContentStore,
+    /// Tells the engine that there is new work.
+    pub waker: Waker,
+    /// The declared kinds, in the order in which a refusal names them.
+    pub kinds: Arc<[String]>,
+    /// Whether operations of other kinds are accepted too; they wait for a remote worker.
+    pub allow_undeclared_kinds: bool,
+    /// When given, an evaluation whose policies cannot be found or are not in order is refused at once; else it becomes
+    /// an operation that fails.
+    pub evaluator: Option<Arc<Evaluator>>,
+    /// Whether `prompt` checks can be evaluated.
+    pub has_ai_provider: bool,
+    /// Whether an evaluation may leave its policies out.
+    pub has_default_policies: bool,
+    /// Limits and defaults.
+    pub settings: ApiSettings,
+    /// Counters; [`crate::http::admin_router`] shows them.
+    pub metrics: Metrics,
+}
+
+impl Services {
+    /// Services with default settings, no declared kinds, no AI provider and no default policies.
+    pub fn new(store: Arc<dyn Store>, content: ContentStore, waker: Waker) -> Services {
+        Services {
+            store,
+            content,
+            waker,
+            kinds: Arc::new([]),
+            allow_undeclared_kinds: false,
+            evaluator: None,
+            has_ai_provider: false,
+            has_default_policies: false,
+            settings: ApiSettings::default(),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// How a client counts pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstPage {
+    /// Page 0 is the first, as documented.
+    #[default]
+    Zero,
+    /// Page 1 is the first, for clients of servers that count from one; 0 is taken for 1.
+    One,
+}
+
+/// Limits and defaults of the API and of its listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// Entries of a page when the client does not say; default 50.
+    pub default_page_size: u32,
+    /// The most entries of a page; larger wishes get this many; default 100.
+    pub max_page_size: u32,
+    /// How clients count pages; default from zero.
+    pub first_page: FirstPage,
+    /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with room for escapes. A body that carries
+    /// evidence in base64 may be larger by what the content store takes.
+    pub body_limit: u64,
+    /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4.
+    /// Further ones get 429. At the default content limit of 100 MiB one takes about 235 MiB while it is decoded.
+    pub max_large_bodies: usize,
+    /// How many pieces of evidence are looked into (for their kind) at a time; default 2.
+    pub max_detections: usize,
+    /// How long a request may take, apart from sending the answer; default 30 s.
+    pub request_timeout: Duration,
+    /// How long a request that carries evidence may take; default 10 min: 100 MiB at 1.4 Mbit/s.
+    pub upload_timeout: Duration,
+    /// How long a body may pause between two pieces; default 15 s.
+    pub body_idle_timeout: Duration,
+    /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none comes
+    /// for so long is closed.
+    pub header_read_timeout: Duration,
+    /// The most bytes of a request's headers, its first line included; default 32 KiB (at least 8 KiB).
+    pub max_header_bytes: usize,
+    /// The most connections at a time; further ones wait in the kernel's queue; default 10,000.
+    pub max_connections: usize,
+    /// The most requests at a time on one HTTP/2 connection; default 200.
+    pub max_streams: u32,
+    /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> ApiSettings {
+        ApiSettings {
+            default_page_size: DEFAULT_PAGE_SIZE,
+            max_page_size: MAX_PAGE_SIZE,
+            first_page: FirstPage::Zero,
+            body_limit: 2 * 1024 * 1024,
+            max_large_bodies: 4,
+            max_detections: 2,
+            request_timeout: Duration::from_secs(30),
+            upload_timeout: Duration::from_secs(600),
+            body_idle_timeout: Duration::from_secs(15),
+            header_read_timeout: Duration::from_secs(15),
+            max_header_bytes: 32 * 1024,
+            max_connections: 10_000,
+            max_streams: 200,
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}

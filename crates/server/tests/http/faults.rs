@@ -1,0 +1,197 @@
+//! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use store::{
+    ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
+    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::Server;
+
+/// How the store fails; the numbers are those of [`FaultyStore::fault`].
+#[derive(Clone, Copy)]
+pub enum Fault {
+    None,
+    Unavailable,
+    Database,
+    Panic,
+    OutputGone,
+    OutputFails,
+}
+
+pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
+
+/// A store whose reads fail when told to.
+struct FaultyStore {
+    inner: Arc<dyn Store>,
+    fault: Arc<AtomicU8>,
+}
+
+impl FaultyStore {
+    fn check(&self) -> Result<(), StoreError> {
+        match self.fault.load(Ordering::SeqCst) {
+            f if f == Fault::Unavailable as u8 => Err(StoreError::Unavailable(SECRET_CAUSE.to_owned())),
+            f if f == Fault::Database as u8 => Err(StoreError::Unusable(SECRET_CAUSE.to_owned())),
+            f if f == Fault::Panic as u8 => panic!("{SECRET_CAUSE}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        self.check()?;
+        self.inner.get(access, id).await
+    }
+    async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
+        self.check()?;
+        self.inner.list(access, filter, page).await
+    }
+    async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+        match self.fault.load(Ordering::SeqCst) {
+            f if f == Fault::OutputGone as u8 => Ok(None),
+            f if f == Fault::OutputFails as u8 => Err(StoreError::Unavailable(SECRET_CAUSE.to_owned())),
+            _ => self.inner.output(access, id).await,
+        }
+    }
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.ping().await
+    }
+
+    // The rest passes on.
+    async fn create(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.inner.create(organization, operations, key).await
+    }
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        self.inner.claim(request).await
+    }
+    async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+        self.inner.heartbeat(beats, lease).await
+    }
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        self.inner.settle(settlements).await
+    }
+    async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.inner.release(leases).await
+    }
+    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        self.inner.lost_leases(worker, limit).await
+    }
+    async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
+        self.inner.lose(lost).await
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_due().await
+    }
+    async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_idempotency_keys(limit).await
+    }
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+    async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
+        self.inner.create_token(token).await
+    }
+    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+        self.inner.tokens(organization).await
+    }
+    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        self.inner.revoke_token(id).await
+    }
+    async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        self.inner.find_token(hash).await
+    }
+    async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        self.inner.touch_tokens(ids).await
+    }
+    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
+        self.inner.put_evidence(organization, record).await
+    }
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
+        self.inner.evidence(organization, digest).await
+    }
+    async fn doctor(&self) -> Result<Report, StoreError> {
+        self.inner.doctor().await
+    }
+}
+
+/// A server and the switch for its store's faults.
+pub async fn faulty() -> (Server, impl Fn(Fault)) {
+    let fault = Arc::new(AtomicU8::new(Fault::None as u8));
+    let switch = fault.clone();
+    let server = Server::with(|services| {
+        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault });
+    })
+    .await;
+    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn an_unavailable_store_is_503_with_a_time_to_retry() {
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    switch(Fault::Unavailable);
+    let answer = caller.get("/v1/operations").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    insta::assert_snapshot!(answer.text(), @r#"{"code":14,"message":"the service is unavailable now; try again later","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"UNAVAILABLE","domain":"longrun","metadata":{}},{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}]}"#);
+    switch(Fault::None);
+    assert_eq!(caller.get("/v1/operations").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_failing_store_and_a_panic_are_500_without_their_cause() {
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    for fault in [Fault::Database, Fault::Panic] {
+        switch(fault);
+        let answer = caller.get("/v1/operations/0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"));
+        assert!(!answer.text().contains("secret") && !answer.text().contains("/var"), "{answer:?}");
+        assert_eq!(answer.header("x-request-id").len(), 36);
+    }
+    switch(Fault::None);
+    assert_eq!(caller.get("/v1/operations").await.status, StatusCode::OK, "the server goes on");
+}
+
+#[tokio::test]
+async fn a_list_whose_long_output_cannot_be_read_breaks_off() {
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    server.completed("scan", &"x".repeat(100_000)).await;
+    for fault in [Fault::OutputFails, Fault::OutputGone] {
+        switch(fault);
+        let answer = caller.try_send(Method::GET, "/v1/operations", &[], "").await;
+        assert!(answer.is_err(), "a broken body must not look whole: {answer:?}");
+    }
+    switch(Fault::None);
+    assert_eq!(caller.get("/v1/operations").await.ids().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_its_store_is_alive_but_not_ready() {
+    let (server, switch) = faulty().await;
+    let admin = crate::operators::admin(&server, CancellationToken::new()).await;
+    assert_eq!(admin.get("/readyz").await.status, StatusCode::OK);
+    for fault in [Fault::Unavailable, Fault::Database] {
+        switch(fault);
+        assert_eq!(admin.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(admin.get("/healthz").await.status, StatusCode::OK);
+    }
+}

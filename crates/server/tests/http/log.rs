@@ -1,0 +1,101 @@
+//! The access log: one line a request, with what operators need and without secrets.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Once;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::faults::{Fault, SECRET_CAUSE, faulty};
+use crate::harness::Server;
+
+thread_local! {
+    /// What this thread logged. Each test has a thread and a runtime of its own, its server included.
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes to [`LINES`].
+struct Writer;
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps what is logged from now on. One subscriber for all threads: `tracing` caches per place in the code, not per
+/// thread, whether anybody listens.
+fn capture() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().json().with_writer(|| Writer).finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+/// What was logged.
+fn logged() -> String {
+    LINES.with_borrow(|lines| String::from_utf8(lines.clone()).unwrap())
+}
+
+/// The fields of the one line of a request.
+fn line_of(request_id: &str) -> Value {
+    let text = logged();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let is_it = |line: &Value| line["target"] == "longrun::access" && line["fields"]["request_id"] == request_id;
+    lines.find(is_it).unwrap_or_else(|| panic!("no line of {request_id} in {text}"))["fields"].clone()
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_that_says_who_what_and_how_it_went() {
+    capture();
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let answer = caller.send(Method::GET, "/v1/operations?kind=secret-kind", &[("x-request-id", "r-1")], "").await;
+    let fields = line_of("r-1");
+    assert_eq!(fields["method"], "GET");
+    assert_eq!((&fields["route"], &fields["path"]), (&"/v1/operations".into(), &"/v1/operations".into()));
+    assert_eq!((&fields["status"], &fields["bytes"]), (&200.into(), &answer.body.len().into()));
+    assert_eq!((&fields["whole"], &fields["organization"]), (&true.into(), &"acme".into()));
+    let token = server.store.tokens(None).await.unwrap().remove(0);
+    assert_eq!(fields["token"], token.id);
+    assert!(fields["client"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(fields["duration_ms"].as_f64().unwrap() > 0.0);
+    assert!(!logged().contains("secret-kind"), "the query is not logged");
+}
+
+#[tokio::test]
+async fn tokens_are_never_logged_wherever_they_are_put() {
+    capture();
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let secret = caller.authorization.as_deref().unwrap()["Bearer ".len()..].to_owned();
+    let escaped = secret.replace('_', "%5F").replace("lrn", "%6Crn");
+    for path in ["/v1/operations", &format!("/v1/operations/{escaped}"), &format!("/{secret}?token={secret}")] {
+        caller.get(path).await;
+        server.nobody().send(Method::GET, path, &[("x-request-id", &secret)], "").await;
+    }
+    caller.post("/v1/operations", format!("{{\"{secret}\":1}}")).await;
+    assert_eq!(logged().matches("longrun::access").count(), 7);
+    assert!(!logged().contains(&secret["lrn_".len()..]), "{}", logged());
+}
+
+#[tokio::test]
+async fn what_went_wrong_inside_is_logged_with_the_request_id_of_the_answer() {
+    capture();
+    let (server, switch) = faulty().await;
+    let caller = server.acme().await;
+    for fault in [Fault::Unavailable, Fault::Database, Fault::Panic] {
+        switch(fault);
+        let id = caller.get("/v1/operations").await.header("x-request-id").to_owned();
+        let text = logged();
+        let mut errors = text.lines().filter(|line| line.contains("\"ERROR\"") && line.contains(&id));
+        assert!(errors.next().unwrap().contains(SECRET_CAUSE), "{text}");
+    }
+}

@@ -1,0 +1,18 @@
+//! The API as its clients see it: real requests over real sockets against a real store in a temporary folder.
+//!
+//! One module a theme, one binary for all of them; [`harness`] starts servers and sends requests.
+
+#![allow(clippy::unwrap_used)]
+
+mod create;
+mod errors;
+mod evidence;
+mod faults;
+mod get;
+mod harness;
+mod isolation;
+mod list_edge_cases;
+mod log;
+mod operators;
+mod serving;
+mod tokens;
