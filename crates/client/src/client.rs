@@ -1,0 +1,272 @@
+//! The client itself: one server, one token, one connection pool, and how a call is sent.
+
+use std::fmt;
+use std::sync::Once;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Refusal, origin};
+use crate::retry::{pause, retry_after};
+
+/// How much of a foreign answer an error message shows.
+const EXCERPT_CHARS: usize = 200;
+
+/// An API token. Its `Debug` text does not show it.
+#[derive(Clone)]
+pub struct Token(HeaderValue);
+
+impl Token {
+    /// A token from its text; surrounding white space (the line end of a file) is dropped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] when it is empty or cannot stand in a header.
+    pub fn new(secret: &str) -> Result<Token, Error> {
+        let secret = secret.trim();
+        if secret.is_empty() || secret.contains(char::is_whitespace) {
+            return Err(Error::InvalidToken);
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| Error::InvalidToken)?;
+        value.set_sensitive(true);
+        Ok(Token(value))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long the server may be silent during a call.
+    pub read_timeout: Duration,
+    /// How often a call that was answered with 429 or 503 is repeated, if repeating it is safe.
+    pub retries: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { connect_timeout: Duration::from_secs(10), read_timeout: Duration::from_secs(90), retries: 4 }
+    }
+}
+
+/// An answer: its typed form and the body as the server sent it.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    /// What it says.
+    pub value: T,
+    /// The body, byte by byte.
+    pub body: Bytes,
+}
+
+/// A caller of one server with one token. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    pub(crate) settings: Settings,
+}
+
+/// Whether sending a call twice can do its work twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It cannot: reading, content-addressed storing, creating with an idempotency key.
+    Safe,
+    /// It can.
+    Never,
+}
+
+impl Client {
+    /// A client of the server at `url`, e.g. `http://127.0.0.1:8080`, with the default settings.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] when `url` is not an `http` or `https` address.
+    pub fn new(url: &str, token: Token) -> Result<Client, Error> {
+        Client::with_settings(url, token, Settings::default())
+    }
+
+    /// A client with settings of its own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] when `url` is not an `http` or `https` address, or is `https` and this machine has no
+    /// certificates to verify it with.
+    pub fn with_settings(url: &str, token: Token, settings: Settings) -> Result<Client, Error> {
+        install_crypto_provider();
+        let invalid = |reason: String| Error::InvalidUrl { url: url.to_owned(), reason };
+        let mut base = Url::parse(url).map_err(|error| invalid(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err(invalid("it must start with http:// or https://".to_owned()));
+        }
+        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
+            return Err(invalid("it must have neither a user, a password nor a query".to_owned()));
+        }
+        // `Url::join` replaces what stands after the last slash; a server behind a path prefix keeps its prefix.
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("longrun-client/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, token.0)]))
+            .connect_timeout(settings.connect_timeout)
+            .read_timeout(settings.read_timeout)
+            .redirect(reqwest::redirect::Policy::none());
+        if base.scheme() == "http" {
+            // Certificates are not needed, and a small container may have none to load.
+            builder = builder.tls_certs_only([]);
+        }
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| invalid(Error::from_reqwest(&base, &error).to_string()))?;
+        Ok(Client { http, base, settings })
+    }
+
+    /// The server's address, for messages.
+    pub fn url(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// The address of a call; `segments` are escaped.
+    pub(crate) fn address(&self, path: &str) -> Url {
+        self.base.join(path).expect("paths of this crate are relative and escaped")
+    }
+
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Sends a call, as often as is safe and asked for, and answers the response when it is a success or a 304.
+    ///
+    /// `request` makes the call anew each time, because a streamed body can be sent only once.
+    pub(crate) async fn send<F>(&self, repeat: Repeat, mut request: F) -> Result<Response, Error>
+    where
+        F: AsyncFnMut() -> Result<RequestBuilder, Error>,
+    {
+        let mut repetition = 0;
+        loop {
+            let response = request().await?.send().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
+            let status = response.status();
+            if status.is_success() || status == StatusCode::NOT_MODIFIED {
+                return Ok(response);
+            }
+            let asked = retry_after(response.headers());
+            let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if !busy || repeat == Repeat::Never || repetition >= self.settings.retries {
+                return Err(self.failure(response).await);
+            }
+            tokio::time::sleep(pause(asked, repetition)).await;
+            repetition += 1;
+        }
+    }
+
+    /// Sends a call and reads its answer.
+    pub(crate) async fn call<T, F>(&self, repeat: Repeat, request: F) -> Result<Answer<T>, Error>
+    where
+        T: DeserializeOwned,
+        F: AsyncFnMut() -> Result<RequestBuilder, Error>,
+    {
+        let response = self.send(repeat, request).await?;
+        self.read(response).await
+    }
+
+    /// Reads the answer of a successful call.
+    pub(crate) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<Answer<T>, Error> {
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok(Answer { value, body }),
+            Err(_) => Err(self.unexpected(status, &body)),
+        }
+    }
+
+    async fn failure(&self, response: Response) -> Error {
+        let http_status = response.status();
+        let retry_after = retry_after(response.headers());
+        let request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(error) => return Error::from_reqwest(&self.base, &error),
+        };
+        match serde_json::from_slice(&body) {
+            Ok(status) => {
+                let http_status = http_status.as_u16();
+                Error::Refused(Box::new(Refusal { http_status, status, request_id, retry_after }))
+            }
+            Err(_) => self.unexpected(http_status, &body),
+        }
+    }
+
+    fn unexpected(&self, status: StatusCode, body: &[u8]) -> Error {
+        let text = String::from_utf8_lossy(body);
+        let excerpt = text.chars().take(EXCERPT_CHARS).collect();
+        Error::Unexpected { url: origin(&self.base), http_status: status.as_u16(), excerpt }
+    }
+}
+
+/// A proxy for other hosts must not be asked for this very machine.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// TLS needs one cryptography provider per process; a program that has chosen one keeps it.
+fn install_crypto_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the program has already installed one, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(url: &str) -> Result<Client, Error> {
+        Client::new(url, Token::new("lrn_secret").expect("a token"))
+    }
+
+    #[test]
+    fn a_path_prefix_is_kept() {
+        let client = client("http://localhost/behind/a/proxy").expect("a client");
+        assert_eq!(client.address("v1/operations").as_str(), "http://localhost/behind/a/proxy/v1/operations");
+        assert_eq!(client.url(), "http://localhost/behind/a/proxy");
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for url in ["", "127.0.0.1:8080", "localhost:8080", "ftp://x", "http://u:p@x", "http://x/?a=b"] {
+            assert!(matches!(client(url), Err(Error::InvalidUrl { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_never_shown_and_lose_their_line_end() {
+        assert_eq!(format!("{:?}", Token::new("lrn_secret\n").expect("a token")), "Token(…)");
+        let client = client("http://localhost").expect("a client");
+        assert!(!format!("{client:?}").contains("lrn_secret"));
+        for bad in ["", " \n", "a b", "a\u{0}"] {
+            assert!(Token::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for (url, expected) in [
+            ("http://127.0.0.1:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://localhost.example.org", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).expect("a url")), expected, "{url}");
+        }
+    }
+}

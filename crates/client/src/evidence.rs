@@ -1,0 +1,80 @@
+//! The calls about evidence.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use reqwest::Body;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use tokio_util::io::ReaderStream;
+
+use crate::calls::segment;
+use crate::client::{Answer, Client, Repeat};
+use crate::error::Error;
+use crate::types::{EvaluateRequest, StartedEvaluation, StoredEvidence};
+
+/// Bytes read from a file at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+impl Client {
+    /// `POST /v1/evidence`: stores content. The same content is stored once, however often it is sent.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn put_evidence(&self, content: Bytes) -> Result<Answer<StoredEvidence>, Error> {
+        let address = self.address("v1/evidence");
+        self.call(Repeat::Safe, async || {
+            let request = self.http().post(address.clone());
+            Ok(request.header(CONTENT_TYPE, "application/octet-stream").body(content.clone()))
+        })
+        .await
+    }
+
+    /// `POST /v1/evidence` with the content of a file, which is read as it is sent; `sent` is told how many bytes were
+    /// handed to the connection each time.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the file cannot be read, else any [`Error`].
+    pub async fn put_evidence_file(
+        &self,
+        path: &Path,
+        sent: impl Fn(u64) + Clone + Send + Sync + 'static,
+    ) -> Result<Answer<StoredEvidence>, Error> {
+        let address = self.address("v1/evidence");
+        let unreadable =
+            |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
+        self.call(Repeat::Safe, async || {
+            let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+            let metadata = file.metadata().await.map_err(unreadable)?;
+            let sent = sent.clone();
+            let chunks =
+                ReaderStream::with_capacity(file, CHUNK_BYTES).inspect_ok(move |chunk| sent(chunk.len() as u64));
+            let mut request = self.http().post(address.clone()).header(CONTENT_TYPE, "application/octet-stream");
+            // Lets the server refuse what is too large before it is sent; a pipe has no length.
+            if metadata.is_file() {
+                request = request.header(CONTENT_LENGTH, metadata.len());
+            }
+            Ok(request.body(Body::wrap_stream(chunks)))
+        })
+        .await
+    }
+
+    /// `GET /v1/evidence/{digest}`: the content, as it arrives.
+    ///
+    /// # Errors
+    /// Any [`Error`], also as an item of the stream when the connection breaks.
+    pub async fn get_evidence(&self, digest: &str) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
+        let address = self.address(&format!("v1/evidence/{}", segment(digest)));
+        let response = self.send(Repeat::Safe, async || Ok(self.http().get(address.clone()))).await?;
+        Ok(response.bytes_stream().map(move |chunk| chunk.map_err(|error| Error::from_reqwest(&address, &error))))
+    }
+
+    /// `POST /v1/agents/evaluate-evidence`: starts an evaluation. Never repeated, for it has no idempotency key.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn evaluate_evidence(&self, request: &EvaluateRequest) -> Result<Answer<StartedEvaluation>, Error> {
+        let address = self.address("v1/agents/evaluate-evidence");
+        self.call(Repeat::Never, async || Ok(self.http().post(address.clone()).json(request))).await
+    }
+}

@@ -1,0 +1,36 @@
+//! The Rust client of longrun: a thin, typed caller of its HTTP interface.
+//!
+//! **Responsibility.** One method per call of the API, typed errors made from the server's `google.rpc.Status`, retries
+//! where a repetition is safe, and waiting for an operation to end.
+//!
+//! **Promises.** Every [`Answer`] keeps the body as the server sent it beside its typed form, so that a program that
+//! passes answers on changes nothing. The token never appears in an error, a log or a `Debug` text, and is never sent
+//! to another host than the one configured: redirects are not followed. Only calls whose repetition cannot do the work
+//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), longrun_client::Error> {
+//! use longrun_client::{Client, ListRequest, Token};
+//!
+//! let client = Client::new("http://127.0.0.1:8080", Token::new("lrn_…")?)?;
+//! for operation in client.list(&ListRequest::default()).await?.value.operations {
+//!     println!("{} {}", operation.id, operation.status);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod calls;
+mod client;
+mod error;
+mod evidence;
+mod retry;
+mod types;
+mod wait;
+
+pub use client::{Answer, Client, Settings, Token};
+pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use types::{
+    EvaluateRequest, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+};

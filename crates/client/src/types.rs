@@ -1,0 +1,285 @@
+//! What goes over the wire: requests and answers of the API.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What every status name starts with on the wire.
+const STATUS_PREFIX: &str = "ASYNC_OPERATION_STATUS_";
+
+/// The name of a status that people read: `PENDING` for `ASYNC_OPERATION_STATUS_PENDING`.
+pub fn short_status(wire_name: &str) -> &str {
+    wire_name.strip_prefix(STATUS_PREFIX).unwrap_or(wire_name)
+}
+
+/// An operation. Strings that are not set are empty; times that are not set are `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Operation {
+    /// Unique, time-ordered.
+    pub id: String,
+    /// What kind of work this is.
+    pub kind: String,
+    /// Where it stands, by its wire name, e.g. `ASYNC_OPERATION_STATUS_PENDING`.
+    pub status: String,
+    /// The type of what the work is about, or empty.
+    pub resource_type: String,
+    /// What the work is about, or empty.
+    pub resource_id: String,
+    /// The project it belongs to, or empty.
+    pub project_id: String,
+    /// The version of the project, or empty.
+    pub project_version_id: String,
+    /// When it was created; RFC 3339.
+    pub created_at: Option<String>,
+    /// When its latest attempt started; RFC 3339.
+    pub started_at: Option<String>,
+    /// When it ended; RFC 3339.
+    pub finished_at: Option<String>,
+    /// What it produced; structured output is JSON in this string.
+    pub output: String,
+    /// Why it failed, or empty.
+    pub error_message: String,
+}
+
+impl Operation {
+    /// The short name of its status: `PENDING`.
+    pub fn short_status(&self) -> &str {
+        short_status(&self.status)
+    }
+
+    /// Whether it has ended.
+    pub fn is_terminal(&self) -> bool {
+        self.is_failed() || self.short_status() == "COMPLETED"
+    }
+
+    /// Whether it ended with an error.
+    pub fn is_failed(&self) -> bool {
+        self.short_status() == "FAILED"
+    }
+}
+
+/// The answer that holds one operation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OperationAnswer {
+    /// The operation.
+    pub operation: Operation,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OperationPage {
+    /// Newest first.
+    pub operations: Vec<Operation>,
+    /// Where the page stands.
+    pub pagination: Pagination,
+}
+
+/// Where a page stands in its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Pagination {
+    /// How many operations match.
+    pub total_count: i32,
+    /// The page.
+    pub page: i32,
+    /// How many pages there are.
+    pub total_pages: i32,
+    /// The most entries a page has.
+    pub page_size: i32,
+}
+
+/// What to list. A field left out means "any", or the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    /// Which page.
+    pub page: Option<i32>,
+    /// Entries per page.
+    pub page_size: Option<i32>,
+    /// Only this status, by its wire name.
+    pub status: Option<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only about a resource of this type; goes together with `resource_id`.
+    pub resource_type: Option<String>,
+    /// Only about this resource; goes together with `resource_type`.
+    pub resource_id: Option<String>,
+}
+
+impl ListRequest {
+    /// The query parameters that say so.
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let texts = [
+            ("status", &self.status),
+            ("kind", &self.kind),
+            ("resource_type", &self.resource_type),
+            ("resource_id", &self.resource_id),
+        ];
+        let numbers = [("pagination.page", self.page), ("pagination.page_size", self.page_size)];
+        let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name, value?.to_string())));
+        numbers.chain(texts.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)))).collect()
+    }
+}
+
+/// An operation to be created. What is `None` or empty is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct NewOperation {
+    /// What kind of work.
+    pub kind: String,
+    /// The type of what it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_type: Option<String>,
+    /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<String>,
+    /// The project it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// The version of the project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_version_id: Option<String>,
+    /// What the work needs to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// Within an organisation, higher runs first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i16>,
+    /// Not before this time; RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_after: Option<String>,
+    /// How long one attempt may take, e.g. `60s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// How many attempts there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long to keep it after its end, e.g. `86400s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retain_for: Option<String>,
+}
+
+/// A policy to be evaluated: either `reference` or `embedded`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PolicyAttachment {
+    /// Where the server finds the policy.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The policy itself: its document as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+    /// Its inputs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, String>,
+}
+
+/// A group of policies to be evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PolicyGroupAttachment {
+    /// Where the server finds the group.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Its inputs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, String>,
+    /// Policies of the group to leave out, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
+}
+
+/// An evaluation of stored evidence. What is `None` or empty is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EvaluateRequest {
+    /// Which evidence: `sha256:…`.
+    pub digest: String,
+    /// Its material type; left out: detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The material's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Which policies; none of both lists: the server's default set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyAttachment>,
+    /// Which groups of policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy_groups: Vec<PolicyGroupAttachment>,
+    /// The project that the operation belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// The version of the project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_version_id: Option<String>,
+    /// The project's name, as policies see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_name: Option<String>,
+    /// The name of the project's version, as policies see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_version_name: Option<String>,
+}
+
+/// An evaluation was started.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct StartedEvaluation {
+    /// The operation that carries it out.
+    pub operation_id: String,
+}
+
+/// Evidence was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct StoredEvidence {
+    /// `sha256:…`.
+    pub digest: String,
+    /// In bytes. A number, or a string as proto3 JSON writes 64-bit integers.
+    #[serde(deserialize_with = "number_or_text")]
+    pub size: u64,
+    /// The material type that was detected, or empty.
+    #[serde(default)]
+    pub kind: String,
+}
+
+fn number_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_request_names_only_what_was_asked() {
+        assert_eq!(ListRequest::default().query(), []);
+        let request = ListRequest { page: Some(2), kind: Some("scan".to_owned()), ..ListRequest::default() };
+        assert_eq!(request.query(), [("pagination.page", "2".to_owned()), ("kind", "scan".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_not_set_is_not_sent() {
+        let new = NewOperation { kind: "scan".to_owned(), ..NewOperation::default() };
+        assert_eq!(serde_json::to_string(&new).expect("serialises"), r#"{"kind":"scan"}"#);
+        let request = EvaluateRequest {
+            digest: "sha256:00".to_owned(),
+            policies: vec![PolicyAttachment { reference: Some("p".to_owned()), ..PolicyAttachment::default() }],
+            ..EvaluateRequest::default()
+        };
+        let text = serde_json::to_string(&request).expect("serialises");
+        assert_eq!(text, r#"{"digest":"sha256:00","policies":[{"ref":"p"}]}"#);
+    }
+
+    #[test]
+    fn an_operation_needs_no_times() {
+        let text = r#"{"id":"1","status":"ASYNC_OPERATION_STATUS_FAILED","error_message":"no"}"#;
+        let operation: Operation = serde_json::from_str(text).expect("an operation");
+        assert!(operation.is_terminal() && operation.is_failed());
+        assert_eq!(operation.short_status(), "FAILED");
+        assert_eq!(operation.created_at, None);
+    }
+}

@@ -1,0 +1,169 @@
+//! The client against a server that answers from a script: what is sent, what is repeated, what becomes an error.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use longrun_client::{Client, Error, EvaluateRequest, ListRequest, NewOperation, Token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A server that gives these answers, one a request, and remembers the requests.
+struct Script {
+    url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    async fn start(answers: &[&str]) -> Script {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !is_whole(&request) {
+                    assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request ends early");
+                }
+                seen.lock().unwrap().push(String::from_utf8(request).unwrap().to_lowercase());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Script { url, requests }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.url, Token::new("lrn_t").unwrap()).unwrap()
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
+}
+
+const OPERATION: &str = r#"{"operation":{"id":"1","status":"ASYNC_OPERATION_STATUS_PENDING"}}"#;
+const COMPLETED: &str = r#"{"operation":{"id":"1","status":"ASYNC_OPERATION_STATUS_COMPLETED"}}"#;
+const BUSY: &str = r#"{"code":8,"message":"too many","details":[]}"#;
+
+#[tokio::test]
+async fn a_list_carries_the_token_and_its_filters_and_keeps_the_body() {
+    let body = r#"{"operations":[],"pagination":{"total_count":0,"page":0,"total_pages":0,"page_size":50},"new":1}"#;
+    let script = Script::start(&[&answer("200 OK", "", body)]).await;
+    let request = ListRequest { kind: Some("a b&c".to_owned()), ..ListRequest::default() };
+    let listed = script.client().list(&request).await.unwrap();
+    assert_eq!(listed.value.pagination.page_size, 50);
+    assert_eq!(listed.body, body, "unknown members included");
+    let sent = script.requests().remove(0);
+    assert!(sent.starts_with("get /v1/operations?kind=a+b%26c http/1.1"), "{sent}");
+    assert!(sent.contains("authorization: bearer lrn_t"), "{sent}");
+}
+
+#[tokio::test]
+async fn a_creation_is_repeated_with_the_same_key_when_the_server_asks_for_it() {
+    let busy = answer("503 Service Unavailable", "retry-after: 0\r\n", r#"{"code":14,"message":"away"}"#);
+    let script = Script::start(&[&busy, &busy, &answer("200 OK", "", OPERATION)]).await;
+    let operation = NewOperation { kind: "scan".to_owned(), ..NewOperation::default() };
+    script.client().create(&operation, None).await.unwrap();
+    let key = |request: &String| {
+        request.lines().find_map(|line| line.strip_prefix("idempotency-key: ").map(str::to_owned)).unwrap()
+    };
+    let keys: Vec<String> = script.requests().iter().map(key).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys[0].len() == 32 && keys.iter().all(|other| *other == keys[0]), "{keys:?}");
+}
+
+#[tokio::test]
+async fn the_pause_is_the_one_that_the_server_asks_for() {
+    let busy = answer("429 Too Many Requests", "retry-after: 1\r\n", BUSY);
+    let script = Script::start(&[&busy, &answer("200 OK", "", OPERATION)]).await;
+    let start = Instant::now();
+    script.client().get("1").await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_start_without_a_key_is_never_repeated() {
+    let busy = answer("429 Too Many Requests", "retry-after: 7\r\nx-request-id: r-1\r\n", BUSY);
+    let script = Script::start(&[&busy, &busy]).await;
+    let error = script.client().evaluate_evidence(&EvaluateRequest::default()).await.unwrap_err();
+    let refusal = error.refusal().unwrap();
+    assert_eq!((refusal.http_status, refusal.status.code), (429, 8));
+    assert_eq!(refusal.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(refusal.request_id.as_deref(), Some("r-1"));
+    assert_eq!(script.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn repeating_ends() {
+    let busy = answer("429 Too Many Requests", "retry-after: 0\r\n", BUSY);
+    let script = Script::start(&[busy.as_str(); 9]).await;
+    assert!(script.client().get("1").await.is_err());
+    assert_eq!(script.requests().len(), 5, "once, and four repetitions");
+}
+
+#[tokio::test]
+async fn a_wait_asks_with_the_etag_until_the_end() {
+    let script = Script::start(&[
+        &answer("200 OK", "etag: \"a\"\r\nretry-after: 0\r\n", OPERATION),
+        &answer("304 Not Modified", "etag: \"a\"\r\nretry-after: 0\r\n", ""),
+        &answer("200 OK", "etag: \"b\"\r\n", COMPLETED),
+    ])
+    .await;
+    let mut seen = Vec::new();
+    let client = script.client();
+    let ended = client.wait("1", None, |answer| seen.push(answer.operation.short_status().to_owned())).await.unwrap();
+    assert!(ended.value.operation.is_terminal());
+    assert_eq!(seen, ["PENDING", "COMPLETED"]);
+    let requests = script.requests();
+    assert!(!requests[0].contains("if-none-match"));
+    assert!(requests[1].contains("if-none-match: \"a\"") && requests[2].contains("if-none-match: \"a\""));
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_limit() {
+    let pending = answer("200 OK", "retry-after: 30\r\n", OPERATION);
+    let script = Script::start(&[&pending, &pending]).await;
+    let error = script.client().wait("1", Some(Duration::from_millis(50)), |_| ()).await.unwrap_err();
+    assert!(matches!(error, Error::StillRunning { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_program_at_the_address_is_told_apart() {
+    let script =
+        Script::start(&[&answer("404 Not Found", "", "<html>nginx</html>"), &answer("200 OK", "", "hello")]).await;
+    for status in [404, 200] {
+        let error = script.client().get("1").await.unwrap_err();
+        assert!(matches!(error, Error::Unexpected { http_status, .. } if http_status == status), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_because_it_would_carry_the_token_elsewhere() {
+    let script = Script::start(&[&answer("302 Found", "location: http://127.0.0.1:9/\r\n", "")]).await;
+    let error = script.client().get("1").await.unwrap_err();
+    assert!(matches!(error, Error::Unexpected { http_status: 302, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_is_an_error_of_its_own() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::new(&format!("http://{closed}"), Token::new("lrn_t").unwrap()).unwrap();
+    let error = client.get("1").await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+    assert!(!error.to_string().contains("lrn_t"));
+}

@@ -1,0 +1,151 @@
+//! The command line as clap sees it: every command by name; what each takes stands beside what it does.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    bench, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man, migrate,
+    operations, policy, serve, token,
+};
+
+/// Asynchronous operations as a service, with evidence evaluation built in.
+///
+/// Exit codes: 0 done; 1 the answer is no (violations, a failed operation waited for); 2 wrong usage or could not be
+/// done.
+#[derive(Debug, Parser)]
+#[command(name = "longrun", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the main job on real evidence, end to end over HTTP, and exit
+    Demo(demo::Args),
+    /// Run a server for development: one process, everything in one folder
+    Dev(dev::Args),
+    /// Run a server for production
+    Serve(serve::Args),
+    /// Check or show the configuration of a server
+    #[command(subcommand)]
+    Config(Config),
+    /// Bring the store's database up to this version
+    Migrate(migrate::Args),
+    /// Recount everything in the store and compare
+    Doctor(doctor::Args),
+    /// Make, list and revoke API tokens, directly in the store
+    #[command(subcommand)]
+    Token(Token),
+    /// List, read, create and wait for operations
+    #[command(subcommand, visible_alias = "ops")]
+    Operations(Operations),
+    /// Evaluate, detect, store and fetch evidence
+    #[command(subcommand)]
+    Evidence(Evidence),
+    /// Check policies before they are used
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Measure, each beside a baseline in the same run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Print the completions of a shell
+    Completions(completions::Args),
+    /// Write the manual pages into a folder
+    Man(man::Args),
+    /// Evaluate evidence for a server, by standard input and output
+    #[command(name = evaluation_worker::NAME, hide = true)]
+    EvaluationWorker,
+}
+
+/// `longrun config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Validate the configuration and tell every problem
+    Check(config::CheckArgs),
+    /// Show the effective configuration, secrets masked, with where each value came from
+    Show(config::ShowArgs),
+}
+
+/// `longrun token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token and print its secret, once
+    Create(token::CreateArgs),
+    /// List tokens, without their secrets
+    List(token::ListArgs),
+    /// Revoke a token for good
+    Revoke(token::RevokeArgs),
+}
+
+/// `longrun operations`.
+#[derive(Debug, Subcommand)]
+pub enum Operations {
+    /// List operations, newest first
+    List(operations::ListArgs),
+    /// Show operations
+    Get(operations::GetArgs),
+    /// Create an operation
+    Create(operations::CreateArgs),
+    /// Wait until operations have ended; exit with 1 when one has failed
+    Wait(operations::WaitArgs),
+}
+
+/// `longrun evidence`.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
+pub enum Evidence {
+    /// Evaluate evidence against policies; exit with 1 when one is violated
+    Evaluate(evaluate::Args),
+    /// Tell what kind of evidence a file is, without a server; exit with 1 when it is none that is known
+    Detect(detect::Args),
+    /// Store evidence
+    Put(evidence::PutArgs),
+    /// Fetch stored evidence
+    Get(evidence::GetArgs),
+}
+
+/// `longrun policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Parse and lint policies and run their examples; exit with 1 when something is wrong
+    Check(policy::CheckArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_says_what_it_is_for() {
+        fn look(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name} {}", arg.get_id());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+
+    #[test]
+    fn no_flag_takes_a_token() {
+        fn flags(command: &clap::Command, found: &mut Vec<String>) {
+            found.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
+            command.get_subcommands().for_each(|command| flags(command, found));
+        }
+        let mut found = Vec::new();
+        flags(&Cli::command(), &mut found);
+        assert!(found.iter().any(|flag| flag == "token-file"));
+        assert!(found.iter().all(|flag| flag != "token" && flag != "secret"), "`ps` would show it: {found:?}");
+    }
+}

@@ -1,0 +1,160 @@
+//! `longrun dev`: a server for development. One process, everything in one folder, a token that stays the same.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use operations::Access;
+use server::auth::Secret;
+use store::{Scope, Store};
+
+use super::token;
+use crate::config::{Config, LogFormat};
+use crate::connection::{DEV_FOLDER, DEV_TOKEN, DEV_URL};
+use crate::exit::{Exit, Hint, failure};
+use crate::node::{Node, StopSignals, start_logging};
+use crate::render::{self, Style};
+use crate::store_args::DEV_STORE;
+
+/// The organization of everything that is made in development.
+const ORGANIZATION: &str = "dev";
+
+/// What `longrun dev` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the API listens; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Folder for the store, the evidence and the token
+    #[arg(long, value_name = "DIR", default_value = DEV_FOLDER)]
+    data_dir: PathBuf,
+    /// File that keeps the token; <data-dir>/token unless told otherwise
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Folder that references of policies lead into
+    #[arg(long, value_name = "DIR")]
+    policies: Option<PathBuf>,
+    /// What to log: error, warn, info, debug or trace, or levels by module
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+}
+
+/// Serves until it is asked to stop.
+///
+/// # Errors
+/// When the server cannot start.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let config = config(&args)?;
+    start_logging(config.log.format, &config.log.filter).context("--log is not a filter")?;
+    let signals = StopSignals::listen()?;
+    let node = Node::start(&config).await?;
+    keep_out_of_git(&args.data_dir)?;
+    let token_file = args.token_file.clone().unwrap_or_else(|| args.data_dir.join(DEV_TOKEN));
+    let secret = token(&**node.store(), &token_file).await?;
+    render::write(greeting(&node.url(), &secret, &token_file, &args))?;
+    signals.stop_when_asked(node).await;
+    Ok(Exit::Done)
+}
+
+fn config(args: &Args) -> anyhow::Result<Config> {
+    let within = |name: &str| {
+        let path = args.data_dir.join(name);
+        path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("the path of --data-dir is not Unicode"))
+    };
+    let mut config =
+        Config { listen: args.listen.clone(), store: format!("sqlite:{}", within(DEV_STORE)?), ..Config::default() };
+    config.evidence.folder = within("evidence")?;
+    if let Some(folder) = &args.policies {
+        config.policies.folder = folder.to_str().context("the path of --policies is not Unicode")?.to_owned();
+    }
+    config.kinds.allow_undeclared = true;
+    config.log.format = LogFormat::Human;
+    config.log.filter.clone_from(&args.log);
+    match crate::config::validate(&config).into_iter().next() {
+        Some((key, message)) => Err(failure(format!("{key} {message}"), "`longrun dev --help` shows the flags")),
+        None => Ok(config),
+    }
+}
+
+/// The token that the file holds, if the store knows it and it is valid; else a new one, which the file then holds.
+async fn token(store: &dyn Store, file: &Path) -> anyhow::Result<Secret> {
+    let kept = match std::fs::read_to_string(file) {
+        Ok(text) => Secret::parse(text.trim()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read the token file {}", file.display())),
+    };
+    if let Some(secret) = kept
+        && let Some(token) = store.find_token(&secret.hash()).await?
+        && token.is_valid(store.now())
+    {
+        return Ok(secret);
+    }
+    let access = Access::organization(ORGANIZATION);
+    let (_, secret) = token::make(store, "longrun dev".to_owned(), access, [Scope::Admin].into(), None).await?;
+    write_secret(file, &secret)
+        .with_context(|| format!("cannot write the token file {}", file.display()))
+        .hint("choose another place with --token-file")?;
+    Ok(secret)
+}
+
+/// The folder holds a token and lies, as a rule, in somebody's repository.
+fn keep_out_of_git(data_dir: &Path) -> anyhow::Result<()> {
+    let file = data_dir.join(".gitignore");
+    if file.exists() {
+        return Ok(());
+    }
+    std::fs::write(&file, "*\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Only this user may read the file, from its first moment: it is made anew beside and moved into place.
+fn write_secret(file: &Path, secret: &Secret) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".new");
+    // A leftover of a crash may have other rights.
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut new = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
+    writeln!(new, "{}", secret.expose())?;
+    new.sync_all()?;
+    std::fs::rename(&beside, file)
+}
+
+fn greeting(url: &str, secret: &Secret, token_file: &Path, args: &Args) -> String {
+    let style = Style::of_stdout();
+    let secret = secret.expose();
+    // Commands in this folder find the server by themselves only when it is where they look.
+    let is_found = url == DEV_URL && args.data_dir == Path::new(DEV_FOLDER) && args.token_file.is_none();
+    let environment = if is_found {
+        String::new()
+    } else {
+        format!("LONGRUN_URL={url} LONGRUN_TOKEN_FILE={} ", quoted(&token_file.display().to_string()))
+    };
+    format!(
+        "{}  {url}\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}        {environment}longrun evidence evaluate FILE\n{}       Ctrl-C\n",
+        style.strong("listening"),
+        style.strong("token"),
+        style.strong("list:"),
+        style.strong("try:"),
+        style.strong("stop:"),
+    )
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+=:@".contains(c));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell_are_quoted_when_they_must_be() {
+        assert_eq!(quoted("/home/me/.longrun/token"), "/home/me/.longrun/token");
+        assert_eq!(quoted("it's here"), "'it'\\''s here'");
+    }
+}

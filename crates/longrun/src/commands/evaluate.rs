@@ -1,0 +1,204 @@
+//! `longrun evidence evaluate`: sends evidence, has it evaluated, and says what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment};
+
+use super::evidence::upload;
+use crate::config::Span;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::{Exit, Hint};
+use crate::policy_file::self_contained;
+use crate::progress::Spinner;
+use crate::render::verdict::Verdict;
+use crate::render::{self, Answer, Format, Style, printable};
+
+/// How many violations of a policy are shown to people.
+const SHOWN_VIOLATIONS: usize = 20;
+/// Most evaluations take no longer: the first question comes after them, and the server's `Retry-After`, a second as a
+/// rule, is not waited for.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+/// What `longrun evidence evaluate` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Material type, e.g. SBOM_CYCLONEDX_JSON; without it, detected from the content
+    #[arg(long)]
+    kind: Option<String>,
+    /// File of a policy to evaluate, sent with its scripts; without any policy, the server's default set
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
+    /// Policy to evaluate, by a reference that the server resolves
+    #[arg(long = "policy-ref", value_name = "REF")]
+    policy_refs: Vec<String>,
+    /// Group of policies to evaluate, by a reference that the server resolves
+    #[arg(long = "policy-group", value_name = "REF")]
+    policy_groups: Vec<String>,
+    /// Input for the policies and groups given; may be repeated
+    #[arg(long = "with", value_name = "NAME=VALUE", value_parser = input)]
+    inputs: Vec<(String, String)>,
+    /// Name of the evidence, as policies see it; without it, the name of the file
+    #[arg(long)]
+    name: Option<String>,
+    /// Project that the operation belongs to
+    #[arg(long, value_name = "ID")]
+    project_id: Option<String>,
+    /// Version of the project
+    #[arg(long, value_name = "ID")]
+    project_version_id: Option<String>,
+    /// Name of the project, as policies see it
+    #[arg(long, value_name = "NAME")]
+    project_name: Option<String>,
+    /// Name of the project's version, as policies see it
+    #[arg(long, value_name = "NAME")]
+    project_version_name: Option<String>,
+    /// Start the evaluations and do not wait for them
+    #[arg(long)]
+    no_wait: bool,
+    /// Give up waiting after so long (exit code 2), e.g. 5m
+    #[arg(long, value_name = "DURATION", conflicts_with = "no_wait")]
+    timeout: Option<Span>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+fn input(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("must be NAME=VALUE".to_owned()),
+    }
+}
+
+/// Evaluates each file. All evaluations are started before the first one is waited for.
+///
+/// # Errors
+/// When a file cannot be read, and what the calls may fail with.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let (policies, policy_groups) = attachments(&args)?;
+    let client = args.server.client()?;
+    let mut started = Vec::new();
+    for file in &args.files {
+        let stored = upload(&client, file).await?;
+        let request = EvaluateRequest {
+            digest: stored.value.digest,
+            kind: args.kind.clone(),
+            name: args.name.clone().or_else(|| file_name(file)),
+            policies: policies.clone(),
+            policy_groups: policy_groups.clone(),
+            project_id: args.project_id.clone(),
+            project_version_id: args.project_version_id.clone(),
+            project_name: args.project_name.clone(),
+            project_version_name: args.project_version_name.clone(),
+        };
+        let answer = client.evaluate_evidence(&request).await;
+        let answer = answer.with_context(|| format!("cannot evaluate {}", file.display()))?;
+        if args.no_wait {
+            render::print(args.output.format, &Started { file, answer: &answer })?;
+        }
+        started.push((file, answer.value.operation_id));
+    }
+    if args.no_wait {
+        return Ok(Exit::Done);
+    }
+    tokio::time::sleep(HEAD_START).await;
+    wait(&client, &args, &started).await
+}
+
+async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)]) -> anyhow::Result<Exit> {
+    let start = tokio::time::Instant::now();
+    let mut all_passed = true;
+    for (file, id) in started {
+        let file = file.display();
+        let spinner = Spinner::start(format!("evaluating {file}"));
+        let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
+        let answer = client.wait(id, left, |_| ()).await.with_context(|| format!("the evaluation of {file}"))?;
+        drop(spinner);
+        let operation = &answer.value.operation;
+        let verdict = Verdict::of(operation);
+        all_passed &= !operation.is_failed() && verdict.as_ref().is_none_or(|verdict| !verdict.is_failed());
+        match (args.output.format, verdict) {
+            (Format::Table, Some(verdict)) => {
+                render::write(verdict.render(Style::of_stdout(), SHOWN_VIOLATIONS))?;
+            }
+            (Format::Table, None) if operation.is_failed() => {
+                let style = Style::of_stdout();
+                let file = printable(&file.to_string());
+                let message = operation.error_message.lines().map(printable).collect::<Vec<_>>().join("\n  ");
+                render::write(format!(
+                    "{}: {}\n  {message}\n",
+                    style.strong(&file),
+                    style.bad("could not be evaluated")
+                ))?;
+            }
+            (format, _) => render::print(format, &answer)?,
+        }
+    }
+    Ok(Exit::yes_if(all_passed))
+}
+
+fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<PolicyGroupAttachment>)> {
+    let with: BTreeMap<String, String> = args.inputs.iter().cloned().collect();
+    if !with.is_empty() && args.policies.is_empty() && args.policy_refs.is_empty() && args.policy_groups.is_empty() {
+        return Err(anyhow::anyhow!("--with has no policy to go to"))
+            .hint("inputs belong to a policy: give --policy, --policy-ref or --policy-group");
+    }
+    let mut policies = Vec::new();
+    for file in &args.policies {
+        let text = self_contained(file)
+            .hint("`longrun policy check FILE` tells what is wrong with a policy; groups go by --policy-group")?;
+        policies.push(PolicyAttachment { embedded: Some(text), with: with.clone(), ..PolicyAttachment::default() });
+    }
+    for reference in &args.policy_refs {
+        let reference = Some(reference.clone());
+        policies.push(PolicyAttachment { reference, with: with.clone(), ..PolicyAttachment::default() });
+    }
+    let groups = args.policy_groups.iter().map(|reference| PolicyGroupAttachment {
+        reference: reference.clone(),
+        with: with.clone(),
+        skip: Vec::new(),
+    });
+    Ok((policies, groups.collect()))
+}
+
+fn file_name(file: &Path) -> Option<String> {
+    Some(file.file_name()?.to_string_lossy().into_owned())
+}
+
+struct Started<'a> {
+    file: &'a Path,
+    answer: &'a longrun_client::Answer<longrun_client::StartedEvaluation>,
+}
+
+impl Answer for Started<'_> {
+    fn json(&self) -> std::io::Result<Vec<u8>> {
+        Ok(self.answer.body.to_vec())
+    }
+
+    fn table(&self, _style: Style) -> String {
+        format!("{}: operation {}\n", printable(&self.file.display().to_string()), self.answer.value.operation_id)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.answer.value.operation_id.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_have_a_name_and_may_hold_equals_signs() {
+        assert_eq!(input("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(input("a="), Ok(("a".to_owned(), String::new())));
+        assert!(input("=b").is_err() && input("a").is_err());
+    }
+}

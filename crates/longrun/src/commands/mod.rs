@@ -1,0 +1,18 @@
+//! The commands, one file each: what it takes (`Args`) and what it does (`run`).
+
+pub mod bench;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod detect;
+pub mod dev;
+pub mod doctor;
+pub mod evaluate;
+pub mod evaluation_worker;
+pub mod evidence;
+pub mod man;
+pub mod migrate;
+pub mod operations;
+pub mod policy;
+pub mod serve;
+pub mod token;

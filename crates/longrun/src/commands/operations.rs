@@ -1,0 +1,281 @@
+//! `longrun operations`: list, get, create, wait.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::builder::PossibleValue;
+use clap::{ArgAction, ValueEnum};
+use longrun_client::{ListRequest, NewOperation};
+use operations::Timestamp;
+
+use crate::config::Span;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::{Exit, Hint};
+use crate::progress::Spinner;
+use crate::render;
+
+/// A status to filter by; wire names are taken as well.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusName(operations::Status);
+
+impl ValueEnum for StatusName {
+    fn value_variants<'a>() -> &'a [StatusName] {
+        const ALL: [StatusName; 4] = [
+            StatusName(operations::Status::Pending),
+            StatusName(operations::Status::Running),
+            StatusName(operations::Status::Completed),
+            StatusName(operations::Status::Failed),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let short = match self.0 {
+            operations::Status::Pending => "pending",
+            operations::Status::Running => "running",
+            operations::Status::Completed => "completed",
+            operations::Status::Failed => "failed",
+        };
+        Some(PossibleValue::new(short).alias(self.0.wire_name()))
+    }
+}
+
+/// What `longrun operations list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only operations with this status
+    #[arg(long, value_enum, ignore_case = true)]
+    status: Option<StatusName>,
+    /// Only operations of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only operations about a resource of this type
+    #[arg(long, value_name = "TYPE", requires = "resource_id")]
+    resource_type: Option<String>,
+    /// Only operations about this resource
+    #[arg(long, value_name = "ID", requires = "resource_type")]
+    resource_id: Option<String>,
+    /// Which page; the first is 0
+    #[arg(long, value_name = "N")]
+    page: Option<i32>,
+    /// Entries per page
+    #[arg(long, value_name = "N")]
+    page_size: Option<i32>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun operations get` takes.
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    /// Which operations
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun operations create` takes.
+#[derive(Debug, clap::Args)]
+pub struct CreateArgs {
+    /// What kind of work
+    #[arg(long)]
+    kind: String,
+    /// Type of the resource that the work is about
+    #[arg(long, value_name = "TYPE", requires = "resource_id")]
+    resource_type: Option<String>,
+    /// The resource that the work is about
+    #[arg(long, value_name = "ID", requires = "resource_type")]
+    resource_id: Option<String>,
+    /// The project that the operation belongs to
+    #[arg(long, value_name = "ID")]
+    project_id: Option<String>,
+    /// The version of the project
+    #[arg(long, value_name = "ID")]
+    project_version_id: Option<String>,
+    /// What the work needs to know, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
+    input: Option<String>,
+    /// The same from a file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    input_file: Option<PathBuf>,
+    /// Higher runs first, -100 to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i16>,
+    /// Not before this time (RFC 3339), or not before so long from now, e.g. 10m
+    #[arg(long, value_name = "TIME")]
+    run_after: Option<String>,
+    /// How long one attempt may take, e.g. 60s
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+    /// How many attempts there may be
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// How long to keep the operation after its end, e.g. 30d
+    #[arg(long, value_name = "DURATION")]
+    retain_for: Option<Span>,
+    /// Creating again with the same key and the same rest answers the first operation
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun operations wait` takes.
+#[derive(Debug, clap::Args)]
+pub struct WaitArgs {
+    /// Which operations
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Give up after so long (exit code 2), e.g. 5m; without it, wait as long as it takes
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+    /// Say nothing, answer by the exit code alone
+    #[arg(short, long, action = ArgAction::SetTrue)]
+    quiet: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Lists operations.
+///
+/// # Errors
+/// What the call may fail with.
+pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
+    let request = ListRequest {
+        page: args.page,
+        page_size: args.page_size,
+        status: args.status.map(|status| status.0.wire_name().to_owned()),
+        kind: args.kind,
+        resource_type: args.resource_type,
+        resource_id: args.resource_id,
+    };
+    render::print(args.output.format, &args.server.client()?.list(&request).await?)?;
+    Ok(Exit::Done)
+}
+
+/// Shows operations.
+///
+/// # Errors
+/// What the calls may fail with.
+pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = client.get(id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &answer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Creates an operation.
+///
+/// # Errors
+/// When the input is not JSON, and what the call may fail with.
+pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
+    let input = match (&args.input, &args.input_file) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(file)) => Some(read(file)?),
+        (None, None) => None,
+    };
+    let input = input
+        .map(|text| serde_json::from_str(&text))
+        .transpose()
+        .context("the input is not JSON")
+        .hint("quote a text as JSON: --input '\"text\"'")?;
+    let operation = NewOperation {
+        kind: args.kind,
+        resource_type: args.resource_type,
+        resource_id: args.resource_id,
+        project_id: args.project_id,
+        project_version_id: args.project_version_id,
+        input,
+        priority: args.priority,
+        run_after: args.run_after.as_deref().map(point_in_time).transpose()?,
+        timeout: args.timeout.map(seconds),
+        max_attempts: args.max_attempts,
+        retain_for: args.retain_for.map(seconds),
+    };
+    let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
+    render::print(args.output.format, &answer)?;
+    Ok(Exit::Done)
+}
+
+/// Waits for operations, one after the other; they run meanwhile.
+///
+/// # Errors
+/// When the time is over first, and what the calls may fail with.
+pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let start = tokio::time::Instant::now();
+    let mut all_completed = true;
+    for id in &args.ids {
+        let spinner = Spinner::start(format!("waiting for {id}"));
+        let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
+        let answer = client
+            .wait(id, left, |seen| spinner.say(format!("waiting for {id}: {}", seen.operation.short_status())))
+            .await
+            .with_context(|| format!("operation {id}"))?;
+        drop(spinner);
+        all_completed &= !answer.value.operation.is_failed();
+        if !args.quiet {
+            render::print(args.output.format, &answer)?;
+        }
+    }
+    Ok(Exit::yes_if(all_completed))
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// A duration as proto3 JSON writes it: seconds, with a fraction when there is one.
+fn seconds(Span(duration): Span) -> String {
+    format!("{}s", duration.as_secs_f64())
+}
+
+/// An RFC 3339 time, from the same or from a duration that lies ahead.
+fn point_in_time(text: &str) -> anyhow::Result<String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.to_string());
+    }
+    let Span(ahead) = text
+        .parse()
+        .map_err(|_| anyhow::anyhow!("{text:?} is neither an RFC 3339 time nor a duration"))
+        .hint("write --run-after 2026-01-23T04:56:07Z or --run-after 10m")?;
+    let now = humantime::Timestamp::from(std::time::SystemTime::now() + ahead);
+    Ok(now.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_in_seconds() {
+        assert_eq!(seconds("1m 30s".parse().expect("a span")), "90s");
+        assert_eq!(seconds("1500ms".parse().expect("a span")), "1.5s");
+    }
+
+    #[test]
+    fn times_are_absolute_or_ahead() {
+        assert_eq!(point_in_time("2026-01-23T04:56:07Z").expect("a time"), "2026-01-23T04:56:07.000Z");
+        let ahead: Timestamp = point_in_time("1h").expect("a time").parse().expect("RFC 3339");
+        let now: Timestamp = humantime::Timestamp::from(std::time::SystemTime::now()).to_string().parse().expect("now");
+        assert!((3_590_000..=3_600_000).contains(&(ahead.as_millis() - now.as_millis())));
+        assert!(point_in_time("tomorrow").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! `longrun policy check`: is a policy in order, and do its examples come out as they say?
+
+use std::io;
+use std::path::PathBuf;
+
+use kinds::evidence::check::{CaseReport, Report, check};
+use serde_json::{Value, json};
+
+use crate::connection::OutputArgs;
+use crate::exit::Exit;
+use crate::progress::Spinner;
+use crate::render::{self, Answer, Style, printable};
+
+/// What `longrun policy check` takes.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Which policies; the examples of each stand in cases.yaml beside it
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Checks policies; the answer is no when one is not in order or an example comes out otherwise.
+///
+/// # Errors
+/// When the report cannot be written.
+pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
+    let spinner = Spinner::start("checking");
+    let mut checked = Vec::new();
+    for file in &args.files {
+        let shown = file.display().to_string();
+        spinner.say(format!("checking {shown}"));
+        let result = check(file).map_err(|error| error.to_string());
+        checked.push(Checked { file: shown, result });
+    }
+    drop(spinner);
+    let all_ok = checked.iter().all(Checked::is_ok);
+    render::print(args.output.format, &All(checked))?;
+    Ok(Exit::yes_if(all_ok))
+}
+
+struct Checked {
+    file: String,
+    /// What came of it, or why the policy is not in order.
+    result: Result<Report, String>,
+}
+
+impl Checked {
+    fn is_ok(&self) -> bool {
+        self.result.as_ref().is_ok_and(|report| report.ok)
+    }
+
+    fn json(&self) -> io::Result<Value> {
+        let mut value = match &self.result {
+            Ok(report) => serde_json::to_value(report)?,
+            Err(error) => json!({"ok": false, "error": error}),
+        };
+        value["file"] = Value::from(self.file.as_str());
+        Ok(value)
+    }
+
+    fn table(&self, style: Style) -> String {
+        let report = match &self.result {
+            Ok(report) => report,
+            Err(error) => {
+                let lines: Vec<String> = error.lines().map(printable).collect();
+                return format!("{} {}\n    {}\n", style.bad("✗"), printable(&self.file), lines.join("\n    "));
+            }
+        };
+        let mark = if report.ok { style.good("✓") } else { style.bad("✗") };
+        let passed = report.cases.iter().filter(|case| case.ok).count();
+        let mut text = format!("{mark} {}: {passed} of {} examples\n", printable(&self.file), report.cases.len());
+        for note in &report.notes {
+            text += &format!("    {} {}\n", style.notable("note:"), printable(note));
+        }
+        for case in report.cases.iter().filter(|case| !case.ok) {
+            text += &table_of_case(style, case);
+        }
+        text
+    }
+}
+
+fn table_of_case(style: Style, case: &CaseReport) -> String {
+    let mut text = format!("    {} {}\n", style.bad("✗"), printable(&case.name));
+    for problem in &case.problems {
+        text += &format!("        {}\n", printable(problem));
+    }
+    for message in case.violations.iter().chain(&case.skip_reasons) {
+        text += &style.faint(&format!("        it says: {}\n", printable(message)));
+    }
+    text
+}
+
+struct All(Vec<Checked>);
+
+impl Answer for All {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let all = self.0.iter().map(Checked::json).collect::<io::Result<Vec<Value>>>()?;
+        Ok(Value::from(all).to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        self.0.iter().map(|checked| checked.table(style)).collect()
+    }
+
+    /// The files that are not in order.
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().filter(|checked| !checked.is_ok()).map(|checked| checked.file.clone()).collect()
+    }
+}

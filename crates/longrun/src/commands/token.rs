@@ -1,0 +1,227 @@
+//! `longrun token`: makes, lists and revokes API tokens, directly in the store. May run beside a server.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use anyhow::Context;
+use operations::{Access, Timestamp, check_name, check_text};
+use serde_json::{Value, json};
+use server::auth::Secret;
+use store::{NewToken, Scope, Store, Token};
+
+use crate::config::Span;
+use crate::connection::OutputArgs;
+use crate::exit::{Exit, failure};
+use crate::render::{self, Answer, Style, printable, table};
+use crate::store_args::StoreArgs;
+
+/// What `longrun token create` takes.
+#[derive(Debug, clap::Args)]
+pub struct CreateArgs {
+    /// The organization that the token belongs to; made when it is new
+    #[arg(long, value_name = "ORG")]
+    organization: String,
+    /// What the token is for, for people
+    #[arg(long)]
+    name: String,
+    /// What it may do: operations:read, operations:write, operations:work, evidence:read, evidence:write, admin
+    #[arg(long, value_delimiter = ',', required = true, value_name = "SCOPE,…")]
+    scopes: Vec<Scope>,
+    /// Only operations of these projects; without it, all of the organization
+    #[arg(long, value_delimiter = ',', value_name = "ID,…")]
+    projects: Vec<String>,
+    /// When it ceases to be valid, e.g. 90d; without it, never
+    #[arg(long, value_name = "DURATION")]
+    expires_in: Option<Span>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun token list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only tokens of this organization
+    #[arg(long, value_name = "ORG")]
+    organization: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun token revoke` takes.
+#[derive(Debug, clap::Args)]
+pub struct RevokeArgs {
+    /// The token's id, as `longrun token list` shows it
+    id: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Makes a token. With `-o id`, standard output is the secret and nothing else.
+///
+/// # Errors
+/// When a name is none, or the store cannot be used.
+pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
+    check_name("--organization", &args.organization)?;
+    check_name("--name", &args.name)?;
+    for project in &args.projects {
+        check_text("--projects", project)?;
+    }
+    if args.projects.iter().any(String::is_empty) {
+        return Err(failure("--projects names an empty project", "separate the ids of projects with single commas"));
+    }
+    let access = if args.projects.is_empty() {
+        Access::organization(args.organization)
+    } else {
+        Access::projects(args.organization, args.projects)
+    };
+    let store = args.store.open().await?;
+    let expires_at = args.expires_in.map(|Span(valid)| store.now().after(valid));
+    let scopes = args.scopes.into_iter().collect();
+    let (token, secret) = make(&store, args.name, access, scopes, expires_at).await?;
+    render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
+    Ok(Exit::Done)
+}
+
+/// Makes a token and its secret.
+///
+/// # Errors
+/// When the system has no randomness or the store cannot be used.
+pub async fn make(
+    store: &dyn Store,
+    name: String,
+    access: Access,
+    scopes: BTreeSet<Scope>,
+    expires_at: Option<Timestamp>,
+) -> anyhow::Result<(Token, Secret)> {
+    let secret = Secret::generate().context("the system gives no random numbers")?;
+    let token = store.create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at }).await?;
+    Ok((token, secret))
+}
+
+/// Lists tokens, oldest first.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    let now = store.now();
+    let tokens = store.tokens(args.organization.as_deref()).await?;
+    render::print(args.output.format, &Tokens(tokens.iter().map(|token| Row::of(token, now)).collect()))?;
+    Ok(Exit::Done)
+}
+
+/// Revokes a token. A running server refuses it from then on.
+///
+/// # Errors
+/// When there is no such token, or the store cannot be used.
+pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    if !store.revoke_token(&args.id).await? {
+        return Err(failure(
+            format!("there is no token with the id {}", printable(&args.id)),
+            "`longrun token list` shows the ids",
+        ));
+    }
+    render::write(format!("revoked {}\n", printable(&args.id)))?;
+    Ok(Exit::Done)
+}
+
+/// A token as it is shown.
+struct Row {
+    id: String,
+    organization: String,
+    name: String,
+    scopes: Vec<&'static str>,
+    projects: Option<Vec<String>>,
+    state: &'static str,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+}
+
+impl Row {
+    fn of(token: &Token, now: Timestamp) -> Row {
+        Row {
+            id: token.id.clone(),
+            organization: token.access.organization.clone(),
+            name: token.name.clone(),
+            scopes: token.scopes.iter().map(|scope| scope.name()).collect(),
+            projects: token.projects().map(|projects| projects.iter().cloned().collect()),
+            state: match token {
+                token if token.revoked_at.is_some() => "revoked",
+                token if token.is_valid(now) => "valid",
+                _ => "expired",
+            },
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            last_used_at: token.last_used_at,
+        }
+    }
+
+    fn json(&self) -> Value {
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        json!({
+            "id": self.id, "organization": self.organization, "name": self.name, "scopes": self.scopes,
+            "projects": self.projects, "state": self.state, "created_at": self.created_at.to_string(),
+            "expires_at": time(self.expires_at), "last_used_at": time(self.last_used_at),
+        })
+    }
+}
+
+struct Tokens(Vec<Row>);
+
+impl Answer for Tokens {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(Value::from(self.0.iter().map(Row::json).collect::<Vec<_>>()).to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let time = |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), |time| time.to_string());
+        let rows = self.0.iter().map(|row| {
+            [
+                row.id.clone(),
+                row.organization.clone(),
+                row.name.clone(),
+                row.scopes.join(","),
+                row.projects.as_ref().map_or_else(|| "all".to_owned(), |projects| projects.join(",")),
+                row.state.to_owned(),
+                time(row.expires_at),
+                time(row.last_used_at),
+            ]
+        });
+        table(style, ["ID", "ORGANIZATION", "NAME", "SCOPES", "PROJECTS", "STATE", "EXPIRES", "LAST USED"], rows)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|row| row.id.clone()).collect()
+    }
+}
+
+struct Created {
+    token: Row,
+    secret: Secret,
+}
+
+impl Answer for Created {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let mut token = self.token.json();
+        token["secret"] = Value::from(self.secret.expose());
+        Ok(token.to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let Row { id, organization, .. } = &self.token;
+        let note =
+            format!("token {id} of {}; this is the only time that its secret is shown:", printable(organization));
+        format!("{note}\n{}\n", style.strong(self.secret.expose()))
+    }
+
+    /// The secret, so that `TOKEN=$(longrun token create … -o id)` works.
+    fn ids(&self) -> Vec<String> {
+        vec![self.secret.expose().to_owned()]
+    }
+}

@@ -1,0 +1,66 @@
+//! The flags that set the configuration, shared by every command that reads it.
+
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Flag, Loaded, load};
+
+/// The file that is read when it is there and no other is named.
+const DEFAULT_FILE: &str = "longrun.toml";
+
+/// Where the configuration comes from: the file, then environment variables, then these flags.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Configuration")]
+pub struct ConfigArgs {
+    /// Configuration file; without it, longrun.toml in the current folder if there is one
+    #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where operations are kept, e.g. sqlite:longrun.db
+    #[arg(long, value_name = "sqlite:PATH")]
+    pub store: Option<String>,
+    /// Where the API listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Where health and metrics are served
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+    /// PEM file with the certificate and its chain
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Form of the log: json or human
+    #[arg(long, value_name = "FORM")]
+    pub log_format: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Loads the configuration from all layers.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every problem there is.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let file = self.config.clone().or_else(|| {
+            let default = Path::new(DEFAULT_FILE);
+            default.exists().then(|| default.to_owned())
+        });
+        // What is not Unicode cannot be a value of ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        load(file.as_deref(), &environment, &self.flags())
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let given = [
+            ("store", "--store", &self.store),
+            ("listen", "--listen", &self.listen),
+            ("admin_listen", "--admin-listen", &self.admin_listen),
+            ("tls.cert", "--tls-cert", &self.tls_cert),
+            ("tls.key", "--tls-key", &self.tls_key),
+            ("log.format", "--log-format", &self.log_format),
+        ];
+        let given = given.into_iter();
+        given.filter_map(|(key, name, value)| Some(Flag { key, name, value: value.clone()? })).collect()
+    }
+}

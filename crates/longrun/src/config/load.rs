@@ -1,0 +1,338 @@
+//! Puts the layers over one another and remembers which one each value came from.
+//!
+//! All layers are merged as one TOML table, and each value is checked against [`Config`] by itself, so that every
+//! problem is found at once and told with its place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::nearest::nearest;
+use super::{Config, ConfigError, Problem, validate};
+
+/// What environment variables of this program start with.
+const PREFIX: &str = "LONGRUN_";
+/// Variables that belong to clients and commands, not to the configuration.
+const OTHER_VARIABLES: [&str; 4] = ["LONGRUN_URL", "LONGRUN_TOKEN", "LONGRUN_TOKEN_FILE", "LONGRUN_CONFIG"];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File {
+        /// Its path as it was given.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable, by name.
+    Environment(String),
+    /// A flag, by name.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// A value given on the command line.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The key that it sets.
+    pub key: &'static str,
+    /// How the flag is called.
+    pub name: &'static str,
+    /// What was given.
+    pub value: String,
+}
+
+/// Environment variables, by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// A configuration that can be used, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The effective configuration.
+    pub config: Config,
+    /// Every key with its effective value and origin, in alphabetical order.
+    pub entries: BTreeMap<String, (Value, Origin)>,
+    /// What looks like a mistake but need not be one.
+    pub warnings: Vec<String>,
+}
+
+/// Loads and validates a configuration.
+///
+/// # Errors
+/// [`ConfigError`], with every problem there is.
+pub fn load(file: Option<&Path>, environment: &Environment, flags: &[Flag]) -> Result<Loaded, ConfigError> {
+    let defaults = leaves(&defaults(), "");
+    let mut layers = Layers {
+        entries: defaults.iter().map(|(key, value)| (key.clone(), (value.clone(), Origin::Default))).collect(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    if let Some(path) = file {
+        layers.add_file(path)?;
+    }
+    layers.add_environment(environment);
+    for Flag { key, name, value } in flags {
+        layers.set_text(key, value, Origin::Flag(name));
+    }
+    layers.finish()
+}
+
+/// The defaults as a table; its leaves are the keys there are.
+fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("the defaults can be written as TOML")
+}
+
+/// Every value of a table that is no table itself, by its dotted key.
+fn leaves(table: &Table, prefix: &str) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Table(inner) => found.extend(leaves(inner, &format!("{key}."))),
+            value => drop(found.insert(key, value.clone())),
+        }
+    }
+    found
+}
+
+/// The table that has `value` at the dotted key `key`.
+fn nested(key: &str, value: Value) -> Table {
+    match key.split_once('.') {
+        Some((section, rest)) => Table::from_iter([(section.to_owned(), Value::Table(nested(rest, value)))]),
+        None => Table::from_iter([(key.to_owned(), value)]),
+    }
+}
+
+struct Layers {
+    entries: BTreeMap<String, (Value, Origin)>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Layers {
+    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let shown = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
+        let syntax = |error: toml::de::Error| ConfigError::Syntax { path: shown.clone(), message: error.to_string() };
+        let spanned = toml::de::DeTable::parse(&text).map_err(syntax)?;
+        let table: Table = toml::from_str(&text).map_err(syntax)?;
+        let mut lines = BTreeMap::new();
+        key_lines(spanned.get_ref(), "", &text, &mut lines);
+        for (key, value) in leaves(&table, "") {
+            let line = lines.get(&key).copied().unwrap_or(1);
+            self.set(&key, value, Origin::File { path: path.to_owned(), line });
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, environment: &Environment) {
+        let keys: BTreeMap<String, String> = self.entries.keys().map(|key| (variable(key), key.clone())).collect();
+        for (name, value) in environment.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            match keys.get(name) {
+                Some(key) => self.set_text(key, value, Origin::Environment(name.clone())),
+                None if OTHER_VARIABLES.contains(&name.as_str()) => {}
+                // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and the like beside a service of that name.
+                None => {
+                    let hint = nearest(name, keys.keys().map(String::as_str))
+                        .map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+                    self.warnings.push(format!("the environment variable {name} sets nothing{hint}"));
+                }
+            }
+        }
+    }
+
+    /// Sets a key from a text, which is read as the type that the key has.
+    fn set_text(&mut self, key: &str, text: &str, origin: Origin) {
+        let value = match self.entries.get(key).map(|(value, _)| value) {
+            Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
+            Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).ok(),
+            Some(Value::Array(_)) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            }
+            _ => None,
+        };
+        // What is not of the type stays a text, and is refused with the reason when it is checked.
+        self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), origin);
+    }
+
+    fn set(&mut self, key: &str, value: Value, origin: Origin) {
+        if !self.entries.contains_key(key) {
+            let message = match nearest(key, self.entries.keys().map(String::as_str)) {
+                Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
+                None => "there is no such key; `longrun config show` lists them all".to_owned(),
+            };
+            self.problems.push(Problem { origin, key: key.to_owned(), message });
+            return;
+        }
+        match Config::deserialize_table(nested(key, value.clone())) {
+            Ok(_) => drop(self.entries.insert(key.to_owned(), (value, origin))),
+            Err(message) => self.problems.push(Problem { origin, key: key.to_owned(), message }),
+        }
+    }
+
+    fn finish(mut self) -> Result<Loaded, ConfigError> {
+        let mut table = Table::new();
+        for (key, (value, _)) in &self.entries {
+            merge(&mut table, nested(key, value.clone()));
+        }
+        let config = Config::deserialize_table(table).expect("every value was checked by itself");
+        for (key, message) in validate(&config) {
+            let origin = self.entries.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
+            self.problems.push(Problem { origin, key: key.to_owned(), message });
+        }
+        if self.problems.is_empty() {
+            Ok(Loaded { config, entries: self.entries, warnings: self.warnings })
+        } else {
+            Err(ConfigError::Problems(self.problems))
+        }
+    }
+}
+
+impl Config {
+    fn deserialize_table(table: Table) -> Result<Config, String> {
+        table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => drop(into.insert(name, value)),
+        }
+    }
+}
+
+/// The environment variable that sets a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())
+}
+
+/// On which line each key stands.
+fn key_lines(table: &toml::de::DeTable<'_>, prefix: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{}", name.get_ref());
+        let line = 1 + text.as_bytes()[..name.span().start].iter().filter(|byte| **byte == b'\n').count();
+        if let toml::de::DeValue::Table(inner) = value.get_ref() {
+            key_lines(inner, &format!("{key}."), text, lines);
+        }
+        lines.insert(key, line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn with_file(text: &str, environment: &[(&str, &str)], flags: &[Flag]) -> Result<Loaded, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("longrun.toml");
+        std::fs::write(&path, text).unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load(Some(&path), &environment, flags)
+    }
+
+    fn problems(result: Result<Loaded, ConfigError>) -> Vec<Problem> {
+        match result {
+            Err(ConfigError::Problems(problems)) => problems,
+            other => panic!("expected problems, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn later_layers_win_and_origins_are_remembered() {
+        let flag = Flag { key: "store", name: "--store", value: "sqlite:c.db".to_owned() };
+        let loaded = with_file(
+            "store = \"sqlite:a.db\"\n[api]\nmax_page_size = 70\n[engine]\nlease = \"40s\"\n",
+            &[("LONGRUN_STORE", "sqlite:b.db"), ("LONGRUN_API_MAX_PAGE_SIZE", "80")],
+            &[flag],
+        )
+        .unwrap();
+        assert_eq!(loaded.config.store, "sqlite:c.db");
+        assert_eq!(loaded.config.api.max_page_size, 80);
+        assert_eq!(loaded.config.engine.lease, crate::config::Span::seconds(40));
+        let origin = |key: &str| loaded.entries[key].1.to_string();
+        assert_eq!(origin("store"), "flag --store");
+        assert_eq!(origin("api.max_page_size"), "environment LONGRUN_API_MAX_PAGE_SIZE");
+        assert!(origin("engine.lease").ends_with("longrun.toml:5"), "{}", origin("engine.lease"));
+        assert_eq!(origin("listen"), "default");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_and_its_line() {
+        let problems = problems(with_file("\nlisen = \"x\"\n[api]\nmax_page_sice = 1\n", &[], &[]));
+        let told: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        assert!(
+            told[0].contains("api.max_page_sice: there is no such key; did you mean api.max_page_size?"),
+            "{told:?}"
+        );
+        assert!(told[0].contains("longrun.toml:4"), "{told:?}");
+        assert!(told[1].contains("did you mean listen?") && told[1].contains("longrun.toml:2"), "{told:?}");
+    }
+
+    #[test]
+    fn every_value_of_the_wrong_type_is_told() {
+        let environment = [("LONGRUN_API_FIRST_PAGE", "one"), ("LONGRUN_KINDS_ALLOW_UNDECLARED", "yes")];
+        let problems = problems(with_file("[engine]\nlease = 30\n[log]\nformat = \"xml\"\n", &environment, &[]));
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["engine.lease", "log.format", "api.first_page", "kinds.allow_undeclared"]);
+    }
+
+    #[test]
+    fn unknown_variables_are_a_warning_because_an_orchestrator_may_set_them() {
+        let environment = [("LONGRUN_SERVICE_HOST", "10.0.0.1"), ("LONGRUN_LISTN", "x"), ("LONGRUN_TOKEN", "t")];
+        let loaded = with_file("", &environment, &[]).unwrap();
+        assert_eq!(loaded.warnings.len(), 2);
+        assert!(loaded.warnings[0].contains("did you mean LONGRUN_LISTEN?"), "{:?}", loaded.warnings);
+    }
+
+    #[test]
+    fn lists_in_the_environment_are_separated_by_commas() {
+        let loaded = with_file("", &[("LONGRUN_KINDS_REMOTE", "scan, build")], &[]).unwrap();
+        assert_eq!(loaded.config.kinds.remote, ["scan", "build"]);
+    }
+
+    #[test]
+    fn a_table_in_the_place_of_a_value_is_refused() {
+        assert_eq!(problems(with_file("[listen]\nport = 1\n", &[], &[]))[0].key, "listen.port");
+        assert_eq!(problems(with_file("api = 1\n", &[], &[]))[0].key, "api");
+    }
+
+    #[test]
+    fn the_example_file_says_the_defaults() {
+        let example = include_str!("../../../../examples/longrun.toml");
+        // What the example shows commented out is not the default: an assignment after a single #.
+        let loaded = with_file(example, &[], &[]).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        let missing: Vec<&String> =
+            loaded.entries.iter().filter(|(_, (_, origin))| *origin == Origin::Default).map(|(key, _)| key).collect();
+        assert_eq!(missing, Vec::<&String>::new(), "every key stands in the example");
+    }
+
+    #[test]
+    fn every_key_has_a_variable_of_its_own() {
+        let keys = leaves(&defaults(), "");
+        let variables: std::collections::BTreeSet<String> = keys.keys().map(|key| variable(key)).collect();
+        assert_eq!(variables.len(), keys.len());
+        assert!(OTHER_VARIABLES.iter().all(|other| !variables.contains(*other)));
+    }
+}

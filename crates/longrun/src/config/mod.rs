@@ -1,0 +1,98 @@
+//! The configuration of a server: what can be set, where values come from, what is wrong with them.
+//!
+//! Four layers in rising order: defaults ([`Config::default`]), the configuration file (TOML), environment variables
+//! (`LONGRUN_` and the key in capitals, dots as underscores: `api.max_page_size` is `LONGRUN_API_MAX_PAGE_SIZE`), and
+//! flags. Every value remembers the layer it came from ([`Origin`]).
+//!
+//! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
+//! with its place; secrets are never shown.
+
+mod flags;
+mod load;
+mod model;
+mod nearest;
+mod units;
+mod validate;
+
+pub use flags::ConfigArgs;
+pub use load::{Flag, Loaded, Origin, load};
+pub use model::{Config, LogFormat};
+pub use units::Span;
+pub use validate::validate;
+
+use std::fmt;
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not valid TOML: {message}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// Keys or values that cannot be used; at least one.
+    #[error("{}", lines(.0))]
+    Problems(Vec<Problem>),
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the value came from.
+    pub origin: Origin,
+    /// The key, as in the file: `api.max_page_size`.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.key, self.message, self.origin)
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
+/// A value as it may be shown: the password of a store's address is masked.
+pub fn masked(key: &str, value: &toml::Value) -> String {
+    let text = match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if key != "store" {
+        return text;
+    }
+    // scheme://user:password@host: what stands between the first colon of the authority and the last @.
+    let Some((scheme, rest)) = text.split_once("://") else { return text };
+    match rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:****@{host}"),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_masked_and_nothing_else_is() {
+        let show = |text: &str| masked("store", &toml::Value::String(text.to_owned()));
+        assert_eq!(show("postgres://me:p@ss:w@db/longrun"), "postgres://me:****@db/longrun");
+        assert_eq!(show("postgres://me@db/longrun"), "postgres://me@db/longrun");
+        assert_eq!(show("sqlite:longrun.db"), "sqlite:longrun.db");
+    }
+}

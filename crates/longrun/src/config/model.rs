@@ -1,0 +1,206 @@
+//! What can be set, with the defaults. `examples/longrun.toml` says the same to people; a test compares the two.
+//!
+//! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Span};
+
+/// The configuration of a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the API listens: `address:port`; port 0 is any free one.
+    pub listen: String,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; empty: nowhere.
+    pub admin_listen: String,
+    /// Where operations are kept: `sqlite:PATH`.
+    pub store: String,
+    /// Encryption of the API.
+    pub tls: Tls,
+    /// What callers may ask for.
+    pub api: Api,
+    /// Where evidence is kept.
+    pub evidence: Evidence,
+    /// Where policies come from and what they may use.
+    pub policies: Policies,
+    /// Which kinds of operations are taken.
+    pub kinds: Kinds,
+    /// How operations are run.
+    pub engine: Engine,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// Encryption of the API; both files or neither.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate and its chain.
+    pub cert: String,
+    /// PEM file with the private key.
+    pub key: String,
+}
+
+/// What callers may ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Entries of a page when a caller names no size.
+    pub default_page_size: u32,
+    /// The most entries of a page; more are cut down to it.
+    pub max_page_size: u32,
+    /// The number of the first page: 0, or 1 for clients that count from one.
+    pub first_page: u32,
+    /// The most bytes of a request that carries no evidence.
+    pub body_limit: ByteSize,
+    /// How long a call may take that carries no evidence.
+    pub request_timeout: Span,
+    /// How long a call may take that carries evidence.
+    pub upload_timeout: Span,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Span,
+    /// The most connections at a time.
+    pub max_connections: u32,
+}
+
+/// Where evidence is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// The folder.
+    pub folder: String,
+    /// The most bytes of one piece.
+    pub max_size: ByteSize,
+}
+
+/// Where policies come from and what they may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    /// The folder that references lead into; empty: only policies that come with the request.
+    pub folder: String,
+    /// References of the policies that are evaluated when a request names none.
+    pub default: Vec<String>,
+    /// How long one evaluation may take.
+    pub time_limit: Span,
+    /// The most memory of one evaluation.
+    pub memory_limit: ByteSize,
+}
+
+/// Which kinds of operations are taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kinds {
+    /// Kinds that remote workers run, besides the built-in ones.
+    pub remote: Vec<String>,
+    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
+    pub allow_undeclared: bool,
+}
+
+/// How operations are run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// Operations that run at the same time in this process; 0: four per processor.
+    pub concurrency: u32,
+    /// How long a worker may be silent before its attempt is taken from it; heartbeats come three times as often.
+    pub lease: Span,
+    /// How long one attempt may take when its operation does not say.
+    pub timeout: Span,
+    /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
+    pub drain: Span,
+}
+
+/// What is logged, on standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// One JSON object a line, or text for people.
+    pub format: LogFormat,
+    /// What: a level, or levels by module such as `info,server=debug`.
+    pub filter: String,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Human,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: "127.0.0.1:8080".to_owned(),
+            admin_listen: String::new(),
+            store: "sqlite:longrun.db".to_owned(),
+            tls: Tls::default(),
+            api: Api::default(),
+            evidence: Evidence::default(),
+            policies: Policies::default(),
+            kinds: Kinds::default(),
+            engine: Engine::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Api {
+        Api {
+            default_page_size: operations::page::DEFAULT_PAGE_SIZE,
+            max_page_size: operations::page::MAX_PAGE_SIZE,
+            first_page: 0,
+            body_limit: ByteSize::mebibytes(2),
+            request_timeout: Span::seconds(30),
+            upload_timeout: Span::seconds(600),
+            header_timeout: Span::seconds(15),
+            max_connections: 10_000,
+        }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Evidence {
+        Evidence { folder: "evidence".to_owned(), max_size: ByteSize::mebibytes(100) }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Policies {
+        Policies {
+            folder: String::new(),
+            default: Vec::new(),
+            time_limit: Span::seconds(60),
+            memory_limit: ByteSize::mebibytes(1024),
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Engine {
+        Engine { concurrency: 0, lease: Span::seconds(30), timeout: Span::seconds(600), drain: Span::seconds(25) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Json, filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// The SQLite file of the store, if it is one.
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let path = self.store.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        (!path.is_empty()).then(|| PathBuf::from(path))
+    }
+}

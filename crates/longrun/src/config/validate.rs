@@ -1,0 +1,131 @@
+//! What the types of [`Config`] cannot say: values that do not fit together or not into the world.
+
+use std::path::Path;
+
+use super::Config;
+use super::units::Span;
+
+/// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
+const MOST_PAGE_SIZE: u32 = 1000;
+
+/// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
+pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut check = |holds: bool, key: &'static str, message: &str| {
+        if !holds {
+            found.push((key, message.to_owned()));
+        }
+    };
+    let address = "must be address:port, e.g. 127.0.0.1:8080";
+    check(is_address(&config.listen), "listen", address);
+    check(config.admin_listen.is_empty() || is_address(&config.admin_listen), "admin_listen", address);
+    check(
+        config.admin_listen.is_empty() || config.admin_listen != config.listen || config.listen.ends_with(":0"),
+        "admin_listen",
+        "must not be the address of the API: whoever reaches the API would reach the metrics",
+    );
+    check(
+        config.sqlite_path().is_some(),
+        "store",
+        if config.store.starts_with("postgres") {
+            "PostgreSQL is not supported by this version; use sqlite:PATH"
+        } else {
+            "must be sqlite:PATH, e.g. sqlite:longrun.db"
+        },
+    );
+
+    let tls = &config.tls;
+    check(
+        tls.cert.is_empty() == tls.key.is_empty(),
+        "tls.cert",
+        "tls.cert and tls.key go together: set both or neither",
+    );
+    for (key, file) in [("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
+        check(file.is_empty() || std::fs::File::open(file).is_ok(), key, "the file cannot be read");
+    }
+
+    let api = &config.api;
+    check((1..=MOST_PAGE_SIZE).contains(&api.max_page_size), "api.max_page_size", "must be between 1 and 1000");
+    check(
+        (1..=api.max_page_size).contains(&api.default_page_size),
+        "api.default_page_size",
+        "must be at least 1 and at most api.max_page_size",
+    );
+    check(api.first_page <= 1, "api.first_page", "must be 0 or 1");
+    check(api.max_connections > 0, "api.max_connections", "must be at least 1");
+    check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
+
+    check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
+    check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
+    let folder = &config.policies.folder;
+    check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", "there is no such folder");
+    check(
+        config.policies.default.is_empty() || !folder.is_empty(),
+        "policies.default",
+        "needs policies.folder: references lead into it",
+    );
+    check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
+
+    for kind in &config.kinds.remote {
+        if let Err(violation) = operations::check_kind("kinds.remote", kind) {
+            check(false, "kinds.remote", &format!("{kind:?} {}", violation.description));
+        }
+    }
+
+    let engine = &config.engine;
+    let spans: [(&str, Span); 6] = [
+        ("api.request_timeout", api.request_timeout),
+        ("api.upload_timeout", api.upload_timeout),
+        ("api.header_timeout", api.header_timeout),
+        ("policies.time_limit", config.policies.time_limit),
+        ("engine.lease", engine.lease),
+        ("engine.timeout", engine.timeout),
+    ];
+    for (key, span) in spans {
+        check(!span.0.is_zero(), key, "must be above 0s");
+    }
+    check(
+        tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_ok(),
+        "log.filter",
+        "must be a level (error, warn, info, debug, trace) or levels by module, e.g. info,server=debug",
+    );
+    found
+}
+
+/// A host or an address, and a port. Whether the name resolves is seen when it is bound.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+        let mut config = Config::default();
+        change(&mut config);
+        validate(&config).into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(keys(|_| ()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_value_that_cannot_be_used_is_told() {
+        assert_eq!(keys(|c| c.listen = "8080".to_owned()), ["listen"]);
+        assert_eq!(keys(|c| c.admin_listen = c.listen.clone()), ["admin_listen"]);
+        assert_eq!(keys(|c| c.store = "postgres://localhost/longrun".to_owned()), ["store"]);
+        assert_eq!(keys(|c| c.store = "sqlite:".to_owned()), ["store"]);
+        assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
+        assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);
+        assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);
+        assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
+        assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
+        assert_eq!(keys(|c| c.kinds.remote = vec!["no spaces".to_owned()]), ["kinds.remote"]);
+        assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
+        assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
+        assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
+    }
+}

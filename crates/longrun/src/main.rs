@@ -1,0 +1,70 @@
+//! `longrun`: asynchronous operations as a service, in one binary.
+//!
+//! [`cli`] says what there is, [`commands`] does it, [`exit`] turns what came of it into an exit code. Commands that
+//! talk to a server do so over HTTP like any other client ([`connection`]); [`node`] is a server in this process, made
+//! from a [`config`].
+
+mod cli;
+mod commands;
+mod config;
+mod connection;
+mod exit;
+mod node;
+mod policy_file;
+mod progress;
+mod render;
+mod store_args;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use cli::{Cli, Command, Config, Evidence, Operations, Policy, Token};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    if let Command::EvaluationWorker = command {
+        return exit::report(commands::evaluation_worker::run());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    exit::report(runtime.context("cannot start").and_then(|runtime| {
+        let result = runtime.block_on(run(command));
+        // What still blocks a thread (a read from a terminal) must not hold the exit back.
+        runtime.shutdown_background();
+        result
+    }))
+}
+
+async fn run(command: Command) -> anyhow::Result<Exit> {
+    use commands::{
+        bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy, serve,
+        token,
+    };
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Config(Config::Check(args)) => commands::config::check(&args),
+        Command::Config(Config::Show(args)) => commands::config::show(&args),
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
+        Command::Token(Token::Create(args)) => token::create(args).await,
+        Command::Token(Token::List(args)) => token::list(args).await,
+        Command::Token(Token::Revoke(args)) => token::revoke(args).await,
+        Command::Operations(Operations::List(args)) => operations::list(args).await,
+        Command::Operations(Operations::Get(args)) => operations::get(args).await,
+        Command::Operations(Operations::Create(args)) => operations::create(args).await,
+        Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
+        Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
+        Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
+        Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
+        Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
+        Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Bench(bench) => bench::run(bench).await,
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::EvaluationWorker => commands::evaluation_worker::run(),
+    }
+}

@@ -1,0 +1,48 @@
+//! When to stop: SIGTERM or SIGINT once for good order, twice for at once.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Node;
+use crate::exit::FAILED;
+
+/// The signals that ask a server to stop. Made before the server says that it is there, so that none is missed.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on the signals no longer kill the process by themselves.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub fn listen() -> anyhow::Result<StopSignals> {
+        let terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
+        Ok(StopSignals { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Lets the server work until it is asked to stop, then stops it in good order. A second signal ends the process at
+    /// once: attempts under way are then taken up again when the next server starts.
+    pub async fn stop_when_asked(mut self, node: Node) {
+        let received = self.next().await;
+        tracing::info!(signal = received, "stopping: no new calls, what runs may end");
+        tokio::select! {
+            () = node.stop() => tracing::info!("stopped"),
+            received = self.next() => {
+                tracing::warn!(signal = received, "stopping at once");
+                // No destructors: they would wait for what was to be cut off.
+                std::process::exit(i32::from(FAILED));
+            }
+        }
+    }
+}

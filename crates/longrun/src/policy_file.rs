@@ -1,0 +1,179 @@
+//! A policy file as it is sent to a server: one text that needs no other file.
+//!
+//! Scripts that stand in files of their own (`path: cyclonedx.rego`) are put into the document, so that the server reads
+//! nothing from its disk for a caller. Only files within the policy's folder are taken: a policy from elsewhere must not
+//! make this program send what it finds on this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use yaml_serde::{Mapping, Value};
+
+/// Why a policy file cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The document is neither YAML nor JSON.
+    #[error("{path} is neither YAML nor JSON: {source}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        source: yaml_serde::Error,
+    },
+    /// A script lies outside of the policy's folder.
+    #[error("{policy} names the script {script}, which is not in the policy's folder")]
+    Outside {
+        /// The policy file.
+        policy: PathBuf,
+        /// What it names.
+        script: String,
+    },
+    /// The document is a group: it names policies that only the server can find.
+    #[error("{0} is a PolicyGroup, which only a server can resolve")]
+    Group(PathBuf),
+}
+
+/// The document of a policy file with its scripts inside.
+///
+/// # Errors
+/// [`PolicyFileError`].
+pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
+    let text = read(path)?;
+    let mut document: Value =
+        yaml_serde::from_str(&text).map_err(|source| PolicyFileError::Syntax { path: path.to_owned(), source })?;
+    if document.get("kind").and_then(Value::as_str) == Some("PolicyGroup") {
+        return Err(PolicyFileError::Group(path.to_owned()));
+    }
+    let mut inlined = 0;
+    if let Some(Value::Mapping(spec)) = document.get_mut("spec") {
+        // The older form has one script directly in `spec`, the newer a list.
+        inlined += inline(spec, path)?;
+        if let Some(Value::Sequence(scripts)) = spec.get_mut("policies") {
+            for script in scripts.iter_mut().filter_map(Value::as_mapping_mut) {
+                inlined += inline(script, path)?;
+            }
+        }
+    }
+    if inlined == 0 {
+        // As it was written, so that line numbers of complaints are those of the file.
+        return Ok(text);
+    }
+    yaml_serde::to_string(&document).map_err(|source| PolicyFileError::Syntax { path: path.to_owned(), source })
+}
+
+/// Replaces the `path` of a script by its text; answers how many were replaced.
+fn inline(script: &mut Mapping, policy: &Path) -> Result<usize, PolicyFileError> {
+    let Some(named) = script.get("path").and_then(Value::as_str).map(str::to_owned) else { return Ok(0) };
+    // Scripts of another machine are the server's business.
+    if named.starts_with("https://") || named.starts_with("http://") {
+        return Ok(0);
+    }
+    let text = read_within(policy, named.strip_prefix("file://").unwrap_or(&named))?;
+    // In the same place, so that the document stays readable.
+    *script = std::mem::take(script)
+        .into_iter()
+        .map(|(key, value)| {
+            if key.as_str() == Some("path") {
+                (Value::from("embedded"), Value::from(text.clone()))
+            } else {
+                (key, value)
+            }
+        })
+        .collect();
+    Ok(1)
+}
+
+fn read_within(policy: &Path, script: &str) -> Result<String, PolicyFileError> {
+    let folder = match policy.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let path = folder.join(script);
+    let resolved = |path: &Path| {
+        path.canonicalize().map_err(|source| PolicyFileError::Unreadable { path: path.to_owned(), source })
+    };
+    if !resolved(&path)?.starts_with(resolved(folder)?) {
+        return Err(PolicyFileError::Outside { policy: policy.to_owned(), script: script.to_owned() });
+    }
+    read(&path)
+}
+
+fn read(path: &Path) -> Result<String, PolicyFileError> {
+    fs::read_to_string(path).map_err(|source| PolicyFileError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn scripts_are_put_into_the_document() {
+        let rego = "package p\n\nviolations contains \"x\" if true\n";
+        let policy =
+            "kind: Policy\nspec:\n  policies:\n  - kind: SARIF\n    path: p/a.rego\n  - embedded: |\n      package q\n";
+        let folder = folder(&[("policy.yaml", policy), ("p/a.rego", rego)]);
+        let text = self_contained(&folder.path().join("policy.yaml")).unwrap();
+        let document: Value = yaml_serde::from_str(&text).unwrap();
+        let scripts = document["spec"]["policies"].as_sequence().unwrap();
+        assert_eq!(scripts[0]["embedded"].as_str(), Some(rego));
+        assert_eq!(scripts[0]["kind"].as_str(), Some("SARIF"));
+        assert!(scripts[0].get("path").is_none());
+        assert_eq!(scripts[1]["embedded"].as_str(), Some("package q\n"));
+    }
+
+    #[test]
+    fn the_older_form_and_file_addresses_are_understood() {
+        let policy = "kind: Policy\nspec:\n  type: SARIF\n  path: file://a.rego\n";
+        let folder = folder(&[("policy.yaml", policy), ("a.rego", "package p\n")]);
+        let text = self_contained(&folder.path().join("policy.yaml")).unwrap();
+        let document: Value = yaml_serde::from_str(&text).unwrap();
+        assert_eq!(document["spec"]["embedded"].as_str(), Some("package p\n"));
+    }
+
+    #[test]
+    fn a_document_without_files_is_sent_as_it_was_written() {
+        let policy = "# why\nkind: Policy\nspec: {policies: [{kind: SARIF, embedded: package p}]}\n";
+        let folder = folder(&[("policy.yaml", policy)]);
+        assert_eq!(self_contained(&folder.path().join("policy.yaml")).unwrap(), policy);
+    }
+
+    #[test]
+    fn nothing_outside_of_the_policys_folder_is_sent() {
+        let policy = |script: &str| format!("kind: Policy\nspec: {{policies: [{{path: \"{script}\"}}]}}\n");
+        let folder = folder(&[("secret", "s"), ("in/a.yaml", &policy("../secret")), ("in/b.yaml", &policy("link"))]);
+        std::os::unix::fs::symlink("../secret", folder.path().join("in/link")).unwrap();
+        let absolute = policy(folder.path().join("secret").to_str().unwrap());
+        fs::write(folder.path().join("in/c.yaml"), absolute).unwrap();
+        for name in ["in/a.yaml", "in/b.yaml", "in/c.yaml"] {
+            let error = self_contained(&folder.path().join(name)).unwrap_err();
+            assert!(matches!(error, PolicyFileError::Outside { .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn groups_are_told_apart() {
+        let folder = folder(&[("group.yaml", "kind: PolicyGroup\nspec: {}\n")]);
+        let error = self_contained(&folder.path().join("group.yaml")).unwrap_err();
+        assert!(matches!(error, PolicyFileError::Group(_)));
+    }
+}

@@ -1,0 +1,91 @@
+//! How answers are shown: tables for people, JSON exactly as the API answers, YAML, or ids for scripts.
+//!
+//! Promises: nothing but the answer goes to standard output; text that came from elsewhere (a component's name, an
+//! error message) cannot steer the terminal, because control characters are shown escaped.
+
+pub mod operations;
+mod style;
+mod table;
+pub mod verdict;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+
+pub use style::{Style, printable};
+pub use table::table;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// As the API answers.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// Only the ids, one a line.
+    Id,
+}
+
+/// An answer in the forms that it may be asked for.
+pub trait Answer {
+    /// The JSON text, without a line end.
+    fn json(&self) -> io::Result<Vec<u8>>;
+    /// For people; ends with a line end.
+    fn table(&self, style: Style) -> String;
+    /// What identifies the objects.
+    fn ids(&self) -> Vec<String>;
+}
+
+/// Writes an answer to standard output. Several answers of one command follow one another: JSON as one document a
+/// line, YAML as documents.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print(format: Format, answer: &impl Answer) -> io::Result<()> {
+    match format {
+        Format::Table => write(answer.table(Style::of_stdout())),
+        Format::Json => {
+            let mut text = answer.json()?;
+            if !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+            write(text)
+        }
+        Format::Yaml => write(yaml(&answer.json()?)?),
+        Format::Id => write(answer.ids().iter().map(|id| format!("{}\n", printable(id))).collect::<String>()),
+    }
+}
+
+/// Writes to standard output; unlike `print!`, a closed pipe is an error and not a panic.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref())?;
+    out.flush()
+}
+
+/// A JSON text as a YAML document, members in the same order.
+fn yaml(json: &[u8]) -> io::Result<String> {
+    let value: yaml_serde::Value = serde_json::from_slice(json)?;
+    Ok(format!("---\n{}", yaml_serde::to_string(&value).map_err(io::Error::other)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_keeps_order_and_strange_texts() {
+        let json = r#"{"z":1,"a":"\ud83d\ude00 yes: no\n","n":null,"l":[true,1.5,"0x1f"]}"#;
+        let text = yaml(json.as_bytes()).expect("is YAML");
+        assert!(text.find("z:") < text.find("a:"), "{text}");
+        let back: serde_json::Value = yaml_serde::from_str(&text).expect("is read back");
+        let original: serde_json::Value = serde_json::from_str(json).expect("is JSON");
+        assert_eq!(back, original);
+    }
+}

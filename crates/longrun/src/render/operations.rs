@@ -1,0 +1,141 @@
+//! Operations as tables.
+
+use std::io;
+
+use longrun_client::{Operation, OperationAnswer, OperationPage};
+use operations::Timestamp;
+
+use super::{Answer, Style, table};
+
+/// How much of an error message the table shows; `-o json` has it whole.
+const SHOWN_CHARS: usize = 60;
+
+const HEADING: [&str; 6] = ["ID", "KIND", "STATUS", "RESOURCE", "CREATED", "TOOK"];
+
+fn row(operation: &Operation) -> [String; 6] {
+    let resource = match operation.resource_type.as_str() {
+        "" => String::new(),
+        resource_type => format!("{resource_type}/{}", shortened(&operation.resource_id)),
+    };
+    [
+        operation.id.clone(),
+        operation.kind.clone(),
+        operation.short_status().to_owned(),
+        resource,
+        operation.created_at.clone().unwrap_or_default(),
+        took(operation).unwrap_or_default(),
+    ]
+}
+
+/// Digests are as long as a line; twelve digits tell them apart.
+fn shortened(resource_id: &str) -> String {
+    match resource_id.split_once("sha256:") {
+        Some(("", hex)) if hex.len() > 12 && hex.is_ascii() => format!("sha256:{}…", &hex[..12]),
+        _ => resource_id.to_owned(),
+    }
+}
+
+/// How long its latest attempt took.
+fn took(operation: &Operation) -> Option<String> {
+    let millis = |time: &Option<String>| Some(time.as_ref()?.parse::<Timestamp>().ok()?.as_millis());
+    let duration = u64::try_from(millis(&operation.finished_at)? - millis(&operation.started_at)?).ok()?;
+    Some(humantime::format_duration(std::time::Duration::from_millis(duration)).to_string())
+}
+
+/// One line of an error message.
+fn excerpt(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default();
+    match line.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Operations in a table of their own; with a column of errors when one has failed.
+pub fn operations_table<'a>(style: Style, operations: impl IntoIterator<Item = &'a Operation>) -> String {
+    let operations: Vec<&Operation> = operations.into_iter().collect();
+    if operations.iter().all(|operation| operation.error_message.is_empty()) {
+        return table(style, HEADING, operations.into_iter().map(row));
+    }
+    let [a, b, c, d, e, f] = HEADING;
+    let rows = operations.into_iter().map(|operation| {
+        let [a, b, c, d, e, f] = row(operation);
+        [a, b, c, d, e, f, excerpt(&operation.error_message)]
+    });
+    table(style, [a, b, c, d, e, f, "ERROR"], rows)
+}
+
+impl Answer for longrun_client::Answer<OperationPage> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let OperationPage { operations, pagination } = &self.value;
+        let (total, pages) = (pagination.total_count, pagination.total_pages);
+        let counted = |n: i32, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+        let footer = format!(
+            "{} in all; page {} of {}\n",
+            counted(total, "operation", "operations"),
+            pagination.page,
+            counted(pages, "page", "pages"),
+        );
+        let listed = if operations.is_empty() { String::new() } else { operations_table(style, operations) };
+        listed + &style.faint(&footer)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.value.operations.iter().map(|operation| operation.id.clone()).collect()
+    }
+}
+
+impl Answer for longrun_client::Answer<OperationAnswer> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        operations_table(style, [&self.value.operation])
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.value.operation.id.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(error_message: &str) -> Operation {
+        Operation {
+            id: "0199".to_owned(),
+            kind: "scan".to_owned(),
+            status: "ASYNC_OPERATION_STATUS_FAILED".to_owned(),
+            resource_type: "evidence".to_owned(),
+            resource_id: format!("sha256:{}", "a".repeat(64)),
+            created_at: Some("2026-01-23T04:56:07.000Z".to_owned()),
+            started_at: Some("2026-01-23T04:56:07.100Z".to_owned()),
+            finished_at: Some("2026-01-23T04:56:08.350Z".to_owned()),
+            error_message: error_message.to_owned(),
+            ..Operation::default()
+        }
+    }
+
+    #[test]
+    fn a_row_says_what_matters() {
+        let text = operations_table(Style::PLAIN, [&operation("")]);
+        let line = text.lines().nth(1).expect("a row");
+        let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let expected =
+            ["0199", "scan", "FAILED", "evidence/sha256:aaaaaaaaaaaa…", "2026-01-23T04:56:07.000Z", "1s 250ms"];
+        assert_eq!(cells, expected);
+    }
+
+    #[test]
+    fn errors_get_a_column_and_stay_on_one_line() {
+        let text = operations_table(Style::PLAIN, [&operation(&format!("{}\nmore", "x".repeat(100)))]);
+        assert!(text.lines().next().expect("a heading").ends_with("ERROR"));
+        assert!(text.ends_with(&format!("  {}…\n", "x".repeat(SHOWN_CHARS))), "{text}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Colours, on a terminal only, and text that is safe to show on one.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+
+/// Whether to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    coloured: bool,
+}
+
+impl Style {
+    /// Without colours.
+    #[cfg(test)]
+    pub const PLAIN: Style = Style { coloured: false };
+
+    /// Coloured when standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
+    pub fn of_stdout() -> Style {
+        Style { coloured: std::io::stdout().is_terminal() && !no_color() }
+    }
+
+    /// The same for standard error.
+    pub fn of_stderr() -> Style {
+        Style { coloured: std::io::stderr().is_terminal() && !no_color() }
+    }
+
+    /// Whether to colour.
+    pub fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
+    /// What is well.
+    pub fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// What is not.
+    pub fn bad(self, text: &str) -> String {
+        self.paint("31", text)
+    }
+
+    /// What is under way or wants attention.
+    pub fn notable(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// Headings.
+    pub fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// What matters less.
+    pub fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// Text that came from elsewhere, with its control characters escaped, so that it cannot steer a terminal nor forge
+/// lines. Characters that reverse the direction of writing are escaped too: they make text look like another.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            let _ = write!(shown, "{}", c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}"), "a\\u{1b}[2Jb\\nc\\u{202e}");
+        assert_eq!(printable("größer – 日本 🎉"), "größer – 日本 🎉");
+    }
+
+    #[test]
+    fn plain_is_plain() {
+        assert_eq!(Style::PLAIN.bad("x"), "x");
+        assert_eq!(Style { coloured: true }.bad("x"), "\u{1b}[31mx\u{1b}[0m");
+    }
+}

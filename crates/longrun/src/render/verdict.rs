@@ -1,0 +1,159 @@
+//! Verdicts of evidence evaluations, readable for people.
+
+use longrun_client::Operation;
+use serde::Deserialize;
+
+use super::{Style, printable};
+
+/// What the output of an `evidence_evaluation` says, as far as it is shown; `-o json` has all of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verdict {
+    evidence: Evidence,
+    /// `passed`, `failed` or `skipped`.
+    status: String,
+    #[serde(default)]
+    policies: Vec<PolicyVerdict>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LeftOut {
+    name: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Evidence {
+    #[serde(default)]
+    name: String,
+    digest: String,
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PolicyVerdict {
+    name: String,
+    #[serde(default)]
+    violations: Vec<Violation>,
+    #[serde(default)]
+    skipped: bool,
+    #[serde(default)]
+    skip_reasons: Vec<String>,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Violation {
+    message: String,
+}
+
+impl Verdict {
+    /// The verdict in the output of an operation, if the operation is an evaluation that came to one.
+    pub fn of(operation: &Operation) -> Option<Verdict> {
+        serde_json::from_str(&operation.output).ok()
+    }
+
+    /// Whether a policy found a violation.
+    pub fn is_failed(&self) -> bool {
+        self.status == "failed"
+    }
+
+    /// The verdict, each policy and each violation on a line of its own. At most `most` violations of a policy are
+    /// shown; how many are not is said.
+    pub fn render(&self, style: Style, most: usize) -> String {
+        let Evidence { name, digest, kind } = &self.evidence;
+        let name = if name.is_empty() { digest } else { name };
+        let status = match self.status.as_str() {
+            "passed" => style.good("passed"),
+            "failed" => style.bad("failed"),
+            other => style.notable(&printable(other)),
+        };
+        let mut text = format!("{} {}: {status}\n", style.strong(&printable(name)), style.faint(&printable(kind)));
+        for policy in &self.policies {
+            text += &policy.render(style, most);
+        }
+        // Why nothing was evaluated matters; beside a verdict, what does not apply is noise.
+        if self.policies.is_empty() {
+            for LeftOut { name, reason } in &self.left_out {
+                text += &format!("  {} {}: {}\n", style.notable("-"), printable(name), printable(reason));
+            }
+        }
+        text
+    }
+}
+
+impl PolicyVerdict {
+    fn render(&self, style: Style, most: usize) -> String {
+        let name = printable(&self.name);
+        let mut text = match self.violations.len() {
+            0 if self.skipped => {
+                let reasons = self.skip_reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
+                format!(
+                    "  {} {name}: skipped{}{reasons}\n",
+                    style.notable("-"),
+                    if reasons.is_empty() { "" } else { ": " }
+                )
+            }
+            0 => format!("  {} {name}\n", style.good("✓")),
+            1 => format!("  {} {name}: 1 violation\n", style.bad("✗")),
+            count => format!("  {} {name}: {count} violations\n", style.bad("✗")),
+        };
+        for Violation { message } in self.violations.iter().take(most) {
+            text += &format!("      {}\n", printable(message));
+        }
+        if self.violations.len() > most {
+            let left = self.violations.len() - most;
+            text += &style.faint(&format!("      … and {left} more (-o json shows all)\n"));
+        }
+        for warning in &self.warnings {
+            text += &format!("      {} {}\n", style.notable("warning:"), printable(warning));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(policies: &str, status: &str) -> Verdict {
+        let output = format!(
+            r#"{{"evidence":{{"digest":"sha256:00","kind":"SARIF","name":"a.sarif","size":2}},
+                "status":"{status}","policies":{policies}}}"#
+        );
+        Verdict::of(&Operation { output, ..Operation::default() }).expect("a verdict")
+    }
+
+    #[test]
+    fn violations_are_listed_and_cut_with_notice() {
+        let policies = r#"[{"name":"ceiling","violations":[
+            {"subject":"ceiling","message":"one"},{"message":"two\u001b[2J"},{"message":"three"}]}]"#;
+        let verdict = verdict(policies, "failed");
+        assert!(verdict.is_failed());
+        assert_eq!(
+            verdict.render(Style::PLAIN, 2),
+            "a.sarif SARIF: failed\n  ✗ ceiling: 3 violations\n      one\n      two\\u{1b}[2J\n      … and 1 more (-o json shows all)\n"
+        );
+    }
+
+    #[test]
+    fn skipped_policies_say_why() {
+        let policies =
+            r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"]},{"name":"q","violations":[]}]"#;
+        let text = verdict(policies, "passed").render(Style::PLAIN, 9);
+        assert_eq!(text, "a.sarif SARIF: passed\n  - p: skipped: not recognised\n  ✓ q\n");
+    }
+
+    #[test]
+    fn other_outputs_are_no_verdicts() {
+        for output in ["", "done", "{}", "[]"] {
+            assert!(
+                Verdict::of(&Operation { output: output.to_owned(), ..Operation::default() }).is_none(),
+                "{output}"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `longrun dev` and the commands that call it, end to end.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use common::{Dev, command, example, get, run, run_in};
+use tempfile::tempdir;
+
+#[test]
+fn the_token_is_kept_across_restarts_and_only_its_user_may_read_it() {
+    let folder = tempdir().unwrap();
+    let first = Dev::start(folder.path());
+    let file = folder.path().join("data/token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first.token);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(folder.path().join("data/.gitignore")).unwrap(), "*\n");
+    let token = first.token.clone();
+    drop(first);
+    assert_eq!(Dev::start(folder.path()).token, token);
+}
+
+#[test]
+fn the_curl_line_works_when_pasted() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let Ok(output) = Command::new("sh").args(["-c", &dev.curl]).output() else { panic!("no shell") };
+    assert!(output.status.success(), "{}: {}", dev.curl, String::from_utf8_lossy(&output.stderr));
+    let (_, body) = get(&dev.url, "/v1/operations", Some(&dev.token));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), body);
+    assert!(body.starts_with("{\"operations\":[]"), "{body}");
+}
+
+#[test]
+fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = [
+        "ops",
+        "create",
+        "--kind",
+        "scan",
+        "--resource-type",
+        "repo",
+        "--resource-id",
+        "a/b",
+        "--input",
+        "{\"deep\":true}",
+        "--priority",
+        "-5",
+        "--timeout",
+        "1m",
+        "-o",
+        "id",
+    ];
+    let id = dev.run(&create).expect(0).line();
+
+    let json = dev.run(&["operations", "list", "-o", "json"]).expect(0);
+    let (_, body) = get(&dev.url, "/v1/operations", Some(&dev.token));
+    assert_eq!(json.stdout, format!("{body}\n"), "as the API answers, byte by byte");
+    assert_eq!(json.json()["operations"][0]["id"], id);
+
+    let filters = [
+        "ops",
+        "list",
+        "--kind",
+        "scan",
+        "--status",
+        "PENDING",
+        "--resource-type",
+        "repo",
+        "--resource-id",
+        "a/b",
+        "--page",
+        "0",
+        "--page-size",
+        "5",
+        "-o",
+        "id",
+    ];
+    assert_eq!(dev.run(&filters).expect(0).line(), id);
+    assert_eq!(dev.run(&["ops", "list", "--status", "failed", "-o", "id"]).expect(0).stdout, "");
+
+    let table = dev.run(&["ops", "list"]).expect(0).stdout;
+    assert!(table.contains("STATUS") && table.contains("PENDING") && table.contains("repo/a/b"), "{table}");
+    assert!(table.contains("1 operation in all; page 0 of 1 page"), "{table}");
+    assert!(!table.contains('\u{1b}'), "no colours outside of a terminal");
+
+    let yaml = dev.run(&["ops", "get", &id, "-o", "yaml"]).expect(0).stdout;
+    assert!(yaml.contains("status: ASYNC_OPERATION_STATUS_PENDING"), "{yaml}");
+}
+
+#[test]
+fn what_the_server_refuses_is_told_with_its_fields() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    dev.run(&["ops", "list", "--page", "-1"]).expect(2).says("error:");
+    let refused = dev.run(&["ops", "create", "--kind", "no spaces", "--max-attempts", "0"]).expect(2);
+    refused.says("kind").says("max_attempts");
+    dev.run(&["ops", "create", "--kind", "scan", "--input", "{oops"]).expect(2).says("not JSON").says("hint:");
+    dev.run(&["ops", "get", "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"]).expect(2).says("error: operation 0199aaaa");
+}
+
+#[test]
+fn the_same_idempotency_key_creates_once() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = ["ops", "create", "--kind", "scan", "--idempotency-key", "k", "-o", "id"];
+    let first = dev.run(&create).expect(0).line();
+    assert_eq!(dev.run(&create).expect(0).line(), first);
+    let other = ["ops", "create", "--kind", "build", "--idempotency-key", "k"];
+    dev.run(&other).expect(2).says("Idempotency-Key");
+    assert_ne!(dev.run(&["ops", "create", "--kind", "scan", "-o", "id"]).expect(0).line(), first);
+}
+
+#[test]
+fn evidence_is_stored_once_and_comes_back_whole() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = example("evidence/longrun.cdx.json");
+    let digest = dev.run(&["evidence", "put", &file, "-o", "id"]).expect(0).line();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    let stored = dev.run(&["evidence", "put", &file, "-o", "json"]).expect(0).json();
+    assert_eq!(stored["digest"], digest);
+    assert_eq!(stored["kind"], "SBOM_CYCLONEDX_JSON");
+    let content = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(dev.run(&["evidence", "get", &digest]).expect(0).stdout, content);
+    dev.run(&["evidence", "get", &digest, "--to", "copy.json"]).expect(0);
+    assert_eq!(std::fs::read_to_string(folder.path().join("copy.json")).unwrap(), content);
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    dev.run(&["evidence", "get", &unknown, "--to", "none"]).expect(2).says("error:");
+    assert!(!folder.path().join("none").exists());
+}
+
+#[test]
+fn a_revoked_token_is_refused() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = [
+        "token",
+        "create",
+        "--data-dir",
+        "data",
+        "--organization",
+        "acme",
+        "--name",
+        "ci",
+        "--scopes",
+        "operations:read,evidence:write",
+        "--projects",
+        "p1,p2",
+        "--expires-in",
+        "90d",
+    ];
+    let created = run_in(folder.path(), &[&create[..], &["-o", "json"]].concat()).expect(0).json();
+    let (id, secret) = (created["id"].as_str().unwrap(), created["secret"].as_str().unwrap());
+    let list = |secret: &str| {
+        let mut command = command();
+        command.env("LONGRUN_URL", &dev.url).env("LONGRUN_TOKEN", secret);
+        command.args(["operations", "list"]).output().unwrap()
+    };
+    assert_eq!(list(secret).status.code(), Some(0));
+
+    let listed = run_in(folder.path(), &["token", "list", "--data-dir", "data"]).expect(0).stdout;
+    assert!(listed.contains(id) && listed.contains("p1,p2") && !listed.contains(secret), "{listed}");
+
+    run_in(folder.path(), &["token", "revoke", id, "--data-dir", "data"]).expect(0);
+    let refused = list(secret);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("hint: check LONGRUN_TOKEN") && !told.contains(secret), "{told}");
+    assert_eq!(get(&dev.url, "/v1/operations", Some(secret)).0, 401);
+    let tokens = run_in(folder.path(), &["token", "list", "--data-dir", "data", "-o", "json"]).expect(0).json();
+    let state = tokens.as_array().unwrap().iter().find(|token| token["id"] == id).unwrap()["state"].clone();
+    assert_eq!(state, "revoked");
+    run_in(folder.path(), &["token", "revoke", "nobody", "--data-dir", "data"]).expect(2).says("token list");
+}
+
+#[test]
+fn with_o_id_the_secret_stands_alone_on_standard_output() {
+    let folder = tempdir().unwrap();
+    let args = ["token", "create", "--store", "sqlite:t.db", "--organization", "o", "--name", "n", "--scopes", "admin"];
+    let secret = run_in(folder.path(), &[&args[..], &["-o", "id"]].concat()).expect(0).line();
+    assert!(secret.starts_with("lrn_"), "{secret}");
+    let wrong = ["token", "create", "--store", "sqlite:t.db", "--organization", "o", "--name", "n", "--scopes", "all"];
+    run_in(folder.path(), &wrong).expect(2).says("operations:read");
+    run_in(folder.path(), &["token", "list", "--store", "sqlite:none.db"]).expect(2).says("there is no store");
+    assert!(!folder.path().join("none.db").exists(), "a mistyped path makes no store");
+}
+
+#[test]
+fn without_address_and_token_the_dev_server_of_the_folder_is_called() {
+    let folder = tempdir().unwrap();
+    run_in(folder.path(), &["operations", "list"]).expect(2).says("no token was given").says("hint:");
+    std::fs::create_dir(folder.path().join(".longrun")).unwrap();
+    std::fs::write(folder.path().join(".longrun/token"), "lrn_x\n").unwrap();
+    // The port of the fallback may be taken by anything: what matters is that the token was found and is not printed,
+    // and that it goes nowhere else.
+    let called = run_in(folder.path(), &["operations", "list"]).expect(2);
+    assert!(!called.stderr.contains("no token was given") && !called.stderr.contains("lrn_x"), "{}", called.stderr);
+    run_in(folder.path(), &["operations", "list", "--url", "http://127.0.0.1:9"]).expect(2).says("no token was given");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_with_a_hint() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("t"), "lrn_x").unwrap();
+    // Port 9 of this machine: discard, which nobody runs.
+    let args = ["operations", "list", "--url", "http://127.0.0.1:9", "--token-file", "t"];
+    run_in(folder.path(), &args).expect(2).says("cannot connect to http://127.0.0.1:9").says("longrun dev");
+    let args = ["operations", "list", "--url", "nonsense", "--token-file", "t"];
+    run_in(folder.path(), &args).expect(2).says("LONGRUN_URL");
+    let args = ["operations", "list", "--token-file", "missing"];
+    run_in(folder.path(), &args).expect(2).says("missing").says("--token-file");
+}
+
+#[test]
+fn the_demonstration_shows_verdicts_and_the_list() {
+    let shown = run(&["demo"]).expect(0).stdout;
+    assert!(shown.contains("✓ sbom-licenses-present") && shown.contains("✓ junit-no-failures"), "{shown}");
+    assert!(shown.contains("✗ sbom-banned-licenses"), "{shown}");
+    assert!(shown.contains("curl -H 'Authorization: Bearer lrn_"), "{shown}");
+    assert!(
+        shown.contains("\"pagination\":{\"total_count\":4,\"page\":0,\"total_pages\":4,\"page_size\":1}"),
+        "{shown}"
+    );
+}

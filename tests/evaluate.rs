@@ -1,0 +1,130 @@
+//! `longrun evidence evaluate` and `detect`, `longrun policy check`, `longrun operations wait`: verdicts as exit codes.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Dev, example, run, run_in};
+use tempfile::tempdir;
+
+#[test]
+fn evidence_that_passes_is_exit_code_0() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (file, policy) = (example("evidence/longrun.cdx.json"), example("policies/sbom-licenses-present/policy.yaml"));
+    let shown = dev.run(&["evidence", "evaluate", &file, "--policy", &policy]).expect(0).stdout;
+    assert_eq!(shown, "longrun.cdx.json SBOM_CYCLONEDX_JSON: passed\n  ✓ sbom-licenses-present\n");
+}
+
+#[test]
+fn violations_are_exit_code_1_and_readable() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = example("policies/sbom-licenses-present/evidence/unlicensed.cdx.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy];
+    let shown = dev.run(&evaluate).expect(1).stdout;
+    assert!(shown.contains("unlicensed.cdx.json SBOM_CYCLONEDX_JSON: failed"), "{shown}");
+    assert!(shown.contains("✗ sbom-licenses-present: 2 violations"), "{shown}");
+    assert!(shown.contains("component pkg:cargo/mystery@0.3.0 declares no licence"), "{shown}");
+
+    let exempt = [&evaluate[..], &["--with", "exempt=mystery, inner"]].concat();
+    dev.run(&exempt).expect(0);
+
+    let answer = dev.run(&[&evaluate[..], &["-o", "json"]].concat()).expect(1).json();
+    assert_eq!(answer["operation"]["status"], "ASYNC_OPERATION_STATUS_COMPLETED", "evaluated, whatever the verdict");
+    let id = dev.run(&[&evaluate[..], &["-o", "id"]].concat()).expect(1).line();
+    // The operation itself has done its work.
+    dev.run(&["operations", "wait", &id, "--quiet"]).expect(0);
+}
+
+#[test]
+fn several_files_are_evaluated_and_one_failure_is_enough() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let good = example("policies/sbom-licenses-present/evidence/licensed.cdx.json");
+    let bad = example("policies/sbom-licenses-present/evidence/unlicensed.spdx.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let shown = dev.run(&["evidence", "evaluate", &good, &bad, "--policy", &policy]).expect(1).stdout;
+    assert!(shown.contains("licensed.cdx.json SBOM_CYCLONEDX_JSON: passed"), "{shown}");
+    assert!(shown.contains("unlicensed.spdx.json SBOM_SPDX_JSON: failed"), "{shown}");
+}
+
+#[test]
+fn without_waiting_the_operation_is_answered_and_can_be_waited_for() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (file, policy) = (example("evidence/longrun.junit.xml"), example("policies/junit-no-failures/policy.yaml"));
+    let id = dev.run(&["evidence", "evaluate", &file, "--policy", &policy, "--no-wait", "-o", "id"]).expect(0).line();
+    let waited = dev.run(&["ops", "wait", &id, "--timeout", "1m", "-o", "json"]).expect(0).json();
+    assert_eq!(waited["operation"]["id"], id);
+    assert_eq!(waited["operation"]["status"], "ASYNC_OPERATION_STATUS_COMPLETED");
+}
+
+#[test]
+fn a_wait_that_is_over_too_soon_is_exit_code_2() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let id = dev.run(&["ops", "create", "--kind", "nobody-runs-this", "-o", "id"]).expect(0).line();
+    dev.run(&["ops", "wait", &id, "--timeout", "300ms"]).expect(2).says("has not ended").says("--timeout");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_a_failed_operation_and_exit_code_1() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (file, policy) = (example("evidence/longrun.junit.xml"), example("policies/junit-no-failures/policy.yaml"));
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "--kind", "SARIF"];
+    let shown = dev.run(&evaluate).expect(1).stdout;
+    assert!(shown.contains("could not be evaluated"), "{shown}");
+    let id = dev.run(&["ops", "list", "--status", "failed", "-o", "id"]).expect(0).line();
+    let waited = dev.run(&["ops", "wait", &id]).expect(1).stdout;
+    assert!(waited.contains("FAILED") && waited.contains("ERROR"), "{waited}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_sent_or_used_is_exit_code_2() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = example("evidence/longrun.junit.xml");
+    let evaluate = |rest: &[&str]| dev.run(&[&["evidence", "evaluate", file.as_str()], rest].concat());
+    evaluate(&["--policy", &example("policies/release-gate.yaml")])
+        .expect(2)
+        .says("PolicyGroup")
+        .says("--policy-group");
+    std::fs::write(folder.path().join("broken.yaml"), "kind: Policy\nspec: {}\n").unwrap();
+    evaluate(&["--policy", "broken.yaml"]).expect(2).says("policies[0].embedded");
+    evaluate(&["--with", "a=b"]).expect(2).says("--policy");
+    evaluate(&["--policy-ref", "nobody-has-this"]).expect(2).says("policies[0]");
+    dev.run(&["evidence", "evaluate", "missing.json"]).expect(2).says("missing.json");
+}
+
+#[test]
+fn kinds_are_detected_without_a_server() {
+    let (sbom, junit) = (example("evidence/longrun.cdx.json"), example("evidence/longrun.junit.xml"));
+    let found = run(&["evidence", "detect", &sbom, &junit, "-o", "id"]).expect(0).stdout;
+    assert_eq!(found, "SBOM_CYCLONEDX_JSON\nJUNIT_XML\n");
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("noise"), [0_u8, 159, 146, 150]).unwrap();
+    let found = run_in(folder.path(), &["evidence", "detect", "noise", "-o", "json"]).expect(1).json();
+    assert_eq!(found[0]["kind"], "");
+}
+
+#[test]
+fn policies_are_checked_with_their_examples() {
+    let good = example("policies/junit-no-failures/policy.yaml");
+    let shown = run(&["policy", "check", &good]).expect(0).stdout;
+    assert!(shown.starts_with('✓') && shown.contains("examples"), "{shown}");
+
+    let folder = tempdir().unwrap();
+    std::fs::copy(&good, folder.path().join("policy.yaml")).unwrap();
+    std::fs::copy(example("evidence/longrun.junit.xml"), folder.path().join("r.xml")).unwrap();
+    let cases = "cases: [{name: it should complain, evidence: r.xml, expect: failed}]\n";
+    std::fs::write(folder.path().join("cases.yaml"), cases).unwrap();
+    let shown = run_in(folder.path(), &["policy", "check", "policy.yaml"]).expect(1).stdout;
+    assert!(shown.contains("✗ it should complain") && shown.contains("expected failed"), "{shown}");
+
+    std::fs::write(folder.path().join("policy.yaml"), "kind: [").unwrap();
+    let report = run_in(folder.path(), &["policy", "check", "policy.yaml", "-o", "json"]).expect(1).json();
+    assert_eq!(report[0]["ok"], false);
+}

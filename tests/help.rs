@@ -1,0 +1,101 @@
+//! What the command line says of itself.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{run, run_in};
+
+const COMMANDS: &[&str] = &[
+    "demo",
+    "dev",
+    "serve",
+    "config check",
+    "config show",
+    "migrate",
+    "doctor",
+    "token create",
+    "token list",
+    "token revoke",
+    "operations list",
+    "operations get",
+    "operations create",
+    "operations wait",
+    "ops list",
+    "evidence evaluate",
+    "evidence detect",
+    "evidence put",
+    "evidence get",
+    "policy check",
+    "bench pages",
+    "completions",
+    "man",
+];
+
+#[test]
+fn every_command_has_a_help_text() {
+    for command in COMMANDS {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let help = run(&args).expect(0).stdout;
+        assert!(help.contains("Usage: longrun"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn commands_that_print_objects_take_an_output_form() {
+    for command in [
+        "config show",
+        "token create",
+        "token list",
+        "operations list",
+        "operations get",
+        "operations create",
+        "operations wait",
+        "evidence evaluate",
+        "evidence detect",
+        "evidence put",
+        "policy check",
+        "doctor",
+    ] {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("-h");
+        // Where lines are broken depends on the terminal.
+        let help = run(&args).expect(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("[possible values: table, json, yaml, id]"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_with_the_nearest_right_one() {
+    run(&["operatoins", "list"]).expect(2).says("operations");
+    run(&["operations", "list", "--status", "done"]).expect(2).says("completed");
+    run(&["operations", "list", "--resource-type", "evidence"]).expect(2).says("--resource-id");
+    run(&["operations", "list", "--token", "lrn_x"]).expect(2).says("--token-file");
+    run(&[]).expect(2);
+}
+
+#[test]
+fn the_version_is_told() {
+    assert_eq!(run(&["--version"]).expect(0).line(), format!("longrun {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn shells_get_completions_and_no_hidden_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]).expect(0).stdout;
+        assert!(script.contains("operations") && script.contains("page-size"), "{shell}");
+    }
+    let help = run(&["--help"]).expect(0).stdout;
+    assert!(!help.contains("evaluation-worker"), "{help}");
+}
+
+#[test]
+fn manual_pages_are_written_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    run_in(folder.path(), &["man", "pages/man1"]).expect(0);
+    for page in ["longrun.1", "longrun-operations-list.1", "longrun-evidence-evaluate.1", "longrun-serve.1"] {
+        let text = std::fs::read_to_string(folder.path().join("pages/man1").join(page)).unwrap();
+        assert!(text.contains(".SH NAME"), "{page}");
+    }
+}

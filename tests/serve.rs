@@ -1,0 +1,184 @@
+//! `longrun serve`, `config`, `migrate` and `doctor`: configuration, the lock on the store, signals, crashes.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Instant;
+
+use common::{Dev, PATIENCE, Process, command, example, get, run_in, slow_policy};
+use tempfile::tempdir;
+
+const CONFIG: &str = "\
+listen = \"127.0.0.1:0\"
+admin_listen = \"127.0.0.1:0\"
+store = \"sqlite:data/longrun.db\"
+[evidence]
+folder = \"data/evidence\"
+[kinds]
+remote = [\"scan\"]
+[api]
+default_page_size = 7
+max_page_size = 7
+";
+
+fn serve(folder: &Path, args: &[&str]) -> Process {
+    Process::start(command().current_dir(folder).arg("serve").args(args))
+}
+
+/// The addresses in the line of the log that says where it listens.
+fn listening(process: &mut Process) -> (String, String) {
+    let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).expect("JSON by default");
+    (line["url"].as_str().unwrap().to_owned(), line["admin_url"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_server_is_made_from_file_environment_and_flags() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    let mut process = serve(folder.path(), &[]);
+    let (url, admin_url) = listening(&mut process);
+    let create = [
+        "token",
+        "create",
+        "--config",
+        "longrun.toml",
+        "--organization",
+        "o",
+        "--name",
+        "n",
+        "--scopes",
+        "admin",
+        "-o",
+        "id",
+    ];
+    let token = run_in(folder.path(), &create).expect(0).line();
+    std::fs::write(folder.path().join("token"), &token).unwrap();
+
+    let client = ["--url", &url, "--token-file", "token"];
+    run_in(folder.path(), &[&["ops", "create", "--kind", "scan"], &client[..]].concat()).expect(0);
+    let undeclared = run_in(folder.path(), &[&["ops", "create", "--kind", "other"], &client[..]].concat()).expect(2);
+    undeclared.says("evidence_evaluation").says("scan");
+    let page = run_in(folder.path(), &[&["ops", "list", "--page-size", "50", "-o", "json"], &client[..]].concat());
+    assert_eq!(page.expect(0).json()["pagination"]["page_size"], 7);
+
+    assert_eq!(get(&admin_url, "/readyz", None), (200, "ready\n".to_owned()));
+    assert!(get(&admin_url, "/metrics", None).1.contains("longrun"), "metrics");
+    assert_eq!(get(&url, "/metrics", Some(&token)).0, 404, "not for the public");
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
+fn two_servers_on_one_store_are_refused() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    let mut first = serve(folder.path(), &[]);
+    listening(&mut first);
+    let refused = run_in(folder.path(), &["serve"]).expect(2);
+    refused.says("another longrun is using data/longrun.db").says("hint:");
+    run_in(folder.path(), &["migrate"]).expect(2).says("another longrun");
+    run_in(folder.path(), &["doctor"]).expect(0);
+    first.kill_9();
+    // The lock died with its holder.
+    run_in(folder.path(), &["migrate"]).expect(0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let folder = tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    run_in(folder.path(), &["serve", "--listen", &address]).expect(2).says(&address).says("--listen");
+}
+
+#[test]
+fn work_that_a_killed_server_left_is_taken_up_again() {
+    let folder = tempdir().unwrap();
+    let policy = slow_policy(folder.path());
+    let first = Dev::start(folder.path());
+    let file = example("evidence/longrun.junit.xml");
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "--no-wait", "-o", "id"];
+    let running = first.run(&evaluate).expect(0).line();
+    first.until_status(&running, "RUNNING");
+    let waiting = first.run(&evaluate).expect(0).line();
+    first.process.kill_9();
+
+    let second = Dev::start(folder.path());
+    let start = Instant::now();
+    second.run(&["ops", "wait", &running, &waiting, "--quiet", "--timeout", "60s"]).expect(0);
+    assert!(start.elapsed() < PATIENCE);
+    run_in(folder.path(), &["doctor", "--data-dir", "data"]).expect(0);
+}
+
+#[test]
+fn sigterm_lets_what_runs_end_and_exits_with_0() {
+    let folder = tempdir().unwrap();
+    let policy = slow_policy(folder.path());
+    let first = Dev::start(folder.path());
+    let file = example("evidence/longrun.junit.xml");
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "--no-wait", "-o", "id"];
+    let id = first.run(&evaluate).expect(0).line();
+    first.until_status(&id, "RUNNING");
+    first.process.signal("TERM");
+    assert_eq!(first.process.exit_code(), 0);
+
+    let second = Dev::start(folder.path());
+    let operation = second.run(&["ops", "get", &id, "-o", "json"]).expect(0).json();
+    assert_eq!(operation["operation"]["status"], "ASYNC_OPERATION_STATUS_COMPLETED", "it ended before the server did");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let folder = tempdir().unwrap();
+    let policy = slow_policy(folder.path());
+    let mut dev = Dev::start(folder.path());
+    let file = example("evidence/longrun.junit.xml");
+    let id = dev.run(&["evidence", "evaluate", &file, "--policy", &policy, "--no-wait", "-o", "id"]).expect(0).line();
+    dev.until_status(&id, "RUNNING");
+    dev.process.signal("INT");
+    dev.process.line_with("stopping: no new calls");
+    dev.process.signal("TERM");
+    dev.process.line_with("stopping at once");
+    assert_eq!(dev.process.exit_code(), 2);
+}
+
+#[test]
+fn problems_of_the_configuration_are_told_all_at_once() {
+    let folder = tempdir().unwrap();
+    let text = "lisen = \"127.0.0.1:1\"\n[api]\nfirst_page = 2\nmax_page_size = \"many\"\n";
+    std::fs::write(folder.path().join("longrun.toml"), text).unwrap();
+    for args in [&["config", "check"][..], &["serve"], &["config", "show"]] {
+        let told = run_in(folder.path(), args).expect(2);
+        told.says("did you mean listen?")
+            .says("longrun.toml:1")
+            .says("api.first_page: must be 0 or 1")
+            .says("api.max_page_size");
+    }
+    std::fs::write(folder.path().join("longrun.toml"), "listen = \n").unwrap();
+    run_in(folder.path(), &["config", "check"]).expect(2).says("longrun.toml is not valid TOML");
+    run_in(folder.path(), &["config", "check", "--config", "none.toml"]).expect(2).says("none.toml");
+}
+
+#[test]
+fn the_effective_configuration_says_where_each_value_came_from() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    let output = command()
+        .current_dir(folder.path())
+        .env("LONGRUN_ENGINE_LEASE", "45s")
+        .args(["config", "show", "--log-format", "human", "-o", "json"])
+        .output()
+        .unwrap();
+    let entries: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let entry = |key: &str| {
+        let entry = entries.as_array().unwrap().iter().find(|entry| entry["key"] == key).unwrap();
+        format!("{} ({})", entry["value"].as_str().unwrap(), entry["origin"].as_str().unwrap())
+    };
+    assert_eq!(entry("api.max_page_size"), "7 (longrun.toml:10)");
+    assert_eq!(entry("engine.lease"), "45s (environment LONGRUN_ENGINE_LEASE)");
+    assert_eq!(entry("log.format"), "human (flag --log-format)");
+    assert_eq!(entry("api.first_page"), "0 (default)");
+    assert_eq!(output.status.code(), Some(0));
+}
