@@ -1,0 +1,31 @@
+# What the README calls. Each target works on a fresh Debian or Ubuntu machine: `setup` installs what is missing.
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test lint bench setup
+
+help:
+	@echo 'make demo    build longrun and show its main job on real evidence'
+	@echo 'make test    all tests'
+	@echo 'make lint    formatting, clippy, licences and advisories of dependencies'
+	@echo 'make bench   measure; writes bench/RESULTS.md'
+	@echo 'make examples   renew the evidence under examples/'
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	cargo run --locked --package longrun -- demo
+
+test: setup
+	cargo test --locked --workspace
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/deny.sh
+
+bench: setup
+	scripts/bench.sh
+
+include mk/examples.mk

@@ -1,0 +1,70 @@
+# Complete module: it defines every rule that the engine would otherwise add.
+package main
+
+import rego.v1
+
+result := {
+	"skipped": skipped,
+	"skip_reason": skip_reason,
+	"violations": violations,
+	"ignore": ignore,
+}
+
+default ignore := false
+
+default skip_reason := ""
+
+skip_reason := "not a CycloneDX document" if not valid_input
+
+default skipped := true
+
+skipped := false if valid_input
+
+valid_input if input.bomFormat == "CycloneDX"
+
+# Components nest, so walk finds them at any depth. The ancestors in a component's pedigree are not part of the product.
+components contains component if {
+	walk(object.get(input, "components", []), [path, component])
+	is_object(component)
+	every key in path { nesting(key) }
+}
+
+nesting(key) if key == "components"
+
+nesting(key) if is_number(key)
+
+licensed(component) if {
+	some choice in component.licenses
+	meaningful(object.get(choice, "expression", ""))
+}
+
+licensed(component) if {
+	some choice in component.licenses
+	meaningful(object.get(choice, ["license", "id"], ""))
+}
+
+licensed(component) if {
+	some choice in component.licenses
+	meaningful(object.get(choice, ["license", "name"], ""))
+}
+
+meaningful(text) if not upper(trim_space(text)) in {"", "NOASSERTION", "NONE", "UNKNOWN"}
+
+exempt(component) if component.name in as_list(object.get(input.args, "exempt", []))
+
+as_list(value) := [value] if is_string(value)
+
+as_list(value) := value if is_array(value)
+
+violations contains {"message": message, "component": label(component)} if {
+	valid_input
+	some component in components
+	not licensed(component)
+	not exempt(component)
+	message := sprintf(
+		"component %s declares no licence: give it an SPDX identifier in licenses, or name it in the input exempt",
+		[label(component)],
+	)
+}
+
+label(component) := object.get(component, "purl", sprintf("%s@%s", [component.name, object.get(component, "version", "?")]))

@@ -1,0 +1,85 @@
+# Whether a signature is that of a trusted key is for the verifier of the bundle to say. This policy asks that one is
+# there, and that the signed statement, SLSA provenance 0.2 or 1, is of the right origin.
+package main
+
+import rego.v1
+
+# What is signed is the payload of the envelope, so that is what is judged.
+statement := json.unmarshal(base64.decode(input.dsseEnvelope.payload))
+
+valid_input if startswith(statement.predicateType, "https://slsa.dev/provenance/")
+
+builder := statement.predicate.runDetails.builder.id if {
+	statement.predicate.runDetails
+} else := statement.predicate.builder.id
+
+# SLSA 1 names what was asked to be built among the external parameters; where the build type has no repository there,
+# the dependencies that were resolved for it have to do.
+repository := statement.predicate.buildDefinition.externalParameters.workflow.repository
+
+sources contains repository
+
+sources contains uri(source) if {
+	not repository
+	some source in statement.predicate.buildDefinition.resolvedDependencies
+}
+
+# SLSA 0.2
+sources contains uri(source) if {
+	source := statement.predicate.invocation.configSource
+}
+
+# git+https://example.com/repository@refs/tags/v1 -> https://example.com/repository@refs/tags/v1
+uri(source) := trim_prefix(source.uri, "git+")
+
+as_list(value) := [value] if is_string(value)
+
+as_list(value) := value if is_array(value)
+
+violations contains "the envelope has no signature: sign the provenance" if not signed
+
+signed if {
+	some signature in input.dsseEnvelope.signatures
+	signature.sig != ""
+}
+
+violations contains "the provenance names no builder" if not builder
+
+violations contains {"message": message, "builder": builder} if {
+	not trusted
+	message := sprintf("the artifact was built by %s: trusted are %s", [builder, concat(", ", as_list(input.args.builders))])
+}
+
+trusted if {
+	some pattern in as_list(input.args.builders)
+	glob.match(pattern, ["/"], builder)
+}
+
+violations contains {"message": message, "sources": sources} if {
+	input.args.source
+	not from_source
+	message := sprintf("the artifact was built from %s: the source should be %s", [
+		named_sources,
+		input.args.source,
+	])
+}
+
+named_sources := concat(", ", sort(sources)) if {
+	count(sources) > 0
+} else := "a source that it does not name"
+
+# The prefix ends at a border, so that .../app does not let .../app-evil pass.
+from_source if {
+	some source in sources
+	startswith(source, input.args.source)
+	rest := trim_prefix(source, input.args.source)
+	substring(rest, 0, 1) in {"", "/", "@", "#"}
+}
+
+# Without a digest the provenance speaks of no artifact in particular.
+violations contains {"message": message, "subject": subject.name} if {
+	some subject in statement.subject
+	not subject.digest.sha256
+	not subject.digest.sha512
+	message := sprintf("the subject %s has neither a SHA-256 nor a SHA-512 digest", [subject.name])
+}

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what building and testing need and this machine lacks, through its package clients; says what it does.
+# Works on Debian and Ubuntu; elsewhere it says what is missing. The second run finds everything and does nothing.
+set -eu
+
+# The oldest Rust that builds longrun: `rust-version` of Cargo.toml.
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
+
+say() { printf 'setup: %s\n' "$*"; }
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+		say "cannot run '$*': neither root nor sudo" >&2
+		exit 1
+	fi
+}
+
+refreshed=
+apt_install() {
+	if ! command -v apt-get >/dev/null; then
+		say "please install: $*" >&2
+		exit 1
+	fi
+	say "installing $* with apt-get"
+	if [ -z "$refreshed" ]; then
+		as_root apt-get update -qq
+		refreshed=yes
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# True when version $1 is at least version $2.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+rust_is_there() {
+	command -v cargo >/dev/null && command -v rustc >/dev/null &&
+		at_least "$(rustc --version 2>/dev/null | cut -d ' ' -f 2)" "$wanted"
+}
+
+# SQLite and the TLS library are built from C.
+command -v cc >/dev/null || apt_install gcc libc6-dev
+
+PATH="$PATH:$HOME/.cargo/bin"
+if ! rust_is_there; then
+	if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then
+		apt_install rustup
+	fi
+	if command -v rustup >/dev/null; then
+		say "installing the stable Rust toolchain with rustup"
+		rustup toolchain install stable --profile minimal --component clippy --component rustfmt
+		rustup default stable
+	else
+		say "installing rustup and the stable Rust toolchain with its own installer (into ~/.cargo and ~/.rustup)"
+		command -v curl >/dev/null || apt_install curl ca-certificates
+		curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+			sh -s -- -y -q --profile minimal --component clippy --component rustfmt
+	fi
+	rust_is_there || { say "Rust $wanted or newer is needed; found $(rustc --version 2>&1)" >&2; exit 1; }
+fi
+say "ready: $(rustc --version), $(cc --version | head -n 1)"
