@@ -40,6 +40,19 @@ rust_is_there() {
 # SQLite and the TLS library are built from C.
 command -v cc >/dev/null || apt_install gcc libc6-dev
 
+# Tests start a throw-away PostgreSQL cluster from the server's programs. Only those are wanted: no cluster of the
+# system's own is made where the distribution lets one say so.
+postgres_is_there() { ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null; }
+if ! postgres_is_there; then
+	apt_install postgresql-common
+	if [ -d /etc/postgresql-common ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+	elif [ -f /etc/postgresql-common/createcluster.conf ]; then
+		as_root sed -i 's/^#\{0,1\}create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+	fi
+	apt_install postgresql
+fi
+
 PATH="$PATH:$HOME/.cargo/bin"
 if ! rust_is_there; then
 	if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then

@@ -1,12 +1,13 @@
 //! Which store a command works on that needs no server: `token`, `doctor`, `migrate`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::ConfigArgs;
 use crate::connection::DEV_FOLDER;
 use crate::exit::{Hint, failure};
 use crate::node;
-use store::SqliteStore;
+use store::{Store, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
@@ -15,8 +16,8 @@ pub const DEV_STORE: &str = "longrun.db";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub struct StoreArgs {
-    /// The store, e.g. sqlite:longrun.db
-    #[arg(long, value_name = "sqlite:PATH", conflicts_with = "data_dir")]
+    /// The store: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
     store: Option<String>,
     /// Configuration file that names the store
     #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
@@ -27,40 +28,43 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// The store's file. It need not exist.
+    /// The store. It need not exist.
     ///
     /// # Errors
     /// When the configuration has problems.
-    pub fn path(&self) -> anyhow::Result<PathBuf> {
+    pub fn url(&self) -> anyhow::Result<StoreUrl> {
         if let Some(folder) = &self.data_dir {
-            return Ok(folder.join(DEV_STORE));
+            return Ok(StoreUrl::Sqlite(folder.join(DEV_STORE)));
         }
         let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
-        let loaded = args.load().hint("name the store with --store sqlite:PATH")?;
+        let loaded = args.load().hint("name the store with --store URL")?;
         let is_named = loaded.entries.get("store").is_some_and(|(_, origin)| *origin != crate::config::Origin::Default);
-        let path = loaded.config.sqlite_path().expect("a loaded configuration has been validated");
+        let url = loaded.config.store_url()?;
         let dev = Path::new(DEV_FOLDER).join(DEV_STORE);
-        Ok(if !is_named && !path.exists() && dev.exists() { dev } else { path })
+        let is_there = matches!(&url, StoreUrl::Sqlite(path) if path.exists());
+        Ok(if !is_named && !is_there && dev.exists() { StoreUrl::Sqlite(dev) } else { url })
     }
 
     /// Opens the store, which must exist: a mistyped path shall not make an empty one.
     ///
     /// # Errors
     /// When there is none or it cannot be used.
-    pub async fn open_existing(&self) -> anyhow::Result<SqliteStore> {
-        let path = self.path()?;
-        if !path.exists() {
+    pub async fn open_existing(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let url = self.url()?;
+        if let StoreUrl::Sqlite(path) = &url
+            && !path.exists()
+        {
             let message = format!("there is no store at {}", path.display());
             return Err(failure(message, "name it with --store, --config or --data-dir"));
         }
-        node::open(&path).await
+        node::open(&url).await
     }
 
     /// Opens the store, or makes it: tokens can be made before the first start of a server.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub async fn open(&self) -> anyhow::Result<SqliteStore> {
-        node::open(&self.path()?).await
+    pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
+        node::open(&self.url()?).await
     }
 }

@@ -8,13 +8,17 @@
 //! are those of [`operations::State::apply`]; an event that it refuses changes nothing. Times come from the store's own
 //! clock and are never compared across machines.
 //!
-//! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up.
+//! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
+//! servers on one database.
 
+mod batch;
 mod content;
 mod doctor;
 mod error;
+pub mod postgres;
 pub mod sqlite;
 mod token;
+mod url;
 mod work;
 
 use async_trait::async_trait;
@@ -23,13 +27,18 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use url::{InvalidStoreUrl, StoreUrl, open};
 pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
 pub const LISTED_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// Where a store takes the time from.
+pub type Clock = std::sync::Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How long an idempotency key is remembered: 24 hours.
 pub const IDEMPOTENCY_WINDOW: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

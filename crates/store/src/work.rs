@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use operations::{Operation, OperationId, Outcome, Timestamp};
+use operations::{Event, Operation, OperationId, Outcome, Timestamp};
 
 /// A worker asks for work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,18 @@ pub struct LeaseRef {
     pub id: OperationId,
     /// The fencing token that the claim gave.
     pub fence: u64,
+}
+
+impl LeaseRef {
+    pub(crate) fn into_release(self) -> (LeaseRef, Event) {
+        let fence = self.fence;
+        (self, Event::Release { fence })
+    }
+
+    pub(crate) fn into_loss(self, at: Timestamp, delay: Duration) -> (LeaseRef, Event) {
+        let event = Event::LoseLease { fence: self.fence, at, retry_at: at.after(delay) };
+        (self, event)
+    }
 }
 
 /// An operation that was claimed, with what its worker needs.
@@ -75,4 +87,12 @@ pub struct Settlement {
     pub outcome: Outcome,
     /// How long to wait before the next attempt, if there is one.
     pub retry_after: Duration,
+}
+
+impl Settlement {
+    pub(crate) fn into_event(self, at: Timestamp) -> (LeaseRef, Event) {
+        let event =
+            Event::Settle { fence: self.lease.fence, at, outcome: self.outcome, retry_at: at.after(self.retry_after) };
+        (self.lease, event)
+    }
 }

@@ -6,7 +6,6 @@ mod support;
 use operations::page::LEVEL_1_SHIFT;
 use operations::{Access, Filter, NewOperation, Operation, PageRequest, Resource, Status};
 use proptest::prelude::*;
-use store::Store;
 use support::*;
 
 const KINDS: [&str; 3] = ["scan", "export", "evaluate"];
@@ -92,8 +91,8 @@ async fn compare_every_page(fixture: &Fixture, operations: &[Operation], page_si
     }
 }
 
-async fn play(steps: Vec<Step>, page_size: u32, start: u32) {
-    let fixture = fixture().await;
+async fn play(engine: Engine, steps: Vec<Step>, page_size: u32, start: u32) {
+    let fixture = fixture(engine).await;
     let mut created = Vec::new();
     // Numbers start anywhere, so that pages cross the borders of buckets.
     skip_numbers(&fixture, i64::from(start)).await;
@@ -122,34 +121,36 @@ async fn play(steps: Vec<Step>, page_size: u32, start: u32) {
 
 /// Lets the next number be `start` + 1, as if so many operations had been there before.
 async fn skip_numbers(fixture: &Fixture, start: i64) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.store.path());
-    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("INSERT INTO organizations (organization_id, next_seq, created_at) VALUES ('acme', ?1, 0)")
-        .bind(start + 1)
-        .execute(&foreign)
-        .await
-        .unwrap();
-    foreign.close().await;
+    let insert = "INSERT INTO organizations (organization_id, next_seq, created_at)";
+    fixture.tamper(&format!("{insert} VALUES ('acme', {}, 0)", start + 1)).await;
+}
+
+fn history() -> impl Strategy<Value = (Vec<Step>, u32, u32)> {
+    // Numbers start around the borders of level-1 and level-2 buckets.
+    let start = prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32];
+    (proptest::collection::vec(step(), 1..90), 1..12u32, start)
+}
+
+fn every_page_equals_the_naive_model(engine: Engine, (steps, page_size, start): (Vec<Step>, u32, u32)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(play(engine, steps, page_size, start));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
-    fn every_page_of_every_filter_equals_the_naive_model(
-        steps in proptest::collection::vec(step(), 1..90),
-        page_size in 1..12u32,
-        // Around the borders of level-1 and level-2 buckets.
-        start in prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32],
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(play(steps, page_size, start));
+    fn every_page_of_every_filter_equals_the_naive_model_in_sqlite(history in history()) {
+        every_page_equals_the_naive_model(Engine::Sqlite, history);
+    }
+
+    #[test]
+    fn every_page_of_every_filter_equals_the_naive_model_in_postgres(history in history()) {
+        every_page_equals_the_naive_model(Engine::Postgres, history);
     }
 }
 
 /// Many operations over several level-1 buckets, where the random histories are too short to reach.
-#[tokio::test]
-async fn pages_over_several_buckets_have_every_operation_once() {
-    let fixture = fixture().await;
+async fn pages_over_several_buckets_have_every_operation_once(fixture: Fixture) {
     let total = 3 * (1 << LEVEL_1_SHIFT) + 17;
     let new: Vec<NewOperation> =
         (0..total).map(|n| NewOperation::of_kind(if n % 1_000 == 0 { "export" } else { "scan" })).collect();
@@ -186,3 +187,5 @@ async fn pages_over_several_buckets_have_every_operation_once() {
     }
     fixture.assert_sound().await;
 }
+
+against_both_engines!(pages_over_several_buckets_have_every_operation_once);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use store::{Report, Store};
+use store::Report;
 
 use crate::connection::OutputArgs;
 use crate::exit::Exit;

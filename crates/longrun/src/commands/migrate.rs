@@ -1,6 +1,7 @@
 //! `longrun migrate`: brings the store's database up to this version. Servers do the same when they start.
 
 use anyhow::Context;
+use store::StoreUrl;
 
 use crate::exit::Exit;
 use crate::node::{self, StoreLock};
@@ -20,12 +21,15 @@ pub struct Args {
 /// # Errors
 /// When a server uses the store, or it is newer than this program.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let path = args.store.path()?;
-    let lock = StoreLock::acquire(&path)?;
+    let url = args.store.url()?;
+    let lock = match &url {
+        StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
+        StoreUrl::Postgres(_) => None,
+    };
     let spinner = Spinner::start("migrating");
-    node::open(&path).await.context("the migration failed")?;
+    node::open(&url).await.context("the migration failed")?.close().await;
     drop(spinner);
     drop(lock);
-    render::write(format!("{} is up to date\n", path.display()))?;
+    render::write(format!("{url} is up to date\n"))?;
     Ok(Exit::Done)
 }

@@ -81,7 +81,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let store = args.store.open().await?;
     let expires_at = args.expires_in.map(|Span(valid)| store.now().after(valid));
     let scopes = args.scopes.into_iter().collect();
-    let (token, secret) = make(&store, args.name, access, scopes, expires_at).await?;
+    let (token, secret) = make(store.as_ref(), args.name, access, scopes, expires_at).await?;
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)
 }

@@ -14,8 +14,8 @@ pub struct ConfigArgs {
     /// Configuration file; without it, longrun.toml in the current folder if there is one
     #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where operations are kept, e.g. sqlite:longrun.db
-    #[arg(long, value_name = "sqlite:PATH")]
+    /// Where operations are kept: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
     pub store: Option<String>,
     /// Where the API listens
     #[arg(long, value_name = "ADDRESS:PORT")]

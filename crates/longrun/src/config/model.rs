@@ -2,10 +2,9 @@
 //!
 //! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use store::{InvalidStoreUrl, StoreUrl};
 
 use super::units::{ByteSize, Span};
 
@@ -17,7 +16,7 @@ pub struct Config {
     pub listen: String,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; empty: nowhere.
     pub admin_listen: String,
-    /// Where operations are kept: `sqlite:PATH`.
+    /// Where operations are kept: `sqlite:PATH` or `postgres://…`.
     pub store: String,
     /// Encryption of the API.
     pub tls: Tls,
@@ -197,10 +196,8 @@ impl Default for Log {
 }
 
 impl Config {
-    /// The SQLite file of the store, if it is one.
-    pub fn sqlite_path(&self) -> Option<PathBuf> {
-        let path = self.store.strip_prefix("sqlite:")?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        (!path.is_empty()).then(|| PathBuf::from(path))
+    /// The store. A configuration that was loaded has been validated, so that there is one.
+    pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
+        self.store.parse()
     }
 }

@@ -25,13 +25,9 @@ pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
         "must not be the address of the API: whoever reaches the API would reach the metrics",
     );
     check(
-        config.sqlite_path().is_some(),
+        config.store_url().is_ok(),
         "store",
-        if config.store.starts_with("postgres") {
-            "PostgreSQL is not supported by this version; use sqlite:PATH"
-        } else {
-            "must be sqlite:PATH, e.g. sqlite:longrun.db"
-        },
+        "must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE, e.g. sqlite:longrun.db",
     );
 
     let tls = &config.tls;
@@ -116,7 +112,7 @@ mod tests {
     fn each_value_that_cannot_be_used_is_told() {
         assert_eq!(keys(|c| c.listen = "8080".to_owned()), ["listen"]);
         assert_eq!(keys(|c| c.admin_listen = c.listen.clone()), ["admin_listen"]);
-        assert_eq!(keys(|c| c.store = "postgres://localhost/longrun".to_owned()), ["store"]);
+        assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned()), ["store"]);
         assert_eq!(keys(|c| c.store = "sqlite:".to_owned()), ["store"]);
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
         assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use kinds::evidence::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
 use server::{ApiSettings, FirstPage, Services};
-use store::{ContentStore, SqliteStore, Store};
+use store::{ContentStore, Store, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +27,12 @@ pub use lock::StoreLock;
 pub use logging::start_logging;
 pub use signals::StopSignals;
 
-/// How this process is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
+/// How a process on an embedded store is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
 /// name when it starts was lost by its predecessor, and is taken up at once.
-const WORKER: &str = "longrun";
+const EMBEDDED_WORKER: &str = "longrun";
+
+/// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
+const CONNECTIONS: u32 = 16;
 
 /// A server at work.
 pub struct Node {
@@ -40,8 +43,8 @@ pub struct Node {
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
-    /// Held as long as the store is used.
-    _lock: StoreLock,
+    /// Held as long as an embedded store is used.
+    _lock: Option<StoreLock>,
 }
 
 impl Node {
@@ -50,9 +53,13 @@ impl Node {
     /// # Errors
     /// When another process uses the store, or a file, a folder or an address cannot be used.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
-        let path = config.sqlite_path().context("the store must be sqlite:PATH")?;
-        let lock = StoreLock::acquire(&path)?;
-        let store: Arc<dyn Store> = Arc::new(open(&path).await?);
+        let url = config.store_url()?;
+        let (lock, worker) = match &url {
+            StoreUrl::Sqlite(path) => (Some(StoreLock::acquire(path)?), EMBEDDED_WORKER.to_owned()),
+            // Several servers share the database: a name of its own, never used again.
+            StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
+        };
+        let store = open(&url).await?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         let tls = tls(config)?;
@@ -72,7 +79,7 @@ impl Node {
             .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), evaluator.clone()));
         let mut kinds = registry.kinds();
         kinds.extend(config.kinds.remote.iter().cloned());
-        let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), WORKER);
+        let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
@@ -135,15 +142,17 @@ impl Node {
     }
 }
 
-/// Opens a SQLite store, makes it when it is missing, and brings it up to this version.
+/// Opens a store, makes it when it is missing, and brings it up to this version.
 ///
 /// # Errors
-/// When the file cannot be used.
-pub async fn open(path: &Path) -> anyhow::Result<SqliteStore> {
-    SqliteStore::open(path)
-        .await
-        .with_context(|| format!("cannot open the store {}", path.display()))
-        .hint("check --store, and whether this user may read and write the file and its folder")
+/// When the file or the database cannot be used.
+pub async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
+    store::open(url, CONNECTIONS).await.with_context(|| format!("cannot open the store {url}")).hint(match url {
+        StoreUrl::Sqlite(_) => "check --store, and whether this user may read and write the file and its folder",
+        StoreUrl::Postgres(_) => {
+            "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
+        }
+    })
 }
 
 async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {

@@ -9,14 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::counters::{Changes, Counted};
 use super::{admin, rows};
+use crate::batch::Create;
 use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
-
-/// Operations to be created for one caller.
-pub(super) struct Create {
-    pub(super) organization: String,
-    pub(super) operations: Vec<NewOperation>,
-    pub(super) key: Option<IdempotencyKey>,
-}
 
 const FIND_KEY: &str = "
     SELECT fingerprint, ids FROM idempotency_keys

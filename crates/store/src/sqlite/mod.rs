@@ -27,26 +27,25 @@ use operations::{
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
-    ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
+    ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
     LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
 };
-use writer::{Answer, Write, Writer};
+use claim::Rotation;
+use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
 const READERS: u32 = 4;
 /// How long a statement waits for another process that writes (`longrun token create` beside a server).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a store takes the time from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
     writing: SqlitePool,
-    writer: Writer,
+    writer: Lane,
     clock: Clock,
     path: PathBuf,
 }
@@ -93,7 +92,8 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
-        let writer = Writer::start(writing.clone(), Arc::clone(&clock));
+        let connection = writing.clone();
+        let writer = Lane::start(Writer { connection, clock: Arc::clone(&clock), rotation: Rotation::default() });
         Ok(SqliteStore { readers, writing, writer, clock, path: path.to_owned() })
     }
 
@@ -131,7 +131,7 @@ impl Store for SqliteStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let create = create::Create { organization: organization.to_owned(), operations, key };
+        let create = Create { organization: organization.to_owned(), operations, key };
         match self.writer.submit(Write::Create(create)).await? {
             Answer::Operations(operations) => Ok(operations),
             other => Err(other.unexpected()),
@@ -166,19 +166,12 @@ impl Store for SqliteStore {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
         let at = self.now();
-        let events = settlements.into_iter().map(|s| {
-            let (fence, retry_at) = (s.lease.fence, at.after(s.retry_after));
-            (s.lease, Event::Settle { fence, at, outcome: s.outcome, retry_at })
-        });
+        let events = settlements.into_iter().map(|s| s.into_event(at));
         self.transition(events.collect()).await
     }
 
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
-        let events = leases.into_iter().map(|lease| {
-            let fence = lease.fence;
-            (lease, Event::Release { fence })
-        });
-        let results = self.transition(events.collect()).await?;
+        let results = self.transition(leases.into_iter().map(LeaseRef::into_release).collect()).await?;
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
@@ -188,10 +181,7 @@ impl Store for SqliteStore {
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         let at = self.now();
-        let events = lost.into_iter().map(|(lease, delay)| {
-            let event = Event::LoseLease { fence: lease.fence, at, retry_at: at.after(delay) };
-            (lease, event)
-        });
+        let events = lost.into_iter().map(|(lease, delay)| lease.into_loss(at, delay));
         let results = self.transition(events.collect()).await?;
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }

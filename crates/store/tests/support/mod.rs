@@ -1,31 +1,59 @@
-//! What the store's tests share: a store in a temporary folder, a clock that moves by hand, operations to create.
+//! What the store's tests share: a store of either engine, a clock that moves by hand, operations to create.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use operations::{NewOperation, Operation, Outcome, Resource, Timestamp};
-use store::{ClaimRequest, Claimed, Settlement, SqliteStore, Store};
+use store::{ClaimRequest, Claimed, Clock, PostgresStore, Settlement, SqliteStore, Store};
+use testkit::{Cluster, Durability};
 
-/// A store whose clock stands until it is moved. The folder goes with it.
+/// Which engine a test runs against.
+#[derive(Clone, Copy, Debug)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A store whose clock stands until it is moved. What it keeps goes with it.
 pub struct Fixture {
-    pub store: SqliteStore,
-    pub folder: tempfile::TempDir,
+    pub store: Arc<dyn Store>,
+    place: Place,
     clock: Arc<AtomicI64>,
 }
 
-pub async fn fixture() -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
-    let store = open(&folder, &clock).await;
-    Fixture { store, folder, clock }
+/// Where the store keeps things, so that it can be opened again and tampered with.
+enum Place {
+    Folder(tempfile::TempDir),
+    Database(String),
 }
 
-async fn open(folder: &tempfile::TempDir, clock: &Arc<AtomicI64>) -> SqliteStore {
+/// One cluster for all tests of a process; each test has a database of its own.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(Durability::None).unwrap())
+}
+
+pub async fn fixture(engine: Engine) -> Fixture {
+    let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+    let place = match engine {
+        Engine::Sqlite => Place::Folder(tempfile::tempdir().unwrap()),
+        Engine::Postgres => Place::Database(cluster().database().await.unwrap()),
+    };
+    let store = open(&place, &clock).await;
+    Fixture { store, place, clock }
+}
+
+async fn open(place: &Place, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
     let clock = Arc::clone(clock);
-    let now = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
-    SqliteStore::open_with_clock(&folder.path().join("longrun.db"), now).await.unwrap()
+    let now: Clock = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
+    match place {
+        Place::Folder(folder) => {
+            Arc::new(SqliteStore::open_with_clock(&folder.path().join("longrun.db"), now).await.unwrap())
+        }
+        Place::Database(url) => Arc::new(PostgresStore::connect_with_clock(url, 8, now).await.unwrap()),
+    }
 }
 
 impl Fixture {
@@ -34,8 +62,35 @@ impl Fixture {
     }
 
     /// A second store on the same file, as after a restart.
-    pub async fn reopen(&self) -> SqliteStore {
-        open(&self.folder, &self.clock).await
+    pub async fn reopen(&self) -> Arc<dyn Store> {
+        open(&self.place, &self.clock).await
+    }
+
+    /// Opens it by the clock of the machine; what the store says about a database that it cannot use.
+    pub async fn reopen_error(&self) -> store::StoreError {
+        match &self.place {
+            Place::Folder(folder) => SqliteStore::open(&folder.path().join("longrun.db")).await.err().unwrap(),
+            Place::Database(url) => PostgresStore::connect(url, 2).await.err().unwrap(),
+        }
+    }
+
+    /// Runs a statement behind the store's back.
+    pub async fn tamper(&self, sql: &str) {
+        match &self.place {
+            Place::Folder(folder) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
+                let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
+                foreign.close().await;
+            }
+            Place::Database(url) => {
+                let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+                let options = options.options([("search_path", "longrun")]);
+                let foreign = sqlx::PgPool::connect_with(options).await.unwrap();
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
+                foreign.close().await;
+            }
+        }
     }
 
     pub async fn create(&self, organization: &str, new: NewOperation) -> Operation {
@@ -92,4 +147,23 @@ pub fn about(kind: &str, resource_type: &str, resource_id: &str) -> NewOperation
 
 pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
     NewOperation { project_id: project_id.to_owned(), ..NewOperation::of_kind(kind) }
+}
+
+/// Makes two tests of each function: one against each engine.
+#[macro_export]
+macro_rules! against_both_engines {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name(super::fixture(super::Engine::Sqlite).await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name(super::fixture(super::Engine::Postgres).await).await;
+            })*
+        }
+    };
 }

@@ -1,0 +1,173 @@
+//! Coalescing of concurrent writes: what has queued while the previous commit was in flight is committed together.
+//!
+//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. When a batch fails, its
+//! writes are tried again one by one, so that one bad write spoils no other.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{Event, NewOperation, Operation, Outcome, Refusal, Status};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, StoreError,
+    Token,
+};
+
+/// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
+const QUEUE: usize = 1_024;
+/// Rows that one transaction takes at most, so that no caller waits for long behind a large batch.
+const BATCH_ROWS: usize = 4_096;
+/// Bytes of input and output that one transaction takes at most (one write more may go over).
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Operations to be created for one caller.
+pub(crate) struct Create {
+    pub(crate) organization: String,
+    pub(crate) operations: Vec<NewOperation>,
+    pub(crate) key: Option<IdempotencyKey>,
+}
+
+/// Something to be written.
+pub(crate) enum Write {
+    Create(Create),
+    Transition(Vec<(LeaseRef, Event)>),
+    Heartbeat(Vec<Heartbeat>, Duration),
+    Claim(ClaimRequest),
+    ForgetIdempotencyKeys(u32),
+    CreateToken(NewToken),
+    RevokeToken(String),
+    TouchTokens(Vec<String>),
+    PutEvidence(String, EvidenceRecord),
+}
+
+impl Write {
+    /// Rows and bytes that it brings.
+    fn weight(&self) -> (usize, usize) {
+        match self {
+            Write::Create(create) => {
+                (create.operations.len(), create.operations.iter().map(|operation| operation.input.len()).sum())
+            }
+            Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
+            Write::Heartbeat(beats, _) => (beats.len(), 0),
+            Write::Claim(request) => (request.limit as usize, 0),
+            _ => (1, 0),
+        }
+    }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    match event {
+        Event::Settle { outcome: Outcome::Completed { output }, .. } => output.len(),
+        Event::Settle { outcome: Outcome::Failed { message, .. }, .. } => message.len(),
+        _ => 0,
+    }
+}
+
+/// What a write is answered with.
+pub(crate) enum Answer {
+    Operations(Vec<Operation>),
+    Transitions(Vec<Result<Status, Refusal>>),
+    Leases(Vec<LeaseStatus>),
+    Claimed(Vec<Claimed>),
+    Token(Box<Token>),
+    Count(u64),
+}
+
+impl Answer {
+    /// The error for an answer that does not belong to the write: a defect of the store.
+    pub(crate) fn unexpected(&self) -> StoreError {
+        StoreError::Unavailable("the writer gave an answer of the wrong kind".to_owned())
+    }
+}
+
+/// The answer of one write of a batch.
+pub(crate) type Answered = Result<Answer, StoreError>;
+
+/// Carries batches out.
+#[async_trait]
+pub(crate) trait Commit: Send + 'static {
+    /// Carries out the writes, all in one transaction; answers each. The outer error means that none was.
+    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError>;
+}
+
+struct Queued {
+    write: Write,
+    reply: oneshot::Sender<Answered>,
+}
+
+/// A handle to a lane. The lane's task ends when the last handle is dropped.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    queue: mpsc::Sender<Queued>,
+}
+
+impl Lane {
+    /// Starts the lane's task on the current runtime.
+    pub(crate) fn start(committer: impl Commit) -> Lane {
+        let (queue, incoming) = mpsc::channel(QUEUE);
+        tokio::spawn(run(committer, incoming));
+        Lane { queue }
+    }
+
+    /// Hands a write over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
+    pub(crate) async fn submit(&self, write: Write) -> Answered {
+        let stopped = || StoreError::Unavailable("the writer has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Queued { write, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
+    while let Some(first) = incoming.recv().await {
+        let (mut rows, mut bytes) = first.write.weight();
+        let mut batch = vec![first];
+        while rows < BATCH_ROWS && bytes < BATCH_BYTES {
+            let Ok(next) = incoming.try_recv() else { break };
+            let (more_rows, more_bytes) = next.write.weight();
+            rows += more_rows;
+            bytes += more_bytes;
+            batch.push(next);
+        }
+        let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
+        let answers = match committer.commit(&writes).await {
+            Ok(answers) => answers,
+            Err(error) if writes.len() == 1 => vec![Err(error)],
+            Err(error) => {
+                let writes_in_batch = writes.len();
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    writes_in_batch,
+                    "a batch failed; its writes are tried one by one"
+                );
+                let mut answers = Vec::with_capacity(writes.len());
+                for write in &writes {
+                    match committer.commit(std::slice::from_ref(write)).await {
+                        Ok(mut answer) => answers.append(&mut answer),
+                        Err(error) => answers.push(Err(error)),
+                    }
+                }
+                answers
+            }
+        };
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // A caller that is gone does not want the answer; the write stands.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// The writes that `pick` wants, each with its place in the batch.
+pub(crate) fn indexed<'w, W: Borrow<Write>, T>(
+    writes: &'w [W],
+    pick: impl Fn(&'w Write) -> Option<T>,
+) -> Vec<(usize, T)> {
+    writes
+        .iter()
+        .map(Borrow::borrow)
+        .enumerate()
+        .filter_map(|(index, write)| pick(write).map(|picked| (index, picked)))
+        .collect()
+}

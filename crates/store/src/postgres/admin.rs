@@ -1,0 +1,159 @@
+//! Organisations, tokens and evidence records.
+
+use std::collections::BTreeSet;
+
+use operations::{Access, Projects, Timestamp};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+
+use super::rows;
+use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
+
+/// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
+const TOUCH_MILLIS: i64 = 60_000;
+
+pub(super) async fn create_organization(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO organizations (organization_id, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(organization)
+        .bind(now.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn create_token(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    new: &NewToken,
+) -> Result<Token, StoreError> {
+    create_organization(connection, now, &new.access.organization).await?;
+    let token = Token {
+        id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
+        name: new.name.clone(),
+        access: new.access.clone(),
+        scopes: new.scopes.clone(),
+        created_at: now,
+        expires_at: new.expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
+    sqlx::query(
+        "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(new.hash.as_slice())
+    .bind(&token.id)
+    .bind(&new.access.organization)
+    .bind(&new.name)
+    .bind(scopes)
+    .bind(token.projects().map(|projects| projects.iter().cloned().collect::<Vec<String>>()))
+    .bind(now.as_millis())
+    .bind(new.expires_at.map(Timestamp::as_millis))
+    .execute(connection)
+    .await?;
+    Ok(token)
+}
+
+const TOKEN_COLUMNS: &str =
+    "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
+
+fn token(row: &PgRow) -> Result<Token, StoreError> {
+    let damaged = || StoreError::Unusable("a row of the table of tokens is damaged".to_owned());
+    let scopes: Vec<String> = row.try_get("scopes")?;
+    let projects: Option<Vec<String>> = row.try_get("projects")?;
+    let projects = match projects {
+        None => Projects::All,
+        Some(list) => Projects::Only(list.into_iter().collect::<BTreeSet<String>>()),
+    };
+    Ok(Token {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        access: Access { organization: row.try_get("organization_id")?, projects },
+        // A scope that this version does not know grants nothing.
+        scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+        created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
+        expires_at: rows::time(row, "expires_at")?,
+        last_used_at: rows::time(row, "last_used_at")?,
+        revoked_at: rows::time(row, "revoked_at")?,
+    })
+}
+
+pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+    let sql = format!(
+        "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
+    );
+    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).fetch_all(pool).await?;
+    found.iter().map(token).collect()
+}
+
+pub(super) async fn find_token(pool: &PgPool, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+    let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = $1");
+    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(pool).await?;
+    found.as_ref().map(token).transpose()
+}
+
+pub(super) async fn revoke_token(connection: &mut PgConnection, now: Timestamp, id: &str) -> Result<u64, StoreError> {
+    let done = sqlx::query("UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1")
+        .bind(id)
+        .bind(now.as_millis())
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn touch_tokens(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    ids: &[String],
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "UPDATE tokens SET last_used_at = $2
+         WHERE id = ANY ($1) AND coalesce(last_used_at, 0) < $2 - $3",
+    )
+    .bind(ids)
+    .bind(now.as_millis())
+    .bind(TOUCH_MILLIS)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn put_evidence(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    record: &EvidenceRecord,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(organization)
+    .bind(record.digest.to_string())
+    .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
+    .bind(&record.kind)
+    .bind(now.as_millis())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn evidence(
+    pool: &PgPool,
+    organization: &str,
+    digest: &Digest,
+) -> Result<Option<EvidenceRecord>, StoreError> {
+    let found = sqlx::query("SELECT size, kind FROM evidence WHERE organization_id = $1 AND digest = $2")
+        .bind(organization)
+        .bind(digest.to_string())
+        .fetch_optional(pool)
+        .await?;
+    let Some(row) = found else { return Ok(None) };
+    let size = row.try_get::<i64, _>("size")?.unsigned_abs();
+    Ok(Some(EvidenceRecord { digest: *digest, size, kind: row.try_get("kind")? }))
+}

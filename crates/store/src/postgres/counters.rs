@@ -1,0 +1,129 @@
+//! Counts as base and deltas: changes are appended in the transaction of the rows, and folded into the base from time
+//! to time.
+//!
+//! A fold takes the deltas of all transactions below a horizon that no transaction under way can still write to
+//! (`pg_snapshot_xmin`), adds them to the counters, and notes the horizon. Readers sum the base and the deltas from that
+//! horizon on, in one snapshot, so that a count is exact before, during and after a fold.
+
+use std::collections::BTreeMap;
+
+use operations::Status;
+use operations::page::{LEVEL_1_SHIFT, bucket};
+use sqlx::postgres::{PgConnection, PgPool};
+
+use crate::StoreError;
+
+/// Signed changes of one organisation: (level-1 bucket, project, kind, status) → n.
+#[derive(Default)]
+pub(super) struct Changes(BTreeMap<(i64, String, String, u8), i32>);
+
+impl Changes {
+    /// Counts one operation more (`by` = 1) or fewer (−1) under `status`.
+    pub(super) fn add(&mut self, seq: i64, project_id: &str, kind: &str, status: Status, by: i32) {
+        let key = (bucket(seq, LEVEL_1_SHIFT), project_id.to_owned(), kind.to_owned(), status.number());
+        *self.0.entry(key).or_default() += by;
+    }
+
+    /// Appends the changes.
+    pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
+        let (mut buckets, mut projects, mut kinds, mut statuses, mut ns) = (vec![], vec![], vec![], vec![], vec![]);
+        for ((bucket, project, kind, status), n) in self.0 {
+            if n != 0 {
+                buckets.push(bucket);
+                projects.push(project);
+                kinds.push(kind);
+                statuses.push(i16::from(status));
+                ns.push(n);
+            }
+        }
+        if ns.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, status, n)
+             SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::int[])",
+        )
+        .bind(organization)
+        .bind(buckets)
+        .bind(projects)
+        .bind(kinds)
+        .bind(statuses)
+        .bind(ns)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+const FOLD_BASE: &str = "
+    INSERT INTO counters (organization_id, level, bucket, kind, status, n)
+    SELECT organization_id, l.level, bucket >> l.shift, kind, status, sum(n)
+    FROM counter_deltas, (VALUES (1::smallint, 0), (2::smallint, 8)) l (level, shift)
+    WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (organization_id, level, bucket, kind, status) DO UPDATE SET n = counters.n + excluded.n";
+
+const FOLD_PROJECTS: &str = "
+    INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
+    SELECT organization_id, project_id, l.level, bucket >> l.shift, kind, status, sum(n)
+    FROM counter_deltas, (VALUES (1::smallint, 0), (2::smallint, 8)) l (level, shift)
+    WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8 AND project_id <> ''
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (organization_id, project_id, level, bucket, kind, status)
+        DO UPDATE SET n = project_counters.n + excluded.n";
+
+/// Folds the deltas of one organisation; answers whether there were any.
+pub(super) async fn fold(pool: &PgPool, organization: &str) -> Result<bool, StoreError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("INSERT INTO counter_folds (organization_id, folded_before) VALUES ($1, '0') ON CONFLICT DO NOTHING")
+        .bind(organization)
+        .execute(&mut *transaction)
+        .await?;
+    // One fold of an organisation at a time; the horizon is taken under the lock, so that horizons only grow.
+    let from: String =
+        sqlx::query_scalar("SELECT folded_before::text FROM counter_folds WHERE organization_id = $1 FOR UPDATE")
+            .bind(organization)
+            .fetch_one(&mut *transaction)
+            .await?;
+    let horizon: String =
+        sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(&mut *transaction).await?;
+    let mut folded = 0;
+    for statement in [FOLD_BASE, FOLD_PROJECTS] {
+        let done =
+            sqlx::query(statement).bind(organization).bind(&from).bind(&horizon).execute(&mut *transaction).await?;
+        folded += done.rows_affected();
+    }
+    if folded == 0 {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    for statement in [
+        "DELETE FROM counters WHERE organization_id = $1 AND n = 0",
+        "DELETE FROM project_counters WHERE organization_id = $1 AND n = 0",
+    ] {
+        sqlx::query(statement).bind(organization).execute(&mut *transaction).await?;
+    }
+    for statement in [
+        "UPDATE counter_folds SET folded_before = $2::text::xid8 WHERE organization_id = $1",
+        "DELETE FROM counter_deltas WHERE organization_id = $1 AND xid < $2::text::xid8",
+    ] {
+        sqlx::query(statement).bind(organization).bind(&horizon).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Organisations that have deltas: a loose scan over the index, one seek each.
+pub(super) async fn unfolded(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+    let found = sqlx::query_scalar(
+        "WITH RECURSIVE organization (id) AS (
+             (SELECT organization_id FROM counter_deltas ORDER BY organization_id LIMIT 1)
+             UNION ALL
+             SELECT (SELECT organization_id FROM counter_deltas WHERE organization_id > organization.id
+                 ORDER BY organization_id LIMIT 1)
+             FROM organization WHERE organization.id IS NOT NULL
+         )
+         SELECT id FROM organization WHERE id IS NOT NULL",
+    );
+    Ok(found.fetch_all(pool).await?)
+}

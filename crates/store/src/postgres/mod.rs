@@ -1,0 +1,340 @@
+//! The store for several servers: PostgreSQL 15 or newer.
+//!
+//! Every transaction touches one organisation. Writes of a process go through a few lanes, each organisation always
+//! through the same one, where concurrent calls coalesce (see [`crate::batch`]); claims visit one organisation after the
+//! other. Counts are a base and deltas (see [`counters`]). Servers know nothing of each other: rows are locked in key
+//! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
+
+mod admin;
+mod claim;
+mod clock;
+mod counters;
+mod create;
+mod doctor;
+mod list;
+mod rows;
+mod transition;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{
+    Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
+};
+use sqlx::Executor as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::batch::{Answer, Create, Lane, Write};
+use crate::{
+    ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
+    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+};
+use clock::DatabaseClock;
+use writer::{Folds, Writer, begin, unavailable};
+
+/// Lanes of a process: as many transactions of different organisations are under way at a time.
+const LANES: usize = 4;
+/// How long a caller waits for a connection before the store is unavailable to it.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// No statement of a request may run longer; what takes longer is a defect or a database in trouble.
+const STATEMENT_TIMEOUT: &str = "30s";
+
+/// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    lanes: Arc<[Lane]>,
+    clock: Clock,
+    /// The organisation that claims served last.
+    rotation: Arc<Mutex<String>>,
+    folds: Folds,
+}
+
+impl PostgresStore {
+    /// Connects to `postgres://user@host:port/database`, makes the schema `longrun` or brings it up to date (one server
+    /// at a time, under a lock), and keeps up to `connections` connections.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is none,
+    /// or the schema was made by a newer longrun.
+    pub async fn connect(url: &str, connections: u32) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, connections, None).await
+    }
+
+    /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, connections, Some(clock)).await
+    }
+
+    async fn start(url: &str, connections: u32, clock: Option<Clock>) -> Result<PostgresStore, StoreError> {
+        let options: PgConnectOptions = url
+            .parse()
+            .map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
+        let options = options.application_name("longrun").options([
+            ("search_path", "longrun"),
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+            ("synchronous_commit", "on"),
+            // Statements are shaped for their indexes; a compiled plan would cost more than it runs.
+            ("jit", "off"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections.max(2))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(unavailable)?;
+        migrate(&pool).await?;
+        let clock = match clock {
+            Some(clock) => clock,
+            None => DatabaseClock::start(pool.clone()).await?,
+        };
+        let folds = Folds::start(pool.clone());
+        let lanes = (0..LANES).map(|_| Lane::start(Writer::new(pool.clone(), Arc::clone(&clock), folds.clone())));
+        Ok(PostgresStore { lanes: lanes.collect(), pool, clock, rotation: Arc::default(), folds })
+    }
+
+    /// The version of PostgreSQL, e.g. `15.18`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn engine_version(&self) -> Result<String, StoreError> {
+        sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&self.pool).await.map_err(unavailable)
+    }
+
+    /// The lane of an organisation.
+    fn lane(&self, organization: &str) -> &Lane {
+        // FNV-1a: any spread will do, and this one is the same in every process.
+        let hash = organization
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        &self.lanes[usize::try_from(hash % LANES as u64).expect("a small number")]
+    }
+
+    /// Splits work by organisation, hands each part to its lane, and puts the answers back in order.
+    async fn by_organization<T, R>(
+        &self,
+        items: Vec<T>,
+        organization: impl Fn(&T) -> &str,
+        write: impl Fn(Vec<T>) -> Write,
+        read: impl Fn(Answer) -> Result<Vec<R>, StoreError>,
+    ) -> Result<Vec<R>, StoreError> {
+        let count = items.len();
+        let mut parts: BTreeMap<String, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let (indexes, part) = parts.entry(organization(&item).to_owned()).or_default();
+            indexes.push(index);
+            part.push(item);
+        }
+        let mut answers: Vec<Option<R>> = (0..count).map(|_| None).collect();
+        for (organization, (indexes, part)) in parts {
+            let part = read(self.lane(&organization).submit(write(part)).await?)?;
+            for (index, answer) in indexes.into_iter().zip(part) {
+                answers[index] = Some(answer);
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.expect("every item was answered")).collect())
+    }
+
+    async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        let read = |answer| match answer {
+            Answer::Transitions(results) => Ok(results),
+            other => Err(Answer::unexpected(&other)),
+        };
+        self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, read).await
+    }
+
+    async fn count(&self, organization: &str, write: Write) -> Result<u64, StoreError> {
+        match self.lane(organization).submit(write).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+}
+
+/// Everybody's first before anybody's second, so that a worker that takes them in order is fair too.
+fn round_robin(lines: Vec<Vec<Claimed>>) -> Vec<Claimed> {
+    let mut placed: Vec<(usize, Claimed)> = lines.into_iter().flat_map(|line| line.into_iter().enumerate()).collect();
+    placed.sort_by_key(|(round, _)| *round);
+    placed.into_iter().map(|(_, claimed)| claimed).collect()
+}
+
+/// Makes the schema and applies migrations; sqlx takes an advisory lock, so that one server does it.
+async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    // Two servers that start at once may both find it missing; the loser's complaint is that it is there.
+    let made = connection.execute("CREATE SCHEMA IF NOT EXISTS longrun").await;
+    if let Err(error) = made {
+        let exists =
+            error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "42P06");
+        if !exists {
+            return Err(unavailable(error));
+        }
+    }
+    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
+            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
+        )),
+        other => StoreError::Unusable(other.to_string()),
+    })
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn create(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let create = Create { organization: organization.to_owned(), operations, key };
+        match self.lane(organization).submit(Write::Create(create)).await? {
+            Answer::Operations(operations) => Ok(operations),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        list::get(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
+        list::list(&self.pool, access, filter, page).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+        list::output(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let now = self.now();
+        let organizations = match &request.organization {
+            Some(organization) => vec![organization.clone()],
+            None => {
+                let last = self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let found = claim::waiting(&self.pool, now, &last, &request.kinds, request.limit).await;
+                found.map_err(StoreError::or_unavailable)?
+            }
+        };
+        let share = request.limit.div_ceil(u32::try_from(organizations.len().max(1)).unwrap_or(u32::MAX));
+        let mut room = request.limit;
+        let mut lines: Vec<Vec<Claimed>> = Vec::new();
+        for organization in &organizations {
+            if room == 0 {
+                break;
+            }
+            let part = async {
+                let mut transaction = begin(&self.pool).await?;
+                let part = claim::claim(&mut transaction, now, organization, &request, share.min(room)).await?;
+                transaction.commit().await?;
+                Ok::<_, StoreError>(part)
+            };
+            match part.await.map_err(StoreError::or_unavailable) {
+                Ok(part) => {
+                    room -= u32::try_from(part.len()).unwrap_or(room).min(room);
+                    lines.push(part);
+                }
+                // What was claimed already is the worker's, and must reach it.
+                Err(error) if lines.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            self.folds.note(organization);
+            if request.organization.is_none() {
+                self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone_from(organization);
+            }
+        }
+        Ok(round_robin(lines))
+    }
+
+    async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+        let read = |answer| match answer {
+            Answer::Leases(leases) => Ok(leases),
+            other => Err(Answer::unexpected(&other)),
+        };
+        self.by_organization(beats, |b| &b.lease.organization, |beats| Write::Heartbeat(beats, lease), read).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        let at = self.now();
+        let events = settlements.into_iter().map(|s| s.into_event(at));
+        self.transition(events.collect()).await
+    }
+
+    async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        let results = self.transition(leases.into_iter().map(LeaseRef::into_release).collect()).await?;
+        Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
+    }
+
+    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
+        let at = self.now();
+        let events = lost.into_iter().map(|(lease, delay)| lease.into_loss(at, delay));
+        let results = self.transition(events.collect()).await?;
+        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        claim::next_due(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+        self.count("", Write::ForgetIdempotencyKeys(limit)).await
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
+        match self.lane(&token.access.organization.clone()).submit(Write::CreateToken(token)).await? {
+            Answer::Token(token) => Ok(*token),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+        admin::tokens(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.count("", Write::RevokeToken(id.to_owned())).await? > 0)
+    }
+
+    async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        admin::find_token(&self.pool, hash).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        self.count("", Write::TouchTokens(ids)).await.map(|_| ())
+    }
+
+    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
+        self.count(organization, Write::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
+    }
+
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
+        admin::evidence(&self.pool, organization, digest).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn doctor(&self) -> Result<Report, StoreError> {
+        doctor::examine(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+}

@@ -1,0 +1,248 @@
+//! Events that happen to running operations of one organisation: settle, release, lost lease. And heartbeats.
+//!
+//! Rows are locked in the order of their numbers (so that two transactions cannot wait for each other),
+//! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
+//! the other against the state in memory, so that the second of two settlements is told it is stale.
+
+use std::collections::HashMap;
+
+use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::counters::Changes;
+use super::rows;
+use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
+
+/// Served by active_by_id.
+const FIND: &str = "
+    SELECT seq, id, kind, project_id, status, started_at, due_at, attempts, max_attempts, fence, cancel_requested
+    FROM active WHERE organization_id = $1 AND id = ANY ($2) ORDER BY seq FOR UPDATE";
+
+const SETTLE: &str = "
+    WITH ended AS (
+        SELECT * FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[],
+            $8::bigint[], $9::text[], $10::text[])
+            AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output)
+    ), moved AS (
+        DELETE FROM active a USING ended e WHERE a.organization_id = $1 AND a.seq = e.seq RETURNING a.*
+    )
+    INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+        project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
+        retain_for_ms, error_message, output, input)
+    SELECT m.organization_id, m.seq, m.id, m.kind, e.status, m.resource_type, m.resource_id, m.project_id,
+        m.project_version_id, m.created_at, e.started_at, e.finished_at, m.priority, e.attempts, e.max_attempts,
+        e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END
+    FROM moved m JOIN ended e USING (seq)";
+
+const PEND: &str = "
+    UPDATE active a SET status = 1, started_at = p.started_at, due_at = p.due_at, attempts = p.attempts,
+        max_attempts = p.max_attempts, fence = p.fence
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[])
+        AS p (seq, started_at, due_at, attempts, max_attempts, fence)
+    WHERE a.organization_id = $1 AND a.seq = p.seq";
+
+const DROP_LEASES: &str = "DELETE FROM leases WHERE organization_id = $1 AND seq = ANY ($2)";
+
+const EXTEND: &str = "
+    UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
+    WHERE l.organization_id = $1 AND l.seq = h.seq AND l.fence = h.fence
+    RETURNING l.seq";
+
+/// An operation of `active` while events are applied to it.
+struct Entry {
+    seq: i64,
+    kind: String,
+    project_id: String,
+    before: Status,
+    state: State,
+}
+
+/// Applies events that only the holder of a lease may cause; answers in their order.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    organization: &str,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut ids: Vec<Uuid> = events.iter().map(|(lease, _)| rows::uuid(&lease.id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let found = sqlx::query(FIND).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
+    let mut entries: HashMap<OperationId, Entry> = HashMap::with_capacity(found.len());
+    for row in &found {
+        let state = rows::active_state(row)?;
+        let entry = Entry {
+            seq: row.try_get("seq")?,
+            kind: row.try_get("kind")?,
+            project_id: row.try_get("project_id")?,
+            before: state.status(),
+            state,
+        };
+        entries.insert(rows::id(row)?, entry);
+    }
+    let mut results = Vec::with_capacity(events.len());
+    for (lease, event) in events {
+        // What is not active has ended or never was: the lease is stale either way.
+        results.push(match entries.get_mut(&lease.id) {
+            None => Err(Refusal::StaleLease),
+            Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
+                entry.state = after;
+                entry.state.status()
+            }),
+        });
+    }
+    let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
+    write(connection, organization, changed).await?;
+    Ok(results)
+}
+
+/// The columns of the rows that go to `settled`.
+#[derive(Default)]
+struct Ended {
+    seqs: Vec<i64>,
+    statuses: Vec<i16>,
+    started_ats: Vec<Option<i64>>,
+    finished_ats: Vec<i64>,
+    attempts: Vec<i32>,
+    max_attempts: Vec<i32>,
+    fences: Vec<i64>,
+    errors: Vec<String>,
+    outputs: Vec<String>,
+}
+
+/// The columns of the rows that go back to pending.
+#[derive(Default)]
+struct Pending {
+    seqs: Vec<i64>,
+    started_ats: Vec<Option<i64>>,
+    due_ats: Vec<Option<i64>>,
+    attempts: Vec<i32>,
+    max_attempts: Vec<i32>,
+    fences: Vec<i64>,
+}
+
+fn small(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+impl Ended {
+    fn push(
+        &mut self,
+        seq: i64,
+        status: Status,
+        progress: Progress,
+        times: (Option<Timestamp>, Timestamp),
+        texts: (String, String),
+    ) {
+        self.seqs.push(seq);
+        self.statuses.push(status.number().into());
+        self.started_ats.push(times.0.map(Timestamp::as_millis));
+        self.finished_ats.push(times.1.as_millis());
+        self.attempts.push(small(progress.attempts));
+        self.max_attempts.push(small(progress.max_attempts));
+        self.fences.push(progress.fence.cast_signed());
+        self.errors.push(rows::text_in(texts.0));
+        self.outputs.push(rows::text_in(texts.1));
+    }
+}
+
+async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<Entry>) -> Result<(), StoreError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut changes = Changes::default();
+    let (mut ended, mut pending, mut seqs) = (Ended::default(), Pending::default(), Vec::new());
+    for entry in changed {
+        let Entry { seq, kind, project_id, before, state } = entry;
+        changes.add(seq, &project_id, &kind, before, -1);
+        changes.add(seq, &project_id, &kind, state.status(), 1);
+        seqs.push(seq);
+        match state {
+            State::Completed { progress, started_at, finished_at, output } => {
+                let times = (Some(started_at), finished_at);
+                ended.push(seq, Status::Completed, progress, times, (String::new(), output));
+            }
+            State::Failed { progress, started_at, finished_at, error_message } => {
+                let times = (started_at, finished_at);
+                ended.push(seq, Status::Failed, progress, times, (error_message, String::new()));
+            }
+            State::Pending { progress, started_at, due_at } => {
+                pending.seqs.push(seq);
+                pending.started_ats.push(started_at.map(Timestamp::as_millis));
+                pending.due_ats.push(due_at.map(Timestamp::as_millis));
+                pending.attempts.push(small(progress.attempts));
+                pending.max_attempts.push(small(progress.max_attempts));
+                pending.fences.push(progress.fence.cast_signed());
+            }
+            State::Running { .. } => {}
+        }
+    }
+    sqlx::query(DROP_LEASES).bind(organization).bind(seqs).execute(&mut *connection).await?;
+    if !ended.seqs.is_empty() {
+        sqlx::query(SETTLE)
+            .bind(organization)
+            .bind(ended.seqs)
+            .bind(ended.statuses)
+            .bind(ended.started_ats)
+            .bind(ended.finished_ats)
+            .bind(ended.attempts)
+            .bind(ended.max_attempts)
+            .bind(ended.fences)
+            .bind(ended.errors)
+            .bind(ended.outputs)
+            .execute(&mut *connection)
+            .await?;
+    }
+    if !pending.seqs.is_empty() {
+        sqlx::query(PEND)
+            .bind(organization)
+            .bind(pending.seqs)
+            .bind(pending.started_ats)
+            .bind(pending.due_ats)
+            .bind(pending.attempts)
+            .bind(pending.max_attempts)
+            .bind(pending.fences)
+            .execute(&mut *connection)
+            .await?;
+    }
+    changes.write(connection, organization).await
+}
+
+/// Extends the leases that are still held. A lease that is there holds its fencing token, so nothing else is looked at.
+pub(super) async fn heartbeat(
+    connection: &mut PgConnection,
+    organization: &str,
+    beats: &[&Heartbeat],
+    expires_at: Timestamp,
+) -> Result<Vec<LeaseStatus>, StoreError> {
+    let ids: Vec<Uuid> = beats.iter().map(|beat| rows::uuid(&beat.lease.id)).collect();
+    let found = sqlx::query("SELECT seq, id FROM active WHERE organization_id = $1 AND id = ANY ($2)")
+        .bind(organization)
+        .bind(ids)
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut seqs: HashMap<OperationId, i64> = HashMap::with_capacity(found.len());
+    for row in &found {
+        seqs.insert(rows::id(row)?, row.try_get("seq")?);
+    }
+    let mut wanted: Vec<(i64, i64)> = beats
+        .iter()
+        .filter_map(|beat| seqs.get(&beat.lease.id).map(|seq| (*seq, beat.lease.fence.cast_signed())))
+        .collect();
+    wanted.sort_unstable();
+    let (keys, fences): (Vec<i64>, Vec<i64>) = wanted.into_iter().unzip();
+    let extended: Vec<i64> = sqlx::query_scalar(EXTEND)
+        .bind(organization)
+        .bind(keys)
+        .bind(fences)
+        .bind(expires_at.as_millis())
+        .fetch_all(connection)
+        .await?;
+    let held: std::collections::HashSet<i64> = extended.into_iter().collect();
+    let status = |beat: &&Heartbeat| match seqs.get(&beat.lease.id) {
+        Some(seq) if held.contains(seq) => LeaseStatus::Held { expires_at },
+        _ => LeaseStatus::Lost,
+    };
+    Ok(beats.iter().map(status).collect())
+}

@@ -1,0 +1,200 @@
+//! What carries a lane's batches out: one transaction an organisation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{Event, Timestamp};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Postgres, Transaction};
+
+use super::{admin, counters, create, transition};
+use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::{Clock, LeaseRef, StoreError};
+
+/// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
+const TRIES: u32 = 5;
+/// Between two folds of what this process has written.
+const FOLD_EVERY: Duration = Duration::from_millis(500);
+/// Every so many folds, what servers that died left unfolded is looked for.
+const SWEEP_EVERY: u32 = 60;
+
+/// Writes the batches of one lane.
+pub(super) struct Writer {
+    pool: PgPool,
+    clock: Clock,
+    folds: Folds,
+}
+
+impl Writer {
+    pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
+        Writer { pool, clock, folds }
+    }
+
+    /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
+    async fn transact(&self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let attempt = async {
+                let mut transaction = begin(&self.pool).await?;
+                let answers = perform(&mut transaction, (self.clock)(), organization, writes).await?;
+                transaction.commit().await?;
+                Ok::<_, StoreError>(answers)
+            };
+            match attempt.await {
+                Err(error) if tries < TRIES && error.lost_against_another() => {}
+                result => return result.map_err(StoreError::or_unavailable),
+            }
+        }
+    }
+}
+
+/// The organisation of a write; what is of none goes by itself.
+fn organization(write: &Write) -> &str {
+    match write {
+        Write::Create(create) => &create.organization,
+        Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
+        Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
+        Write::Claim(request) => request.organization.as_deref().unwrap_or(""),
+        Write::CreateToken(token) => &token.access.organization,
+        Write::PutEvidence(organization, _) => organization,
+        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) => "",
+    }
+}
+
+#[async_trait]
+impl Commit for Writer {
+    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+        let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, write) in writes.iter().enumerate() {
+            by_organization.entry(organization(write)).or_default().push(index);
+        }
+        let single = by_organization.len() == 1;
+        let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+        for (organization, indexes) in by_organization {
+            let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
+            match self.transact(organization, &part).await {
+                Ok(part) => {
+                    for (index, answer) in indexes.iter().zip(part) {
+                        answers[*index] = Some(answer);
+                    }
+                    self.folds.note(organization);
+                }
+                Err(error) if single => return Err(error),
+                // Others of the batch are committed: these writes are tried alone, here and now.
+                Err(_) => {
+                    for index in indexes {
+                        let alone = self.transact(organization, &[&writes[index]]).await;
+                        answers[index] = Some(alone.and_then(|mut answers| {
+                            answers.pop().unwrap_or_else(|| Err(StoreError::Unavailable("no answer".to_owned())))
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
+    }
+}
+
+async fn perform(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    writes: &[&Write],
+) -> Result<Vec<Answered>, StoreError> {
+    let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+    let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
+        Write::Create(create) => Some(create),
+        _ => None,
+    });
+    if !creates.is_empty() {
+        let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
+        let results = create::create(connection, now, organization, &requests).await?;
+        for ((index, _), result) in creates.iter().zip(results) {
+            answers[*index] = Some(result.map(Answer::Operations));
+        }
+    }
+    let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
+        Write::Transition(events) => Some(events),
+        _ => None,
+    });
+    if !transitions.is_empty() {
+        let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
+        let mut results = transition::apply(connection, organization, &events).await?.into_iter();
+        for (index, events) in &transitions {
+            answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
+        }
+    }
+    for (index, write) in writes.iter().enumerate() {
+        let answer = match write {
+            Write::Create(_) | Write::Transition(_) => continue,
+            Write::Heartbeat(beats, lease) => {
+                let beats: Vec<_> = beats.iter().collect();
+                Answer::Leases(transition::heartbeat(connection, organization, &beats, now.after(*lease)).await?)
+            }
+            // Claims visit organisations one by one and do not go through lanes.
+            Write::Claim(_) => Answer::Claimed(Vec::new()),
+            Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
+            Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
+            Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
+            Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),
+            Write::PutEvidence(organization, record) => {
+                Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
+            }
+        };
+        answers[index] = Some(Ok(answer));
+    }
+    Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
+}
+
+/// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.
+pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    pool.begin().await.map_err(unavailable)
+}
+
+/// Every error on the way to the database means that it is away.
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
+    tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be reached");
+    StoreError::Unavailable("the database cannot be reached".to_owned())
+}
+
+/// Notes which organisations have deltas, for the task that folds them.
+#[derive(Clone)]
+pub(super) struct Folds {
+    dirty: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Folds {
+    /// Starts the folding task; it ends when the last handle is dropped.
+    pub(super) fn start(pool: PgPool) -> Folds {
+        let folds = Folds { dirty: Arc::default() };
+        let weak = Arc::downgrade(&folds.dirty);
+        tokio::spawn(async move {
+            for round in 0_u32.. {
+                let Some(dirty) = weak.upgrade() else { return };
+                let mut organizations = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
+                drop(dirty);
+                if round.is_multiple_of(SWEEP_EVERY) {
+                    organizations.extend(counters::unfolded(&pool).await.unwrap_or_default());
+                }
+                for organization in organizations {
+                    if let Err(error) = counters::fold(&pool, &organization).await {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "counters were not folded; later");
+                    }
+                }
+                tokio::time::sleep(FOLD_EVERY).await;
+            }
+        });
+        folds
+    }
+
+    /// Notes that the organisation has deltas.
+    pub(super) fn note(&self, organization: &str) {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if !dirty.contains(organization) {
+            dirty.insert(organization.to_owned());
+        }
+    }
+}
