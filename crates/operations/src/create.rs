@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Resource, Timestamp, Violation, check_kind, check_text};
+use crate::{Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text};
 
 /// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
 pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
@@ -54,6 +54,23 @@ impl NewOperation {
             timeout: None,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             retain_for: None,
+        }
+    }
+
+    /// The operation that it becomes when it is created at `now`: pending, with a new id.
+    pub fn to_operation(&self, now: Timestamp) -> Operation {
+        Operation {
+            id: OperationId::new(now),
+            kind: self.kind.clone(),
+            status: Status::Pending,
+            resource: self.resource.clone(),
+            project_id: self.project_id.clone(),
+            project_version_id: self.project_version_id.clone(),
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            output: String::new(),
+            error_message: String::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod batch;
 mod content;
 mod doctor;
 mod error;
+mod plan;
 pub mod postgres;
 pub mod sqlite;
 mod token;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use operations::{NewOperation, Operation, OperationId, Status, Timestamp};
+use operations::{NewOperation, Operation, Status, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
@@ -111,7 +111,7 @@ pub(super) async fn create(
         }
         let mut created = Vec::with_capacity(create.operations.len());
         for new in &create.operations {
-            let operation = operation(new, now);
+            let operation = new.to_operation(now);
             changes.add(next, &new.project_id, &new.kind, Status::Pending, 1);
             new_rows.push(next, &operation, new);
             next += 1;
@@ -132,22 +132,6 @@ pub(super) async fn create(
         changes.write(connection, organization).await?;
     }
     Ok(results)
-}
-
-fn operation(new: &NewOperation, now: Timestamp) -> Operation {
-    Operation {
-        id: OperationId::new(now),
-        kind: new.kind.clone(),
-        status: Status::Pending,
-        resource: new.resource.clone(),
-        project_id: new.project_id.clone(),
-        project_version_id: new.project_version_id.clone(),
-        created_at: now,
-        started_at: None,
-        finished_at: None,
-        output: String::new(),
-        error_message: String::new(),
-    }
 }
 
 /// Locks the organisation's row, made if it is new; answers its next number.

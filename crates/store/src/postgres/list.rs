@@ -1,13 +1,13 @@
 //! Reading: counted pages, single operations, outputs. The same steps as in the embedded store (see `sqlite/list.rs`):
 //! coarse counters, fine counters, the keys of the page, its rows; all in one repeatable-read transaction.
 
-use operations::page::{LEVEL_1_SHIFT, LEVEL_2_SHIFT, Place, locate};
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects, Status};
+use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 use std::fmt::Write as _;
 
 use super::rows;
+use crate::plan::{Coarse, Counts, Span, Table, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -33,17 +33,6 @@ pub(super) async fn list(
     snapshot.commit().await?;
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
 }
-
-/// Where a page lies.
-#[derive(Clone, Copy)]
-struct Span {
-    lower: i64,
-    upper: i64,
-    skip: u64,
-}
-
-/// Level-1 buckets in one of level 2.
-const FINE_PER_COARSE: i64 = 1 << (LEVEL_2_SHIFT - LEVEL_1_SHIFT);
 
 struct Query<'q> {
     access: &'q Access,
@@ -95,27 +84,13 @@ impl Query<'_> {
 
     /// Total and span by the counters.
     async fn locate(&self, snapshot: &mut PgConnection, page: PageRequest) -> Result<(u64, Option<Span>), StoreError> {
-        let coarse = self.counts(snapshot, 2, 0, i64::MAX).await?;
-        let total = coarse.iter().map(|(_, n)| n).sum();
-        let Some(start) = locate(coarse.iter().copied(), page.offset()) else { return Ok((total, None)) };
-        let wanted = start.skip + u64::from(page.page_size);
-        // Mostly one bucket of level 2; more where the page reaches over its lower end.
-        let (mut fine, mut counted) = (Vec::new(), 0);
-        for (bucket, n) in coarse.into_iter().skip_while(|(bucket, _)| *bucket != start.bucket) {
-            let first = bucket * FINE_PER_COARSE;
-            fine.extend(self.counts(snapshot, 1, first, first + FINE_PER_COARSE - 1).await?);
-            counted += n;
-            if counted >= wanted {
-                break;
-            }
+        let coarse = Coarse::new(self.counts(snapshot, 2, Coarse::ALL).await?);
+        let mut fine = Vec::new();
+        for range in coarse.fine_ranges(page) {
+            fine.extend(self.counts(snapshot, 1, range).await?);
         }
-        let Some(Place { bucket, skip }) = locate(fine.iter().copied(), start.skip) else {
-            return Err(StoreError::Unusable("the counters do not add up; run longrun doctor".to_owned()));
-        };
-        let last = locate(fine.iter().copied(), wanted - 1).map(|place| place.bucket);
-        let lower = last.or(fine.last().map(|(bucket, _)| *bucket)).unwrap_or_default() << LEVEL_1_SHIFT;
-        let upper = ((bucket + 1) << LEVEL_1_SHIFT) - 1;
-        Ok((total, Some(Span { lower, upper, skip })))
+        let span = if fine.is_empty() { None } else { Some(coarse.span(&fine, page)?) };
+        Ok((coarse.total(), span))
     }
 
     /// Matching operations per bucket, newest bucket first.
@@ -123,9 +98,8 @@ impl Query<'_> {
         &self,
         snapshot: &mut PgConnection,
         level: i16,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(i64, u64)>, StoreError> {
+        (from, to): (i64, i64),
+    ) -> Result<Counts, StoreError> {
         let projects = projects(self.access);
         let query = sqlx::query(if projects.is_some() { PROJECT_COUNTS } else { COUNTS })
             .bind(&self.access.organization)
@@ -145,7 +119,7 @@ impl Query<'_> {
     /// Counts by the index, for filters without counters (a resource): a short range.
     async fn count_rows(&self, snapshot: &mut PgConnection) -> Result<u64, StoreError> {
         let mut total = 0;
-        for table in self.tables() {
+        for table in tables(self.filter) {
             let mut sql = Sql::default();
             sql.arm(self, table, "count(*)", None)?;
             let row = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_one(&mut *snapshot).await?;
@@ -154,28 +128,13 @@ impl Query<'_> {
         Ok(total)
     }
 
-    /// The parts of tables that together hold exactly what matches.
-    fn tables(&self) -> Vec<Table> {
-        let by_resource = self.filter.resource.is_some();
-        match self.filter.status {
-            None if by_resource => vec![Table::Active(None), Table::Settled(None)],
-            None => {
-                vec![Table::Active(None), Table::Settled(Some(Status::Completed)), Table::Settled(Some(Status::Failed))]
-            }
-            // Few run at a time, and each of those has a lease: through them they are found among many that wait.
-            Some(Status::Running) if !by_resource => vec![Table::Leased],
-            Some(status) if status.is_terminal() => vec![Table::Settled(Some(status))],
-            Some(status) => vec![Table::Active(Some(status))],
-        }
-    }
-
     /// The rows of the page.
     async fn read(&self, snapshot: &mut PgConnection, span: Span, size: u32) -> Result<Vec<Listed>, StoreError> {
         let mut sql = Sql { text: "SELECT * FROM (".to_owned(), ..Sql::default() };
         let most = i64::try_from(span.skip.saturating_add(size.into())).unwrap_or(i64::MAX);
-        for (index, table) in self.tables().into_iter().enumerate() {
+        for (index, table) in tables(self.filter).into_iter().enumerate() {
             sql.text.push_str(if index > 0 { "\nUNION ALL\n(" } else { "(" });
-            sql.arm(self, table, table.keys(), Some(span))?;
+            sql.arm(self, table, keys(table), Some(span))?;
             // Each range in its own order and no longer than needed, so that its index gives it as it is.
             sql.text.push_str(" ORDER BY t.seq DESC LIMIT ");
             sql.bind(most)?;
@@ -226,21 +185,11 @@ fn listed(row: &PgRow) -> Result<Listed, StoreError> {
     Ok(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? })
 }
 
-/// Part of a table that one arm of a compound select reads.
-#[derive(Clone, Copy)]
-enum Table {
-    Active(Option<Status>),
-    Leased,
-    Settled(Option<Status>),
-}
-
-impl Table {
-    /// Sequence number, and whether it is settled.
-    fn keys(self) -> &'static str {
-        match self {
-            Table::Active(_) | Table::Leased => "t.seq, false",
-            Table::Settled(_) => "t.seq, true",
-        }
+/// Sequence number, and whether it is settled.
+fn keys(table: Table) -> &'static str {
+    match table {
+        Table::Active(_) | Table::Leased => "t.seq, false",
+        Table::Settled(_) => "t.seq, true",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use operations::{NewOperation, Operation, OperationId, Status, Timestamp};
+use operations::{NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -69,7 +69,7 @@ pub(super) async fn create(
             .operations
             .iter()
             .map(|new| {
-                let operation = operation(new, now);
+                let operation = new.to_operation(now);
                 changes.add(&counted(&create.organization, new, *next), Status::Pending, 1);
                 inserts.push(insert_row(&create.organization, *next, &operation, new));
                 *next += 1;
@@ -87,22 +87,6 @@ pub(super) async fn create(
         changes.write(connection).await?;
     }
     Ok(results)
-}
-
-fn operation(new: &NewOperation, now: Timestamp) -> Operation {
-    Operation {
-        id: OperationId::new(now),
-        kind: new.kind.clone(),
-        status: Status::Pending,
-        resource: new.resource.clone(),
-        project_id: new.project_id.clone(),
-        project_version_id: new.project_version_id.clone(),
-        created_at: now,
-        started_at: None,
-        finished_at: None,
-        output: String::new(),
-        error_message: String::new(),
-    }
 }
 
 fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {

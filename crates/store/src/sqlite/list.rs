@@ -8,13 +8,13 @@
 
 use std::fmt::Write as _;
 
-use operations::page::{LEVEL_1_SHIFT, LEVEL_2_SHIFT, Place, locate};
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects, Status};
+use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
 use serde_json::json;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::rows;
+use crate::plan::{Coarse, Counts, Span, Table, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -41,20 +41,6 @@ pub(super) async fn list(
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
 }
 
-/// Where a page lies.
-#[derive(Clone, Copy)]
-struct Span {
-    /// The smallest sequence number that the page can have.
-    lower: i64,
-    /// The largest sequence number to look at.
-    upper: i64,
-    /// The matching operations to skip, from `upper` down.
-    skip: u64,
-}
-
-/// Level-1 buckets in one of level 2.
-const FINE_PER_COARSE: i64 = 1 << (LEVEL_2_SHIFT - LEVEL_1_SHIFT);
-
 struct Query<'q> {
     access: &'q Access,
     filter: &'q Filter,
@@ -78,27 +64,13 @@ impl Query<'_> {
         snapshot: &mut SqliteConnection,
         page: PageRequest,
     ) -> Result<(u64, Option<Span>), StoreError> {
-        let coarse = self.counts(snapshot, 2, 0, i64::MAX).await?;
-        let total = coarse.iter().map(|(_, n)| n).sum();
-        let Some(start) = locate(coarse.iter().copied(), page.offset()) else { return Ok((total, None)) };
-        let wanted = start.skip + u64::from(page.page_size);
-        // Mostly one bucket of level 2; more where the page reaches over its lower end.
-        let (mut fine, mut counted) = (Vec::new(), 0);
-        for (bucket, n) in coarse.into_iter().skip_while(|(bucket, _)| *bucket != start.bucket) {
-            let first = bucket * FINE_PER_COARSE;
-            fine.extend(self.counts(snapshot, 1, first, first + FINE_PER_COARSE - 1).await?);
-            counted += n;
-            if counted >= wanted {
-                break;
-            }
+        let coarse = Coarse::new(self.counts(snapshot, 2, Coarse::ALL).await?);
+        let mut fine = Vec::new();
+        for range in coarse.fine_ranges(page) {
+            fine.extend(self.counts(snapshot, 1, range).await?);
         }
-        let Some(Place { bucket, skip }) = locate(fine.iter().copied(), start.skip) else {
-            return Err(StoreError::Unusable("the counters do not add up; run longrun doctor".to_owned()));
-        };
-        let last = locate(fine.iter().copied(), wanted - 1).map(|place| place.bucket);
-        let lower = last.or(fine.last().map(|(bucket, _)| *bucket)).unwrap_or_default() << LEVEL_1_SHIFT;
-        let upper = ((bucket + 1) << LEVEL_1_SHIFT) - 1;
-        Ok((total, Some(Span { lower, upper, skip })))
+        let span = if fine.is_empty() { None } else { Some(coarse.span(&fine, page)?) };
+        Ok((coarse.total(), span))
     }
 
     /// Matching operations per bucket, newest bucket first. Served by the counters' primary keys.
@@ -106,9 +78,8 @@ impl Query<'_> {
         &self,
         snapshot: &mut SqliteConnection,
         level: i64,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(i64, u64)>, StoreError> {
+        (from, to): (i64, i64),
+    ) -> Result<Counts, StoreError> {
         let of_organization = "
             SELECT bucket, sum(n) AS n FROM counters
             WHERE organization_id = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
@@ -138,7 +109,7 @@ impl Query<'_> {
     /// Counts by the index, for filters without counters (a resource): a short range.
     async fn count_rows(&self, snapshot: &mut SqliteConnection) -> Result<u64, StoreError> {
         let mut total = 0;
-        for table in self.tables() {
+        for table in tables(self.filter) {
             let mut sql = Sql::default();
             sql.arm(self, table, "count(*)", None)?;
             let row = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_one(&mut *snapshot).await?;
@@ -147,29 +118,14 @@ impl Query<'_> {
         Ok(total)
     }
 
-    /// The parts of tables that together hold exactly what matches; each is one index range (one per project).
-    fn tables(&self) -> Vec<Table> {
-        let by_resource = self.filter.resource.is_some();
-        match self.filter.status {
-            None if by_resource => vec![Table::Active(None), Table::Settled(None)],
-            None => {
-                vec![Table::Active(None), Table::Settled(Some(Status::Completed)), Table::Settled(Some(Status::Failed))]
-            }
-            // Few run at a time, and each of those has a lease: through them they are found among many that wait.
-            Some(Status::Running) if !by_resource => vec![Table::Leased],
-            Some(status) if status.is_terminal() => vec![Table::Settled(Some(status))],
-            Some(status) => vec![Table::Active(Some(status))],
-        }
-    }
-
     /// The rows of the page.
     async fn read(&self, snapshot: &mut SqliteConnection, span: Span, size: u32) -> Result<Vec<Listed>, StoreError> {
         let mut sql = Sql::default();
-        for (index, table) in self.tables().into_iter().enumerate() {
+        for (index, table) in tables(self.filter).into_iter().enumerate() {
             if index > 0 {
                 sql.text.push_str("\nUNION ALL\n");
             }
-            sql.arm(self, table, table.row_ids(), Some(span))?;
+            sql.arm(self, table, row_ids(table), Some(span))?;
         }
         sql.text.push_str("\nORDER BY 1 DESC LIMIT ");
         sql.bind(i64::from(size))?;
@@ -219,21 +175,11 @@ fn listed(row: &SqliteRow) -> Result<Listed, StoreError> {
     Ok(Listed { operation: rows::operation(row)?, output_left_out })
 }
 
-/// Part of a table that one arm of a compound select reads.
-#[derive(Clone, Copy)]
-enum Table {
-    Active(Option<Status>),
-    Leased,
-    Settled(Option<Status>),
-}
-
-impl Table {
-    /// Sequence number, which table, row id.
-    fn row_ids(self) -> &'static str {
-        match self {
-            Table::Active(_) | Table::Leased => "t.seq, 0, t.rowid",
-            Table::Settled(_) => "t.seq, 1, t.rowid",
-        }
+/// Sequence number, which table, row id.
+fn row_ids(table: Table) -> &'static str {
+    match table {
+        Table::Active(_) | Table::Leased => "t.seq, 0, t.rowid",
+        Table::Settled(_) => "t.seq, 1, t.rowid",
     }
 }
 
