@@ -3,6 +3,7 @@
 //! A handler that takes a `Caller` runs only for a valid token. Whatever is wrong with a token (missing, malformed,
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
 
+mod lookup;
 mod secret;
 mod usage;
 
@@ -14,6 +15,7 @@ use http::request::Parts;
 use operations::{Access, Projects};
 use store::{Scope, Token};
 
+pub(crate) use lookup::TokenLookup;
 pub(crate) use secret::PREFIX;
 pub use secret::Secret;
 pub(crate) use usage::Usage;
@@ -65,12 +67,12 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let token = app.store.find_token(&secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
+        let token = app.state().tokens.find(secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
         if !token.is_valid(app.store.now()) {
             return Err(ApiError::Unauthenticated);
         }
         app.state().usage.note(&token.id);
-        let caller = Caller { token: Arc::new(token) };
+        let caller = Caller { token };
         if let Some(slot) = parts.extensions.get::<CallerSlot>() {
             // Set once: a second extraction in the same request finds the same token.
             let _ = slot.set(caller.clone());

@@ -36,7 +36,7 @@ pub use admin::admin_router;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 
-use crate::auth::Usage;
+use crate::auth::{TokenLookup, Usage};
 use crate::error::ApiError;
 use crate::services::Services;
 
@@ -48,6 +48,8 @@ pub(crate) struct AppState {
     pub(crate) services: Services,
     /// Notes uses of tokens.
     pub(crate) usage: Usage,
+    /// Finds tokens in the store.
+    pub(crate) tokens: TokenLookup,
     /// One permit a large body in memory.
     pub(crate) large_bodies: Arc<Semaphore>,
     /// One permit a piece of evidence that is looked into.
@@ -67,6 +69,7 @@ impl App {
         let settings = &services.settings;
         let state = AppState {
             usage: Usage::start(services.store.clone()),
+            tokens: TokenLookup::start(services.store.clone()),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
             services,
