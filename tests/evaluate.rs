@@ -99,6 +99,39 @@ fn a_policy_that_cannot_be_sent_or_used_is_exit_code_2() {
     dev.run(&["evidence", "evaluate", "missing.json"]).expect(2).says("missing.json");
 }
 
+/// The classes and flags of regular expressions need Unicode tables, which other parts of a test program may bring: so it
+/// is the binary that is asked.
+#[test]
+fn regular_expressions_know_classes_and_flags() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let policy = r#"
+apiVersion: chainloop.dev/v1
+kind: Policy
+metadata: {name: patterns}
+spec:
+  policies:
+    - kind: EVIDENCE
+      embedded: |
+        package main
+        import rego.v1
+        violations contains "digits" if regex.match(`^v\d+\.\d+$`, input.version)
+        violations contains "words" if regex.match(`^\w+\s\w+$`, input.name)
+        violations contains "case" if regex.match(`(?i)ÉCOLE`, input.place)
+        violations contains "letters" if regex.match(`^\p{L}+$`, input.place)
+        violations contains "no digits" if regex.match(`\d`, input.name)
+"#;
+    std::fs::write(folder.path().join("patterns.yaml"), policy).unwrap();
+    std::fs::write(folder.path().join("e.json"), r#"{"version":"v1.25","name":"two words","place":"école"}"#).unwrap();
+    let evaluate = ["evidence", "evaluate", "e.json", "--kind", "EVIDENCE", "--policy", "patterns.yaml"];
+    let shown = dev.run(&evaluate).expect(1).stdout;
+    assert!(shown.contains("4 violations"), "{shown}");
+    for message in ["digits", "words", "case", "letters"] {
+        assert!(shown.contains(message), "{shown}");
+    }
+    assert!(!shown.contains("no digits"), "{shown}");
+}
+
 #[test]
 fn kinds_are_detected_without_a_server() {
     let (sbom, junit) = (example("evidence/longrun.cdx.json"), example("evidence/longrun.junit.xml"));

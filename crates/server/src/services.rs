@@ -79,13 +79,14 @@ pub struct ApiSettings {
     /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4.
     /// Further ones get 429. At the default content limit of 100 MiB one takes about 235 MiB while it is decoded.
     pub max_large_bodies: usize,
-    /// How many pieces of evidence are looked into (for their kind) at a time; default 2.
+    /// How many pieces of evidence are looked into (for their kind) at a time, and the policies of how many requests are
+    /// checked; default 2.
     pub max_detections: usize,
     /// How long a request may take, apart from sending the answer; default 30 s.
     pub request_timeout: Duration,
     /// How long a request that carries evidence may take; default 10 min: 100 MiB at 1.4 Mbit/s.
     pub upload_timeout: Duration,
-    /// How long a body may pause between two pieces; default 15 s.
+    /// How long a body may pause between two pieces, in either direction; default 15 s.
     pub body_idle_timeout: Duration,
     /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none comes
     /// for so long is closed.

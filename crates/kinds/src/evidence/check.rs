@@ -103,9 +103,8 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     let policy = Policy::parse(&name, &document.text)?;
     let mut notes = lint(&policy);
     for index in 0..policy.scripts.len() {
-        if !policy.script(&document, index, &resolver)?.can_object() {
-            notes.push(format!("spec.policies[{index}]: none of violations, findings and result: it can never object"));
-        }
+        let script = policy.script(&document, index, &resolver)?;
+        notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
     }
     let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), ..EvaluatorConfig::default() };
     let evaluator = Evaluator::new(config)?;

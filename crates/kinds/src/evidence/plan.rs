@@ -66,10 +66,9 @@ impl Plan {
         let mut scripts = Vec::new();
         for index in chosen {
             let script = policy.script(&document, index, resolver)?;
-            if !script.can_object() {
-                let warning = format!("{name} defines none of violations, findings and result: it can never object");
-                arguments.warnings.push(warning);
-            }
+            let warnings = script.warnings().iter().filter(|warning| !arguments.warnings.contains(warning));
+            let warnings: Vec<String> = warnings.cloned().collect();
+            arguments.warnings.extend(warnings);
             scripts.push(script);
         }
         let group = group.map(|(name, _)| name.to_owned());

@@ -9,6 +9,12 @@ use super::policy::Body;
 use super::policy::{Policy, PolicyAttachment, Resolver, Scalar};
 use super::rego::Script;
 
+/// The most policies, and the most groups, of one request: each is read and compiled, some of them twice.
+const MAX_POLICIES: usize = 100;
+const MAX_GROUPS: usize = 20;
+/// The longest name of a material, a project or a version, in bytes.
+const MAX_NAME: usize = 256;
+
 /// The input of an `evidence_evaluation`, as JSON. The content itself is found by its digest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +91,24 @@ impl EvaluateRequest {
         if !is_digest(&self.digest) {
             return Err(RequestError::new("digest", "expected sha256: and 64 lower-case hexadecimal digits"));
         }
+        for (field, name) in [
+            ("name", &self.name),
+            ("project_name", &self.project_name),
+            ("project_version_name", &self.project_version_name),
+        ] {
+            if name.as_ref().is_some_and(|name| name.len() > MAX_NAME || name.chars().any(char::is_control)) {
+                return Err(RequestError::new(field, format!("expected at most {MAX_NAME} bytes of printable text")));
+            }
+        }
+        let most = |field: &str, count: usize, most: usize| {
+            if count <= most {
+                Ok(())
+            } else {
+                Err(RequestError::new(field, format!("{count} are too many; at most {most}")))
+            }
+        };
+        most("policies", self.policies.as_ref().map_or(0, Vec::len), MAX_POLICIES)?;
+        most("policy_groups", self.policy_groups.as_ref().map_or(0, Vec::len), MAX_GROUPS)?;
         for (index, attachment) in self.policies.iter().flatten().enumerate() {
             let field = format!("policies[{index}]");
             match (&attachment.reference, &attachment.embedded) {

@@ -137,13 +137,16 @@ fn a_policy_for_another_material_is_left_out_and_said_so() {
 }
 
 #[test]
-fn a_policy_that_can_never_object_is_warned_of() {
+fn a_policy_that_only_skips_is_warned_of_and_so_are_rules_that_nothing_uses() {
     let folder = folder(&[]);
-    let body = "deny contains \"no\" if input.bomFormat";
-    let fields = json!({"policies": [{"embedded": script("SBOM_CYCLONEDX_JSON", "old", body)}]});
-    let output = evaluate(&evaluator(folder.path()), fields, SBOM.as_bytes()).unwrap();
-    let warning = "old defines none of violations, findings and result: it can never object";
-    assert_eq!(output.policies[0].warnings, [warning]);
+    let warnings = |body: &str| {
+        let fields = json!({"policies": [{"embedded": script("SBOM_CYCLONEDX_JSON", "p", body)}]});
+        evaluate(&evaluator(folder.path()), fields, SBOM.as_bytes()).unwrap().policies.remove(0).warnings
+    };
+    let warning = "none of violations, findings and result is defined: the policy can never object";
+    assert_eq!(warnings("valid_input := true"), [warning]);
+    let body = "violations contains \"no\" if input.never\nlimit := 3";
+    assert_eq!(warnings(body), ["the rule limit is never used"]);
 }
 
 #[test]

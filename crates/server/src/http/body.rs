@@ -8,16 +8,41 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use tokio::sync::OwnedSemaphorePermit;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::App;
 use crate::error::ApiError;
 
-/// How much, and for how long, is taken of a body that is refused already.
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
+/// How much of JSON bodies is in memory at a time, in KiB; large ones apart, which [`permit`] bounds. At least one body
+/// of the limit has room.
+pub(super) fn memory_kib(body_limit: u64) -> usize {
+    usize::try_from(body_limit.div_ceil(1024))
+        .unwrap_or(Semaphore::MAX_PERMITS)
+        .clamp(256 * 1024, Semaphore::MAX_PERMITS)
+}
+
+/// A JSON body, and the place in memory that it takes.
+pub(super) struct Json {
+    bytes: Bytes,
+    place: OwnedSemaphorePermit,
+}
+
+impl Json {
+    /// Lets the bytes go, but for what others hold of them, and keeps the place.
+    pub fn into_place(self) -> OwnedSemaphorePermit {
+        self.place
+    }
+}
+
+impl std::ops::Deref for Json {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
 
 /// Why a body did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,46 +109,15 @@ impl Stream for Pieces {
 }
 
 /// Refuses a body that says that it is larger than `limit`, before any of it is used.
-pub(super) async fn check_length(headers: &HeaderMap, pieces: &mut Pieces, limit: u64) -> Result<(), ApiError> {
-    if declared_length(headers).is_none_or(|length| length <= limit) {
-        return Ok(());
+pub(super) fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
+    if declared_length(headers).is_some_and(|length| length > limit) {
+        return Err(ApiError::TooLarge { limit });
     }
-    // Who waits for "100 Continue" has sent nothing, and shall not be told to.
-    if !headers.contains_key(EXPECT) {
-        linger(pieces).await;
-    }
-    Err(ApiError::TooLarge { limit })
-}
-
-/// Takes and drops what else arrives of a refused body, for a moment: when a connection is closed with unread data, the
-/// client's side is reset and may lose the answer that says why.
-pub(super) async fn linger(pieces: &mut Pieces) {
-    let dropped = async {
-        let mut size = 0;
-        while let Some(Ok(piece)) = pieces.next().await {
-            size += piece.len();
-            if size > LINGER_BYTES {
-                break;
-            }
-        }
-    };
-    // Either end is fine: the answer follows.
-    let _ = tokio::time::timeout(LINGER, dropped).await;
+    Ok(())
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Takes a place among the large bodies in memory, if the body may be one.
-///
-/// # Errors
-/// [`ApiError::Busy`] when there is none: waiting would keep the client's upload in the kernel for who knows how long.
-pub(super) fn large_body_permit(app: &App, headers: &HeaderMap) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-    if declared_length(headers).is_some_and(|length| length <= app.settings.body_limit) {
-        return Ok(None);
-    }
-    permit(app).map(Some)
 }
 
 /// Takes a place among the large bodies in memory.
@@ -132,15 +126,25 @@ pub(super) fn permit(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
 }
 
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
-pub(super) async fn read_json(headers: &HeaderMap, body: Body, limit: u64, idle: Duration) -> Result<Bytes, ApiError> {
+///
+/// # Errors
+/// [`ApiError::Busy`] when there is no place for it in memory: waiting would keep the client's upload in the kernel for
+/// who knows how long.
+pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body, limit: u64) -> Result<Json, ApiError> {
     check_json(headers)?;
-    let mut pieces = Pieces::new(body, idle);
-    check_length(headers, &mut pieces, limit).await?;
+    check_length(headers, limit)?;
+    let most = declared_length(headers).unwrap_or(limit);
+    let place = if most > app.settings.body_limit {
+        permit(app)?
+    } else {
+        let kib = u32::try_from(most.div_ceil(1024)).unwrap_or(u32::MAX);
+        app.state().body_memory.clone().try_acquire_many_owned(kib).map_err(|_| ApiError::Busy)?
+    };
+    let mut pieces = Pieces::new(body, app.settings.body_idle_timeout);
     let mut whole = Vec::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         if (whole.len() + piece.len()) as u64 > limit {
-            linger(&mut pieces).await;
             return Err(ApiError::TooLarge { limit });
         }
         if whole.is_empty() {
@@ -149,7 +153,7 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body, limit: u64, idle:
         }
         whole.extend_from_slice(&piece);
     }
-    Ok(whole.into())
+    Ok(Json { bytes: whole.into(), place })
 }
 
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {

@@ -21,14 +21,13 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let settings = &app.settings;
-    let body = body::read_json(&headers, body, settings.body_limit, settings.body_idle_timeout).await?;
+    let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
     let mut operation = parse(&app, &body)?;
     caller.require_project(&operation.project_id)?;
     if operation.kind == evaluate::KIND {
         evaluate::complete(&app, &caller, &mut operation).await?;
     }
-    let key = idempotency::key(&headers, "POST /v1/operations", &fingerprinted(&operation))?;
+    let key = idempotency::key(&headers, &caller, "POST /v1/operations", &fingerprinted(&operation))?;
     let created = app.store.create(caller.organization(), vec![operation], key).await?;
     let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
     app.waker.wake();

@@ -39,11 +39,11 @@ pub(super) async fn evaluate(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    // Held until the content is stored: what is bounded is memory.
-    let _permit = body::large_body_permit(&app, &headers)?;
     let limit = app.content.limit().div_ceil(3).saturating_mul(4).saturating_add(BODY_OVERHEAD);
-    let body = body::read_json(&headers, body, limit, app.settings.body_idle_timeout).await?;
-    let Asked { evidence, mut operation } = Asked::parse(&app, body)?;
+    let body = body::read_json(&app, &headers, body, limit).await?;
+    let Asked { evidence, mut operation } = Asked::parse(&app, &body)?;
+    // Held until the content is stored: what is bounded is memory.
+    let _place = body.into_place();
     caller.require_project(&operation.project_id)?;
     let digest = match evidence {
         Evidence::Stored(digest) => {
@@ -61,8 +61,12 @@ pub(super) async fn evaluate(
     };
     operation.input = with_digest(&operation.input, &digest);
     complete_at(&app, &caller, &mut operation, "").await?;
-    let key =
-        idempotency::key(&headers, "POST /v1/agents/evaluate-evidence", &super::create::fingerprinted(&operation))?;
+    let key = idempotency::key(
+        &headers,
+        &caller,
+        "POST /v1/agents/evaluate-evidence",
+        &super::create::fingerprinted(&operation),
+    )?;
     let created = app.store.create(caller.organization(), vec![operation], key).await?;
     let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
     app.waker.wake();
@@ -90,15 +94,20 @@ struct Asked {
 }
 
 impl Asked {
-    fn parse(app: &App, body: Bytes) -> Result<Asked, ApiError> {
-        let mut fields = Fields::parse(&body)?;
+    fn parse(app: &App, body: &Bytes) -> Result<Asked, ApiError> {
+        let mut fields = Fields::parse(body)?;
         let (digest, content) = (fields.text("digest"), fields.text("content"));
         let mut operation = NewOperation::of_kind(KIND);
         operation.project_id = fields.text("project_id").into_owned();
         operation.project_version_id = fields.text("project_version_id").into_owned();
         let mut members = Vec::new();
         for name in INPUT_FIELDS {
-            match fields.raw(name).map(canonical) {
+            // What is too long is not looked into.
+            let short = |raw: &'_ serde_json::value::RawValue| {
+                let most = operations::MAX_INLINE_BYTES;
+                if raw.get().len() > most { Err(format!("is longer than {most} bytes")) } else { canonical(raw) }
+            };
+            match fields.raw(name).map(short) {
                 Some(Ok(value)) => members.push(format!("\"{name}\":{value}")),
                 Some(Err(problem)) => fields.violations.push(Violation::new(name, problem)),
                 None => {}
@@ -164,6 +173,8 @@ async fn request(app: &App, input: &str, prefix: &str) -> Result<EvaluateRequest
     let request: EvaluateRequest = serde_json::from_str(if input.is_empty() { "{}" } else { input })
         .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
     let evaluator = app.evaluator.clone();
+    // Compiling takes time and memory; waiting for it costs neither.
+    let _place = app.state().checks.acquire().await.expect("the semaphore is never closed");
     let checked = tokio::task::spawn_blocking(move || {
         match evaluator {
             Some(evaluator) => evaluator.check(&request),

@@ -1,15 +1,17 @@
 //! `POST /v1/evidence` and `GET /v1/evidence/{digest}`: pieces of evidence by the digest of their content.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use store::{ContentError, Digest, EvidenceRecord, Scope};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::{self, Pieces};
 use super::render::to_json;
@@ -38,17 +40,14 @@ pub(super) async fn put(
     if body::is_encoded(&headers) {
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
+    body::check_length(&headers, app.content.limit())?;
     let mut pieces = Pieces::new(body, app.settings.body_idle_timeout);
-    body::check_length(&headers, &mut pieces, app.content.limit()).await?;
     let (digest, size) = match app.content.put(caller.organization(), &mut pieces).await {
         Ok(stored) => stored,
         Err(ContentError::Receive(text)) => {
             return Err(pieces.broken.map_or(ApiError::Malformed(text), ApiError::from));
         }
-        Err(error) => {
-            body::linger(&mut pieces).await;
-            return Err(error.into());
-        }
+        Err(error) => return Err(error.into()),
     };
     let record = match app.store.evidence(caller.organization(), &digest).await? {
         Some(record) => record,
@@ -93,16 +92,41 @@ pub(super) async fn get(
 
 /// The content as a body. Large content takes one of the places of large bodies until it has been sent.
 async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<Body, ApiError> {
-    let permit = if record.size > app.settings.body_limit { Some(body::permit(app)?) } else { None };
+    if record.size <= app.settings.body_limit {
+        return Ok(load(app, caller, &record.digest).await?.into());
+    }
+    let permit = body::permit(app)?;
     let content = load(app, caller, &record.digest).await?;
-    Ok(Body::from_stream(holding(permit, pieces(content))))
+    Ok(slowly(content, permit, app.settings.body_idle_timeout, app.settings.upload_timeout))
 }
 
-fn holding<S: Stream>(permit: Option<OwnedSemaphorePermit>, stream: S) -> impl Stream<Item = S::Item> {
-    stream.map(move |item| {
-        let _held = &permit;
-        item
-    })
+/// Large content as a body, which a client who reads too slowly cannot keep in memory, nor the place that it takes.
+///
+/// Nobody asks the body for more while the client takes nothing, so the clock runs in a task of its own, and what waits to
+/// be sent are copies.
+fn slowly(content: Bytes, permit: OwnedSemaphorePermit, idle: Duration, whole: Duration) -> Body {
+    let (sender, receiver) = mpsc::channel(1);
+    let size = content.len();
+    tokio::spawn(async move {
+        let _held = permit;
+        let sending = async {
+            for piece in content.chunks(PIECE_BYTES) {
+                if sender.send_timeout(Bytes::copy_from_slice(piece), idle).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Whether it was sent or not, it is dropped now; the body below tells.
+        let _ = tokio::time::timeout(whole, sending).await;
+    });
+    Body::from_stream(stream::unfold((receiver, size), |(mut receiver, left)| async move {
+        if left == 0 {
+            return None;
+        }
+        let received: Option<Bytes> = receiver.recv().await;
+        let left = left - received.as_ref().map_or(left, Bytes::len);
+        Some((received.ok_or("the client read too slowly"), (receiver, left)))
+    }))
 }
 
 /// Content in pieces, without a copy.

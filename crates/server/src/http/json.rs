@@ -9,13 +9,15 @@ use std::fmt;
 
 use operations::Violation;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
 
 /// Nesting deeper than this is refused. [`canonical`] reads a text once per level, so this bounds its work too.
 const MAX_DEPTH: usize = 64;
+/// The most members of the outermost object: far more than there are fields, far less than fill the memory.
+const MAX_MEMBERS: usize = 10_000;
 /// Names in a refusal are quoted up to this length.
 const QUOTED_CHARS: usize = 64;
 
@@ -31,7 +33,7 @@ impl<'a> Fields<'a> {
     /// Reads the outermost object of a body.
     pub fn parse(body: &'a [u8]) -> Result<Fields<'a>, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::Malformed("the body is not UTF-8".to_owned()))?;
-        let Members(members) = serde_json::from_str(text)
+        let Members(members): Members<MAX_MEMBERS> = serde_json::from_str(text)
             .map_err(|error| ApiError::Malformed(format!("the body is not the JSON object that is wanted: {error}")))?;
         let violations =
             duplicates(&members).map(|name| Violation::new(quoted(name), "is given more than once")).collect();
@@ -112,7 +114,7 @@ fn write_canonical(raw: &RawValue, depth: usize, text: &mut String) -> Result<()
     let invalid = |error: serde_json::Error| format!("is not valid JSON: {error}");
     match json.as_bytes().first() {
         Some(b'{') => {
-            let Members(members) = serde_json::from_str(json).map_err(invalid)?;
+            let Members(members): Members = serde_json::from_str(json).map_err(invalid)?;
             if let Some(name) = duplicates(&members).next() {
                 return Err(format!("has the member {:?} more than once", quoted(name)));
             }
@@ -175,22 +177,25 @@ fn quoted(name: &str) -> String {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The members of an object in their order, values unread.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of an object in their order, values unread; `MOST` at most.
+struct Members<'a, const MOST: usize = { usize::MAX }>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'de>, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
+impl<'de, const MOST: usize> Deserialize<'de> for Members<'de, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'de, MOST>, D::Error> {
+        struct Object<const MOST: usize>;
+        impl<'de, const MOST: usize> Visitor<'de> for Object<MOST> {
+            type Value = Members<'de, MOST>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de, MOST>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((Text(name), value)) = map.next_entry()? {
+                    if members.len() == MOST {
+                        return Err(A::Error::custom(format_args!("it has more than {MOST} members")));
+                    }
                     members.push((name, value));
                 }
                 Ok(Members(members))

@@ -1,6 +1,7 @@
 //! The routes of the API and what every request passes through.
 //!
-//! From the outside in: `observe` (request id, access log, metrics), a net for panics, a time limit, then the handler,
+//! From the outside in: `observe` (request id, access log, metrics), `leftover` (bodies that were refused), a net for
+//! panics, a time limit, then the handler,
 //! whose `Caller` argument authenticates. One file a call: parse, call, render.
 
 mod admin;
@@ -12,12 +13,14 @@ mod evidence;
 mod get;
 mod idempotency;
 mod json;
+mod leftover;
 mod list;
 pub(crate) mod metrics;
 mod observe;
 mod query;
 mod render;
 mod serve;
+mod stall;
 mod tls;
 
 use std::ops::Deref;
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
@@ -54,6 +57,10 @@ pub(crate) struct AppState {
     pub(crate) large_bodies: Arc<Semaphore>,
     /// One permit a piece of evidence that is looked into.
     pub(crate) detections: Semaphore,
+    /// One permit a request whose policies are checked.
+    pub(crate) checks: Semaphore,
+    /// One permit a kibibyte of JSON bodies in memory.
+    pub(crate) body_memory: Arc<Semaphore>,
 }
 
 impl Deref for App {
@@ -72,6 +79,8 @@ impl App {
             tokens: TokenLookup::start(services.store.clone()),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
+            checks: Semaphore::new(settings.max_detections),
+            body_memory: Arc::new(Semaphore::new(body::memory_kib(settings.body_limit))),
             services,
         };
         App(Arc::new(state))
@@ -107,6 +116,7 @@ fn finish(router: Router, metrics: metrics::Metrics) -> Router {
         .fallback(|| async { ApiError::NotFound("path") })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(leftover::drain))
         .layer(from_fn_with_state(metrics, observe::observe))
 }
 

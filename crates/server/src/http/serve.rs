@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::Tls;
 use super::observe::ClientAddress;
+use super::stall::Impatient;
 use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.
@@ -42,8 +43,8 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let patience = settings.header_read_timeout;
-    let shared = Arc::new(Shared { builder: builder(&settings), router, tls, patience });
+    let (patience, idle) = (settings.header_read_timeout, settings.body_idle_timeout);
+    let shared = Arc::new(Shared { builder: builder(&settings), router, tls, patience, idle });
     loop {
         // The place comes first: beyond the limit, connections wait in the kernel's queue and cost nothing.
         let accepted = async {
@@ -111,12 +112,15 @@ struct Shared {
     tls: Option<Tls>,
     /// How long the TLS handshake may take, and again the first request.
     patience: Duration,
+    /// How long a client may read nothing of what is sent to it.
+    idle: Duration,
 }
 
 impl Shared {
     async fn serve(&self, stream: TcpStream, address: SocketAddr, watcher: Watcher) -> Result<(), String> {
         // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
         let _ = stream.set_nodelay(true);
+        let stream = Impatient::new(stream, self.idle);
         let Some(tls) = &self.tls else {
             return self.speak(TokioIo::new(stream), address, watcher).await;
         };

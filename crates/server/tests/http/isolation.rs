@@ -3,11 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
-use operations::{Access, NewOperation, Resource};
+use operations::{Access, NewOperation, OperationId, Resource};
 use serde_json::json;
 use store::{Digest, Scope};
 
-use crate::harness::Server;
+use crate::harness::{Answer, Caller, Server};
 
 const POLICY: &str = "apiVersion: chainloop.dev/v1
 kind: Policy
@@ -88,5 +88,67 @@ async fn a_project_list_hides_other_projects_and_operations_without_one() {
     for (project, status) in [("p", StatusCode::OK), ("q", StatusCode::FORBIDDEN), ("", StatusCode::FORBIDDEN)] {
         let answer = limited.post("/v1/agents/evaluate-evidence", evaluation(project)).await;
         assert_eq!(answer.status, status, "{project:?} {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_shows_nothing_to_those_who_may_not_see_what_it_made() {
+    let server = Server::start().await;
+    let keyed = |caller: &Caller, body: &str| {
+        let (caller, body) = (caller.clone(), body.to_owned());
+        let headers = [("content-type", "application/json"), ("idempotency-key", "k")];
+        async move { caller.send(Method::POST, "/v1/operations", &headers, body).await }
+    };
+    let (in_p, in_q) = (r#"{"kind":"scan","project_id":"p"}"#, r#"{"kind":"scan","project_id":"q"}"#);
+    let id = |answer: &Answer| answer.json()["operation"]["id"].as_str().unwrap().to_owned();
+    let everything = server.acme().await;
+    let of_p = server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await;
+    let again_of_p = server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await;
+    let of_q = server.caller(Access::projects("acme", ["q"]), &[Scope::Admin]).await;
+    let other = server.caller(Access::organization("other"), &[Scope::Admin]).await;
+
+    let first = id(&keyed(&everything, in_p).await);
+    assert_eq!(keyed(&of_q, in_p).await.status, StatusCode::FORBIDDEN, "not even the same request");
+    let made_by_q = keyed(&of_q, in_q).await;
+    assert_eq!(made_by_q.status, StatusCode::OK, "409 would tell that the key is in use elsewhere");
+    let made_by_other = keyed(&other, in_p).await;
+    let made_by_p = keyed(&of_p, in_p).await;
+    let ids = [first.clone(), id(&made_by_q), id(&made_by_other), id(&made_by_p)];
+    let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(distinct.len(), 4, "{ids:?}");
+
+    assert_eq!(id(&keyed(&everything, in_p).await), first);
+    assert_eq!(id(&keyed(&again_of_p, in_p).await), id(&made_by_p), "another token of the same projects repeats");
+    assert_eq!(keyed(&everything, in_q).await.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_limited_token_learns_of_other_projects_from_no_error_and_no_tag() {
+    let server = Server::start().await;
+    let operation =
+        server.create(NewOperation { project_id: "hidden".to_owned(), ..NewOperation::of_kind("scan") }).await;
+    let limited = server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await;
+    let path = format!("/v1/operations/{}", operation.id);
+    let etag = server.acme().await.get(&path).await.header("etag").to_owned();
+    let nowhere = format!("/v1/operations/{}", OperationId::new(server.store.now()));
+    for tag in ["*", &etag] {
+        let headers = [("if-none-match", tag)];
+        let (hidden, absent) = (
+            limited.send(Method::GET, &path, &headers, "").await,
+            limited.send(Method::GET, &nowhere, &headers, "").await,
+        );
+        assert_eq!((hidden.status, &hidden.body), (StatusCode::NOT_FOUND, &absent.body));
+        assert_eq!(hidden.header("etag"), "");
+        assert_eq!(hidden.header("retry-after"), "");
+    }
+    let refused = limited.post("/v1/operations", r#"{"kind":"scan","project_id":"hidden"}"#).await;
+    let unknown = limited.post("/v1/operations", r#"{"kind":"scan","project_id":"nobodys"}"#).await;
+    assert_eq!(
+        (refused.status, &refused.body),
+        (StatusCode::FORBIDDEN, &unknown.body),
+        "its own projects are named only"
+    );
+    for query in ["?kind=scan", "?status=1", "?pagination.page=7"] {
+        assert_eq!(limited.get(&format!("/v1/operations{query}")).await.json()["pagination"]["total_count"], 0);
     }
 }

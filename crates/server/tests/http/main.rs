@@ -15,4 +15,5 @@ mod list_edge_cases;
 mod log;
 mod operators;
 mod serving;
+mod slow;
 mod tokens;

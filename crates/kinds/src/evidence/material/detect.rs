@@ -1,7 +1,8 @@
 //! Tells a material's kind from its content.
 //!
-//! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. A kind that is detected is only
-//! a claim; whether the content keeps it is for the validation to say.
+//! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. Only the envelope of a Sigstore
+//! bundle is read, up to a size, to tell a provenance from other attestations. A kind that is detected is only a claim;
+//! whether the content keeps it is for the validation to say.
 
 use std::fmt;
 
@@ -10,6 +11,9 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{MaterialKind, json, xml};
+
+/// The largest envelope that is read for its predicate; in a larger one anything is an attestation.
+const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
 
 /// The kind that the content looks like, if it looks like one.
 pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
@@ -26,7 +30,7 @@ pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
             let mut reader = serde_json::Deserializer::from_slice(bytes);
             let members = reader.deserialize_map(Skim).ok()?;
             reader.end().ok()?;
-            members.kind(bytes)
+            members.kind()
         }
         _ => None,
     }
@@ -34,42 +38,39 @@ pub fn detect(bytes: &[u8]) -> Option<MaterialKind> {
 
 /// The top-level members that tell a kind.
 #[derive(Default)]
-struct Members {
-    bom_format: Option<Box<RawValue>>,
-    spdx_version: Option<Box<RawValue>>,
-    context: Option<Box<RawValue>>,
-    media_type: Option<Box<RawValue>>,
-    payload_type: Option<Box<RawValue>>,
+struct Members<'a> {
+    bom_format: &'a str,
+    spdx_version: &'a str,
+    context: &'a str,
+    media_type: &'a str,
+    payload_type: &'a str,
+    envelope: Option<&'a str>,
     has_runs: bool,
     has_graph: bool,
     has_statements: bool,
-    has_envelope: bool,
     has_scorecard: bool,
     has_checks: bool,
 }
 
-impl Members {
-    fn kind(&self, bytes: &[u8]) -> Option<MaterialKind> {
-        let text = |member: &Option<Box<RawValue>>| member.as_ref().map(|raw| raw.get().to_owned()).unwrap_or_default();
-        if text(&self.bom_format) == "\"CycloneDX\"" {
+impl Members<'_> {
+    fn kind(&self) -> Option<MaterialKind> {
+        if self.bom_format == "\"CycloneDX\"" {
             return Some(MaterialKind::SbomCyclonedxJson);
         }
-        if text(&self.spdx_version).starts_with("\"SPDX-") {
+        if self.spdx_version.starts_with("\"SPDX-") {
             return Some(MaterialKind::SbomSpdxJson);
         }
-        let context = text(&self.context);
-        if self.has_graph && context.contains("spdx.org/rdf/3") {
+        if self.has_graph && self.context.contains("spdx.org/rdf/3") {
             return Some(MaterialKind::SbomSpdxJson);
         }
-        if self.has_statements && context.contains("openvex.dev/ns") {
+        if self.has_statements && self.context.contains("openvex.dev/ns") {
             return Some(MaterialKind::Openvex);
         }
-        if self.has_envelope && text(&self.media_type).contains("sigstore.bundle") {
-            let document = json::read(bytes).ok()?;
-            let provenance = super::attestation::statement(MaterialKind::SlsaProvenance, &document).is_ok();
-            return Some(if provenance { MaterialKind::SlsaProvenance } else { MaterialKind::Attestation });
+        if let Some(envelope) = self.envelope.filter(|_| self.media_type.contains("sigstore.bundle")) {
+            let is_provenance = envelope.len() <= MAX_ENVELOPE && self.holds_provenance(envelope);
+            return Some(if is_provenance { MaterialKind::SlsaProvenance } else { MaterialKind::Attestation });
         }
-        if text(&self.payload_type).contains("in-toto") {
+        if self.payload_type.contains("in-toto") {
             return Some(MaterialKind::Attestation);
         }
         if self.has_scorecard && self.has_checks {
@@ -77,19 +78,25 @@ impl Members {
         }
         self.has_runs.then_some(MaterialKind::Sarif)
     }
+
+    fn holds_provenance(&self, envelope: &str) -> bool {
+        let bundle = format!("{{\"mediaType\":{},\"dsseEnvelope\":{envelope}}}", self.media_type);
+        json::read(bundle.as_bytes())
+            .is_ok_and(|bundle| super::attestation::statement(MaterialKind::SlsaProvenance, &bundle).is_ok())
+    }
 }
 
 /// Reads the members that matter and skips the rest without recursion.
 struct Skim;
 
 impl<'de> Visitor<'de> for Skim {
-    type Value = Members;
+    type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             let text = match key.as_ref() {
@@ -98,12 +105,12 @@ impl<'de> Visitor<'de> for Skim {
                 "@context" => &mut members.context,
                 "mediaType" => &mut members.media_type,
                 "payloadType" => &mut members.payload_type,
+                "dsseEnvelope" => members.envelope.insert(""),
                 other => {
                     match other {
                         "runs" => members.has_runs = true,
                         "@graph" => members.has_graph = true,
                         "statements" => members.has_statements = true,
-                        "dsseEnvelope" => members.has_envelope = true,
                         "scorecard" => members.has_scorecard = true,
                         "checks" => members.has_checks = true,
                         _ => {}
@@ -112,7 +119,8 @@ impl<'de> Visitor<'de> for Skim {
                     continue;
                 }
             };
-            *text = Some(map.next_value()?);
+            // Borrowed: however long it is, it is not copied.
+            *text = map.next_value::<&RawValue>()?.get();
         }
         Ok(members)
     }

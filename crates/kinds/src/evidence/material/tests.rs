@@ -398,6 +398,20 @@ fn metadata_stand_beside_the_content() {
     assert_eq!(parse(Some(MaterialKind::String), "text").unwrap()["value"], "text");
 }
 
+/// Detection happens in the service itself, so what it builds in memory is bounded.
+#[test]
+fn of_a_bundle_only_an_envelope_of_some_size_is_read() {
+    let (provenance, other) = (MaterialKind::SlsaProvenance, MaterialKind::Attestation);
+    let mut large = bundle(SLSA);
+    large["verificationMaterial"] = json!("x".repeat(9_000_000));
+    assert_eq!(detect(large.to_string().as_bytes()), Some(provenance));
+    large["dsseEnvelope"]["signatures"] = json!([{"sig": "A".repeat(9_000_000)}]);
+    assert_eq!(detect(large.to_string().as_bytes()), Some(other));
+    let broken = json!({"mediaType": "application/vnd.dev.sigstore.bundle", "dsseEnvelope": 1});
+    assert_eq!(detect(broken.to_string().as_bytes()), Some(other));
+    assert_eq!(detect(br#"{"mediaType": ["sigstore.bundle"], "dsseEnvelope": {}}"#), Some(other));
+}
+
 #[test]
 fn bombs_are_refused() {
     let xml = Some(MaterialKind::JunitXml);

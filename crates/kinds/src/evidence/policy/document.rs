@@ -10,6 +10,9 @@ use super::PolicyError;
 /// The largest document.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
+/// The most scripts of a policy, and the most policies of a group.
+const MAX_PARTS: usize = 100;
+
 const API_VERSIONS: [&str; 2] = ["chainloop.dev/v1", "workflowcontract.chainloop.dev/v1"];
 
 /// A policy.
@@ -234,6 +237,9 @@ impl Policy {
             let body = one_body(file, &field, raw.embedded, raw.path, raw.reference)?;
             scripts.push(ScriptSource { kind: raw.kind.filter(is_specified), body });
         }
+        if scripts.len() > MAX_PARTS {
+            return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} scripts")));
+        }
         checked(file, &document.metadata, &spec.inputs)?;
         Ok(Policy { metadata: document.metadata, scripts, inputs: spec.inputs })
     }
@@ -257,6 +263,9 @@ impl PolicyGroup {
         }
         if materials.iter().all(|material| material.policies.is_empty()) {
             return Err(PolicyError::field(file, "spec.policies", "expected at least one policy"));
+        }
+        if materials.iter().map(|material| material.policies.len()).sum::<usize>() > MAX_PARTS {
+            return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} policies")));
         }
         for attachment in materials.iter().flat_map(|material| &material.policies) {
             if attachment.reference.is_some() == attachment.embedded.is_some() {

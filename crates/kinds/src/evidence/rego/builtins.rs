@@ -3,10 +3,9 @@
 //! The engine finds out only when it reaches a call that there is no such function, and answers "undefined" for some
 //! that it merely declares: `not http.send(…)` would pass by silence. So every call is checked before anything runs.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use regorus::unstable::{BUILTINS, Expr, Module, Rule, RuleHead, Span};
+use regorus::unstable::{BUILTINS, Expr, Module, Span};
 use regorus::{Engine, Value};
 
 use super::rewrite::ITEMS;
@@ -39,38 +38,35 @@ pub enum Calls {
 
 /// Checks every call of a module.
 pub fn check(module: &Module, package: &str) -> Result<Calls, RegoError> {
-    let mut functions: BTreeSet<String> = BTreeSet::new();
-    for rule in &module.policy {
-        let refr = match rule.as_ref() {
-            Rule::Spec { head: RuleHead::Func { refr, .. }, .. } => refr,
-            Rule::Default { refr, args, .. } if !args.is_empty() => refr,
-            _ => continue,
-        };
-        if let Some(path) = walk::path(refr) {
-            functions.insert(format!("{package}.{path}"));
-            functions.insert(path);
-        }
-    }
+    let functions = walk::functions(module, package);
     let mut outcome = Ok(Calls::Known);
-    let mut check_name = |name: String, span: &Span| {
-        if outcome.is_err() || functions.contains(&name) {
+    let mut check_call = |name: String, span: &Span, given: usize| {
+        if outcome.is_err() {
             return;
         }
         let (line, column) = (span.line, span.col);
-        if FORBIDDEN.contains(&name.as_str()) {
+        let arity =
+            functions.get(&name).copied().or_else(|| BUILTINS.get(name.as_str()).map(|(_, arity)| usize::from(*arity)));
+        if !functions.contains_key(&name) && FORBIDDEN.contains(&name.as_str()) {
             outcome = Err(RegoError::Forbidden { name, line, column });
+        } else if let Some(arity) = arity {
+            // The output may be given as one more argument.
+            if given != arity && given != arity + 1 {
+                let message = format!("{name} takes {arity} arguments, not {given}");
+                outcome = Err(RegoError::Script { line, column, message });
+            }
         } else if name.starts_with("chainloop.") {
             if outcome == Ok(Calls::Known) {
                 outcome = Ok(Calls::NeedsChainloop(name));
             }
-        } else if name != "print" && !BUILTINS.contains_key(name.as_str()) {
+        } else if name != "print" {
             outcome = Err(RegoError::UnknownFunction { name, line, column });
         }
     };
     walk::each_expr(module, &mut |expr| {
-        if let Expr::Call { fcn, .. } = expr {
+        if let Expr::Call { fcn, params, .. } = expr {
             let name = walk::path(fcn).unwrap_or_else(|| fcn.span().text().to_owned());
-            check_name(name, walk::start(fcn));
+            check_call(name, walk::start(fcn), params.len());
         }
     });
     outcome

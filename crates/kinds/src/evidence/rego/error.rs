@@ -35,6 +35,9 @@ pub enum RegoError {
         /// Counted from 1.
         column: u32,
     },
+    /// The script has rules to object by, but its result uses none of them.
+    #[error("the policy could never object: its result uses neither violations nor findings, and nothing uses {0}")]
+    NeverObjects(String),
     /// The entry point has no value.
     #[error("'result' rule not found: it is undefined for this input")]
     NoResult,
@@ -62,8 +65,18 @@ impl RegoError {
         let place = text.split("--> ").nth(1).and_then(|rest| rest.lines().next());
         let mut parts = place.unwrap_or_default().rsplit(':').map(|part| part.trim().parse::<u32>());
         match (parts.next(), parts.next()) {
-            (Some(Ok(column)), Some(Ok(line))) => RegoError::Script { line, column, message },
+            (Some(Ok(column)), Some(Ok(line))) => RegoError::Script { line, column, message: hinted(message) },
             _ => RegoError::Engine(message),
         }
     }
+}
+
+/// OPA does not take `[a * b | …]` either, but its readers expect to be told why.
+fn hinted(message: String) -> String {
+    if !message.contains("unexpected keyword `some`") {
+        return message;
+    }
+    format!(
+        "{message}; the head of a comprehension that has an operator needs parentheses, as in [(a * b) | some a, b in c]"
+    )
 }

@@ -2,20 +2,26 @@
 //! pass.
 //!
 //! A script is checked and completed once ([`Script::compile`]) and then run as often as wanted ([`Script::run`]):
-//! every call is checked against the known functions, forbidden ones are refused by name, locals may shadow rules, the
-//! customary rules may be left out, an undefined result is an error, errors of builtins are errors, and a run ends in
-//! time: the engine looks at the clock at every step, and a watchdog gives up on a run that is stuck inside one step.
+//! every call is checked against the known functions, forbidden ones are refused by name, variables must be safe and
+//! definitions without conflict as OPA has it, a policy that could never object is refused, locals may hide what is around
+//! them, the customary rules may be left out, an undefined result is an error, errors of builtins are errors, and a run ends
+//! in time: the engine looks at the clock at every step, and a watchdog gives up on a run that is stuck inside one step.
+//!
+//! Known differences to OPA, each an error and never a pass: a variable is used before the `:=` or `=` that binds it; two
+//! patterns are unified with variables on both sides; `result` is put together member by member; documents of `data` other
+//! than the policy's own package do not exist. An error of a builtin ends the evaluation, where OPA by default goes on.
 
 mod boilerplate;
 mod builtins;
+mod definitions;
 mod error;
+mod graph;
 mod guard;
-mod recursion;
 mod rewrite;
 mod run;
+mod safety;
 #[cfg(test)]
 mod tests;
-mod unbound;
 mod verdict;
 mod walk;
 
@@ -30,6 +36,7 @@ pub use run::Limits;
 pub use verdict::{Verdict, Violation};
 
 use builtins::Calls;
+use graph::Graph;
 
 /// The largest script, as the engine has it by default.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -44,7 +51,7 @@ pub struct Script {
     engine: Engine,
     entry_point: String,
     calls: std::sync::Arc<Calls>,
-    can_object: bool,
+    warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for Script {
@@ -67,13 +74,14 @@ impl Script {
             .map(|path| format!("data.{path}"))
             .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
         let calls = builtins::check(&module, &package)?;
-        let objecting = |rule: &str| ["violations", "findings", "result"].contains(&rule);
-        let can_object = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).any(objecting);
         let mut complete = rewrite::rewrite(text, &module, &boilerplate::NAMES);
         complete.push_str(&boilerplate::missing(&module));
-        let module = parse(&complete)?;
-        unbound::check(&module)?;
-        recursion::check(&module, &package)?;
+        let completed = parse(&complete)?;
+        definitions::check(&completed, &package)?;
+        safety::check(&completed, &package)?;
+        let graph = Graph::of(&completed, &package);
+        graph.check()?;
+        let warnings = boilerplate::objections(&module, &graph)?;
 
         let mut engine = Engine::new();
         engine.set_policy_length_config(lengths());
@@ -85,13 +93,12 @@ impl Script {
         let entry_point = format!("{package}.result");
         // Makes the engine look at every rule now, so that a mistake shows before there is evidence.
         engine.compile_with_entrypoint(&entry_point.as_str().into()).map_err(engine_error)?;
-        Ok(Script { engine, entry_point, calls: std::sync::Arc::new(calls), can_object })
+        Ok(Script { engine, entry_point, calls: std::sync::Arc::new(calls), warnings })
     }
 
-    /// Whether the script has a rule that could object. One written for another convention, such as `deny`, has none and
-    /// passes everything.
-    pub fn can_object(&self) -> bool {
-        self.can_object
+    /// What is allowed but unlikely to be meant: rules that nothing uses, a policy that can never object.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 

@@ -1,12 +1,19 @@
 //! Rewrites a script where the engine reads it otherwise than OPA does. Lines stay what they were.
 //!
-//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`. Every local that shares its name
-//! with a rule is therefore renamed in the source before evaluation. A local holds from its declaration (`some`, `every`,
+//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`, and takes a `some x`
+//! within a comprehension for the `x` around it. Every local that shares its name with a rule or a variable around it is
+//! therefore renamed in the source before evaluation. A local holds from its declaration (`some`, `every`,
 //! `:=`, a function's argument) to the end of its body and in the rule's head; what stands before the declaration, and
 //! the collection or value that it is declared from, still means the rule.
 //!
 //! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails. The value
 //! is therefore handed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
+//!
+//! **Declarations.** The engine takes a `some j` that it meets once for each value of another variable for a second
+//! declaration, and fails. Once nothing is hidden the declaration says nothing, and `true` takes its place.
+//!
+//! **Relations.** `[path, value] := walk(x)` holds for each pair in OPA; in the engine it holds for none and lets
+//! everything pass. `walk(x, pair)` means the same to both. So `walk(x)` becomes `[pair | walk(x, pair)][_]`.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +28,14 @@ pub const ITEMS: &str = "longrun_items";
 pub fn rewrite(source: &str, module: &Module, extra_rules: &[&'static str]) -> String {
     let mut rules: BTreeSet<&str> = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).collect();
     rules.extend(extra_rules);
-    let mut rewriter = Rewriter { rules, renamed: BTreeSet::new(), iterated: BTreeSet::new() };
+    let mut rewriter = Rewriter {
+        rules,
+        around: vec![module.imports.iter().map(walk::import_name).collect()],
+        renamed: BTreeSet::new(),
+        iterated: BTreeSet::new(),
+        relations: BTreeSet::new(),
+        declared: BTreeSet::new(),
+    };
     for rule in &module.policy {
         rewriter.rule(rule);
     }
@@ -29,21 +43,35 @@ pub fn rewrite(source: &str, module: &Module, extra_rules: &[&'static str]) -> S
     while source.contains(&suffix) {
         suffix.push('_');
     }
-    // What is inserted where; at the same place in this order.
-    let mut insertions: Vec<(usize, &str)> = Vec::new();
-    insertions.extend(rewriter.renamed.iter().map(|end| (*end, suffix.as_str())));
-    for (start, end) in &rewriter.iterated {
-        insertions.push((*end, ")"));
-        insertions.push((*start, "("));
-        insertions.push((*start, ITEMS));
+    // What takes the place of what, and what comes first at the same place.
+    let mut edits: Vec<(usize, u8, usize, String)> = Vec::new();
+    let mut insert = |at: usize, rank: u8, text: String| edits.push((at, rank, at, text));
+    for end in &rewriter.renamed {
+        // What was to change in a declaration goes with it.
+        let before = rewriter.declared.range(..(*end, 0)).next_back();
+        if before.is_none_or(|(_, declared)| end > declared) {
+            insert(*end, 0, suffix.clone());
+        }
     }
-    insertions.sort_by_key(|(at, text)| (*at, *text == "("));
+    for (index, (start, end)) in rewriter.relations.iter().enumerate() {
+        let pair = format!("longrun_pair_{index}");
+        insert(*end, 1, "][_]".to_owned());
+        // Before the closing bracket of the call.
+        insert(*end - 1, 2, format!(", {pair}"));
+        insert(*start, 5, format!("[{pair} | "));
+    }
+    for (start, end) in &rewriter.iterated {
+        insert(*end, 3, ")".to_owned());
+        insert(*start, 4, format!("{ITEMS}("));
+    }
+    edits.extend(rewriter.declared.iter().map(|(start, end)| (*start, 6, *end, "true".to_owned())));
+    edits.sort();
     let mut rewritten = String::with_capacity(source.len());
     let mut done = 0;
-    for (at, text) in insertions {
-        rewritten.push_str(&source[done..at]);
-        rewritten.push_str(text);
-        done = at;
+    for (start, _, end, text) in edits {
+        rewritten.push_str(&source[done..start]);
+        rewritten.push_str(&text);
+        done = end;
     }
     rewritten.push_str(&source[done..]);
     rewritten
@@ -58,10 +86,16 @@ type Bound<'m> = BTreeSet<&'m str>;
 
 struct Rewriter<'m> {
     rules: BTreeSet<&'m str>,
+    /// The variables around the query in hand: of imports, of a function's arguments, of each query around it.
+    around: Vec<BTreeSet<&'m str>>,
     /// The end, in bytes, of each occurrence to rename.
     renamed: BTreeSet<usize>,
     /// Start and end, in bytes, of each value that is iterated over.
     iterated: BTreeSet<(usize, usize)>,
+    /// Start and end, in bytes, of each call that gives one value after the other.
+    relations: BTreeSet<(usize, usize)>,
+    /// Start and end, in bytes, of each declaration without a collection.
+    declared: BTreeSet<(usize, usize)>,
 }
 
 impl<'m> Rewriter<'m> {
@@ -70,6 +104,9 @@ impl<'m> Rewriter<'m> {
         let mut bound = Bound::new();
         if let RuleHead::Func { args, .. } = head {
             args.iter().for_each(|arg| self.declare(arg, &mut bound));
+            let mut names = BTreeSet::new();
+            args.iter().for_each(|arg| variables(arg, &mut names));
+            self.around.push(names);
         }
         let mut first = true;
         let mut in_head = bound.clone();
@@ -95,6 +132,7 @@ impl<'m> Rewriter<'m> {
         if let Some(assign) = assign {
             self.expr(&assign.value, &in_head);
         }
+        self.around.truncate(1);
     }
 
     /// The path of a head: its first part is the rule's own name, an index may be a local.
@@ -123,7 +161,9 @@ impl<'m> Rewriter<'m> {
     }
 
     fn bind(&mut self, span: &'m Span, bound: &mut Bound<'m>) {
-        if self.rules.contains(span.text()) {
+        let name = span.text();
+        let around = self.around.split_last().map_or(&[][..], |(_, around)| around);
+        if self.rules.contains(name) || (name != "_" && around.iter().any(|names| names.contains(name))) {
             bound.insert(span.text());
             self.edit(span);
         }
@@ -136,12 +176,18 @@ impl<'m> Rewriter<'m> {
     /// Answers what is bound at the end.
     fn query(&mut self, query: &'m Query, outer: &Bound<'m>) -> Bound<'m> {
         let mut bound = outer.clone();
+        self.around.push(own_variables(query));
         for statement in &query.stmts {
             for modifier in &statement.with_mods {
                 self.expr(&modifier.r#as, &bound);
             }
             match &statement.literal {
-                Literal::SomeVars { vars, .. } => vars.iter().for_each(|span| self.bind(span, &mut bound)),
+                Literal::SomeVars { span, vars } => {
+                    vars.iter().for_each(|var| self.bind(var, &mut bound));
+                    if let Some(last) = vars.last() {
+                        self.declared.insert((offset(span.start), offset(last.end)));
+                    }
+                }
                 Literal::SomeIn { key, value, collection, .. } => {
                     self.expr(collection, &bound);
                     // What a call or a literal makes is iterable, or a mistake worth an error.
@@ -167,6 +213,7 @@ impl<'m> Rewriter<'m> {
                 Literal::NotExpr { expr, .. } => self.expr(expr, &bound),
             }
         }
+        self.around.pop();
         bound
     }
 
@@ -178,12 +225,47 @@ impl<'m> Rewriter<'m> {
                 }
             }
             // The name of a function is never a local.
-            Expr::Call { params, .. } => params.iter().for_each(|param| self.expr(param, bound)),
+            Expr::Call { span, fcn, params, .. } => {
+                if params.len() == 1 && walk::path(fcn).as_deref() == Some("walk") && !self.rules.contains("walk") {
+                    self.relations.insert((offset(span.start), offset(span.end)));
+                }
+                params.iter().for_each(|param| self.expr(param, bound));
+            }
             other => {
                 let inside = walk::query_of(other).map(|query| self.query(query, bound));
                 let bound = inside.as_ref().unwrap_or(bound);
                 walk::children(other).into_iter().for_each(|child| self.expr(child, bound));
             }
         }
+    }
+}
+
+/// The variables of a query itself, inner queries apart.
+fn own_variables(query: &Query) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for statement in &query.stmts {
+        match &statement.literal {
+            Literal::SomeVars { vars, .. } => names.extend(vars.iter().map(|span| span.text())),
+            Literal::SomeIn { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|part| variables(part, &mut names));
+            }
+            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => variables(expr, &mut names),
+            Literal::Every { key, value, domain, .. } => {
+                names.extend(key.iter().chain([value]).map(|span| span.text()));
+                variables(domain, &mut names);
+            }
+        }
+        statement.with_mods.iter().for_each(|modifier| variables(&modifier.r#as, &mut names));
+    }
+    names
+}
+
+/// Adds the variables of an expression, inner queries apart.
+fn variables<'m>(node: &'m Ref<Expr>, names: &mut BTreeSet<&'m str>) {
+    if let Expr::Var { span, .. } = node.as_ref() {
+        names.insert(span.text());
+    }
+    if walk::query_of(node).is_none() {
+        walk::children(node).into_iter().for_each(|child| variables(child, names));
     }
 }

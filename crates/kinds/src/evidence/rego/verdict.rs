@@ -59,8 +59,26 @@ impl Verdict {
             (_, Some(violations)) => violations,
             _ => return Err(bad("it has neither \"violations\" nor \"findings\"")),
         };
+        // A misspelt name must not make violations vanish.
+        let stray = object.iter().find(|(name, value)| !is_member(name) && is_filled(value));
+        if let Some((name, _)) = stray {
+            return Err(bad(&format!("{name} is a list with something in it, but means nothing here")));
+        }
         let violations = chosen.iter().map(violation).collect::<Result<_, _>>()?;
         Ok(Verdict { skipped: flag("skipped")?, skip_reason, ignored: flag("ignore")?, violations })
+    }
+}
+
+fn is_member(name: &Value) -> bool {
+    const MEMBERS: [&str; 5] = ["skipped", "skip_reason", "violations", "findings", "ignore"];
+    matches!(name, Value::String(name) if MEMBERS.contains(&name.as_ref()))
+}
+
+fn is_filled(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Set(items) => !items.is_empty(),
+        _ => false,
     }
 }
 

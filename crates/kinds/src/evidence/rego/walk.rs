@@ -1,6 +1,8 @@
 //! Visits every expression of a parsed module.
 
-use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
+use std::collections::BTreeMap;
+
+use regorus::unstable::{Expr, Import, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span};
 
 /// The expressions directly below one, queries apart.
 pub fn children(expr: &Expr) -> Vec<&Ref<Expr>> {
@@ -108,6 +110,32 @@ fn query<'m>(node: &'m Query, visit: &mut impl FnMut(&'m Expr)) {
     }
 }
 
+/// How many arguments each function of a module takes, by its name within the package and with it.
+pub fn functions(module: &Module, package: &str) -> BTreeMap<String, usize> {
+    let mut functions = BTreeMap::new();
+    for rule in &module.policy {
+        let (refr, arity) = match rule.as_ref() {
+            Rule::Spec { head: RuleHead::Func { refr, args, .. }, .. } => (refr, args.len()),
+            Rule::Default { refr, args, .. } if !args.is_empty() => (refr, args.len()),
+            _ => continue,
+        };
+        if let Some(path) = path(refr) {
+            functions.insert(format!("{package}.{path}"), arity);
+            functions.insert(path, arity);
+        }
+    }
+    functions
+}
+
+/// The name that an import gives to what it imports.
+pub fn import_name(import: &Import) -> &str {
+    match (&import.r#as, import.refr.as_ref()) {
+        (Some(alias), _) => alias.text(),
+        (None, Expr::RefDot { field, .. }) => field.0.text(),
+        (None, other) => other.span().text(),
+    }
+}
+
 /// The path of a rule's head.
 pub fn head(rule: &Rule) -> &Expr {
     match rule {
@@ -149,4 +177,12 @@ pub fn path(expr: &Expr) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// The part of a reference that is known without evaluation; none when it does not begin with a name.
+pub fn static_path(expr: &Expr) -> Option<String> {
+    path(expr).or_else(|| match expr {
+        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => static_path(refr),
+        _ => None,
+    })
 }

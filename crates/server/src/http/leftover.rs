@@ -1,0 +1,87 @@
+//! What is left of a request's body when it is refused.
+//!
+//! A handler may refuse before it has read the body: no token, no right, too large. When a connection is closed with
+//! unread data, the client's side is reset and may lose the answer that says why. So what arrives is taken and dropped for a
+//! moment, whoever refused.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::Version;
+use http::header::EXPECT;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+
+/// How much, and for how long, is taken of a body that is refused already.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a body goes that is dropped before its end.
+type Slot = Arc<Mutex<Option<Body>>>;
+
+pub(super) async fn drain(request: Request, next: Next) -> Response {
+    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told to.
+    if request.version() >= Version::HTTP_2 || request.headers().contains_key(EXPECT) {
+        return next.run(request).await;
+    }
+    let slot = Slot::default();
+    let returns = slot.clone();
+    let response = next.run(request.map(|body| Body::new(Returned { body, slot: returns }))).await;
+    let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(body) = left.filter(|_| response.status().is_client_error() || response.status().is_server_error()) {
+        // Either end is fine: the answer follows.
+        let _ = tokio::time::timeout(LINGER, take(body)).await;
+    }
+    response
+}
+
+async fn take(mut body: Body) {
+    let mut size = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        size += frame.data_ref().map_or(0, Bytes::len);
+        if size > LINGER_BYTES {
+            return;
+        }
+    }
+}
+
+/// A body that goes into the slot when it is dropped before its end.
+struct Returned {
+    body: Body,
+    slot: Slot,
+}
+
+impl HttpBody for Returned {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        if !self.body.is_end_stream() {
+            let body = std::mem::take(&mut self.body);
+            *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
+}
