@@ -5,11 +5,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 .PHONY: help demo test lint bench setup
 
 help:
-	@echo 'make demo    build longrun and show its main job on real evidence'
-	@echo 'make test    all tests'
-	@echo 'make lint    formatting, clippy, licences and advisories of dependencies'
-	@echo 'make bench   measure; writes bench/RESULTS.md'
+	@echo 'make demo       build longrun and show its main job on real evidence'
+	@echo 'make test       all tests'
+	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
+	@echo 'make bench      measure; writes bench/RESULTS.md'
 	@echo 'make examples   renew the evidence under examples/'
+	@echo 'make setup      install what building and testing need'
 
 setup:
 	@scripts/setup.sh

@@ -1,22 +1,44 @@
 #!/bin/sh
-# A short run of the benchmarks; writes bench/RESULTS.md. ROWS and SAMPLES set its size.
+# A short run of the benchmarks, about ten minutes on two cores; writes bench/RESULTS.md. ROWS, SAMPLES and SECONDS_EACH
+# set its size. PostgreSQL is a cluster that each benchmark makes and removes.
 set -eu
 
 rows=${ROWS:-1000000}
-samples=${SAMPLES:-300}
+samples=${SAMPLES:-200}
+seconds=${SECONDS_EACH:-10}
+longrun=${LONGRUN:-target/release/longrun}
 
-cargo build --locked --release --package longrun
+if [ -z "${LONGRUN:-}" ]; then
+	cargo build --locked --release --package longrun
+fi
 mkdir -p bench
-report=$(target/release/longrun bench pages --rows "$rows" --samples "$samples")
-{
-	echo '# Measurements'
-	echo
-	echo 'Made by `make bench`. Compare within one run only: machines are noisy. What is measured: docs/benchmarks.md.'
-	echo
-	echo '## `longrun bench pages`: one page of 50 with its exact total'
-	echo
-	echo '```'
-	echo "$report"
-	echo '```'
-} >bench/RESULTS.md
+report=$(mktemp)
+trap 'rm -f "$report"' EXIT
+
+# measure TITLE ARGUMENTS…: one section of the report for each engine.
+measure() {
+	title=$1
+	shift
+	printf '\n## `longrun bench %s`: %s\n' "$1" "$title" >>"$report"
+	for store in sqlite postgres; do
+		if [ "$store" = sqlite ]; then set -- "$@"; else set -- "$@" --store postgres; fi
+		echo "bench: $*" >&2
+		printf '\n```text\n$ longrun bench %s\n' "$*" >>"$report"
+		"$longrun" bench "$@" >>"$report"
+		printf '```\n' >>"$report"
+	done
+}
+
+cat >"$report" <<END
+# Measurements
+
+Made by \`make bench\` on $(uname -sr), $(nproc) cores, $(date -u +%Y-%m-%d). Compare within one run only: machines are noisy, and on this one clients,
+server and database share the cores. What is measured and how to read it: [docs/benchmarks.md](../docs/benchmarks.md).
+END
+measure 'one page of 50 with its exact total' pages --rows "$rows" --samples "$samples"
+measure 'create, claim, settle, each durable' lifecycle --seconds "$seconds"
+measure 'the same, with a snapshot held open' lifecycle --seconds "$((seconds * 3))" --held-snapshot
+measure 'from a creation to the start of its handler' latency
+measure 'creations and reads over HTTP' http --seconds "$seconds"
+cp "$report" bench/RESULTS.md
 cat bench/RESULTS.md

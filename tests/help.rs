@@ -14,6 +14,8 @@ const COMMANDS: &[&str] = &[
     "config show",
     "migrate",
     "doctor",
+    "backup",
+    "restore",
     "token create",
     "token list",
     "token revoke",

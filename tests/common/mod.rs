@@ -206,6 +206,35 @@ impl Dev {
     }
 }
 
+/// A `longrun serve` at work, on free ports.
+pub struct Server {
+    pub process: Process,
+    pub url: String,
+    pub admin_url: String,
+}
+
+impl Server {
+    /// Starts one in `folder`; `settings` are keys of the configuration.
+    pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Server {
+        let mut serve = command();
+        serve.current_dir(folder).arg("serve");
+        serve.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        for (key, value) in settings {
+            serve.env(format!("LONGRUN_{}", key.replace('.', "_").to_uppercase()), value);
+        }
+        let mut process = Process::start(&mut serve);
+        let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).unwrap();
+        let address = |key: &str| line[key].as_str().unwrap().to_owned();
+        Server { url: address("url"), admin_url: address("admin_url"), process }
+    }
+}
+
+/// Makes a token of the organization "acme" that may do everything, directly in the store.
+pub fn admin_token(store: &str) -> String {
+    let create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"];
+    run(&[&create[..], &["--store", store]].concat()).expect(0).line()
+}
+
 /// The body of a GET, asked for without the client under test.
 pub fn get(url: &str, path: &str, token: Option<&str>) -> (u16, String) {
     let address = url.strip_prefix("http://").unwrap();

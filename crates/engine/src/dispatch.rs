@@ -66,6 +66,7 @@ impl Engine {
         let stop_duties = CancellationToken::new();
         duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
         Running { shared, attempts, duties, stop_duties }

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man, migrate,
-    operations, policy, serve, token,
+    backup, bench, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man, migrate,
+    operations, policy, restore, serve, token,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -31,10 +31,14 @@ pub enum Command {
     /// Check or show the configuration of a server
     #[command(subcommand)]
     Config(Config),
-    /// Bring the store's database up to this version
+    /// Bring the store's database up to this version, or move a SQLite store into PostgreSQL
     Migrate(migrate::Args),
     /// Recount everything in the store and compare
     Doctor(doctor::Args),
+    /// Copy the store and its evidence into a folder
+    Backup(backup::Args),
+    /// Bring a backup back, where there is no store
+    Restore(restore::Args),
     /// Make, list and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),

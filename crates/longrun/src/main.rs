@@ -39,8 +39,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy, serve,
-        token,
+        backup, bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy,
+        restore, serve, token,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -50,6 +50,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Config(Config::Show(args)) => commands::config::show(&args),
         Command::Migrate(args) => migrate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
         Command::Token(Token::Create(args)) => token::create(args).await,
         Command::Token(Token::List(args)) => token::list(args).await,
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,

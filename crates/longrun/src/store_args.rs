@@ -1,4 +1,4 @@
-//! Which store a command works on that needs no server: `token`, `doctor`, `migrate`.
+//! Which store a command works on that needs no server: `token`, `doctor`, `migrate`, `backup`, `restore`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use store::{Store, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
+/// The evidence within the folder of `longrun dev`.
+pub const DEV_EVIDENCE: &str = "evidence";
 
 /// The store: named by one of these, else the configuration's, else that of `longrun dev` in this folder.
 #[derive(Debug, clap::Args)]
@@ -33,16 +35,31 @@ impl StoreArgs {
     /// # Errors
     /// When the configuration has problems.
     pub fn url(&self) -> anyhow::Result<StoreUrl> {
+        Ok(self.places()?.0)
+    }
+
+    /// The folder of the evidence that goes with the store. It need not exist.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`].
+    pub fn evidence_folder(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.places()?.1)
+    }
+
+    /// The store and its evidence.
+    fn places(&self) -> anyhow::Result<(StoreUrl, PathBuf)> {
+        let of_dev = |folder: &Path| (StoreUrl::Sqlite(folder.join(DEV_STORE)), folder.join(DEV_EVIDENCE));
         if let Some(folder) = &self.data_dir {
-            return Ok(StoreUrl::Sqlite(folder.join(DEV_STORE)));
+            return Ok(of_dev(folder));
         }
         let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
         let loaded = args.load().hint("name the store with --store URL")?;
         let is_named = loaded.entries.get("store").is_some_and(|(_, origin)| *origin != crate::config::Origin::Default);
         let url = loaded.config.store_url()?;
-        let dev = Path::new(DEV_FOLDER).join(DEV_STORE);
-        let is_there = matches!(&url, StoreUrl::Sqlite(path) if path.exists());
-        Ok(if !is_named && !is_there && dev.exists() { StoreUrl::Sqlite(dev) } else { url })
+        let dev = of_dev(Path::new(DEV_FOLDER));
+        let is_there = |url: &StoreUrl| matches!(url, StoreUrl::Sqlite(path) if path.exists());
+        let of_configuration = (url, PathBuf::from(loaded.config.evidence.folder));
+        Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 
     /// Opens the store, which must exist: a mistyped path shall not make an empty one.
@@ -50,6 +67,14 @@ impl StoreArgs {
     /// # Errors
     /// When there is none or it cannot be used.
     pub async fn open_existing(&self) -> anyhow::Result<Arc<dyn Store>> {
+        node::open(&self.existing_url()?).await
+    }
+
+    /// The store, which must exist where that can be seen without opening it.
+    ///
+    /// # Errors
+    /// When there is none, or the configuration has problems.
+    pub fn existing_url(&self) -> anyhow::Result<StoreUrl> {
         let url = self.url()?;
         if let StoreUrl::Sqlite(path) = &url
             && !path.exists()
@@ -57,7 +82,7 @@ impl StoreArgs {
             let message = format!("there is no store at {}", path.display());
             return Err(failure(message, "name it with --store, --config or --data-dir"));
         }
-        node::open(&url).await
+        Ok(url)
     }
 
     /// Opens the store, or makes it: tokens can be made before the first start of a server.

@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Event, NewOperation, Operation, Outcome, Refusal, Status};
+use operations::{Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -26,6 +26,8 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct Create {
     pub(crate) organization: String,
     pub(crate) operations: Vec<NewOperation>,
+    /// Ids that callers were told before; empty for new ones.
+    pub(crate) ids: Vec<OperationId>,
     pub(crate) key: Option<IdempotencyKey>,
 }
 

@@ -1,6 +1,7 @@
 //! The store's error: what a caller can do about it.
 
-/// Why a store did not do what was asked. Nothing was changed.
+/// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write may have been
+/// carried out whole: its answer was lost. Creations are found again by their idempotency key.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
@@ -23,14 +24,17 @@ impl StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
-            // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources.
-            sqlx::Error::Database(database) => database
-                .code()
-                .is_some_and(|code| ["08", "57P", "53", "25006"].iter().any(|class| code.starts_with(class))),
+            // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources; 25006:
+            // a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03: others were
+            // in the way, again and again.
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+                let classes = ["08", "57P", "53", "25006", "25P03", "57014", "40001", "40P01", "55P03"];
+                classes.iter().any(|class| code.starts_with(class))
+            }),
             _ => false,
         };
         if away {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the database is away");
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database is away or too busy");
             return StoreError::Unavailable("the database cannot be reached".to_owned());
         }
         StoreError::Database(error)

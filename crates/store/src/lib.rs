@@ -12,6 +12,7 @@
 //! servers on one database.
 
 mod batch;
+mod census;
 mod content;
 mod doctor;
 mod error;
@@ -19,18 +20,21 @@ mod plan;
 pub mod postgres;
 pub mod sqlite;
 mod token;
+mod transfer;
 mod url;
 mod work;
 
 use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
+pub use census::Census;
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
 pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Settlement};
 
@@ -141,6 +145,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
+
+    /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
+    /// rows of every organisation, in their order, each once. Answers how many rows it dealt with; `None` when this
+    /// store has no inbox.
+    async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
+        let _ = limit;
+        Ok(None)
+    }
 
     /// The store's clock.
     fn now(&self) -> Timestamp;

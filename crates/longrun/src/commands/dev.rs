@@ -14,7 +14,7 @@ use crate::connection::{DEV_FOLDER, DEV_TOKEN, DEV_URL};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{Node, StopSignals, start_logging};
 use crate::render::{self, Style};
-use crate::store_args::DEV_STORE;
+use crate::store_args::{DEV_EVIDENCE, DEV_STORE};
 
 /// The organization of everything that is made in development.
 const ORGANIZATION: &str = "dev";
@@ -63,7 +63,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     };
     let mut config =
         Config { listen: args.listen.clone(), store: format!("sqlite:{}", within(DEV_STORE)?), ..Config::default() };
-    config.evidence.folder = within("evidence")?;
+    config.evidence.folder = within(DEV_EVIDENCE)?;
     if let Some(folder) = &args.policies {
         config.policies.folder = folder.to_str().context("the path of --policies is not Unicode")?.to_owned();
     }

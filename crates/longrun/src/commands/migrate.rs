@@ -1,17 +1,27 @@
-//! `longrun migrate`: brings the store's database up to this version. Servers do the same when they start.
+//! `longrun migrate`: brings the store's database up to this version (servers do the same when they start), or moves an
+//! embedded store into PostgreSQL.
 
 use anyhow::Context;
-use store::StoreUrl;
+use store::{PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Hint, failure};
 use crate::node::{self, StoreLock};
 use crate::progress::Spinner;
 use crate::render;
 use crate::store_args::StoreArgs;
 
+/// Connections of a move: it writes one batch at a time, and the store folds beside it.
+const CONNECTIONS: u32 = 4;
+
 /// What `longrun migrate` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Move this store: sqlite:PATH. No server may use it; it keeps what it has
+    #[arg(long, value_name = "URL", requires = "to")]
+    from: Option<StoreUrl>,
+    /// Move it to this database, which has no operations yet: postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL", requires = "from")]
+    to: Option<StoreUrl>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -19,8 +29,11 @@ pub struct Args {
 /// Migrates, with no server on the store.
 ///
 /// # Errors
-/// When a server uses the store, or it is newer than this program.
+/// When a server uses the store, it is newer than this program, or the target of a move is not empty.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    if let (Some(from), Some(to)) = (args.from, args.to) {
+        return transfer(from, to).await;
+    }
     let url = args.store.url()?;
     let lock = match &url {
         StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
@@ -31,5 +44,42 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     drop(spinner);
     drop(lock);
     render::write(format!("{url} is up to date\n"))?;
+    Ok(Exit::Done)
+}
+
+async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
+    let (StoreUrl::Sqlite(path), StoreUrl::Postgres(target)) = (&from, &to) else {
+        return Err(failure("only a SQLite store can be moved, to PostgreSQL", "--from sqlite:PATH --to postgres://…"));
+    };
+    if !path.exists() {
+        return Err(failure(format!("there is no store at {}", path.display()), "name it with --from sqlite:PATH"));
+    }
+    let _lock = StoreLock::acquire(path)?;
+    let source = SqliteStore::open(path).await.with_context(|| format!("cannot open {from}"))?;
+    let target = PostgresStore::connect(target, CONNECTIONS).await.with_context(|| format!("cannot open {to}"))?;
+    let spinner = Spinner::start("moving");
+    let mut rows = 0;
+    let moved = store::transfer(&source, &target, |more| {
+        rows += more;
+        spinner.say(format!("moving: {rows} rows"));
+    })
+    .await;
+    source.close().await;
+    target.close().await;
+    drop(spinner);
+    let census = match moved {
+        Err(error @ TransferError::NotEmpty { .. }) => Err(error).hint(
+            "move into a database without a store; to give it up with everything in it: DROP SCHEMA longrun CASCADE",
+        )?,
+        moved => {
+            moved.hint("the source is as it was; before the next try: DROP SCHEMA longrun CASCADE in the target")?
+        }
+    };
+    render::write(format!(
+        "moved {from} to {to}: {} operations of {} organizations, {} tokens; checked\n",
+        census.total(),
+        census.organizations.len(),
+        census.tokens
+    ))?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
+pub mod backup;
 pub mod bench;
 pub mod completions;
 pub mod config;
@@ -14,5 +15,6 @@ pub mod man;
 pub mod migrate;
 pub mod operations;
 pub mod policy;
+pub mod restore;
 pub mod serve;
 pub mod token;

@@ -27,7 +27,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     tracing::info!(
         url = node.url(),
         admin_url = node.admin_url(),
-        store = config.store,
+        store = %config.store_url()?,
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );

@@ -17,6 +17,9 @@ pub struct ConfigArgs {
     /// Where operations are kept: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+    /// A standby of the store, to read lists and operations from: postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub read_store: Option<String>,
     /// Where the API listens
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -54,6 +57,7 @@ impl ConfigArgs {
     fn flags(&self) -> Vec<Flag> {
         let given = [
             ("store", "--store", &self.store),
+            ("read_store", "--read-store", &self.read_store),
             ("listen", "--listen", &self.listen),
             ("admin_listen", "--admin-listen", &self.admin_listen),
             ("tls.cert", "--tls-cert", &self.tls_cert),

@@ -18,6 +18,8 @@ pub struct Config {
     pub admin_listen: String,
     /// Where operations are kept: `sqlite:PATH` or `postgres://…`.
     pub store: String,
+    /// A standby of the store that lists and single operations are read from: `postgres://…`; empty: the store itself.
+    pub read_store: String,
     /// Encryption of the API.
     pub tls: Tls,
     /// What callers may ask for.
@@ -104,7 +106,7 @@ pub struct Kinds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Engine {
-    /// Operations that run at the same time in this process; 0: four per processor.
+    /// Operations that run at the same time in this process; 0: one per processor.
     pub concurrency: u32,
     /// How long a worker may be silent before its attempt is taken from it; heartbeats come three times as often.
     pub lease: Span,
@@ -140,6 +142,7 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             admin_listen: String::new(),
             store: "sqlite:longrun.db".to_owned(),
+            read_store: String::new(),
             tls: Tls::default(),
             api: Api::default(),
             evidence: Evidence::default(),
@@ -199,5 +202,10 @@ impl Config {
     /// The store. A configuration that was loaded has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
         self.store.parse()
+    }
+
+    /// The standby to read from, if there is one.
+    pub fn read_store_url(&self) -> Result<Option<StoreUrl>, InvalidStoreUrl> {
+        if self.read_store.is_empty() { Ok(None) } else { self.read_store.parse().map(Some) }
     }
 }

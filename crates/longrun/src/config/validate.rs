@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use store::StoreUrl;
+
 use super::Config;
 use super::units::Span;
 
@@ -28,6 +30,14 @@ pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
         config.store_url().is_ok(),
         "store",
         "must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE, e.g. sqlite:longrun.db",
+    );
+    let is_postgres = |url: Option<&StoreUrl>| matches!(url, Some(StoreUrl::Postgres(_)));
+    check(
+        config.read_store.is_empty()
+            || is_postgres(config.store_url().ok().as_ref())
+                && is_postgres(config.read_store_url().ok().flatten().as_ref()),
+        "read_store",
+        "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary",
     );
 
     let tls = &config.tls;
@@ -114,6 +124,10 @@ mod tests {
         assert_eq!(keys(|c| c.admin_listen = c.listen.clone()), ["admin_listen"]);
         assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned()), ["store"]);
         assert_eq!(keys(|c| c.store = "sqlite:".to_owned()), ["store"]);
+        let postgres = "postgres://db/longrun";
+        assert_eq!(keys(|c| c.read_store = postgres.to_owned()), ["read_store"], "SQLite has no standby");
+        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), "sqlite:a.db".to_owned())), ["read_store"]);
+        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), postgres.to_owned())), Vec::<&str>::new());
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
         assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);
         assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);

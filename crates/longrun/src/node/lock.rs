@@ -32,7 +32,7 @@ impl StoreLock {
             Ok(()) => Ok(StoreLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(failure(
                 format_args!("another longrun is using {}", store.display()),
-                "a SQLite store serves one process at a time; stop the other one, or give this one a store of its own with --store or --data-dir",
+                "a SQLite store serves one process at a time; stop the other one, or give this one a store of its own",
             )),
             Err(TryLockError::Error(error)) => {
                 Err(anyhow::Error::new(error).context(format!("cannot lock {}", path.display())))

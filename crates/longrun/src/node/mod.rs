@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use kinds::evidence::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
 use server::{ApiSettings, FirstPage, Services};
-use store::{ContentStore, Store, StoreUrl};
+use store::{ContentStore, PostgresStore, Store, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ impl Node {
             // Several servers share the database: a name of its own, never used again.
             StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
         };
-        let store = open(&url).await?;
+        let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         let tls = tls(config)?;
@@ -153,6 +153,19 @@ pub async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
             "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
         }
     })
+}
+
+/// Opens the store of a server, which may have a standby to read from.
+async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyhow::Result<Arc<dyn Store>> {
+    // The configuration was validated: only a PostgreSQL store has a standby.
+    let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
+        return open(url).await;
+    };
+    let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
+    let store = store
+        .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
+        .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;
+    Ok(Arc::new(store))
 }
 
 async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {

@@ -1,6 +1,7 @@
 //! Claiming: one organisation after the other, each in a transaction of its own; then priority, then age. And leases
 //! that ran out.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use operations::{Event, Operation, Progress, State, Status, Timestamp};
@@ -11,23 +12,32 @@ use super::counters::Changes;
 use super::rows;
 use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
 
-/// Makes claimable what has become due. Rows that another server is at are left to it. Served by active_due.
-const PROMOTE: &str = "
-    UPDATE active SET due_at = NULL WHERE organization_id = $1 AND seq IN (
-        SELECT seq FROM active WHERE organization_id = $1 AND due_at <= $2 ORDER BY seq LIMIT 1000
-        FOR UPDATE SKIP LOCKED)";
+/// What has become due; what another server is at is left to it. Served by active_due, which holds next to nothing: a
+/// look at it costs no more than a page, while the planner, asked to update straight away, walks the queue.
+const DUE: &str = "
+    SELECT seq FROM active WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
+    ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED";
 
-/// Organisations after $1 that have something to claim of the kinds $2, due now ($3) or ready: a loose scan over the
-/// queue, one seek each. Served by active_ready and active_due.
+/// Makes it claimable.
+const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE organization_id = $1 AND seq = ANY ($2)";
+
+/// Organisations that have something to claim of the kinds $2, due now ($3) or ready, those after $1 first: a loose scan
+/// over the queue, one seek each. Served by active_ready and active_due.
 const WAITING: &str = "
-    WITH RECURSIVE organization (id) AS (
+    WITH RECURSIVE later (id) AS (
         (SELECT organization_id FROM active WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
         UNION ALL
-        SELECT (SELECT organization_id FROM active WHERE organization_id > organization.id
+        SELECT (SELECT organization_id FROM active WHERE organization_id > later.id
             ORDER BY organization_id LIMIT 1)
-        FROM organization WHERE organization.id IS NOT NULL
+        FROM later WHERE later.id IS NOT NULL
+    ), earlier (id) AS (
+        (SELECT organization_id FROM active WHERE organization_id <= $1 ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT organization_id FROM active WHERE organization_id > earlier.id AND organization_id <= $1
+            ORDER BY organization_id LIMIT 1)
+        FROM earlier WHERE earlier.id IS NOT NULL
     )
-    SELECT id FROM organization
+    SELECT id FROM (SELECT id FROM later UNION ALL SELECT id FROM earlier) AS organization
     WHERE id IS NOT NULL AND (EXISTS (
         SELECT FROM active WHERE organization_id = organization.id AND kind = ANY ($2) AND status = 1 AND due_at IS NULL)
         OR EXISTS (SELECT FROM active WHERE organization_id = organization.id AND due_at <= $3))
@@ -40,14 +50,15 @@ const FIRST_IN_LINE: &str = "
     WHERE organization_id = $1 AND kind = $2 AND status = 1 AND due_at IS NULL
     ORDER BY priority DESC, seq LIMIT $3 FOR UPDATE SKIP LOCKED";
 
+/// The numbers are given twice, so that every plan goes by the primary key and none walks the queue.
 const START: &str = "
     UPDATE active a SET status = 2, due_at = NULL, started_at = $2, attempts = s.attempts, fence = s.fence
     FROM unnest($3::bigint[], $4::int[], $5::bigint[]) AS s (seq, attempts, fence)
-    WHERE a.organization_id = $1 AND a.seq = s.seq";
+    WHERE a.organization_id = $1 AND a.seq = ANY ($3) AND a.seq = s.seq";
 
 const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-    SELECT $1, seq, fence, $4, $5 FROM unnest($2::bigint[], $3::bigint[]) AS s (seq, fence)";
+    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[])";
 
 /// Up to `limit` organisations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
@@ -57,39 +68,56 @@ pub(super) async fn waiting(
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
-    let mut organizations: Vec<String> = Vec::new();
-    for after in [last, ""] {
-        let room = i64::from(limit) - i64::try_from(organizations.len()).unwrap_or(i64::MAX);
-        let found: Vec<String> = sqlx::query_scalar(WAITING)
-            .bind(after)
-            .bind(kinds)
-            .bind(now.as_millis())
-            .bind(room)
-            .fetch_all(pool)
-            .await?;
-        for organization in found {
-            if !organizations.contains(&organization) {
-                organizations.push(organization);
-            }
-        }
-        if last.is_empty() || organizations.len() >= limit as usize {
-            break;
-        }
-    }
-    Ok(organizations)
+    let found = sqlx::query_scalar(WAITING).bind(last).bind(kinds).bind(now.as_millis()).bind(i64::from(limit));
+    Ok(found.fetch_all(pool).await?)
 }
 
-/// Claims up to `limit` operations of one organisation.
+/// Claims for several workers of one organisation; answers them in their order. Workers that can run the same are served
+/// together, one after the other from the line.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
-    request: &ClaimRequest,
+    requests: &[&ClaimRequest],
+) -> Result<Vec<Vec<Claimed>>, StoreError> {
+    let due: Vec<i64> =
+        sqlx::query_scalar(DUE).bind(organization).bind(now.as_millis()).fetch_all(&mut *connection).await?;
+    if !due.is_empty() {
+        sqlx::query(PROMOTE).bind(organization).bind(due).execute(&mut *connection).await?;
+    }
+    let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
+    for (kinds, indexes) in by_kinds(requests) {
+        let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
+        let seqs = line(connection, organization, kinds, limit).await?;
+        if seqs.is_empty() {
+            continue;
+        }
+        // Whose each place in line is.
+        let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
+        let chosen: Vec<(i64, usize)> = seqs.into_iter().zip(places).collect();
+        start(connection, now, organization, requests, &chosen, &mut answers).await?;
+    }
+    Ok(answers)
+}
+
+/// The places of the requests that name the same kinds.
+fn by_kinds<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<&'r [String], Vec<usize>> {
+    let mut groups: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
+    for (index, request) in requests.iter().enumerate() {
+        groups.entry(&request.kinds).or_default().push(index);
+    }
+    groups
+}
+
+/// Locks the rows that are next, over several kinds.
+async fn line(
+    connection: &mut PgConnection,
+    organization: &str,
+    kinds: &[String],
     limit: u32,
-) -> Result<Vec<Claimed>, StoreError> {
-    sqlx::query(PROMOTE).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i16, i64)> = Vec::new();
-    for kind in &request.kinds {
+    for kind in kinds {
         let found = sqlx::query(FIRST_IN_LINE)
             .bind(organization)
             .bind(kind)
@@ -102,43 +130,50 @@ pub(super) async fn claim(
     }
     candidates.sort_unstable();
     candidates.truncate(limit as usize);
-    if candidates.is_empty() {
-        return Ok(Vec::new());
-    }
-    start(connection, now, organization, request, candidates.into_iter().map(|(_, seq)| seq).collect()).await
+    Ok(candidates.into_iter().map(|(_, seq)| seq).collect())
 }
 
-/// Starts an attempt of each of these rows, which are locked.
+/// Starts an attempt of each of these rows, which are locked, for the request named beside it.
 async fn start(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
-    request: &ClaimRequest,
-    seqs: Vec<i64>,
-) -> Result<Vec<Claimed>, StoreError> {
-    let expires_at = now.after(request.lease);
+    requests: &[&ClaimRequest],
+    chosen: &[(i64, usize)],
+    answers: &mut [Vec<Claimed>],
+) -> Result<(), StoreError> {
     let columns = rows::ACTIVE_COLUMNS;
     let sql = format!(
         "SELECT {columns}, '' AS output, a.due_at, a.attempts, a.max_attempts, a.fence, a.cancel_requested,
              a.timeout_ms, a.input
-         FROM active a WHERE a.organization_id = $1 AND a.seq = ANY ($2) ORDER BY array_position($2, a.seq)"
+         FROM active a WHERE a.organization_id = $1 AND a.seq = ANY ($2)"
     );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seqs).fetch_all(&mut *connection).await?;
-    let (mut claimed, mut seqs, mut attempts_of, mut fences) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let seqs: Vec<i64> = chosen.iter().map(|(seq, _)| *seq).collect();
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seqs).fetch_all(&mut *connection).await?;
+    let mut found: HashMap<i64, &PgRow> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        found.insert(row.try_get("seq")?, row);
+    }
+    let (mut seqs, mut attempts_of, mut fences) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut workers, mut expiries) = (Vec::new(), Vec::new());
     let mut changes = Changes::default();
-    for row in &found {
+    for (seq, index) in chosen {
+        let Some(row) = found.get(seq).copied() else { continue };
+        let (seq, request) = (*seq, requests[*index]);
         // The index has only what may be claimed; the transition function still has the last word.
         let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
         let Progress { attempts, fence, .. } = state.progress();
         let State::Running { started_at, .. } = state else { continue };
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
-        let seq: i64 = row.try_get("seq")?;
+        let expires_at = now.after(request.lease);
         changes.add(seq, &operation.project_id, &operation.kind, Status::Pending, -1);
         changes.add(seq, &operation.project_id, &operation.kind, Status::Running, 1);
         seqs.push(seq);
         attempts_of.push(i32::try_from(attempts).unwrap_or(i32::MAX));
         fences.push(fence.cast_signed());
-        claimed.push(Claimed {
+        workers.push(request.worker.clone());
+        expiries.push(expires_at.as_millis());
+        answers[*index].push(Claimed {
             lease: LeaseRef { organization: organization.to_owned(), id: operation.id, fence },
             operation,
             input: row.try_get("input")?,
@@ -159,12 +194,11 @@ async fn start(
         .bind(organization)
         .bind(&seqs)
         .bind(&fences)
-        .bind(&request.worker)
-        .bind(expires_at.as_millis())
+        .bind(workers)
+        .bind(expiries)
         .execute(&mut *connection)
         .await?;
-    changes.write(connection, organization).await?;
-    Ok(claimed)
+    changes.write(connection, organization).await
 }
 
 fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {

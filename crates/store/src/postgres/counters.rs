@@ -127,3 +127,13 @@ pub(super) async fn unfolded(pool: &PgPool) -> Result<Vec<String>, StoreError> {
     );
     Ok(found.fetch_all(pool).await?)
 }
+
+/// Makes horizons that another cluster's transaction numbers were taken from (a restored dump, a logical replica) those
+/// of this one. A dump holds either a delta or what it was folded into, so from the beginning on is right.
+pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
+    // A horizon is the oldest transaction of its time, which in one cluster only grows.
+    sqlx::query("DELETE FROM counter_folds WHERE folded_before > pg_snapshot_xmin(pg_current_snapshot())")
+        .execute(pool)
+        .await?;
+    Ok(())
+}

@@ -110,8 +110,11 @@ pub(super) async fn create(
             fresh_keys.insert(&key.key, (index, key.fingerprint));
         }
         let mut created = Vec::with_capacity(create.operations.len());
-        for new in &create.operations {
-            let operation = new.to_operation(now);
+        for (index, new) in create.operations.iter().enumerate() {
+            let mut operation = new.to_operation(now);
+            if let Some(id) = create.ids.get(index) {
+                operation.id = *id;
+            }
             changes.add(next, &new.project_id, &new.kind, Status::Pending, 1);
             new_rows.push(next, &operation, new);
             next += 1;
@@ -135,7 +138,11 @@ pub(super) async fn create(
 }
 
 /// Locks the organisation's row, made if it is new; answers its next number.
-async fn lock_numbers(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<i64, StoreError> {
+pub(super) async fn lock_numbers(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+) -> Result<i64, StoreError> {
     let locked = sqlx::query_scalar(LOCK_NUMBERS).bind(organization).fetch_optional(&mut *connection).await?;
     match locked {
         Some(next) => Ok(next),

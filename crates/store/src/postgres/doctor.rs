@@ -42,6 +42,12 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
     ),
     (
+        "what is in the inbox can become an operation",
+        "SELECT organization_id || ' ' || id || ': ' || coalesce(refused, 'there is no such organization') FROM inbox i
+         WHERE refused IS NOT NULL
+            OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id)",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL
@@ -99,6 +105,10 @@ const PROJECT_COUNTERS: &str = "
 
 pub(super) async fn examine(pool: &PgPool) -> Result<Report, StoreError> {
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    // Recounting many millions takes longer than a request's statement may.
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
+    // Recounting a large store takes longer than any request may.
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
     let totals = sqlx::query(
         "SELECT (SELECT count(*) FROM organizations), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
     )

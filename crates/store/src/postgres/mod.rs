@@ -1,8 +1,8 @@
 //! The store for several servers: PostgreSQL 15 or newer.
 //!
 //! Every transaction touches one organisation. Writes of a process go through a few lanes, each organisation always
-//! through the same one, where concurrent calls coalesce (see [`crate::batch`]); claims visit one organisation after the
-//! other. Counts are a base and deltas (see [`counters`]). Servers know nothing of each other: rows are locked in key
+//! through the same one, where concurrent calls coalesce (see [`crate::batch`]); the engine's claims visit one
+//! organisation after the other. Counts are a base and deltas (see [`counters`]). Servers know nothing of each other: rows are locked in key
 //! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
 
 mod admin;
@@ -11,7 +11,10 @@ mod clock;
 mod counters;
 mod create;
 mod doctor;
+mod import;
+mod inbox;
 mod list;
+mod replica;
 mod rows;
 mod transition;
 mod writer;
@@ -33,6 +36,8 @@ use crate::{
     LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
+pub use import::Snapshot;
+use replica::{Replica, Written};
 use writer::{Folds, Writer, begin, unavailable};
 
 /// Lanes of a process: as many transactions of different organisations are under way at a time.
@@ -51,6 +56,7 @@ pub struct PostgresStore {
     /// The organisation that claims served last.
     rotation: Arc<Mutex<String>>,
     folds: Folds,
+    replica: Option<Arc<Replica>>,
 }
 
 impl PostgresStore {
@@ -61,7 +67,20 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is none,
     /// or the schema was made by a newer longrun.
     pub async fn connect(url: &str, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, connections, None).await
+        PostgresStore::start(url, None, connections, None).await
+    }
+
+    /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
+    /// what this process wrote (see [`replica`]). The standby may be away at any time.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; [`StoreError::Unusable`] too when `read_url` is another database.
+    pub async fn connect_with_replica(
+        url: &str,
+        read_url: &str,
+        connections: u32,
+    ) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, Some(read_url), connections, None).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -69,35 +88,39 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, connections, Some(clock)).await
+        PostgresStore::start(url, None, connections, Some(clock)).await
     }
 
-    async fn start(url: &str, connections: u32, clock: Option<Clock>) -> Result<PostgresStore, StoreError> {
-        let options: PgConnectOptions = url
-            .parse()
-            .map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
-        let options = options.application_name("longrun").options([
-            ("search_path", "longrun"),
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
-            ("synchronous_commit", "on"),
-            // Statements are shaped for their indexes; a compiled plan would cost more than it runs.
-            ("jit", "off"),
-        ]);
+    async fn start(
+        url: &str,
+        read_url: Option<&str>,
+        connections: u32,
+        clock: Option<Clock>,
+    ) -> Result<PostgresStore, StoreError> {
+        let connections = connections.max(2);
         let pool = PgPoolOptions::new()
-            .max_connections(connections.max(2))
+            .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
+            .connect_with(options(url)?)
             .await
             .map_err(unavailable)?;
         migrate(&pool).await?;
+        counters::adopt(&pool).await.map_err(unavailable)?;
         let clock = match clock {
             Some(clock) => clock,
             None => DatabaseClock::start(pool.clone()).await?,
         };
-        let folds = Folds::start(pool.clone());
+        let written = read_url.map(|_| Written::default());
+        let replica = match (read_url, &written) {
+            (Some(url), Some(written)) => {
+                let replica = Replica::open(options(url)?, connections, pool.clone(), written.clone()).await?;
+                Some(Arc::new(replica))
+            }
+            _ => None,
+        };
+        let folds = Folds::start(pool.clone(), written);
         let lanes = (0..LANES).map(|_| Lane::start(Writer::new(pool.clone(), Arc::clone(&clock), folds.clone())));
-        Ok(PostgresStore { lanes: lanes.collect(), pool, clock, rotation: Arc::default(), folds })
+        Ok(PostgresStore { lanes: lanes.collect(), pool, clock, rotation: Arc::default(), folds, replica })
     }
 
     /// The version of PostgreSQL, e.g. `15.18`.
@@ -106,6 +129,14 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`].
     pub async fn engine_version(&self) -> Result<String, StoreError> {
         sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&self.pool).await.map_err(unavailable)
+    }
+
+    /// Reads from the standby, if there is one that has what must be seen; `None`: ask the primary.
+    async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(PgPool) -> R) -> Option<T>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        self.replica.as_ref()?.read(&access.organization, read).await
     }
 
     /// The lane of an organisation.
@@ -158,6 +189,19 @@ impl PostgresStore {
     }
 }
 
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options: PgConnectOptions =
+        url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
+    Ok(options.application_name("longrun").options([
+        ("search_path", "longrun"),
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ("synchronous_commit", "on"),
+        // Statements are shaped for their indexes; a compiled plan would cost more than it runs.
+        ("jit", "off"),
+    ]))
+}
+
 /// Everybody's first before anybody's second, so that a worker that takes them in order is fair too.
 fn round_robin(lines: Vec<Vec<Claimed>>) -> Vec<Claimed> {
     let mut placed: Vec<(usize, Claimed)> = lines.into_iter().flat_map(|line| line.into_iter().enumerate()).collect();
@@ -193,7 +237,7 @@ impl Store for PostgresStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let create = Create { organization: organization.to_owned(), operations, key };
+        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
         match self.lane(organization).submit(Write::Create(create)).await? {
             Answer::Operations(operations) => Ok(operations),
             other => Err(other.unexpected()),
@@ -201,27 +245,44 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        // What a standby lacks may have been created by another process a moment ago.
+        if let Some(Some(found)) =
+            self.on_standby(access, |pool| async move { list::get(&pool, access, id).await }).await
+        {
+            return Ok(Some(found));
+        }
         list::get(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
+        let listed = self.on_standby(access, |pool| async move { list::list(&pool, access, filter, page).await });
+        if let Some(listing) = listed.await {
+            return Ok(listing);
+        }
         list::list(&self.pool, access, filter, page).await.map_err(StoreError::or_unavailable)
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+        if let Some(Some(found)) =
+            self.on_standby(access, |pool| async move { list::output(&pool, access, id).await }).await
+        {
+            return Ok(Some(found));
+        }
         list::output(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
+        if let Some(organization) = request.organization.clone() {
+            return match self.lane(&organization).submit(Write::Claim(request)).await? {
+                Answer::Claimed(claimed) => Ok(claimed),
+                other => Err(other.unexpected()),
+            };
+        }
         let now = self.now();
-        let organizations = match &request.organization {
-            Some(organization) => vec![organization.clone()],
-            None => {
-                let last = self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let found = claim::waiting(&self.pool, now, &last, &request.kinds, request.limit).await;
-                found.map_err(StoreError::or_unavailable)?
-            }
-        };
+        let last = self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let organizations = claim::waiting(&self.pool, now, &last, &request.kinds, request.limit).await;
+        let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let share = request.limit.div_ceil(u32::try_from(organizations.len().max(1)).unwrap_or(u32::MAX));
         let mut room = request.limit;
         let mut lines: Vec<Vec<Claimed>> = Vec::new();
@@ -229,11 +290,12 @@ impl Store for PostgresStore {
             if room == 0 {
                 break;
             }
+            let request = ClaimRequest { limit: share.min(room), ..request.clone() };
             let part = async {
                 let mut transaction = begin(&self.pool).await?;
-                let part = claim::claim(&mut transaction, now, organization, &request, share.min(room)).await?;
+                let part = claim::claim(&mut transaction, now, organization, &[&request]).await?;
                 transaction.commit().await?;
-                Ok::<_, StoreError>(part)
+                Ok::<_, StoreError>(part.into_iter().flatten().collect::<Vec<_>>())
             };
             match part.await.map_err(StoreError::or_unavailable) {
                 Ok(part) => {
@@ -245,9 +307,7 @@ impl Store for PostgresStore {
                 Err(_) => break,
             }
             self.folds.note(organization);
-            if request.organization.is_none() {
-                self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone_from(organization);
-            }
+            self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone_from(organization);
         }
         Ok(round_robin(lines))
     }
@@ -290,6 +350,10 @@ impl Store for PostgresStore {
         self.count("", Write::ForgetIdempotencyKeys(limit)).await
     }
 
+    async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
+        inbox::drain(&self.pool, self.now(), limit, &self.folds).await.map(Some).map_err(StoreError::or_unavailable)
+    }
+
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
@@ -326,6 +390,9 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        if let Some(replica) = &self.replica {
+            replica.close().await;
+        }
         self.pool.close().await;
     }
 

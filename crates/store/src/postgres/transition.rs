@@ -26,7 +26,7 @@ const SETTLE: &str = "
             $8::bigint[], $9::text[], $10::text[])
             AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output)
     ), moved AS (
-        DELETE FROM active a USING ended e WHERE a.organization_id = $1 AND a.seq = e.seq RETURNING a.*
+        DELETE FROM active WHERE organization_id = $1 AND seq = ANY ($2) RETURNING *
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
@@ -41,7 +41,7 @@ const PEND: &str = "
         max_attempts = p.max_attempts, fence = p.fence
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[])
         AS p (seq, started_at, due_at, attempts, max_attempts, fence)
-    WHERE a.organization_id = $1 AND a.seq = p.seq";
+    WHERE a.organization_id = $1 AND a.seq = ANY ($2) AND a.seq = p.seq";
 
 const DROP_LEASES: &str = "DELETE FROM leases WHERE organization_id = $1 AND seq = ANY ($2)";
 

@@ -9,12 +9,16 @@ use operations::{Event, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, Transaction};
 
-use super::{admin, counters, create, transition};
+use super::replica::Written;
+use super::{admin, claim, counters, create, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
-use crate::{Clock, LeaseRef, StoreError};
+use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
 const TRIES: u32 = 5;
+/// How long a transaction may take. The database bounds each statement; this is for a database that no longer answers,
+/// whose connections break only when the operating system gives them up.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two folds of what this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
@@ -43,7 +47,8 @@ impl Writer {
                 transaction.commit().await?;
                 Ok::<_, StoreError>(answers)
             };
-            match attempt.await {
+            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, attempt).await;
+            match ended.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".to_owned()))) {
                 Err(error) if tries < TRIES && error.lost_against_another() => {}
                 result => return result.map_err(StoreError::or_unavailable),
             }
@@ -81,6 +86,13 @@ impl Commit for Writer {
                         answers[*index] = Some(answer);
                     }
                     self.folds.note(organization);
+                }
+                // The database is away: to try one by one would make everybody wait once a write. And a commit that was
+                // not answered may have happened: callers repeat what they can, by idempotency key and fencing token.
+                Err(StoreError::Unavailable(why)) => {
+                    for index in indexes {
+                        answers[index] = Some(Err(StoreError::Unavailable(why.clone())));
+                    }
                 }
                 Err(error) if single => return Err(error),
                 // Others of the batch are committed: these writes are tried alone, here and now.
@@ -127,15 +139,25 @@ async fn perform(
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
     }
+    // After the creations, so that a claim of the same batch can have them.
+    let claims: Vec<(usize, &ClaimRequest)> = indexed(writes, |write| match write {
+        Write::Claim(request) => Some(request),
+        _ => None,
+    });
+    if !claims.is_empty() {
+        let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
+        let results = claim::claim(connection, now, organization, &requests).await?;
+        for ((index, _), claimed) in claims.iter().zip(results) {
+            answers[*index] = Some(Ok(Answer::Claimed(claimed)));
+        }
+    }
     for (index, write) in writes.iter().enumerate() {
         let answer = match write {
-            Write::Create(_) | Write::Transition(_) => continue,
+            Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 let beats: Vec<_> = beats.iter().collect();
                 Answer::Leases(transition::heartbeat(connection, organization, &beats, now.after(*lease)).await?)
             }
-            // Claims visit organisations one by one and do not go through lanes.
-            Write::Claim(_) => Answer::Claimed(Vec::new()),
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
@@ -160,16 +182,18 @@ pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable("the database cannot be reached".to_owned())
 }
 
-/// Notes which organisations have deltas, for the task that folds them.
+/// Notes which organisations have deltas, for the task that folds them, and were written to, for reads from a standby.
 #[derive(Clone)]
 pub(super) struct Folds {
     dirty: Arc<Mutex<BTreeSet<String>>>,
+    /// `None` without a standby.
+    written: Option<Written>,
 }
 
 impl Folds {
     /// Starts the folding task; it ends when the last handle is dropped.
-    pub(super) fn start(pool: PgPool) -> Folds {
-        let folds = Folds { dirty: Arc::default() };
+    pub(super) fn start(pool: PgPool, written: Option<Written>) -> Folds {
+        let folds = Folds { dirty: Arc::default(), written };
         let weak = Arc::downgrade(&folds.dirty);
         tokio::spawn(async move {
             for round in 0_u32.. {
@@ -190,8 +214,11 @@ impl Folds {
         folds
     }
 
-    /// Notes that the organisation has deltas.
+    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
     pub(super) fn note(&self, organization: &str) {
+        if let Some(written) = &self.written {
+            written.note(organization);
+        }
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if !dirty.contains(organization) {
             dirty.insert(organization.to_owned());

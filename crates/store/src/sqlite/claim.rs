@@ -4,6 +4,7 @@ use operations::{Event, Operation, Progress, State, Status, Timestamp};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::counters::{Changes, Counted};
@@ -48,58 +49,95 @@ const START: &str = "
 
 const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-    SELECT value->>0, value->>1, value->>2, ?2, ?3 FROM json_each(?1)";
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1)";
 
+/// Claims for several workers; answers them in their order. Workers that may have the same are served together, one after
+/// the other from the line.
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
     now: Timestamp,
     rotation: &mut Rotation,
-    request: &ClaimRequest,
-) -> Result<Vec<Claimed>, StoreError> {
+    requests: &[&ClaimRequest],
+) -> Result<Vec<Vec<Claimed>>, StoreError> {
     sqlx::query(PROMOTE).bind(now.as_millis()).execute(&mut *connection).await?;
-    let organizations = match &request.organization {
-        Some(organization) => vec![organization.clone()],
-        None => waiting(connection, rotation, request).await?,
+    let mut groups: BTreeMap<(Option<&str>, &[String]), Vec<usize>> = BTreeMap::new();
+    for (index, request) in requests.iter().enumerate() {
+        groups.entry((request.organization.as_deref(), &request.kinds)).or_default().push(index);
+    }
+    let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
+    for ((organization, kinds), indexes) in groups {
+        let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
+        let rows = choose(connection, rotation, organization, kinds, limit).await?;
+        // Whose each place in line is.
+        let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
+        let chosen: Vec<Chosen> = rows
+            .into_iter()
+            .zip(places)
+            .map(|((organization, row), index)| Chosen { organization, row, index })
+            .collect();
+        start(connection, now, requests, &chosen, &mut answers).await?;
+    }
+    Ok(answers)
+}
+
+/// A row that is to be started, and the place of the request that gets it.
+struct Chosen {
+    organization: String,
+    row: i64,
+    index: usize,
+}
+
+/// Up to `limit` rows that are next, each with its organisation.
+async fn choose(
+    connection: &mut SqliteConnection,
+    rotation: &mut Rotation,
+    organization: Option<&str>,
+    kinds: &[String],
+    limit: u32,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let organizations = match organization {
+        Some(organization) => vec![organization.to_owned()],
+        None => waiting(connection, rotation, kinds, limit).await?,
     };
-    if organizations.is_empty() || request.limit == 0 {
+    if organizations.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
-    let share = request.limit.div_ceil(u32::try_from(organizations.len()).unwrap_or(u32::MAX));
+    let share = limit.div_ceil(u32::try_from(organizations.len()).unwrap_or(u32::MAX));
     let mut lines = Vec::with_capacity(organizations.len());
     for organization in &organizations {
-        lines.push(line(connection, organization, &request.kinds, share).await?);
+        lines.push(line(connection, organization, kinds, share).await?);
     }
     // Round by round: everybody's first before anybody's second.
-    let limit = request.limit as usize;
-    let mut chosen = Vec::with_capacity(limit);
+    let mut chosen = Vec::new();
     'rounds: for round in 0..share as usize {
         for (organization, line) in organizations.iter().zip(&lines) {
             if let Some(row) = line.get(round) {
                 chosen.push((organization.clone(), *row));
-                if chosen.len() == limit {
+                if chosen.len() == limit as usize {
                     break 'rounds;
                 }
             }
         }
     }
-    if request.organization.is_none()
+    if organization.is_none()
         && let Some(last) = organizations.last()
     {
         rotation.last.clone_from(last);
     }
-    start(connection, now, request, &chosen).await
+    Ok(chosen)
 }
 
 /// Up to `limit` organisations in the rotation's order, the one served last at the end.
 async fn waiting(
     connection: &mut SqliteConnection,
     rotation: &Rotation,
-    request: &ClaimRequest,
+    kinds: &[String],
+    limit: u32,
 ) -> Result<Vec<String>, StoreError> {
-    let kinds = json!(request.kinds).to_string();
+    let kinds = json!(kinds).to_string();
     let mut organizations: Vec<String> = Vec::new();
     for after in [rotation.last.as_str(), ""] {
-        let room = request.limit as usize - organizations.len();
+        let room = limit as usize - organizations.len();
         let found = sqlx::query(WAITING).bind(after).bind(&kinds).bind(room as i64).fetch_all(&mut *connection).await?;
         for row in &found {
             let organization: String = row.try_get(0)?;
@@ -107,7 +145,7 @@ async fn waiting(
                 organizations.push(organization);
             }
         }
-        if rotation.last.is_empty() || organizations.len() >= request.limit as usize {
+        if rotation.last.is_empty() || organizations.len() >= limit as usize {
             break;
         }
     }
@@ -138,22 +176,27 @@ async fn line(
 async fn start(
     connection: &mut SqliteConnection,
     now: Timestamp,
-    request: &ClaimRequest,
-    chosen: &[(String, i64)],
-) -> Result<Vec<Claimed>, StoreError> {
-    let expires_at = now.after(request.lease);
+    requests: &[&ClaimRequest],
+    chosen: &[Chosen],
+    answers: &mut [Vec<Claimed>],
+) -> Result<(), StoreError> {
+    if chosen.is_empty() {
+        return Ok(());
+    }
     let columns = rows::ACTIVE_COLUMNS;
     let sql = format!(
         "SELECT {columns}, '' AS output, a.due_at, a.attempts, a.max_attempts, a.fence, a.cancel_requested,
              a.timeout_ms, a.input
          FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value ORDER BY j.key"
     );
-    let wanted: Vec<i64> = chosen.iter().map(|(_, row)| *row).collect();
+    let wanted: Vec<i64> = chosen.iter().map(|chosen| chosen.row).collect();
     let found =
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json!(wanted).to_string()).fetch_all(&mut *connection).await?;
-    let (mut claimed, mut starts, mut leases) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut starts, mut leases) = (Vec::new(), Vec::new());
     let mut changes = Changes::default();
-    for ((organization, rowid), row) in chosen.iter().zip(&found) {
+    for (Chosen { organization, row: rowid, index }, row) in chosen.iter().zip(&found) {
+        let request = requests[*index];
+        let expires_at = now.after(request.lease);
         // The index has only what may be claimed; the transition function still has the last word.
         let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
         let Progress { attempts, fence, .. } = state.progress();
@@ -164,8 +207,8 @@ async fn start(
         changes.add(&counted, Status::Pending, -1);
         changes.add(&counted, Status::Running, 1);
         starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
-        leases.push(json!([organization, seq, fence]));
-        claimed.push(Claimed {
+        leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
+        answers[*index].push(Claimed {
             lease: LeaseRef { organization: organization.clone(), id: operation.id, fence },
             operation,
             input: row.try_get("input")?,
@@ -174,18 +217,12 @@ async fn start(
             lease_expires_at: expires_at,
         });
     }
-    if claimed.is_empty() {
-        return Ok(claimed);
+    if starts.is_empty() {
+        return Ok(());
     }
     sqlx::query(START).bind(serde_json::Value::Array(starts).to_string()).execute(&mut *connection).await?;
-    sqlx::query(LEASE)
-        .bind(serde_json::Value::Array(leases).to_string())
-        .bind(&request.worker)
-        .bind(expires_at.as_millis())
-        .execute(&mut *connection)
-        .await?;
-    changes.write(connection).await?;
-    Ok(claimed)
+    sqlx::query(LEASE).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
+    changes.write(connection).await
 }
 
 fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {

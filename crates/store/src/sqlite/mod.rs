@@ -12,6 +12,7 @@ mod claim;
 mod counters;
 mod create;
 mod doctor;
+mod export;
 mod list;
 mod rows;
 mod transition;
@@ -131,7 +132,7 @@ impl Store for SqliteStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let create = Create { organization: organization.to_owned(), operations, key };
+        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
         match self.writer.submit(Write::Create(create)).await? {
             Answer::Operations(operations) => Ok(operations),
             other => Err(other.unexpected()),

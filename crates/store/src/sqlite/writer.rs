@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::claim::{self, Rotation};
 use super::{admin, create, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
-use crate::{Clock, LeaseRef, StoreError};
+use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Writes through a pool of one connection, which reconnects by itself.
 pub(super) struct Writer {
@@ -75,13 +75,25 @@ async fn perform(
         }
     }
 
+    // After the creations, so that a claim of the same batch can have them.
+    let claims: Vec<(usize, &ClaimRequest)> = indexed(writes, |write| match write {
+        Write::Claim(request) => Some(request),
+        _ => None,
+    });
+    if !claims.is_empty() {
+        let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
+        let results = claim::claim(connection, now, rotation, &requests).await?;
+        for ((index, _), claimed) in claims.iter().zip(results) {
+            answers[*index] = Some(Ok(Answer::Claimed(claimed)));
+        }
+    }
+
     for (index, write) in writes.iter().enumerate() {
         let answer = match write {
-            Write::Create(_) | Write::Transition(_) => continue,
+            Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 Answer::Leases(transition::heartbeat(connection, beats, now.after(*lease)).await?)
             }
-            Write::Claim(request) => Answer::Claimed(claim::claim(connection, now, rotation, request).await?),
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),

@@ -3,22 +3,40 @@
 //! Machines are noisy: what counts are the ratios of one run, not the milliseconds of two. The report is a table for
 //! people and JSON with the machine, the versions and the settings.
 
+mod data;
+mod fill;
+mod http;
+mod latency;
+mod lifecycle;
+mod load;
+mod multiply;
 mod pages;
 mod plain;
 mod report;
+mod sizes;
+mod target;
+mod wire;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
-use crate::exit::{Exit, failure};
+use crate::exit::Exit;
 use crate::render;
+use report::Report;
+use target::{Choice, Target};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// One page with its exact total, for every kind of filter, at the first, the middle and the last page
     Pages(PagesArgs),
+    /// Create, claim, settle, each durable: one by one and in batches, by several clients
+    Lifecycle(LifecycleArgs),
+    /// From a creation to the start of its handler, at low load
+    Latency(LatencyArgs),
+    /// Creations and reads over HTTP, by clients that keep their connection
+    Http(HttpArgs),
 }
 
 /// The forms of a report.
@@ -30,22 +48,80 @@ pub enum Form {
     Json,
 }
 
+/// What every benchmark takes.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; "postgres" alone is a
+    /// cluster made for the run and removed after it. Without it a temporary SQLite file
+    #[arg(long, value_name = "URL")]
+    store: Option<Choice>,
+    /// The form of the report
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Form,
+}
+
 /// `longrun bench pages`.
 #[derive(Debug, clap::Args)]
 pub struct PagesArgs {
-    /// The store to fill and to read, as sqlite:PATH; kept, and read without filling when it has the rows already.
-    /// Without it a temporary one, which is removed
-    #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
-    /// Operations in the store
+    #[command(flatten)]
+    common: Common,
+    /// Operations in the store; a store that has them already is read without filling it. Beyond 1,000,000 the rows are
+    /// copies, made in SQL
     #[arg(long, default_value_t = 1_000_000)]
-    pub rows: u64,
+    rows: u64,
     /// Reads of each page
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
-    pub samples: u32,
-    /// The form of the report
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub output: Form,
+    samples: u32,
+}
+
+/// `longrun bench lifecycle`.
+#[derive(Debug, clap::Args)]
+pub struct LifecycleArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients that work at a time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=150))]
+    clients: u32,
+    /// Operations of a call where clients work in batches
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    batch: u32,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Lifecycles that the measurement in batches goes through, for as long as it takes; then sizes and dead rows are
+    /// told. Without it, it takes as long as the others
+    #[arg(long)]
+    lifecycles: Option<u64>,
+    /// Hold a snapshot open during the run, as a forgotten transaction or a long report does, and tell the throughput
+    /// at its start and at its end
+    #[arg(long)]
+    held_snapshot: bool,
+}
+
+/// `longrun bench latency`.
+#[derive(Debug, clap::Args)]
+pub struct LatencyArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Operations that are created, one after the other
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..))]
+    samples: u32,
+    /// Milliseconds between two creations
+    #[arg(long, default_value_t = 20)]
+    pause: u64,
+}
+
+/// `longrun bench http`.
+#[derive(Debug, clap::Args)]
+pub struct HttpArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients, each with a connection of its own
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
 }
 
 /// Runs a benchmark and prints its report.
@@ -53,28 +129,35 @@ pub struct PagesArgs {
 /// # Errors
 /// When the store cannot be used, or holds something other than this benchmark's rows.
 pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
-    match bench {
-        Bench::Pages(args) => {
-            let (folder, _removed_at_the_end) = match &args.store {
-                None => {
-                    let folder = tempfile::tempdir()?;
-                    (folder.path().join("bench.db"), Some(folder))
-                }
-                Some(url) => (sqlite_path(url)?, None),
+    let common = match &bench {
+        Bench::Pages(args) => &args.common,
+        Bench::Lifecycle(args) => &args.common,
+        Bench::Latency(args) => &args.common,
+        Bench::Http(args) => &args.common,
+    };
+    let form = common.output;
+    let target = Target::prepare(common.store.as_ref()).await?;
+    let report: Report = match bench {
+        Bench::Pages(args) => pages::measure(&target, args.rows, args.samples).await?,
+        Bench::Lifecycle(args) => {
+            let plan = lifecycle::Plan {
+                clients: args.clients,
+                batch: args.batch,
+                length: Duration::from_secs(args.seconds.into()),
+                lifecycles: args.lifecycles,
             };
-            let report = pages::measure(&folder, args.rows, args.samples).await?;
-            render::write(match args.output {
-                Form::Table => report.table(),
-                Form::Json => report.json()?,
-            })?;
+            if args.held_snapshot {
+                lifecycle::measure_under_snapshot(&target, &plan).await?
+            } else {
+                lifecycle::measure(&target, &plan).await?
+            }
         }
-    }
+        Bench::Latency(args) => latency::measure(&target, args.samples, Duration::from_millis(args.pause)).await?,
+        Bench::Http(args) => http::measure(&target, args.clients, Duration::from_secs(args.seconds.into())).await?,
+    };
+    render::write(match form {
+        Form::Table => report.table(),
+        Form::Json => report.json()?,
+    })?;
     Ok(Exit::Done)
-}
-
-fn sqlite_path(url: &str) -> anyhow::Result<PathBuf> {
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err(failure(format!("{url:?} is not a store that can be measured"), "give --store sqlite:PATH")),
-    }
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use super::sizes::Size;
+use super::target::Target;
 
 /// A whole run.
 #[derive(Debug, Serialize)]
@@ -12,6 +15,12 @@ pub struct Report {
     versions: Versions,
     settings: serde_json::Value,
     results: Vec<Measured>,
+    /// What tables and indexes take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<Size>,
+    /// What else there is to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -25,29 +34,57 @@ struct Machine {
 #[derive(Debug, Serialize)]
 struct Versions {
     longrun: &'static str,
-    sqlite: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sqlite: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    postgres: Option<String>,
 }
 
-/// One row: longrun beside its baseline.
+/// One row: longrun beside its baseline. What does not apply is left out.
 #[derive(Debug, Serialize)]
 pub struct Measured {
     /// What was measured, e.g. `pages`.
     pub name: &'static str,
-    /// `sqlite`.
+    /// `sqlite` or `postgres`.
     pub engine: &'static str,
+    /// How, e.g. `one by one`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
     /// Operations in the store.
-    pub rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Which filter.
-    pub filter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// `first`, `middle` or `last`.
-    pub page: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<&'static str>,
     /// longrun.
     #[serde(flatten)]
     pub times: Times,
-    /// The plain table.
-    pub baseline: Times,
-    /// Baseline p50 / longrun p50: above 1, longrun is the better.
-    pub ratio: f64,
+    /// What it is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Times>,
+    /// Above 1, longrun is the better: by the median where a call is timed, by throughput where clients press.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "rounded")]
+    pub ratio: Option<f64>,
+}
+
+fn rounded<S: Serializer>(ratio: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    ratio.map(|ratio| (ratio * 100.0).round() / 100.0).serialize(serializer)
+}
+
+impl Measured {
+    /// A row with what every row has.
+    pub fn new(name: &'static str, engine: &'static str, times: Times) -> Measured {
+        let (mode, rows, filter, page, baseline, ratio) = (None, None, None, None, None, None);
+        Measured { name, engine, mode, rows, filter, page, times, baseline, ratio }
+    }
+
+    /// What tells it from the other rows.
+    fn label(&self) -> String {
+        [self.filter.as_deref(), self.mode.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Times of one kind of call.
@@ -57,30 +94,42 @@ pub struct Times {
     pub p50_ms: f64,
     /// 99 of 100 were at most so long, in milliseconds; with few samples, the longest.
     pub p99_ms: f64,
-    /// Calls a second, one after the other.
+    /// Calls a second: one after the other, or as many as all clients together had answered.
     pub per_second: f64,
 }
 
 impl Times {
-    /// Sums up a histogram of nanoseconds.
+    /// Sums up a histogram of nanoseconds, of calls that came one after the other.
     pub fn of(histogram: &Histogram<u64>) -> Times {
+        Times::at(histogram, 1e9 / histogram.mean().max(1.0))
+    }
+
+    /// Sums up a histogram of nanoseconds, of calls that came at this rate.
+    pub fn at(histogram: &Histogram<u64>, per_second: f64) -> Times {
         let millis = |nanos: f64| (nanos / 1_000.0).round() / 1_000.0;
         Times {
             p50_ms: millis(histogram.value_at_quantile(0.50) as f64),
             p99_ms: millis(histogram.value_at_quantile(0.99) as f64),
-            per_second: (1e9 / histogram.mean().max(1.0)).round(),
+            per_second: per_second.round(),
         }
     }
 }
 
 impl Report {
     /// A report of this machine.
-    pub fn new(sqlite: String, settings: serde_json::Value, results: Vec<Measured>) -> Report {
+    pub fn new(target: &Target, settings: serde_json::Value, results: Vec<Measured>) -> Report {
+        let version = |engine: &str| (target.engine() == engine).then(|| target.version().to_owned());
         Report {
             machine: Machine::this(),
-            versions: Versions { longrun: env!("CARGO_PKG_VERSION"), sqlite },
+            versions: Versions {
+                longrun: env!("CARGO_PKG_VERSION"),
+                sqlite: version("sqlite"),
+                postgres: version("postgres"),
+            },
             settings,
             results,
+            sizes: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -95,31 +144,53 @@ impl Report {
     /// As a table.
     pub fn table(&self) -> String {
         let Machine { cores, processor, memory_gib, os } = &self.machine;
-        let mut text = format!(
-            "{cores} cores ({processor}), {memory_gib} GiB, {os}; longrun {}, SQLite {}\n\n",
-            self.versions.longrun, self.versions.sqlite
-        );
+        let Versions { longrun, sqlite, postgres } = &self.versions;
+        let engine = match (sqlite, postgres) {
+            (Some(version), _) => format!("SQLite {version}"),
+            (None, Some(version)) => format!("PostgreSQL {version}"),
+            (None, None) => String::new(),
+        };
+        let mut text = format!("{cores} cores ({processor}), {memory_gib} GiB, {os}; longrun {longrun}, {engine}\n");
+        let _ = writeln!(text, "{}\n", self.settings);
         let _ = writeln!(
             text,
-            "{:<38} {:<7} {:>9} {:>9}   {:>10} {:>10} {:>9}",
-            "filter", "page", "p50 ms", "p99 ms", "plain p50", "plain p99", "ratio"
+            "{:<46} {:<6} {:>9} {:>9} {:>9}   {:>10} {:>10} {:>10} {:>8}",
+            "", "page", "per s", "p50 ms", "p99 ms", "base per s", "base p50", "base p99", "ratio"
         );
         for row in &self.results {
+            let Times { p50_ms, p99_ms, per_second } = row.times;
+            let (label, page) = (row.label(), row.page.unwrap_or_default());
+            let _ = write!(text, "{label:<46} {page:<6} {per_second:>9.0} {p50_ms:>9.3} {p99_ms:>9.3}");
+            if let Some(Times { p50_ms, p99_ms, per_second }) = row.baseline {
+                let _ = write!(text, "   {per_second:>10.0} {p50_ms:>10.3} {p99_ms:>10.3}");
+            }
+            if let Some(ratio) = row.ratio {
+                let _ = write!(text, " {ratio:>8.1}");
+            }
+            text.push('\n');
+        }
+        if !self.sizes.is_empty() {
             let _ = writeln!(
                 text,
-                "{:<38} {:<7} {:>9.3} {:>9.3}   {:>10.3} {:>10.3} {:>9.1}",
-                row.filter,
-                row.page,
-                row.times.p50_ms,
-                row.times.p99_ms,
-                row.baseline.p50_ms,
-                row.baseline.p99_ms,
-                row.ratio
+                "\n{:<30} {:>11} {:>13} {:>13} {:>10} {:>11}",
+                "storage", "rows", "table KiB", "indexes KiB", "bytes/row", "dead rows"
             );
         }
-        let worst = self.results.iter().map(|row| row.times.p99_ms).fold(0.0, f64::max);
-        let _ = writeln!(text, "\nworst p99 of longrun: {worst:.3} ms");
-        text
+        for size in &self.sizes {
+            let Size { table, rows, table_bytes, index_bytes, bytes_per_row, dead_rows, .. } = size;
+            let (table_kib, index_kib) = (table_bytes / 1024, index_bytes / 1024);
+            let optional = |n: &Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "{table:<30} {rows:>11} {table_kib:>13} {index_kib:>13} {:>10} {:>11}",
+                optional(bytes_per_row),
+                optional(dead_rows)
+            );
+        }
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}");
+        }
+        text + "\n"
     }
 }
 

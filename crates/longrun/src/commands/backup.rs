@@ -1,0 +1,114 @@
+//! `longrun backup`: a copy of the store and of its evidence in one folder. May run beside servers.
+//!
+//! The folder appears at once and whole, when everything in it is on disk. The store is copied before the evidence, which
+//! is never changed: whatever the copy of the store names is there when the evidence is copied.
+
+pub mod content;
+pub mod manifest;
+pub mod postgres;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
+
+use crate::exit::{Exit, failure};
+use crate::progress::Spinner;
+use crate::render;
+use crate::store_args::StoreArgs;
+use content::Content;
+use manifest::{Engine, Manifest};
+
+/// The evidence within a backup.
+pub const CONTENT: &str = "evidence";
+
+/// What `longrun backup` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder to make; it must not exist, or be empty
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Folder of the evidence; without it, the configuration's
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Backs the store up.
+///
+/// # Errors
+/// When the folder is in use, the store or a piece of evidence cannot be read, or `pg_dump` is missing or fails.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let folder = &args.folder;
+    let url = args.store.existing_url()?;
+    let evidence = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failure(format!("{} is not empty", folder.display()), "a backup goes into a folder of its own"));
+    }
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    std::fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+    // Beside it, and readable by its user alone: hashes of tokens are in it.
+    let working = tempfile::Builder::new().prefix(".longrun-backup-").tempdir_in(&parent);
+    let working = working.with_context(|| format!("cannot write to {}", parent.display()))?;
+
+    let spinner = Spinner::start("copying the store");
+    let (engine, engine_version, census) = match &url {
+        StoreUrl::Sqlite(path) => copy_sqlite(path, working.path()).await?,
+        StoreUrl::Postgres(url) => dump_postgres(url, working.path()).await?,
+    };
+    spinner.say("copying the evidence");
+    let content = Content::copy(&evidence, &working.path().join(CONTENT)).await?;
+    if content.files < census.evidence {
+        return Err(failure(
+            format!(
+                "the store knows of {} pieces of evidence, but {} has {}",
+                census.evidence,
+                evidence.display(),
+                content.files
+            ),
+            "name the evidence folder with --evidence or --config",
+        ));
+    }
+    let summary = manifest::summary(&census, content);
+    Manifest::new(engine, engine_version, &census, content).write(working.path())?;
+    let working = working.keep();
+    std::fs::rename(&working, folder).with_context(|| {
+        let _ = std::fs::remove_dir_all(&working);
+        format!("cannot make {}", folder.display())
+    })?;
+    content::sync_folder(&parent)?;
+    drop(spinner);
+    render::write(format!("backed up {url} to {}: {summary}\n", folder.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Copies the file, and examines the copy.
+async fn copy_sqlite(path: &Path, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
+    let copy = working.join(Engine::Sqlite.file());
+    let store = SqliteStore::open(path).await?;
+    let copied = store.copy_to(&copy).await;
+    store.close().await;
+    copied.context("the store cannot be copied")?;
+    let copy = SqliteStore::open(&copy).await?;
+    let (version, census, report) = (copy.engine_version().await?, copy.census().await?, copy.doctor().await?);
+    copy.close().await;
+    manifest::sound(&report)?;
+    Ok((Engine::Sqlite, version, census))
+}
+
+/// Has `pg_dump` write one snapshot, and counts the same.
+async fn dump_postgres(url: &str, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
+    let store = PostgresStore::connect(url, 2).await?;
+    let version = store.engine_version().await?;
+    let snapshot = store.snapshot().await?;
+    let dumped = postgres::dump(url, &snapshot.id, &working.join(Engine::Postgres.file())).await;
+    let census = snapshot.census.clone();
+    drop(snapshot);
+    store.close().await;
+    dumped?;
+    Ok((Engine::Postgres, version, census))
+}

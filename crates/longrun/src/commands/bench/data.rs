@@ -1,0 +1,77 @@
+//! The rows of `bench pages`, the same in every run, and the filters that ask for them.
+
+use operations::{Access, Filter, NewOperation, Resource, Status};
+
+/// Whom the rows belong to.
+pub const ORGANIZATION: &str = "bench";
+/// Nine of ten operations.
+pub const DENSE_KIND: &str = "evidence_evaluation";
+/// One of ten.
+pub const COMMON_KIND: &str = "export";
+/// One of a thousand.
+pub const SPARSE_KIND: &str = "provision";
+/// Projects that most of the operations belong to.
+pub const PROJECTS: u64 = 50;
+/// Operations of the one resource that has many.
+const HOT_RESOURCE: u64 = 15_000;
+/// The id of that resource; the others are `cold-1`, `cold-2` … with ten operations each.
+pub const HOT: &str = "hot";
+/// What stands before the number of a resource that has few operations.
+pub const COLD: &str = "cold-";
+/// Operations of a resource that has few.
+pub const COLD_RESOURCE: u64 = 10;
+
+/// The filters of the list, each with the caller's access.
+pub fn filters(rows: u64) -> Vec<(&'static str, Access, Filter)> {
+    let all = || Access::organization(ORGANIZATION);
+    let projects = |n: u64| Access::projects(ORGANIZATION, (0..n).map(project));
+    let status = |status| Filter { status: Some(status), ..Filter::default() };
+    let kind = |kind: &str| Filter { kind: Some(kind.to_owned()), ..Filter::default() };
+    let resource = Filter { resource: new_operation(0, rows).resource, ..Filter::default() };
+    let failed_kind = Filter { status: Some(Status::Failed), ..kind(DENSE_KIND) };
+    vec![
+        ("none", all(), Filter::default()),
+        ("pending", all(), status(Status::Pending)),
+        ("running", all(), status(Status::Running)),
+        ("completed", all(), status(Status::Completed)),
+        ("failed", all(), status(Status::Failed)),
+        ("dense kind", all(), kind(DENSE_KIND)),
+        ("sparse kind", all(), kind(SPARSE_KIND)),
+        ("dense kind, failed", all(), failed_kind.clone()),
+        ("one resource", all(), resource),
+        ("token of 1 project", projects(1), Filter::default()),
+        ("token of 20 projects", projects(20), Filter::default()),
+        ("token of 20 projects, kind, failed", projects(20), failed_kind),
+    ]
+}
+
+fn project(n: u64) -> String {
+    format!("project-{n:02}")
+}
+
+/// Operation number `n` of `rows`.
+pub fn new_operation(n: u64, rows: u64) -> NewOperation {
+    let hash = scatter(n);
+    let kind = match hash % 1_000 {
+        0 => SPARSE_KIND,
+        1..=100 => COMMON_KIND,
+        _ => DENSE_KIND,
+    };
+    let every = (rows / HOT_RESOURCE.min(rows / 10).max(1)).max(1);
+    let resource_id = if n.is_multiple_of(every) { HOT.to_owned() } else { format!("{COLD}{}", n / COLD_RESOURCE) };
+    let project_id = if hash.is_multiple_of(7) { String::new() } else { project((hash >> 20) % PROJECTS) };
+    NewOperation {
+        resource: Some(Resource { resource_type: "evidence".to_owned(), resource_id }),
+        project_id,
+        input: r#"{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#.to_owned(),
+        ..NewOperation::of_kind(kind)
+    }
+}
+
+/// A number that looks random and is the same in every run (the finaliser of SplitMix64).
+pub fn scatter(n: u64) -> u64 {
+    let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,146 @@
+//! `longrun bench http`: creations, each acknowledged when it is durable, and reads, by clients that keep their connection.
+//!
+//! The server is the real one, with authentication, engine and store, on a socket of this machine; the clients share its
+//! cores. Reads stand beside a bare axum handler that answers the same bytes from memory; creations beside one that
+//! inserts a row into the plain table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderName, StatusCode, header::CONTENT_TYPE};
+use axum::routing::{get, post};
+use operations::Access;
+use serde_json::json;
+use store::{Scope, StoreUrl};
+use tokio::net::TcpListener;
+
+use super::load::{ORGANIZATION, Seen, Until, operation, press};
+use super::plain::Plain;
+use super::report::{Measured, Report};
+use super::target::Target;
+use super::wire::{Connection, Wire};
+use crate::commands::token;
+use crate::config::Config;
+use crate::node::Node;
+use crate::progress::Spinner;
+
+/// Load before the part that counts.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Operations that are there to be listed.
+const THERE: usize = 1_000;
+
+const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id":"image-1","project_id":"project-01","input":{"digest":"sha256:00"}}"#;
+
+/// Measures the calls, one kind after the other.
+pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let node = Node::start(&config(target, folder.path())?).await?;
+    let access = Access::organization(ORGANIZATION);
+    let (_, secret) = token::make(&**node.store(), "bench".to_owned(), access, [Scope::Admin].into(), None).await?;
+    let created = node.store().create(ORGANIZATION, vec![operation(); THERE], None).await?;
+    let id = created.last().context("the store created nothing")?.id;
+    let url = node.url();
+    let address: SocketAddr = url.strip_prefix("http://").context("the server has TLS")?.parse()?;
+
+    let request = |method: &str, path: &str, body| Wire::new(method, path, secret.expose(), body);
+    let one = request("GET", &format!("/v1/operations/{id}"), None);
+    let page = request("GET", "/v1/operations", None);
+    let create = request("POST", "/v1/operations", Some(CREATE));
+    let bare = Bare::serve(Plain::empty(target).await?, address, &one, &page).await?;
+    let (bare_one, bare_page) = (request("GET", "/one", None), request("GET", "/page", None));
+
+    let spinner = Spinner::start("http");
+    let mut results = Vec::new();
+    for (mode, ours, theirs) in
+        [("get one", &one, &bare_one), ("first page", &page, &bare_page), ("create", &create, &create)]
+    {
+        spinner.say(format!("{mode}, {clients} clients"));
+        load(address, clients, WARM_UP, ours).await?;
+        let ours = load(address, clients, length, ours).await?;
+        spinner.say(format!("{mode}, {clients} clients, the baseline"));
+        load(bare.0, clients, WARM_UP, theirs).await?;
+        let theirs = load(bare.0, clients, length, theirs).await?;
+        results.push(Measured {
+            mode: Some(format!("{mode}, {clients} clients")),
+            baseline: Some(theirs.times()),
+            ratio: Some(ours.per_second() / theirs.per_second()),
+            ..Measured::new("http", target.engine(), ours.times())
+        });
+    }
+    drop(spinner);
+    let settings = json!({ "clients": clients, "seconds": length.as_secs(), "engine": target.settings().await? });
+    let mut report = Report::new(target, settings, results);
+    report.notes.push(
+        "clients, server and database share the cores; baseline of reads: a bare axum handler, the same bytes from \
+         memory; of creations: a bare axum handler, one row into the plain table"
+            .to_owned(),
+    );
+    node.stop().await;
+    Ok(report)
+}
+
+fn config(target: &Target, folder: &std::path::Path) -> anyhow::Result<Config> {
+    let store = match &target.url {
+        StoreUrl::Sqlite(path) => format!("sqlite:{}", path.to_str().context("the path of the store is not Unicode")?),
+        StoreUrl::Postgres(url) => url.clone(),
+    };
+    let mut config = Config { listen: "127.0.0.1:0".to_owned(), store, ..Config::default() };
+    config.evidence.folder =
+        folder.join("evidence").to_str().context("the path of the temporary folder is not Unicode")?.to_owned();
+    config.kinds.allow_undeclared = true;
+    Ok(config)
+}
+
+async fn load(address: SocketAddr, clients: u32, length: Duration, wire: &Wire) -> anyhow::Result<Seen> {
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(Arc::new(tokio::sync::Mutex::new(Connection::open(address).await?)));
+    }
+    press(clients, Until::Time(length), 1, |number| {
+        let (connection, wire) = (Arc::clone(&connections[number as usize]), wire.clone());
+        move || {
+            let (connection, wire) = (Arc::clone(&connection), wire.clone());
+            async move { connection.lock().await.call(&wire).await.map(|_| ()) }
+        }
+    })
+    .await
+}
+
+/// A server of a few lines.
+struct Bare(SocketAddr);
+
+impl Bare {
+    /// Answers what longrun answers, from memory; and creates in the plain table.
+    async fn serve(plain: Plain, longrun: SocketAddr, one: &Wire, page: &Wire) -> anyhow::Result<Bare> {
+        let mut connection = Connection::open(longrun).await?;
+        let one = Bytes::copy_from_slice(connection.call(one).await?);
+        let page = Bytes::copy_from_slice(connection.call(page).await?);
+        const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+        let create = move |body: Bytes| {
+            let plain = plain.clone();
+            async move {
+                let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&body);
+                if parsed.is_err() {
+                    return (StatusCode::BAD_REQUEST, JSON, String::new());
+                }
+                match plain.create().await {
+                    Ok(id) => (StatusCode::OK, JSON, format!(r#"{{"operation":{{"id":"{id}"}}}}"#)),
+                    Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, JSON, error.to_string()),
+                }
+            }
+        };
+        let router = Router::new()
+            .route("/one", get(move || async move { (JSON, one) }))
+            .route("/page", get(move || async move { (JSON, page) }))
+            .route("/v1/operations", post(create));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        // Ends with the process.
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Bare(address))
+    }
+}

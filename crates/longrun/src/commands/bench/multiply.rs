@@ -1,0 +1,157 @@
+//! Copies of settled operations, made in SQL: ten million by calls would take most of an hour.
+//!
+//! A copy has the number, the id, the times and the resource of its original moved on by the same step, so that it looks
+//! as if it had been made by calls. Indexes are dropped and made again, counters are counted anew; `doctor` then says
+//! whether the outcome is a sound store.
+
+use indicatif::ProgressBar;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use super::data::{COLD, COLD_RESOURCE, HOT, ORGANIZATION};
+use super::target::{self, Database, Target};
+
+/// Settled rows that one statement copies.
+const CHUNK: u64 = 1_000_000;
+
+/// The columns of `settled`, as both engines have them, that a copy shares with its original.
+const SAME: &str = "kind, status, resource_type, project_id, project_version_id, priority, attempts, max_attempts, \
+    fence, timeout_ms, retain_for_ms, error_message, output, input";
+
+/// Copies the first `from` operations until there are `until`. Nothing else may use the store.
+///
+/// # Errors
+/// Those of the database.
+pub async fn settled(target: &Target, from: u64, until: u64, bar: &ProgressBar) -> anyhow::Result<()> {
+    match &target.database {
+        Database::Postgres(pool) => {
+            let mut connection = pool.acquire().await?.detach();
+            connection.execute("SET search_path = longrun; SET maintenance_work_mem = '512MB'").await?;
+            let indexes = sqlx::query_as(POSTGRES.indexes).fetch_all(&mut connection).await?;
+            let times = sqlx::query_as(TIMES).fetch_one(&mut connection).await?;
+            for (statement, there) in POSTGRES.statements(indexes, times, from, until) {
+                connection.execute(AssertSqlSafe(statement)).await?;
+                bar.set_position(there);
+            }
+            connection.close().await?;
+        }
+        Database::Sqlite(path) => {
+            let pool = target::sqlite(path).await?;
+            let mut connection = pool.acquire().await?.detach();
+            connection.execute("PRAGMA cache_size = -524288").await?;
+            let indexes = sqlx::query_as(SQLITE.indexes).fetch_all(&mut connection).await?;
+            let times = sqlx::query_as(TIMES).fetch_one(&mut connection).await?;
+            for (statement, there) in SQLITE.statements(indexes, times, from, until) {
+                connection.execute(AssertSqlSafe(statement)).await?;
+                bar.set_position(there);
+            }
+            connection.close().await?;
+        }
+    }
+    Ok(())
+}
+
+const TIMES: &str = "SELECT min(created_at), max(created_at) FROM settled";
+
+/// What the engines say differently.
+struct Dialect {
+    /// Names and definitions of the secondary indexes of `settled`.
+    indexes: &'static str,
+    /// The id whose time is `{later}` milliseconds later: the first 48 bits of a UUID of version 7.
+    later_id: &'static str,
+    /// Text after the fifth character, as a number.
+    cold_number: &'static str,
+    /// Forgets counts.
+    forget: &'static [&'static str],
+}
+
+const POSTGRES: Dialect = Dialect {
+    indexes: "SELECT indexname::text, indexdef FROM pg_indexes
+        WHERE schemaname = 'longrun' AND tablename = 'settled' AND indexname <> 'settled_pkey'",
+    later_id: "(lpad(to_hex(created_at + {later}), 12, '0') || substr(replace(id::text, '-', ''), 13))::uuid",
+    cold_number: "substr(resource_id, 6)::bigint",
+    forget: &["DELETE FROM counters", "DELETE FROM project_counters", "DELETE FROM counter_deltas"],
+};
+
+const SQLITE: Dialect = Dialect {
+    indexes: "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'settled' AND sql IS NOT NULL",
+    later_id: "unhex(printf('%012x', created_at + {later}) || substr(hex(id), 13))",
+    cold_number: "CAST(substr(resource_id, 6) AS INTEGER)",
+    forget: &["DELETE FROM counters", "DELETE FROM project_counters"],
+};
+
+/// Counts what there is, at the level and the shift given.
+fn recount(level: u8, shift: u8) -> [String; 2] {
+    let rows = |columns: &str, condition: &str| {
+        format!(
+            "(SELECT organization_id, seq, kind, status{columns} FROM settled {condition}
+              UNION ALL SELECT organization_id, seq, kind, status{columns} FROM active {condition}) AS op"
+        )
+    };
+    [
+        format!(
+            "INSERT INTO counters (organization_id, level, bucket, kind, status, n)
+             SELECT organization_id, {level}, seq >> {shift}, kind, status, count(*) FROM {}
+             GROUP BY organization_id, seq >> {shift}, kind, status",
+            rows("", "")
+        ),
+        format!(
+            "INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
+             SELECT organization_id, project_id, {level}, seq >> {shift}, kind, status, count(*) FROM {}
+             GROUP BY organization_id, project_id, seq >> {shift}, kind, status",
+            rows(", project_id", "WHERE project_id <> ''")
+        ),
+    ]
+}
+
+impl Dialect {
+    /// What is to be carried out, each with the number of rows that there are afterwards. Only numbers and constants go
+    /// into the text.
+    fn statements(
+        &self,
+        indexes: Vec<(String, String)>,
+        (first, last): (i64, i64),
+        from: u64,
+        until: u64,
+    ) -> Vec<(String, u64)> {
+        let mut statements: Vec<(String, u64)> =
+            indexes.iter().map(|(name, _)| (format!("DROP INDEX {name}"), from)).collect();
+        let (mut there, mut later) = (from, 0);
+        while there < until {
+            later += last - first + 1_000;
+            let chunk = (until - there).min(from).min(CHUNK);
+            let id = self.later_id.replace("{later}", &later.to_string());
+            let number = self.cold_number;
+            let moved = there / COLD_RESOURCE;
+            let copy = format!(
+                "INSERT INTO settled (organization_id, seq, id, resource_id, created_at, started_at, finished_at, {SAME})
+                 SELECT organization_id, seq + {there}, {id},
+                     CASE resource_id WHEN '{HOT}' THEN resource_id ELSE '{COLD}' || ({number} + {moved}) END,
+                     created_at + {later}, started_at + {later}, finished_at + {later}, {SAME}
+                 FROM settled WHERE organization_id = '{ORGANIZATION}' AND seq <= {chunk} ORDER BY seq"
+            );
+            there += chunk;
+            statements.push((copy, there));
+        }
+        let rest = indexes.into_iter().map(|(_, definition)| definition);
+        let rest = rest.chain(self.forget.iter().map(|statement| (*statement).to_owned()));
+        let rest = rest.chain([recount(1, 12), recount(2, 20)].into_iter().flatten());
+        let number =
+            format!("UPDATE organizations SET next_seq = {} WHERE organization_id = '{ORGANIZATION}'", until + 1);
+        statements.extend(rest.chain([number]).map(|statement| (statement, until)));
+        statements
+    }
+}
+
+/// What autovacuum does within minutes: statistics, and the map of pages that all can see.
+///
+/// # Errors
+/// Those of the database.
+pub async fn tidy(target: &Target) -> anyhow::Result<()> {
+    if let Database::Postgres(pool) = &target.database {
+        for table in ["settled", "active", "counters", "project_counters", "counter_deltas"] {
+            sqlx::query(AssertSqlSafe(format!("VACUUM (ANALYZE) longrun.{table}"))).execute(pool).await?;
+        }
+        sqlx::query("CHECKPOINT").execute(pool).await?;
+    }
+    Ok(())
+}

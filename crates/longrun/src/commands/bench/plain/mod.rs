@@ -1,0 +1,117 @@
+//! The baseline: the table that one would write at first, with the indexes that one would add.
+//!
+//! One row an operation, a status column, five indexes; `COUNT(*)` and `OFFSET` for pages, one transaction a step for
+//! lifecycles, `SKIP LOCKED` where the engine has it. In the same engine with the same settings.
+
+mod postgres;
+mod sqlite;
+
+use operations::{Access, Filter, PageRequest};
+
+use super::target::{Database, Target};
+
+/// The indexes, of either engine.
+const INDEXES: [&str; 5] = [
+    "CREATE INDEX plain_by_age ON {table} (organization_id, seq)",
+    "CREATE INDEX plain_by_status ON {table} (organization_id, status, seq)",
+    "CREATE INDEX plain_by_kind ON {table} (organization_id, kind, seq)",
+    "CREATE INDEX plain_by_resource ON {table} (organization_id, resource_type, resource_id, seq)",
+    "CREATE INDEX plain_by_project ON {table} (organization_id, project_id, seq)",
+];
+
+/// A plain table of operations.
+#[derive(Clone)]
+pub enum Plain {
+    /// In a file beside the store's.
+    Sqlite(sqlite::PlainSqlite),
+    /// In a schema beside the store's.
+    Postgres(postgres::PlainPostgres),
+}
+
+/// An operation of the plain table that was claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken(uuid::Uuid);
+
+impl Plain {
+    /// A plain table with the store's rows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn copy(target: &Target, rows: u64) -> anyhow::Result<Plain> {
+        Ok(match &target.database {
+            Database::Sqlite(path) => Plain::Sqlite(sqlite::PlainSqlite::copy(path).await?),
+            Database::Postgres(pool) => Plain::Postgres(postgres::PlainPostgres::copy(pool.clone(), rows).await?),
+        })
+    }
+
+    /// A plain table without rows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn empty(target: &Target) -> anyhow::Result<Plain> {
+        Ok(match &target.database {
+            Database::Sqlite(path) => Plain::Sqlite(sqlite::PlainSqlite::empty(path).await?),
+            Database::Postgres(pool) => Plain::Postgres(postgres::PlainPostgres::empty(pool.clone()).await?),
+        })
+    }
+
+    /// Reads one page and the total; answers how many entries and the total, to be compared.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
+        match self {
+            Plain::Sqlite(plain) => plain.list(access, filter, page).await,
+            Plain::Postgres(plain) => plain.list(access, filter, page).await,
+        }
+    }
+
+    /// Creates one operation.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn create(&self) -> anyhow::Result<uuid::Uuid> {
+        match self {
+            Plain::Sqlite(plain) => plain.create().await,
+            Plain::Postgres(plain) => plain.create().await,
+        }
+    }
+
+    /// Claims the oldest operation that is pending.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn claim(&self) -> anyhow::Result<Option<Taken>> {
+        match self {
+            Plain::Sqlite(plain) => plain.claim().await,
+            Plain::Postgres(plain) => plain.claim().await,
+        }
+    }
+
+    /// Completes an operation that was claimed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn complete(&self, taken: Taken) -> anyhow::Result<()> {
+        match self {
+            Plain::Sqlite(plain) => plain.complete(taken).await,
+            Plain::Postgres(plain) => plain.complete(taken).await,
+        }
+    }
+}
+
+/// Milliseconds since the epoch.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What every operation that is created has.
+mod sample {
+    pub const ORGANIZATION: &str = "bench";
+    pub const KIND: &str = "bench";
+    pub const RESOURCE_TYPE: &str = "evidence";
+    pub const RESOURCE_ID: &str = "image-1";
+    pub const PROJECT: &str = "project-01";
+    pub const OUTPUT: &str = super::super::load::OUTPUT;
+}

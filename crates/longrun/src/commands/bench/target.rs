@@ -1,0 +1,145 @@
+//! What is measured: a store of either engine, given or made for the run, and the way to its database beside it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use store::{Store, StoreUrl};
+use testkit::{Cluster, Durability};
+
+use crate::exit::Hint;
+
+/// Connections of the store to PostgreSQL; what a server takes.
+const STORE_CONNECTIONS: u32 = 16;
+
+/// What `--store` says.
+#[derive(Clone, Debug)]
+pub enum Choice {
+    /// A PostgreSQL cluster made for the run.
+    ThrowAway,
+    /// A store that is kept.
+    Url(StoreUrl),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Choice, String> {
+        if text == "postgres" {
+            return Ok(Choice::ThrowAway);
+        }
+        text.parse().map(Choice::Url).map_err(|error: store::InvalidStoreUrl| format!("{error}, or just postgres"))
+    }
+}
+
+/// A way to the store's database that is not the store.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// The file.
+    Sqlite(PathBuf),
+    /// Connections without the store's settings.
+    Postgres(PgPool),
+}
+
+/// A database that can be measured.
+pub struct Target {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// The way to it that is not the store.
+    pub database: Database,
+    version: String,
+    // Removed, in this order, when the run is over.
+    _cluster: Option<Cluster>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Target {
+    /// Finds or makes the database.
+    ///
+    /// # Errors
+    /// When it cannot be reached or made.
+    pub async fn prepare(choice: Option<&Choice>) -> anyhow::Result<Target> {
+        let (mut cluster, mut folder) = (None, None);
+        let url = match choice {
+            Some(Choice::Url(url)) => url.clone(),
+            Some(Choice::ThrowAway) => {
+                let made = tokio::task::spawn_blocking(|| Cluster::start(Durability::Full)).await?;
+                let made = made.hint("install PostgreSQL's server, or name a database with --store postgres://…")?;
+                let url = StoreUrl::Postgres(made.database().await?);
+                cluster = Some(made);
+                url
+            }
+            None => {
+                let made = tempfile::tempdir()?;
+                let url = StoreUrl::Sqlite(made.path().join("bench.db"));
+                folder = Some(made);
+                url
+            }
+        };
+        let (database, version) = match &url {
+            StoreUrl::Sqlite(path) => {
+                let memory = SqlitePool::connect("sqlite::memory:").await?;
+                let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&memory).await?;
+                (Database::Sqlite(path.clone()), version)
+            }
+            StoreUrl::Postgres(text) => {
+                // One for every client of the plain table: a connection each is the best it can have.
+                let pool = PgPoolOptions::new().max_connections(160).connect(text).await;
+                let pool = pool.with_context(|| format!("cannot reach {url}"))?;
+                let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&pool).await?;
+                (Database::Postgres(pool), version)
+            }
+        };
+        Ok(Target { url, database, version, _cluster: cluster, _folder: folder })
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(store::open(&self.url, STORE_CONNECTIONS).await?)
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn engine(&self) -> &'static str {
+        match self.database {
+            Database::Sqlite(_) => "sqlite",
+            Database::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The version of the engine.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What decides on durability and caching, as the database has it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn settings(&self) -> anyhow::Result<Value> {
+        let Database::Postgres(pool) = &self.database else {
+            return Ok(json!({ "journal_mode": "wal", "synchronous": "full" }));
+        };
+        let mut settings = serde_json::Map::new();
+        for name in ["fsync", "full_page_writes", "synchronous_commit", "shared_buffers", "max_wal_size"] {
+            let value: String = sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(pool).await?;
+            settings.insert(name.to_owned(), value.into());
+        }
+        Ok(settings.into())
+    }
+}
+
+/// One connection to the file of a store, beside the store.
+///
+/// # Errors
+/// Those of SQLite.
+pub async fn sqlite(path: &std::path::Path) -> anyhow::Result<SqlitePool> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(60));
+    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
+}

@@ -1,0 +1,132 @@
+//! `longrun restore`: brings a backup back, into a place where there is no store, and checks what came of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
+
+use super::backup::content::{self, Content};
+use super::backup::manifest::{self, Engine, Manifest};
+use super::backup::{CONTENT, postgres};
+use crate::exit::{Exit, failure};
+use crate::node::StoreLock;
+use crate::progress::Spinner;
+use crate::render;
+use crate::store_args::StoreArgs;
+
+/// What `longrun restore` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder that `longrun backup` made
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Folder to put the evidence into; without it, the configuration's
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Restores a backup.
+///
+/// # Errors
+/// When there is a store already, the backup is damaged, or what was restored is not what was backed up.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let folder = &args.folder;
+    let manifest = Manifest::read(folder)?;
+    let census = manifest.census()?;
+    let url = args.store.url()?;
+    let evidence = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    let copy = folder.join(manifest.engine.file());
+
+    let spinner = Spinner::start("restoring");
+    match (&url, manifest.engine) {
+        (StoreUrl::Sqlite(path), Engine::Sqlite) => {
+            let lock = StoreLock::acquire(path)?;
+            refuse_existing(path)?;
+            put_evidence(&manifest, folder, &evidence).await?;
+            restore_sqlite(&copy, path, &census).await?;
+            drop(lock);
+        }
+        (StoreUrl::Postgres(url), Engine::Postgres) => {
+            if PostgresStore::is_there(url).await? {
+                return Err(failure(
+                    "the database has a schema \"longrun\" already",
+                    "restore into a database without it; to give it up with everything in it: DROP SCHEMA longrun CASCADE",
+                ));
+            }
+            put_evidence(&manifest, folder, &evidence).await?;
+            postgres::restore(url, &copy).await?;
+            check_postgres(url, &census).await?;
+        }
+        _ => {
+            return Err(failure(
+                format!("{} is a backup of another engine than {url}", folder.display()),
+                "restore it into a store of its own engine; `longrun migrate --from sqlite:… --to postgres://…` moves that",
+            ));
+        }
+    }
+    drop(spinner);
+    render::write(format!(
+        "restored {} to {url}: {}\n",
+        folder.display(),
+        manifest::summary(&census, manifest.content)
+    ))?;
+    Ok(Exit::Done)
+}
+
+fn refuse_existing(path: &Path) -> anyhow::Result<()> {
+    if path.exists() {
+        return Err(failure(
+            format!("there is a store at {} already", path.display()),
+            "move it away, or name another place with --store or --data-dir",
+        ));
+    }
+    Ok(())
+}
+
+async fn put_evidence(manifest: &Manifest, folder: &Path, evidence: &Path) -> anyhow::Result<()> {
+    let content = Content::copy(&folder.join(CONTENT), evidence).await?;
+    if content != manifest.content {
+        let message =
+            format!("the backup has {} pieces of evidence, its manifest {}", content.files, manifest.content.files);
+        return Err(failure(message, "the backup is damaged, or was changed; use another one"));
+    }
+    Ok(())
+}
+
+/// Copies the file beside its place, examines the copy, and only then gives it its name.
+async fn restore_sqlite(copy: &Path, path: &Path, census: &Census) -> anyhow::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let working = tempfile::Builder::new().prefix(".longrun-restore-").tempdir_in(parent);
+    let working = working.with_context(|| format!("cannot write to {}", parent.display()))?;
+    let file = working.path().join(Engine::Sqlite.file());
+    std::fs::copy(copy, &file).with_context(|| format!("cannot copy {}", copy.display()))?;
+    let store = SqliteStore::open(&file).await?;
+    let examined = async {
+        manifest::agree(census, &store.census().await?)?;
+        manifest::sound(&store.doctor().await?)
+    };
+    let examined = examined.await;
+    // Empties the write-ahead log into the file.
+    store.close().await;
+    examined?;
+    std::fs::File::open(&file).and_then(|file| file.sync_all()).context("the store is not on disk")?;
+    std::fs::rename(&file, path).with_context(|| format!("cannot make {}", path.display()))?;
+    content::sync_folder(parent)
+}
+
+async fn check_postgres(url: &str, census: &Census) -> anyhow::Result<()> {
+    // Brings the schema of an older backup up to date, too.
+    let store = PostgresStore::connect(url, 2).await?;
+    let examined = async {
+        manifest::agree(census, &store.snapshot().await?.census)?;
+        manifest::sound(&store.doctor().await?)
+    };
+    let examined = examined.await;
+    store.close().await;
+    examined
+}

@@ -1,0 +1,140 @@
+//! What enters a PostgreSQL store whole: rows on their way from another engine. And what backups are made and checked by.
+
+use operations::Status;
+use serde_json::{Map, Value};
+use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
+
+use super::counters::{self, Changes};
+use super::writer::{begin, unavailable};
+use super::{PostgresStore, rows};
+use crate::{Census, StoreError};
+
+/// A snapshot that `pg_dump` can be given, and what is in it. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What `pg_dump --snapshot` takes.
+    pub id: String,
+    /// What the snapshot holds.
+    pub census: Census,
+    _transaction: Transaction<'static, Postgres>,
+}
+
+impl PostgresStore {
+    /// Whether the database has a store already, be it empty. Makes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database cannot be reached.
+    pub async fn is_there(url: &str) -> Result<bool, StoreError> {
+        let mut connection = PgConnection::connect(url).await.map_err(unavailable)?;
+        let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'longrun')")
+            .fetch_one(&mut connection)
+            .await;
+        connection.close().await.map_err(unavailable)?;
+        found.map_err(unavailable)
+    }
+
+    /// Takes a snapshot and counts what it holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let snapshot = async {
+            let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            // Counting many rows, and whoever uses the snapshot, may take longer than a request's statement may.
+            for setting in ["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"] {
+                sqlx::query(setting).execute(&mut *transaction).await?;
+            }
+            let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *transaction).await?;
+            let census = census(&mut transaction).await?;
+            Ok::<_, StoreError>(Snapshot { id, census, _transaction: transaction })
+        };
+        snapshot.await.map_err(StoreError::or_unavailable)
+    }
+
+    /// Puts rows of one organisation into a table, with their counts. Operations must be in the order of their numbers.
+    pub(crate) async fn import(
+        &self,
+        table: &'static str,
+        organization: &str,
+        rows: Vec<Map<String, Value>>,
+    ) -> Result<(), StoreError> {
+        let mut changes = Changes::default();
+        if matches!(table, "active" | "settled") {
+            for row in &rows {
+                count(&mut changes, row)?;
+            }
+        }
+        let rows = Value::Array(rows.into_iter().map(|row| Value::Object(converted(row))).collect());
+        let import = async {
+            let mut transaction = begin(&self.pool).await?;
+            let sql = format!("INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, $1::json)");
+            sqlx::query(AssertSqlSafe(sql)).bind(rows.to_string()).execute(&mut *transaction).await?;
+            changes.write(&mut transaction, organization).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(())
+        };
+        import.await.map_err(StoreError::or_unavailable)
+    }
+
+    /// Folds what was imported, and has the planner know it.
+    pub(crate) async fn settle_import(&self, organizations: impl Iterator<Item = &String>) -> Result<(), StoreError> {
+        for organization in organizations {
+            counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+        }
+        for table in ["active", "settled", "counters", "project_counters"] {
+            sqlx::query(AssertSqlSafe(format!("ANALYZE {table}"))).execute(&self.pool).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(changes: &mut Changes, row: &Map<String, Value>) -> Result<(), StoreError> {
+    let damaged = || StoreError::Unusable("a row of the source has no number, kind or status".to_owned());
+    let text = |column: &str| row.get(column).and_then(Value::as_str).ok_or_else(damaged);
+    let number = |column: &str| row.get(column).and_then(Value::as_i64).ok_or_else(damaged);
+    let status = Status::from_number(number("status")?).ok_or_else(damaged)?;
+    changes.add(number("seq")?, text("project_id")?, text("kind")?, status, 1);
+    Ok(())
+}
+
+/// A row of the embedded store as this one keeps it.
+fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
+    for (column, value) in &mut row {
+        let Value::String(text) = value else { continue };
+        *value = match column.as_str() {
+            // Bytes came in hexadecimal; a uuid is read from that as it is.
+            "hash" | "fingerprint" => Value::from(format!("\\x{text}")),
+            // Arrays are JSON texts there.
+            "scopes" | "projects" | "ids" => serde_json::from_str(text).unwrap_or_default(),
+            "output" | "error_message" => Value::from(rows::text_in(std::mem::take(text))),
+            _ => continue,
+        };
+    }
+    row
+}
+
+async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
+    let mut census = Census::default();
+    for row in sqlx::query("SELECT organization_id, next_seq FROM organizations").fetch_all(&mut *connection).await? {
+        census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    // Recounted, not read from the counters: those are among what is checked.
+    let sql = "SELECT organization_id, kind, status, count(*) AS n FROM (
+            SELECT organization_id, kind, status FROM active UNION ALL
+            SELECT organization_id, kind, status FROM settled) AS operation
+        GROUP BY organization_id, kind, status";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
+        let key: (String, String, Status) = (row.try_get(0)?, row.try_get(1)?, rows::status(&row)?);
+        census.operations.insert(key, row.try_get::<i64, _>(3)?.unsigned_abs());
+    }
+    for (table, count) in [
+        ("tokens", &mut census.tokens),
+        ("evidence", &mut census.evidence),
+        ("idempotency_keys", &mut census.idempotency_keys),
+    ] {
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        *count = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *connection).await?.unsigned_abs();
+    }
+    Ok(census)
+}

@@ -1,0 +1,212 @@
+//! The inbox: what applications created in transactions of their own becomes operations.
+//!
+//! One transaction takes rows of one organisation out of the inbox and puts the operations in: exactly once, however
+//! many servers do it at a time, since the lock on the organisation's row (the one that numbers are taken under) lets
+//! them in one after the other, and each sees what the one before it took.
+//!
+//! **Order.** Rows are taken in the order of their transactions' numbers, then of insertion. A transaction that
+//! committed before another one inserted its first row comes before it; transactions that overlap come one after the
+//! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order: they
+//! become visible at once, and are taken from the first on.
+//!
+//! A row that cannot become an operation stays, with the reason in `refused`, and is told by `longrun doctor`.
+
+use std::time::Duration;
+
+use operations::{NewOperation, OperationId, Resource, Timestamp};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use uuid::Uuid;
+
+use super::writer::{Folds, begin};
+use super::{create, rows};
+use crate::batch::Create;
+use crate::{IdempotencyKey, StoreError};
+
+/// Bytes of input that one transaction takes at most (one row more may go over).
+const BATCH_BYTES: i64 = 8 * 1024 * 1024;
+
+/// Organisations with something in the inbox: a loose scan, one seek each. What is there for an organisation that does
+/// not exist waits until it does. Served by inbox_waiting.
+const WAITING: &str = "
+    WITH RECURSIVE organization (id) AS (
+        (SELECT organization_id FROM inbox WHERE refused IS NULL ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT organization_id FROM inbox WHERE refused IS NULL AND organization_id > organization.id
+            ORDER BY organization_id LIMIT 1)
+        FROM organization WHERE organization.id IS NOT NULL
+    )
+    SELECT id FROM organization
+    WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id)";
+
+/// The table is empty at most times, and the planner's figures of it are worth nothing when it is not: what it must do
+/// is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a plan that was
+/// made, and kept, while the other tables were empty.
+const PLAN: &str = "
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+        set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
+        set_config('plan_cache_mode', 'force_custom_plan', true)";
+
+/// The first rows in line. Served by inbox_waiting, active_by_id and settled_by_id.
+const FIRST_IN_LINE: &str = "
+    SELECT place::text, id, kind, input, resource_type, resource_id, project_id, project_version_id, priority::smallint,
+        ceil(extract(epoch FROM run_after) * 1000)::bigint AS run_after,
+        ceil(extract(epoch FROM timeout) * 1000)::bigint AS timeout, max_attempts,
+        ceil(extract(epoch FROM retain_for) * 1000)::bigint AS retain_for, idempotency_key, fingerprint,
+        coalesce((SELECT true FROM active a WHERE a.organization_id = $1 AND a.id = line.id LIMIT 1),
+            (SELECT true FROM settled s WHERE s.organization_id = $1 AND s.id = line.id LIMIT 1), false) AS id_is_taken
+    FROM (
+        SELECT *, sum(octet_length(input)) OVER (ORDER BY xid, position
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+        FROM (
+            SELECT i.ctid AS place, i.*,
+                CASE WHEN idempotency_key IS NOT NULL THEN inbox_fingerprint(i) END AS fingerprint
+            FROM inbox i WHERE organization_id = $1 AND refused IS NULL ORDER BY xid, position LIMIT $2) head
+    ) line
+    WHERE coalesce(bytes_before, 0) < $3
+    ORDER BY xid, position";
+
+/// By their places alone, which nothing but a foreign hand can change meanwhile: offered an index too, the planner may
+/// read the whole backlog by it.
+const TAKE_OUT: &str = "DELETE FROM inbox WHERE ctid = ANY ($1::text[]::tid[])";
+
+const REFUSE: &str = "
+    UPDATE inbox i SET refused = r.reason FROM unnest($2::uuid[], $3::text[]) AS r (id, reason)
+    WHERE i.organization_id = $1 AND i.id = r.id";
+
+/// Makes operations of up to `limit` rows of every organisation; answers how many rows were dealt with.
+pub(super) async fn drain(pool: &PgPool, now: Timestamp, limit: u32, folds: &Folds) -> Result<u64, StoreError> {
+    let organizations: Vec<String> = sqlx::query_scalar(WAITING).fetch_all(pool).await?;
+    let (mut rows, mut failed) = (0, None);
+    for organization in organizations {
+        let part = async {
+            let mut transaction = begin(pool).await?;
+            let part = drain_one(&mut transaction, now, &organization, limit).await?;
+            transaction.commit().await?;
+            Ok::<_, StoreError>(part)
+        };
+        match part.await.map_err(StoreError::or_unavailable) {
+            Ok(part) => {
+                rows += part;
+                folds.note(&organization);
+            }
+            // The others would fare no better.
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            // What one organisation has in the inbox must not hold up the others.
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::error!(organization, error = cause, "the organization's part of the inbox could not be taken");
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if rows == 0 => Err(error),
+        _ => Ok(rows),
+    }
+}
+
+async fn drain_one(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    sqlx::query(PLAN).execute(&mut *connection).await?;
+    // Before the look: what is seen after this, no other server is at.
+    create::lock_numbers(connection, now, organization).await?;
+    let found = sqlx::query(FIRST_IN_LINE)
+        .bind(organization)
+        .bind(i64::from(limit))
+        .bind(BATCH_BYTES)
+        .fetch_all(&mut *connection)
+        .await?;
+    let (mut creates, mut refused) = (Vec::with_capacity(found.len()), Refused::default());
+    for row in &found {
+        let (id, create) = create_of(organization, row)?;
+        let place: String = row.try_get("place")?;
+        let violations: Vec<String> =
+            create.operations.iter().flat_map(NewOperation::violations).map(|v| v.to_string()).collect();
+        if row.try_get("id_is_taken")? {
+            refused.push(id, "another operation has its id");
+        } else if violations.is_empty() {
+            creates.push((id, place, create));
+        } else {
+            refused.push(id, &violations.join("; "));
+        }
+    }
+    let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
+    let results = create::create(connection, now, organization, &requests).await?;
+    let mut done = Vec::with_capacity(creates.len());
+    for ((id, place, _), result) in creates.iter().zip(results) {
+        match result {
+            Ok(_) => done.push(place.as_str()),
+            Err(conflict) => refused.push(*id, &conflict.to_string()),
+        }
+    }
+    let taken_out = sqlx::query(TAKE_OUT).bind(&done).execute(&mut *connection).await?;
+    if taken_out.rows_affected() != done.len() as u64 {
+        // Somebody deleted rows by hand meanwhile; what was just made of them goes with the transaction.
+        return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));
+    }
+    refused.write(connection, organization).await?;
+    Ok(found.len() as u64)
+}
+
+/// A row as a creation of one operation, with the id that the application was told.
+fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreError> {
+    let id: Uuid = row.try_get("id")?;
+    let duration = |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.map(millis));
+    let resource_type: String = row.try_get("resource_type")?;
+    let resource_id: String = row.try_get("resource_id")?;
+    let new = NewOperation {
+        kind: row.try_get("kind")?,
+        resource: (!resource_type.is_empty()).then_some(Resource { resource_type, resource_id }),
+        project_id: row.try_get("project_id")?,
+        project_version_id: row.try_get("project_version_id")?,
+        input: row.try_get("input")?,
+        priority: row.try_get("priority")?,
+        run_after: rows::time(row, "run_after")?,
+        timeout: duration("timeout")?,
+        max_attempts: row.try_get::<i32, _>("max_attempts")?.unsigned_abs(),
+        retain_for: duration("retain_for")?,
+    };
+    let key = match row.try_get::<Option<String>, _>("idempotency_key")? {
+        None => None,
+        Some(key) => {
+            let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
+            let fingerprint = fingerprint.try_into().expect("a SHA-256 has 32 bytes");
+            Some(IdempotencyKey { key, fingerprint })
+        }
+    };
+    let ids = vec![OperationId::from_bytes(*id.as_bytes())];
+    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key }))
+}
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(millis.unsigned_abs())
+}
+
+/// Rows that stay in the inbox, with the reasons.
+#[derive(Default)]
+struct Refused {
+    ids: Vec<Uuid>,
+    reasons: Vec<String>,
+}
+
+impl Refused {
+    fn push(&mut self, id: Uuid, reason: &str) {
+        self.ids.push(id);
+        self.reasons.push(reason.to_owned());
+    }
+
+    async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        let rows = self.ids.len();
+        tracing::error!(organization, rows, "rows of the inbox cannot become operations; longrun doctor tells which");
+        sqlx::query(REFUSE).bind(organization).bind(self.ids).bind(self.reasons).execute(connection).await?;
+        Ok(())
+    }
+}

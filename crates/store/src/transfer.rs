@@ -1,0 +1,113 @@
+//! Moves an embedded store into an empty PostgreSQL store: organisations with their numbers, operations with their
+//! history, tokens, records of evidence, idempotency keys.
+//!
+//! In bounded batches, one organisation each, so that neither memory nor a transaction grows with the store. A move that
+//! breaks off leaves a target that is not empty and is refused the next time.
+
+use serde_json::{Map, Value};
+
+use crate::{Census, PostgresStore, Report, SqliteStore, Store, StoreError};
+
+/// Rows that one transaction takes at most.
+const BATCH_ROWS: usize = 1_000;
+/// Bytes that one transaction takes at most (one row more may go over).
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// The tables, each with the order that keeps an organisation's rows together.
+const TABLES: [(&str, &str); 6] = [
+    ("organizations", "organization_id"),
+    ("tokens", "organization_id"),
+    ("evidence", "organization_id"),
+    ("idempotency_keys", "organization_id"),
+    ("settled", "organization_id, seq"),
+    ("active", "organization_id, seq"),
+];
+
+/// Why a store was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// Nothing was written.
+    #[error("the target is not empty: it has {organizations} organizations with {operations} operations")]
+    NotEmpty {
+        /// How many it has.
+        organizations: usize,
+        /// How many it has.
+        operations: u64,
+    },
+    /// Everything was written, and yet the numbers differ: somebody else wrote to one of the stores, or a defect.
+    #[error("the target differs from the source (source and target): {}", .0.join("; "))]
+    Differs(Vec<String>),
+    /// Everything was written, and yet the target is not sound: a defect.
+    #[error("the target is not sound: {}", findings(.0))]
+    Unsound(Report),
+    /// One of the stores failed; the target may hold a part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn findings(report: &Report) -> String {
+    report.findings.iter().map(|f| format!("{}: {}", f.invariant, f.detail)).collect::<Vec<_>>().join("; ")
+}
+
+/// Rows of one organisation that wait to be written.
+#[derive(Default)]
+struct Batch {
+    organization: String,
+    rows: Vec<Map<String, Value>>,
+    bytes: usize,
+}
+
+impl Batch {
+    async fn write(&mut self, to: &PostgresStore, table: &'static str) -> Result<u64, StoreError> {
+        let Batch { organization, rows, .. } = std::mem::take(self);
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let count = rows.len() as u64;
+        to.import(table, &organization, rows).await?;
+        Ok(count)
+    }
+}
+
+/// Moves everything, compares the numbers and has the target examined; answers what was moved. No server may use either
+/// store. Attempts that a dead server left behind in the source are handed back there first. The source keeps its rows.
+///
+/// `progress` is told how many rows were written, from time to time.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn transfer(
+    from: &SqliteStore,
+    to: &PostgresStore,
+    mut progress: impl FnMut(u64),
+) -> Result<Census, TransferError> {
+    let target = to.snapshot().await?.census;
+    if !target.is_empty() {
+        let (organizations, operations) = (target.organizations.len(), target.total());
+        return Err(TransferError::NotEmpty { organizations, operations });
+    }
+    from.hand_back_all().await?;
+    let census = from.census().await?;
+    for (table, order) in TABLES {
+        let mut batch = Batch::default();
+        from.for_each_row::<StoreError>(table, order, async |row, bytes| {
+            let organization = row.get("organization_id").and_then(Value::as_str).unwrap_or_default();
+            if organization != batch.organization || batch.rows.len() >= BATCH_ROWS || batch.bytes >= BATCH_BYTES {
+                progress(batch.write(to, table).await?);
+                organization.clone_into(&mut batch.organization);
+            }
+            batch.bytes += bytes;
+            batch.rows.push(row);
+            Ok(())
+        })
+        .await?;
+        progress(batch.write(to, table).await?);
+    }
+    to.settle_import(census.organizations.keys()).await?;
+    let differences = census.differences(&to.snapshot().await?.census);
+    if !differences.is_empty() {
+        return Err(TransferError::Differs(differences));
+    }
+    let report = to.doctor().await?;
+    if report.findings.is_empty() { Ok(census) } else { Err(TransferError::Unsound(report)) }
+}

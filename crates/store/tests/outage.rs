@@ -1,0 +1,158 @@
+//! The database goes away and comes back: callers are told, nothing is lost, nothing is done twice.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Refusal, Status};
+use sqlx::postgres::PgPool;
+use store::{ClaimRequest, IdempotencyKey, PostgresStore, Settlement, Store, StoreError};
+use testkit::{Cluster, Durability};
+
+/// Longer than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn acme() -> Access {
+    Access::organization("acme")
+}
+
+fn key(n: usize) -> IdempotencyKey {
+    IdempotencyKey { key: format!("key-{n}"), fingerprint: [7; 32] }
+}
+
+fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
+
+async fn create(store: &PostgresStore, n: usize) -> Result<OperationId, StoreError> {
+    let created = store.create("acme", vec![NewOperation::of_kind("scan")], Some(key(n))).await?;
+    Ok(created[0].id)
+}
+
+async fn total(store: &PostgresStore) -> u64 {
+    let page = PageRequest { page: 0, page_size: 1 };
+    store.list(&acme(), &Filter::default(), page).await.unwrap().page.total_count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_creation_is_there_once_after_crashes_under_load() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 8).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut creators = tokio::task::JoinSet::new();
+    for creator in 0..16 {
+        let store = store.clone();
+        creators.spawn(async move {
+            let mut ids = Vec::new();
+            for n in 0..150 {
+                // As a client does: the same key until there is an answer.
+                loop {
+                    match create(&store, creator * 1_000 + n).await {
+                        Ok(id) => break ids.push(id),
+                        Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    assert!(Instant::now() < deadline, "the store does not recover");
+                }
+            }
+            ids
+        });
+    }
+    for crashes_at in [300, 900, 1_500] {
+        while total(&store).await < crashes_at {
+            assert!(Instant::now() < deadline, "no progress");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cluster.crash().unwrap();
+        cluster.start_again().unwrap();
+    }
+    let mut ids = HashSet::new();
+    while let Some(created) = creators.join_next().await {
+        ids.extend(created.unwrap());
+    }
+    assert_eq!(ids.len(), 16 * 150);
+    assert_eq!(total(&store).await, 16 * 150, "a creation whose answer was lost was found again by its key");
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_are_told_while_it_is_away_and_served_when_it_is_back() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 4).await.unwrap();
+    let id = create(&store, 0).await.unwrap();
+    let claim = ClaimRequest {
+        kinds: vec!["scan".to_owned()],
+        organization: None,
+        limit: 1,
+        worker: "w".to_owned(),
+        lease: Duration::from_secs(60),
+    };
+    let lease = store.claim(claim).await.unwrap().remove(0).lease;
+    let settle = async || {
+        let outcome = Outcome::Completed { output: "done".to_owned() };
+        let settlement = Settlement { lease: lease.clone(), outcome, retry_after: Duration::ZERO };
+        store.settle(vec![settlement]).await.map(|mut results| results.remove(0))
+    };
+
+    cluster.stop().unwrap();
+    let start = Instant::now();
+    let (mut creators, mut told) = (tokio::task::JoinSet::new(), 0);
+    for n in 1..=100 {
+        let store = store.clone();
+        creators.spawn(async move { create(&store, n).await });
+    }
+    let access = acme();
+    let (got, settled, pinged) = tokio::join!(store.get(&access, id), settle(), store.ping());
+    assert!(is_unavailable(&got) && is_unavailable(&settled) && is_unavailable(&pinged), "{got:?} {settled:?}");
+    while let Some(created) = creators.join_next().await {
+        assert!(is_unavailable(&created.unwrap()));
+        told += 1;
+    }
+    assert_eq!(told, 100);
+    assert!(start.elapsed() < Duration::from_secs(30), "a hundred calls do not wait one after the other");
+
+    cluster.start_again().unwrap();
+    assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "the attempt that ended meanwhile");
+    assert_eq!(settle().await.unwrap(), Err(Refusal::StaleLease), "is recorded once");
+    assert_eq!(create(&store, 0).await.unwrap(), id, "the key is remembered");
+    create(&store, 1).await.unwrap();
+    assert_eq!(total(&store).await, 2);
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn too_few_connections_and_cancelled_statements_are_a_matter_of_time() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    let id = create(&store, 0).await.unwrap();
+    let foreign = PgPool::connect(&url).await.unwrap();
+    let mut lock = foreign.begin().await.unwrap();
+    sqlx::query("LOCK TABLE longrun.settled IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.get(&acme(), id).await })
+        })
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun' AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&foreign).await.unwrap() < 2 {
+        assert!(Instant::now() < deadline, "the readers do not wait for the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_unavailable(&store.get(&acme(), id).await), "both connections are taken");
+    assert!(is_unavailable(&store.ping().await), "and the server is not ready");
+    // What a statement's time-out does, without waiting for it.
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    sqlx::query(cancel).execute(&foreign).await.unwrap();
+    for reader in readers {
+        assert!(is_unavailable(&reader.await.unwrap()));
+    }
+    lock.rollback().await.unwrap();
+    assert_eq!(store.get(&acme(), id).await.unwrap().map(|operation| operation.id), Some(id));
+}
