@@ -220,7 +220,7 @@ async fn servers_killed_at_random_lose_nothing_and_do_nothing_twice() {
     };
     assert_eq!(listed.len(), CLIENTS * OPERATIONS, "every acknowledged operation, and no other");
     let listed: BTreeMap<String, Operation> = listed.into_iter().map(|found| (found.id.clone(), found)).collect();
-    let acknowledged = known.acknowledged.lock().unwrap();
+    let acknowledged = std::mem::take(&mut *known.acknowledged.lock().unwrap());
     assert!(listed.keys().eq(acknowledged.keys()), "by the same ids, none twice");
     for (id, seen) in acknowledged.iter().filter_map(|(id, seen)| Some((id, seen.as_ref()?))) {
         assert_eq!(&listed[id], seen, "what had ended did not end again");

@@ -18,6 +18,8 @@ const ENDED: &str = "keeper: the server has ended";
 
 /// Runs `"$@"`. Each line of standard input is a command: `start`, or the signal that stops the server.
 const SCRIPT: &str = r#"
+    # A signal to the whole group (a Ctrl-C, a time-out) is for the tests; what they leave must still be removed.
+    trap '' HUP INT TERM
     folder=$1; shift
     run() { ( "$@" </dev/null; echo "keeper: the server has ended" >&2 ) & }
     end() { kill -s "$1" "$(head -n 1 "$folder/data/postmaster.pid")" 2>/dev/null; wait; }

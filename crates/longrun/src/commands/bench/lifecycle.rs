@@ -141,8 +141,12 @@ impl Held {
 
     async fn release(self) -> anyhow::Result<()> {
         match self {
-            Held::Sqlite(mut connection) => drop(connection.execute("COMMIT").await?),
-            Held::Postgres(mut connection) => drop(connection.execute("COMMIT").await?),
+            Held::Sqlite(mut connection) => {
+                connection.execute("COMMIT").await?;
+            }
+            Held::Postgres(mut connection) => {
+                connection.execute("COMMIT").await?;
+            }
         }
         Ok(())
     }
