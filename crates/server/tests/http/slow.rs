@@ -100,7 +100,12 @@ async fn the_answer_to_a_large_body_that_is_refused_unread_arrives() {
         );
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(&vec![b'x'; size]).await.unwrap_or_else(|error| panic!("{path} {status}: {error}"));
+        // The second half comes when the refusal is long decided.
+        for half in [0, 1] {
+            tokio::time::sleep(Duration::from_millis(200 * half)).await;
+            let written = stream.write_all(&vec![b'x'; size / 2]).await;
+            written.unwrap_or_else(|error| panic!("{path} {status}: {error}"));
+        }
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap_or_else(|error| panic!("{path} {status}: {error}"));
         let answer = String::from_utf8_lossy(&answer);
