@@ -72,11 +72,14 @@ pub struct Expectation {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Cases {
     cases: Vec<Case>,
 }
 
+// Spelt out rather than flattened: serde tells unknown keys only so, and a misspelt expectation expects nothing.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Case {
     name: String,
     evidence: String,
@@ -86,8 +89,21 @@ struct Case {
     material_name: Option<String>,
     #[serde(default)]
     with: BTreeMap<String, Scalar>,
-    #[serde(flatten)]
-    expected: Expectation,
+    expect: Status,
+    #[serde(default)]
+    violations: Option<usize>,
+    #[serde(default)]
+    message_contains: Option<String>,
+}
+
+impl Case {
+    fn expected(&self) -> Expectation {
+        Expectation {
+            expect: self.expect,
+            violations: self.violations,
+            message_contains: self.message_contains.clone(),
+        }
+    }
 }
 
 /// Checks a policy file and runs its examples. The file's folder serves as the policy folder.
@@ -154,7 +170,8 @@ fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> Cas
 }
 
 fn compare(case: Case, outcome: Result<Output, String>) -> CaseReport {
-    let Case { name, expected, .. } = case;
+    let expected = case.expected();
+    let name = case.name;
     let output = match outcome {
         Ok(output) => output,
         Err(error) => {

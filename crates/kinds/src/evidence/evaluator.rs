@@ -184,11 +184,11 @@ impl Evaluator {
 
     fn plan(&self, request: &EvaluateRequest, subject: Subject<'_>) -> Result<Plan, EvaluateError> {
         let mut plan = Plan::default();
-        let attachments = match &request.policies {
-            Some(policies) => policies.as_slice(),
-            None if request.policy_groups.is_none() => self.config.default_policies.as_slice(),
-            None => &[],
-        };
+        // An empty list is as good as none: it must not be a way around the organisation's default policies.
+        let named = request.policies.as_deref().unwrap_or_default();
+        let names_groups = request.policy_groups.as_ref().is_some_and(|groups| !groups.is_empty());
+        let attachments =
+            if named.is_empty() && !names_groups { self.config.default_policies.as_slice() } else { named };
         for attachment in attachments {
             plan.add(&self.resolver, Some(subject), attachment, None)?;
         }
