@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
 use super::{admin, claim, counters, create, transition};
@@ -24,35 +24,52 @@ const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
 const SWEEP_EVERY: u32 = 60;
 
-/// Writes the batches of one lane.
+/// Writes the batches of one lane, over a connection of its own.
 pub(super) struct Writer {
     pool: PgPool,
+    /// Taken out of the pool, which would look whether it is alive before and after every use.
+    connection: Option<PgConnection>,
     clock: Clock,
     folds: Folds,
 }
 
 impl Writer {
     pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
-        Writer { pool, clock, folds }
+        Writer { pool, connection: None, clock, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
-    async fn transact(&self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
+    async fn transact(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let attempt = async {
-                let mut transaction = begin(&self.pool).await?;
-                let answers = perform(&mut transaction, (self.clock)(), organization, writes).await?;
-                transaction.commit().await?;
-                Ok::<_, StoreError>(answers)
-            };
-            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, attempt).await;
+            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, self.attempt(organization, writes)).await;
             match ended.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".to_owned()))) {
                 Err(error) if tries < TRIES && error.lost_against_another() => {}
                 result => return result.map_err(StoreError::or_unavailable),
             }
         }
+    }
+
+    async fn attempt(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
+        // Given back at the end only: one whose transaction failed or was given up is not used again.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
+        if connection.execute("BEGIN").await.is_err() {
+            connection = self.connect().await?;
+            connection.execute("BEGIN").await.map_err(unavailable)?;
+        }
+        let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
+        connection.execute("COMMIT").await?;
+        self.connection = Some(connection);
+        Ok(answers)
+    }
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        Ok(self.pool.acquire().await.map_err(unavailable)?.detach())
     }
 }
 
@@ -65,13 +82,19 @@ fn organization(write: &Write) -> &str {
         Write::Claim(request) => request.organization.as_deref().unwrap_or(""),
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
-        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) => "",
+        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
     }
 }
 
 #[async_trait]
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+        if let [Write::Disconnect] = writes {
+            if let Some(connection) = self.connection.take() {
+                let _ = connection.close().await;
+            }
+            return Ok(vec![Ok(Answer::Count(0))]);
+        }
         let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
             by_organization.entry(organization(write)).or_default().push(index);
@@ -165,6 +188,7 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
+            Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
