@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use operations::{Event, Operation, Progress, State, Status, Timestamp};
+use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -50,6 +50,15 @@ const FIRST_IN_LINE: &str = "
     WHERE organization_id = $1 AND kind = $2 AND status = 1 AND due_at IS NULL
     ORDER BY priority DESC, seq LIMIT $3 FOR UPDATE SKIP LOCKED";
 
+/// The same of the projects $4 alone; walks past what other projects have in line, unless these have nothing at all.
+/// Served by active_ready and active_by_project.
+const FIRST_IN_LINE_OF_PROJECTS: &str = "
+    SELECT seq, priority FROM active
+    WHERE organization_id = $1 AND kind = $2 AND status = 1 AND due_at IS NULL AND project_id = ANY ($4)
+        AND EXISTS (SELECT FROM active WHERE organization_id = $1 AND project_id = ANY ($4) AND project_id <> ''
+            AND status = 1 AND kind = $2)
+    ORDER BY priority DESC, seq LIMIT $3 FOR UPDATE SKIP LOCKED";
+
 /// The numbers are given twice, so that every plan goes by the primary key and none walks the queue.
 const START: &str = "
     UPDATE active a SET status = 2, due_at = NULL, started_at = $2, attempts = s.attempts, fence = s.fence
@@ -86,9 +95,9 @@ pub(super) async fn claim(
         sqlx::query(PROMOTE).bind(organization).bind(due).execute(&mut *connection).await?;
     }
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
-    for (kinds, indexes) in by_kinds(requests) {
+    for ((projects, kinds), indexes) in alike(requests) {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
-        let seqs = line(connection, organization, kinds, limit).await?;
+        let seqs = line(connection, organization, projects, kinds, limit).await?;
         if seqs.is_empty() {
             continue;
         }
@@ -100,11 +109,11 @@ pub(super) async fn claim(
     Ok(answers)
 }
 
-/// The places of the requests that name the same kinds.
-fn by_kinds<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<&'r [String], Vec<usize>> {
-    let mut groups: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
+/// The places of the requests that may have the same: of the same projects and kinds.
+fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [String]), Vec<usize>> {
+    let mut groups: BTreeMap<(&Projects, &[String]), Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
-        groups.entry(&request.kinds).or_default().push(index);
+        groups.entry((request.projects(), &request.kinds)).or_default().push(index);
     }
     groups
 }
@@ -113,17 +122,21 @@ fn by_kinds<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<&'r [String], Vec<usi
 async fn line(
     connection: &mut PgConnection,
     organization: &str,
+    projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i16, i64)> = Vec::new();
     for kind in kinds {
-        let found = sqlx::query(FIRST_IN_LINE)
-            .bind(organization)
-            .bind(kind)
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await?;
+        let query = match projects {
+            Projects::All => sqlx::query(FIRST_IN_LINE).bind(organization).bind(kind).bind(i64::from(limit)),
+            Projects::Only(projects) => sqlx::query(FIRST_IN_LINE_OF_PROJECTS)
+                .bind(organization)
+                .bind(kind)
+                .bind(i64::from(limit))
+                .bind(projects.iter().map(String::as_str).collect::<Vec<_>>()),
+        };
+        let found = query.fetch_all(&mut *connection).await?;
         for row in &found {
             candidates.push((-row.try_get::<i16, _>("priority")?, row.try_get("seq")?));
         }
@@ -163,7 +176,7 @@ async fn start(
         // The index has only what may be claimed; the transition function still has the last word.
         let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
         let Progress { attempts, fence, .. } = state.progress();
-        let State::Running { started_at, .. } = state else { continue };
+        let State::Running { started_at, cancel_requested, .. } = state else { continue };
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
         let expires_at = now.after(request.lease);
         changes.add(seq, &operation.project_id, &operation.kind, Status::Pending, -1);
@@ -174,12 +187,13 @@ async fn start(
         workers.push(request.worker.clone());
         expiries.push(expires_at.as_millis());
         answers[*index].push(Claimed {
-            lease: LeaseRef { organization: organization.to_owned(), id: operation.id, fence },
+            lease: LeaseRef { organization: organization.to_owned(), id: operation.id, fence, reach: None },
             operation,
             input: row.try_get("input")?,
             attempt: attempts,
             timeout: timeout(row)?,
             lease_expires_at: expires_at,
+            cancel_requested,
         });
     }
     sqlx::query(START)
@@ -227,6 +241,7 @@ pub(super) async fn lost_leases(
                 organization: row.try_get("organization_id")?,
                 id: rows::id(row)?,
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
             };
             Ok(LostLease { lease, attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs() })
         })

@@ -273,7 +273,7 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
-        if let Some(organization) = request.organization.clone() {
+        if let Some(organization) = request.organization().map(str::to_owned) {
             return match self.lane(&organization).submit(Write::Claim(request)).await? {
                 Answer::Claimed(claimed) => Ok(claimed),
                 other => Err(other.unexpected()),

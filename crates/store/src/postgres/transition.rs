@@ -48,7 +48,19 @@ const DROP_LEASES: &str = "DELETE FROM leases WHERE organization_id = $1 AND seq
 const EXTEND: &str = "
     UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
     WHERE l.organization_id = $1 AND l.seq = h.seq AND l.fence = h.fence
-    RETURNING l.seq";
+    RETURNING l.seq, l.fence";
+
+/// Served by active_by_id.
+const BEATING: &str = "
+    SELECT seq, id, kind, project_id, cancel_requested FROM active WHERE organization_id = $1 AND id = ANY ($2)";
+
+/// An operation of `active` whose worker says that it is still at it.
+struct Beating {
+    seq: i64,
+    kind: String,
+    project_id: String,
+    cancel_requested: bool,
+}
 
 /// An operation of `active` while events are applied to it.
 struct Entry {
@@ -86,6 +98,7 @@ pub(super) async fn apply(
         // What is not active has ended or never was: the lease is stale either way.
         results.push(match entries.get_mut(&lease.id) {
             None => Err(Refusal::StaleLease),
+            Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
                 entry.state = after;
                 entry.state.status()
@@ -217,31 +230,42 @@ pub(super) async fn heartbeat(
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
     let ids: Vec<Uuid> = beats.iter().map(|beat| rows::uuid(&beat.lease.id)).collect();
-    let found = sqlx::query("SELECT seq, id FROM active WHERE organization_id = $1 AND id = ANY ($2)")
+    let found = sqlx::query(BEATING)
         .bind(organization)
         .bind(ids)
         .fetch_all(&mut *connection)
         .await?;
-    let mut seqs: HashMap<OperationId, i64> = HashMap::with_capacity(found.len());
+    let mut beating: HashMap<OperationId, Beating> = HashMap::with_capacity(found.len());
     for row in &found {
-        seqs.insert(rows::id(row)?, row.try_get("seq")?);
+        let entry = Beating {
+            seq: row.try_get("seq")?,
+            kind: row.try_get("kind")?,
+            project_id: row.try_get("project_id")?,
+            cancel_requested: row.try_get("cancel_requested")?,
+        };
+        beating.insert(rows::id(row)?, entry);
     }
+    let reached = |beat: &Heartbeat| {
+        beating.get(&beat.lease.id).filter(|entry| beat.lease.reaches(&entry.project_id, &entry.kind))
+    };
     let mut wanted: Vec<(i64, i64)> = beats
         .iter()
-        .filter_map(|beat| seqs.get(&beat.lease.id).map(|seq| (*seq, beat.lease.fence.cast_signed())))
+        .filter_map(|beat| reached(beat).map(|entry| (entry.seq, beat.lease.fence.cast_signed())))
         .collect();
     wanted.sort_unstable();
     let (keys, fences): (Vec<i64>, Vec<i64>) = wanted.into_iter().unzip();
-    let extended: Vec<i64> = sqlx::query_scalar(EXTEND)
+    let extended: Vec<(i64, i64)> = sqlx::query_as(EXTEND)
         .bind(organization)
         .bind(keys)
         .bind(fences)
         .bind(expires_at.as_millis())
         .fetch_all(connection)
         .await?;
-    let held: std::collections::HashSet<i64> = extended.into_iter().collect();
-    let status = |beat: &&Heartbeat| match seqs.get(&beat.lease.id) {
-        Some(seq) if held.contains(seq) => LeaseStatus::Held { expires_at },
+    let held: std::collections::HashSet<(i64, i64)> = extended.into_iter().collect();
+    let status = |beat: &&Heartbeat| match reached(beat) {
+        Some(entry) if held.contains(&(entry.seq, beat.lease.fence.cast_signed())) => {
+            LeaseStatus::Held { expires_at, cancel_requested: entry.cancel_requested }
+        }
         _ => LeaseStatus::Lost,
     };
     Ok(beats.iter().map(status).collect())

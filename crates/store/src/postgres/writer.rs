@@ -62,7 +62,7 @@ fn organization(write: &Write) -> &str {
         Write::Create(create) => &create.organization,
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
-        Write::Claim(request) => request.organization.as_deref().unwrap_or(""),
+        Write::Claim(request) => request.organization().unwrap_or(""),
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) => "",
