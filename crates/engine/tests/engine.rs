@@ -312,7 +312,10 @@ async fn subscribers_are_woken_too_and_remember_what_they_did_not_wait_for() {
     waker.wake();
     first.next().await;
     second.next().await;
-    assert!(tokio::time::timeout(Duration::ZERO, first.next()).await.is_err(), "two wake-ups while nobody waits are one");
+    assert!(
+        tokio::time::timeout(Duration::ZERO, first.next()).await.is_err(),
+        "two wake-ups while nobody waits are one"
+    );
 }
 
 #[tokio::test]

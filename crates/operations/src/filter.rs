@@ -53,7 +53,7 @@ impl Projects {
 }
 
 /// What a caller may see. Every read and every write of a store takes one, so that no query can forget it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// The organisation; nothing outside of it exists for the caller.
     pub organization: String,

@@ -108,7 +108,8 @@ impl Worker {
 
     async fn settle(&mut self) {
         if self.random.random_bool(0.2) {
-            let beats = self.held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
+            let beats =
+                self.held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
             self.store.heartbeat(beats, LEASE).await.unwrap();
         }
         let some = self.random.random_range(0..=self.held.len());

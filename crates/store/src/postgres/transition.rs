@@ -230,11 +230,7 @@ pub(super) async fn heartbeat(
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
     let ids: Vec<Uuid> = beats.iter().map(|beat| rows::uuid(&beat.lease.id)).collect();
-    let found = sqlx::query(BEATING)
-        .bind(organization)
-        .bind(ids)
-        .fetch_all(&mut *connection)
-        .await?;
+    let found = sqlx::query(BEATING).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
     let mut beating: HashMap<OperationId, Beating> = HashMap::with_capacity(found.len());
     for row in &found {
         let entry = Beating {

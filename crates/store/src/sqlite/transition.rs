@@ -180,9 +180,14 @@ pub(super) async fn heartbeat(
     let statuses = beats
         .iter()
         .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
-            Some(Entry { state: State::Running { progress, cancel_requested, .. }, organization, seq, project_id, kind, .. })
-                if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) =>
-            {
+            Some(Entry {
+                state: State::Running { progress, cancel_requested, .. },
+                organization,
+                seq,
+                project_id,
+                kind,
+                ..
+            }) if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) => {
                 held.push(json!([organization, seq]));
                 LeaseStatus::Held { expires_at, cancel_requested: *cancel_requested }
             }
