@@ -19,6 +19,6 @@ mod handler;
 mod run;
 mod settings;
 
-pub use dispatch::{Engine, Running, Waker};
+pub use dispatch::{Engine, Running, Waker, Wakes};
 pub use handler::{Attempt, Failure, Handler, Registry};
 pub use settings::Settings;

@@ -36,7 +36,7 @@ pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
-pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Settlement};
+pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use kinds::evidence::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
-use server::{ApiSettings, FirstPage, Services};
+use server::{ApiSettings, FirstPage, Services, WorkSettings};
 use store::{ContentStore, PostgresStore, Store, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -77,19 +77,20 @@ impl Node {
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = engine::Registry::new()
             .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), evaluator.clone()));
-        let mut kinds = registry.kinds();
+        let local_kinds = registry.kinds();
+        let mut kinds = local_kinds.clone();
         kinds.extend(config.kinds.remote.iter().cloned());
         let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
         services.kinds = kinds.into();
+        services.local_kinds = local_kinds.into();
         services.evaluator = Some(evaluator);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();
-
-        let shutdown = CancellationToken::new();
+        let shutdown = services.shutdown.clone();
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();
         if let Some(listener) = admin_listener {
@@ -209,6 +210,11 @@ fn api_settings(config: &Config) -> ApiSettings {
         header_read_timeout: api.header_timeout.0,
         max_connections: usize::try_from(api.max_connections).unwrap_or(usize::MAX),
         drain_timeout: config.engine.drain.0,
+        work: WorkSettings {
+            lease: config.engine.lease.0,
+            attempt_timeout: config.engine.timeout.0,
+            ..WorkSettings::default()
+        },
         ..ApiSettings::default()
     }
 }

@@ -35,6 +35,13 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE a.seq IS NULL OR l.seq IS NULL",
     ),
     (
+        "what is pending is in line, and nothing else is",
+        "SELECT coalesce(a.organization_id, q.organization_id) || ' #' || coalesce(a.seq, q.seq)
+         FROM (SELECT * FROM active WHERE status = 1) a FULL JOIN queue q
+             ON q.organization_id = a.organization_id AND q.seq = a.seq AND q.kind = a.kind AND q.priority = a.priority
+         WHERE a.seq IS NULL OR q.seq IS NULL",
+    ),
+    (
         "what runs has started, and what ended has an end",
         "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
          UNION ALL

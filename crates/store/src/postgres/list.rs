@@ -85,7 +85,11 @@ impl<'q> Page<'q> {
             this.resource = Some(this.bind(resource.resource_type.clone())?);
             this.bind(resource.resource_id.clone())?;
         }
-        if filter.resource.is_some() { this.by_range() } else { this.by_counters() }
+        if filter.resource.is_some() {
+            this.by_range()
+        } else {
+            this.by_counters()
+        }
         this.rows();
         Ok(this)
     }
@@ -164,10 +168,8 @@ impl<'q> Page<'q> {
     /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
     /// direction is limited to nothing where the other is taken.
     fn by_range(&mut self) {
-        let counted: Vec<String> = tables(self.filter)
-            .into_iter()
-            .map(|table| format!("({})", self.arm(table, "count(*)", "")))
-            .collect();
+        let counted: Vec<String> =
+            tables(self.filter).into_iter().map(|table| format!("({})", self.arm(table, "count(*)", ""))).collect();
         let down = self.arms(
             "t.seq",
             "",
@@ -245,10 +247,8 @@ impl<'q> Page<'q> {
         }
         if let Some(resource) = self.resource {
             let id = resource + 1;
-            let _ = write!(
-                sql,
-                " AND t.resource_type <> '' AND t.resource_type = ${resource} AND t.resource_id = ${id}"
-            );
+            let _ =
+                write!(sql, " AND t.resource_type <> '' AND t.resource_type = ${resource} AND t.resource_id = ${id}");
         }
         sql
     }

@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
-use sqlx::{Connection as _, Executor as _};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
@@ -304,7 +304,7 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
-        if let Some(organization) = request.organization.clone() {
+        if let Some(organization) = request.organization().map(str::to_owned) {
             return match self.submit(&organization, Write::Claim(request)).await? {
                 Answer::Claimed(claimed) => Ok(claimed),
                 other => Err(other.unexpected()),
@@ -322,7 +322,8 @@ impl Store for PostgresStore {
                 break;
             }
             let limit = share.min(room);
-            let request = ClaimRequest { limit, organization: Some(organization.clone()), ..request.clone() };
+            let access = Some(Access::organization(organization));
+            let request = ClaimRequest { limit, access, ..request.clone() };
             match self.submit(organization, Write::Claim(request)).await {
                 Ok(Answer::Claimed(part)) => {
                     room -= u32::try_from(part.len()).unwrap_or(room).min(room);

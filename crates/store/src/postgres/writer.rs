@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{admin, claim, counters, create, transition};
+use super::{ALIVE, admin, claim, counters, create, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
@@ -29,13 +29,15 @@ pub(super) struct Writer {
     pool: PgPool,
     /// Taken out of the pool, which would look whether it is alive before and after every use.
     connection: Option<PgConnection>,
+    /// When it was used last.
+    used: Instant,
     clock: Clock,
     folds: Folds,
 }
 
 impl Writer {
     pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
-        Writer { pool, connection: None, clock, folds }
+        Writer { pool, connection: None, used: Instant::now(), clock, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -54,17 +56,26 @@ impl Writer {
     async fn attempt(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
         // Given back at the end only: one whose transaction failed or was given up is not used again.
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
+            Some(mut kept) => {
+                let is_alive = self.used.elapsed() < ALIVE || kept.ping().await.is_ok();
+                if is_alive { kept } else { self.connect().await? }
+            }
             None => self.connect().await?,
         };
-        // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
-        if connection.execute("BEGIN").await.is_err() {
-            connection = self.connect().await?;
-            connection.execute("BEGIN").await.map_err(unavailable)?;
-        }
-        let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
-        connection.execute("COMMIT").await?;
+        let answers = if is_one_statement(writes) {
+            perform(&mut connection, (self.clock)(), organization, writes).await?
+        } else {
+            // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
+            if connection.execute("BEGIN").await.is_err() {
+                connection = self.connect().await?;
+                connection.execute("BEGIN").await.map_err(unavailable)?;
+            }
+            let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
+            connection.execute("COMMIT").await?;
+            answers
+        };
         self.connection = Some(connection);
+        self.used = Instant::now();
         Ok(answers)
     }
 
@@ -79,7 +90,7 @@ fn organization(write: &Write) -> &str {
         Write::Create(create) => &create.organization,
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
-        Write::Claim(request) => request.organization.as_deref().unwrap_or(""),
+        Write::Claim(request) => request.organization().unwrap_or(""),
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
@@ -133,6 +144,24 @@ impl Commit for Writer {
     }
 }
 
+/// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
+fn is_one_statement(writes: &[&Write]) -> bool {
+    writes.iter().all(|write| match write {
+        Write::Create(create) => create.key.is_none(),
+        Write::Claim(_) | Write::Transition(_) => true,
+        _ => false,
+    }) && transition::is_plain(&events(writes))
+}
+
+/// The transitions, one after the other.
+fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
+    let transitions = writes.iter().filter_map(|write| match write {
+        Write::Transition(events) => Some(events),
+        _ => None,
+    });
+    transitions.flatten().collect()
+}
+
 async fn perform(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -156,8 +185,14 @@ async fn perform(
         _ => None,
     });
     if !transitions.is_empty() {
-        let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, organization, &events).await?.into_iter();
+        let events = events(writes);
+        let plain = transition::is_plain(&events);
+        let results = if plain {
+            transition::complete(connection, organization, &events).await?
+        } else {
+            transition::apply(connection, organization, &events).await?
+        };
+        let mut results = results.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }

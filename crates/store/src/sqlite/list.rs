@@ -71,7 +71,11 @@ impl<'q> Page<'q> {
             this.resource = Some(this.bind(resource.resource_type.clone())?);
             this.bind(resource.resource_id.clone())?;
         }
-        if filter.resource.is_some() { this.by_range() } else { this.by_counters() }
+        if filter.resource.is_some() {
+            this.by_range()
+        } else {
+            this.by_counters()
+        }
         this.rows();
         Ok(this)
     }
@@ -96,10 +100,8 @@ impl<'q> Page<'q> {
         if let Some((above, touched)) = parent {
             tables.push(format!("{touched} t"));
             let inside = above - level;
-            let _ = write!(
-                condition,
-                " AND c.bucket >= t.bucket << {inside} AND c.bucket < (t.bucket + 1) << {inside}"
-            );
+            let _ =
+                write!(condition, " AND c.bucket >= t.bucket << {inside} AND c.bucket < (t.bucket + 1) << {inside}");
         }
         if let Some(kind) = self.kind {
             let _ = write!(condition, " AND c.kind = ?{kind}");
@@ -115,9 +117,8 @@ impl<'q> Page<'q> {
     /// The keys of the page as `page (seq, settled, row)`, and `total (n)`, by counters.
     fn by_counters(&mut self) {
         let span = plan::span(|level, parent| self.counts(level, parent), "?2", "?3");
-        let arms = self.arms(|seq| {
-            format!(" AND {seq} >= (SELECT lower FROM span) AND {seq} <= (SELECT upper FROM span)")
-        });
+        let arms =
+            self.arms(|seq| format!(" AND {seq} >= (SELECT lower FROM span) AND {seq} <= (SELECT upper FROM span)"));
         let _ = write!(
             self.text,
             "WITH {span}, page (seq, settled, row) AS MATERIALIZED (
@@ -227,10 +228,8 @@ impl<'q> Page<'q> {
         }
         if let Some(resource) = self.resource {
             let id = resource + 1;
-            let _ = write!(
-                sql,
-                " AND t.resource_type <> '' AND t.resource_type = ?{resource} AND t.resource_id = ?{id}"
-            );
+            let _ =
+                write!(sql, " AND t.resource_type <> '' AND t.resource_type = ?{resource} AND t.resource_id = ?{id}");
         }
         sql
     }
