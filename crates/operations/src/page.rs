@@ -19,7 +19,7 @@ pub const MAX_PAGE_SIZE: u32 = 100;
 const WIRE_MAX: u64 = i32::MAX as u64;
 
 /// Which page of a list: page k starts at item k × `page_size`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PageRequest {
     /// Zero-based.
     pub page: u32,

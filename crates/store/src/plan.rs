@@ -4,8 +4,12 @@
 //! The whole is one statement, so that it sees one snapshot and costs one round trip. [`span`] is its first half; the
 //! engines say how they count ([`counts`](span)) and how they read an index range.
 
+use std::collections::HashMap;
+
 use operations::page::{FINEST, LEVELS};
-use operations::{Filter, Status};
+use operations::{Filter, Operation, OperationId, Status};
+
+use crate::StoreError;
 
 /// Common table expressions that lead from counted buckets to the page.
 ///
@@ -83,4 +87,17 @@ pub(crate) fn tables(filter: &Filter) -> Vec<Table> {
         Some(status) if status.is_terminal() => vec![Table::Settled(Some(status))],
         Some(status) => vec![Table::Active(Some(status))],
     }
+}
+
+/// What was found, in the order in which it was asked for.
+pub(crate) fn in_order(
+    ids: &[OperationId],
+    found: impl Iterator<Item = Result<Operation, StoreError>>,
+) -> Result<Vec<Option<Operation>>, StoreError> {
+    let mut by_id: HashMap<OperationId, Operation> = HashMap::with_capacity(ids.len());
+    for operation in found {
+        let operation = operation?;
+        by_id.insert(operation.id, operation);
+    }
+    Ok(ids.iter().map(|id| by_id.get(id).cloned()).collect())
 }

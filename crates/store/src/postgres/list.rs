@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, PgPool};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::rows;
-use crate::plan::{self, Table, tables};
+use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -255,22 +255,26 @@ impl<'q> Page<'q> {
 }
 
 /// Served by active_by_id and settled_by_id.
-pub(super) async fn get(pool: &PgPool, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+pub(super) async fn get(
+    pool: &PgPool,
+    access: &Access,
+    ids: &[OperationId],
+) -> Result<Vec<Option<Operation>>, StoreError> {
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     let sql = format!(
         "SELECT {active}, '' AS output FROM active a
-         WHERE a.organization_id = $1 AND a.id = $2 AND ($3::text[] IS NULL OR a.project_id = ANY ($3))
+         WHERE a.organization_id = $1 AND a.id = ANY ($2) AND ($3::text[] IS NULL OR a.project_id = ANY ($3))
          UNION ALL
          SELECT {settled}, s.output FROM settled s
-         WHERE s.organization_id = $1 AND s.id = $2 AND ($3::text[] IS NULL OR s.project_id = ANY ($3))"
+         WHERE s.organization_id = $1 AND s.id = ANY ($2) AND ($3::text[] IS NULL OR s.project_id = ANY ($3))"
     );
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(&access.organization)
-        .bind(rows::uuid(&id))
+        .bind(ids.iter().map(rows::uuid).collect::<Vec<_>>())
         .bind(projects(access))
-        .fetch_optional(pool)
+        .fetch_all(pool)
         .await?;
-    found.as_ref().map(rows::operation).transpose()
+    in_order(ids, found.iter().map(rows::operation))
 }
 
 /// Served by settled_by_id.

@@ -275,14 +275,21 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
+        let mut found = self
+            .on_standby(access, |pool| async move { list::get(&pool, access, ids).await })
+            .await
+            .unwrap_or_else(|| vec![None; ids.len()]);
         // What a standby lacks may have been created by another process a moment ago.
-        if let Some(Some(found)) =
-            self.on_standby(access, |pool| async move { list::get(&pool, access, id).await }).await
-        {
-            return Ok(Some(found));
+        let missing: Vec<usize> = (0..ids.len()).filter(|index| found[*index].is_none()).collect();
+        if !missing.is_empty() {
+            let ids: Vec<OperationId> = missing.iter().map(|index| ids[*index]).collect();
+            let there = list::get(&self.pool, access, &ids).await.map_err(StoreError::or_unavailable)?;
+            for (index, operation) in missing.into_iter().zip(there) {
+                found[index] = operation;
+            }
         }
-        list::get(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+        Ok(found)
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::rows;
-use crate::plan::{self, Table, tables};
+use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -246,25 +246,28 @@ fn project_list(access: &Access) -> Option<String> {
 pub(super) async fn get(
     readers: &SqlitePool,
     access: &Access,
-    id: OperationId,
-) -> Result<Option<Operation>, StoreError> {
+    ids: &[OperationId],
+) -> Result<Vec<Option<Operation>>, StoreError> {
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     let sql = format!(
-        "SELECT {active}, '' AS output FROM active a INDEXED BY active_by_id
-         WHERE a.organization_id = ?1 AND a.id = ?2
+        "WITH wanted (id) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?2))
+         SELECT {active}, '' AS output FROM wanted w CROSS JOIN active a INDEXED BY active_by_id
+         WHERE a.organization_id = ?1 AND a.id = w.id
              AND (?3 IS NULL OR a.project_id IN (SELECT value FROM json_each(?3)))
          UNION ALL
-         SELECT {settled}, s.output FROM settled s INDEXED BY settled_by_id
-         WHERE s.organization_id = ?1 AND s.id = ?2
+         SELECT {settled}, s.output FROM wanted w CROSS JOIN settled s INDEXED BY settled_by_id
+         WHERE s.organization_id = ?1 AND s.id = w.id
              AND (?3 IS NULL OR s.project_id IN (SELECT value FROM json_each(?3)))"
     );
+    let hexadecimal: Vec<String> =
+        ids.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id.as_bytes()))).collect();
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(&access.organization)
-        .bind(id.as_bytes().as_slice())
+        .bind(json!(hexadecimal).to_string())
         .bind(project_list(access))
-        .fetch_optional(readers)
+        .fetch_all(readers)
         .await?;
-    found.as_ref().map(rows::operation).transpose()
+    in_order(ids, found.iter().map(rows::operation))
 }
 
 /// Served by settled_by_id.
