@@ -38,7 +38,9 @@ const WAITING: &str = "
         FROM due WHERE due.id IS NOT NULL AND ($2::text IS NULL OR due.id <= $2)
     )
     (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
-        SELECT FROM queue WHERE organization_id = ready.id AND kind = ANY ($3) AND due_at IS NULL) LIMIT $5)
+        SELECT FROM unnest($3::text[]) AS k (kind) CROSS JOIN LATERAL (
+            SELECT FROM queue WHERE organization_id = ready.id AND kind = k.kind AND due_at IS NULL LIMIT 1) AS q
+        ) LIMIT $5)
     UNION
     (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
         SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL) LIMIT $5)
@@ -46,7 +48,7 @@ const WAITING: &str = "
 
 /// Takes the first in line of the kinds $2, at most $3 ({projects} alone), starts their attempts at $4, and leases each to
 /// the worker at its place in $5, until $6. What another server is claiming is passed over. Served by queue_ready and
-/// active's primary key; keys go as arrays, so that no plan walks a table. The last column is when more becomes due.
+/// active's primary key, once a row. The last column is when more becomes due.
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
         SELECT c.* FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
@@ -59,8 +61,9 @@ const CLAIM: &str = "
     ), taken AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line))
     ), started AS (
-        UPDATE active a SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
-        WHERE organization_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM line))
+        UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
+        WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM line CROSS JOIN LATERAL (
+            SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
         RETURNING *
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
@@ -78,8 +81,9 @@ const CLAIM: &str = "
 
 /// Walks past what other projects have in line, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
-    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.project_id = ANY ($7) AND a.project_id <> ''
-        AND a.status = 1 AND a.kind = k.kind)
+    AND EXISTS (SELECT FROM unnest($7::text[]) AS p (project_id) CROSS JOIN LATERAL (
+        SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
+            AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
     AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($7))";
 
 /// Up to `limit` organisations after `last`, then from the start: the one served last comes last.

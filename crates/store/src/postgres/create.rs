@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 
-use operations::{NewOperation, Operation, Timestamp};
+use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
-use super::{admin, rows};
+use super::{admin, list, rows};
 use crate::batch::Create;
 use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
+/// Served by the primary key; "+ 0" keeps the index by age from being taken.
 const FIND_KEYS: &str = "
-    SELECT key, fingerprint, ids FROM idempotency_keys
-    WHERE organization_id = $1 AND key = ANY ($2) AND created_at > $3";
+    SELECT i.* FROM unnest($2::text[]) AS k (key) CROSS JOIN LATERAL (
+        SELECT key, fingerprint, ids FROM idempotency_keys
+        WHERE organization_id = $1 AND key = k.key AND created_at + 0 > $3 OFFSET 0) AS i";
 
 const KEEP_KEYS: &str = "
     INSERT INTO idempotency_keys (organization_id, key, fingerprint, ids, created_at)
@@ -233,25 +235,20 @@ async fn find_keys(
     if found.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut ids_by_key: Vec<(String, [u8; 32], Vec<Uuid>)> = Vec::with_capacity(found.len());
+    let mut ids_by_key: Vec<(String, [u8; 32], Vec<OperationId>)> = Vec::with_capacity(found.len());
     for row in &found {
         let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
         let fingerprint =
             fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
-        ids_by_key.push((row.try_get("key")?, fingerprint, row.try_get("ids")?));
+        let ids: Vec<Uuid> = row.try_get("ids")?;
+        let ids = ids.iter().map(|id| OperationId::from_bytes(*id.as_bytes())).collect();
+        ids_by_key.push((row.try_get("key")?, fingerprint, ids));
     }
-    let ids: Vec<Uuid> = ids_by_key.iter().flat_map(|(_, _, ids)| ids).copied().collect();
-    let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-    // Served by active_by_id and settled_by_id.
-    let sql = format!(
-        "SELECT {active}, '' AS output FROM active a WHERE a.organization_id = $1 AND a.id = ANY ($2)
-         UNION ALL
-         SELECT {settled}, s.output FROM settled s WHERE s.organization_id = $1 AND s.id = ANY ($2)"
-    );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
-    let mut operations: HashMap<Uuid, Operation> = HashMap::with_capacity(found.len());
-    for row in &found {
-        operations.insert(row.try_get("id")?, rows::operation(row)?);
+    let ids: Vec<OperationId> = ids_by_key.iter().flat_map(|(_, _, ids)| ids).copied().collect();
+    let mut operations: HashMap<OperationId, Operation> = HashMap::with_capacity(ids.len());
+    let access = Access::organization(organization);
+    for operation in list::get(&mut *connection, &access, &ids).await?.into_iter().flatten() {
+        operations.insert(operation.id, operation);
     }
     let known = ids_by_key.into_iter().map(|(key, fingerprint, ids)| {
         let operations = ids.iter().filter_map(|id| operations.get(id).cloned()).collect();

@@ -1,13 +1,12 @@
 //! Reading: counted pages, single operations, outputs.
 //!
 //! A page with its total is one statement: the spans of [`crate::plan`] by counters, then the keys of the page by an index
-//! that serves the filter, then its rows by key. What the planner does not know (how long a span is) it must not guess
-//! from: keys reach the rows as an array.
+//! that serves the filter, then its rows by key.
 
 use std::fmt::Write as _;
 
 use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::rows;
@@ -103,56 +102,51 @@ impl<'q> Page<'q> {
         Ok(self.arguments.len())
     }
 
-    /// Kind and projects, of a table with these columns.
-    fn counted_condition(&self) -> String {
-        let mut sql = String::new();
-        if let Some(kind) = self.kind {
-            let _ = write!(sql, " AND kind = ${kind}");
-        }
-        if let Some(projects) = self.projects {
-            let _ = write!(sql, " AND project_id = ANY (${projects})");
-        }
-        sql
+    /// The condition on the kind.
+    fn of_kind(&self) -> String {
+        self.kind.map_or_else(String::new, |kind| format!(" AND kind = ${kind}"))
     }
 
-    /// Matching operations per bucket of a level. OFFSET 0 keeps the look into each parent bucket a look by its key.
+    /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket of
+    /// the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
-        let table = if self.projects.is_some() { "project_counters" } else { "counters" };
-        let (counter, condition) = (plan::counter(self.filter.status), self.counted_condition());
-        let shift = level - operations::page::FINEST;
-        match parent {
-            None => format!(
-                "SELECT bucket, sum(n)::bigint AS n FROM (
-                     SELECT bucket, {counter} FROM {table} WHERE organization_id = $1 AND level = {level}{condition}
-                     UNION ALL SELECT bucket >> {shift}, n FROM deltas
-                 ) AS c (bucket, n) GROUP BY bucket"
-            ),
-            Some((above, touched)) => {
-                let inside = above - level;
-                let parents = above - operations::page::FINEST;
-                format!(
-                    "SELECT bucket, sum(n)::bigint AS n FROM (
-                         SELECT c.bucket, c.n FROM {touched} t CROSS JOIN LATERAL (
-                             SELECT bucket, {counter} FROM {table}
-                             WHERE organization_id = $1 AND level = {level}{condition}
-                                 AND bucket >= t.bucket << {inside} AND bucket < (t.bucket + 1) << {inside} OFFSET 0
-                         ) AS c (bucket, n)
-                         UNION ALL
-                         SELECT bucket >> {shift}, n FROM deltas
-                         WHERE bucket >> {parents} IN (SELECT bucket FROM {touched})
-                     ) AS c (bucket, n) GROUP BY bucket"
-                )
-            }
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());
+        if let Some(projects) = self.projects {
+            from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
+            table = "project_counters";
+            condition.push_str(" AND project_id = p.project_id");
         }
+        if let Some((above, touched)) = parent {
+            from.push(format!("{touched} AS t"));
+            let inside = above - level;
+            let _ = write!(condition, " AND bucket >= t.bucket << {inside} AND bucket < (t.bucket + 1) << {inside}");
+            let parents = above - operations::page::FINEST;
+            of_deltas = format!(" WHERE bucket >> {parents} IN (SELECT bucket FROM {touched})");
+        }
+        from.push(format!(
+            "LATERAL (SELECT bucket, {counter} FROM {table}
+                 WHERE organization_id = $1 AND level = {level}{condition} OFFSET 0) AS c (bucket, n)"
+        ));
+        let shift = level - operations::page::FINEST;
+        format!(
+            "SELECT bucket, sum(n)::bigint AS n FROM (
+                 SELECT c.bucket, c.n FROM {}
+                 UNION ALL SELECT bucket >> {shift}, n FROM deltas{of_deltas}
+             ) AS c (bucket, n) GROUP BY bucket",
+            from.join(" CROSS JOIN ")
+        )
     }
 
     /// The keys of the page as `page (seq, settled)`, and `total (n)`, by counters.
     fn by_counters(&mut self) {
-        let (counter, condition) = (plan::counter(self.filter.status), self.counted_condition());
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        if let Some(projects) = self.projects {
+            let _ = write!(condition, " AND project_id = ANY (${projects})");
+        }
         let deltas = DELTAS.replace("{counter}", counter).replace("{condition}", &condition);
         let span = plan::span(|level, parent| self.counts(level, parent), "$2", "$3");
         let arms = self.arms(
-            "t.seq",
             " AND seq >= (SELECT lower FROM span) AND seq <= (SELECT upper FROM span)",
             " ORDER BY t.seq DESC LIMIT (SELECT skip + $2 FROM span)",
         );
@@ -168,18 +162,16 @@ impl<'q> Page<'q> {
     /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
     /// direction is limited to nothing where the other is taken.
     fn by_range(&mut self) {
-        let counted: Vec<String> =
-            tables(self.filter).into_iter().map(|table| format!("({})", self.arm(table, "count(*)", ""))).collect();
+        let counted: Vec<String> = tables(self.filter)
+            .into_iter()
+            .map(|table| format!("(SELECT count(*) FROM {} AS counted)", self.arm(table, "t.seq", "", "")))
+            .collect();
         let down = self.arms(
-            "t.seq",
             "",
             " ORDER BY t.seq DESC LIMIT (SELECT CASE WHEN from_end THEN 0 ELSE before + rows END FROM place)",
         );
-        let up = self.arms(
-            "t.seq",
-            "",
-            " ORDER BY t.seq LIMIT (SELECT CASE WHEN from_end THEN after + rows ELSE 0 END FROM place)",
-        );
+        let up =
+            self.arms("", " ORDER BY t.seq LIMIT (SELECT CASE WHEN from_end THEN after + rows ELSE 0 END FROM place)");
         let _ = write!(
             self.text,
             "WITH total AS MATERIALIZED (SELECT {} AS n),
@@ -206,29 +198,32 @@ impl<'q> Page<'q> {
         let _ = write!(
             self.text,
             " SELECT total.n::bigint AS total_count, r.* FROM total LEFT JOIN (
-                 SELECT {of_active}, false AS left_out, '' AS output
-                 FROM active a WHERE a.organization_id = $1
-                     AND a.seq = ANY (ARRAY(SELECT seq FROM page WHERE NOT settled))
+                 SELECT a.* FROM page CROSS JOIN LATERAL (
+                     SELECT {of_active}, false AS left_out, '' AS output
+                     FROM active a WHERE a.organization_id = $1 AND a.seq = page.seq OFFSET 0) AS a
+                 WHERE NOT page.settled
                  UNION ALL
-                 SELECT {of_settled}, octet_length(s.output) > {LISTED_OUTPUT_BYTES},
-                     CASE WHEN octet_length(s.output) > {LISTED_OUTPUT_BYTES} THEN '' ELSE s.output END
-                 FROM settled s WHERE s.organization_id = $1
-                     AND s.seq = ANY (ARRAY(SELECT seq FROM page WHERE settled))
+                 SELECT s.* FROM page CROSS JOIN LATERAL (
+                     SELECT {of_settled}, octet_length(s.output) > {LISTED_OUTPUT_BYTES},
+                         CASE WHEN octet_length(s.output) > {LISTED_OUTPUT_BYTES} THEN '' ELSE s.output END
+                     FROM settled s WHERE s.organization_id = $1 AND s.seq = page.seq OFFSET 0) AS s
+                 WHERE page.settled
              ) AS r ON true ORDER BY r.seq DESC"
         );
     }
 
     /// Every table's part of what matches, each in its own order and no longer than needed, so that its index gives it
     /// as it is.
-    fn arms(&self, key: &str, condition: &str, order: &str) -> String {
+    fn arms(&self, condition: &str, order: &str) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {
             let settled = matches!(table, Table::Settled(_));
-            format!("({}{order})", self.arm(table, &format!("{key}, {settled}"), condition))
+            self.arm(table, &format!("t.seq, {settled}"), condition, order)
         });
         arms.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
-    fn arm(&self, table: Table, columns: &str, condition: &str) -> String {
+    /// One table's part, of each project by itself.
+    fn arm(&self, table: Table, columns: &str, condition: &str, order: &str) -> String {
         let source = match table {
             Table::Active(_) => "active t",
             Table::Settled(_) => "settled t",
@@ -241,38 +236,43 @@ impl<'q> Page<'q> {
         if let Some(kind) = self.kind {
             let _ = write!(sql, " AND t.kind = ${kind}");
         }
-        if let Some(projects) = self.projects {
-            // "<> ''" lets the planner use the partial index.
-            let _ = write!(sql, " AND t.project_id <> '' AND t.project_id = ANY (${projects})");
-        }
         if let Some(resource) = self.resource {
             let id = resource + 1;
             let _ =
                 write!(sql, " AND t.resource_type <> '' AND t.resource_type = ${resource} AND t.resource_id = ${id}");
         }
-        sql
+        match self.projects {
+            // "<> ''" lets the planner use the partial index.
+            Some(projects) => format!(
+                "(SELECT t.* FROM unnest(${projects}::text[]) AS p (project_id) CROSS JOIN LATERAL (
+                     {sql} AND t.project_id <> '' AND t.project_id = p.project_id{order}) AS t)"
+            ),
+            None => format!("({sql}{order})"),
+        }
     }
 }
 
 /// Served by active_by_id and settled_by_id.
 pub(super) async fn get(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     access: &Access,
     ids: &[OperationId],
 ) -> Result<Vec<Option<Operation>>, StoreError> {
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     let sql = format!(
-        "SELECT {active}, '' AS output FROM active a
-         WHERE a.organization_id = $1 AND a.id = ANY ($2) AND ($3::text[] IS NULL OR a.project_id = ANY ($3))
+        "SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+             SELECT {active}, '' AS output FROM active a WHERE a.id = w.id AND a.organization_id = $1
+                 AND ($3::text[] IS NULL OR a.project_id = ANY ($3)) OFFSET 0) AS a
          UNION ALL
-         SELECT {settled}, s.output FROM settled s
-         WHERE s.organization_id = $1 AND s.id = ANY ($2) AND ($3::text[] IS NULL OR s.project_id = ANY ($3))"
+         SELECT s.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+             SELECT {settled}, s.output FROM settled s WHERE s.id = w.id AND s.organization_id = $1
+                 AND ($3::text[] IS NULL OR s.project_id = ANY ($3)) OFFSET 0) AS s"
     );
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(&access.organization)
         .bind(ids.iter().map(rows::uuid).collect::<Vec<_>>())
         .bind(projects(access))
-        .fetch_all(pool)
+        .fetch_all(database)
         .await?;
     in_order(ids, found.iter().map(rows::operation))
 }

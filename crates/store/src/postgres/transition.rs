@@ -1,6 +1,6 @@
 //! Events that happen to running operations of one organisation: settle, release, lost lease. And heartbeats.
 //!
-//! Rows are locked in the order of their numbers (so that two transactions cannot wait for each other),
+//! Rows are locked in the order of their ids (so that two transactions cannot wait for each other),
 //! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
 //! the other against the state in memory, so that the second of two settlements is told it is stale.
 
@@ -17,16 +17,19 @@ use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
 const FIND: &str = "
-    SELECT seq, id, kind, project_id, status, started_at, due_at, attempts, max_attempts, fence, cancel_requested
-    FROM active WHERE organization_id = $1 AND id = ANY ($2) ORDER BY seq FOR UPDATE";
+    SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place, seq, id, kind, project_id, priority, status, started_at, due_at, attempts,
+            max_attempts, fence, cancel_requested
+        FROM active WHERE id = w.id AND organization_id = $1 FOR UPDATE) AS a";
 
+/// By places of rows that are locked.
 const SETTLE: &str = "
-    WITH ended AS (
-        SELECT * FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[],
-            $8::bigint[], $9::text[], $10::text[])
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM unnest($3::bigint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[],
+            $9::bigint[], $10::text[], $11::text[])
             AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output)
     ), moved AS (
-        DELETE FROM active WHERE organization_id = $1 AND seq = ANY ($2) RETURNING *
+        DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id = $1 RETURNING *
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
@@ -36,30 +39,50 @@ const SETTLE: &str = "
         e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END
     FROM moved m JOIN ended e USING (seq)";
 
+/// By places of rows that are locked.
 const PEND: &str = "
     UPDATE active a SET status = 1, started_at = p.started_at, due_at = p.due_at, attempts = p.attempts,
         max_attempts = p.max_attempts, fence = p.fence
-    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::bigint[])
+    FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::bigint[])
         AS p (seq, started_at, due_at, attempts, max_attempts, fence)
-    WHERE a.organization_id = $1 AND a.seq = ANY ($2) AND a.seq = p.seq";
+    WHERE a.ctid = ANY ($2::text[]::tid[]) AND a.organization_id = $1 AND a.seq = p.seq";
 
 /// Back in line.
 const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
-    SELECT organization_id, kind, priority, seq, due_at FROM active WHERE organization_id = $1 AND seq = ANY ($2)";
+    SELECT $1, * FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[])";
+
+const DROP_LEASES: &str = "
+    DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
+        SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))";
+
+const EXTEND: &str = "
+    UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
+    WHERE l.organization_id = $1 AND l.seq = h.seq AND l.fence = h.fence
+    RETURNING l.seq, l.fence";
+
+/// Served by active_by_id.
+const BEATING: &str = "
+    SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT seq, id, kind, project_id, cancel_requested FROM active
+        WHERE id = w.id AND organization_id = $1 OFFSET 0) AS a";
 
 /// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
 /// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
 const COMPLETE: &str = "
     WITH ended AS MATERIALIZED (
         SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
+    ), held AS MATERIALIZED (
+        SELECT a.ctid AS place FROM ended e CROSS JOIN LATERAL (
+            SELECT ctid FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence AND status = 2
+                AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+            FOR UPDATE) AS a
     ), moved AS (
-        DELETE FROM active WHERE organization_id = $1 AND id = ANY ($2) AND status = 2
-            AND (id, fence) IN (SELECT id, fence FROM ended)
-            AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+        DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held))
         RETURNING *
     ), released AS (
-        DELETE FROM leases WHERE organization_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM moved))
+        DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
+            SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
@@ -73,17 +96,6 @@ const COMPLETE: &str = "
     )
     SELECT id FROM moved";
 
-const DROP_LEASES: &str = "DELETE FROM leases WHERE organization_id = $1 AND seq = ANY ($2)";
-
-const EXTEND: &str = "
-    UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
-    WHERE l.organization_id = $1 AND l.seq = h.seq AND l.fence = h.fence
-    RETURNING l.seq, l.fence";
-
-/// Served by active_by_id.
-const BEATING: &str = "
-    SELECT seq, id, kind, project_id, cancel_requested FROM active WHERE organization_id = $1 AND id = ANY ($2)";
-
 /// An operation of `active` whose worker says that it is still at it.
 struct Beating {
     seq: i64,
@@ -94,8 +106,11 @@ struct Beating {
 
 /// An operation of `active` while events are applied to it.
 struct Entry {
+    /// Where the row lies, while it is locked.
+    place: String,
     seq: i64,
     kind: String,
+    priority: i16,
     project_id: String,
     before: Status,
     state: State,
@@ -161,6 +176,7 @@ pub(super) async fn apply(
     organization: &str,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    // By id, which is by age: two transactions that end the same operations lock them in the same order.
     let mut ids: Vec<Uuid> = events.iter().map(|(lease, _)| rows::uuid(&lease.id)).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -169,8 +185,10 @@ pub(super) async fn apply(
     for row in &found {
         let state = rows::active_state(row)?;
         let entry = Entry {
+            place: row.try_get("place")?,
             seq: row.try_get("seq")?,
             kind: row.try_get("kind")?,
+            priority: row.try_get("priority")?,
             project_id: row.try_get("project_id")?,
             before: state.status(),
             state,
@@ -197,6 +215,7 @@ pub(super) async fn apply(
 /// The columns of the rows that go to `settled`.
 #[derive(Default)]
 struct Ended {
+    places: Vec<String>,
     seqs: Vec<i64>,
     statuses: Vec<i16>,
     started_ats: Vec<Option<i64>>,
@@ -211,6 +230,9 @@ struct Ended {
 /// The columns of the rows that go back to pending.
 #[derive(Default)]
 struct Pending {
+    places: Vec<String>,
+    kinds: Vec<String>,
+    priorities: Vec<i16>,
     seqs: Vec<i64>,
     started_ats: Vec<Option<i64>>,
     due_ats: Vec<Option<i64>>,
@@ -251,20 +273,25 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
     let mut changes = Changes::default();
     let (mut ended, mut pending, mut seqs) = (Ended::default(), Pending::default(), Vec::new());
     for entry in changed {
-        let Entry { seq, kind, project_id, before, state } = entry;
+        let Entry { place, seq, kind, priority, project_id, before, state } = entry;
         changes.add(seq, &project_id, &kind, before, -1);
         changes.add(seq, &project_id, &kind, state.status(), 1);
         seqs.push(seq);
         match state {
             State::Completed { progress, started_at, finished_at, output } => {
                 let times = (Some(started_at), finished_at);
+                ended.places.push(place);
                 ended.push(seq, Status::Completed, progress, times, (String::new(), output));
             }
             State::Failed { progress, started_at, finished_at, error_message } => {
                 let times = (started_at, finished_at);
+                ended.places.push(place);
                 ended.push(seq, Status::Failed, progress, times, (error_message, String::new()));
             }
             State::Pending { progress, started_at, due_at } => {
+                pending.places.push(place);
+                pending.kinds.push(kind);
+                pending.priorities.push(priority);
                 pending.seqs.push(seq);
                 pending.started_ats.push(started_at.map(Timestamp::as_millis));
                 pending.due_ats.push(due_at.map(Timestamp::as_millis));
@@ -279,6 +306,7 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
     if !ended.seqs.is_empty() {
         sqlx::query(SETTLE)
             .bind(organization)
+            .bind(ended.places)
             .bind(ended.seqs)
             .bind(ended.statuses)
             .bind(ended.started_ats)
@@ -294,15 +322,23 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
     if !pending.seqs.is_empty() {
         sqlx::query(PEND)
             .bind(organization)
+            .bind(pending.places)
             .bind(&pending.seqs)
             .bind(pending.started_ats)
-            .bind(pending.due_ats)
+            .bind(&pending.due_ats)
             .bind(pending.attempts)
             .bind(pending.max_attempts)
             .bind(pending.fences)
             .execute(&mut *connection)
             .await?;
-        sqlx::query(QUEUE).bind(organization).bind(pending.seqs).execute(&mut *connection).await?;
+        sqlx::query(QUEUE)
+            .bind(organization)
+            .bind(pending.kinds)
+            .bind(pending.priorities)
+            .bind(pending.seqs)
+            .bind(pending.due_ats)
+            .execute(&mut *connection)
+            .await?;
     }
     changes.write(connection, organization).await
 }
