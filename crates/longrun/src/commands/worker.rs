@@ -20,9 +20,11 @@ const GRACE: Duration = process::TERM_GRACE.saturating_add(Duration::from_secs(5
 
 /// What `longrun worker` takes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "The command gets the operation's input as JSON on standard input (null when there is none). What it \
+#[command(
+    after_help = "The command gets the operation's input as JSON on standard input (null when there is none). What it \
     writes to standard output is the operation's output, up to 1 MiB; lines on standard error are progress. Exit code 0: \
-    done; 65: failed for good, another attempt would only repeat it; any other: failed, to be tried again.")]
+    done; 65: failed for good, another attempt would only repeat it; any other: failed, to be tried again."
+)]
 pub struct Args {
     /// Kind of operations to run; may be given several times
     #[arg(long = "kind", required = true, value_name = "K")]
