@@ -114,7 +114,7 @@ impl<E: StdError> From<E> for Failure {
     }
 }
 
-/// Runs operations. An async closure-like function that takes an [`Attempt`] is one too.
+/// Runs operations. An async function that takes an [`Attempt`], or a closure that answers a future, is one too.
 ///
 /// Execution is at least once: a handler may see the same operation again, for instance when its worker was cut off. A
 /// panic is a retryable failure. Long computations belong into `spawn_blocking`.

@@ -141,7 +141,7 @@ impl Held {
 
     /// Sends heartbeats every third of the lease, and sooner when there is progress, until told to stop.
     pub async fn keep(&self, client: &Client, stop: &CancellationToken) {
-        let mut last = Instant::now() - PROGRESS_EVERY;
+        let mut last: Option<Instant> = None;
         loop {
             let due = self.due();
             tokio::select! {
@@ -151,12 +151,12 @@ impl Held {
                         continue;
                     }
                     // Unless a heartbeat is due before.
-                    let soon = last + PROGRESS_EVERY;
+                    let soon = last.map_or_else(Instant::now, |last| last + PROGRESS_EVERY);
                     tokio::time::sleep_until(due.map_or(soon, |due| due.min(soon))).await;
                 }
                 () = stop.cancelled() => return,
             }
-            last = Instant::now();
+            last = Some(Instant::now());
             let (beats, patience) = self.beats();
             for beats in beats.chunks(MAX_BEATS) {
                 let sent_at = Instant::now();
