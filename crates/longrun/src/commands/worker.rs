@@ -38,11 +38,11 @@ pub struct Args {
     /// What to log: error, warn, info, debug or trace, or levels by module
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
-    #[command(flatten)]
-    server: ClientArgs,
     /// The command that runs an operation, with its arguments; after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    server: ClientArgs,
 }
 
 /// Works until SIGTERM or SIGINT; a second signal ends and hands back what runs.
