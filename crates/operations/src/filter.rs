@@ -14,7 +14,7 @@ pub struct Resource {
 }
 
 /// What a list asks for. A field left out means "any".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only this status.
     pub status: Option<Status>,

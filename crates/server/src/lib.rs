@@ -11,6 +11,7 @@
 
 pub mod auth;
 mod error;
+mod gather;
 pub mod http;
 mod services;
 

@@ -106,8 +106,13 @@ pub trait Store: Send + Sync + 'static {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError>;
 
+    /// The operations of these ids, in their order; `None` for one that does not exist or may not be seen.
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError>;
+
     /// The operation, if it exists and may be seen.
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError>;
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        Ok(self.get_many(access, &[id]).await?.pop().flatten())
+    }
 
     /// One page of the operations that may be seen and match, newest first, and how many there are.
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError>;

@@ -433,11 +433,11 @@ async fn doctor_finds_what_is_wrong(fixture: Fixture) {
     fixture.claim(&["scan"], 1).await;
     fixture.assert_sound().await;
     // Counts are kept in one table or in two, as base and changes: one operation too many is one in either.
-    let one_more = "INSERT INTO counters (organization_id, level, bucket, kind, status, n)
-        VALUES ('acme', 2, 7, 'scan', 1, 1)";
-    let one_more_of_project =
-        "INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
-        VALUES ('acme', 'p', 1, 7, 'scan', 1, 1)";
+    let one_more = "INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
+        VALUES ('acme', 20, 7, 'scan', 1, 0, 0, 0)";
+    let one_more_of_project = "INSERT INTO project_counters
+        (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
+        VALUES ('acme', 'p', 12, 7, 'scan', 1, 0, 0, 0)";
     for (damage, invariant) in [
         (one_more, "counters equal"),
         (one_more_of_project, "project counters equal"),

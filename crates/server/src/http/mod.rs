@@ -42,6 +42,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::auth::{TokenLookup, Usage};
 use crate::error::ApiError;
+use crate::gather::Gather;
 use crate::services::Services;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
@@ -53,7 +54,11 @@ pub(crate) struct AppState {
     /// Notes uses of tokens.
     pub(crate) usage: Usage,
     /// Finds tokens in the store.
-    pub(crate) tokens: TokenLookup,
+    pub(crate) tokens: Gather<TokenLookup>,
+    /// Reads single operations.
+    gets: Gather<get::Gets>,
+    /// Reads pages.
+    pages: Gather<list::Pages>,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
@@ -79,7 +84,9 @@ impl App {
         let settings = &services.settings;
         let state = AppState {
             usage: Usage::start(services.store.clone()),
-            tokens: TokenLookup::start(services.store.clone()),
+            tokens: Gather::new(TokenLookup(services.store.clone())),
+            gets: Gather::new(get::Gets(services.store.clone())),
+            pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
             lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),

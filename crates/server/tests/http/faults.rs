@@ -50,9 +50,9 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
-        self.inner.get(access, id).await
+        self.inner.get_many(access, ids).await
     }
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
         self.check()?;

@@ -4,9 +4,9 @@
 //! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
 //! the other against the state in memory, so that the second of two settlements is told it is stale.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
+use operations::{Event, OperationId, Outcome, Progress, Projects, Refusal, State, Status, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -43,6 +43,36 @@ const PEND: &str = "
         AS p (seq, started_at, due_at, attempts, max_attempts, fence)
     WHERE a.organization_id = $1 AND a.seq = ANY ($2) AND a.seq = p.seq";
 
+/// Back in line.
+const QUEUE: &str = "
+    INSERT INTO queue (organization_id, kind, priority, seq, due_at)
+    SELECT organization_id, kind, priority, seq, due_at FROM active WHERE organization_id = $1 AND seq = ANY ($2)";
+
+/// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
+/// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
+const COMPLETE: &str = "
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
+    ), moved AS (
+        DELETE FROM active WHERE organization_id = $1 AND id = ANY ($2) AND status = 2
+            AND (id, fence) IN (SELECT id, fence FROM ended)
+            AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+        RETURNING *
+    ), released AS (
+        DELETE FROM leases WHERE organization_id = $1 AND seq = ANY (ARRAY(SELECT seq FROM moved))
+    ), counted AS (
+        INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+        SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
+    ), kept AS (
+        INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+            project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
+            retain_for_ms, error_message, output, input)
+        SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
+            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms, '', output, ''
+        FROM moved m JOIN ended USING (id)
+    )
+    SELECT id FROM moved";
+
 const DROP_LEASES: &str = "DELETE FROM leases WHERE organization_id = $1 AND seq = ANY ($2)";
 
 const EXTEND: &str = "
@@ -69,6 +99,60 @@ struct Entry {
     project_id: String,
     before: Status,
     state: State,
+}
+
+/// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
+pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
+    let mut ids = HashSet::with_capacity(events.len());
+    let reach = events.first().and_then(|(lease, _)| lease.reach.as_ref());
+    events.iter().all(|(lease, event)| {
+        let completed = matches!(event, Event::Settle { outcome: Outcome::Completed { .. }, .. });
+        completed && lease.reach.as_ref() == reach && ids.insert(lease.id)
+    })
+}
+
+/// What [`apply`] does to plain events ([`is_plain`]), by one statement.
+pub(super) async fn complete(
+    connection: &mut PgConnection,
+    organization: &str,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    // By id, which is by age: two transactions that end the same operations lock them in the same order.
+    let mut rows = Vec::with_capacity(events.len());
+    for (lease, event) in events {
+        let Event::Settle { fence, at, outcome: Outcome::Completed { output }, .. } = event else { continue };
+        rows.push((rows::uuid(&lease.id), fence.cast_signed(), rows::text_in(output.clone()), at.as_millis()));
+    }
+    rows.sort_unstable();
+    let (mut ids, mut fences, mut outputs, mut finished_ats) = (vec![], vec![], vec![], vec![]);
+    for (id, fence, output, finished_at) in rows {
+        ids.push(id);
+        fences.push(fence);
+        outputs.push(output);
+        finished_ats.push(finished_at);
+    }
+    let reach = events.first().and_then(|(lease, _)| lease.reach.as_deref());
+    let projects: Option<Vec<&str>> = reach.and_then(|reach| match &reach.projects {
+        Projects::All => None,
+        Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
+    });
+    let except_kinds: &[String] = reach.map_or(&[], |reach| &reach.except_kinds);
+    let ended: HashSet<Uuid> = sqlx::query_scalar(COMPLETE)
+        .bind(organization)
+        .bind(ids)
+        .bind(fences)
+        .bind(outputs)
+        .bind(finished_ats)
+        .bind(projects)
+        .bind(except_kinds)
+        .fetch_all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let result = |lease: &LeaseRef| {
+        if ended.contains(&rows::uuid(&lease.id)) { Ok(Status::Completed) } else { Err(Refusal::StaleLease) }
+    };
+    Ok(events.iter().map(|(lease, _)| result(lease)).collect())
 }
 
 /// Applies events that only the holder of a lease may cause; answers in their order.
@@ -210,7 +294,7 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
     if !pending.seqs.is_empty() {
         sqlx::query(PEND)
             .bind(organization)
-            .bind(pending.seqs)
+            .bind(&pending.seqs)
             .bind(pending.started_ats)
             .bind(pending.due_ats)
             .bind(pending.attempts)
@@ -218,6 +302,7 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
             .bind(pending.fences)
             .execute(&mut *connection)
             .await?;
+        sqlx::query(QUEUE).bind(organization).bind(pending.seqs).execute(&mut *connection).await?;
     }
     changes.write(connection, organization).await
 }
@@ -257,7 +342,7 @@ pub(super) async fn heartbeat(
         .bind(expires_at.as_millis())
         .fetch_all(connection)
         .await?;
-    let held: std::collections::HashSet<(i64, i64)> = extended.into_iter().collect();
+    let held: HashSet<(i64, i64)> = extended.into_iter().collect();
     let status = |beat: &&Heartbeat| match reached(beat) {
         Some(entry) if held.contains(&(entry.seq, beat.lease.fence.cast_signed())) => {
             LeaseStatus::Held { expires_at, cancel_requested: entry.cancel_requested }
