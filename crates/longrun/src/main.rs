@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         backup, bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy,
-        restore, serve, token,
+        restore, serve, token, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -64,6 +64,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => bench::run(bench).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -18,3 +18,4 @@ pub mod policy;
 pub mod restore;
 pub mod serve;
 pub mod token;
+pub mod worker;

@@ -126,6 +126,21 @@ async fn a_store_that_is_away_is_503_for_those_who_wait() {
 }
 
 #[tokio::test]
+async fn a_claim_that_panics_is_500_and_the_lines_go_on() {
+    let (server, switch, _) = observed().await;
+    let worker = worker(&server).await;
+    claim(&worker, 1).await;
+    switch(Fault::Panic);
+    for _ in 0..2 {
+        let answer = worker.post("/v1/operations:claim", LONG).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"));
+    }
+    switch(Fault::None);
+    server.pending("scan").await;
+    assert_eq!(claim(&worker, 1).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_worker_that_went_away_while_it_waited_gets_nothing() {
     let (server, _, mut asked) = observed().await;
     let worker = worker(&server).await;

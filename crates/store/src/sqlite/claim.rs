@@ -61,6 +61,9 @@ const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1)";
 
+/// What workers ask for that may have the same: organisation, projects, kinds.
+type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
+
 /// Claims for several workers; answers them in their order. Workers that may have the same are served together, one after
 /// the other from the line.
 pub(super) async fn claim(
@@ -70,7 +73,7 @@ pub(super) async fn claim(
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
     sqlx::query(PROMOTE).bind(now.as_millis()).execute(&mut *connection).await?;
-    let mut groups: BTreeMap<(Option<&str>, &Projects, &[String]), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         groups.entry((request.organization(), request.projects(), &request.kinds)).or_default().push(index);
     }

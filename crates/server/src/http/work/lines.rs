@@ -8,16 +8,17 @@
 //! One task does it all. It ends when [`Lines`] is dropped.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Waker, Wakes};
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 use operations::Access;
 use store::{ClaimRequest, Claimed, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::delivery::Delivery;
 use crate::error::ApiError;
@@ -128,7 +129,7 @@ impl Lines {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         let waiter = Waiter { limit, since, until: since + wait, reply, given: Vec::new(), bytes: 0 };
-        let ended = || ApiError::Internal("the lines of workers have ended".into());
+        let ended = || ApiError::Internal("the line ended".into());
         self.arrivals.send((line, waiter)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?.map_err(|error| match &*error {
             StoreError::Unavailable(_) => ApiError::Unavailable(error.to_string().into()),
@@ -149,7 +150,7 @@ async fn serve(
     desk: Desk,
     mut wakes: Wakes,
     mut incoming: mpsc::Receiver<(Line, Waiter)>,
-    shutdown: tokio_util::sync::CancellationToken,
+    shutdown: CancellationToken,
 ) {
     let mut lines: HashMap<Line, Queue> = HashMap::new();
     loop {
@@ -170,6 +171,7 @@ async fn serve(
                 lines.values_mut().for_each(|queue| queue.wake(now));
             }
             () = until(due) => {}
+            // A server that stops gives nothing away any more.
             () = shutdown.cancelled(), if !lines.is_empty() => {
                 lines.drain().for_each(|(_, queue)| desk.answer_all(queue.waiters));
                 continue;
@@ -178,10 +180,14 @@ async fn serve(
         let now = Instant::now();
         let looking = lines.iter_mut().filter(|(_, queue)| queue.look_at.is_some_and(|at| at <= now));
         stream::iter(looking)
-            .for_each_concurrent(LOOKS, |(line, queue)| {
+            .for_each_concurrent(LOOKS, async |(line, queue)| {
                 queue.look_at = Some(now + POLL);
                 queue.looked_at = Some(now);
-                desk.look(line, &mut queue.waiters)
+                // A defect in a look is told to those who wait in the line, and is not the end of all lines.
+                if AssertUnwindSafe(desk.look(line, &mut queue.waiters)).catch_unwind().await.is_err() {
+                    tracing::error!("a claim panicked");
+                    queue.waiters.clear();
+                }
             })
             .await;
         let now = Instant::now();
