@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status};
+use operations::{Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -38,6 +38,8 @@ pub(crate) enum Write {
     Heartbeat(Vec<Heartbeat>, Duration),
     Claim(ClaimRequest),
     ForgetIdempotencyKeys(u32),
+    /// Changes older than a time; only in the embedded store.
+    ForgetChanges(Timestamp, u32),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),

@@ -7,6 +7,10 @@ pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
+    /// The place in the feed of changes is none that this store gave, or what followed it is forgotten already. Look at
+    /// the operations themselves and go on from the end of the feed.
+    #[error("what followed this place in the feed of changes is not known any more")]
+    PositionUnknown,
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -13,6 +13,7 @@
 
 mod batch;
 mod census;
+mod changes;
 mod content;
 mod doctor;
 mod error;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
 pub use census::Census;
+pub use changes::{Change, Changes, InvalidPosition, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
@@ -150,6 +152,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
+
+    /// The end of an organisation's feed of changes: what is committed after this call began comes after it.
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError>;
+
+    /// The transitions of an organisation's operations after a place, in commit order, at most `limit`: each once, of
+    /// whichever process, none left out. Transitions are creations, claims, ends, and returns to pending.
+    ///
+    /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
+
+    /// Forgets up to `limit` rows of the feeds of changes that are older than `keep`; answers how many.
+    async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
     /// rows of every organisation, in their order, each once. Answers how many rows it dealt with; `None` when this

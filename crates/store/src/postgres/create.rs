@@ -29,8 +29,8 @@ const FORGET_KEYS: &str = "
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
-/// Takes the organisation's next numbers, and with them makes the rows, their places in line and their counts. Answers no
-/// row when there is no such organisation.
+/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
+/// part of the feed. Answers no row when there is no such organisation.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1
@@ -53,6 +53,8 @@ const INSERT: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, count(*), 0, 0, 0 FROM new GROUP BY 2, 3, 4
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids) SELECT $1, $2, 1, $3 FROM numbered
     )
     SELECT first FROM numbered";
 

@@ -6,6 +6,7 @@
 //! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
 
 mod admin;
+mod changes;
 mod claim;
 mod clock;
 mod counters;
@@ -32,8 +33,8 @@ use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
-    ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
+    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -121,6 +122,7 @@ impl PostgresStore {
             .map_err(unavailable)?;
         migrate(&pool).await?;
         counters::adopt(&pool).await.map_err(unavailable)?;
+        changes::adopt(&pool).await.map_err(unavailable)?;
         let clock = match clock {
             Some(clock) => clock,
             None => DatabaseClock::start(pool.clone()).await?,
@@ -382,6 +384,19 @@ impl Store for PostgresStore {
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
         self.count("", Write::ForgetIdempotencyKeys(limit)).await
+    }
+
+    async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
+        changes::end(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        let before = self.now().before(keep);
+        changes::forget(&self.pool, before, limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {

@@ -12,15 +12,19 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::counters::Changes;
-use super::rows;
+use super::{changes, rows};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
-/// Served by active_by_id.
+/// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
 const FIND: &str = "
-    SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+    WITH seen AS MATERIALIZED (
+        SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+            SELECT id, ctid::text AS place FROM active WHERE id = w.id AND organization_id = $1 OFFSET 0) AS a
+    )
+    SELECT a.*, seen.place <> a.place AS is_overtaken FROM seen CROSS JOIN LATERAL (
         SELECT ctid::text AS place, seq, id, kind, project_id, priority, status, started_at, due_at, attempts,
             max_attempts, fence, cancel_requested
-        FROM active WHERE id = w.id AND organization_id = $1 FOR UPDATE) AS a";
+        FROM active WHERE id = seen.id AND organization_id = $1 FOR UPDATE) AS a";
 
 /// By places of rows that are locked.
 const SETTLE: &str = "
@@ -86,6 +90,9 @@ const COMPLETE: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids)
+        SELECT $1, (SELECT max(finished_at) FROM ended), 3, array_agg(id) FROM moved HAVING count(*) > 0
     ), kept AS (
         INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
@@ -106,6 +113,7 @@ struct Beating {
 
 /// An operation of `active` while events are applied to it.
 struct Entry {
+    id: OperationId,
     /// Where the row lies, while it is locked.
     place: String,
     seq: i64,
@@ -170,9 +178,11 @@ pub(super) async fn complete(
     Ok(events.iter().map(|(lease, _)| result(lease)).collect())
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order.
+/// Applies events that only the holder of a lease may cause; answers in their order. To be the first that its transaction
+/// does, so that what it sees was committed by older ones (see [`changes`]).
 pub(super) async fn apply(
     connection: &mut PgConnection,
+    now: Timestamp,
     organization: &str,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
@@ -183,8 +193,12 @@ pub(super) async fn apply(
     let found = sqlx::query(FIND).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
     let mut entries: HashMap<OperationId, Entry> = HashMap::with_capacity(found.len());
     for row in &found {
+        if row.try_get("is_overtaken")? {
+            return Err(changes::overtaken());
+        }
         let state = rows::active_state(row)?;
         let entry = Entry {
+            id: rows::id(row)?,
             place: row.try_get("place")?,
             seq: row.try_get("seq")?,
             kind: row.try_get("kind")?,
@@ -193,7 +207,7 @@ pub(super) async fn apply(
             before: state.status(),
             state,
         };
-        entries.insert(rows::id(row)?, entry);
+        entries.insert(entry.id, entry);
     }
     let mut results = Vec::with_capacity(events.len());
     for (lease, event) in events {
@@ -208,7 +222,7 @@ pub(super) async fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, organization, changed).await?;
+    write(connection, now, organization, changed).await?;
     Ok(results)
 }
 
@@ -266,16 +280,24 @@ impl Ended {
     }
 }
 
-async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<Entry>) -> Result<(), StoreError> {
+async fn write(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    changed: Vec<Entry>,
+) -> Result<(), StoreError> {
     if changed.is_empty() {
         return Ok(());
     }
-    let mut changes = Changes::default();
+    let told: Vec<(Uuid, Status)> =
+        changed.iter().map(|entry| (rows::uuid(&entry.id), entry.state.status())).collect();
+    changes::append(connection, organization, now, &told).await?;
+    let mut counts = Changes::default();
     let (mut ended, mut pending, mut seqs) = (Ended::default(), Pending::default(), Vec::new());
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, before, state } = entry;
-        changes.add(seq, &project_id, &kind, before, -1);
-        changes.add(seq, &project_id, &kind, state.status(), 1);
+        let Entry { place, seq, kind, priority, project_id, before, state, .. } = entry;
+        counts.add(seq, &project_id, &kind, before, -1);
+        counts.add(seq, &project_id, &kind, state.status(), 1);
         seqs.push(seq);
         match state {
             State::Completed { progress, started_at, finished_at, output } => {
@@ -340,7 +362,7 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
             .execute(&mut *connection)
             .await?;
     }
-    changes.write(connection, organization).await
+    counts.write(connection, organization).await
 }
 
 /// Extends the leases that are still held. A lease that is there holds its fencing token, so nothing else is looked at.

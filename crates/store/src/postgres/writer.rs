@@ -93,7 +93,11 @@ fn organization(write: &Write) -> &str {
         Write::Claim(request) => request.organization().unwrap_or(""),
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
-        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
+        Write::ForgetIdempotencyKeys(_)
+        | Write::ForgetChanges(..)
+        | Write::RevokeToken(_)
+        | Write::TouchTokens(_)
+        | Write::Disconnect => "",
     }
 }
 
@@ -169,17 +173,7 @@ async fn perform(
     writes: &[&Write],
 ) -> Result<Vec<Answered>, StoreError> {
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
-    let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
-        Write::Create(create) => Some(create),
-        _ => None,
-    });
-    if !creates.is_empty() {
-        let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, organization, &requests).await?;
-        for ((index, _), result) in creates.iter().zip(results) {
-            answers[*index] = Some(result.map(Answer::Operations));
-        }
-    }
+    // First, so that the transaction has no number yet (see `changes`).
     let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
         Write::Transition(events) => Some(events),
         _ => None,
@@ -190,11 +184,22 @@ async fn perform(
         let results = if plain {
             transition::complete(connection, organization, &events).await?
         } else {
-            transition::apply(connection, organization, &events).await?
+            transition::apply(connection, now, organization, &events).await?
         };
         let mut results = results.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
+        }
+    }
+    let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
+        Write::Create(create) => Some(create),
+        _ => None,
+    });
+    if !creates.is_empty() {
+        let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
+        let results = create::create(connection, now, organization, &requests).await?;
+        for ((index, _), result) in creates.iter().zip(results) {
+            answers[*index] = Some(result.map(Answer::Operations));
         }
     }
     // After the creations, so that a claim of the same batch can have them.
@@ -223,11 +228,43 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
-            Write::Disconnect => Answer::Count(0),
+            // Of no lane here: see `PostgresStore::forget_changes`.
+            Write::ForgetChanges(..) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
     Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
+}
+
+/// As a database's error: the transaction may succeed when it is tried again (40001, a serialisation failure).
+#[derive(Debug, thiserror::Error)]
+#[error("another transaction was faster")]
+pub(super) struct Overtaken;
+
+impl sqlx::error::DatabaseError for Overtaken {
+    fn message(&self) -> &str {
+        "another transaction was faster"
+    }
+
+    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        Some("40001".into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> sqlx::error::ErrorKind {
+        sqlx::error::ErrorKind::Other
+    }
 }
 
 /// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.

@@ -8,6 +8,7 @@
 //! snapshot but the write-ahead log, which is truncated once the snapshot ends.
 
 mod admin;
+mod changes;
 mod claim;
 mod counters;
 mod create;
@@ -30,8 +31,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
-    ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
+    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
 };
 use claim::Rotation;
 use writer::Writer;
@@ -193,6 +194,21 @@ impl Store for SqliteStore {
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
         match self.writer.submit(Write::ForgetIdempotencyKeys(limit)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
+        changes::end(&self.readers).await
+    }
+
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        changes::read(&self.readers, organization, after, limit).await
+    }
+
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::ForgetChanges(self.now().before(keep), limit)).await? {
             Answer::Count(count) => Ok(count),
             other => Err(other.unexpected()),
         }

@@ -10,6 +10,7 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::rows;
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
@@ -47,6 +48,7 @@ const EXTEND: &str = "
 
 /// An operation of `active` while events are applied to it.
 struct Entry {
+    id: OperationId,
     row: i64,
     organization: String,
     seq: i64,
@@ -70,7 +72,9 @@ async fn find<'l>(
     for row in &found {
         let state = rows::active_state(row)?;
         let organization: String = row.try_get("organization_id")?;
+        let id = rows::id(row)?;
         let entry = Entry {
+            id,
             row: row.try_get("row")?,
             organization: organization.clone(),
             seq: row.try_get("seq")?,
@@ -79,7 +83,7 @@ async fn find<'l>(
             before: state.status(),
             state,
         };
-        entries.insert((organization, rows::id(row)?), entry);
+        entries.insert((organization, id), entry);
     }
     Ok(entries)
 }
@@ -87,6 +91,7 @@ async fn find<'l>(
 /// Applies events that only the holder of a lease may cause; answers in their order.
 pub(super) async fn apply(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     let mut entries = find(connection, events.iter().map(|(lease, _)| lease)).await?;
@@ -102,12 +107,14 @@ pub(super) async fn apply(
             }),
         });
     }
-    write(connection, entries.into_values().filter(|entry| entry.before != entry.state.status()).collect()).await?;
+    let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
+    write(connection, now, changed).await?;
     Ok(results)
 }
 
-async fn write(connection: &mut SqliteConnection, changed: Vec<Entry>) -> Result<(), StoreError> {
-    let mut changes = Changes::default();
+async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<Entry>) -> Result<(), StoreError> {
+    let mut counts = Changes::default();
+    let mut told = Told::default();
     let (mut settled, mut pending, mut leases) = (Vec::new(), Vec::new(), Vec::new());
     for entry in changed {
         let counted = Counted {
@@ -116,8 +123,9 @@ async fn write(connection: &mut SqliteConnection, changed: Vec<Entry>) -> Result
             seq: entry.seq,
             kind: &entry.kind,
         };
-        changes.add(&counted, entry.before, -1);
-        changes.add(&counted, entry.state.status(), 1);
+        counts.add(&counted, entry.before, -1);
+        counts.add(&counted, entry.state.status(), 1);
+        told.add(&entry.organization, entry.state.status(), &entry.id);
         leases.push(json!([entry.organization, entry.seq]));
         let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
             let Progress { attempts, max_attempts, fence } = progress;
@@ -162,7 +170,8 @@ async fn write(connection: &mut SqliteConnection, changed: Vec<Entry>) -> Result
     if !pending.is_empty() {
         sqlx::query(PEND).bind(serde_json::Value::Array(pending).to_string()).execute(&mut *connection).await?;
     }
-    changes.write(connection).await
+    counts.write(&mut *connection).await?;
+    told.write(connection, now).await
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {

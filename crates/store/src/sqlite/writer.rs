@@ -9,7 +9,7 @@ use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::claim::{self, Rotation};
-use super::{admin, create, transition};
+use super::{admin, changes, create, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
@@ -69,7 +69,7 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, &events).await?.into_iter();
+        let mut results = transition::apply(connection, now, &events).await?.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -95,6 +95,7 @@ async fn perform(
                 Answer::Leases(transition::heartbeat(connection, beats, now.after(*lease)).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
+            Write::ForgetChanges(before, limit) => Answer::Count(changes::forget(connection, *before, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

@@ -1,0 +1,27 @@
+-- The feed of changes: every transition of an operation, in commit order, one row a statement that made some. Appended in
+-- the transaction of the rows that changed, never updated; servers forget what is older than the feed is kept.
+--
+-- Readers take rows below the oldest transaction under way, in the order of (xid, n): nothing can still be committed
+-- before what they have seen, so that a reader misses nothing and sees nothing twice.
+CREATE TABLE changes (
+    organization_id text     NOT NULL,
+    xid             xid8     NOT NULL DEFAULT pg_current_xact_id(),
+    -- The statement's place in its transaction: a setting that lives as long as the transaction, as in the inbox.
+    n               integer  NOT NULL DEFAULT set_config('longrun.change',
+                        (coalesce(nullif(current_setting('longrun.change', true), ''), '0')::integer + 1)::text,
+                        true)::integer,
+    at              bigint   NOT NULL,
+    status          smallint NOT NULL,             -- what the operations became, all of them
+    ids             uuid[]   NOT NULL,
+    PRIMARY KEY (organization_id, xid, n)
+) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+-- Ids are random: to try to compress them is in vain.
+ALTER TABLE changes ALTER COLUMN ids SET STORAGE EXTERNAL;
+
+-- The last change of an organisation that was forgotten: who has not seen that far has missed something.
+CREATE TABLE change_floors (
+    organization_id text    NOT NULL PRIMARY KEY,
+    xid             xid8    NOT NULL,
+    n               integer NOT NULL,
+    entries         integer NOT NULL               -- operations of that row
+) WITH (fillfactor = 50);
