@@ -28,15 +28,17 @@ mod evidence;
 mod retry;
 mod types;
 mod wait;
+mod watch;
 mod work;
 mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    EvaluateRequest, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
+    EvaluateRequest, History, HistoryEvent, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use watch::{Watch, WatchEvent, WatchRequest};
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,
     Settlement,

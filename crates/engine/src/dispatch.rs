@@ -95,6 +95,7 @@ impl Engine {
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::changes::forget(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
         Running { shared, attempts, duties, stop_duties }
     }

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         backup, bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy,
-        restore, serve, token, worker,
+        restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -59,6 +59,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
+        Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,

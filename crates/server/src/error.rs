@@ -61,6 +61,11 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
+    /// The event to resume after is none of this server's, or what followed it is forgotten.
+    #[error(
+        "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
+    )]
+    EventUnknown,
     /// The body is too large.
     #[error("the body is larger than {limit} bytes, the most that is taken here")]
     TooLarge {
@@ -109,6 +114,7 @@ impl ApiError {
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
@@ -148,6 +154,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
             StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
         }

@@ -17,6 +17,7 @@ mod changes;
 mod content;
 mod doctor;
 mod error;
+mod history;
 mod plan;
 pub mod postgres;
 pub mod sqlite;
@@ -33,6 +34,7 @@ pub use changes::{Change, Changes, InvalidPosition, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
+pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
@@ -121,6 +123,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
+
+    /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
     /// Takes due operations for a worker: one organisation after the other (fair), then priority, then age.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;

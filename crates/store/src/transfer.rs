@@ -14,13 +14,14 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organisation's rows together.
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 7] = [
     ("organizations", "organization_id"),
     ("tokens", "organization_id"),
     ("evidence", "organization_id"),
     ("idempotency_keys", "organization_id"),
     ("settled", "organization_id, seq"),
     ("active", "organization_id, seq"),
+    ("events", "organization_id, rowid"),
 ];
 
 /// Why a store was not moved.

@@ -1,5 +1,6 @@
 //! What is done from time to time, one duty a file.
 
+pub(crate) mod changes;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod rescue;

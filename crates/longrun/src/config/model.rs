@@ -114,6 +114,8 @@ pub struct Engine {
     pub timeout: Span,
     /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
     pub drain: Span,
+    /// How long changes are kept for those who watch operations: they can be away for so long and miss nothing.
+    pub keep_changes: Span,
 }
 
 /// What is logged, on standard error.
@@ -188,7 +190,13 @@ impl Default for Policies {
 
 impl Default for Engine {
     fn default() -> Engine {
-        Engine { concurrency: 0, lease: Span::seconds(30), timeout: Span::seconds(600), drain: Span::seconds(25) }
+        Engine {
+            concurrency: 0,
+            lease: Span::seconds(30),
+            timeout: Span::seconds(600),
+            drain: Span::seconds(25),
+            keep_changes: Span::seconds(3_600),
+        }
     }
 }
 

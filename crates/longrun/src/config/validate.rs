@@ -90,6 +90,9 @@ pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
     }
+    // Servers themselves read the feed, and may be slow.
+    let shortest = std::time::Duration::from_secs(60);
+    check(engine.keep_changes.0 >= shortest, "engine.keep_changes", "must be at least 60s");
     check(
         tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_ok(),
         "log.filter",
@@ -135,6 +138,7 @@ mod tests {
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
         assert_eq!(keys(|c| c.kinds.remote = vec!["no spaces".to_owned()]), ["kinds.remote"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
+        assert_eq!(keys(|c| c.engine.keep_changes = Span::seconds(59)), ["engine.keep_changes"]);
         assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
         assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
     }

@@ -195,6 +195,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     settings.lease = config.engine.lease.0;
     settings.attempt_timeout = config.engine.timeout.0;
     settings.drain = config.engine.drain.0;
+    settings.keep_changes = config.engine.keep_changes.0;
     settings
 }
 

@@ -9,6 +9,7 @@ mod body;
 mod create;
 mod duration;
 mod evaluate;
+mod events;
 mod evidence;
 mod get;
 mod idempotency;
@@ -22,6 +23,8 @@ mod render;
 mod serve;
 mod stall;
 mod tls;
+mod wait;
+mod watch;
 mod work;
 
 use std::ops::Deref;
@@ -43,6 +46,7 @@ pub use tls::{Tls, TlsError};
 use crate::auth::{TokenLookup, Usage};
 use crate::error::ApiError;
 use crate::gather::Gather;
+use crate::hub::Hub;
 use crate::services::Services;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
@@ -59,6 +63,10 @@ pub(crate) struct AppState {
     gets: Gather<get::Gets>,
     /// Reads pages.
     pages: Gather<list::Pages>,
+    /// Reads the feed of changes.
+    stretches: Gather<watch::Stretches>,
+    /// Tells who waits for operations.
+    hub: Hub,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
@@ -87,6 +95,8 @@ impl App {
             tokens: Gather::new(TokenLookup(services.store.clone())),
             gets: Gather::new(get::Gets(services.store.clone())),
             pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
+            stretches: Gather::new(watch::Stretches(services.store.clone())),
+            hub: Hub::start(services.store.clone()),
             lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
@@ -111,6 +121,8 @@ pub fn router(services: Services) -> Router {
     let operations = Router::new()
         .route("/v1/operations", get(list::list).post(create::create))
         .route("/v1/operations/{id}", get(get::get))
+        .route("/v1/operations/{id}/events", get(events::events))
+        .route("/v1/operations:watch", get(watch::watch))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()
         .route("/v1/operations:heartbeat", post(work::heartbeat))
@@ -139,7 +151,10 @@ fn finish(router: Router, metrics: metrics::Metrics) -> Router {
 }
 
 /// Ends a request that takes too long with 504. Futures of the store may be dropped at any time.
-async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+async fn within(State(mut limit): State<Duration>, request: Request, next: Next) -> Response {
+    if request.uri().path().ends_with(wait::SUFFIX) {
+        limit += wait::MAX_WAIT;
+    }
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::Timeout("the request").into_response(),

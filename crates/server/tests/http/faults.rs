@@ -1,15 +1,15 @@
 //! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
-    ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus,
+    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ struct FaultyStore {
     fault: Arc<AtomicU8>,
     /// How often it was asked for work.
     claims: watch::Sender<usize>,
+    /// How often it was asked for operations by their ids, and for changes.
+    reads: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
@@ -52,6 +54,7 @@ impl FaultyStore {
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.get_many(access, ids).await
     }
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
@@ -73,7 +76,22 @@ impl Store for FaultyStore {
         self.inner.ping().await
     }
 
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        self.check()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.inner.changes(organization, after, limit).await
+    }
+
     // The rest passes on.
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        self.inner.history(access, id).await
+    }
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
+        self.inner.end_of_changes(organization).await
+    }
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_changes(keep, limit).await
+    }
     async fn create(
         &self,
         organization: &str,
@@ -146,14 +164,22 @@ pub async fn faulty() -> (Server, impl Fn(Fault)) {
 
 /// A server, the switch for its store's faults, and how often its store was asked for work.
 pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
+    let (server, switch, asked, _) = counted().await;
+    (server, switch, asked)
+}
+
+/// The same, and how often its store was asked for operations by their ids and for changes.
+pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, Arc<AtomicUsize>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
     let (claims, asked) = watch::channel(0);
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counter = reads.clone();
     let server = Server::with(|services| {
-        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims });
+        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter });
     })
     .await;
-    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked)
+    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked, reads)
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod create;
 mod errors;
+mod events;
 mod evidence;
 mod faults;
 mod get;
@@ -17,5 +18,7 @@ mod operators;
 mod serving;
 mod slow;
 mod tokens;
+mod wait;
+mod watch;
 mod work;
 mod work_waiting;

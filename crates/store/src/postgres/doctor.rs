@@ -55,6 +55,12 @@ const CHECKS: &[(&str, &str)] = &[
             OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id)",
     ),
     (
+        "histories are of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM events e
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL

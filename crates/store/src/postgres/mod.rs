@@ -12,6 +12,7 @@ mod clock;
 mod counters;
 mod create;
 mod doctor;
+mod history;
 mod import;
 mod inbox;
 mod list;
@@ -33,8 +34,8 @@ use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -309,6 +310,10 @@ impl Store for PostgresStore {
             return Ok(Some(found));
         }
         list::output(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        history::read(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {

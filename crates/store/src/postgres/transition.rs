@@ -12,7 +12,8 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::counters::Changes;
-use super::{changes, rows};
+use super::{changes, history, rows};
+use crate::history::{Note, bounded, note};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
@@ -30,17 +31,18 @@ const FIND: &str = "
 const SETTLE: &str = "
     WITH ended AS MATERIALIZED (
         SELECT * FROM unnest($3::bigint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[],
-            $9::bigint[], $10::text[], $11::text[])
-            AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output)
+            $9::bigint[], $10::text[], $11::text[], $12::text[])
+            AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output, worker)
     ), moved AS (
         DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id = $1 RETURNING *
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, error_message, output, input)
+        retain_for_ms, error_message, output, input, worker)
     SELECT m.organization_id, m.seq, m.id, m.kind, e.status, m.resource_type, m.resource_id, m.project_id,
         m.project_version_id, m.created_at, e.started_at, e.finished_at, m.priority, e.attempts, e.max_attempts,
-        e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END
+        e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END,
+        e.worker
     FROM moved m JOIN ended e USING (seq)";
 
 /// By places of rows that are locked.
@@ -58,7 +60,8 @@ const QUEUE: &str = "
 
 const DROP_LEASES: &str = "
     DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
-        SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))";
+        SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))
+    RETURNING seq, worker";
 
 const EXTEND: &str = "
     UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
@@ -68,7 +71,7 @@ const EXTEND: &str = "
 /// Served by active_by_id.
 const BEATING: &str = "
     SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT seq, id, kind, project_id, cancel_requested FROM active
+        SELECT seq, id, kind, project_id, cancel_requested, attempts FROM active
         WHERE id = w.id AND organization_id = $1 OFFSET 0) AS a";
 
 /// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
@@ -87,6 +90,7 @@ const COMPLETE: &str = "
     ), released AS (
         DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
             SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
+        RETURNING seq, worker
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
@@ -96,16 +100,18 @@ const COMPLETE: &str = "
     ), kept AS (
         INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-            retain_for_ms, error_message, output, input)
+            retain_for_ms, error_message, output, input, worker)
         SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
-            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms, '', output, ''
-        FROM moved m JOIN ended USING (id)
+            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms, '', output, '',
+            coalesce(worker, '')
+        FROM moved m JOIN ended USING (id) LEFT JOIN released USING (seq)
     )
     SELECT id FROM moved";
 
 /// An operation of `active` whose worker says that it is still at it.
 struct Beating {
     seq: i64,
+    attempts: i32,
     kind: String,
     project_id: String,
     cancel_requested: bool,
@@ -122,6 +128,7 @@ struct Entry {
     project_id: String,
     before: Status,
     state: State,
+    note: Option<Note>,
 }
 
 /// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
@@ -206,6 +213,7 @@ pub(super) async fn apply(
             project_id: row.try_get("project_id")?,
             before: state.status(),
             state,
+            note: None,
         };
         entries.insert(entry.id, entry);
     }
@@ -216,6 +224,7 @@ pub(super) async fn apply(
             None => Err(Refusal::StaleLease),
             Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
+                entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
                 entry.state = after;
                 entry.state.status()
             }),
@@ -239,6 +248,7 @@ struct Ended {
     fences: Vec<i64>,
     errors: Vec<String>,
     outputs: Vec<String>,
+    workers: Vec<String>,
 }
 
 /// The columns of the rows that go back to pending.
@@ -293,21 +303,30 @@ async fn write(
         changed.iter().map(|entry| (rows::uuid(&entry.id), entry.state.status())).collect();
     changes::append(connection, organization, now, &told).await?;
     let mut counts = Changes::default();
-    let (mut ended, mut pending, mut seqs) = (Ended::default(), Pending::default(), Vec::new());
+    let seqs: Vec<i64> = changed.iter().map(|entry| entry.seq).collect();
+    let released: Vec<(i64, String)> =
+        sqlx::query_as(DROP_LEASES).bind(organization).bind(seqs).fetch_all(&mut *connection).await?;
+    let mut workers: HashMap<i64, String> = released.into_iter().collect();
+    let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, before, state, .. } = entry;
+        let Entry { place, seq, kind, priority, project_id, before, state, note, .. } = entry;
+        let worker = workers.remove(&seq).unwrap_or_default();
         counts.add(seq, &project_id, &kind, before, -1);
         counts.add(seq, &project_id, &kind, state.status(), 1);
-        seqs.push(seq);
+        if let Some(note) = note {
+            notes.push((seq, Note { worker: worker.clone(), ..note }));
+        }
         match state {
             State::Completed { progress, started_at, finished_at, output } => {
                 let times = (Some(started_at), finished_at);
                 ended.places.push(place);
+                ended.workers.push(worker);
                 ended.push(seq, Status::Completed, progress, times, (String::new(), output));
             }
             State::Failed { progress, started_at, finished_at, error_message } => {
                 let times = (started_at, finished_at);
                 ended.places.push(place);
+                ended.workers.push(worker);
                 ended.push(seq, Status::Failed, progress, times, (error_message, String::new()));
             }
             State::Pending { progress, started_at, due_at } => {
@@ -324,7 +343,7 @@ async fn write(
             State::Running { .. } => {}
         }
     }
-    sqlx::query(DROP_LEASES).bind(organization).bind(seqs).execute(&mut *connection).await?;
+    history::append(connection, organization, notes).await?;
     if !ended.seqs.is_empty() {
         sqlx::query(SETTLE)
             .bind(organization)
@@ -338,6 +357,7 @@ async fn write(
             .bind(ended.fences)
             .bind(ended.errors)
             .bind(ended.outputs)
+            .bind(ended.workers)
             .execute(&mut *connection)
             .await?;
     }
@@ -368,6 +388,7 @@ async fn write(
 /// Extends the leases that are still held. A lease that is there holds its fencing token, so nothing else is looked at.
 pub(super) async fn heartbeat(
     connection: &mut PgConnection,
+    now: Timestamp,
     organization: &str,
     beats: &[&Heartbeat],
     expires_at: Timestamp,
@@ -378,6 +399,7 @@ pub(super) async fn heartbeat(
     for row in &found {
         let entry = Beating {
             seq: row.try_get("seq")?,
+            attempts: row.try_get("attempts")?,
             kind: row.try_get("kind")?,
             project_id: row.try_get("project_id")?,
             cancel_requested: row.try_get("cancel_requested")?,
@@ -398,9 +420,19 @@ pub(super) async fn heartbeat(
         .bind(keys)
         .bind(fences)
         .bind(expires_at.as_millis())
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
     let held: HashSet<(i64, i64)> = extended.into_iter().collect();
+    // The last of each counts.
+    let said: HashMap<i64, (i32, String)> = beats
+        .iter()
+        .filter_map(|beat| {
+            let (progress, entry) = (beat.progress.as_deref()?, reached(beat)?);
+            let is_held = held.contains(&(entry.seq, beat.lease.fence.cast_signed()));
+            is_held.then(|| (entry.seq, (entry.attempts, bounded(progress).to_owned())))
+        })
+        .collect();
+    history::append_progress(connection, now, organization, said).await?;
     let status = |beat: &&Heartbeat| match reached(beat) {
         Some(entry) if held.contains(&(entry.seq, beat.lease.fence.cast_signed())) => {
             LeaseStatus::Held { expires_at, cancel_requested: entry.cancel_requested }

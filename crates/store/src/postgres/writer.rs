@@ -219,7 +219,7 @@ async fn perform(
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 let beats: Vec<_> = beats.iter().collect();
-                Answer::Leases(transition::heartbeat(connection, organization, &beats, now.after(*lease)).await?)
+                Answer::Leases(transition::heartbeat(connection, now, organization, &beats, now.after(*lease)).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),

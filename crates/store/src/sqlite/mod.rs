@@ -14,6 +14,7 @@ mod counters;
 mod create;
 mod doctor;
 mod export;
+mod history;
 mod list;
 mod rows;
 mod transition;
@@ -31,8 +32,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
 };
 use claim::Rotation;
 use writer::Writer;
@@ -150,6 +151,10 @@ impl Store for SqliteStore {
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         list::output(&self.readers, access, id).await
+    }
+
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        history::read(&self.readers, access, id).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {

@@ -12,7 +12,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
-use super::rows;
+use super::{history, rows};
+use crate::history::{Note, bounded, note};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
@@ -25,11 +26,11 @@ const FIND: &str = "
 const SETTLE: &str = "
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, error_message, output, input)
+        retain_for_ms, error_message, output, input, worker)
     SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
         a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
         j.value->>6, a.timeout_ms, a.retain_for_ms, j.value->>7, j.value->>8,
-        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END
+        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END, j.value->>9
     FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value->>0";
 
 const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?1))";
@@ -40,7 +41,8 @@ const PEND: &str = "
     FROM json_each(?1) j WHERE active.rowid = j.value->>0";
 
 const DROP_LEASES: &str = "
-    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
+    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))
+    RETURNING organization_id, seq, worker";
 
 const EXTEND: &str = "
     UPDATE leases SET expires_at = ?2
@@ -56,6 +58,7 @@ struct Entry {
     project_id: String,
     before: Status,
     state: State,
+    note: Option<Note>,
 }
 
 type Entries = HashMap<(String, OperationId), Entry>;
@@ -82,6 +85,7 @@ async fn find<'l>(
             project_id: row.try_get("project_id")?,
             before: state.status(),
             state,
+            note: None,
         };
         entries.insert((organization, id), entry);
     }
@@ -102,6 +106,7 @@ pub(super) async fn apply(
             None => Err(Refusal::StaleLease),
             Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
+                entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
                 entry.state = after;
                 entry.state.status()
             }),
@@ -115,8 +120,20 @@ pub(super) async fn apply(
 async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<Entry>) -> Result<(), StoreError> {
     let mut counts = Changes::default();
     let mut told = Told::default();
-    let (mut settled, mut pending, mut leases) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in changed {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let leases: Vec<_> = changed.iter().map(|entry| json!([entry.organization, entry.seq])).collect();
+    let released: Vec<(String, i64, String)> =
+        sqlx::query_as(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).fetch_all(&mut *connection).await?;
+    let mut workers: HashMap<(String, i64), String> =
+        released.into_iter().map(|(organization, seq, worker)| ((organization, seq), worker)).collect();
+    let (mut settled, mut pending, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for mut entry in changed {
+        let worker = workers.remove(&(entry.organization.clone(), entry.seq)).unwrap_or_default();
+        if let Some(note) = entry.note.take() {
+            notes.push((entry.organization.clone(), entry.seq, Note { worker: worker.clone(), ..note }));
+        }
         let counted = Counted {
             organization: &entry.organization,
             project_id: &entry.project_id,
@@ -126,7 +143,6 @@ async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<E
         counts.add(&counted, entry.before, -1);
         counts.add(&counted, entry.state.status(), 1);
         told.add(&entry.organization, entry.state.status(), &entry.id);
-        leases.push(json!([entry.organization, entry.seq]));
         let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
             let Progress { attempts, max_attempts, fence } = progress;
             json!([
@@ -138,7 +154,8 @@ async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<E
                 max_attempts,
                 fence,
                 error,
-                output
+                output,
+                worker
             ])
         };
         match entry.state {
@@ -158,10 +175,7 @@ async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<E
             State::Running { .. } => {}
         }
     }
-    if leases.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
+    history::append(connection, notes).await?;
     if !settled.is_empty() {
         let settled = serde_json::Value::Array(settled).to_string();
         sqlx::query(SETTLE).bind(&settled).execute(&mut *connection).await?;
@@ -181,11 +195,14 @@ fn millis(time: Option<Timestamp>) -> Option<i64> {
 /// Extends the leases that are still held.
 pub(super) async fn heartbeat(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     beats: &[Heartbeat],
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
     let entries = find(connection, beats.iter().map(|beat| &beat.lease)).await?;
     let mut held = Vec::new();
+    // The last of each counts.
+    let mut said: HashMap<(&str, i64), serde_json::Value> = HashMap::new();
     let statuses = beats
         .iter()
         .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
@@ -198,6 +215,10 @@ pub(super) async fn heartbeat(
                 ..
             }) if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) => {
                 held.push(json!([organization, seq]));
+                if let Some(text) = &beat.progress {
+                    let row = json!([organization, seq, progress.attempts, bounded(text)]);
+                    said.insert((organization.as_str(), *seq), row);
+                }
                 LeaseStatus::Held { expires_at, cancel_requested: *cancel_requested }
             }
             _ => LeaseStatus::Lost,
@@ -207,8 +228,9 @@ pub(super) async fn heartbeat(
         sqlx::query(EXTEND)
             .bind(serde_json::Value::Array(held).to_string())
             .bind(expires_at.as_millis())
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
     }
+    history::append_progress(connection, now, said.into_values().collect()).await?;
     Ok(statuses)
 }

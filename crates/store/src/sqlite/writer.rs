@@ -92,7 +92,7 @@ async fn perform(
         let answer = match write {
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
-                Answer::Leases(transition::heartbeat(connection, beats, now.after(*lease)).await?)
+                Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease)).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::ForgetChanges(before, limit) => Answer::Count(changes::forget(connection, *before, *limit).await?),

@@ -25,3 +25,20 @@ CREATE TABLE change_floors (
     n               integer NOT NULL,
     entries         integer NOT NULL               -- operations of that row
 ) WITH (fillfactor = 50);
+
+-- Who made the last attempt; empty when there was none.
+ALTER TABLE settled ADD COLUMN worker text NOT NULL DEFAULT '';
+
+-- What happened to an operation and cannot be told from its row: attempts that ended without ending it, what workers
+-- said, wishes to stop it, retries. A life without trouble leaves nothing here.
+CREATE TABLE events (
+    organization_id text     NOT NULL,
+    seq             bigint   NOT NULL,
+    at              bigint   NOT NULL,
+    kind            smallint NOT NULL,             -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry
+    attempt         integer  NOT NULL,
+    worker          text     NOT NULL,
+    started_at      bigint,                        -- of the attempt that ended
+    message         text     NOT NULL
+);
+CREATE INDEX events_by_operation ON events (organization_id, seq);

@@ -15,3 +15,20 @@ CREATE TABLE change_floors (
     id              INTEGER NOT NULL,
     entries         INTEGER NOT NULL               -- operations of that row
 ) STRICT, WITHOUT ROWID;
+
+-- Who made the last attempt; empty when there was none.
+ALTER TABLE settled ADD COLUMN worker TEXT NOT NULL DEFAULT '';
+
+-- What happened to an operation and cannot be told from its row: attempts that ended without ending it, what workers
+-- said, wishes to stop it, retries. A life without trouble leaves nothing here.
+CREATE TABLE events (
+    organization_id TEXT    NOT NULL,
+    seq             INTEGER NOT NULL,
+    at              INTEGER NOT NULL,
+    kind            INTEGER NOT NULL,              -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry
+    attempt         INTEGER NOT NULL,
+    worker          TEXT    NOT NULL,
+    started_at      INTEGER,                       -- of the attempt that ended
+    message         TEXT    NOT NULL
+) STRICT;
+CREATE INDEX events_by_operation ON events (organization_id, seq);
