@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::{Dev, command, example, get, run, run_in};
 use tempfile::tempdir;
