@@ -241,7 +241,7 @@ async fn a_server_with_a_read_store_reads_there_and_shows_what_was_just_written(
     let standby = cluster.standby().unwrap();
     let read_store = standby.same_database(&store);
     let folder = tempdir().unwrap();
-    let settings = [("store", store.as_str()), ("read_store", &read_store), ("kinds.remote", "scan")];
+    let settings = [("store", store.as_str()), ("read_store", &read_store), ("kinds.allow_undeclared", "true")];
     let server = Server::start(folder.path(), &settings);
     let client = Client::new(&server.url, Token::new(&admin_token(&store)).unwrap()).unwrap();
     let scan = NewOperation { kind: "scan".to_owned(), ..NewOperation::default() };

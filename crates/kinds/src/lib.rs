@@ -1,3 +1,4 @@
-//! What runs an operation: the built-in kinds.
+//! What runs an operation: evidence evaluation ([`evidence`]) and local commands ([`command`]).
 
+pub mod command;
 pub mod evidence;

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, bench, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man, migrate,
-    operations, policy, restore, serve, token,
+    backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
+    evidence, man, migrate, operations, policy, restore, serve, token,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -61,6 +61,9 @@ pub enum Command {
     /// Evaluate evidence for a server, by standard input and output
     #[command(name = evaluation_worker::NAME, hide = true)]
     EvaluationWorker,
+    /// Limit itself and become a command, for a server
+    #[command(name = command_runner::NAME, hide = true)]
+    CommandRunner(command_runner::Args),
 }
 
 /// `longrun config`.

@@ -16,4 +16,4 @@ mod services;
 
 pub use crate::http::metrics::Metrics;
 pub use error::ApiError;
-pub use services::{ApiSettings, FirstPage, Services};
+pub use services::{ApiSettings, FirstPage, KindDefaults, Services};

@@ -1,10 +1,12 @@
 //! What the handlers work with, and the settings of the API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Waker;
 use kinds::evidence::Evaluator;
+use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 
@@ -21,6 +23,8 @@ pub struct Services {
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
+    /// What an operation of a kind gets when its creation does not say, by kind.
+    pub defaults: Arc<BTreeMap<String, KindDefaults>>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once; else it becomes
@@ -44,6 +48,7 @@ impl Services {
             content,
             waker,
             kinds: Arc::new([]),
+            defaults: Arc::default(),
             allow_undeclared_kinds: false,
             evaluator: None,
             has_ai_provider: false,
@@ -51,6 +56,28 @@ impl Services {
             settings: ApiSettings::default(),
             metrics: Metrics::default(),
         }
+    }
+}
+
+/// What an operation gets when its creation does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindDefaults {
+    /// Attempts that may be charged.
+    pub max_attempts: u32,
+    /// How long one attempt may take; `None` leaves it to who runs it.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for KindDefaults {
+    fn default() -> KindDefaults {
+        KindDefaults { max_attempts: DEFAULT_MAX_ATTEMPTS, timeout: None }
+    }
+}
+
+impl Services {
+    /// The defaults of a kind.
+    pub fn defaults(&self, kind: &str) -> KindDefaults {
+        self.defaults.get(kind).copied().unwrap_or_default()
     }
 }
 

@@ -8,13 +8,16 @@
 //! with its place; secrets are never shown.
 
 mod flags;
+mod kinds;
 mod load;
 mod model;
 mod nearest;
+mod tables;
 mod units;
 mod validate;
 
 pub use flags::ConfigArgs;
+pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
 pub use units::Span;

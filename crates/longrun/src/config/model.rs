@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::kinds::Kinds;
 use super::units::{ByteSize, Span};
 
 /// The configuration of a server.
@@ -90,16 +91,6 @@ pub struct Policies {
     pub time_limit: Span,
     /// The most memory of one evaluation.
     pub memory_limit: ByteSize,
-}
-
-/// Which kinds of operations are taken.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kinds {
-    /// Kinds that remote workers run, besides the built-in ones.
-    pub remote: Vec<String>,
-    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
-    pub allow_undeclared: bool,
 }
 
 /// How operations are run.
