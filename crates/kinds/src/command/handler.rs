@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::process::{Process, Streams};
 use super::{CommandSettings, Runner};
+use crate::text::one_line;
 
 /// How much of the last line on standard error a failure tells.
 const MAX_LINE: usize = 1024;
@@ -194,8 +195,7 @@ impl LastLine {
     /// The line as one printable text.
     fn text(&self) -> String {
         let line = if self.under_way.trim_ascii().is_empty() { &self.whole } else { &self.under_way };
-        let text = String::from_utf8_lossy(line.trim_ascii());
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        one_line(line)
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Streams {
 
 impl Process {
     /// Starts a command. `variables` come on top of those of the settings.
+    ///
+    /// To be called on a thread that lives as long as the server, as the async ones do: the system counts the command's
+    /// parent as gone with the thread that started it.
     pub fn start(
         runner: &Runner,
         settings: &CommandSettings,

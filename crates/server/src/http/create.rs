@@ -92,6 +92,10 @@ fn input(fields: &mut Fields) -> String {
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
+    if kind == kinds::notices::KIND {
+        let description = "is reserved: longrun itself makes the operations of this kind";
+        return Some(Violation::new("kind", description));
+    }
     if app.allow_undeclared_kinds || app.kinds.iter().any(|known| known == kind) {
         return None;
     }

@@ -117,6 +117,9 @@ async fn an_undeclared_kind_is_400_naming_the_known_kinds_unless_allowed() {
     assert!(violations[0].1.contains("evidence_evaluation, scan"), "{violations:?}");
     let server = Server::with(|services| services.allow_undeclared_kinds = true).await;
     id(&server.acme().await.post("/v1/operations", r#"{"kind":"dance"}"#).await);
+    // A caller could have anything signed and sent in longrun's name.
+    let violations = server.acme().await.post("/v1/operations", r#"{"kind":"notice"}"#).await.violations();
+    assert!(violations[0].1.contains("reserved"), "{violations:?}");
 }
 
 #[tokio::test]
