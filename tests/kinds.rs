@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -52,6 +53,33 @@ fn pid(file: &Path) -> u32 {
         assert!(start.elapsed() < PATIENCE, "nothing in {}", file.display());
         std::thread::yield_now();
     }
+}
+
+/// Answers each call with its own body in capitals; tells the head of each.
+fn shouting() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, heads) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).unwrap() == 0 {
+                    break;
+                }
+            }
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let body = String::from_utf8(body).unwrap().to_uppercase();
+            write!(reader.get_mut(), "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                .unwrap();
+            let _ = sender.send(head);
+        }
+    });
+    (address, heads)
 }
 
 fn is_dead(pid: u32) {
@@ -154,6 +182,61 @@ environment = ["API_KEY"]
     assert_eq!(setup.ended(&setup.create("look", "null"))["output"], "s3cret");
 }
 
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+#[test]
+fn an_http_kind_calls_its_server_and_no_proxy() {
+    let (address, heads) = shouting();
+    let folder = tempdir().unwrap();
+    let config = format!(
+        "[kinds.shout]\ntype = \"http\"\nurl = \"http://{address}/shout\"\nsecret_environment = \"SHOUT_SECRET\"\n\
+         allow_private_addresses = true\n"
+    );
+    std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
+    let mut serve = command();
+    serve.current_dir(folder.path()).args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    let refused = serve.env("SHOUT_SECRET", "s3cret").output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("kinds.shout.secret_environment: a secret must begin with \"whsec_\""), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+
+    let store = format!("sqlite:{}", folder.path().join("longrun.db").display());
+    std::fs::write(folder.path().join("token"), admin_token(&store)).unwrap();
+    // Nothing listens there: a call by way of it would fail.
+    serve.env("SHOUT_SECRET", SECRET).env("HTTP_PROXY", "http://127.0.0.1:1").env("ALL_PROXY", "http://127.0.0.1:1");
+    let setup = Setup { server: Server::of(&mut serve), folder };
+    let id = setup.create("shout", r#"{"say":"hello"}"#);
+    let operation = setup.ended(&id);
+    assert_eq!(operation["status"], "ASYNC_OPERATION_STATUS_COMPLETED", "{operation}");
+    assert!(operation["output"].as_str().unwrap().contains(r#""INPUT":{"SAY":"HELLO"}"#), "{operation}");
+    let head = heads.recv_timeout(PATIENCE).unwrap();
+    assert!(head.contains(&format!("webhook-id: {id}")) && head.contains("webhook-signature: v1,"), "{head}");
+}
+
+#[test]
+fn a_private_address_is_not_called_unless_that_is_allowed() {
+    let (address, heads) = shouting();
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    let kind = |host: &str| {
+        let port = address.port();
+        format!("[kinds.shout]\ntype = \"http\"\nurl = \"http://{host}:{port}/\"\nsecret_file = \"secret\"\n")
+    };
+    std::fs::write(folder.path().join("longrun.toml"), kind("127.0.0.1")).unwrap();
+    run_in(folder.path(), &["config", "check"])
+        .expect(2)
+        .says("kinds.shout.url: leads to the private address 127.0.0.1");
+
+    std::fs::write(folder.path().join("longrun.toml"), kind("localhost")).unwrap();
+    let store = format!("sqlite:{}", folder.path().join("longrun.db").display());
+    std::fs::write(folder.path().join("token"), admin_token(&store)).unwrap();
+    let setup = Setup { server: Server::start(folder.path(), &[]), folder };
+    let operation = setup.ended(&setup.create("shout", "null"));
+    let message = operation["error_message"].as_str().unwrap();
+    assert!(message.starts_with("localhost is a private address"), "{operation}");
+    assert!(heads.try_recv().is_err());
+}
+
 #[test]
 fn each_mistake_in_a_kind_is_told_with_what_would_be_right() {
     let folder = tempdir().unwrap();
@@ -177,6 +260,23 @@ rate = 5
 type = "remote"
 [kinds.evidence_evaluation]
 type = "remote"
+[kinds.e]
+type = "http"
+url = "https://example.com/"
+allowed_hosts = ["hooks.example.com"]
+[kinds.f]
+type = "http"
+url = "https://example.com/"
+secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+secret_environment = "A"
+secret_file = "b"
+[kinds.notice]
+type = "remote"
+[notices.ci]
+url = "https://example.com/"
+secret_environment = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+statuses = ["RUNNING"]
+organizations = [""]
 "#;
     std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
     let told = run_in(folder.path(), &["config", "check"]).expect(2);
@@ -191,10 +291,21 @@ type = "remote"
         "kinds.d.rate: is not for a remote kind",
         "kinds.no spaces.type: \"no spaces\" is no name of a kind: it must be",
         "kinds.evidence_evaluation.type: must be left out",
+        "kinds.e.url: leads to example.com, which is not among allowed_hosts",
+        "kinds.e.secret_environment: is missing",
+        "kinds.f.secret: there is no such key here; the keys are type",
+        "kinds.f.secret_file: must be left out where secret_environment is given",
+        "kinds.notice.type: cannot be declared",
+        "notices.ci.secret_environment: is the name of a variable, not the secret itself",
+        "notices.ci.statuses: unknown variant `RUNNING`, expected `COMPLETED` or `FAILED`",
+        "notices.ci.organizations: \"\" is no name of an organisation",
         "kinds.remote: there is no such key; a kind is declared by a table [kinds.remote]",
     ] {
         assert!(told.stderr.contains(problem), "{problem:?} is not in\n{}", told.stderr);
     }
+    let list = "[[notices]]\nurl = \"https://example.com/\"\n";
+    std::fs::write(folder.path().join("longrun.toml"), list).unwrap();
+    run_in(folder.path(), &["config", "check"]).expect(2).says("notices: must be a table with a name for each");
 }
 
 #[test]

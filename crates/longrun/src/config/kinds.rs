@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kinds::evidence::KIND as EVIDENCE_EVALUATION;
+use kinds::notices::KIND as NOTICE;
 use operations::backoff::Backoff;
 use operations::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, NewOperation};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::Endpoint;
 use super::tables::{self, Complaints};
 use super::units::{ByteSize, Span};
 
@@ -39,12 +41,14 @@ pub enum Work {
     BuiltIn,
     /// A local program.
     Command(Command),
+    /// A call to a server of others.
+    Http(Endpoint, Http),
     /// Workers that claim over HTTP.
     Remote,
 }
 
 /// The types that can be declared.
-const TYPES: &str = "\"command\" or \"remote\"";
+const TYPES: &str = "\"command\", \"http\" or \"remote\"";
 
 /// What holds for every type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +102,20 @@ pub struct Command {
     pub processes_limit: Option<u64>,
 }
 
+/// A call to a server of others, besides its [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The most bytes of an answer.
+    pub output_limit: ByteSize,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http { output_limit: ByteSize(MAX_INLINE_BYTES as u64) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         let Backoff { base, cap } = Backoff::default();
@@ -136,24 +154,23 @@ impl Default for Command {
     }
 }
 
-impl Kinds {
-    /// What looks like a mistake but need not be one: a secret is often only where the server runs.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for (name, kind) in &self.declared {
-            if let Work::Command(command) = &kind.work {
-                for variable in command.environment.iter().filter(|name| std::env::var_os(name).is_none()) {
-                    warnings.push(format!("kinds.{name}.environment: the variable {variable} is not set here"));
-                }
-            }
-        }
-        warnings
-    }
-}
-
 impl Kind {
+    /// The key that names variables of the server's environment, and those variables.
+    pub fn variables(&self) -> (&'static str, &[String]) {
+        match &self.work {
+            Work::Command(command) => ("environment", &command.environment),
+            Work::Http(endpoint, _) => ("secret_environment", std::slice::from_ref(&endpoint.secret_environment)),
+            Work::BuiltIn | Work::Remote => ("", &[]),
+        }
+    }
+
     /// Reads the table `[kinds.NAME]`. `None` when it does not say what runs the kind; why is among the complaints.
     pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
+        if name == NOTICE {
+            let message = "cannot be declared: longrun itself makes the operations of this kind";
+            complaints.push(("type".to_owned(), message.to_owned()));
+            return None;
+        }
         let told = match table.remove("type") {
             Some(Value::String(told)) => Some(told),
             Some(_) => {
@@ -175,6 +192,10 @@ impl Kind {
             Some("command") => Kind {
                 limits: part(&mut table, &mut known, complaints),
                 work: Work::Command(part(&mut table, &mut known, complaints)),
+            },
+            Some("http") => Kind {
+                limits: part(&mut table, &mut known, complaints),
+                work: Work::Http(part(&mut table, &mut known, complaints), part(&mut table, &mut known, complaints)),
             },
             Some("remote") => {
                 for key in tables::keys::<Limits>() {
@@ -207,6 +228,11 @@ impl Kind {
             Work::Command(command) => {
                 shown.extend(tables::shown(command));
                 "command"
+            }
+            Work::Http(endpoint, http) => {
+                shown.extend(tables::shown(endpoint));
+                shown.extend(tables::shown(http));
+                "http"
             }
             Work::Remote => {
                 let Limits { max_attempts, timeout, .. } = self.limits;
@@ -241,9 +267,22 @@ impl Kind {
             let of = if key == "type" { format!("{name:?} is no name of a kind: it ") } else { String::new() };
             check(false, key, &format!("{of}{}", violation.description));
         }
-        if let Work::Command(command) = &self.work {
-            command.check(&mut check);
-        }
+        let output_limit = match &self.work {
+            Work::Command(command) => {
+                command.check(&mut check);
+                command.output_limit
+            }
+            Work::Http(endpoint, http) => {
+                endpoint.check(&mut check);
+                http.output_limit
+            }
+            Work::BuiltIn | Work::Remote => return complaints,
+        };
+        check(
+            (1..=MAX_INLINE_BYTES as u64).contains(&output_limit.0),
+            "output_limit",
+            "must be above 0 and at most 1MiB, the most that an operation keeps",
+        );
         complaints
     }
 }
@@ -272,11 +311,6 @@ impl Command {
                 &format!("{name:?} cannot be passed on: LONGRUN_ is for what longrun itself tells"),
             );
         }
-        check(
-            (1..=MAX_INLINE_BYTES as u64).contains(&self.output_limit.0),
-            "output_limit",
-            "must be above 0 and at most 1MiB, the most that an operation keeps",
-        );
         check(
             self.permanent_exit_codes.iter().all(|code| (1..=255).contains(code)),
             "permanent_exit_codes",

@@ -9,17 +9,15 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::kinds::Kind;
+use super::declared::Declared;
 use super::nearest::nearest;
-use super::tables::Complaints;
-use super::{Config, ConfigError, Problem, validate};
+use super::validate::{validate, warnings};
+use super::{Config, ConfigError, Problem};
 
 /// What environment variables of this program start with.
 const PREFIX: &str = "LONGRUN_";
 /// Variables that belong to clients and commands, not to the configuration.
 const OTHER_VARIABLES: [&str; 4] = ["LONGRUN_URL", "LONGRUN_TOKEN", "LONGRUN_TOKEN_FILE", "LONGRUN_CONFIG"];
-/// What an address of a key of a declared table begins with.
-const KINDS: &str = "kinds.";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,43 +128,6 @@ struct Layers {
     warnings: Vec<String>,
 }
 
-/// What only the file can say: tables of any name.
-#[derive(Default)]
-struct Declared {
-    kinds: BTreeMap<String, Kind>,
-    /// The file, and on which line of it each key stands.
-    path: PathBuf,
-    lines: BTreeMap<String, usize>,
-}
-
-impl Declared {
-    /// Where a key stands, or the table that lacks it.
-    fn origin(&self, key: &str) -> Origin {
-        let mut place = key;
-        loop {
-            if let Some(line) = self.lines.get(place) {
-                return Origin::File { path: self.path.clone(), line: *line };
-            }
-            match place.rsplit_once('.') {
-                Some((table, _)) => place = table,
-                None => return Origin::Default,
-            }
-        }
-    }
-
-    /// Every key with its effective value and origin.
-    fn entries(&self) -> BTreeMap<String, (Value, Origin)> {
-        let mut entries = BTreeMap::new();
-        for (name, kind) in &self.kinds {
-            for (key, value) in leaves(&kind.shown(), &format!("{KINDS}{name}.")) {
-                let origin = if self.lines.contains_key(&key) { self.origin(&key) } else { Origin::Default };
-                entries.insert(key, (value, origin));
-            }
-        }
-        entries
-    }
-}
-
 impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let shown = path.display().to_string();
@@ -177,34 +138,14 @@ impl Layers {
         let mut table: Table = toml::from_str(&text).map_err(syntax)?;
         let mut lines = BTreeMap::new();
         key_lines(spanned.get_ref(), "", &text, &mut lines);
-        self.declared.path = path.to_owned();
-        self.declared.lines.clone_from(&lines);
-        self.declare_kinds(&mut table);
+        let (declared, problems) = Declared::take(&mut table, path, lines.clone());
+        self.declared = declared;
+        self.problems.extend(problems);
         for (key, value) in leaves(&table, "") {
             let line = lines.get(&key).copied().unwrap_or(1);
             self.set(&key, value, Origin::File { path: path.to_owned(), line });
         }
         Ok(())
-    }
-
-    /// Takes the tables `[kinds.NAME]` out of the file.
-    fn declare_kinds(&mut self, file: &mut Table) {
-        let Some(Value::Table(kinds)) = file.get_mut("kinds") else { return };
-        let is_kind = |name: &str, value: &Value| value.is_table() && name != "allow_undeclared";
-        let names: Vec<String> =
-            kinds.iter().filter(|(name, value)| is_kind(name, value)).map(|(name, _)| name.clone()).collect();
-        for name in names {
-            let Some(Value::Table(table)) = kinds.remove(&name) else { continue };
-            let mut complaints = Complaints::new();
-            let kind = Kind::read(&name, table, &mut complaints);
-            for (key, message) in complaints {
-                let key = format!("{KINDS}{name}.{key}");
-                self.problems.push(Problem { origin: self.declared.origin(&key), key, message });
-            }
-            if let Some(kind) = kind {
-                self.declared.kinds.insert(name, kind);
-            }
-        }
     }
 
     fn add_environment(&mut self, environment: &Environment) {
@@ -242,8 +183,11 @@ impl Layers {
         if !self.entries.contains_key(key) {
             let message = match nearest(key, self.entries.keys().map(String::as_str)) {
                 Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
-                None if key.starts_with(KINDS) => {
+                None if key.starts_with("kinds.") => {
                     format!("there is no such key; a kind is declared by a table [{key}] with its type")
+                }
+                None if key.starts_with("notices") => {
+                    "must be a table with a name for each subscription, e.g. [notices.ci]".to_owned()
                 }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
             };
@@ -263,6 +207,7 @@ impl Layers {
         }
         let mut config = Config::deserialize_table(table).expect("every value was checked by itself");
         config.kinds.declared.clone_from(&self.declared.kinds);
+        config.notices.clone_from(&self.declared.notices);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {
                 Some((_, origin)) => origin.clone(),
@@ -271,7 +216,7 @@ impl Layers {
             self.problems.push(Problem { origin, key, message });
         }
         self.entries.extend(self.declared.entries());
-        self.warnings.extend(config.kinds.warnings());
+        self.warnings.extend(warnings(&config));
         if self.problems.is_empty() {
             Ok(Loaded { config, entries: self.entries, warnings: self.warnings })
         } else {

@@ -78,6 +78,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         }
     }
 
+    for (name, notice) in &config.notices {
+        for (key, message) in notice.check() {
+            check(false, &format!("notices.{name}.{key}"), &message);
+        }
+    }
+
     let engine = &config.engine;
     let spans: [(&str, Span); 6] = [
         ("api.request_timeout", api.request_timeout),
@@ -96,6 +102,25 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be a level (error, warn, info, debug, trace) or levels by module, e.g. info,server=debug",
     );
     found
+}
+
+/// What looks like a mistake but need not be one: secrets are often only where the server runs.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut look = |key: String, variables: &[String]| {
+        let missing = variables.iter().filter(|name| !name.is_empty() && std::env::var_os(name).is_none());
+        warnings.extend(missing.map(|variable| format!("{key}: the variable {variable} is not set here")));
+    };
+    for (name, kind) in &config.kinds.declared {
+        let (key, variables) = kind.variables();
+        look(format!("kinds.{name}.{key}"), variables);
+    }
+    for (name, notice) in &config.notices {
+        let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
+        look(format!("notices.{name}.secret_environment"), variable);
+    }
+    warnings.extend(config.notices.keys().map(|name| format!("notices.{name}: notices are not sent yet")));
+    warnings
 }
 
 /// A host or an address, and a port. Whether the name resolves is seen when it is bound.

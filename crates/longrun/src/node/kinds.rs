@@ -1,20 +1,22 @@
 //! The kinds, from the configuration.
 
 use std::collections::BTreeMap;
-use std::env::VarError;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::Registry;
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
 use kinds::evidence::{EvaluationHandler, Evaluator, KIND as EVIDENCE_EVALUATION};
+use kinds::http::HttpHandler;
+use kinds::notices::{self, NoticeFilter, Notices, Subscription};
+use operations::Status;
 use operations::backoff::Backoff;
 use server::KindDefaults;
 use store::ContentStore;
 
+use super::endpoint::{endpoint, variable};
 use crate::commands::command_runner;
-use crate::config::{Command, Config, Limits, Work};
-use crate::exit::failure;
+use crate::config::{ByteSize, Command, Config, Limits, Work};
 
 /// Variables of the server's environment that every command sees.
 const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
@@ -31,9 +33,32 @@ pub fn registry(config: &Config, content: &ContentStore, evaluator: &Arc<Evaluat
         registry = match &kind.work {
             Work::BuiltIn | Work::Remote => registry,
             Work::Command(command) => registry.with(name, command_handler(name, command)?),
+            Work::Http(endpoint_of_kind, http) => {
+                let endpoint = endpoint(&format!("kinds.{name}"), endpoint_of_kind)?;
+                registry.with(name, HttpHandler::new(endpoint, bytes(http.output_limit)))
+            }
         };
     }
+    let notices = notices(config)?;
+    if !notices.is_empty() {
+        let limits = engine::Limits { backoff: Some(notices::BACKOFF), ..engine::Limits::default() };
+        registry = registry.with(notices::KIND, notices).with_limits(notices::KIND, limits);
+    }
     Ok(registry)
+}
+
+fn notices(config: &Config) -> anyhow::Result<Notices> {
+    let mut subscriptions = BTreeMap::new();
+    for (name, notice) in &config.notices {
+        let filter = NoticeFilter {
+            kinds: notice.filter.kinds.clone(),
+            statuses: notice.filter.statuses.iter().copied().map(Status::from).collect(),
+            organizations: notice.filter.organizations.clone(),
+        };
+        let endpoint = endpoint(&format!("notices.{name}"), &notice.endpoint)?;
+        subscriptions.insert(name.clone(), Subscription { endpoint, filter });
+    }
+    Ok(Notices::new(subscriptions))
 }
 
 /// Every kind that is declared, in alphabetical order, the built-in one first.
@@ -50,6 +75,11 @@ pub fn defaults(config: &Config) -> BTreeMap<String, KindDefaults> {
         (name.clone(), KindDefaults { max_attempts: kind.limits.max_attempts, timeout })
     });
     defaults.collect()
+}
+
+/// A size that was checked to be at most a mebibyte.
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 fn limits(limits: &Limits) -> engine::Limits {
@@ -73,7 +103,7 @@ fn command_handler(kind: &str, command: &Command) -> anyhow::Result<CommandHandl
         command: command.command.clone(),
         working_directory: (!command.working_directory.is_empty()).then(|| PathBuf::from(&command.working_directory)),
         environment,
-        output_limit: usize::try_from(command.output_limit.0).unwrap_or(usize::MAX),
+        output_limit: bytes(command.output_limit),
         permanent_exit_codes: command.permanent_exit_codes.clone(),
         limits: ResourceLimits {
             cpu_seconds: command.cpu_limit.map(|span| span.0.as_secs()),
@@ -84,19 +114,4 @@ fn command_handler(kind: &str, command: &Command) -> anyhow::Result<CommandHandl
         },
     };
     Ok(CommandHandler::new(settings, command_runner::this_program()?))
-}
-
-/// A variable of the server's environment that the configuration names at `key`.
-fn variable(key: &str, name: &str) -> anyhow::Result<String> {
-    std::env::var(name).map_err(|error| {
-        // The error's own text would show the value.
-        let problem = match error {
-            VarError::NotPresent => "is not set",
-            VarError::NotUnicode(_) => "is no Unicode text",
-        };
-        failure(
-            format!("{key}: the variable {name} {problem}"),
-            "set it where the server is started, or take its name out of the configuration",
-        )
-    })
 }

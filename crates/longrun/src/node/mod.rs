@@ -3,6 +3,7 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod endpoint;
 mod evaluator;
 mod kinds;
 mod lock;
