@@ -63,7 +63,7 @@ pub enum Command {
     EvaluationWorker,
     /// Limit itself and become a command, for a server
     #[command(name = command_runner::NAME, hide = true)]
-    CommandRunner(command_runner::Args),
+    Runner(command_runner::Args),
 }
 
 /// `longrun config`.

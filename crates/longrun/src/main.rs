@@ -26,7 +26,7 @@ use exit::Exit;
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),
-        Command::CommandRunner(args) => commands::command_runner::run(&args),
+        Command::Runner(args) => commands::command_runner::run(&args),
         command => command,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -69,6 +69,6 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::EvaluationWorker => commands::evaluation_worker::run(),
-        Command::CommandRunner(args) => command_runner::run(&args),
+        Command::Runner(args) => command_runner::run(&args),
     }
 }
