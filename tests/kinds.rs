@@ -177,7 +177,7 @@ environment = ["API_KEY"]
     std::fs::write(folder.path().join("token"), admin_token(&store)).unwrap();
     let mut serve = command();
     serve.current_dir(folder.path()).args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    serve.env("API_KEY", "s3cret").env("OTHER", "x").env("HOME", "/root");
+    serve.env("API_KEY", "s3cret").env("OTHER", "x").env("HOME", "/nowhere");
     let setup = Setup { server: Server::of(&mut serve), folder };
     assert_eq!(setup.ended(&setup.create("look", "null"))["output"], "s3cret");
 }
