@@ -53,6 +53,9 @@ if ! postgres_is_there; then
 	apt_install postgresql
 fi
 
+# A test runs the example of a worker in Python; its standard library is enough.
+command -v python3 >/dev/null || apt_install python3
+
 PATH="$PATH:$HOME/.cargo/bin"
 if ! rust_is_there; then
 	if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then

@@ -71,7 +71,7 @@ async fn fill(store: &dyn Store) {
 fn request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec!["a".to_owned(), "b".to_owned()],
-        organization: None,
+        access: None,
         limit,
         worker: "dead".to_owned(),
         lease: Duration::from_secs(3_600),

@@ -29,6 +29,7 @@ const COMMANDS: &[&str] = &[
     "evidence put",
     "evidence get",
     "policy check",
+    "worker",
     "bench pages",
     "completions",
     "man",

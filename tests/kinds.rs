@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use common::{PATIENCE, Ran, Server, admin_token, command, example, run, run_in};
+use common::{PATIENCE, Process, Ran, Server, admin_token, command, example, run, run_in};
 use tempfile::{TempDir, tempdir};
 
 /// A server with a configuration, and a caller of it.
@@ -235,6 +235,38 @@ fn a_private_address_is_not_called_unless_that_is_allowed() {
     let message = operation["error_message"].as_str().unwrap();
     assert!(message.starts_with("localhost is a private address"), "{operation}");
     assert!(heads.try_recv().is_err());
+}
+
+#[test]
+fn a_worker_runs_remote_kinds_and_no_others() {
+    let setup = Setup::start(
+        r#"
+[kinds]
+allow_undeclared = true
+[kinds.render]
+type = "remote"
+timeout = "30s"
+max_attempts = 1
+[kinds.shout]
+type = "command"
+command = ["tr", "a-z", "A-Z"]
+"#,
+    );
+    for kind in ["evidence_evaluation", "shout", "notice"] {
+        let server = ["worker", "--url", &setup.server.url, "--token-file", "token"];
+        let refused =
+            run_in(setup.folder.path(), &[&server[..], &["--kind", "render", "--kind", kind, "--", "true"]].concat());
+        refused.expect(2).says(&format!("{kind} is run by the server itself"));
+    }
+    let mut worker = command();
+    worker.current_dir(setup.folder.path()).args(["worker", "--url", &setup.server.url, "--token-file", "token"]);
+    worker.args(["--kind", "render", "--kind", "other", "--", "cat"]);
+    let mut worker = Process::start(&mut worker);
+    worker.line_with("working");
+    for kind in ["render", "other"] {
+        assert_eq!(setup.ended(&setup.create(kind, "7"))["output"], "7");
+    }
+    assert_eq!(setup.ended(&setup.create("shout", r#""a""#))["output"], r#""A""#);
 }
 
 #[test]

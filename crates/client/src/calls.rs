@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::client::{Answer, Client, Repeat};
+use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::types::{ListRequest, NewOperation, OperationAnswer, OperationPage};
 
@@ -12,6 +12,14 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 /// One segment of a path.
 pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// The header that makes a repeated call the same call.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A key that nobody else has.
+pub(crate) fn new_key() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 impl Client {
@@ -25,7 +33,7 @@ impl Client {
         if !query.is_empty() {
             address.query_pairs_mut().extend_pairs(query);
         }
-        self.call(Repeat::Safe, async || Ok(self.http().get(address.clone()))).await
+        self.call(|| self.http().get(address.clone())).await
     }
 
     /// `GET /v1/operations/{id}`.
@@ -34,7 +42,7 @@ impl Client {
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
     pub async fn get(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
         let address = self.address(&format!("v1/operations/{}", segment(id)));
-        self.call(Repeat::Safe, async || Ok(self.http().get(address.clone()))).await
+        self.call(|| self.http().get(address.clone())).await
     }
 
     /// `POST /v1/operations`. Without a key of the caller's, one is made for this call, so that repeating it creates
@@ -47,12 +55,9 @@ impl Client {
         operation: &NewOperation,
         idempotency_key: Option<&str>,
     ) -> Result<Answer<OperationAnswer>, Error> {
-        let key = idempotency_key.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
+        let key = idempotency_key.map_or_else(new_key, str::to_owned);
         let address = self.address("v1/operations");
-        self.call(Repeat::Safe, async || {
-            Ok(self.http().post(address.clone()).header("idempotency-key", &key).json(operation))
-        })
-        .await
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(operation)).await
     }
 }
 

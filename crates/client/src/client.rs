@@ -75,13 +75,12 @@ pub struct Client {
     pub(crate) settings: Settings,
 }
 
-/// Whether sending a call twice can do its work twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// It cannot: reading, content-addressed storing, creating with an idempotency key.
-    Safe,
-    /// It can.
-    Never,
+/// How a server took a call.
+pub(crate) enum Sent {
+    /// It carried it out.
+    Done(Response),
+    /// It wants to be asked again (429, 503).
+    Busy(Response),
 }
 
 impl Client {
@@ -143,37 +142,49 @@ impl Client {
         &self.http
     }
 
-    /// Sends a call, as often as is safe and asked for, and answers the response when it is a success or a 304.
+    /// Sends a call, as often as the server asks for it, and answers the response when it is a success or a 304.
     ///
-    /// `request` makes the call anew each time, because a streamed body can be sent only once.
-    pub(crate) async fn send<F>(&self, repeat: Repeat, mut request: F) -> Result<Response, Error>
-    where
-        F: AsyncFnMut() -> Result<RequestBuilder, Error>,
-    {
+    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, or is
+    /// a worker's, whose second settlement is refused.
+    ///
+    /// A plain closure and no async one: the future of an async closure is not `Send` for every lifetime, and a caller
+    /// could not spawn a call.
+    pub(crate) async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
         let mut repetition = 0;
         loop {
-            let response = request().await?.send().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
-            let status = response.status();
-            if status.is_success() || status == StatusCode::NOT_MODIFIED {
-                return Ok(response);
+            match self.send_once(request()).await? {
+                Sent::Done(response) => return Ok(response),
+                Sent::Busy(response) => self.pause(response, &mut repetition).await?,
             }
-            let asked = retry_after(response.headers());
-            let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-            if !busy || repeat == Repeat::Never || repetition >= self.settings.retries {
-                return Err(self.failure(response).await);
-            }
-            tokio::time::sleep(pause(asked, repetition)).await;
-            repetition += 1;
         }
     }
 
+    /// Sends a call once.
+    pub(crate) async fn send_once(&self, request: RequestBuilder) -> Result<Sent, Error> {
+        let response = request.send().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
+        match response.status() {
+            status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(Sent::Done(response)),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Ok(Sent::Busy(response)),
+            _ => Err(self.failure(response).await),
+        }
+    }
+
+    /// Pauses as the server asked for it; its refusal when there were enough repetitions.
+    pub(crate) async fn pause(&self, busy: Response, repetition: &mut u32) -> Result<(), Error> {
+        if *repetition >= self.settings.retries {
+            return Err(self.failure(busy).await);
+        }
+        tokio::time::sleep(pause(retry_after(busy.headers()), *repetition)).await;
+        *repetition += 1;
+        Ok(())
+    }
+
     /// Sends a call and reads its answer.
-    pub(crate) async fn call<T, F>(&self, repeat: Repeat, request: F) -> Result<Answer<T>, Error>
-    where
-        T: DeserializeOwned,
-        F: AsyncFnMut() -> Result<RequestBuilder, Error>,
-    {
-        let response = self.send(repeat, request).await?;
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Answer<T>, Error> {
+        let response = self.send(request).await?;
         self.read(response).await
     }
 

@@ -82,6 +82,16 @@ impl Error {
         }
     }
 
+    /// Whether the same call may succeed later: the server is busy or away, or something between here and there is.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Error::Connect { .. } | Error::Transport { .. } => true,
+            Error::Refused(refusal) => refusal.http_status == 429 || refusal.http_status >= 500,
+            Error::Unexpected { http_status, .. } => *http_status == 429 || *http_status >= 500,
+            Error::InvalidUrl { .. } | Error::InvalidToken | Error::File { .. } | Error::StillRunning { .. } => false,
+        }
+    }
+
     pub(crate) fn from_reqwest(url: &reqwest::Url, error: &reqwest::Error) -> Error {
         let url = origin(url);
         let reason = innermost(error);

@@ -8,8 +8,8 @@ use reqwest::Body;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use tokio_util::io::ReaderStream;
 
-use crate::calls::segment;
-use crate::client::{Answer, Client, Repeat};
+use crate::calls::{IDEMPOTENCY_KEY, new_key, segment};
+use crate::client::{Answer, Client, Sent};
 use crate::error::Error;
 use crate::types::{EvaluateRequest, StartedEvaluation, StoredEvidence};
 
@@ -23,9 +23,9 @@ impl Client {
     /// Any [`Error`].
     pub async fn put_evidence(&self, content: Bytes) -> Result<Answer<StoredEvidence>, Error> {
         let address = self.address("v1/evidence");
-        self.call(Repeat::Safe, async || {
+        self.call(|| {
             let request = self.http().post(address.clone());
-            Ok(request.header(CONTENT_TYPE, "application/octet-stream").body(content.clone()))
+            request.header(CONTENT_TYPE, "application/octet-stream").body(content.clone())
         })
         .await
     }
@@ -43,7 +43,9 @@ impl Client {
         let address = self.address("v1/evidence");
         let unreadable =
             |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
-        self.call(Repeat::Safe, async || {
+        let mut repetition = 0;
+        loop {
+            // Made anew each time: a streamed body can be sent only once.
             let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
             let metadata = file.metadata().await.map_err(unreadable)?;
             let sent = sent.clone();
@@ -54,9 +56,11 @@ impl Client {
             if metadata.is_file() {
                 request = request.header(CONTENT_LENGTH, metadata.len());
             }
-            Ok(request.body(Body::wrap_stream(chunks)))
-        })
-        .await
+            match self.send_once(request.body(Body::wrap_stream(chunks))).await? {
+                Sent::Done(response) => return self.read(response).await,
+                Sent::Busy(response) => self.pause(response, &mut repetition).await?,
+            }
+        }
     }
 
     /// `GET /v1/evidence/{digest}`: the content, as it arrives.
@@ -65,16 +69,18 @@ impl Client {
     /// Any [`Error`], also as an item of the stream when the connection breaks.
     pub async fn get_evidence(&self, digest: &str) -> Result<impl Stream<Item = Result<Bytes, Error>> + use<>, Error> {
         let address = self.address(&format!("v1/evidence/{}", segment(digest)));
-        let response = self.send(Repeat::Safe, async || Ok(self.http().get(address.clone()))).await?;
+        let response = self.send(|| self.http().get(address.clone())).await?;
         Ok(response.bytes_stream().map(move |chunk| chunk.map_err(|error| Error::from_reqwest(&address, &error))))
     }
 
-    /// `POST /v1/agents/evaluate-evidence`: starts an evaluation. Never repeated, for it has no idempotency key.
+    /// `POST /v1/agents/evaluate-evidence`: starts an evaluation. A key is made for this call, so that repeating it
+    /// starts nothing twice.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn evaluate_evidence(&self, request: &EvaluateRequest) -> Result<Answer<StartedEvaluation>, Error> {
         let address = self.address("v1/agents/evaluate-evidence");
-        self.call(Repeat::Never, async || Ok(self.http().post(address.clone()).json(request))).await
+        let key = new_key();
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
     }
 }

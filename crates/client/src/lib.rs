@@ -1,12 +1,13 @@
 //! The Rust client of longrun: a thin, typed caller of its HTTP interface.
 //!
 //! **Responsibility.** One method per call of the API, typed errors made from the server's `google.rpc.Status`, retries
-//! where a repetition is safe, and waiting for an operation to end.
+//! where a repetition is safe, waiting for an operation to end, and the [`Worker`], which runs operations.
 //!
 //! **Promises.** Every [`Answer`] keeps the body as the server sent it beside its typed form, so that a program that
 //! passes answers on changes nothing. The token never appears in an error, a log or a `Debug` text, and is never sent
 //! to another host than the one configured: redirects are not followed. Only calls whose repetition cannot do the work
-//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
+//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows. Every
+//! call's future is `Send`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), longrun_client::Error> {
@@ -27,6 +28,8 @@ mod evidence;
 mod retry;
 mod types;
 mod wait;
+mod work;
+mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
@@ -34,3 +37,8 @@ pub use types::{
     EvaluateRequest, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use work::{
+    ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,
+    Settlement,
+};
+pub use worker::{Attempt, CancellationToken, Failure, Handler, Progress, Worker};

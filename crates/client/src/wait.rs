@@ -9,7 +9,7 @@ use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use tokio::time::Instant;
 
 use crate::calls::segment;
-use crate::client::{Answer, Client, Repeat};
+use crate::client::{Answer, Client};
 use crate::error::Error;
 use crate::retry::retry_after;
 use crate::types::OperationAnswer;
@@ -36,12 +36,12 @@ impl Client {
         let mut etag: Option<HeaderValue> = None;
         loop {
             let response = self
-                .send(Repeat::Safe, async || {
+                .send(|| {
                     let request = self.http().get(address.clone());
-                    Ok(match &etag {
+                    match &etag {
                         Some(etag) => request.header(IF_NONE_MATCH, etag),
                         None => request,
-                    })
+                    }
                 })
                 .await?;
             let interval = retry_after(response.headers()).unwrap_or(DEFAULT_INTERVAL);

@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use longrun_client::{Client, Error, EvaluateRequest, ListRequest, NewOperation, Token};
+use longrun_client::{
+    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, Worker,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -97,15 +99,116 @@ async fn the_pause_is_the_one_that_the_server_asks_for() {
 }
 
 #[tokio::test]
-async fn a_start_without_a_key_is_never_repeated() {
+async fn an_evaluation_is_repeated_with_the_same_key_too() {
+    let busy = answer("429 Too Many Requests", "retry-after: 0\r\n", BUSY);
+    let script = Script::start(&[&busy, &answer("200 OK", "", r#"{"operation_id":"1"}"#)]).await;
+    script.client().evaluate_evidence(&EvaluateRequest::default()).await.unwrap();
+    let requests = script.requests();
+    let key = |request: &String| request.lines().find(|line| line.starts_with("idempotency-key: ")).map(str::to_owned);
+    assert!(key(&requests[0]).is_some());
+    assert_eq!(key(&requests[0]), key(&requests[1]));
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_what_the_server_said() {
     let busy = answer("429 Too Many Requests", "retry-after: 7\r\nx-request-id: r-1\r\n", BUSY);
-    let script = Script::start(&[&busy, &busy]).await;
-    let error = script.client().evaluate_evidence(&EvaluateRequest::default()).await.unwrap_err();
+    let script = Script::start(&[&busy]).await;
+    let settings = Settings { retries: 0, ..Settings::default() };
+    let client = Client::with_settings(&script.url, Token::new("lrn_t").unwrap(), settings).unwrap();
+    let error = client.get("1").await.unwrap_err();
     let refusal = error.refusal().unwrap();
     assert_eq!((refusal.http_status, refusal.status.code), (429, 8));
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(refusal.request_id.as_deref(), Some("r-1"));
-    assert_eq!(script.requests().len(), 1);
+    assert!(error.is_transient());
+}
+
+/// A call inside of a future that must be `Send` for every lifetime: what a handler, or a spawned task, is.
+#[tokio::test]
+async fn every_call_can_be_made_from_any_task() {
+    trait Task: Send + Sync + 'static {
+        fn run(&self) -> impl Future<Output = ()> + Send;
+    }
+    struct Calls(Client);
+    impl Task for Calls {
+        async fn run(&self) {
+            let (id, request) = (String::from("1"), ListRequest::default());
+            let _ = self.0.get(&id).await;
+            let _ = self.0.list(&request).await;
+            let _ = self.0.create(&NewOperation::default(), None).await;
+            let _ = self.0.wait(&id, None, |_| ()).await;
+            let _ = self.0.evaluate_evidence(&EvaluateRequest::default()).await;
+            let _ = self.0.put_evidence_file(std::path::Path::new("none"), |_| ()).await;
+            let _ = self.0.get_evidence(&id).await;
+            let _ = self.0.settle(&[]).await;
+        }
+    }
+    async fn spawned<T: Task>(task: T) {
+        tokio::spawn(async move { task.run().await }).await.unwrap();
+    }
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    spawned(Calls(Client::new(&format!("http://{closed}"), Token::new("lrn_t").unwrap()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_worker_outlives_a_server_that_is_busy_or_away() {
+    let busy = answer("503 Service Unavailable", "retry-after: 0\r\n", r#"{"code":14,"message":"away"}"#);
+    let claims = r#"{"operations":[{"operation":{"id":"1"},"input":"x","attempt":1,"lease_token":"t",
+        "lease_expires_at":"2026-01-23T04:56:07.000Z","timeout":"60s","cancel_requested":false}],"lease_duration":"30s"}"#;
+    let settled = r#"{"results":[{"id":"1","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#;
+    // A claim that is refused, one whose connection breaks, one that succeeds; the same for the outcome.
+    let script = Script::start(&[
+        &busy,
+        "",
+        &answer("200 OK", "", claims),
+        &busy,
+        "",
+        &answer("200 OK", "", settled),
+        &answer("403 Forbidden", "", r#"{"code":7,"message":"enough"}"#),
+    ])
+    .await;
+    let worker =
+        Worker::new(
+            script.client(),
+            |attempt: Attempt| async move { attempt.parse_input::<String>().map(|x| x + "y") },
+        );
+    let error = worker.kind("scan").run(std::future::pending()).await.unwrap_err();
+    assert_eq!(error.to_string(), "enough");
+    let requests = script.requests();
+    let calls: Vec<&str> = requests.iter().map(|request| request.split([' ', ':']).nth(2).unwrap()).collect();
+    assert_eq!(calls, ["claim", "claim", "claim", "settle", "settle", "settle", "claim"]);
+    assert!(requests[5].ends_with(r#"{"results":[{"id":"1","lease_token":"t","output":"xy"}]}"#), "{}", requests[5]);
+}
+
+#[tokio::test]
+async fn progress_goes_with_the_next_heartbeat() {
+    let claims = r#"{"operations":[{"operation":{"id":"1"},"input":null,"attempt":1,"lease_token":"t",
+        "lease_expires_at":"2026-01-23T04:56:07.000Z","timeout":"60s","cancel_requested":false}],"lease_duration":"30s"}"#;
+    // Told to stop by the answer: the handler waits for it.
+    let beaten = r#"{"operations":[{"id":"1","lease_expires_at":"2026-01-23T04:56:07.000Z","cancel_requested":true}]}"#;
+    let settled = r#"{"results":[{"id":"1","status":"ASYNC_OPERATION_STATUS_FAILED"}]}"#;
+    let enough = answer("403 Forbidden", "", r#"{"code":7,"message":"enough"}"#);
+    let script = Script::start(&[
+        &answer("200 OK", "", claims),
+        &answer("200 OK", "", beaten),
+        &answer("200 OK", "", settled),
+        &enough,
+    ])
+    .await;
+    let worker = Worker::new(script.client(), |attempt: Attempt| async move {
+        attempt.progress.report("one");
+        attempt.progress.report("half way");
+        attempt.cancelled.cancelled().await;
+        Err(Failure::transient("stopped"))
+    });
+    worker.kind("scan").run(std::future::pending()).await.unwrap_err();
+    let requests = script.requests();
+    assert!(
+        requests[1].ends_with(r#"{"operations":[{"id":"1","lease_token":"t","progress":"half way"}]}"#),
+        "{}",
+        requests[1]
+    );
+    assert!(requests[2].contains(r#""error_message":"cancelled","retryable":false"#), "{}", requests[2]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use store::{ClaimRequest, Claimed, Store, StoreError};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,14 +17,41 @@ const CLAIM_LIMIT: usize = 100;
 /// The wait after a claim failed; the store may be away.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 
-/// Tells the engine of this process that there is new work. Cheap to clone.
+/// Tells the engine of this process, and whoever else takes from the queue here, that there is new work. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Waker(Arc<Notify>);
+pub struct Waker(Arc<Woken>);
+
+#[derive(Debug, Default)]
+struct Woken {
+    engine: Notify,
+    /// How often there was new work.
+    others: watch::Sender<u64>,
+}
 
 impl Waker {
-    /// Makes the engine look into the queue now. Calls while it looks are remembered (as one).
+    /// Makes the engine and the subscribers look into the queue now. Calls while they look are remembered (as one).
     pub fn wake(&self) {
-        self.0.notify_one();
+        self.0.engine.notify_one();
+        self.0.others.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// Wake-ups from now on, for those who take from the queue beside the engine.
+    pub fn subscribe(&self) -> Wakes {
+        Wakes(self.0.others.subscribe())
+    }
+}
+
+/// The wake-ups of a [`Waker`].
+#[derive(Clone, Debug)]
+pub struct Wakes(watch::Receiver<u64>);
+
+impl Wakes {
+    /// Waits until there was a wake-up since the last call; several count as one. Never returns when the last [`Waker`]
+    /// is gone.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -116,7 +143,7 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
     duties::rescue::own_past(&shared).await;
     while !shared.stop_claiming.is_cancelled() {
         // Registered before the look into the queue: a creation from here on is not missed.
-        let woken = shared.waker.0.notified();
+        let woken = shared.waker.0.engine.notified();
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let free = (places.available_permits() + 1).min(CLAIM_LIMIT);
         drop(place);
@@ -160,7 +187,7 @@ async fn claim(
         }
         let request = ClaimRequest {
             kinds,
-            organization: None,
+            access: None,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             worker: shared.worker.clone(),
             lease: shared.settings.lease,
@@ -208,15 +235,15 @@ async fn start(
     // Only this loop takes places, and it claimed no more than there were: this does not wait.
     let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
     // Under heartbeat before it is started, so that a slow start cannot lose the lease.
-    let lost = shared.held.add(&claimed.lease);
+    let stops = shared.held.add(&claimed.lease);
     let shared = Arc::clone(shared);
     attempts.spawn(async move {
-        run::attempt(&shared, claimed, lost).await;
+        run::attempt(&shared, claimed, stops).await;
         drop(place);
         if let Some(place) = place_of_kind {
             drop(place);
-            // The loop may be asleep beside free places, since this kind had none.
-            shared.waker.wake();
+            // The loop may be asleep beside free places, since this kind had none. There is no new work for others.
+            shared.waker.0.engine.notify_one();
         }
     });
 }

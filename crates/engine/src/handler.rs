@@ -22,7 +22,8 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
-    /// Cancelled when the result is no longer wanted: the lease was lost, the time is over, or the drain time ended.
+    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the time
+    /// is over, or the drain time ended.
     /// A handler that works on a thread of its own must look at it and stop.
     pub cancelled: CancellationToken,
 }

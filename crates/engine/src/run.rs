@@ -8,6 +8,7 @@ use store::{Claimed, LeaseRef, Settlement, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
+use crate::duties::heartbeats::Stops;
 use crate::{Attempt, Failure};
 
 /// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
@@ -22,18 +23,19 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 enum Ended {
     With(Result<String, Failure>),
     TimedOut(Duration),
+    Cancelled,
     LeaseLost,
     HandedBack,
 }
 
-/// Runs a claimed operation and records its outcome. `lost` is cancelled when the lease is.
-pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, lost: CancellationToken) {
+/// Runs a claimed operation and records its outcome, unless the lease is lost.
+pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
     let lease = claimed.lease.clone();
     let number = claimed.attempt;
     let backoff = shared.registry.limits(&claimed.operation.kind).backoff.unwrap_or(shared.settings.backoff);
     let mut retry_after = backoff.delay(number, rand::random());
     tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
-    let ended = run(shared, claimed, &lost).await;
+    let ended = run(shared, claimed, &stops).await;
     let outcome = match ended {
         Ended::With(Ok(output)) if output.len() > operations::MAX_INLINE_BYTES => Some(Outcome::Failed {
             message: format!(
@@ -51,6 +53,7 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, lost: Cancellatio
         Ended::TimedOut(limit) => {
             Some(Outcome::Failed { message: format!("timed out after {} s", limit.as_secs_f64()), retryable: true })
         }
+        Ended::Cancelled => Some(Outcome::Failed { message: "cancelled".to_owned(), retryable: false }),
         Ended::LeaseLost => {
             tracing::warn!(operation = %lease.id, attempt = number, "the lease was lost; the result is not recorded");
             None
@@ -62,12 +65,12 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, lost: Cancellatio
     };
     if let Some(outcome) = outcome {
         let settlement = Settlement { lease: lease.clone(), outcome, retry_after };
-        settle(shared, settlement, &lost).await;
+        settle(shared, settlement, &stops.lost).await;
     }
     shared.held.remove(&lease);
 }
 
-async fn run(shared: &Shared, claimed: Claimed, lost: &CancellationToken) -> Ended {
+async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
     let kind = &claimed.operation.kind;
     let Some(handler) = shared.registry.get(kind) else {
         return Ended::With(Err(Failure::transient(format!("this server does not run the kind {kind:?}"))));
@@ -87,12 +90,16 @@ async fn run(shared: &Shared, claimed: Claimed, lost: &CancellationToken) -> End
     let ended = tokio::select! {
         done = &mut task => return Ended::With(done.unwrap_or_else(|error| Err(panicked(error)))),
         () = tokio::time::sleep(limit) => Ended::TimedOut(limit),
-        () = lost.cancelled() => Ended::LeaseLost,
+        () = stops.lost.cancelled() => Ended::LeaseLost,
+        () = stops.cancel.cancelled() => Ended::Cancelled,
         () = shared.hand_back.cancelled() => Ended::HandedBack,
     };
     cancelled.cancel();
-    if tokio::time::timeout(CANCEL_GRACE, &mut task).await.is_err() {
-        task.abort();
+    match tokio::time::timeout(CANCEL_GRACE, &mut task).await {
+        // Somebody wanted it stopped, and it was done before it noticed: what was done is recorded.
+        Ok(Ok(Ok(output))) if matches!(ended, Ended::Cancelled) => return Ended::With(Ok(output)),
+        Ok(_) => {}
+        Err(_) => task.abort(),
     }
     ended
 }

@@ -265,7 +265,7 @@ async fn what_a_dead_process_left_is_taken_up_at_once() {
     let id = create(&store, with_input("hello")).await;
     let request = store::ClaimRequest {
         kinds: vec!["scan".to_owned()],
-        organization: None,
+        access: None,
         limit: 1,
         worker: "local".to_owned(),
         lease: Duration::from_secs(3_600),
@@ -282,6 +282,40 @@ async fn what_a_dead_process_left_is_taken_up_at_once() {
     assert_eq!(store.settle(vec![late]).await.unwrap(), [Err(operations::Refusal::StaleLease)]);
     engine.drain().await;
     assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn a_request_to_stop_cancels_the_handler_and_ends_the_operation() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (handler, mut controls) = gate();
+    let engine = start(&store, handler, Settings { lease: Duration::from_millis(300), concurrency: 1, ..settings() });
+    let id = create(&store, NewOperation::of_kind("scan")).await;
+    controls.started().await;
+    // What a request to stop leaves in the store.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("longrun.db"));
+    let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("UPDATE active SET cancel_requested = 1").execute(&foreign).await.unwrap();
+    foreign.close().await;
+    // The next heartbeat tells.
+    let operation = ended(&store, id).await;
+    assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
+    engine.drain().await;
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn subscribers_are_woken_too_and_remember_what_they_did_not_wait_for() {
+    let waker = engine::Waker::default();
+    let (mut first, mut second) = (waker.subscribe(), waker.subscribe());
+    waker.wake();
+    waker.wake();
+    first.next().await;
+    second.next().await;
+    assert!(
+        tokio::time::timeout(Duration::ZERO, first.next()).await.is_err(),
+        "two wake-ups while nobody waits are one"
+    );
 }
 
 #[tokio::test]

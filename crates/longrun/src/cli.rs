@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, policy, restore, serve, token,
+    evidence, man, migrate, operations, policy, restore, serve, token, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -51,6 +51,8 @@ pub enum Command {
     /// Check policies before they are used
     #[command(subcommand)]
     Policy(Policy),
+    /// Run operations by a command, as a remote worker
+    Worker(worker::Args),
     /// Measure, each beside a baseline in the same run
     #[command(subcommand)]
     Bench(bench::Bench),

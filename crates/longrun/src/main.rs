@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, policy, restore, serve, token,
+        operations, policy, restore, serve, token, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -65,6 +65,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => bench::run(bench).await,
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

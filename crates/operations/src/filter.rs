@@ -14,7 +14,7 @@ pub struct Resource {
 }
 
 /// What a list asks for. A field left out means "any".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only this status.
     pub status: Option<Status>,
@@ -34,7 +34,7 @@ impl Filter {
 }
 
 /// The projects a caller is limited to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Projects {
     /// The whole organisation, operations without a project included.
     All,
@@ -42,8 +42,18 @@ pub enum Projects {
     Only(BTreeSet<String>),
 }
 
+impl Projects {
+    /// Whether an operation with this `project_id` (empty: none) is among them.
+    pub fn include(&self, project_id: &str) -> bool {
+        match self {
+            Projects::All => true,
+            Projects::Only(projects) => projects.contains(project_id),
+        }
+    }
+}
+
 /// What a caller may see. Every read and every write of a store takes one, so that no query can forget it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// The organisation; nothing outside of it exists for the caller.
     pub organization: String,
@@ -65,10 +75,7 @@ impl Access {
 
     /// Whether an operation of this organisation with this `project_id` (empty: none) is visible.
     pub fn sees_project(&self, project_id: &str) -> bool {
-        match &self.projects {
-            Projects::All => true,
-            Projects::Only(projects) => projects.contains(project_id),
-        }
+        self.projects.include(project_id)
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use operations::Violation;
+use operations::{Refusal, Violation};
 use serde::Serialize;
 use store::{ContentError, Scope, StoreError};
 
@@ -161,6 +161,21 @@ impl From<ContentError> for ApiError {
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
             ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
         }
+    }
+}
+
+/// The same model for one row of an answer whose other rows stand: code 10, ABORTED.
+#[derive(Serialize)]
+pub(crate) struct RowStatus(Status<'static>);
+
+impl From<Refusal> for RowStatus {
+    fn from(refusal: Refusal) -> RowStatus {
+        let reason = match refusal {
+            Refusal::StaleLease => "STALE_LEASE",
+            Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+        };
+        let details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: BTreeMap::new() }];
+        RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
 

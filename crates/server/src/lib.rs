@@ -11,9 +11,10 @@
 
 pub mod auth;
 mod error;
+mod gather;
 pub mod http;
 mod services;
 
 pub use crate::http::metrics::Metrics;
 pub use error::ApiError;
-pub use services::{ApiSettings, FirstPage, KindDefaults, Services};
+pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

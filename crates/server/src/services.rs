@@ -7,8 +7,10 @@ use std::time::Duration;
 use engine::Waker;
 use kinds::evidence::Evaluator;
 use operations::DEFAULT_MAX_ATTEMPTS;
+use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::http::metrics::Metrics;
 
@@ -23,6 +25,9 @@ pub struct Services {
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
+    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in a server's place
+    /// what it runs.
+    pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
@@ -36,6 +41,9 @@ pub struct Services {
     pub has_default_policies: bool,
     /// Limits and defaults.
     pub settings: ApiSettings,
+    /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. To be the token that
+    /// [`crate::http::serve`] gets.
+    pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
 }
@@ -48,12 +56,14 @@ impl Services {
             content,
             waker,
             kinds: Arc::new([]),
+            local_kinds: Arc::new([]),
             defaults: Arc::default(),
             allow_undeclared_kinds: false,
             evaluator: None,
             has_ai_provider: false,
             has_default_policies: false,
             settings: ApiSettings::default(),
+            shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
         }
     }
@@ -126,6 +136,29 @@ pub struct ApiSettings {
     pub max_streams: u32,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,
+    /// What remote workers are given.
+    pub work: WorkSettings,
+}
+
+/// What remote workers are given. The defaults are those of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkSettings {
+    /// How long a claim stands without a heartbeat; default 30 s.
+    pub lease: Duration,
+    /// How long an attempt may take when neither its operation nor its kind says; default 10 min. Workers keep it.
+    pub attempt_timeout: Duration,
+    /// How long failed attempts wait for the next one.
+    pub backoff: Backoff,
+}
+
+impl Default for WorkSettings {
+    fn default() -> WorkSettings {
+        WorkSettings {
+            lease: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(600),
+            backoff: Backoff::default(),
+        }
+    }
 }
 
 impl Default for ApiSettings {
@@ -145,6 +178,7 @@ impl Default for ApiSettings {
             max_connections: 10_000,
             max_streams: 200,
             drain_timeout: Duration::from_secs(25),
+            work: WorkSettings::default(),
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) enum Write {
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
+    /// The store closes: give up what is kept between batches.
+    Disconnect,
 }
 
 impl Write {

@@ -36,7 +36,7 @@ pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
-pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Settlement};
+pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
@@ -106,8 +106,13 @@ pub trait Store: Send + Sync + 'static {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError>;
 
+    /// The operations of these ids, in their order; `None` for one that does not exist or may not be seen.
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError>;
+
     /// The operation, if it exists and may be seen.
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError>;
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        Ok(self.get_many(access, &[id]).await?.pop().flatten())
+    }
 
     /// One page of the operations that may be seen and match, newest first, and how many there are.
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError>;

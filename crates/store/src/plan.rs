@@ -1,74 +1,65 @@
-//! How a page is found, the same for every engine: which tables hold what matches, and between which numbers it lies.
+//! How a page is found, the same for every engine: by counted buckets to a span of numbers, and which parts of tables
+//! hold what matches there.
 //!
-//! The engines only differ in how they count (`counts`) and how they write the ranges as SQL.
+//! The whole is one statement, so that it sees one snapshot and costs one round trip. [`span`] is its first half; the
+//! engines say how they count ([`counts`](span)) and how they read an index range.
 
-use operations::page::{LEVEL_1_SHIFT, LEVEL_2_SHIFT, Place, locate};
-use operations::{Filter, PageRequest, Status};
+use std::collections::HashMap;
+
+use operations::page::{FINEST, LEVELS};
+use operations::{Filter, Operation, OperationId, Status};
 
 use crate::StoreError;
 
-/// Where a page lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// The smallest sequence number that the page can have.
-    pub(crate) lower: i64,
-    /// The largest sequence number to look at.
-    pub(crate) upper: i64,
-    /// The matching operations to skip, from `upper` down.
-    pub(crate) skip: u64,
+/// Common table expressions that lead from counted buckets to the page.
+///
+/// They end with `total (n)`, how many operations match, and `span (lower, upper, skip)`: the page's operations lie
+/// between the numbers `lower` and `upper`, and from `upper` down `skip` matching ones come before them; NULL when the
+/// page lies past the end.
+///
+/// `counts` writes the query for the matching operations per bucket of a level, as columns (bucket, n), of all buckets or
+/// of those inside the buckets of the table named, which are of the level that is named with it. `size` and `offset` are
+/// placeholders. On each level the buckets that the page touches are found by their running totals, newest first.
+pub(crate) fn span(counts: impl Fn(u32, Option<(u32, &str)>) -> String, size: &str, offset: &str) -> String {
+    let mut sql = String::new();
+    let mut parent: Option<u32> = None;
+    for level in LEVELS {
+        let (counted, before) = match parent {
+            None => (counts(level, None), "0".to_owned()),
+            Some(above) => {
+                let touched = format!("touched_{above}");
+                (counts(level, Some((above, &touched))), format!("(SELECT min(passed) FROM {touched})"))
+            }
+        };
+        sql.push_str(&format!(
+            "counted_{level} AS MATERIALIZED (
+                 SELECT bucket, n, CAST({before} + sum(n) OVER (ORDER BY bucket DESC) - n AS bigint) AS passed
+                 FROM ({counted}) AS c WHERE n > 0
+             ), touched_{level} AS MATERIALIZED (
+                 SELECT bucket, passed FROM counted_{level} WHERE passed < {offset} + {size} AND passed + n > {offset}
+             ), "
+        ));
+        parent = Some(level);
+    }
+    let coarsest = LEVELS[0];
+    sql.push_str(&format!(
+        "total AS MATERIALIZED (SELECT coalesce(sum(n), 0) AS n FROM counted_{coarsest}),
+         span AS MATERIALIZED (
+             SELECT min(bucket) << {FINEST} AS lower, ((max(bucket) + 1) << {FINEST}) - 1 AS upper,
+                 coalesce({offset} - min(passed), 0) AS skip
+             FROM touched_{FINEST})"
+    ));
+    sql
 }
 
-/// Level-1 buckets in one of level 2.
-const FINE_PER_COARSE: i64 = 1 << (LEVEL_2_SHIFT - LEVEL_1_SHIFT);
-
-/// Matching operations per bucket, newest bucket first, of the level and between the buckets asked for.
-pub(crate) type Counts = Vec<(i64, u64)>;
-
-/// The first step: level-2 buckets, all of them.
-pub(crate) struct Coarse(Counts);
-
-impl Coarse {
-    /// The bounds of the level-2 buckets: all.
-    pub(crate) const ALL: (i64, i64) = (0, i64::MAX);
-
-    pub(crate) fn new(counts: Counts) -> Coarse {
-        Coarse(counts)
-    }
-
-    /// How many operations match.
-    pub(crate) fn total(&self) -> u64 {
-        self.0.iter().map(|(_, n)| n).sum()
-    }
-
-    /// The ranges of level-1 buckets (first, last) that the page can touch, newest first: mostly one, more where it
-    /// reaches over the lower end of a level-2 bucket. Empty when the page lies past the end.
-    pub(crate) fn fine_ranges(&self, page: PageRequest) -> Vec<(i64, i64)> {
-        let Some(start) = locate(self.0.iter().copied(), page.offset()) else { return Vec::new() };
-        let wanted = start.skip + u64::from(page.page_size);
-        let mut counted = 0;
-        let mut ranges = Vec::new();
-        for (bucket, n) in self.0.iter().skip_while(|(bucket, _)| *bucket != start.bucket) {
-            let first = bucket * FINE_PER_COARSE;
-            ranges.push((first, first + FINE_PER_COARSE - 1));
-            counted += n;
-            if counted >= wanted {
-                break;
-            }
-        }
-        ranges
-    }
-
-    /// The span of the page, by the counts of [`Coarse::fine_ranges`] in their order.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`] when the levels do not agree.
-    pub(crate) fn span(&self, fine: &Counts, page: PageRequest) -> Result<Span, StoreError> {
-        let damaged = || StoreError::Unusable("the counters do not add up; run longrun doctor".to_owned());
-        let start = locate(self.0.iter().copied(), page.offset()).ok_or_else(damaged)?;
-        let Place { bucket, skip } = locate(fine.iter().copied(), start.skip).ok_or_else(damaged)?;
-        let last = locate(fine.iter().copied(), start.skip + u64::from(page.page_size) - 1);
-        let lowest = last.map(|place| place.bucket).or(fine.last().map(|(bucket, _)| *bucket)).unwrap_or_default();
-        Ok(Span { lower: lowest << LEVEL_1_SHIFT, upper: ((bucket + 1) << LEVEL_1_SHIFT) - 1, skip })
+/// The column of the counters for a status, or their sum.
+pub(crate) fn counter(status: Option<Status>) -> &'static str {
+    match status {
+        None => "pending + running + completed + failed",
+        Some(Status::Pending) => "pending",
+        Some(Status::Running) => "running",
+        Some(Status::Completed) => "completed",
+        Some(Status::Failed) => "failed",
     }
 }
 
@@ -96,4 +87,17 @@ pub(crate) fn tables(filter: &Filter) -> Vec<Table> {
         Some(status) if status.is_terminal() => vec![Table::Settled(Some(status))],
         Some(status) => vec![Table::Active(Some(status))],
     }
+}
+
+/// What was found, in the order in which it was asked for.
+pub(crate) fn in_order(
+    ids: &[OperationId],
+    found: impl Iterator<Item = Result<Operation, StoreError>>,
+) -> Result<Vec<Option<Operation>>, StoreError> {
+    let mut by_id: HashMap<OperationId, Operation> = HashMap::with_capacity(ids.len());
+    for operation in found {
+        let operation = operation?;
+        by_id.insert(operation.id, operation);
+    }
+    Ok(ids.iter().map(|id| by_id.get(id).cloned()).collect())
 }

@@ -1,22 +1,44 @@
 //! What workers and a store say to each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use operations::{Event, Operation, OperationId, Outcome, Timestamp};
+use operations::{Access, Event, Operation, OperationId, Outcome, Projects, Timestamp};
 
 /// A worker asks for work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Kinds that the worker can run.
     pub kinds: Vec<String>,
-    /// Only operations of this organisation; `None` for the engine, which works for all.
-    pub organization: Option<String>,
+    /// Only operations that this caller may see; `None` for the engine, which works for all organisations.
+    pub access: Option<Access>,
     /// At most so many operations.
     pub limit: u32,
     /// Who asks; shown in histories.
     pub worker: String,
     /// How long the claim stands without a heartbeat.
     pub lease: Duration,
+}
+
+impl ClaimRequest {
+    /// The one organisation that is asked for, if it is one.
+    pub(crate) fn organization(&self) -> Option<&str> {
+        self.access.as_ref().map(|access| access.organization.as_str())
+    }
+
+    /// The projects inside of it.
+    pub(crate) fn projects(&self) -> &Projects {
+        self.access.as_ref().map_or(&Projects::All, |access| &access.projects)
+    }
+}
+
+/// What a remote worker may touch inside of its organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reach {
+    /// Only operations of these projects.
+    pub projects: Projects,
+    /// No operation of these kinds: servers run them, and no worker may end in their place what they run.
+    pub except_kinds: Arc<[String]>,
 }
 
 /// One attempt, by its operation and its fencing token.
@@ -28,9 +50,19 @@ pub struct LeaseRef {
     pub id: OperationId,
     /// The fencing token that the claim gave.
     pub fence: u64,
+    /// What the worker that refers to it may touch; what is outside is as good as lost. `None` for the engine, which may
+    /// touch everything.
+    pub reach: Option<Arc<Reach>>,
 }
 
 impl LeaseRef {
+    /// Whether an operation of this project and kind may be touched.
+    pub(crate) fn reaches(&self, project_id: &str, kind: &str) -> bool {
+        self.reach.as_ref().is_none_or(|reach| {
+            reach.projects.include(project_id) && reach.except_kinds.iter().all(|other| other != kind)
+        })
+    }
+
     pub(crate) fn into_release(self) -> (LeaseRef, Event) {
         let fence = self.fence;
         (self, Event::Release { fence })
@@ -57,6 +89,8 @@ pub struct Claimed {
     pub timeout: Option<Duration>,
     /// When the lease runs out without a heartbeat.
     pub lease_expires_at: Timestamp,
+    /// Somebody wants it stopped already.
+    pub cancel_requested: bool,
 }
 
 /// A worker says that it is still at it.
@@ -64,6 +98,8 @@ pub struct Claimed {
 pub struct Heartbeat {
     /// Which attempt.
     pub lease: LeaseRef,
+    /// How far it is, for people. The stores do not keep it: there is no history yet that it would be part of.
+    pub progress: Option<String>,
 }
 
 /// What a worker is told about one of its leases.
@@ -73,6 +109,8 @@ pub enum LeaseStatus {
     Held {
         /// When it runs out without a further heartbeat.
         expires_at: Timestamp,
+        /// Somebody wants the operation stopped: end the attempt.
+        cancel_requested: bool,
     },
     /// Lost: another attempt was started or the operation ended. Stop working on it.
     Lost,

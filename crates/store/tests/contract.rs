@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
-    Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseStatus, NewToken, Scope, Settlement,
-    SqliteStore, Store as _, StoreError,
+    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus,
+    NewToken, Reach, Scope, Settlement, SqliteStore, Store as _, StoreError,
 };
 use support::*;
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
+/// What asking for every operation to be stopped leaves in the store.
+const WANT_STOPPED: &str = "UPDATE active SET cancel_requested = (1 = 1)";
 
 async fn a_creation_is_there_after_a_restart(fixture: Fixture) {
     let created = fixture.create("acme", about("scan", "image", "alpine")).await;
@@ -57,7 +59,7 @@ async fn a_stale_settlement_is_told_and_changes_nothing(fixture: Fixture) {
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!((second.attempt, second.lease.fence), (2, 2));
     assert_eq!(fixture.settle(&first, completed("late")).await, Err(Refusal::StaleLease));
-    let beat = Heartbeat { lease: first.lease.clone() };
+    let beat = Heartbeat { lease: first.lease.clone(), progress: None };
     assert_eq!(fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap(), [LeaseStatus::Lost]);
     assert_eq!(fixture.settle(&second, completed("in time")).await, Ok(Status::Completed));
     assert_eq!(fixture.settle(&second, completed("twice")).await, Err(Refusal::StaleLease));
@@ -83,9 +85,10 @@ async fn a_heartbeat_keeps_the_lease(fixture: Fixture) {
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.advance(Duration::from_secs(20));
-    let beat = Heartbeat { lease: claimed.lease.clone() };
+    let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
     let answer = fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
-    assert_eq!(answer, [LeaseStatus::Held { expires_at: fixture.store.now().after(Duration::from_secs(30)) }]);
+    let expires_at = fixture.store.now().after(Duration::from_secs(30));
+    assert_eq!(answer, [LeaseStatus::Held { expires_at, cancel_requested: false }]);
     fixture.advance(Duration::from_secs(29));
     assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap(), []);
     fixture.advance(Duration::from_secs(1));
@@ -113,6 +116,105 @@ async fn a_release_charges_no_attempt(fixture: Fixture) {
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!((second.attempt, second.lease.fence), (1, 2));
     assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)]);
+    fixture.assert_sound().await;
+}
+
+async fn a_heartbeat_tells_that_somebody_wants_the_operation_stopped(fixture: Fixture) {
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    assert!(!claimed.cancel_requested);
+    fixture.tamper(WANT_STOPPED).await;
+    let beat = Heartbeat { lease: claimed.lease.clone(), progress: Some("half way".to_owned()) };
+    let answer = fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
+    let expires_at = fixture.store.now().after(Duration::from_secs(30));
+    assert_eq!(answer, [LeaseStatus::Held { expires_at, cancel_requested: true }]);
+    assert_eq!(fixture.settle(&claimed, failed("stopped", true)).await, Ok(Status::Failed));
+    let ended = fixture.store.get(&Access::organization("acme"), claimed.operation.id).await.unwrap().unwrap();
+    assert_eq!(ended.error_message, "cancelled");
+    fixture.assert_sound().await;
+}
+
+async fn of_two_heartbeats_of_an_operation_only_the_one_of_its_current_attempt_holds(fixture: Fixture) {
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let first = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.store.release(vec![first.lease.clone()]).await.unwrap();
+    let second = fixture.claim(&["scan"], 1).await.remove(0);
+    let beats = [first, second].map(|claimed| Heartbeat { lease: claimed.lease, progress: None });
+    let answer = fixture.store.heartbeat(beats.to_vec(), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(answer[0], LeaseStatus::Lost);
+    assert!(matches!(answer[1], LeaseStatus::Held { .. }), "{answer:?}");
+}
+
+async fn a_project_list_limits_what_is_claimed(fixture: Fixture) {
+    for (project, priority) in [("hidden", 9), ("", 8), ("b", 1), ("a", 5), ("hidden", 0), ("a", 1)] {
+        fixture.create("acme", NewOperation { priority, ..in_project("scan", project) }).await;
+    }
+    fixture.create("other", in_project("scan", "a")).await;
+    let limited = |projects: &[&str]| ClaimRequest {
+        access: Some(Access::projects("acme", projects.iter().copied())),
+        ..claim_request(&["scan", "other"], 10)
+    };
+    for nothing in [limited(&["c"]), limited(&[])] {
+        assert_eq!(fixture.store.claim(nothing).await.unwrap(), []);
+    }
+    let claimed = fixture.store.claim(limited(&["a", "b"])).await.unwrap();
+    let projects: Vec<&str> = claimed.iter().map(|claimed| claimed.operation.project_id.as_str()).collect();
+    assert_eq!(projects, ["a", "b", "a"], "by priority, then by age");
+    assert!(claimed.iter().all(|claimed| claimed.lease.organization == "acme"));
+    let whole = ClaimRequest { access: Some(Access::organization("acme")), ..limited(&[]) };
+    let rest = fixture.store.claim(whole).await.unwrap();
+    let projects: Vec<&str> = rest.iter().map(|claimed| claimed.operation.project_id.as_str()).collect();
+    assert_eq!(projects, ["hidden", "", "hidden"]);
+    fixture.assert_sound().await;
+}
+
+async fn claims_of_several_project_lists_at_once_get_each_its_own(fixture: Fixture) {
+    for index in 0..60 {
+        fixture.create("acme", in_project("scan", ["a", "b", "c"][index % 3])).await;
+    }
+    let workers: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .cycle()
+        .take(12)
+        .map(|project| {
+            let store = Arc::clone(&fixture.store);
+            let access = Some(Access::projects("acme", [project]));
+            tokio::spawn(async move {
+                let claimed = store.claim(ClaimRequest { access, ..claim_request(&["scan"], 5) }).await.unwrap();
+                assert!(claimed.iter().all(|claimed| claimed.operation.project_id == project), "{claimed:?}");
+                claimed.len()
+            })
+        })
+        .collect();
+    let mut claimed = 0;
+    for worker in workers {
+        claimed += worker.await.unwrap();
+    }
+    assert_eq!(claimed, 60);
+}
+
+async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
+    fixture.create("acme", in_project("scan", "a")).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    let lease = Duration::from_secs(30);
+    let reach = |projects: Projects, except: &[&str]| LeaseRef {
+        reach: Some(Arc::new(Reach { projects, except_kinds: except.iter().map(|k| (*k).to_owned()).collect() })),
+        ..claimed.lease.clone()
+    };
+    let only = |project: &str| Access::projects("acme", [project]).projects;
+    for outside in [reach(only("b"), &[]), reach(Projects::All, &["scan"]), reach(only("a"), &["x", "scan"])] {
+        let beat = Heartbeat { lease: outside.clone(), progress: None };
+        assert_eq!(fixture.store.heartbeat(vec![beat], lease).await.unwrap(), [LeaseStatus::Lost]);
+        let settlement =
+            Settlement { lease: outside.clone(), outcome: completed("forged"), retry_after: Duration::ZERO };
+        assert_eq!(fixture.store.settle(vec![settlement]).await.unwrap(), [Err(Refusal::StaleLease)]);
+        assert_eq!(fixture.store.release(vec![outside]).await.unwrap(), [Err(Refusal::StaleLease)]);
+    }
+    let inside = reach(only("a"), &["x"]);
+    let beat = Heartbeat { lease: inside.clone(), progress: None };
+    assert!(matches!(fixture.store.heartbeat(vec![beat], lease).await.unwrap()[..], [LeaseStatus::Held { .. }]));
+    let settlement = Settlement { lease: inside, outcome: completed("done"), retry_after: Duration::ZERO };
+    assert_eq!(fixture.store.settle(vec![settlement]).await.unwrap(), [Ok(Status::Completed)]);
     fixture.assert_sound().await;
 }
 
@@ -331,11 +433,11 @@ async fn doctor_finds_what_is_wrong(fixture: Fixture) {
     fixture.claim(&["scan"], 1).await;
     fixture.assert_sound().await;
     // Counts are kept in one table or in two, as base and changes: one operation too many is one in either.
-    let one_more = "INSERT INTO counters (organization_id, level, bucket, kind, status, n)
-        VALUES ('acme', 2, 7, 'scan', 1, 1)";
-    let one_more_of_project =
-        "INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
-        VALUES ('acme', 'p', 1, 7, 'scan', 1, 1)";
+    let one_more = "INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
+        VALUES ('acme', 20, 7, 'scan', 1, 0, 0, 0)";
+    let one_more_of_project = "INSERT INTO project_counters
+        (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
+        VALUES ('acme', 'p', 12, 7, 'scan', 1, 0, 0, 0)";
     for (damage, invariant) in [
         (one_more, "counters equal"),
         (one_more_of_project, "project counters equal"),
@@ -382,6 +484,11 @@ against_both_engines!(
     a_stale_settlement_is_told_and_changes_nothing,
     of_two_settlements_in_one_call_the_first_counts,
     a_heartbeat_keeps_the_lease,
+    a_heartbeat_tells_that_somebody_wants_the_operation_stopped,
+    of_two_heartbeats_of_an_operation_only_the_one_of_its_current_attempt_holds,
+    a_project_list_limits_what_is_claimed,
+    claims_of_several_project_lists_at_once_get_each_its_own,
+    what_is_out_of_a_workers_reach_is_as_good_as_lost,
     a_retryable_failure_waits_out_its_backoff_and_then_gives_up,
     a_release_charges_no_attempt,
     a_dead_workers_leases_are_found_by_its_name,

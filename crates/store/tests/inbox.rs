@@ -125,7 +125,7 @@ async fn a_committed_call_becomes_the_operation_whose_id_it_was_told() {
     assert_eq!((operation.project_id.as_str(), operation.project_version_id.as_str()), ("p1", "v1"));
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
-        organization: None,
+        access: None,
         limit: 1,
         worker: "test".to_owned(),
         lease: Duration::from_secs(30),

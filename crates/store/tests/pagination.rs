@@ -3,7 +3,7 @@
 
 mod support;
 
-use operations::page::LEVEL_1_SHIFT;
+use operations::page::FINEST;
 use operations::{Access, Filter, NewOperation, Operation, PageRequest, Resource, Status};
 use proptest::prelude::*;
 use support::*;
@@ -151,7 +151,7 @@ proptest! {
 
 /// Many operations over several level-1 buckets, where the random histories are too short to reach.
 async fn pages_over_several_buckets_have_every_operation_once(fixture: Fixture) {
-    let total = 3 * (1 << LEVEL_1_SHIFT) + 17;
+    let total = 3 * (1 << FINEST) + 17;
     let new: Vec<NewOperation> =
         (0..total).map(|n| NewOperation::of_kind(if n % 1_000 == 0 { "export" } else { "scan" })).collect();
     for chunk in new.chunks(1_000) {

@@ -98,11 +98,11 @@ async fn reads_go_to_the_standby() {
     assert!(matches!(missing, Err(StoreError::Unavailable(_))), "only the primary may say that there is none");
 }
 
-/// Connections of a store whose last statement was the end of a page's snapshot.
+/// Connections of a store whose last statement read a page.
 async fn count_reads(url: &str) -> i64 {
     let pool = PgPool::connect(url).await.unwrap();
     let count = sqlx::query_scalar(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun' AND query = 'COMMIT'",
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun' AND query LIKE '%deltas AS MATERIALIZED%'",
     )
     .fetch_one(&pool)
     .await

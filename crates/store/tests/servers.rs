@@ -86,13 +86,13 @@ impl Worker {
     }
 
     async fn claim(&mut self) {
-        let organization = self.random.random_bool(0.5).then(|| {
+        let access = self.random.random_bool(0.5).then(|| {
             let which = self.random.random_range(0..ORGANIZATIONS.len());
-            ORGANIZATIONS[which].to_owned()
+            Access::organization(ORGANIZATIONS[which])
         });
         let request = ClaimRequest {
             kinds: KINDS.map(str::to_owned).to_vec(),
-            organization,
+            access,
             limit: self.random.random_range(1..=20),
             worker: self.name.clone(),
             lease: LEASE,
@@ -108,7 +108,8 @@ impl Worker {
 
     async fn settle(&mut self) {
         if self.random.random_bool(0.2) {
-            let beats = self.held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone() }).collect();
+            let beats =
+                self.held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
             self.store.heartbeat(beats, LEASE).await.unwrap();
         }
         let some = self.random.random_range(0..=self.held.len());

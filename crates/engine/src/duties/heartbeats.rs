@@ -8,18 +8,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
 
-/// The leases that this process holds, each with the token that is cancelled when it is lost.
+/// Why an attempt is to stop before its end.
+#[derive(Clone, Default)]
+pub(crate) struct Stops {
+    /// The lease was lost: what comes of the attempt is not recorded.
+    pub(crate) lost: CancellationToken,
+    /// Somebody wants the operation stopped.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// The leases that this process holds, each with the tokens that stop its attempt.
 #[derive(Default)]
 pub(crate) struct Held {
-    leases: Mutex<HashMap<LeaseRef, CancellationToken>>,
+    leases: Mutex<HashMap<LeaseRef, Stops>>,
 }
 
 impl Held {
-    /// Adds a lease; the answer is cancelled when the lease is lost.
-    pub(crate) fn add(&self, lease: &LeaseRef) -> CancellationToken {
-        let lost = CancellationToken::new();
-        self.lock().insert(lease.clone(), lost.clone());
-        lost
+    /// Adds a lease.
+    pub(crate) fn add(&self, lease: &LeaseRef) -> Stops {
+        let stops = Stops::default();
+        self.lock().insert(lease.clone(), stops.clone());
+        stops
     }
 
     /// Removes a lease whose attempt has ended.
@@ -32,12 +41,18 @@ impl Held {
     }
 
     fn lose(&self, lease: &LeaseRef) {
-        if let Some(lost) = self.lock().remove(lease) {
-            lost.cancel();
+        if let Some(stops) = self.lock().remove(lease) {
+            stops.lost.cancel();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LeaseRef, CancellationToken>> {
+    fn cancel(&self, lease: &LeaseRef) {
+        if let Some(stops) = self.lock().get(lease) {
+            stops.cancel.cancel();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<LeaseRef, Stops>> {
         // Nothing that holds the lock can panic between two changes: a poisoned map is still whole.
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,13 +71,15 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
         if leases.is_empty() {
             continue;
         }
-        let beats = leases.iter().map(|lease| Heartbeat { lease: lease.clone() }).collect();
+        let beats = leases.iter().map(|lease| Heartbeat { lease: lease.clone(), progress: None }).collect();
         match shared.store.heartbeat(beats, shared.settings.lease).await {
             Ok(statuses) => {
                 for (lease, status) in leases.iter().zip(statuses) {
-                    if status == LeaseStatus::Lost {
-                        // An attempt that was settled while the heartbeat was under way is no longer in the map.
-                        shared.held.lose(lease);
+                    // An attempt that was settled while the heartbeat was under way is no longer in the map.
+                    match status {
+                        LeaseStatus::Lost => shared.held.lose(lease),
+                        LeaseStatus::Held { cancel_requested: true, .. } => shared.held.cancel(lease),
+                        LeaseStatus::Held { .. } => {}
                     }
                 }
             }

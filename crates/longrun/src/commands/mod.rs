@@ -19,3 +19,4 @@ pub mod policy;
 pub mod restore;
 pub mod serve;
 pub mod token;
+pub mod worker;

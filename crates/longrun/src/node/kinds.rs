@@ -61,6 +61,16 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
     Ok(Notices::new(subscriptions))
 }
 
+/// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which another
+/// server on the same store may run.
+pub fn local(registry: &Registry) -> Vec<String> {
+    let mut kinds = registry.kinds();
+    if !kinds.iter().any(|kind| kind == notices::KIND) {
+        kinds.push(notices::KIND.to_owned());
+    }
+    kinds
+}
+
 /// Every kind that is declared, in alphabetical order, the built-in one first.
 pub fn known(config: &Config) -> Vec<String> {
     let declared = config.kinds.declared.keys().filter(|name| *name != EVIDENCE_EVALUATION);

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use server::{ApiSettings, FirstPage, Services};
+use server::{ApiSettings, FirstPage, Services, WorkSettings};
 use store::{ContentStore, PostgresStore, Store, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -77,18 +77,19 @@ impl Node {
 
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = kinds::registry(config, &content, &evaluator)?;
+        let local_kinds = kinds::local(&registry);
         let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
         services.kinds = kinds::known(config).into();
+        services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
         services.evaluator = Some(evaluator);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();
-
-        let shutdown = CancellationToken::new();
+        let shutdown = services.shutdown.clone();
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();
         if let Some(listener) = admin_listener {
@@ -208,6 +209,11 @@ fn api_settings(config: &Config) -> ApiSettings {
         header_read_timeout: api.header_timeout.0,
         max_connections: usize::try_from(api.max_connections).unwrap_or(usize::MAX),
         drain_timeout: config.engine.drain.0,
+        work: WorkSettings {
+            lease: config.engine.lease.0,
+            attempt_timeout: config.engine.timeout.0,
+            ..WorkSettings::default()
+        },
         ..ApiSettings::default()
     }
 }

@@ -24,7 +24,8 @@ impl StopSignals {
         Ok(StopSignals { terminate, interrupt })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next signal and answers its name.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -13,6 +13,11 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds.parse().ok()?, format!("{fraction:0<9}").parse().ok()?))
 }
 
+/// Writes a duration, to the millisecond.
+pub(super) fn write(duration: Duration) -> String {
+    format!("{}s", duration.as_millis() as f64 / 1_000.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +28,10 @@ mod tests {
         assert_eq!(parse("1.5s"), Some(Duration::from_millis(1_500)));
         assert_eq!(parse("0.000000001s"), Some(Duration::from_nanos(1)));
         assert_eq!(parse("0s"), Some(Duration::ZERO));
+        for duration in [Duration::from_secs(60), Duration::from_millis(1_500), Duration::ZERO] {
+            assert_eq!(parse(&write(duration)), Some(duration));
+        }
+        assert_eq!(write(Duration::from_millis(90_001)), "90.001s");
         for bad in
             ["", "s", "60", "60 s", "-1s", "+1s", "1.s", ".5s", "1.0000000001s", "1m", "1e3s", "99999999999999999999s"]
         {

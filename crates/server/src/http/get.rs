@@ -1,17 +1,21 @@
 //! `GET /v1/operations/{id}`: one operation.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use operations::{Operation, OperationId};
-use store::{Digest, Scope};
+use operations::{Access, Operation, OperationId};
+use store::{Digest, Scope, Store, StoreError};
 
 use super::App;
 use super::render::{OperationAnswer, to_json};
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::gather::Read;
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
@@ -26,8 +30,22 @@ pub(super) async fn get(
     const NOT_FOUND: ApiError = ApiError::NotFound("operation");
     let Path(id) = id.map_err(|_| NOT_FOUND)?;
     let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
-    let operation = app.store.get(caller.access(), id).await?.ok_or(NOT_FOUND)?;
+    let operation = app.state().gets.get(caller.access().clone(), id).await?.ok_or(NOT_FOUND)?;
     Ok(answer(&operation, &headers))
+}
+
+/// Reads operations, those of callers with the same access together.
+pub(super) struct Gets(pub(super) Arc<dyn Store>);
+
+#[async_trait]
+impl Read for Gets {
+    type Key = Access;
+    type Item = OperationId;
+    type Found = Option<Operation>;
+
+    async fn read(&self, access: &Access, ids: Vec<OperationId>) -> Result<Vec<Option<Operation>>, StoreError> {
+        self.0.get_many(access, &ids).await
+    }
 }
 
 fn answer(operation: &Operation, headers: &HeaderMap) -> Response {

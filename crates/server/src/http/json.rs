@@ -9,7 +9,7 @@ use std::fmt;
 
 use operations::Violation;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
@@ -66,9 +66,57 @@ impl<'a> Fields<'a> {
             .unwrap_or_default()
     }
 
+    /// A text, `None` when it is missing.
+    pub fn given_text(&mut self, name: &'static str, wanted: &str) -> Option<Cow<'a, str>> {
+        self.typed(name, wanted, |json| serde_json::from_str(json).ok().map(|Text(text)| text))
+    }
+
     /// An integer.
     pub fn integer(&mut self, name: &'static str) -> Option<i64> {
         self.typed(name, "must be an integer", |json| serde_json::from_str(json).ok())
+    }
+
+    /// Yes or no.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        self.typed(name, "must be true or false", |json| serde_json::from_str(json).ok())
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
+        self.typed(name, "must be a list of strings", |json| serde_json::from_str(json).ok()).unwrap_or_default()
+    }
+
+    /// The objects of a list of 1 to `MOST`, each read by `read`, whose violations are told by the place in the list.
+    /// Nothing more is read once there is something wrong with the list itself.
+    pub fn rows<T, const MOST: usize>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&mut Fields<'a>) -> Option<T>,
+    ) -> Vec<T> {
+        let wanted = format!("must be a list of 1 to {MOST} objects");
+        let Some(raw) = self.raw(name) else {
+            self.violations.push(Violation::new(name, wanted));
+            return Vec::new();
+        };
+        let Ok(Elements(rows)) = serde_json::from_str::<Elements<MOST>>(raw.get()) else {
+            self.violations.push(Violation::new(name, wanted));
+            return Vec::new();
+        };
+        if rows.is_empty() {
+            self.violations.push(Violation::new(name, wanted));
+        }
+        let mut values = Vec::with_capacity(rows.len());
+        for (index, row) in rows.into_iter().enumerate() {
+            let place = format!("{name}[{index}]");
+            let Ok(mut fields) = Fields::parse(row.get().as_bytes()) else {
+                self.violations.push(Violation::new(place, "must be an object"));
+                continue;
+            };
+            values.extend(read(&mut fields));
+            let told = fields.finish().into_iter();
+            self.violations.extend(told.map(|v| Violation::new(format!("{place}.{}", v.field), v.description)));
+        }
+        values
     }
 
     /// A text that `parse` understands.
@@ -177,6 +225,34 @@ fn quoted(name: &str) -> String {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// The elements of a list, unread; `MOST` at most.
+struct Elements<'a, const MOST: usize>(Vec<&'a RawValue>);
+
+impl<'de, const MOST: usize> Deserialize<'de> for Elements<'de, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Elements<'de, MOST>, D::Error> {
+        struct List<const MOST: usize>;
+        impl<'de, const MOST: usize> Visitor<'de> for List<MOST> {
+            type Value = Elements<'de, MOST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Elements<'de, MOST>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == MOST {
+                        return Err(A::Error::custom(format_args!("it has more than {MOST} elements")));
+                    }
+                    elements.push(element);
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
 /// The members of an object in their order, values unread; `MOST` at most.
 struct Members<'a, const MOST: usize = { usize::MAX }>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -241,6 +317,28 @@ mod tests {
                 "priority: must be an integer"
             ]
         );
+    }
+
+    #[test]
+    fn rows_are_bounded_and_told_by_their_place() {
+        let read = |body: &str| {
+            let mut fields = Fields::parse(body.as_bytes()).unwrap();
+            let rows = fields.rows::<_, 2>("rows", |row| Some(row.text("id").into_owned()));
+            (rows, fields.finish().iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(read(r#"{"rows":[{"id":"a"},{"id":"b"}]}"#), (vec!["a".to_owned(), "b".to_owned()], vec![]));
+        let told = read(r#"{"rows":[{"id":1,"x":2},3]}"#).1;
+        assert_eq!(
+            told,
+            [
+                "rows[0].id: must be a string",
+                "rows[0].x: unknown field; the fields are id",
+                "rows[1]: must be an object"
+            ]
+        );
+        for body in ["{}", r#"{"rows":null}"#, r#"{"rows":[]}"#, r#"{"rows":{}}"#, r#"{"rows":[{},{},{}]}"#] {
+            assert_eq!(read(body).1, ["rows: must be a list of 1 to 2 objects"], "{body}");
+        }
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! `GET /v1/operations`: one page of the operations that the caller may see.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::header::CONTENT_TYPE;
-use operations::Access;
-use store::{Listed, Listing, Scope};
+use operations::{Access, Filter, PageRequest};
+use store::{Listed, Listing, Scope, Store, StoreError};
 
 use super::App;
 use super::query::ListQuery;
 use super::render::{WireOperation, WirePagination, to_json};
 use crate::auth::Caller;
 use crate::error::{ApiError, BoxError};
+use crate::gather::Read;
 use crate::services::FirstPage;
 
 pub(super) async fn list(
@@ -22,18 +26,50 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let query = ListQuery::parse(query.as_deref().unwrap_or(""), &app.settings).map_err(ApiError::Invalid)?;
-    let listing = app.store.list(caller.access(), &query.filter, query.page).await?;
-    let first_page = app.settings.first_page;
-    let body = if listing.entries.iter().any(|entry| entry.output_left_out) {
-        streamed(app, caller.access().clone(), listing, first_page)
-    } else {
-        whole(&listing, first_page)
+    let asked = (caller.access().clone(), query.filter, query.page);
+    let body = match app.state().pages.get(asked, ()).await? {
+        Page::Whole(json) => json.into(),
+        Page::Streamed(listing) => {
+            let first_page = app.settings.first_page;
+            streamed(app, caller.access().clone(), Arc::unwrap_or_clone(listing), first_page)
+        }
     };
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// The usual case: every output is short, so the page is one piece with a `Content-Length`.
-fn whole(listing: &Listing, first_page: FirstPage) -> Body {
+/// Reads pages; callers with the same access who ask for the same page share it, written out once.
+pub(super) struct Pages {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) first_page: FirstPage,
+}
+
+/// A page as it is sent.
+#[derive(Clone)]
+pub(super) enum Page {
+    /// Every output is short, so it is one piece with a `Content-Length`: the usual case.
+    Whole(Bytes),
+    /// With long outputs.
+    Streamed(Arc<Listing>),
+}
+
+#[async_trait]
+impl Read for Pages {
+    type Key = (Access, Filter, PageRequest);
+    type Item = ();
+    type Found = Page;
+
+    async fn read(&self, (access, filter, page): &Self::Key, items: Vec<()>) -> Result<Vec<Page>, StoreError> {
+        let listing = self.store.list(access, filter, *page).await?;
+        let page = if listing.entries.iter().any(|entry| entry.output_left_out) {
+            Page::Streamed(Arc::new(listing))
+        } else {
+            Page::Whole(whole(&listing, self.first_page))
+        };
+        Ok(vec![page; items.len()])
+    }
+}
+
+fn whole(listing: &Listing, first_page: FirstPage) -> Bytes {
     let mut json = Vec::from(*HEAD);
     for (index, entry) in listing.entries.iter().enumerate() {
         push(&mut json, index, entry);

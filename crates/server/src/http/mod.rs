@@ -22,6 +22,7 @@ mod render;
 mod serve;
 mod stall;
 mod tls;
+mod work;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use tls::{Tls, TlsError};
 
 use crate::auth::{TokenLookup, Usage};
 use crate::error::ApiError;
+use crate::gather::Gather;
 use crate::services::Services;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
@@ -52,7 +54,13 @@ pub(crate) struct AppState {
     /// Notes uses of tokens.
     pub(crate) usage: Usage,
     /// Finds tokens in the store.
-    pub(crate) tokens: TokenLookup,
+    pub(crate) tokens: Gather<TokenLookup>,
+    /// Reads single operations.
+    gets: Gather<get::Gets>,
+    /// Reads pages.
+    pages: Gather<list::Pages>,
+    /// Workers that wait for work.
+    pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
     pub(crate) large_bodies: Arc<Semaphore>,
     /// One permit a piece of evidence that is looked into.
@@ -76,7 +84,10 @@ impl App {
         let settings = &services.settings;
         let state = AppState {
             usage: Usage::start(services.store.clone()),
-            tokens: TokenLookup::start(services.store.clone()),
+            tokens: Gather::new(TokenLookup(services.store.clone())),
+            gets: Gather::new(get::Gets(services.store.clone())),
+            pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
+            lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
             checks: Semaphore::new(settings.max_detections),
@@ -92,7 +103,7 @@ impl App {
     }
 }
 
-/// The router of the API. Must be called within a tokio runtime: it starts the task that notes uses of tokens.
+/// The router of the API. Must be called within a tokio runtime: it starts tasks, which end when it is dropped.
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
@@ -101,12 +112,19 @@ pub fn router(services: Services) -> Router {
         .route("/v1/operations", get(list::list).post(create::create))
         .route("/v1/operations/{id}", get(get::get))
         .layer(from_fn_with_state(settings.request_timeout, within));
+    let work = Router::new()
+        .route("/v1/operations:heartbeat", post(work::heartbeat))
+        .route("/v1/operations:settle", post(work::settle))
+        .layer(from_fn_with_state(settings.request_timeout, within));
+    let waiting = Router::new()
+        .route("/v1/operations:claim", post(work::claim))
+        .layer(from_fn_with_state(settings.request_timeout + work::MAX_WAIT, within));
     let evidence = Router::new()
         .route("/v1/agents/evaluate-evidence", post(evaluate::evaluate))
         .route("/v1/evidence", post(evidence::put))
         .route("/v1/evidence/{digest}", get(evidence::get))
         .layer(from_fn_with_state(settings.upload_timeout, within));
-    let router = operations.merge(evidence).with_state(app);
+    let router = operations.merge(work).merge(waiting).merge(evidence).with_state(app);
     finish(router, metrics)
 }
 

@@ -14,7 +14,7 @@ use crate::harness::{Answer, Caller, Server};
 async fn claim(server: &Server) -> Claimed {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
-        organization: None,
+        access: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

@@ -11,6 +11,7 @@ use store::{
     ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
     LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::Server;
@@ -32,6 +33,8 @@ pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
 struct FaultyStore {
     inner: Arc<dyn Store>,
     fault: Arc<AtomicU8>,
+    /// How often it was asked for work.
+    claims: watch::Sender<usize>,
 }
 
 impl FaultyStore {
@@ -47,9 +50,9 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
-        self.inner.get(access, id).await
+        self.inner.get_many(access, ids).await
     }
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
         self.check()?;
@@ -80,7 +83,10 @@ impl Store for FaultyStore {
         self.inner.create(organization, operations, key).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        self.inner.claim(request).await
+        self.check()?;
+        let claimed = self.inner.claim(request).await;
+        self.claims.send_modify(|claims| *claims += 1);
+        claimed
     }
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
         self.inner.heartbeat(beats, lease).await
@@ -134,13 +140,20 @@ impl Store for FaultyStore {
 
 /// A server and the switch for its store's faults.
 pub async fn faulty() -> (Server, impl Fn(Fault)) {
+    let (server, switch, _) = observed().await;
+    (server, switch)
+}
+
+/// A server, the switch for its store's faults, and how often its store was asked for work.
+pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
+    let (claims, asked) = watch::channel(0);
     let server = Server::with(|services| {
-        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault });
+        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims });
     })
     .await;
-    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst))
+    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked)
 }
 
 #[tokio::test]

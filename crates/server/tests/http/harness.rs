@@ -50,7 +50,7 @@ impl Server {
         change(&mut services);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
+        let shutdown = services.shutdown.clone();
         let (router, settings) = (server::http::router(services.clone()), services.settings.clone());
         let ended = tokio::spawn(server::http::serve(listener, router, None, shutdown.clone(), settings));
         Server { address, store: services.store.clone(), services, shutdown, ended, _folder: folder }
@@ -94,6 +94,14 @@ impl Server {
         self.store.create("acme", vec![operation], None).await.unwrap().remove(0)
     }
 
+    /// What asking for every operation to be stopped leaves in the store.
+    pub async fn want_all_stopped(&self) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self._folder.path().join("longrun.db"));
+        let foreign = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::query("UPDATE active SET cancel_requested = 1").execute(&foreign).await.unwrap();
+        foreign.close().await;
+    }
+
     /// An operation in `acme` that has ended with this output.
     pub async fn completed(&self, kind: &str, output: &str) -> Operation {
         self.ended(NewOperation::of_kind(kind), Outcome::Completed { output: output.to_owned() }).await
@@ -105,7 +113,7 @@ impl Server {
         let operation = self.create(operation).await;
         let request = ClaimRequest {
             kinds: vec![kind],
-            organization: Some("acme".to_owned()),
+            access: Some(Access::organization("acme")),
             limit: 1,
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),

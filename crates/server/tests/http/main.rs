@@ -17,3 +17,5 @@ mod operators;
 mod serving;
 mod slow;
 mod tokens;
+mod work;
+mod work_waiting;

@@ -1,64 +1,90 @@
-//! Claiming: one organisation after the other, each in a transaction of its own; then priority, then age. And leases
-//! that ran out.
+//! Claiming: one organisation after the other; then priority, then age. And leases that ran out.
+//!
+//! A claim is one statement. It does to each row what [`State::apply`] says of a claim, and its answer is checked against
+//! that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operations::{Event, Operation, Progress, State, Status, Timestamp};
+use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::counters::Changes;
 use super::rows;
 use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
 
-/// What has become due; what another server is at is left to it. Served by active_due, which holds next to nothing: a
-/// look at it costs no more than a page, while the planner, asked to update straight away, walks the queue.
-const DUE: &str = "
-    SELECT seq FROM active WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
-    ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED";
+/// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
+const PROMOTE: &str = "
+    UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
+        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))";
 
-/// Makes it claimable.
-const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE organization_id = $1 AND seq = ANY ($2)";
-
-/// Organisations that have something to claim of the kinds $2, due now ($3) or ready, those after $1 first: a loose scan
-/// over the queue, one seek each. Served by active_ready and active_due.
+/// Organisations after $1 and up to $2 that have something to claim of the kinds $3, ready or due at $4: loose scans over
+/// the line, one seek each. Served by queue_ready and queue_due.
 const WAITING: &str = "
-    WITH RECURSIVE later (id) AS (
-        (SELECT organization_id FROM active WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT organization_id FROM active WHERE organization_id > later.id
+    WITH RECURSIVE ready (id) AS (
+        (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > $1
             ORDER BY organization_id LIMIT 1)
-        FROM later WHERE later.id IS NOT NULL
-    ), earlier (id) AS (
-        (SELECT organization_id FROM active WHERE organization_id <= $1 ORDER BY organization_id LIMIT 1)
         UNION ALL
-        SELECT (SELECT organization_id FROM active WHERE organization_id > earlier.id AND organization_id <= $1
+        SELECT (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > ready.id
             ORDER BY organization_id LIMIT 1)
-        FROM earlier WHERE earlier.id IS NOT NULL
+        FROM ready WHERE ready.id IS NOT NULL AND ($2::text IS NULL OR ready.id <= $2)
+    ), due (id) AS (
+        (SELECT organization_id FROM queue WHERE due_at IS NOT NULL AND organization_id > $1
+            ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT organization_id FROM queue WHERE due_at IS NOT NULL AND organization_id > due.id
+            ORDER BY organization_id LIMIT 1)
+        FROM due WHERE due.id IS NOT NULL AND ($2::text IS NULL OR due.id <= $2)
     )
-    SELECT id FROM (SELECT id FROM later UNION ALL SELECT id FROM earlier) AS organization
-    WHERE id IS NOT NULL AND (EXISTS (
-        SELECT FROM active WHERE organization_id = organization.id AND kind = ANY ($2) AND status = 1 AND due_at IS NULL)
-        OR EXISTS (SELECT FROM active WHERE organization_id = organization.id AND due_at <= $3))
-    LIMIT $4";
+    (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
+        SELECT FROM unnest($3::text[]) AS k (kind) CROSS JOIN LATERAL (
+            SELECT FROM queue WHERE organization_id = ready.id AND kind = k.kind AND due_at IS NULL LIMIT 1) AS q
+        ) LIMIT $5)
+    UNION
+    (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
+        SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL) LIMIT $5)
+    ORDER BY id LIMIT $5";
 
-/// The first in line of one organisation and kind; what another server is claiming is passed over. Served by
-/// active_ready.
-const FIRST_IN_LINE: &str = "
-    SELECT seq, priority FROM active
-    WHERE organization_id = $1 AND kind = $2 AND status = 1 AND due_at IS NULL
-    ORDER BY priority DESC, seq LIMIT $3 FOR UPDATE SKIP LOCKED";
+/// Takes the first in line of the kinds $2, at most $3 ({projects} alone), starts their attempts at $4, and leases each to
+/// the worker at its place in $5, until $6. What another server is claiming is passed over. Served by queue_ready and
+/// active's primary key, once a row. The last column is when more becomes due.
+const CLAIM: &str = "
+    WITH line AS MATERIALIZED (
+        SELECT c.* FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+            SELECT q.ctid AS at, q.priority, q.seq FROM queue q
+            WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL{projects}
+            ORDER BY q.priority DESC, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) c
+        ORDER BY priority DESC, seq LIMIT $3
+    ), placed AS MATERIALIZED (
+        SELECT seq, row_number() OVER (ORDER BY priority DESC, seq) AS place FROM line
+    ), taken AS (
+        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line))
+    ), started AS (
+        UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
+        WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM line CROSS JOIN LATERAL (
+            SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
+        RETURNING *
+    ), leased AS (
+        INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
+        SELECT $1, seq, fence, w.worker, w.expires_at
+        FROM started JOIN placed USING (seq)
+            JOIN unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS w (worker, expires_at, place) USING (place)
+    ), counted AS (
+        INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+        SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM started GROUP BY 2, 3, 4
+    )
+    SELECT {columns}, '' AS output, a.attempts, a.max_attempts, a.fence, a.cancel_requested, a.timeout_ms, a.input, place,
+        (SELECT min(due_at) FROM queue WHERE organization_id = $1 AND due_at IS NOT NULL) AS next_due
+    FROM (SELECT 1) AS one LEFT JOIN (started JOIN placed USING (seq)) AS a ON true
+    ORDER BY place";
 
-/// The numbers are given twice, so that every plan goes by the primary key and none walks the queue.
-const START: &str = "
-    UPDATE active a SET status = 2, due_at = NULL, started_at = $2, attempts = s.attempts, fence = s.fence
-    FROM unnest($3::bigint[], $4::int[], $5::bigint[]) AS s (seq, attempts, fence)
-    WHERE a.organization_id = $1 AND a.seq = ANY ($3) AND a.seq = s.seq";
-
-const LEASE: &str = "
-    INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[])";
+/// Walks past what other projects have in line, unless these have nothing at all. Served by active_by_project.
+const OF_PROJECTS: &str = "
+    AND EXISTS (SELECT FROM unnest($7::text[]) AS p (project_id) CROSS JOIN LATERAL (
+        SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
+            AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
+    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($7))";
 
 /// Up to `limit` organisations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
@@ -68,8 +94,15 @@ pub(super) async fn waiting(
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
-    let found = sqlx::query_scalar(WAITING).bind(last).bind(kinds).bind(now.as_millis()).bind(i64::from(limit));
-    Ok(found.fetch_all(pool).await?)
+    let mut found: Vec<String> = Vec::new();
+    for (after, until) in [(last, None), ("", Some(last))] {
+        let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
+        if room > 0 && until != Some("") {
+            let part = sqlx::query_scalar(WAITING).bind(after).bind(until).bind(kinds).bind(now.as_millis()).bind(room);
+            found.extend(part.fetch_all(pool).await?);
+        }
+    }
+    Ok(found)
 }
 
 /// Claims for several workers of one organisation; answers them in their order. Workers that can run the same are served
@@ -80,125 +113,106 @@ pub(super) async fn claim(
     organization: &str,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    let due: Vec<i64> =
-        sqlx::query_scalar(DUE).bind(organization).bind(now.as_millis()).fetch_all(&mut *connection).await?;
-    if !due.is_empty() {
-        sqlx::query(PROMOTE).bind(organization).bind(due).execute(&mut *connection).await?;
-    }
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
-    for (kinds, indexes) in by_kinds(requests) {
-        let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
-        let seqs = line(connection, organization, kinds, limit).await?;
-        if seqs.is_empty() {
-            continue;
-        }
+    for ((projects, kinds), indexes) in alike(requests) {
         // Whose each place in line is.
-        let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
-        let chosen: Vec<(i64, usize)> = seqs.into_iter().zip(places).collect();
-        start(connection, now, organization, requests, &chosen, &mut answers).await?;
+        let mut places: Vec<usize> =
+            indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
+        let line = Line { now, organization, projects, kinds, requests };
+        let next_due = line.start(connection, &places, &mut answers).await?;
+        if next_due.is_some_and(|due| due <= now) {
+            sqlx::query(PROMOTE).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+            let taken: usize = indexes.iter().map(|index| answers[*index].len()).sum();
+            places.drain(..taken);
+            if !places.is_empty() {
+                line.start(connection, &places, &mut answers).await?;
+            }
+        }
     }
     Ok(answers)
 }
 
-/// The places of the requests that name the same kinds.
-fn by_kinds<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<&'r [String], Vec<usize>> {
-    let mut groups: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
+/// The places of the requests that may have the same: of the same projects and kinds.
+fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [String]), Vec<usize>> {
+    let mut groups: BTreeMap<(&Projects, &[String]), Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
-        groups.entry(&request.kinds).or_default().push(index);
+        groups.entry((request.projects(), &request.kinds)).or_default().push(index);
     }
     groups
 }
 
-/// Locks the rows that are next, over several kinds.
-async fn line(
-    connection: &mut PgConnection,
-    organization: &str,
-    kinds: &[String],
-    limit: u32,
-) -> Result<Vec<i64>, StoreError> {
-    let mut candidates: Vec<(i16, i64)> = Vec::new();
-    for kind in kinds {
-        let found = sqlx::query(FIRST_IN_LINE)
-            .bind(organization)
-            .bind(kind)
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await?;
-        for row in &found {
-            candidates.push((-row.try_get::<i16, _>("priority")?, row.try_get("seq")?));
-        }
-    }
-    candidates.sort_unstable();
-    candidates.truncate(limit as usize);
-    Ok(candidates.into_iter().map(|(_, seq)| seq).collect())
+/// Requests for the same operations of one organisation.
+struct Line<'l> {
+    now: Timestamp,
+    organization: &'l str,
+    projects: &'l Projects,
+    kinds: &'l [String],
+    requests: &'l [&'l ClaimRequest],
 }
 
-/// Starts an attempt of each of these rows, which are locked, for the request named beside it.
-async fn start(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    organization: &str,
-    requests: &[&ClaimRequest],
-    chosen: &[(i64, usize)],
-    answers: &mut [Vec<Claimed>],
-) -> Result<(), StoreError> {
-    let columns = rows::ACTIVE_COLUMNS;
-    let sql = format!(
-        "SELECT {columns}, '' AS output, a.due_at, a.attempts, a.max_attempts, a.fence, a.cancel_requested,
-             a.timeout_ms, a.input
-         FROM active a WHERE a.organization_id = $1 AND a.seq = ANY ($2)"
-    );
-    let seqs: Vec<i64> = chosen.iter().map(|(seq, _)| *seq).collect();
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seqs).fetch_all(&mut *connection).await?;
-    let mut found: HashMap<i64, &PgRow> = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        found.insert(row.try_get("seq")?, row);
+impl Line<'_> {
+    /// Starts an attempt of each of the first in line, for the request at its place. Answers when more becomes due.
+    async fn start(
+        &self,
+        connection: &mut PgConnection,
+        places: &[usize],
+        answers: &mut [Vec<Claimed>],
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let workers: Vec<&str> = places.iter().map(|index| self.requests[*index].worker.as_str()).collect();
+        let expires_at = |index: &usize| self.now.after(self.requests[*index].lease);
+        let expiries: Vec<i64> = places.iter().map(|index| expires_at(index).as_millis()).collect();
+        let of_projects = if matches!(self.projects, Projects::All) { "" } else { OF_PROJECTS };
+        let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", rows::ACTIVE_COLUMNS);
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .bind(self.organization)
+            .bind(self.kinds)
+            .bind(i64::try_from(places.len()).unwrap_or(i64::MAX))
+            .bind(self.now.as_millis())
+            .bind(workers)
+            .bind(expiries);
+        if let Projects::Only(projects) = self.projects {
+            query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        let found = query.fetch_all(connection).await?;
+        let mut next_due = None;
+        for row in &found {
+            next_due = rows::time(row, "next_due")?;
+            let Some(place) = row.try_get::<Option<i64>, _>("place")? else { continue };
+            let index = usize::try_from(place - 1).ok().and_then(|place| places.get(place)).copied();
+            let index = index.ok_or_else(|| StoreError::Unusable("a claim gave more than was asked".to_owned()))?;
+            answers[index].push(self.claimed(row, expires_at(&index))?);
+        }
+        Ok(next_due)
     }
-    let (mut seqs, mut attempts_of, mut fences) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut workers, mut expiries) = (Vec::new(), Vec::new());
-    let mut changes = Changes::default();
-    for (seq, index) in chosen {
-        let Some(row) = found.get(seq).copied() else { continue };
-        let (seq, request) = (*seq, requests[*index]);
-        // The index has only what may be claimed; the transition function still has the last word.
-        let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
-        let Progress { attempts, fence, .. } = state.progress();
-        let State::Running { started_at, .. } = state else { continue };
-        let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
-        let expires_at = now.after(request.lease);
-        changes.add(seq, &operation.project_id, &operation.kind, Status::Pending, -1);
-        changes.add(seq, &operation.project_id, &operation.kind, Status::Running, 1);
-        seqs.push(seq);
-        attempts_of.push(i32::try_from(attempts).unwrap_or(i32::MAX));
-        fences.push(fence.cast_signed());
-        workers.push(request.worker.clone());
-        expiries.push(expires_at.as_millis());
-        answers[*index].push(Claimed {
-            lease: LeaseRef { organization: organization.to_owned(), id: operation.id, fence },
-            operation,
+
+    fn claimed(&self, row: &PgRow, lease_expires_at: Timestamp) -> Result<Claimed, StoreError> {
+        let operation = rows::operation(row)?;
+        let state = rows::active_state(row)?;
+        let Progress { attempts, max_attempts, fence } = state.progress();
+        debug_assert_eq!(
+            Ok(&state),
+            State::Pending {
+                progress: Progress { attempts: attempts - 1, max_attempts, fence: fence - 1 },
+                started_at: None,
+                due_at: None
+            }
+            .apply(Event::Claim { at: self.now })
+            .as_ref(),
+            "the statement does what the transition function says"
+        );
+        let State::Running { cancel_requested, .. } = state else {
+            return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
+        };
+        Ok(Claimed {
+            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, reach: None },
+            operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,
             timeout: timeout(row)?,
-            lease_expires_at: expires_at,
-        });
+            lease_expires_at,
+            cancel_requested,
+        })
     }
-    sqlx::query(START)
-        .bind(organization)
-        .bind(now.as_millis())
-        .bind(&seqs)
-        .bind(attempts_of)
-        .bind(&fences)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(LEASE)
-        .bind(organization)
-        .bind(&seqs)
-        .bind(&fences)
-        .bind(workers)
-        .bind(expiries)
-        .execute(&mut *connection)
-        .await?;
-    changes.write(connection, organization).await
 }
 
 fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
@@ -227,14 +241,15 @@ pub(super) async fn lost_leases(
                 organization: row.try_get("organization_id")?,
                 id: rows::id(row)?,
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
             };
             Ok(LostLease { lease, attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs() })
         })
         .collect()
 }
 
-/// The earliest due time over all organisations: each one's first, by active_due.
+/// The earliest due time over all organisations: each one's first, by queue_due.
 pub(super) async fn next_due(pool: &PgPool) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query("SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL").fetch_one(pool).await?;
+    let row = sqlx::query("SELECT min(due_at) AS due_at FROM queue WHERE due_at IS NOT NULL").fetch_one(pool).await?;
     rows::time(&row, "due_at")
 }

@@ -8,47 +8,52 @@
 use std::collections::BTreeMap;
 
 use operations::Status;
-use operations::page::{LEVEL_1_SHIFT, bucket};
+use operations::page::{FINEST, bucket};
 use sqlx::postgres::{PgConnection, PgPool};
 
 use crate::StoreError;
 
-/// Signed changes of one organisation: (level-1 bucket, project, kind, status) → n.
+/// Signed changes of one organisation: (finest bucket, project, kind) → n for each status, in the order of their numbers.
 #[derive(Default)]
-pub(super) struct Changes(BTreeMap<(i64, String, String, u8), i32>);
+pub(super) struct Changes(BTreeMap<(i64, String, String), [i32; 4]>);
 
 impl Changes {
     /// Counts one operation more (`by` = 1) or fewer (−1) under `status`.
     pub(super) fn add(&mut self, seq: i64, project_id: &str, kind: &str, status: Status, by: i32) {
-        let key = (bucket(seq, LEVEL_1_SHIFT), project_id.to_owned(), kind.to_owned(), status.number());
-        *self.0.entry(key).or_default() += by;
+        let key = (bucket(seq, FINEST), project_id.to_owned(), kind.to_owned());
+        self.0.entry(key).or_default()[usize::from(status.number() - 1)] += by;
     }
 
     /// Appends the changes.
     pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
-        let (mut buckets, mut projects, mut kinds, mut statuses, mut ns) = (vec![], vec![], vec![], vec![], vec![]);
-        for ((bucket, project, kind, status), n) in self.0 {
-            if n != 0 {
+        let (mut buckets, mut projects, mut kinds) = (vec![], vec![], vec![]);
+        let mut ns: [Vec<i32>; 4] = Default::default();
+        for ((bucket, project, kind), by_status) in self.0 {
+            if by_status != [0; 4] {
                 buckets.push(bucket);
                 projects.push(project);
                 kinds.push(kind);
-                statuses.push(i16::from(status));
-                ns.push(n);
+                for (column, n) in ns.iter_mut().zip(by_status) {
+                    column.push(n);
+                }
             }
         }
-        if ns.is_empty() {
+        if buckets.is_empty() {
             return Ok(());
         }
+        let [pending, running, completed, failed] = ns;
         sqlx::query(
-            "INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, status, n)
-             SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::int[])",
+            "INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+             SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])",
         )
         .bind(organization)
         .bind(buckets)
         .bind(projects)
         .bind(kinds)
-        .bind(statuses)
-        .bind(ns)
+        .bind(pending)
+        .bind(running)
+        .bind(completed)
+        .bind(failed)
         .execute(connection)
         .await?;
         Ok(())
@@ -56,21 +61,26 @@ impl Changes {
 }
 
 const FOLD_BASE: &str = "
-    INSERT INTO counters (organization_id, level, bucket, kind, status, n)
-    SELECT organization_id, l.level, bucket >> l.shift, kind, status, sum(n)
-    FROM counter_deltas, (VALUES (1::smallint, 0), (2::smallint, 8)) l (level, shift)
+    INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
+    SELECT organization_id, l.level, bucket >> (l.level - 12), kind,
+        sum(pending), sum(running), sum(completed), sum(failed)
+    FROM counter_deltas, (VALUES (12), (16), (20)) l (level)
     WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
-    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
-    ON CONFLICT (organization_id, level, bucket, kind, status) DO UPDATE SET n = counters.n + excluded.n";
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (organization_id, level, bucket, kind) DO UPDATE SET
+        pending = counters.pending + excluded.pending, running = counters.running + excluded.running,
+        completed = counters.completed + excluded.completed, failed = counters.failed + excluded.failed";
 
 const FOLD_PROJECTS: &str = "
-    INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
-    SELECT organization_id, project_id, l.level, bucket >> l.shift, kind, status, sum(n)
-    FROM counter_deltas, (VALUES (1::smallint, 0), (2::smallint, 8)) l (level, shift)
+    INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
+    SELECT organization_id, project_id, l.level, bucket >> (l.level - 12), kind,
+        sum(pending), sum(running), sum(completed), sum(failed)
+    FROM counter_deltas, (VALUES (12), (16), (20)) l (level)
     WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8 AND project_id <> ''
-    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT (organization_id, project_id, level, bucket, kind, status)
-        DO UPDATE SET n = project_counters.n + excluded.n";
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (organization_id, project_id, level, bucket, kind) DO UPDATE SET
+        pending = project_counters.pending + excluded.pending, running = project_counters.running + excluded.running,
+        completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
 /// Folds the deltas of one organisation; answers whether there were any.
 pub(super) async fn fold(pool: &PgPool, organization: &str) -> Result<bool, StoreError> {
@@ -96,12 +106,6 @@ pub(super) async fn fold(pool: &PgPool, organization: &str) -> Result<bool, Stor
     if folded == 0 {
         transaction.rollback().await?;
         return Ok(false);
-    }
-    for statement in [
-        "DELETE FROM counters WHERE organization_id = $1 AND n = 0",
-        "DELETE FROM project_counters WHERE organization_id = $1 AND n = 0",
-    ] {
-        sqlx::query(statement).bind(organization).execute(&mut *transaction).await?;
     }
     for statement in [
         "UPDATE counter_folds SET folded_before = $2::text::xid8 WHERE organization_id = $1",

@@ -2,21 +2,24 @@
 
 use std::collections::HashMap;
 
-use operations::{NewOperation, Operation, Status, Timestamp};
+use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
-use super::counters::Changes;
-use super::{admin, rows};
+use super::{admin, list, rows};
 use crate::batch::Create;
 use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
-const FIND_KEY: &str = "
-    SELECT fingerprint, ids FROM idempotency_keys WHERE organization_id = $1 AND key = $2 AND created_at > $3";
+/// Served by the primary key; "+ 0" keeps the index by age from being taken.
+const FIND_KEYS: &str = "
+    SELECT i.* FROM unnest($2::text[]) AS k (key) CROSS JOIN LATERAL (
+        SELECT key, fingerprint, ids FROM idempotency_keys
+        WHERE organization_id = $1 AND key = k.key AND created_at + 0 > $3 OFFSET 0) AS i";
 
-const KEEP_KEY: &str = "
-    INSERT INTO idempotency_keys (organization_id, key, fingerprint, ids, created_at) VALUES ($1, $2, $3, $4, $5)
+const KEEP_KEYS: &str = "
+    INSERT INTO idempotency_keys (organization_id, key, fingerprint, ids, created_at)
+    SELECT $1, key, fingerprint, ids::uuid[], $2 FROM unnest($3::text[], $4::bytea[], $5::text[]) AS k (key, fingerprint, ids)
     ON CONFLICT (organization_id, key)
         DO UPDATE SET fingerprint = excluded.fingerprint, ids = excluded.ids, created_at = excluded.created_at";
 
@@ -26,21 +29,36 @@ const FORGET_KEYS: &str = "
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
+/// Takes the organisation's next numbers, and with them makes the rows, their places in line and their counts. Answers no
+/// row when there is no such organisation.
 const INSERT: &str = "
-    INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
-        project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-        input)
-    SELECT $1, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, $2, due_at, priority, 0,
-        max_attempts, 0, timeout_ms, retain_for_ms, input
-    FROM unnest($3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[],
-        $11::smallint[], $12::int[], $13::bigint[], $14::bigint[], $15::text[])
-        AS new (seq, id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
-            max_attempts, timeout_ms, retain_for_ms, input)";
+    WITH numbered AS (
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1
+        RETURNING next_seq - cardinality($3::uuid[]) AS first
+    ), new AS MATERIALIZED (
+        SELECT first + place - 1 AS seq, n.*
+        FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
+            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[]) WITH ORDINALITY
+            AS n (id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
+                max_attempts, timeout_ms, retain_for_ms, input, place)
+    ), made AS (
+        INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+            project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
+            input)
+        SELECT $1, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, $2, due_at, priority, 0,
+            max_attempts, 0, timeout_ms, retain_for_ms, input
+        FROM new
+    ), queued AS (
+        INSERT INTO queue (organization_id, kind, priority, seq, due_at) SELECT $1, kind, priority, seq, due_at FROM new
+    ), counted AS (
+        INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+        SELECT $1, seq >> 12, project_id, kind, count(*), 0, 0, 0 FROM new GROUP BY 2, 3, 4
+    )
+    SELECT first FROM numbered";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
 struct Rows {
-    seqs: Vec<i64>,
     ids: Vec<Uuid>,
     kinds: Vec<String>,
     resource_types: Vec<String>,
@@ -56,13 +74,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, seq: i64, operation: &Operation, new: &NewOperation) {
+    fn push(&mut self, operation: &Operation, new: &NewOperation) {
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let (resource_type, resource_id) = match &new.resource {
             Some(resource) => (resource.resource_type.clone(), resource.resource_id.clone()),
             None => (String::new(), String::new()),
         };
-        self.seqs.push(seq);
         self.ids.push(rows::uuid(&operation.id));
         self.kinds.push(new.kind.clone());
         self.resource_types.push(resource_type);
@@ -78,36 +95,31 @@ impl Rows {
     }
 }
 
-/// Carries out the creations of one organisation, in their order; a conflict of keys fails that creation only.
+/// Carries out the creations of one organisation, in their order; a conflict of keys fails that creation only. Without
+/// keys it is one statement.
 pub(super) async fn create(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     creates: &[&Create],
 ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
-    // The lock on the organisation's row also puts the looks at idempotency keys one after the other.
-    let first = lock_numbers(connection, now, organization).await?;
-    let mut next = first;
+    let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
+    let mut known = HashMap::new();
+    if !keys.is_empty() {
+        // The lock on the organisation's row puts the looks at idempotency keys one after the other.
+        lock_numbers(connection, now, organization).await?;
+        known = find_keys(connection, now, organization, &keys).await?;
+    }
     let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
-    // Keys first used in this very batch: where their creation stands in `results`.
-    let mut fresh_keys: HashMap<&str, (usize, [u8; 32])> = HashMap::new();
     let mut new_rows = Rows::default();
-    let mut changes = Changes::default();
-    for (index, create) in creates.iter().enumerate() {
-        if let Some(key) = &create.key {
-            let earlier = match fresh_keys.get(key.key.as_str()) {
-                Some((first, fingerprint)) => {
-                    let operations = results[*first].as_ref().map(Clone::clone).unwrap_or_default();
-                    Some((*fingerprint, operations))
-                }
-                None => find_key(connection, now, organization, key).await?,
-            };
-            if let Some((fingerprint, operations)) = earlier {
-                let same = fingerprint == key.fingerprint;
-                results.push(if same { Ok(operations) } else { Err(StoreError::IdempotencyConflict) });
-                continue;
-            }
-            fresh_keys.insert(&key.key, (index, key.fingerprint));
+    let mut new_keys = Keys::default();
+    for create in creates {
+        if let Some(key) = &create.key
+            && let Some((fingerprint, operations)) = known.get(&key.key)
+        {
+            let same = *fingerprint == key.fingerprint;
+            results.push(if same { Ok(operations.clone()) } else { Err(StoreError::IdempotencyConflict) });
+            continue;
         }
         let mut created = Vec::with_capacity(create.operations.len());
         for (index, new) in create.operations.iter().enumerate() {
@@ -115,24 +127,29 @@ pub(super) async fn create(
             if let Some(id) = create.ids.get(index) {
                 operation.id = *id;
             }
-            changes.add(next, &new.project_id, &new.kind, Status::Pending, 1);
-            new_rows.push(next, &operation, new);
-            next += 1;
+            new_rows.push(&operation, new);
             created.push(operation);
         }
         if let Some(key) = &create.key {
-            keep_key(connection, now, organization, key, &created).await?;
+            new_keys.push(key, &created);
+            // First used in this very batch.
+            known.insert(key.key.clone(), (key.fingerprint, created.clone()));
         }
         results.push(Ok(created));
     }
-    if next > first {
-        insert(connection, now, organization, new_rows).await?;
-        sqlx::query("UPDATE organizations SET next_seq = $2 WHERE organization_id = $1")
+    if !new_rows.ids.is_empty() && !insert(connection, now, organization, &new_rows).await? {
+        admin::create_organization(connection, now, organization).await?;
+        insert(connection, now, organization, &new_rows).await?;
+    }
+    if !new_keys.keys.is_empty() {
+        sqlx::query(KEEP_KEYS)
             .bind(organization)
-            .bind(next)
-            .execute(&mut *connection)
+            .bind(now.as_millis())
+            .bind(new_keys.keys)
+            .bind(new_keys.fingerprints)
+            .bind(new_keys.ids)
+            .execute(connection)
             .await?;
-        changes.write(connection, organization).await?;
     }
     Ok(results)
 }
@@ -153,86 +170,91 @@ pub(super) async fn lock_numbers(
     }
 }
 
+/// Inserts the rows; `false` when there is no such organisation.
 async fn insert(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
-    rows: Rows,
-) -> Result<(), StoreError> {
-    sqlx::query(INSERT)
+    rows: &Rows,
+) -> Result<bool, StoreError> {
+    let first = sqlx::query(INSERT)
         .bind(organization)
         .bind(now.as_millis())
-        .bind(rows.seqs)
-        .bind(rows.ids)
-        .bind(rows.kinds)
-        .bind(rows.resource_types)
-        .bind(rows.resource_ids)
-        .bind(rows.projects)
-        .bind(rows.versions)
-        .bind(rows.due_ats)
-        .bind(rows.priorities)
-        .bind(rows.max_attempts)
-        .bind(rows.timeouts)
-        .bind(rows.retain_fors)
-        .bind(rows.inputs)
-        .execute(connection)
+        .bind(&rows.ids)
+        .bind(&rows.kinds)
+        .bind(&rows.resource_types)
+        .bind(&rows.resource_ids)
+        .bind(&rows.projects)
+        .bind(&rows.versions)
+        .bind(&rows.due_ats)
+        .bind(&rows.priorities)
+        .bind(&rows.max_attempts)
+        .bind(&rows.timeouts)
+        .bind(&rows.retain_fors)
+        .bind(&rows.inputs)
+        .fetch_optional(connection)
         .await?;
-    Ok(())
+    Ok(first.is_some())
+}
+
+/// The columns of the keys to be kept.
+#[derive(Default)]
+struct Keys {
+    keys: Vec<String>,
+    fingerprints: Vec<Vec<u8>>,
+    /// Arrays of ids, each as a text: an array of arrays would have to be rectangular.
+    ids: Vec<String>,
+}
+
+impl Keys {
+    fn push(&mut self, key: &IdempotencyKey, created: &[Operation]) {
+        let ids: Vec<String> = created.iter().map(|operation| operation.id.to_string()).collect();
+        self.keys.push(key.key.clone());
+        self.fingerprints.push(key.fingerprint.to_vec());
+        self.ids.push(format!("{{{}}}", ids.join(",")));
+    }
 }
 
 fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
-async fn find_key(
+/// What was made at the first use of each key, by key, with the fingerprint of that use.
+async fn find_keys(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
-    key: &IdempotencyKey,
-) -> Result<Option<([u8; 32], Vec<Operation>)>, StoreError> {
-    let found = sqlx::query(FIND_KEY)
+    keys: &[&str],
+) -> Result<HashMap<String, ([u8; 32], Vec<Operation>)>, StoreError> {
+    let found = sqlx::query(FIND_KEYS)
         .bind(organization)
-        .bind(&key.key)
+        .bind(keys)
         .bind(window_start(now))
-        .fetch_optional(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
-    let Some(row) = found else { return Ok(None) };
-    let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
-    let fingerprint =
-        fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
-    let ids: Vec<Uuid> = row.try_get("ids")?;
-    let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-    // Served by active_by_id and settled_by_id.
-    let sql = format!(
-        "SELECT {active}, '' AS output, array_position($2, a.id) AS position FROM active a
-         WHERE a.organization_id = $1 AND a.id = ANY ($2)
-         UNION ALL
-         SELECT {settled}, s.output, array_position($2, s.id) FROM settled s
-         WHERE s.organization_id = $1 AND s.id = ANY ($2)
-         ORDER BY position"
-    );
-    let found = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
-    let operations = found.iter().map(rows::operation).collect::<Result<_, _>>()?;
-    Ok(Some((fingerprint, operations)))
-}
-
-async fn keep_key(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    organization: &str,
-    key: &IdempotencyKey,
-    created: &[Operation],
-) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = created.iter().map(|operation| rows::uuid(&operation.id)).collect();
-    sqlx::query(KEEP_KEY)
-        .bind(organization)
-        .bind(&key.key)
-        .bind(key.fingerprint.as_slice())
-        .bind(ids)
-        .bind(now.as_millis())
-        .execute(connection)
-        .await?;
-    Ok(())
+    if found.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut ids_by_key: Vec<(String, [u8; 32], Vec<OperationId>)> = Vec::with_capacity(found.len());
+    for row in &found {
+        let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
+        let fingerprint =
+            fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
+        let ids: Vec<Uuid> = row.try_get("ids")?;
+        let ids = ids.iter().map(|id| OperationId::from_bytes(*id.as_bytes())).collect();
+        ids_by_key.push((row.try_get("key")?, fingerprint, ids));
+    }
+    let ids: Vec<OperationId> = ids_by_key.iter().flat_map(|(_, _, ids)| ids).copied().collect();
+    let mut operations: HashMap<OperationId, Operation> = HashMap::with_capacity(ids.len());
+    let access = Access::organization(organization);
+    for operation in list::get(&mut *connection, &access, &ids).await?.into_iter().flatten() {
+        operations.insert(operation.id, operation);
+    }
+    let known = ids_by_key.into_iter().map(|(key, fingerprint, ids)| {
+        let operations = ids.iter().filter_map(|id| operations.get(id).cloned()).collect();
+        (key, (fingerprint, operations))
+    });
+    Ok(known.collect())
 }
 
 /// Forgets up to `limit` keys past their window.

@@ -35,6 +35,13 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE a.seq IS NULL OR l.seq IS NULL",
     ),
     (
+        "what is pending is in line, and nothing else is",
+        "SELECT coalesce(a.organization_id, q.organization_id) || ' #' || coalesce(a.seq, q.seq)
+         FROM (SELECT * FROM active WHERE status = 1) a FULL JOIN queue q
+             ON q.organization_id = a.organization_id AND q.seq = a.seq AND q.kind = a.kind AND q.priority = a.priority
+         WHERE a.seq IS NULL OR q.seq IS NULL",
+    ),
+    (
         "what runs has started, and what ended has an end",
         "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
          UNION ALL
@@ -59,56 +66,62 @@ const COUNTERS: &str = "
     WITH op (organization_id, seq, kind, status) AS (
         SELECT organization_id, seq, kind, status FROM active
         UNION ALL SELECT organization_id, seq, kind, status FROM settled
-    ), counted (organization_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, 1, seq >> 12, kind, status, count(*) FROM op GROUP BY 1, 3, 4, 5
-        UNION ALL SELECT organization_id, 2, seq >> 20, kind, status, count(*) FROM op GROUP BY 1, 3, 4, 5
-    ), held (organization_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, level, bucket, kind, status, sum(n) FROM (
-            SELECT organization_id, level, bucket, kind, status, n FROM counters
+    ), rows (organization_id, level, bucket, kind, n) AS (
+        SELECT organization_id, level, seq >> level, kind, array[
+            count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+            count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)]
+        FROM op, (VALUES (12), (16), (20)) l (level) GROUP BY 1, 2, 3, 4
+    ), counted (organization_id, level, bucket, kind, n) AS (
+        SELECT organization_id, level, bucket, kind, array[sum(pending), sum(running), sum(completed), sum(failed)]::bigint[]
+        FROM (
+            SELECT organization_id, level, bucket, kind, pending, running, completed, failed FROM counters
             UNION ALL
-            SELECT d.organization_id, l.level, d.bucket >> l.shift, d.kind, d.status, d.n
-            FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id),
-                (VALUES (1, 0), (2, 8)) l (level, shift)
+            SELECT d.organization_id, l.level, d.bucket >> (l.level - 12), d.kind, d.pending, d.running, d.completed, d.failed
+            FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id), (VALUES (12), (16), (20)) l (level)
             WHERE d.xid >= coalesce(f.folded_before, '0')
-        ) h (organization_id, level, bucket, kind, status, n) GROUP BY 1, 2, 3, 4, 5
+        ) AS c GROUP BY 1, 2, 3, 4
     )
     SELECT coalesce(c.organization_id, r.organization_id) || ' level ' || coalesce(c.level, r.level) || ' bucket '
-        || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ' status '
-        || coalesce(c.status, r.status) || ': counter ' || coalesce(c.n, 0) || ', rows ' || coalesce(r.n, 0)
-    FROM held c FULL JOIN counted r USING (organization_id, level, bucket, kind, status)
-    WHERE coalesce(c.n, 0) <> coalesce(r.n, 0)";
+        || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ': counters '
+        || coalesce(c.n, '{0,0,0,0}')::text || ', rows ' || coalesce(r.n, '{0,0,0,0}')::text
+    FROM counted c FULL JOIN rows r USING (organization_id, level, bucket, kind)
+    WHERE coalesce(c.n, '{0,0,0,0}') <> coalesce(r.n, '{0,0,0,0}')";
 
 const PROJECT_COUNTERS: &str = "
     WITH op (organization_id, project_id, seq, kind, status) AS (
         SELECT organization_id, project_id, seq, kind, status FROM active WHERE project_id <> ''
         UNION ALL SELECT organization_id, project_id, seq, kind, status FROM settled WHERE project_id <> ''
-    ), counted (organization_id, project_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, project_id, 1, seq >> 12, kind, status, count(*) FROM op GROUP BY 1, 2, 4, 5, 6
-        UNION ALL
-        SELECT organization_id, project_id, 2, seq >> 20, kind, status, count(*) FROM op GROUP BY 1, 2, 4, 5, 6
-    ), held (organization_id, project_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, project_id, level, bucket, kind, status, sum(n) FROM (
-            SELECT organization_id, project_id, level, bucket, kind, status, n FROM project_counters
+    ), rows (organization_id, project_id, level, bucket, kind, n) AS (
+        SELECT organization_id, project_id, level, seq >> level, kind, array[
+            count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+            count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)]
+        FROM op, (VALUES (12), (16), (20)) l (level) GROUP BY 1, 2, 3, 4, 5
+    ), counted (organization_id, project_id, level, bucket, kind, n) AS (
+        SELECT organization_id, project_id, level, bucket, kind,
+            array[sum(pending), sum(running), sum(completed), sum(failed)]::bigint[]
+        FROM (
+            SELECT organization_id, project_id, level, bucket, kind, pending, running, completed, failed
+            FROM project_counters
             UNION ALL
-            SELECT d.organization_id, d.project_id, l.level, d.bucket >> l.shift, d.kind, d.status, d.n
-            FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id),
-                (VALUES (1, 0), (2, 8)) l (level, shift)
+            SELECT d.organization_id, d.project_id, l.level, d.bucket >> (l.level - 12), d.kind,
+                d.pending, d.running, d.completed, d.failed
+            FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id), (VALUES (12), (16), (20)) l (level)
             WHERE d.xid >= coalesce(f.folded_before, '0') AND d.project_id <> ''
-        ) h (organization_id, project_id, level, bucket, kind, status, n) GROUP BY 1, 2, 3, 4, 5, 6
+        ) AS c GROUP BY 1, 2, 3, 4, 5
     )
     SELECT coalesce(c.organization_id, r.organization_id) || ' project ' || coalesce(c.project_id, r.project_id)
         || ' level ' || coalesce(c.level, r.level) || ' bucket ' || coalesce(c.bucket, r.bucket) || ' '
-        || coalesce(c.kind, r.kind) || ' status ' || coalesce(c.status, r.status) || ': counter '
-        || coalesce(c.n, 0) || ', rows ' || coalesce(r.n, 0)
-    FROM held c FULL JOIN counted r USING (organization_id, project_id, level, bucket, kind, status)
-    WHERE coalesce(c.n, 0) <> coalesce(r.n, 0)";
+        || coalesce(c.kind, r.kind) || ': counters ' || coalesce(c.n, '{0,0,0,0}')::text || ', rows '
+        || coalesce(r.n, '{0,0,0,0}')::text
+    FROM counted c FULL JOIN rows r USING (organization_id, project_id, level, bucket, kind)
+    WHERE coalesce(c.n, '{0,0,0,0}') <> coalesce(r.n, '{0,0,0,0}')";
 
 pub(super) async fn examine(pool: &PgPool) -> Result<Report, StoreError> {
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    // Recounting many millions takes longer than a request's statement may.
-    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
-    // Recounting a large store takes longer than any request may.
-    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *snapshot).await?;
+    // Recounting a large store takes longer than any request may, and whole tables are read in their own order.
+    for setting in ["statement_timeout = 0", "enable_seqscan = on", "plan_cache_mode = auto"] {
+        sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *snapshot).await?;
+    }
     let totals = sqlx::query(
         "SELECT (SELECT count(*) FROM organizations), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
     )

@@ -10,6 +10,12 @@ use super::writer::{begin, unavailable};
 use super::{PostgresStore, rows};
 use crate::{Census, StoreError};
 
+/// The line has its rows in the embedded store as part of `active`.
+const QUEUE: &str = "
+    INSERT INTO queue (organization_id, kind, priority, seq, due_at)
+    SELECT organization_id, kind, priority, seq, due_at FROM json_populate_recordset(NULL::active, $1::json)
+    WHERE status = 1";
+
 /// A snapshot that `pg_dump` can be given, and what is in it. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -69,7 +75,11 @@ impl PostgresStore {
         let import = async {
             let mut transaction = begin(&self.pool).await?;
             let sql = format!("INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, $1::json)");
-            sqlx::query(AssertSqlSafe(sql)).bind(rows.to_string()).execute(&mut *transaction).await?;
+            let rows = rows.to_string();
+            sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;
+            if table == "active" {
+                sqlx::query(QUEUE).bind(&rows).execute(&mut *transaction).await?;
+            }
             changes.write(&mut transaction, organization).await?;
             transaction.commit().await?;
             Ok::<_, StoreError>(())
@@ -82,7 +92,7 @@ impl PostgresStore {
         for organization in organizations {
             counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
         }
-        for table in ["active", "settled", "counters", "project_counters"] {
+        for table in ["active", "queue", "settled", "counters", "project_counters"] {
             sqlx::query(AssertSqlSafe(format!("ANALYZE {table}"))).execute(&self.pool).await.map_err(unavailable)?;
         }
         Ok(())

@@ -1,13 +1,16 @@
-//! Reading: counted pages, single operations, outputs. The same steps as in the embedded store (see `sqlite/list.rs`):
-//! coarse counters, fine counters, the keys of the page, its rows; all in one repeatable-read transaction.
+//! Reading: counted pages, single operations, outputs.
+//!
+//! A page with its total is one statement: the spans of [`crate::plan`] by counters, then the keys of the page by an index
+//! that serves the filter, then its rows by key.
 
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
-use sqlx::{Arguments, AssertSqlSafe, Row};
 use std::fmt::Write as _;
 
+use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
+use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
+use sqlx::{Arguments, AssertSqlSafe, Row};
+
 use super::rows;
-use crate::plan::{Coarse, Counts, Span, Table, tables};
+use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -17,26 +20,18 @@ pub(super) async fn list(
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
-    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let query = Query { access, filter };
-    let (total_count, span) = if filter.resource.is_some() {
-        let total = query.count_rows(&mut snapshot).await?;
-        let span = Span { lower: 0, upper: i64::MAX, skip: page.offset() };
-        (total, (page.offset() < total).then_some(span))
-    } else {
-        query.locate(&mut snapshot, page).await?
-    };
-    let entries = match span {
-        Some(span) => query.read(&mut snapshot, span, page.page_size).await?,
-        None => Vec::new(),
-    };
-    snapshot.commit().await?;
+    let Page { text, arguments, .. } = Page::of(access, filter, page)?;
+    let found = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(pool).await?;
+    let mut total_count = 0;
+    let mut entries = Vec::with_capacity(found.len());
+    for row in &found {
+        total_count = row.try_get::<i64, _>("total_count")?.unsigned_abs();
+        // A page without rows still has one with the total.
+        if row.try_get::<Option<i64>, _>("seq")?.is_some() {
+            entries.push(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? });
+        }
+    }
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
-}
-
-struct Query<'q> {
-    access: &'q Access,
-    filter: &'q Filter,
 }
 
 fn projects(access: &Access) -> Option<Vec<String>> {
@@ -46,230 +41,240 @@ fn projects(access: &Access) -> Option<Vec<String>> {
     }
 }
 
-/// Base and deltas from the fold's horizon on; $1 organisation, $2 level, $3 and $4 buckets, $5 kind, $6 status. Served
-/// by the counters' primary keys and counter_deltas_by_xid.
-const COUNTS: &str = "
-    SELECT bucket, sum(n)::bigint AS n FROM (
-        SELECT bucket, n FROM counters
-        WHERE organization_id = $1 AND level = $2 AND bucket BETWEEN $3 AND $4
-            AND ($5::text IS NULL OR kind = $5) AND ($6::smallint IS NULL OR status = $6)
-        UNION ALL
-        SELECT CASE $2 WHEN 1 THEN bucket ELSE bucket >> 8 END, n FROM counter_deltas
-        WHERE organization_id = $1
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
-            AND CASE $2 WHEN 1 THEN bucket ELSE bucket >> 8 END BETWEEN $3 AND $4
-            AND ($5::text IS NULL OR kind = $5) AND ($6::smallint IS NULL OR status = $6)
-    ) AS counted (bucket, n)
-    GROUP BY bucket HAVING sum(n) > 0 ORDER BY bucket DESC";
-
-/// The same for the projects $7.
-const PROJECT_COUNTS: &str = "
-    SELECT bucket, sum(n)::bigint AS n FROM (
-        SELECT bucket, n FROM project_counters
-        WHERE organization_id = $1 AND project_id = ANY ($7) AND level = $2 AND bucket BETWEEN $3 AND $4
-            AND ($5::text IS NULL OR kind = $5) AND ($6::smallint IS NULL OR status = $6)
-        UNION ALL
-        SELECT CASE $2 WHEN 1 THEN bucket ELSE bucket >> 8 END, n FROM counter_deltas
-        WHERE organization_id = $1 AND project_id = ANY ($7)
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
-            AND CASE $2 WHEN 1 THEN bucket ELSE bucket >> 8 END BETWEEN $3 AND $4
-            AND ($5::text IS NULL OR kind = $5) AND ($6::smallint IS NULL OR status = $6)
-    ) AS counted (bucket, n)
-    GROUP BY bucket HAVING sum(n) > 0 ORDER BY bucket DESC";
-
-impl Query<'_> {
-    fn status(&self) -> Option<i16> {
-        self.filter.status.map(|status| i16::from(status.number()))
-    }
-
-    /// Total and span by the counters.
-    async fn locate(&self, snapshot: &mut PgConnection, page: PageRequest) -> Result<(u64, Option<Span>), StoreError> {
-        let coarse = Coarse::new(self.counts(snapshot, 2, Coarse::ALL).await?);
-        let mut fine = Vec::new();
-        for range in coarse.fine_ranges(page) {
-            fine.extend(self.counts(snapshot, 1, range).await?);
-        }
-        let span = if fine.is_empty() { None } else { Some(coarse.span(&fine, page)?) };
-        Ok((coarse.total(), span))
-    }
-
-    /// Matching operations per bucket, newest bucket first.
-    async fn counts(
-        &self,
-        snapshot: &mut PgConnection,
-        level: i16,
-        (from, to): (i64, i64),
-    ) -> Result<Counts, StoreError> {
-        let projects = projects(self.access);
-        let query = sqlx::query(if projects.is_some() { PROJECT_COUNTS } else { COUNTS })
-            .bind(&self.access.organization)
-            .bind(level)
-            .bind(from)
-            .bind(to)
-            .bind(self.filter.kind.as_deref())
-            .bind(self.status());
-        let query = match projects {
-            Some(projects) => query.bind(projects),
-            None => query,
-        };
-        let found = query.fetch_all(snapshot).await?;
-        found.iter().map(|row| Ok((row.try_get("bucket")?, row.try_get::<i64, _>("n")?.unsigned_abs()))).collect()
-    }
-
-    /// Counts by the index, for filters without counters (a resource): a short range.
-    async fn count_rows(&self, snapshot: &mut PgConnection) -> Result<u64, StoreError> {
-        let mut total = 0;
-        for table in tables(self.filter) {
-            let mut sql = Sql::default();
-            sql.arm(self, table, "count(*)", None)?;
-            let row = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_one(&mut *snapshot).await?;
-            total += row.try_get::<i64, _>(0)?.unsigned_abs();
-        }
-        Ok(total)
-    }
-
-    /// The rows of the page.
-    async fn read(&self, snapshot: &mut PgConnection, span: Span, size: u32) -> Result<Vec<Listed>, StoreError> {
-        let mut sql = Sql { text: "SELECT * FROM (".to_owned(), ..Sql::default() };
-        let most = i64::try_from(span.skip.saturating_add(size.into())).unwrap_or(i64::MAX);
-        for (index, table) in tables(self.filter).into_iter().enumerate() {
-            sql.text.push_str(if index > 0 { "\nUNION ALL\n(" } else { "(" });
-            sql.arm(self, table, keys(table), Some(span))?;
-            // Each range in its own order and no longer than needed, so that its index gives it as it is.
-            sql.text.push_str(" ORDER BY t.seq DESC LIMIT ");
-            sql.bind(most)?;
-            sql.text.push(')');
-        }
-        sql.text.push_str("\n) AS page (seq, settled) ORDER BY seq DESC LIMIT ");
-        sql.bind(i64::from(size))?;
-        sql.text.push_str(" OFFSET ");
-        sql.bind(i64::try_from(span.skip).unwrap_or(i64::MAX))?;
-        let found = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_all(&mut *snapshot).await?;
-        let (mut active, mut settled) = (Vec::new(), Vec::new());
-        for row in &found {
-            let seq: i64 = row.try_get(0)?;
-            if row.try_get(1)? { settled.push(seq) } else { active.push(seq) }
-        }
-        rows_by_key(snapshot, &self.access.organization, active, settled).await
-    }
-}
-
-/// Reads whole rows, newest first, leaving long outputs out. Served by the primary keys.
-async fn rows_by_key(
-    snapshot: &mut PgConnection,
-    organization: &str,
-    active: Vec<i64>,
-    settled: Vec<i64>,
-) -> Result<Vec<Listed>, StoreError> {
-    let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-    let sql = format!(
-        "SELECT {of_active}, false AS left_out, '' AS output
-         FROM active a WHERE a.organization_id = $1 AND a.seq = ANY ($2)
-         UNION ALL
-         SELECT {of_settled}, octet_length(s.output) > $4 AS left_out,
-             CASE WHEN octet_length(s.output) > $4 THEN '' ELSE s.output END AS output
-         FROM settled s WHERE s.organization_id = $1 AND s.seq = ANY ($3)
-         ORDER BY seq DESC"
-    );
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(organization)
-        .bind(active)
-        .bind(settled)
-        .bind(i32::try_from(LISTED_OUTPUT_BYTES).unwrap_or(i32::MAX))
-        .fetch_all(snapshot)
-        .await?;
-    found.iter().map(listed).collect()
-}
-
-fn listed(row: &PgRow) -> Result<Listed, StoreError> {
-    Ok(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? })
-}
-
-/// Sequence number, and whether it is settled.
-fn keys(table: Table) -> &'static str {
-    match table {
-        Table::Active(_) | Table::Leased => "t.seq, false",
-        Table::Settled(_) => "t.seq, true",
-    }
-}
-
-/// A statement as it grows. Only constants go into the text; every value is bound.
-#[derive(Default)]
-struct Sql {
+/// The statement for a page as it grows. Only constants go into the text; every value is bound.
+struct Page<'q> {
+    filter: &'q Filter,
     text: String,
     arguments: PgArguments,
+    /// Placeholders of what the filter names.
+    kind: Option<usize>,
+    projects: Option<usize>,
+    resource: Option<usize>,
 }
 
-impl Sql {
+/// Base and deltas from the fold's horizon on. Served by the counters' primary keys and counter_deltas_by_xid.
+const DELTAS: &str = "
+    deltas AS MATERIALIZED (
+        SELECT bucket, sum({counter})::bigint AS n FROM counter_deltas
+        WHERE organization_id = $1
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0'){condition}
+        GROUP BY bucket
+    ), ";
+
+impl<'q> Page<'q> {
+    fn of(access: &Access, filter: &'q Filter, page: PageRequest) -> Result<Page<'q>, StoreError> {
+        let mut this = Page {
+            filter,
+            text: String::new(),
+            arguments: PgArguments::default(),
+            kind: None,
+            projects: None,
+            resource: None,
+        };
+        this.bind(access.organization.clone())?;
+        this.bind(i64::from(page.page_size))?;
+        this.bind(i64::try_from(page.offset()).unwrap_or(i64::MAX))?;
+        if let Some(kind) = &filter.kind {
+            this.kind = Some(this.bind(kind.clone())?);
+        }
+        if let Some(projects) = projects(access) {
+            this.projects = Some(this.bind(projects)?);
+        }
+        if let Some(resource) = &filter.resource {
+            this.resource = Some(this.bind(resource.resource_type.clone())?);
+            this.bind(resource.resource_id.clone())?;
+        }
+        if filter.resource.is_some() {
+            this.by_range()
+        } else {
+            this.by_counters()
+        }
+        this.rows();
+        Ok(this)
+    }
+
+    /// Binds a value; answers the number of its placeholder.
     fn bind<'v, T: sqlx::Encode<'v, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + 'v>(
         &mut self,
         value: T,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         self.arguments.add(value).map_err(sqlx::Error::Encode)?;
-        let _ = write!(self.text, "${}", self.arguments.len());
-        Ok(())
+        Ok(self.arguments.len())
     }
 
-    fn and<'v, T: sqlx::Encode<'v, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + 'v>(
-        &mut self,
-        condition: &str,
-        value: T,
-    ) -> Result<(), StoreError> {
-        self.text.push_str(" AND ");
-        self.text.push_str(condition);
-        self.bind(value)
+    /// The condition on the kind.
+    fn of_kind(&self) -> String {
+        self.kind.map_or_else(String::new, |kind| format!(" AND kind = ${kind}"))
     }
 
-    fn arm(&mut self, query: &Query<'_>, table: Table, columns: &str, span: Option<Span>) -> Result<(), StoreError> {
-        let filter = query.filter;
+    /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket of
+    /// the level above; OFFSET 0 keeps it so.
+    fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());
+        if let Some(projects) = self.projects {
+            from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
+            table = "project_counters";
+            condition.push_str(" AND project_id = p.project_id");
+        }
+        if let Some((above, touched)) = parent {
+            from.push(format!("{touched} AS t"));
+            let inside = above - level;
+            let _ = write!(condition, " AND bucket >= t.bucket << {inside} AND bucket < (t.bucket + 1) << {inside}");
+            let parents = above - operations::page::FINEST;
+            of_deltas = format!(" WHERE bucket >> {parents} IN (SELECT bucket FROM {touched})");
+        }
+        from.push(format!(
+            "LATERAL (SELECT bucket, {counter} FROM {table}
+                 WHERE organization_id = $1 AND level = {level}{condition} OFFSET 0) AS c (bucket, n)"
+        ));
+        let shift = level - operations::page::FINEST;
+        format!(
+            "SELECT bucket, sum(n)::bigint AS n FROM (
+                 SELECT c.bucket, c.n FROM {}
+                 UNION ALL SELECT bucket >> {shift}, n FROM deltas{of_deltas}
+             ) AS c (bucket, n) GROUP BY bucket",
+            from.join(" CROSS JOIN ")
+        )
+    }
+
+    /// The keys of the page as `page (seq, settled)`, and `total (n)`, by counters.
+    fn by_counters(&mut self) {
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        if let Some(projects) = self.projects {
+            let _ = write!(condition, " AND project_id = ANY (${projects})");
+        }
+        let deltas = DELTAS.replace("{counter}", counter).replace("{condition}", &condition);
+        let span = plan::span(|level, parent| self.counts(level, parent), "$2", "$3");
+        let arms = self.arms(
+            " AND seq >= (SELECT lower FROM span) AND seq <= (SELECT upper FROM span)",
+            " ORDER BY t.seq DESC LIMIT (SELECT skip + $2 FROM span)",
+        );
+        let _ = write!(
+            self.text,
+            "WITH {deltas}{span}, page (seq, settled) AS MATERIALIZED (
+                 SELECT * FROM ({arms}) AS page (seq, settled)
+                 ORDER BY seq DESC LIMIT $2 OFFSET (SELECT skip FROM span)
+             )"
+        );
+    }
+
+    /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
+    /// direction is limited to nothing where the other is taken.
+    fn by_range(&mut self) {
+        let counted: Vec<String> = tables(self.filter)
+            .into_iter()
+            .map(|table| format!("(SELECT count(*) FROM {} AS counted)", self.arm(table, "t.seq", "", "")))
+            .collect();
+        let down = self.arms(
+            "",
+            " ORDER BY t.seq DESC LIMIT (SELECT CASE WHEN from_end THEN 0 ELSE before + rows END FROM place)",
+        );
+        let up =
+            self.arms("", " ORDER BY t.seq LIMIT (SELECT CASE WHEN from_end THEN after + rows ELSE 0 END FROM place)");
+        let _ = write!(
+            self.text,
+            "WITH total AS MATERIALIZED (SELECT {} AS n),
+             place AS MATERIALIZED (
+                 SELECT least($3, n) AS before, greatest(n - $3 - $2, 0) AS after,
+                     least($2, greatest(n - $3, 0)) AS rows, $3 > n / 2 AS from_end
+                 FROM total
+             ), page (seq, settled) AS MATERIALIZED (
+                 (SELECT * FROM ({down}) AS page (seq, settled) ORDER BY seq DESC
+                  LIMIT (SELECT CASE WHEN from_end THEN 0 ELSE rows END FROM place)
+                  OFFSET (SELECT before FROM place))
+                 UNION ALL
+                 (SELECT * FROM ({up}) AS page (seq, settled) ORDER BY seq
+                  LIMIT (SELECT CASE WHEN from_end THEN rows ELSE 0 END FROM place)
+                  OFFSET (SELECT after FROM place))
+             )",
+            counted.join(" + ")
+        );
+    }
+
+    /// The rows of `page`, newest first, each with the total; long outputs are left out.
+    fn rows(&mut self) {
+        let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
+        let _ = write!(
+            self.text,
+            " SELECT total.n::bigint AS total_count, r.* FROM total LEFT JOIN (
+                 SELECT a.* FROM page CROSS JOIN LATERAL (
+                     SELECT {of_active}, false AS left_out, '' AS output
+                     FROM active a WHERE a.organization_id = $1 AND a.seq = page.seq OFFSET 0) AS a
+                 WHERE NOT page.settled
+                 UNION ALL
+                 SELECT s.* FROM page CROSS JOIN LATERAL (
+                     SELECT {of_settled}, octet_length(s.output) > {LISTED_OUTPUT_BYTES},
+                         CASE WHEN octet_length(s.output) > {LISTED_OUTPUT_BYTES} THEN '' ELSE s.output END
+                     FROM settled s WHERE s.organization_id = $1 AND s.seq = page.seq OFFSET 0) AS s
+                 WHERE page.settled
+             ) AS r ON true ORDER BY r.seq DESC"
+        );
+    }
+
+    /// Every table's part of what matches, each in its own order and no longer than needed, so that its index gives it
+    /// as it is.
+    fn arms(&self, condition: &str, order: &str) -> String {
+        let arms = tables(self.filter).into_iter().map(|table| {
+            let settled = matches!(table, Table::Settled(_));
+            self.arm(table, &format!("t.seq, {settled}"), condition, order)
+        });
+        arms.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// One table's part, of each project by itself.
+    fn arm(&self, table: Table, columns: &str, condition: &str, order: &str) -> String {
         let source = match table {
             Table::Active(_) => "active t",
             Table::Settled(_) => "settled t",
             Table::Leased => "leases l JOIN active t USING (organization_id, seq)",
         };
-        let _ = write!(self.text, "SELECT {columns} FROM {source} WHERE organization_id = ");
-        self.bind(query.access.organization.clone())?;
-        if let Some(Span { lower, upper, .. }) = span {
-            self.and("seq >= ", lower)?;
-            self.and("seq <= ", upper)?;
-        }
+        let mut sql = format!("SELECT {columns} FROM {source} WHERE organization_id = $1{condition}");
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
-            self.and("t.status = ", i16::from(status.number()))?;
+            let _ = write!(sql, " AND t.status = {}", status.number());
         }
-        if let Some(kind) = &filter.kind {
-            self.and("t.kind = ", kind.clone())?;
+        if let Some(kind) = self.kind {
+            let _ = write!(sql, " AND t.kind = ${kind}");
         }
-        if let Some(projects) = projects(query.access) {
+        if let Some(resource) = self.resource {
+            let id = resource + 1;
+            let _ =
+                write!(sql, " AND t.resource_type <> '' AND t.resource_type = ${resource} AND t.resource_id = ${id}");
+        }
+        match self.projects {
             // "<> ''" lets the planner use the partial index.
-            self.and("t.project_id <> '' AND t.project_id = ANY (", projects)?;
-            self.text.push(')');
+            Some(projects) => format!(
+                "(SELECT t.* FROM unnest(${projects}::text[]) AS p (project_id) CROSS JOIN LATERAL (
+                     {sql} AND t.project_id <> '' AND t.project_id = p.project_id{order}) AS t)"
+            ),
+            None => format!("({sql}{order})"),
         }
-        if let Some(resource) = &filter.resource {
-            self.text.push_str(" AND t.resource_type <> ''");
-            self.and("t.resource_type = ", resource.resource_type.clone())?;
-            self.and("t.resource_id = ", resource.resource_id.clone())?;
-        }
-        Ok(())
     }
 }
 
 /// Served by active_by_id and settled_by_id.
-pub(super) async fn get(pool: &PgPool, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+pub(super) async fn get(
+    database: impl PgExecutor<'_>,
+    access: &Access,
+    ids: &[OperationId],
+) -> Result<Vec<Option<Operation>>, StoreError> {
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     let sql = format!(
-        "SELECT {active}, '' AS output FROM active a
-         WHERE a.organization_id = $1 AND a.id = $2 AND ($3::text[] IS NULL OR a.project_id = ANY ($3))
+        "SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+             SELECT {active}, '' AS output FROM active a WHERE a.id = w.id AND a.organization_id = $1
+                 AND ($3::text[] IS NULL OR a.project_id = ANY ($3)) OFFSET 0) AS a
          UNION ALL
-         SELECT {settled}, s.output FROM settled s
-         WHERE s.organization_id = $1 AND s.id = $2 AND ($3::text[] IS NULL OR s.project_id = ANY ($3))"
+         SELECT s.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+             SELECT {settled}, s.output FROM settled s WHERE s.id = w.id AND s.organization_id = $1
+                 AND ($3::text[] IS NULL OR s.project_id = ANY ($3)) OFFSET 0) AS s"
     );
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(&access.organization)
-        .bind(rows::uuid(&id))
+        .bind(ids.iter().map(rows::uuid).collect::<Vec<_>>())
         .bind(projects(access))
-        .fetch_optional(pool)
+        .fetch_all(database)
         .await?;
-    found.as_ref().map(rows::operation).transpose()
+    in_order(ids, found.iter().map(rows::operation))
 }
 
 /// Served by settled_by_id.

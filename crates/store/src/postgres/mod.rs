@@ -1,7 +1,7 @@
 //! The store for several servers: PostgreSQL 15 or newer.
 //!
 //! Every transaction touches one organisation. Writes of a process go through a few lanes, each organisation always
-//! through the same one, where concurrent calls coalesce (see [`crate::batch`]); the engine's claims visit one
+//! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the engine's claims visit one
 //! organisation after the other. Counts are a base and deltas (see [`counters`]). Servers know nothing of each other: rows are locked in key
 //! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
 
@@ -27,8 +27,8 @@ use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
-use sqlx::Executor as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::{
@@ -38,12 +38,14 @@ use crate::{
 use clock::DatabaseClock;
 pub use import::Snapshot;
 use replica::{Replica, Written};
-use writer::{Folds, Writer, begin, unavailable};
+use writer::{Folds, Writer, unavailable};
 
-/// Lanes of a process: as many transactions of different organisations are under way at a time.
-const LANES: usize = 4;
+/// Lanes for each sort of write: as many transactions of different organisations are under way at a time.
+const LANES: usize = 2;
 /// How long a caller waits for a connection before the store is unavailable to it.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was used so short a time ago is not asked whether it is alive.
+const ALIVE: Duration = Duration::from_secs(1);
 /// No statement of a request may run longer; what takes longer is a defect or a database in trouble.
 const STATEMENT_TIMEOUT: &str = "30s";
 
@@ -51,7 +53,10 @@ const STATEMENT_TIMEOUT: &str = "30s";
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
-    lanes: Arc<[Lane]>,
+    creations: Arc<[Lane]>,
+    claims: Arc<[Lane]>,
+    /// Settlements, heartbeats and the rest.
+    others: Arc<[Lane]>,
     clock: Clock,
     /// The organisation that claims served last.
     rotation: Arc<Mutex<String>>,
@@ -101,6 +106,16 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A round trip before each use would be dear; one that was used a moment ago is alive.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > ALIVE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_with(options(url)?)
             .await
             .map_err(unavailable)?;
@@ -119,8 +134,12 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written);
-        let lanes = (0..LANES).map(|_| Lane::start(Writer::new(pool.clone(), Arc::clone(&clock), folds.clone())));
-        Ok(PostgresStore { lanes: lanes.collect(), pool, clock, rotation: Arc::default(), folds, replica })
+        let lanes = || {
+            let lane = |_| Lane::start(Writer::new(pool.clone(), Arc::clone(&clock), folds.clone()));
+            (0..LANES).map(lane).collect()
+        };
+        let (creations, claims, others) = (lanes(), lanes(), lanes());
+        Ok(PostgresStore { creations, claims, others, pool, clock, rotation: Arc::default(), folds, replica })
     }
 
     /// The version of PostgreSQL, e.g. `15.18`.
@@ -139,13 +158,19 @@ impl PostgresStore {
         self.replica.as_ref()?.read(&access.organization, read).await
     }
 
-    /// The lane of an organisation.
-    fn lane(&self, organization: &str) -> &Lane {
+    /// Hands a write of an organisation to its lane. Sorts of writes do not wait for each other: a creation holds the
+    /// lock on the organisation's row, which claims and settlements do not touch.
+    async fn submit(&self, organization: &str, write: Write) -> Result<Answer, StoreError> {
+        let lanes = match write {
+            Write::Create(_) => &self.creations,
+            Write::Claim(_) => &self.claims,
+            _ => &self.others,
+        };
         // FNV-1a: any spread will do, and this one is the same in every process.
         let hash = organization
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        &self.lanes[usize::try_from(hash % LANES as u64).expect("a small number")]
+        lanes[usize::try_from(hash % LANES as u64).expect("a small number")].submit(write).await
     }
 
     /// Splits work by organisation, hands each part to its lane, and puts the answers back in order.
@@ -165,7 +190,7 @@ impl PostgresStore {
         }
         let mut answers: Vec<Option<R>> = (0..count).map(|_| None).collect();
         for (organization, (indexes, part)) in parts {
-            let part = read(self.lane(&organization).submit(write(part)).await?)?;
+            let part = read(self.submit(&organization, write(part)).await?)?;
             for (index, answer) in indexes.into_iter().zip(part) {
                 answers[index] = Some(answer);
             }
@@ -182,7 +207,7 @@ impl PostgresStore {
     }
 
     async fn count(&self, organization: &str, write: Write) -> Result<u64, StoreError> {
-        match self.lane(organization).submit(write).await? {
+        match self.submit(organization, write).await? {
             Answer::Count(count) => Ok(count),
             other => Err(other.unexpected()),
         }
@@ -197,7 +222,13 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
         ("statement_timeout", STATEMENT_TIMEOUT),
         ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
         ("synchronous_commit", "on"),
-        // Statements are shaped for their indexes; a compiled plan would cost more than it runs.
+        // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
+        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life. Index
+        // scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        // A compiled plan would cost more than it runs.
         ("jit", "off"),
     ]))
 }
@@ -238,20 +269,27 @@ impl Store for PostgresStore {
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
         let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
-        match self.lane(organization).submit(Write::Create(create)).await? {
+        match self.submit(organization, Write::Create(create)).await? {
             Answer::Operations(operations) => Ok(operations),
             other => Err(other.unexpected()),
         }
     }
 
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
+        let mut found = self
+            .on_standby(access, |pool| async move { list::get(&pool, access, ids).await })
+            .await
+            .unwrap_or_else(|| vec![None; ids.len()]);
         // What a standby lacks may have been created by another process a moment ago.
-        if let Some(Some(found)) =
-            self.on_standby(access, |pool| async move { list::get(&pool, access, id).await }).await
-        {
-            return Ok(Some(found));
+        let missing: Vec<usize> = (0..ids.len()).filter(|index| found[*index].is_none()).collect();
+        if !missing.is_empty() {
+            let ids: Vec<OperationId> = missing.iter().map(|index| ids[*index]).collect();
+            let there = list::get(&self.pool, access, &ids).await.map_err(StoreError::or_unavailable)?;
+            for (index, operation) in missing.into_iter().zip(there) {
+                found[index] = operation;
+            }
         }
-        list::get(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+        Ok(found)
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
@@ -273,8 +311,8 @@ impl Store for PostgresStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
-        if let Some(organization) = request.organization.clone() {
-            return match self.lane(&organization).submit(Write::Claim(request)).await? {
+        if let Some(organization) = request.organization().map(str::to_owned) {
+            return match self.submit(&organization, Write::Claim(request)).await? {
                 Answer::Claimed(claimed) => Ok(claimed),
                 other => Err(other.unexpected()),
             };
@@ -290,23 +328,19 @@ impl Store for PostgresStore {
             if room == 0 {
                 break;
             }
-            let request = ClaimRequest { limit: share.min(room), ..request.clone() };
-            let part = async {
-                let mut transaction = begin(&self.pool).await?;
-                let part = claim::claim(&mut transaction, now, organization, &[&request]).await?;
-                transaction.commit().await?;
-                Ok::<_, StoreError>(part.into_iter().flatten().collect::<Vec<_>>())
-            };
-            match part.await.map_err(StoreError::or_unavailable) {
-                Ok(part) => {
+            let limit = share.min(room);
+            let access = Some(Access::organization(organization));
+            let request = ClaimRequest { limit, access, ..request.clone() };
+            match self.submit(organization, Write::Claim(request)).await {
+                Ok(Answer::Claimed(part)) => {
                     room -= u32::try_from(part.len()).unwrap_or(room).min(room);
                     lines.push(part);
                 }
+                Ok(other) => return Err(other.unexpected()),
                 // What was claimed already is the worker's, and must reach it.
                 Err(error) if lines.is_empty() => return Err(error),
                 Err(_) => break,
             }
-            self.folds.note(organization);
             self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone_from(organization);
         }
         Ok(round_robin(lines))
@@ -359,7 +393,7 @@ impl Store for PostgresStore {
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
-        match self.lane(&token.access.organization.clone()).submit(Write::CreateToken(token)).await? {
+        match self.submit(&token.access.organization.clone(), Write::CreateToken(token)).await? {
             Answer::Token(token) => Ok(*token),
             other => Err(other.unexpected()),
         }
@@ -392,6 +426,10 @@ impl Store for PostgresStore {
     async fn close(&self) {
         if let Some(replica) = &self.replica {
             replica.close().await;
+        }
+        for lane in [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter()) {
+            // One that has stopped has no connection any more.
+            let _ = lane.submit(Write::Disconnect).await;
         }
         self.pool.close().await;
     }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Postgres, Transaction};
+use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{admin, claim, counters, create, transition};
+use super::{ALIVE, admin, claim, counters, create, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
@@ -24,35 +24,63 @@ const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
 const SWEEP_EVERY: u32 = 60;
 
-/// Writes the batches of one lane.
+/// Writes the batches of one lane, over a connection of its own.
 pub(super) struct Writer {
     pool: PgPool,
+    /// Taken out of the pool, which would look whether it is alive before and after every use.
+    connection: Option<PgConnection>,
+    /// When it was used last.
+    used: Instant,
     clock: Clock,
     folds: Folds,
 }
 
 impl Writer {
     pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
-        Writer { pool, clock, folds }
+        Writer { pool, connection: None, used: Instant::now(), clock, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
-    async fn transact(&self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
+    async fn transact(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let attempt = async {
-                let mut transaction = begin(&self.pool).await?;
-                let answers = perform(&mut transaction, (self.clock)(), organization, writes).await?;
-                transaction.commit().await?;
-                Ok::<_, StoreError>(answers)
-            };
-            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, attempt).await;
+            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, self.attempt(organization, writes)).await;
             match ended.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".to_owned()))) {
                 Err(error) if tries < TRIES && error.lost_against_another() => {}
                 result => return result.map_err(StoreError::or_unavailable),
             }
         }
+    }
+
+    async fn attempt(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
+        // Given back at the end only: one whose transaction failed or was given up is not used again.
+        let mut connection = match self.connection.take() {
+            Some(mut kept) => {
+                let is_alive = self.used.elapsed() < ALIVE || kept.ping().await.is_ok();
+                if is_alive { kept } else { self.connect().await? }
+            }
+            None => self.connect().await?,
+        };
+        let answers = if is_one_statement(writes) {
+            perform(&mut connection, (self.clock)(), organization, writes).await?
+        } else {
+            // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
+            if connection.execute("BEGIN").await.is_err() {
+                connection = self.connect().await?;
+                connection.execute("BEGIN").await.map_err(unavailable)?;
+            }
+            let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
+            connection.execute("COMMIT").await?;
+            answers
+        };
+        self.connection = Some(connection);
+        self.used = Instant::now();
+        Ok(answers)
+    }
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        Ok(self.pool.acquire().await.map_err(unavailable)?.detach())
     }
 }
 
@@ -62,16 +90,22 @@ fn organization(write: &Write) -> &str {
         Write::Create(create) => &create.organization,
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
-        Write::Claim(request) => request.organization.as_deref().unwrap_or(""),
+        Write::Claim(request) => request.organization().unwrap_or(""),
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
-        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) => "",
+        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
     }
 }
 
 #[async_trait]
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+        if let [Write::Disconnect] = writes {
+            if let Some(connection) = self.connection.take() {
+                let _ = connection.close().await;
+            }
+            return Ok(vec![Ok(Answer::Count(0))]);
+        }
         let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
             by_organization.entry(organization(write)).or_default().push(index);
@@ -110,6 +144,24 @@ impl Commit for Writer {
     }
 }
 
+/// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
+fn is_one_statement(writes: &[&Write]) -> bool {
+    writes.iter().all(|write| match write {
+        Write::Create(create) => create.key.is_none(),
+        Write::Claim(_) | Write::Transition(_) => true,
+        _ => false,
+    }) && transition::is_plain(&events(writes))
+}
+
+/// The transitions, one after the other.
+fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
+    let transitions = writes.iter().filter_map(|write| match write {
+        Write::Transition(events) => Some(events),
+        _ => None,
+    });
+    transitions.flatten().collect()
+}
+
 async fn perform(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -133,8 +185,14 @@ async fn perform(
         _ => None,
     });
     if !transitions.is_empty() {
-        let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, organization, &events).await?.into_iter();
+        let events = events(writes);
+        let plain = transition::is_plain(&events);
+        let results = if plain {
+            transition::complete(connection, organization, &events).await?
+        } else {
+            transition::apply(connection, organization, &events).await?
+        };
+        let mut results = results.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -165,6 +223,7 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
+            Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }

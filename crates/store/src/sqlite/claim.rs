@@ -1,6 +1,6 @@
 //! Claiming: one organisation after the other, then priority, then age. And leases that ran out.
 
-use operations::{Event, Operation, Progress, State, Status, Timestamp};
+use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
@@ -43,6 +43,16 @@ const FIRST_IN_LINE: &str = "
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
     ORDER BY a.priority DESC, a.seq LIMIT ?3";
 
+/// The same of the projects ?4 alone; walks past what other projects have in line, unless these have nothing at all.
+/// Served by active_ready and active_by_project.
+const FIRST_IN_LINE_OF_PROJECTS: &str = "
+    SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+        AND a.project_id IN (SELECT value FROM json_each(?4))
+        AND EXISTS (SELECT 1 FROM json_each(?4) p CROSS JOIN active INDEXED BY active_by_project
+            WHERE organization_id = ?1 AND project_id = p.value AND project_id <> '' AND status = 1 AND kind = ?2)
+    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+
 const START: &str = "
     UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
     FROM json_each(?1) j WHERE active.rowid = j.value->>0";
@@ -50,6 +60,9 @@ const START: &str = "
 const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1)";
+
+/// What workers ask for that may have the same: organisation, projects, kinds.
+type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
 
 /// Claims for several workers; answers them in their order. Workers that may have the same are served together, one after
 /// the other from the line.
@@ -60,14 +73,14 @@ pub(super) async fn claim(
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
     sqlx::query(PROMOTE).bind(now.as_millis()).execute(&mut *connection).await?;
-    let mut groups: BTreeMap<(Option<&str>, &[String]), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
-        groups.entry((request.organization.as_deref(), &request.kinds)).or_default().push(index);
+        groups.entry((request.organization(), request.projects(), &request.kinds)).or_default().push(index);
     }
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
-    for ((organization, kinds), indexes) in groups {
+    for ((organization, projects, kinds), indexes) in groups {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
-        let rows = choose(connection, rotation, organization, kinds, limit).await?;
+        let rows = choose(connection, rotation, organization, projects, kinds, limit).await?;
         // Whose each place in line is.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
         let chosen: Vec<Chosen> = rows
@@ -92,6 +105,7 @@ async fn choose(
     connection: &mut SqliteConnection,
     rotation: &mut Rotation,
     organization: Option<&str>,
+    projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
@@ -105,7 +119,7 @@ async fn choose(
     let share = limit.div_ceil(u32::try_from(organizations.len()).unwrap_or(u32::MAX));
     let mut lines = Vec::with_capacity(organizations.len());
     for organization in &organizations {
-        lines.push(line(connection, organization, kinds, share).await?);
+        lines.push(line(connection, organization, projects, kinds, share).await?);
     }
     // Round by round: everybody's first before anybody's second.
     let mut chosen = Vec::new();
@@ -156,13 +170,21 @@ async fn waiting(
 async fn line(
     connection: &mut SqliteConnection,
     organization: &str,
+    projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
     for kind in kinds {
-        let found =
-            sqlx::query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit).fetch_all(&mut *connection).await?;
+        let query = match projects {
+            Projects::All => sqlx::query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit),
+            Projects::Only(projects) => sqlx::query(FIRST_IN_LINE_OF_PROJECTS)
+                .bind(organization)
+                .bind(kind)
+                .bind(limit)
+                .bind(json!(projects).to_string()),
+        };
+        let found = query.fetch_all(&mut *connection).await?;
         for row in &found {
             candidates.push((-row.try_get::<i64, _>("priority")?, row.try_get("seq")?, row.try_get("row")?));
         }
@@ -200,7 +222,7 @@ async fn start(
         // The index has only what may be claimed; the transition function still has the last word.
         let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
         let Progress { attempts, fence, .. } = state.progress();
-        let State::Running { started_at, .. } = state else { continue };
+        let State::Running { started_at, cancel_requested, .. } = state else { continue };
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
         let seq: i64 = row.try_get("seq")?;
         let counted = Counted { organization, project_id: &operation.project_id, seq, kind: &operation.kind };
@@ -209,12 +231,13 @@ async fn start(
         starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
         leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
         answers[*index].push(Claimed {
-            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence },
+            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence, reach: None },
             operation,
             input: row.try_get("input")?,
             attempt: attempts,
             timeout: timeout(row)?,
             lease_expires_at: expires_at,
+            cancel_requested,
         });
     }
     if starts.is_empty() {
@@ -251,6 +274,7 @@ pub(super) async fn lost_leases(
                 organization: row.try_get("organization_id")?,
                 id: rows::id(row)?,
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
             };
             Ok(LostLease { lease, attempts: row.try_get("attempts")? })
         })

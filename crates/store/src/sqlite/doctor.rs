@@ -51,34 +51,39 @@ const CHECKS: &[(&str, &str)] = &[
 ];
 
 const COUNTERS: &str = "
-    WITH row (organization_id, seq, kind, status) AS (
+    WITH levels (level) AS (VALUES (12), (16), (20)), op (organization_id, seq, kind, status) AS (
         SELECT organization_id, seq, kind, status FROM active
         UNION ALL SELECT organization_id, seq, kind, status FROM settled
-    ), counted (organization_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, 1, seq >> 12, kind, status, count(*) FROM row GROUP BY 1, 3, 4, 5
-        UNION ALL SELECT organization_id, 2, seq >> 20, kind, status, count(*) FROM row GROUP BY 1, 3, 4, 5
+    ), counted (organization_id, level, bucket, kind, pending, running, completed, failed) AS (
+        SELECT organization_id, level, seq >> level, kind,
+            sum(status = 1), sum(status = 2), sum(status = 3), sum(status = 4)
+        FROM op CROSS JOIN levels GROUP BY 1, 2, 3, 4
     )
     SELECT coalesce(c.organization_id, r.organization_id) || ' level ' || coalesce(c.level, r.level) || ' bucket '
-        || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ' status '
-        || coalesce(c.status, r.status) || ': counter ' || coalesce(c.n, 'missing') || ', rows ' || coalesce(r.n, 0)
-    FROM counters c FULL JOIN counted r USING (organization_id, level, bucket, kind, status)
-    WHERE c.n IS NOT r.n";
+        || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ': counters '
+        || format('%d, %d, %d, %d', c.pending, c.running, c.completed, c.failed) || '; rows '
+        || format('%d, %d, %d, %d', r.pending, r.running, r.completed, r.failed)
+    FROM counters c FULL JOIN counted r USING (organization_id, level, bucket, kind)
+    WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
+        <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))";
 
 const PROJECT_COUNTERS: &str = "
-    WITH row (organization_id, project_id, seq, kind, status) AS (
+    WITH levels (level) AS (VALUES (12), (16), (20)), op (organization_id, project_id, seq, kind, status) AS (
         SELECT organization_id, project_id, seq, kind, status FROM active WHERE project_id <> ''
         UNION ALL SELECT organization_id, project_id, seq, kind, status FROM settled WHERE project_id <> ''
-    ), counted (organization_id, project_id, level, bucket, kind, status, n) AS (
-        SELECT organization_id, project_id, 1, seq >> 12, kind, status, count(*) FROM row GROUP BY 1, 2, 4, 5, 6
-        UNION ALL
-        SELECT organization_id, project_id, 2, seq >> 20, kind, status, count(*) FROM row GROUP BY 1, 2, 4, 5, 6
+    ), counted (organization_id, project_id, level, bucket, kind, pending, running, completed, failed) AS (
+        SELECT organization_id, project_id, level, seq >> level, kind,
+            sum(status = 1), sum(status = 2), sum(status = 3), sum(status = 4)
+        FROM op CROSS JOIN levels GROUP BY 1, 2, 3, 4, 5
     )
     SELECT coalesce(c.organization_id, r.organization_id) || ' project ' || coalesce(c.project_id, r.project_id)
         || ' level ' || coalesce(c.level, r.level) || ' bucket ' || coalesce(c.bucket, r.bucket) || ' '
-        || coalesce(c.kind, r.kind) || ' status ' || coalesce(c.status, r.status) || ': counter '
-        || coalesce(c.n, 'missing') || ', rows ' || coalesce(r.n, 0)
-    FROM project_counters c FULL JOIN counted r USING (organization_id, project_id, level, bucket, kind, status)
-    WHERE c.n IS NOT r.n";
+        || coalesce(c.kind, r.kind) || ': counters '
+        || format('%d, %d, %d, %d', c.pending, c.running, c.completed, c.failed) || '; rows '
+        || format('%d, %d, %d, %d', r.pending, r.running, r.completed, r.failed)
+    FROM project_counters c FULL JOIN counted r USING (organization_id, project_id, level, bucket, kind)
+    WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
+        <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))";
 
 pub(super) async fn examine(readers: &SqlitePool) -> Result<Report, StoreError> {
     let mut snapshot = readers.begin().await?;

@@ -50,7 +50,7 @@ impl SqliteStore {
             .iter()
             .map(|row| {
                 let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
-                Ok(LeaseRef { organization: row.try_get("organization_id")?, id: rows::id(row)?, fence })
+                Ok(LeaseRef { organization: row.try_get("organization_id")?, id: rows::id(row)?, fence, reach: None })
             })
             .collect::<Result<_, StoreError>>()?;
         let count = leases.len() as u64;

@@ -1,20 +1,18 @@
 //! Reading: counted pages, single operations, outputs.
 //!
-//! A page is read in one read transaction: (1) the filter's level-2 counters give the total and the bucket of 2^20
-//! numbers in which the page starts; (2) level-1 counters give the bucket of 4,096 numbers in which it starts and the
-//! one in which it ends; (3) between those bounds at most 4,096 matching index entries are skipped and a page of row ids
-//! is taken, from `active` and `settled` together; (4) those rows are read. Step 3 reads matching entries only, since
-//! every filter has an index that ends in the sequence number.
+//! A page with its total is one statement: the spans of [`crate::plan`] by counters, then at most 4,096 index entries are
+//! skipped and a page of row ids is taken, from `active` and `settled` together, then those rows are read. Only matching
+//! entries are skipped, since every filter has an index that ends in the sequence number.
 
 use std::fmt::Write as _;
 
 use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
 use serde_json::json;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
 use super::rows;
-use crate::plan::{Coarse, Counts, Span, Table, tables};
+use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
@@ -24,201 +22,172 @@ pub(super) async fn list(
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
-    let mut snapshot = readers.begin().await?;
-    let query = Query { access, filter };
-    let (total_count, span) = if filter.resource.is_some() {
-        let total = query.count_rows(&mut snapshot).await?;
-        let span = Span { lower: 0, upper: i64::MAX, skip: page.offset() };
-        (total, (page.offset() < total).then_some(span))
-    } else {
-        query.locate(&mut snapshot, page).await?
-    };
-    let entries = match span {
-        Some(span) => query.read(&mut snapshot, span, page.page_size).await?,
-        None => Vec::new(),
-    };
-    snapshot.commit().await?;
+    let Page { text, arguments, .. } = Page::of(access, filter, page)?;
+    let found = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(readers).await?;
+    let mut total_count = 0;
+    let mut entries = Vec::with_capacity(found.len());
+    for row in &found {
+        total_count = row.try_get::<i64, _>("total_count")?.unsigned_abs();
+        // A page without rows still has one with the total.
+        if row.try_get::<Option<i64>, _>("seq")?.is_some() {
+            let output_left_out = row.try_get::<i64, _>("left_out")? != 0;
+            entries.push(Listed { operation: rows::operation(row)?, output_left_out });
+        }
+    }
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
 }
 
-struct Query<'q> {
-    access: &'q Access,
+/// The statement for a page as it grows. Only constants go into the text; every value is bound.
+struct Page<'q> {
     filter: &'q Filter,
-}
-
-impl Query<'_> {
-    fn status(&self) -> Option<i64> {
-        self.filter.status.map(|status| i64::from(status.number()))
-    }
-
-    fn projects(&self) -> Option<Vec<&str>> {
-        match &self.access.projects {
-            Projects::All => None,
-            Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
-        }
-    }
-
-    /// Total and span by the counters.
-    async fn locate(
-        &self,
-        snapshot: &mut SqliteConnection,
-        page: PageRequest,
-    ) -> Result<(u64, Option<Span>), StoreError> {
-        let coarse = Coarse::new(self.counts(snapshot, 2, Coarse::ALL).await?);
-        let mut fine = Vec::new();
-        for range in coarse.fine_ranges(page) {
-            fine.extend(self.counts(snapshot, 1, range).await?);
-        }
-        let span = if fine.is_empty() { None } else { Some(coarse.span(&fine, page)?) };
-        Ok((coarse.total(), span))
-    }
-
-    /// Matching operations per bucket, newest bucket first. Served by the counters' primary keys.
-    async fn counts(
-        &self,
-        snapshot: &mut SqliteConnection,
-        level: i64,
-        (from, to): (i64, i64),
-    ) -> Result<Counts, StoreError> {
-        let of_organization = "
-            SELECT bucket, sum(n) AS n FROM counters
-            WHERE organization_id = ?1 AND level = ?2 AND bucket BETWEEN ?3 AND ?4
-                AND (?5 IS NULL OR kind = ?5) AND (?6 IS NULL OR status = ?6)
-            GROUP BY bucket ORDER BY bucket DESC";
-        let of_projects = "
-            SELECT bucket, sum(n) AS n FROM json_each(?7) p CROSS JOIN project_counters
-            WHERE organization_id = ?1 AND project_id = p.value AND level = ?2 AND bucket BETWEEN ?3 AND ?4
-                AND (?5 IS NULL OR kind = ?5) AND (?6 IS NULL OR status = ?6)
-            GROUP BY bucket ORDER BY bucket DESC";
-        let projects = self.projects();
-        let query = sqlx::query(if projects.is_some() { of_projects } else { of_organization })
-            .bind(&self.access.organization)
-            .bind(level)
-            .bind(from)
-            .bind(to)
-            .bind(self.filter.kind.as_deref())
-            .bind(self.status());
-        let query = match projects {
-            Some(projects) => query.bind(json!(projects).to_string()),
-            None => query,
-        };
-        let found = query.fetch_all(snapshot).await?;
-        found.iter().map(|row| Ok((row.try_get("bucket")?, row.try_get::<i64, _>("n")?.unsigned_abs()))).collect()
-    }
-
-    /// Counts by the index, for filters without counters (a resource): a short range.
-    async fn count_rows(&self, snapshot: &mut SqliteConnection) -> Result<u64, StoreError> {
-        let mut total = 0;
-        for table in tables(self.filter) {
-            let mut sql = Sql::default();
-            sql.arm(self, table, "count(*)", None)?;
-            let row = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_one(&mut *snapshot).await?;
-            total += row.try_get::<i64, _>(0)?.unsigned_abs();
-        }
-        Ok(total)
-    }
-
-    /// The rows of the page.
-    async fn read(&self, snapshot: &mut SqliteConnection, span: Span, size: u32) -> Result<Vec<Listed>, StoreError> {
-        let mut sql = Sql::default();
-        for (index, table) in tables(self.filter).into_iter().enumerate() {
-            if index > 0 {
-                sql.text.push_str("\nUNION ALL\n");
-            }
-            sql.arm(self, table, row_ids(table), Some(span))?;
-        }
-        sql.text.push_str("\nORDER BY 1 DESC LIMIT ");
-        sql.bind(i64::from(size))?;
-        sql.text.push_str(" OFFSET ");
-        sql.bind(i64::try_from(span.skip).unwrap_or(i64::MAX))?;
-        let found = sqlx::query_with(AssertSqlSafe(sql.text), sql.arguments).fetch_all(&mut *snapshot).await?;
-        let (mut active, mut settled) = (Vec::new(), Vec::new());
-        for row in &found {
-            let rowid: i64 = row.try_get(2)?;
-            if row.try_get::<i64, _>(1)? == 0 { active.push(rowid) } else { settled.push(rowid) }
-        }
-        rows_by_id(snapshot, &active, &settled).await
-    }
-}
-
-/// Reads whole rows, newest first, leaving long outputs out.
-async fn rows_by_id(
-    snapshot: &mut SqliteConnection,
-    active: &[i64],
-    settled: &[i64],
-) -> Result<Vec<Listed>, StoreError> {
-    let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-    let sql = format!(
-        "SELECT {of_active}, 0 AS left_out, '' AS output
-         FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value
-         UNION ALL
-         SELECT {of_settled}, octet_length(s.output) > ?3 AS left_out,
-             CASE WHEN octet_length(s.output) > ?3 THEN '' ELSE s.output END AS output
-         FROM json_each(?2) j CROSS JOIN settled s ON s.rowid = j.value"
-    );
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(json!(active).to_string())
-        .bind(json!(settled).to_string())
-        .bind(i64::try_from(LISTED_OUTPUT_BYTES).unwrap_or(i64::MAX))
-        .fetch_all(snapshot)
-        .await?;
-    let mut entries = Vec::with_capacity(found.len());
-    for row in &found {
-        entries.push((row.try_get::<i64, _>("seq")?, listed(row)?));
-    }
-    entries.sort_unstable_by_key(|(seq, _)| std::cmp::Reverse(*seq));
-    Ok(entries.into_iter().map(|(_, listed)| listed).collect())
-}
-
-fn listed(row: &SqliteRow) -> Result<Listed, StoreError> {
-    let output_left_out = row.try_get::<i64, _>("left_out")? != 0;
-    Ok(Listed { operation: rows::operation(row)?, output_left_out })
-}
-
-/// Sequence number, which table, row id.
-fn row_ids(table: Table) -> &'static str {
-    match table {
-        Table::Active(_) | Table::Leased => "t.seq, 0, t.rowid",
-        Table::Settled(_) => "t.seq, 1, t.rowid",
-    }
-}
-
-/// A statement as it grows. Only constants go into the text; every value is bound.
-#[derive(Default)]
-struct Sql {
     text: String,
     arguments: SqliteArguments,
+    /// Placeholders of what the filter names.
+    kind: Option<usize>,
+    projects: Option<usize>,
+    resource: Option<usize>,
 }
 
-impl Sql {
+impl<'q> Page<'q> {
+    fn of(access: &Access, filter: &'q Filter, page: PageRequest) -> Result<Page<'q>, StoreError> {
+        let mut this = Page {
+            filter,
+            text: String::new(),
+            arguments: SqliteArguments::default(),
+            kind: None,
+            projects: None,
+            resource: None,
+        };
+        this.bind(access.organization.clone())?;
+        this.bind(i64::from(page.page_size))?;
+        this.bind(i64::try_from(page.offset()).unwrap_or(i64::MAX))?;
+        if let Some(kind) = &filter.kind {
+            this.kind = Some(this.bind(kind.clone())?);
+        }
+        if let Some(projects) = project_list(access) {
+            this.projects = Some(this.bind(projects)?);
+        }
+        if let Some(resource) = &filter.resource {
+            this.resource = Some(this.bind(resource.resource_type.clone())?);
+            this.bind(resource.resource_id.clone())?;
+        }
+        if filter.resource.is_some() {
+            this.by_range()
+        } else {
+            this.by_counters()
+        }
+        this.rows();
+        Ok(this)
+    }
+
+    /// Binds a value; answers the number of its placeholder.
     fn bind<'v, T: sqlx::Encode<'v, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'v>(
         &mut self,
         value: T,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         self.arguments.add(value).map_err(sqlx::Error::Encode)?;
-        let _ = write!(self.text, "?{}", self.arguments.len());
-        Ok(())
+        Ok(self.arguments.len())
     }
 
-    fn and<'v, T: sqlx::Encode<'v, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'v>(
-        &mut self,
-        condition: &str,
-        value: T,
-    ) -> Result<(), StoreError> {
-        self.text.push_str(" AND ");
-        self.text.push_str(condition);
-        self.bind(value)
+    /// Matching operations per bucket of a level. Served by the counters' primary keys.
+    fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
+        let counter = plan::counter(self.filter.status);
+        let (mut tables, mut condition) = (Vec::new(), String::new());
+        if let Some(projects) = self.projects {
+            tables.push(format!("json_each(?{projects}) p"));
+            condition.push_str(" AND c.project_id = p.value");
+        }
+        if let Some((above, touched)) = parent {
+            tables.push(format!("{touched} t"));
+            let inside = above - level;
+            let _ =
+                write!(condition, " AND c.bucket >= t.bucket << {inside} AND c.bucket < (t.bucket + 1) << {inside}");
+        }
+        if let Some(kind) = self.kind {
+            let _ = write!(condition, " AND c.kind = ?{kind}");
+        }
+        tables.push(if self.projects.is_some() { "project_counters c" } else { "counters c" }.to_owned());
+        format!(
+            "SELECT c.bucket AS bucket, sum({counter}) AS n FROM {}
+             WHERE c.organization_id = ?1 AND c.level = {level}{condition} GROUP BY c.bucket",
+            tables.join(" CROSS JOIN ")
+        )
     }
 
-    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`.
-    fn arm(&mut self, query: &Query<'_>, table: Table, columns: &str, span: Option<Span>) -> Result<(), StoreError> {
-        let filter = query.filter;
-        let projects = query.projects().map(|projects| json!(projects).to_string());
+    /// The keys of the page as `page (seq, settled, row)`, and `total (n)`, by counters.
+    fn by_counters(&mut self) {
+        let span = plan::span(|level, parent| self.counts(level, parent), "?2", "?3");
+        let arms =
+            self.arms(|seq| format!(" AND {seq} >= (SELECT lower FROM span) AND {seq} <= (SELECT upper FROM span)"));
+        let _ = write!(
+            self.text,
+            "WITH {span}, page (seq, settled, row) AS MATERIALIZED (
+                 {arms} ORDER BY 1 DESC LIMIT ?2 OFFSET (SELECT skip FROM span)
+             )"
+        );
+    }
+
+    /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
+    /// direction is limited to nothing where the other is taken.
+    fn by_range(&mut self) {
+        let counted: Vec<String> = tables(self.filter)
+            .into_iter()
+            .map(|table| format!("({})", self.arm(table, "count(*)", |_| String::new())))
+            .collect();
+        let arms = self.arms(|_| String::new());
+        let _ = write!(
+            self.text,
+            "WITH total AS MATERIALIZED (SELECT {} AS n),
+             place AS MATERIALIZED (
+                 SELECT min(?3, n) AS before, max(n - ?3 - ?2, 0) AS after,
+                     min(?2, max(n - ?3, 0)) AS rows, ?3 > n / 2 AS from_end
+                 FROM total
+             ), page (seq, settled, row) AS MATERIALIZED (
+                 SELECT * FROM ({arms} ORDER BY 1 DESC
+                     LIMIT (SELECT iif(from_end, 0, rows) FROM place) OFFSET (SELECT before FROM place))
+                 UNION ALL
+                 SELECT * FROM ({arms} ORDER BY 1
+                     LIMIT (SELECT iif(from_end, rows, 0) FROM place) OFFSET (SELECT after FROM place))
+             )",
+            counted.join(" + ")
+        );
+    }
+
+    /// The rows of `page`, newest first, each with the total; long outputs are left out.
+    fn rows(&mut self) {
+        let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
+        let _ = write!(
+            self.text,
+            " SELECT total.n AS total_count, r.* FROM total LEFT JOIN (
+                 SELECT {of_active}, 0 AS left_out, '' AS output
+                 FROM page CROSS JOIN active a ON a.rowid = page.row WHERE NOT settled
+                 UNION ALL
+                 SELECT {of_settled}, octet_length(s.output) > {LISTED_OUTPUT_BYTES},
+                     iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output)
+                 FROM page CROSS JOIN settled s ON s.rowid = page.row WHERE settled
+             ) AS r ORDER BY r.seq DESC"
+        );
+    }
+
+    /// Every table's part of what matches; a compound that is ordered by its first column merges them by their indexes.
+    fn arms(&self, condition: impl Fn(&str) -> String) -> String {
+        let arms = tables(self.filter).into_iter().map(|table| {
+            let settled = matches!(table, Table::Settled(_));
+            self.arm(table, &format!("t.seq, {settled}, t.rowid"), &condition)
+        });
+        arms.collect::<Vec<_>>().join(" UNION ALL ")
+    }
+
+    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`; `condition` is given the name of
+    /// the sequence number.
+    fn arm(&self, table: Table, columns: &str, condition: impl Fn(&str) -> String) -> String {
+        let filter = self.filter;
+        let leased = matches!(table, Table::Leased);
         // A resource's range is short: its projects are looked at row by row.
-        let by_project = projects.is_some() && filter.resource.is_none() && !matches!(table, Table::Leased);
+        let by_project = self.projects.filter(|_| filter.resource.is_none() && !leased);
         let index = if filter.resource.is_some() {
             "by_resource"
-        } else if by_project {
+        } else if by_project.is_some() {
             "by_project"
         } else if filter.kind.is_some() {
             "by_kind"
@@ -228,49 +197,41 @@ impl Sql {
                 Table::Active(_) | Table::Leased => "by_seq",
             }
         };
-        let _ = write!(self.text, "SELECT {columns} FROM ");
-        if let Some(projects) = projects.as_ref().filter(|_| by_project) {
-            self.text.push_str("json_each(");
-            self.bind(projects.clone())?;
-            self.text.push_str(") p CROSS JOIN ");
+        let mut sql = format!("SELECT {columns} FROM ");
+        if let Some(projects) = by_project {
+            let _ = write!(sql, "json_each(?{projects}) p CROSS JOIN ");
         }
         let _ = match table {
-            Table::Active(_) => write!(self.text, "active t INDEXED BY active_{index} WHERE "),
-            Table::Settled(_) => write!(self.text, "settled t INDEXED BY settled_{index} WHERE "),
+            Table::Active(_) => write!(sql, "active t INDEXED BY active_{index} WHERE "),
+            Table::Settled(_) => write!(sql, "settled t INDEXED BY settled_{index} WHERE "),
             Table::Leased => write!(
-                self.text,
+                sql,
                 "leases l CROSS JOIN active t INDEXED BY active_by_seq
                  ON t.organization_id = l.organization_id AND t.seq = l.seq WHERE "
             ),
         };
-        let leased = matches!(table, Table::Leased);
-        self.text.push_str(if leased { "l.organization_id = " } else { "t.organization_id = " });
-        self.bind(query.access.organization.clone())?;
-        if let Some(Span { lower, upper, .. }) = span {
-            self.and(if leased { "l.seq >= " } else { "t.seq >= " }, lower)?;
-            self.and(if leased { "l.seq <= " } else { "t.seq <= " }, upper)?;
-        }
+        let (organization, seq) = if leased { ("l.organization_id", "l.seq") } else { ("t.organization_id", "t.seq") };
+        let _ = write!(sql, "{organization} = ?1{}", condition(seq));
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
-            self.and("t.status = ", i64::from(status.number()))?;
+            let _ = write!(sql, " AND t.status = {}", status.number());
         }
-        if let Some(kind) = &filter.kind {
-            self.and("t.kind = ", kind.clone())?;
+        if let Some(kind) = self.kind {
+            let _ = write!(sql, " AND t.kind = ?{kind}");
         }
-        match projects {
+        match self.projects {
             // "<> ''" lets the planner use the partial index.
-            Some(_) if by_project => self.text.push_str(" AND t.project_id = p.value AND t.project_id <> ''"),
+            Some(_) if by_project.is_some() => sql.push_str(" AND t.project_id = p.value AND t.project_id <> ''"),
             Some(projects) => {
-                self.and("t.project_id IN (SELECT value FROM json_each(", projects)?;
-                self.text.push_str("))");
+                let _ = write!(sql, " AND t.project_id IN (SELECT value FROM json_each(?{projects}))");
             }
             None => {}
         }
-        if let Some(resource) = &filter.resource {
-            self.text.push_str(" AND t.resource_type <> ''");
-            self.and("t.resource_type = ", resource.resource_type.clone())?;
-            self.and("t.resource_id = ", resource.resource_id.clone())?;
+        if let Some(resource) = self.resource {
+            let id = resource + 1;
+            let _ =
+                write!(sql, " AND t.resource_type <> '' AND t.resource_type = ?{resource} AND t.resource_id = ?{id}");
         }
-        Ok(())
+        sql
     }
 }
 
@@ -285,25 +246,28 @@ fn project_list(access: &Access) -> Option<String> {
 pub(super) async fn get(
     readers: &SqlitePool,
     access: &Access,
-    id: OperationId,
-) -> Result<Option<Operation>, StoreError> {
+    ids: &[OperationId],
+) -> Result<Vec<Option<Operation>>, StoreError> {
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     let sql = format!(
-        "SELECT {active}, '' AS output FROM active a INDEXED BY active_by_id
-         WHERE a.organization_id = ?1 AND a.id = ?2
+        "WITH wanted (id) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?2))
+         SELECT {active}, '' AS output FROM wanted w CROSS JOIN active a INDEXED BY active_by_id
+         WHERE a.organization_id = ?1 AND a.id = w.id
              AND (?3 IS NULL OR a.project_id IN (SELECT value FROM json_each(?3)))
          UNION ALL
-         SELECT {settled}, s.output FROM settled s INDEXED BY settled_by_id
-         WHERE s.organization_id = ?1 AND s.id = ?2
+         SELECT {settled}, s.output FROM wanted w CROSS JOIN settled s INDEXED BY settled_by_id
+         WHERE s.organization_id = ?1 AND s.id = w.id
              AND (?3 IS NULL OR s.project_id IN (SELECT value FROM json_each(?3)))"
     );
+    let hexadecimal: Vec<String> =
+        ids.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id.as_bytes()))).collect();
     let found = sqlx::query(AssertSqlSafe(sql))
         .bind(&access.organization)
-        .bind(id.as_bytes().as_slice())
+        .bind(json!(hexadecimal).to_string())
         .bind(project_list(access))
-        .fetch_optional(readers)
+        .fetch_all(readers)
         .await?;
-    found.as_ref().map(rows::operation).transpose()
+    in_order(ids, found.iter().map(rows::operation))
 }
 
 /// Served by settled_by_id.

@@ -139,8 +139,8 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
-        list::get(&self.readers, access, id).await
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
+        list::get(&self.readers, access, ids).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {

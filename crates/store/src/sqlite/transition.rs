@@ -95,6 +95,7 @@ pub(super) async fn apply(
         // What is not active has ended or never was: the lease is stale either way.
         results.push(match entries.get_mut(&(lease.organization.clone(), lease.id)) {
             None => Err(Refusal::StaleLease),
+            Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
                 entry.state = after;
                 entry.state.status()
@@ -179,9 +180,16 @@ pub(super) async fn heartbeat(
     let statuses = beats
         .iter()
         .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
-            Some(entry) if entry.before == Status::Running && entry.state.progress().fence == beat.lease.fence => {
-                held.push(json!([entry.organization, entry.seq]));
-                LeaseStatus::Held { expires_at }
+            Some(Entry {
+                state: State::Running { progress, cancel_requested, .. },
+                organization,
+                seq,
+                project_id,
+                kind,
+                ..
+            }) if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) => {
+                held.push(json!([organization, seq]));
+                LeaseStatus::Held { expires_at, cancel_requested: *cancel_requested }
             }
             _ => LeaseStatus::Lost,
         })

@@ -101,6 +101,7 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
+            Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }

@@ -125,7 +125,7 @@ impl Fixture {
 pub fn claim_request(kinds: &[&str], limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
-        organization: None,
+        access: None,
         limit,
         worker: "test".to_owned(),
         lease: Duration::from_secs(30),

@@ -82,7 +82,7 @@ async fn create(store: &dyn Store, from: u64, until: u64, rows: u64) -> anyhow::
 fn claim_request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: [DENSE_KIND, COMMON_KIND, SPARSE_KIND].map(str::to_owned).to_vec(),
-        organization: Some(ORGANIZATION.to_owned()),
+        access: Some(Access::organization(ORGANIZATION)),
         limit,
         worker: "bench".to_owned(),
         lease: Duration::from_secs(24 * 3600),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use operations::{NewOperation, Outcome, Resource};
+use operations::{Access, NewOperation, Outcome, Resource};
 use store::{ClaimRequest, Settlement, Store};
 
 use super::plain::Plain;
@@ -84,7 +84,7 @@ impl Side {
 fn claim_request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec![KIND.to_owned()],
-        organization: Some(ORGANIZATION.to_owned()),
+        access: Some(Access::organization(ORGANIZATION)),
         limit,
         worker: "bench".to_owned(),
         lease: Duration::from_secs(600),

@@ -5,6 +5,7 @@
 //! whether the outcome is a sound store.
 
 use indicatif::ProgressBar;
+use operations::page::LEVELS;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::data::{COLD, COLD_RESOURCE, HOT, ORGANIZATION};
@@ -79,25 +80,29 @@ const SQLITE: Dialect = Dialect {
     forget: &["DELETE FROM counters", "DELETE FROM project_counters"],
 };
 
-/// Counts what there is, at the level and the shift given.
-fn recount(level: u8, shift: u8) -> [String; 2] {
+/// Counts what there is, at the level given.
+fn recount(level: u32) -> [String; 2] {
     let rows = |columns: &str, condition: &str| {
         format!(
             "(SELECT organization_id, seq, kind, status{columns} FROM settled {condition}
               UNION ALL SELECT organization_id, seq, kind, status{columns} FROM active {condition}) AS op"
         )
     };
+    let statuses: Vec<String> =
+        (1..=4).map(|status| format!("sum(CASE status WHEN {status} THEN 1 ELSE 0 END)")).collect();
+    let statuses = statuses.join(", ");
     [
         format!(
-            "INSERT INTO counters (organization_id, level, bucket, kind, status, n)
-             SELECT organization_id, {level}, seq >> {shift}, kind, status, count(*) FROM {}
-             GROUP BY organization_id, seq >> {shift}, kind, status",
+            "INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
+             SELECT organization_id, {level}, seq >> {level}, kind, {statuses} FROM {}
+             GROUP BY organization_id, seq >> {level}, kind",
             rows("", "")
         ),
         format!(
-            "INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, status, n)
-             SELECT organization_id, project_id, {level}, seq >> {shift}, kind, status, count(*) FROM {}
-             GROUP BY organization_id, project_id, seq >> {shift}, kind, status",
+            "INSERT INTO project_counters
+                 (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
+             SELECT organization_id, project_id, {level}, seq >> {level}, kind, {statuses} FROM {}
+             GROUP BY organization_id, project_id, seq >> {level}, kind",
             rows(", project_id", "WHERE project_id <> ''")
         ),
     ]
@@ -134,7 +139,7 @@ impl Dialect {
         }
         let rest = indexes.into_iter().map(|(_, definition)| definition);
         let rest = rest.chain(self.forget.iter().map(|statement| (*statement).to_owned()));
-        let rest = rest.chain([recount(1, 12), recount(2, 20)].into_iter().flatten());
+        let rest = rest.chain(LEVELS.into_iter().flat_map(recount));
         let number =
             format!("UPDATE organizations SET next_seq = {} WHERE organization_id = '{ORGANIZATION}'", until + 1);
         statements.extend(rest.chain([number]).map(|statement| (statement, until)));

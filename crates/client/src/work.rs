@@ -1,0 +1,229 @@
+//! The calls of workers: claim, heartbeat, settle. [`crate::Worker`] makes them for you.
+
+use std::time::Duration;
+
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::client::{Answer, Client};
+use crate::error::{Error, RpcStatus};
+use crate::types::Operation;
+
+/// What a worker asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClaimRequest {
+    /// The kinds that it can run, 1 to 100.
+    pub kinds: Vec<String>,
+    /// At most so many operations, 1 to 1,000.
+    pub max_operations: u32,
+    /// How long the server may wait for work; it waits for 60 s at most.
+    #[serde(serialize_with = "write_duration")]
+    pub wait: Duration,
+}
+
+/// What a worker was given.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Claims {
+    /// The operations, in the order in which to start them; none when none came in time.
+    pub operations: Vec<ClaimedOperation>,
+    /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
+    #[serde(deserialize_with = "read_duration")]
+    pub lease_duration: Duration,
+}
+
+/// An operation that was claimed, with what its worker needs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClaimedOperation {
+    /// The operation, running.
+    pub operation: Operation,
+    /// What the work needs to know, as it was written; `None` when there is nothing.
+    pub input: Option<Box<RawValue>>,
+    /// Which attempt this is; 1 for the first.
+    pub attempt: u32,
+    /// What shows that the worker holds this attempt; goes into every heartbeat and into the settlement.
+    pub lease_token: String,
+    /// When the lease runs out without a heartbeat, by the server's clock; RFC 3339.
+    pub lease_expires_at: String,
+    /// How long the attempt may take; the worker keeps it.
+    #[serde(deserialize_with = "read_duration")]
+    pub timeout: Duration,
+    /// Somebody wants it stopped already.
+    pub cancel_requested: bool,
+}
+
+/// A worker says that it is still at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heartbeat {
+    /// The operation.
+    pub id: String,
+    /// What the claim gave.
+    pub lease_token: String,
+    /// How far it is, for people; at most 1 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+}
+
+/// What a worker is told about its leases, in the order of the heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Heartbeats {
+    /// One a heartbeat.
+    pub operations: Vec<LeaseState>,
+}
+
+/// What a worker is told about one of its leases.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LeaseState {
+    /// The operation.
+    pub id: String,
+    /// When the lease runs out without a further heartbeat, by the server's clock; `None` when it is lost.
+    pub lease_expires_at: Option<String>,
+    /// Somebody wants the operation stopped: end the attempt.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// Why the lease is lost, if it is: stop working on it.
+    pub error: Option<RpcStatus>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The work is done.
+    Completed {
+        /// What it produced, at most 1 MiB; structured output is JSON in this string.
+        output: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// Why, for people.
+        error_message: String,
+        /// Whether another attempt may do better.
+        retryable: bool,
+    },
+    /// It is handed back, without charging the attempt: the worker is being stopped.
+    Released,
+}
+
+/// A worker ends an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The operation.
+    pub id: String,
+    /// What the claim gave.
+    pub lease_token: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Serialize for Settlement {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("Settlement", 4)?;
+        row.serialize_field("id", &self.id)?;
+        row.serialize_field("lease_token", &self.lease_token)?;
+        match &self.outcome {
+            Outcome::Completed { output } => row.serialize_field("output", output)?,
+            Outcome::Failed { error_message, retryable } => {
+                row.serialize_field("error_message", error_message)?;
+                row.serialize_field("retryable", retryable)?;
+            }
+            Outcome::Released => row.serialize_field("release", &true)?,
+        }
+        row.end()
+    }
+}
+
+/// What became of settlements, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Settled {
+    /// One a settlement.
+    pub results: Vec<SettledOperation>,
+}
+
+/// What became of one settlement.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SettledOperation {
+    /// The operation.
+    pub id: String,
+    /// Where it stands now, by its wire name; `None` when the settlement was refused, or handed the operation back.
+    pub status: Option<String>,
+    /// Why it was refused, if it was: the lease had been lost, and nothing was changed.
+    pub error: Option<RpcStatus>,
+}
+
+impl Client {
+    /// `POST /v1/operations:claim`: takes operations, or waits for some.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn claim(&self, request: &ClaimRequest) -> Result<Answer<Claims>, Error> {
+        let address = self.address("v1/operations:claim");
+        self.call(|| self.http().post(address.clone()).json(request)).await
+    }
+
+    /// `POST /v1/operations:heartbeat`: keeps up to 1,000 operations.
+    ///
+    /// # Errors
+    /// Any [`Error`]. A lease that is lost is no error but a row that says so.
+    pub async fn heartbeat(&self, operations: &[Heartbeat]) -> Result<Answer<Heartbeats>, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            operations: &'a [Heartbeat],
+        }
+        let address = self.address("v1/operations:heartbeat");
+        self.call(|| self.http().post(address.clone()).json(&Body { operations })).await
+    }
+
+    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second time is refused.
+    ///
+    /// # Errors
+    /// Any [`Error`]. A lease that is lost is no error but a row that says so.
+    pub async fn settle(&self, results: &[Settlement]) -> Result<Answer<Settled>, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            results: &'a [Settlement],
+        }
+        let address = self.address("v1/operations:settle");
+        self.call(|| self.http().post(address.clone()).json(&Body { results })).await
+    }
+}
+
+fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{}s", duration.as_secs_f64()))
+}
+
+/// Seconds with a fraction and an `s`, as proto3 JSON writes durations.
+fn read_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| serde::de::Error::custom(format_args!("{text:?} is not a duration such as \"30s\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settlement_says_how_the_attempt_ended_and_nothing_else() {
+        let row = |outcome| {
+            let settlement = Settlement { id: "1".to_owned(), lease_token: "t".to_owned(), outcome };
+            serde_json::to_string(&settlement).expect("serialises")
+        };
+        let failed = Outcome::Failed { error_message: "no".to_owned(), retryable: true };
+        assert_eq!(row(Outcome::Completed { output: "x".to_owned() }), r#"{"id":"1","lease_token":"t","output":"x"}"#);
+        assert_eq!(row(failed), r#"{"id":"1","lease_token":"t","error_message":"no","retryable":true}"#);
+        assert_eq!(row(Outcome::Released), r#"{"id":"1","lease_token":"t","release":true}"#);
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        let request =
+            ClaimRequest { kinds: vec!["scan".to_owned()], max_operations: 1, wait: Duration::from_millis(1_500) };
+        let text = serde_json::to_string(&request).expect("serialises");
+        assert_eq!(text, r#"{"kinds":["scan"],"max_operations":1,"wait":"1.5s"}"#);
+        let claims: Claims = serde_json::from_str(r#"{"operations":[],"lease_duration":"0.25s"}"#).expect("claims");
+        assert_eq!(claims.lease_duration, Duration::from_millis(250));
+        assert!(serde_json::from_str::<Claims>(r#"{"operations":[],"lease_duration":"-1s"}"#).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! One attempt, from its claim to its outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::handler::{Attempt, Failure, Handler};
+use super::held::{Held, Stops};
+use super::settle::Ended;
+use crate::work::{ClaimedOperation, Outcome, Settlement};
+
+/// The most bytes of an output that a server keeps.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// What the attempts of a worker share.
+pub(super) struct Shared<H> {
+    pub handler: H,
+    pub held: Held,
+    pub settle: mpsc::UnboundedSender<Ended>,
+    /// How long a handler that was cancelled may take to notice before it is stopped.
+    pub grace: Duration,
+    /// Cancelled when the drain time is over.
+    pub hand_back: CancellationToken,
+}
+
+/// Why a handler was cancelled.
+enum Why {
+    TimedOut(Duration),
+    Cancelled,
+    LeaseLost,
+    HandedBack,
+}
+
+/// Runs a claimed operation and waits until its outcome is recorded.
+pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOperation, lease: Duration) {
+    let (lease, stops, progress) = shared.held.add(&claimed, lease);
+    let attempt = Attempt {
+        operation: claimed.operation,
+        input: claimed.input.map(|input| input.get().to_owned()).unwrap_or_default(),
+        number: claimed.attempt,
+        cancelled: CancellationToken::new(),
+        progress,
+    };
+    tracing::debug!(operation = lease.id, attempt = attempt.number, "attempt started");
+    if let Some(outcome) = outcome(&shared, attempt, claimed.timeout, &stops).await {
+        let settlement =
+            Settlement { id: lease.id.clone(), lease_token: lease.token.clone(), outcome: bounded(outcome) };
+        let (done, recorded) = oneshot::channel();
+        // Still under heartbeat: the server may be away for a while.
+        if shared.settle.send(Ended { settlement, lost: stops.lost, done }).is_ok() {
+            let _ = recorded.await;
+        }
+    }
+    shared.held.remove(&lease);
+}
+
+/// How the attempt ended; `None` when that cannot be recorded because the lease was lost.
+async fn outcome<H: Handler>(
+    shared: &Arc<Shared<H>>,
+    attempt: Attempt,
+    limit: Duration,
+    stops: &Stops,
+) -> Option<Outcome> {
+    let cancelled = attempt.cancelled.clone();
+    let handles = Arc::clone(shared);
+    // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
+    let mut task = tokio::spawn(async move { handles.handler.run(attempt).await });
+    let why = tokio::select! {
+        done = &mut task => return Some(done.map_or_else(|error| crashed(&error), from_result)),
+        () = tokio::time::sleep(limit) => Why::TimedOut(limit),
+        () = stops.lost.cancelled() => Why::LeaseLost,
+        () = stops.cancel.cancelled() => Why::Cancelled,
+        () = shared.hand_back.cancelled() => Why::HandedBack,
+    };
+    cancelled.cancel();
+    let late = tokio::time::timeout(shared.grace, &mut task).await;
+    if late.is_err() {
+        task.abort();
+    }
+    match (why, late) {
+        (Why::LeaseLost, _) => None,
+        // It was done before it noticed: what was done is recorded.
+        (Why::Cancelled | Why::HandedBack, Ok(Ok(Ok(output)))) => Some(Outcome::Completed { output }),
+        (Why::Cancelled, _) => Some(from_result(Err(Failure::permanent("cancelled")))),
+        (Why::HandedBack, _) => Some(Outcome::Released),
+        (Why::TimedOut(limit), _) => {
+            Some(from_result(Err(Failure::transient(format!("timed out after {} s", limit.as_secs_f64())))))
+        }
+    }
+}
+
+fn from_result(result: Result<String, Failure>) -> Outcome {
+    match result {
+        Ok(output) => Outcome::Completed { output },
+        Err(Failure { message, retryable }) => Outcome::Failed { error_message: message, retryable },
+    }
+}
+
+fn crashed(error: &tokio::task::JoinError) -> Outcome {
+    tracing::error!(%error, "a handler crashed");
+    from_result(Err(Failure::transient("the handler crashed; the worker's log says more")))
+}
+
+/// An output that the server would not keep is not sent.
+fn bounded(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Completed { output } if output.len() > MAX_OUTPUT_BYTES => {
+            let length = output.len();
+            let told = format!("the output is {length} bytes long; at most {MAX_OUTPUT_BYTES} are kept");
+            from_result(Err(Failure::permanent(told)))
+        }
+        outcome => outcome,
+    }
+}

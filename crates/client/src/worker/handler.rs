@@ -1,0 +1,160 @@
+//! What runs an operation, and what it is given.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::types::Operation;
+
+/// The most bytes of a progress; longer ones are cut.
+const MAX_PROGRESS_BYTES: usize = 1024;
+
+/// One attempt of an operation, as its handler sees it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The operation, running.
+    pub operation: Operation,
+    /// A JSON text as its creator wrote it, or empty for none. [`Attempt::parse_input`] reads it.
+    pub input: String,
+    /// Which attempt this is; 1 for the first.
+    pub number: u32,
+    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the time
+    /// is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at its
+    /// next `.await`; one that works on a thread of its own must look.
+    pub cancelled: CancellationToken,
+    /// Tells how far the attempt is.
+    pub progress: Progress,
+}
+
+impl Attempt {
+    /// The input as a value.
+    ///
+    /// # Errors
+    /// A permanent failure when the input is not such a value.
+    pub fn parse_input<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let text = if self.input.is_empty() { "null" } else { &self.input };
+        serde_json::from_str(text)
+            .map_err(|error| Failure::permanent(format!("the input is not what this worker takes: {error}")))
+    }
+}
+
+/// Tells how far an attempt is. What was told last goes with the next heartbeat, which comes within a second.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    latest: Arc<Mutex<Option<String>>>,
+    told: Arc<Notify>,
+}
+
+impl Progress {
+    pub(super) fn new(told: Arc<Notify>) -> Progress {
+        Progress { latest: Arc::default(), told }
+    }
+
+    /// Says how far it is, for people: at most 1 KiB, the rest is cut.
+    pub fn report(&self, text: impl Into<String>) {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(MAX_PROGRESS_BYTES));
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        self.told.notify_one();
+    }
+
+    /// Whether something was told since the last time.
+    pub(super) fn is_told(&self) -> bool {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// What was told since the last time.
+    pub(super) fn take(&self) -> Option<String> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Takes back what could not be sent, unless there is something newer.
+    pub(super) fn put_back(&self, text: String) {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
+    }
+}
+
+/// Why an attempt did not do its work.
+///
+/// Any error becomes a transient failure by `?`; what another attempt would only repeat is said by
+/// [`Failure::permanent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For people; becomes the operation's `error_message`.
+    pub message: String,
+    /// Whether another attempt may do better.
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// A failure that another attempt would only repeat: bad input.
+    pub fn permanent(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), retryable: false }
+    }
+
+    /// A failure that may pass: a full disk, a peer that is away.
+    pub fn transient(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), retryable: true }
+    }
+}
+
+impl<E: StdError> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Failure::transient(message)
+    }
+}
+
+/// Runs operations. An async function that takes an [`Attempt`], or a closure that answers a future, is one too.
+///
+/// Execution is at least once: a handler may see the same operation again, for instance when its worker was cut off. A
+/// panic is a retryable failure. Long computations belong into `spawn_blocking`.
+pub trait Handler: Send + Sync + 'static {
+    /// Does the work; the answer is the operation's output, at most 1 MiB (structured output as a JSON text).
+    fn run(&self, attempt: Attempt) -> impl Future<Output = Result<String, Failure>> + Send;
+}
+
+impl<F, R> Handler for F
+where
+    F: Fn(Attempt) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<String, Failure>> + Send,
+{
+    fn run(&self, attempt: Attempt) -> impl Future<Output = Result<String, Failure>> + Send {
+        self(attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_cut_at_a_character_and_the_newest_counts() {
+        let progress = Progress::new(Arc::new(Notify::new()));
+        progress.report("first");
+        progress.report("é".repeat(600));
+        let text = progress.take().expect("told");
+        assert_eq!((text.len(), progress.take()), (1024, None));
+        progress.report("new");
+        progress.put_back("old".to_owned());
+        assert_eq!(progress.take().as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn errors_are_transient_and_tell_their_causes() {
+        fn read() -> Result<String, Failure> {
+            Ok(String::from_utf8(vec![0xff])?)
+        }
+        let failure = read().expect_err("not UTF-8");
+        assert!(failure.retryable && failure.message.contains("utf-8"), "{failure:?}");
+    }
+}

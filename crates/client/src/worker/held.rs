@@ -1,0 +1,184 @@
+//! The operations that a worker holds, and the heartbeats that keep them, all in one call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::handler::Progress;
+use crate::client::Client;
+use crate::work::{ClaimedOperation, Heartbeat, LeaseState};
+
+/// Operations of one call.
+const MAX_BEATS: usize = 1_000;
+/// Progress waits so long for company after a heartbeat.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Which attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lease {
+    pub id: String,
+    pub token: String,
+}
+
+/// Why an attempt is to stop before its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stops {
+    /// The lease was lost: what comes of the attempt cannot be recorded.
+    pub lost: CancellationToken,
+    /// Somebody wants the operation stopped.
+    pub cancel: CancellationToken,
+}
+
+struct Entry {
+    stops: Stops,
+    progress: Progress,
+    duration: Duration,
+    /// When the lease was last known to be held, by the clock of this machine.
+    kept_at: Instant,
+    beat_at: Instant,
+}
+
+/// The operations that a worker holds.
+#[derive(Default)]
+pub(super) struct Held {
+    entries: Mutex<HashMap<Lease, Entry>>,
+    /// There is an operation more, or one whose progress was told.
+    changed: Arc<Notify>,
+}
+
+impl Held {
+    /// Adds an operation that has just been claimed.
+    pub fn add(&self, claimed: &ClaimedOperation, duration: Duration) -> (Lease, Stops, Progress) {
+        let lease = Lease { id: claimed.operation.id.clone(), token: claimed.lease_token.clone() };
+        let (stops, progress) = (Stops::default(), Progress::new(self.changed.clone()));
+        if claimed.cancel_requested {
+            stops.cancel.cancel();
+        }
+        // The answer was a moment under way: so much later than the server this worker thinks the lease to end.
+        let now = Instant::now();
+        let entry = Entry {
+            stops: stops.clone(),
+            progress: progress.clone(),
+            duration,
+            kept_at: now,
+            beat_at: now + duration / 3,
+        };
+        self.lock().insert(lease.clone(), entry);
+        self.changed.notify_one();
+        (lease, stops, progress)
+    }
+
+    /// Removes an operation whose attempt has ended.
+    pub fn remove(&self, lease: &Lease) {
+        self.lock().remove(lease);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Entry>> {
+        // Nothing that holds the lock can panic between two changes: a poisoned map is still whole.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.lock().values().map(|entry| entry.beat_at).min()
+    }
+
+    /// A heartbeat each, and the time that a call with them may take.
+    fn beats(&self) -> (Vec<Heartbeat>, Duration) {
+        let entries = self.lock();
+        let patience = entries.values().map(|entry| entry.duration / 3).min().unwrap_or_default();
+        let beat = |(lease, entry): (&Lease, &Entry)| Heartbeat {
+            id: lease.id.clone(),
+            lease_token: lease.token.clone(),
+            progress: entry.progress.take(),
+        };
+        (entries.iter().map(beat).collect(), patience)
+    }
+
+    fn answered(&self, beats: &[Heartbeat], states: &[LeaseState], sent_at: Instant) {
+        let mut entries = self.lock();
+        for (beat, state) in beats.iter().zip(states) {
+            let lease = Lease { id: beat.id.clone(), token: beat.lease_token.clone() };
+            // What was settled while the heartbeat was under way is no longer held.
+            let Some(entry) = entries.get_mut(&lease) else { continue };
+            if state.error.is_some() {
+                tracing::warn!(operation = lease.id, "the lease was lost; the attempt is stopped");
+                entry.stops.lost.cancel();
+                entries.remove(&lease);
+                continue;
+            }
+            entry.kept_at = sent_at;
+            entry.beat_at = sent_at + entry.duration / 3;
+            if state.cancel_requested {
+                entry.stops.cancel.cancel();
+            }
+        }
+    }
+
+    /// The heartbeats did not reach the server: they are tried again soon, and what has run out meanwhile is given up,
+    /// because another worker may have it.
+    fn failed(&self, beats: Vec<Heartbeat>) {
+        let now = Instant::now();
+        let mut entries = self.lock();
+        for Heartbeat { id, lease_token: token, progress } in beats {
+            let lease = Lease { id, token };
+            let Some(entry) = entries.get_mut(&lease) else { continue };
+            if entry.kept_at + entry.duration <= now {
+                tracing::warn!(operation = lease.id, "the lease has run out; the attempt is stopped");
+                entry.stops.lost.cancel();
+                entries.remove(&lease);
+                continue;
+            }
+            entry.beat_at = now + entry.duration / 9;
+            if let Some(progress) = progress {
+                entry.progress.put_back(progress);
+            }
+        }
+    }
+
+    /// Sends heartbeats every third of the lease, and sooner when there is progress, until told to stop.
+    pub async fn keep(&self, client: &Client, stop: &CancellationToken) {
+        let mut last: Option<Instant> = None;
+        loop {
+            let due = self.due();
+            tokio::select! {
+                () = until(due) => {}
+                () = self.changed.notified() => {
+                    if !self.lock().values().any(|entry| entry.progress.is_told()) {
+                        continue;
+                    }
+                    // Unless a heartbeat is due before.
+                    let soon = last.map_or_else(Instant::now, |last| last + PROGRESS_EVERY);
+                    tokio::time::sleep_until(due.map_or(soon, |due| due.min(soon))).await;
+                }
+                () = stop.cancelled() => return,
+            }
+            last = Some(Instant::now());
+            let (beats, patience) = self.beats();
+            for beats in beats.chunks(MAX_BEATS) {
+                let sent_at = Instant::now();
+                match tokio::time::timeout(patience, client.heartbeat(beats)).await {
+                    Ok(Ok(answer)) => self.answered(beats, &answer.value.operations, sent_at),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, operations = beats.len(), "heartbeats failed");
+                        self.failed(beats.to_vec());
+                    }
+                    Err(_) => {
+                        tracing::warn!(operations = beats.len(), "heartbeats were not answered in time");
+                        self.failed(beats.to_vec());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

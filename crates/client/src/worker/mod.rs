@@ -1,0 +1,263 @@
+//! A worker: claims operations, runs a handler for each, keeps their leases, records their outcomes.
+//!
+//! **When it claims.** Whenever a place is free, for all free places at once, in a long poll: the server answers as soon as
+//! there is work. When the server is busy or away it comes again after a growing pause.
+//!
+//! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat every
+//! third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be stopped or
+//! whose time is over is cancelled. When the worker is told to stop, what runs may end within the drain time; the rest is
+//! handed back without charging an attempt.
+
+mod attempt;
+mod handler;
+mod held;
+mod settle;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+pub use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::retry::pause;
+use crate::work::{ClaimRequest, Claims};
+use attempt::Shared;
+pub use handler::{Attempt, Failure, Handler, Progress};
+use held::Held;
+
+/// The most operations of one claim.
+const MAX_CLAIM: usize = 1_000;
+/// How long outcomes may take to be recorded after the drain time.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// A worker in the making, and at work with [`Worker::run`].
+///
+/// ```no_run
+/// use longrun_client::{Attempt, Client, Failure, Token, Worker};
+///
+/// async fn count_words(attempt: Attempt) -> Result<String, Failure> {
+///     let text: String = attempt.parse_input()?;
+///     Ok(text.split_whitespace().count().to_string())
+/// }
+///
+/// # async fn example() -> Result<(), longrun_client::Error> {
+/// let client = Client::new("http://127.0.0.1:8080", Token::new("lrn_…")?)?;
+/// let stop = async {
+///     // An error means that the signal cannot be received: then it stops at once.
+///     let _ = tokio::signal::ctrl_c().await;
+/// };
+/// Worker::new(client, count_words).kind("word_count").concurrency(4).run(stop).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A handler with state is a type:
+///
+/// ```
+/// use longrun_client::{Attempt, Failure, Handler};
+///
+/// struct Thumbnails {
+///     folder: std::path::PathBuf,
+/// }
+///
+/// impl Handler for Thumbnails {
+///     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+///         attempt.progress.report("reading the picture");
+///         let picture = tokio::fs::read(self.folder.join(&attempt.operation.resource_id)).await?;
+///         if picture.is_empty() {
+///             return Err(Failure::permanent("the picture is empty"));
+///         }
+///         tokio::select! {
+///             () = attempt.cancelled.cancelled() => Err(Failure::transient("stopped")),
+///             thumbnail = shrink(picture) => Ok(thumbnail),
+///         }
+///     }
+/// }
+/// # async fn shrink(picture: Vec<u8>) -> String { String::new() }
+/// ```
+#[derive(Debug)]
+pub struct Worker<H> {
+    client: Client,
+    handler: H,
+    kinds: Vec<String>,
+    concurrency: usize,
+    poll_wait: Duration,
+    drain: Duration,
+    grace: Duration,
+    hand_back: CancellationToken,
+}
+
+impl<H: Handler> Worker<H> {
+    /// A worker that runs one operation at a time, and needs a [`Worker::kind`] yet.
+    pub fn new(client: Client, handler: H) -> Worker<H> {
+        Worker {
+            client,
+            handler,
+            kinds: Vec::new(),
+            concurrency: 1,
+            poll_wait: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+            hand_back: CancellationToken::new(),
+        }
+    }
+
+    /// Runs operations of this kind too. The handler tells kinds apart by the operation.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Worker<H> {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// How many operations run at a time, at least 1; default 1.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: usize) -> Worker<H> {
+        self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// How long the server may wait for work before it answers that there is none; default 30 s, at least 1 s, at most
+    /// 60 s and two thirds of the client's `read_timeout`.
+    #[must_use]
+    pub fn poll_wait(mut self, wait: Duration) -> Worker<H> {
+        self.poll_wait = wait.max(Duration::from_secs(1));
+        self
+    }
+
+    /// How long what runs may go on after the worker was told to stop; default 30 s. Then it is handed back.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Worker<H> {
+        self.drain = drain;
+        self
+    }
+
+    /// How long a handler that was cancelled may take to notice before it is stopped; default 10 s.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Worker<H> {
+        self.grace = grace;
+        self
+    }
+
+    /// Ends the drain time early: what still runs is then handed back.
+    #[must_use]
+    pub fn hand_back_when(mut self, token: &CancellationToken) -> Worker<H> {
+        self.hand_back = token.child_token();
+        self
+    }
+
+    /// Works until `shutdown` is ready, then drains and returns. Dropping the future stops claiming and hands back what
+    /// runs, as long as the runtime lives.
+    ///
+    /// # Errors
+    /// When the server refuses to give work to this worker: its token is not valid or lacks the scope `operations:work`,
+    /// or there is no such kind. What runs is drained before. A server that is busy or away is no error.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let (settle, ended) = mpsc::unbounded_channel();
+        let (give_up, stop_beating) = (CancellationToken::new(), CancellationToken::new());
+        let shared = Arc::new(Shared {
+            handler: self.handler,
+            held: Held::default(),
+            settle,
+            grace: self.grace,
+            hand_back: self.hand_back.clone(),
+        });
+        // Whatever becomes of this future, what runs does not go on for ever.
+        let _hand_back = self.hand_back.clone().drop_guard();
+        let attempts = TaskTracker::new();
+        let beating = tokio::spawn({
+            let (shared, client, stop) = (shared.clone(), self.client.clone(), stop_beating.clone());
+            async move { shared.held.keep(&client, &stop).await }
+        });
+        let recording = tokio::spawn(settle::record(self.client.clone(), ended, give_up.clone()));
+
+        let claiming = Claiming {
+            client: self.client,
+            request: ClaimRequest { kinds: self.kinds, max_operations: 1, wait: self.poll_wait },
+            places: Arc::new(Semaphore::new(self.concurrency)),
+        };
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            error = claiming.run(&shared, &attempts) => Err(error),
+        };
+        attempts.close();
+        let (mut all_ended, mut drain) = (pin!(attempts.wait()), pin!(tokio::time::sleep(self.drain)));
+        tokio::select! {
+            () = &mut all_ended => {}
+            () = &mut drain => {}
+            () = self.hand_back.cancelled() => {}
+        }
+        if !attempts.is_empty() {
+            tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is handed back");
+            self.hand_back.cancel();
+            if tokio::time::timeout(self.grace + LAST_WORDS, &mut all_ended).await.is_err() {
+                give_up.cancel();
+                all_ended.await;
+            }
+        }
+        stop_beating.cancel();
+        drop(shared);
+        // Neither panics; their end is all that is waited for.
+        let _ = tokio::join!(beating, recording);
+        result
+    }
+}
+
+/// The loop that claims.
+struct Claiming {
+    client: Client,
+    request: ClaimRequest,
+    places: Arc<Semaphore>,
+}
+
+impl Claiming {
+    /// Claims and starts attempts; returns why the server does not give work to this worker.
+    async fn run<H: Handler>(mut self, shared: &Arc<Shared<H>>, attempts: &TaskTracker) -> Error {
+        self.request.wait = self.request.wait.min(self.client.settings.read_timeout * 2 / 3);
+        let mut failures = 0;
+        loop {
+            // As many as are free now; those that become free while the server waits go into the next claim.
+            let mut places = Vec::new();
+            if let Ok(place) = self.places.clone().acquire_owned().await {
+                places.push(place);
+            }
+            while places.len() < MAX_CLAIM
+                && let Ok(place) = self.places.clone().try_acquire_owned()
+            {
+                places.push(place);
+            }
+            self.request.max_operations = u32::try_from(places.len()).unwrap_or(1);
+            let asked_at = Instant::now();
+            let Claims { operations, lease_duration } = match self.client.claim(&self.request).await {
+                Ok(answer) => answer.value,
+                Err(error) if error.is_transient() => {
+                    let pause = pause(error.refusal().and_then(|refusal| refusal.retry_after), failures);
+                    tracing::warn!(%error, ?pause, "could not claim; trying again");
+                    tokio::time::sleep(pause).await;
+                    failures = failures.saturating_add(1);
+                    continue;
+                }
+                Err(error) => return error,
+            };
+            if operations.is_empty() && asked_at.elapsed() < self.request.wait / 2 {
+                // A server that stops sends its workers away; another one may be a moment away.
+                tokio::time::sleep(pause(None, failures)).await;
+                failures = failures.saturating_add(1);
+            } else {
+                failures = 0;
+            }
+            for (claimed, place) in operations.into_iter().zip(places) {
+                let attempt = attempt::run(shared.clone(), claimed, lease_duration);
+                attempts.spawn(async move {
+                    attempt.await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `longrun worker`: a remote worker around any command.
+//!
+//! The client's [`Worker`] does the work of a worker; here is what runs an operation as a command ([`process`]).
+
+mod process;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use anyhow::Context;
+use longrun_client::{CancellationToken, Worker};
+
+use crate::config::{LogFormat, Span};
+use crate::connection::ClientArgs;
+use crate::exit::{Exit, Hint};
+use crate::node::{StopSignals, start_logging};
+
+/// How long the handler of a command may take after it was cancelled: longer than the command gets to end by itself.
+const GRACE: Duration = process::TERM_GRACE.saturating_add(Duration::from_secs(5));
+
+/// What `longrun worker` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The command gets the operation's input as JSON on standard input (null when there is none). What it \
+    writes to standard output is the operation's output, up to 1 MiB; lines on standard error are progress. Exit code 0: \
+    done; 65: failed for good, another attempt would only repeat it; any other: failed, to be tried again."
+)]
+pub struct Args {
+    /// Kind of operations to run; may be given several times
+    #[arg(long = "kind", required = true, value_name = "K")]
+    kinds: Vec<String>,
+    /// How many operations run at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: u16,
+    /// How long what runs may go on after SIGTERM; then it is ended and handed back
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    drain: Span,
+    /// What to log: error, warn, info, debug or trace, or levels by module
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// The command that runs an operation, with its arguments; after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Works until SIGTERM or SIGINT; a second signal ends and hands back what runs.
+///
+/// # Errors
+/// When the server refuses to give work to this worker.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    start_logging(LogFormat::Human, &args.log).context("--log is not a filter")?;
+    // Before anything is claimed, so that no signal kills what runs.
+    let mut signals = StopSignals::listen()?;
+    let client = args.server.client()?;
+    let command = process::Command::new(args.command);
+    let url = client.url();
+    let mut worker = Worker::new(client, command).concurrency(args.concurrency.into()).drain(args.drain.0).grace(GRACE);
+    let kinds = args.kinds.join(", ");
+    for kind in args.kinds {
+        worker = worker.kind(kind);
+    }
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let worker = worker.hand_back_when(&hurry);
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        let received = signals.next().await;
+        tracing::info!(signal = received, "stopping: nothing more is claimed, what runs may end");
+        stop.cancel();
+        let received = signals.next().await;
+        tracing::warn!(signal = received, "stopping at once: what runs is ended and handed back");
+        hurry.cancel();
+    });
+    tracing::info!(url, kinds, "working");
+    worker.run(stopped).await.hint(
+        "a worker needs a token with the scope operations:work, and kinds that the server declares as remote: \
+         [kinds.NAME] type = \"remote\"",
+    )?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}

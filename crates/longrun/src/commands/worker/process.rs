@@ -1,0 +1,188 @@
+//! One operation as one run of a command, in a process group of its own, so that its children end with it.
+
+use std::ffi::OsString;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use longrun_client::{Attempt, Failure, Handler, Progress};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::Child;
+
+/// How long a command that is no longer wanted may take to end by itself, between SIGTERM and SIGKILL.
+pub const TERM_GRACE: Duration = Duration::from_secs(5);
+/// The most bytes of an output; the server keeps no more.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+/// The most bytes of a line of progress; the rest of a longer one is passed over.
+const MAX_LINE_BYTES: usize = 1024;
+/// EX_DATAERR of sysexits.h: the input is wrong, so another attempt would only repeat the failure.
+const PERMANENT: i32 = 65;
+
+/// A command that runs operations.
+#[derive(Debug)]
+pub struct Command {
+    /// The program and its arguments; never a shell.
+    words: Vec<OsString>,
+}
+
+impl Command {
+    /// The program is the first of the words.
+    pub fn new(words: Vec<OsString>) -> Command {
+        Command { words }
+    }
+
+    fn start(&self, attempt: &Attempt) -> Result<Child, Failure> {
+        let (program, arguments) =
+            self.words.split_first().ok_or_else(|| Failure::transient("there is no command to run"))?;
+        let operation = &attempt.operation;
+        tokio::process::Command::new(program)
+            .args(arguments)
+            // What is the worker's is not the command's.
+            .env_remove("LONGRUN_TOKEN")
+            .env_remove("LONGRUN_TOKEN_FILE")
+            .env("LONGRUN_OPERATION_ID", &operation.id)
+            .env("LONGRUN_KIND", &operation.kind)
+            .env("LONGRUN_ATTEMPT", attempt.number.to_string())
+            .env("LONGRUN_RESOURCE_TYPE", &operation.resource_type)
+            .env("LONGRUN_RESOURCE_ID", &operation.resource_id)
+            .env("LONGRUN_PROJECT_ID", &operation.project_id)
+            .env("LONGRUN_PROJECT_VERSION_ID", &operation.project_version_id)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failure::transient(format!("cannot start {}: {error}", program.display())))
+    }
+}
+
+impl Handler for Command {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        let mut child = self.start(&attempt)?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Failure::transient("the command has no pipes"));
+        };
+        let group = Group::of(&child);
+        let input = if attempt.input.is_empty() { "null" } else { &attempt.input };
+        let mut ended = pin!(async {
+            let exit = async {
+                let status = child.wait().await;
+                // What it left running would keep the pipes open, and go on without anybody who knows of it.
+                group.signal(Signal::KILL);
+                status
+            };
+            tokio::join!(exit, feed(stdin, input), collect(stdout, &group), tell(stderr, &attempt.progress))
+        });
+        let (status, (), output, last_line) = tokio::select! {
+            ended = &mut ended => ended,
+            () = attempt.cancelled.cancelled() => {
+                group.signal(Signal::TERM);
+                match tokio::time::timeout(TERM_GRACE, &mut ended).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        group.signal(Signal::KILL);
+                        ended.await
+                    }
+                }
+            }
+        };
+        let status = status.map_err(|error| Failure::transient(format!("the command was lost: {error}")))?;
+        tracing::info!(operation = attempt.operation.id, attempt = attempt.number, %status, "the command ended");
+        judge(status, output, &last_line)
+    }
+}
+
+/// What the end of the command means.
+fn judge(status: ExitStatus, output: Result<Vec<u8>, TooLong>, last_line: &str) -> Result<String, Failure> {
+    let output = output.map_err(|TooLong| {
+        Failure::permanent(format!("the command wrote more than {MAX_OUTPUT_BYTES} bytes to standard output"))
+    })?;
+    if status.success() {
+        return String::from_utf8(output)
+            .map_err(|_| Failure::permanent("the command wrote something to standard output that is not UTF-8"));
+    }
+    // "exit status: 3", or "signal: 9 (SIGKILL)".
+    let mut message = format!("the command ended with {status}");
+    if !last_line.is_empty() {
+        message = format!("{message}: {last_line}");
+    }
+    Err(Failure { message, retryable: status.code() != Some(PERMANENT) })
+}
+
+/// A process group; what is left of it is killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The group that the child leads.
+    fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // An error means that nothing is left of it.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Writes the input. A command need not read it.
+async fn feed(mut stdin: impl AsyncWrite + Unpin, input: &str) {
+    if stdin.write_all(input.as_bytes()).await.is_ok() {
+        let _ = stdin.shutdown().await;
+    }
+}
+
+/// More was written than is taken.
+#[derive(Debug)]
+struct TooLong;
+
+/// Reads the output whole; ends the command when it writes too much.
+async fn collect(stdout: impl AsyncRead + Unpin, group: &Group) -> Result<Vec<u8>, TooLong> {
+    let mut output = Vec::new();
+    // An error of a pipe is its end.
+    let _ = stdout.take(MAX_OUTPUT_BYTES as u64 + 1).read_to_end(&mut output).await;
+    if output.len() > MAX_OUTPUT_BYTES {
+        group.signal(Signal::KILL);
+        return Err(TooLong);
+    }
+    Ok(output)
+}
+
+/// Tells each line as progress; answers the last one.
+async fn tell(mut stderr: impl AsyncRead + Unpin, progress: &Progress) -> String {
+    let (mut buffer, mut line, mut last) = ([0; 8 * 1024], Vec::new(), String::new());
+    loop {
+        let read = stderr.read(&mut buffer).await.unwrap_or(0);
+        for byte in &buffer[..read] {
+            // Progress bars end their lines with a carriage return.
+            if matches!(byte, b'\n' | b'\r') {
+                told(&mut line, &mut last, progress);
+            } else if line.len() < MAX_LINE_BYTES {
+                line.push(*byte);
+            }
+        }
+        if read == 0 {
+            told(&mut line, &mut last, progress);
+            return last;
+        }
+    }
+}
+
+fn told(line: &mut Vec<u8>, last: &mut String, progress: &Progress) {
+    let text = String::from_utf8_lossy(line).trim().to_owned();
+    line.clear();
+    if !text.is_empty() {
+        tracing::debug!(line = text, "progress");
+        progress.report(text.clone());
+        *last = text;
+    }
+}

@@ -1,0 +1,116 @@
+//! Reads that many ask for at the same time, carried out together.
+//!
+//! Nothing is kept: what is answered was read after it was asked for. What keeps a thousand clients that poll from costing
+//! a thousand queries is that requests of the same key which arrive while a read is under way share the next one. A lone
+//! request is read at once, and different keys do not wait for each other.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use store::StoreError;
+use tokio::sync::oneshot;
+
+/// Requests that one read serves at most.
+const BATCH: usize = 1_000;
+
+/// What can be read for several requests at once.
+#[async_trait]
+pub(crate) trait Read: Send + Sync + 'static {
+    /// What requests must have in common.
+    type Key: Clone + Eq + Hash + Send;
+    /// What each asks for besides.
+    type Item: Send;
+    /// What each gets.
+    type Found: Send;
+
+    /// Reads for several; answers in their order.
+    async fn read(&self, key: &Self::Key, items: Vec<Self::Item>) -> Result<Vec<Self::Found>, StoreError>;
+}
+
+type Waiting<R> = Vec<(<R as Read>::Item, oneshot::Sender<Result<<R as Read>::Found, StoreError>>)>;
+
+/// Carries reads of one sort out.
+pub(crate) struct Gather<R: Read>(Arc<Inner<R>>);
+
+struct Inner<R: Read> {
+    reader: R,
+    /// A key is here while it is being read: with those who wait for the next read.
+    waiting: Mutex<HashMap<R::Key, Waiting<R>>>,
+}
+
+impl<R: Read> Gather<R> {
+    pub(crate) fn new(reader: R) -> Gather<R> {
+        Gather(Arc::new(Inner { reader, waiting: Mutex::default() }))
+    }
+
+    /// What is asked for, as it is after this call began.
+    pub(crate) async fn get(&self, key: R::Key, item: R::Item) -> Result<R::Found, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let is_first = {
+            let mut waiting = self.0.lock();
+            match waiting.get_mut(&key) {
+                Some(line) => {
+                    line.push((item, reply));
+                    None
+                }
+                None => {
+                    waiting.insert(key.clone(), Vec::new());
+                    Some(vec![(item, reply)])
+                }
+            }
+        };
+        if let Some(first) = is_first {
+            // On a task of its own: the others' answers do not depend on whether this caller stays.
+            tokio::spawn(Arc::clone(&self.0).serve(key, first));
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read broke off".to_owned())))
+    }
+}
+
+impl<R: Read> Inner<R> {
+    /// Reads until nobody waits for the key any more.
+    async fn serve(self: Arc<Self>, key: R::Key, mut batch: Waiting<R>) {
+        loop {
+            let (items, replies): (Vec<R::Item>, Vec<_>) = batch.into_iter().unzip();
+            // A read that panics takes its own callers' answers with it and nothing else.
+            match AssertUnwindSafe(self.reader.read(&key, items)).catch_unwind().await {
+                Ok(Ok(found)) => {
+                    for (reply, found) in replies.into_iter().zip(found) {
+                        // A caller that is gone does not want the answer.
+                        let _ = reply.send(Ok(found));
+                    }
+                }
+                Ok(Err(error)) => {
+                    for reply in replies {
+                        let _ = reply.send(Err(copy(&error)));
+                    }
+                }
+                Err(_) => tracing::error!("a read panicked"),
+            }
+            let mut waiting = self.lock();
+            let Some(line) = waiting.get_mut(&key) else { return };
+            if line.is_empty() {
+                waiting.remove(&key);
+                return;
+            }
+            let rest = line.split_off(line.len().min(BATCH));
+            batch = std::mem::replace(line, rest);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<R::Key, Waiting<R>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Errors cannot be cloned: every caller gets what it can act on.
+fn copy(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(reason) => StoreError::Unavailable(reason.clone()),
+        error => StoreError::Unusable(error.to_string()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Claimed operations on their way to a worker. What does not arrive is handed back.
+//!
+//! A worker that went away while it waited would else hold operations until their leases run out, and be charged an
+//! attempt for each. From the claim on they belong to a [`Delivery`], which hands them back when it is dropped: with the
+//! request that was broken off, or with a body that was not taken by the connection to its end. What the connection took
+//! and the network lost is the rest: there the lease runs out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use engine::Waker;
+use hyper::body::{Frame, SizeHint};
+use store::{Claimed, LeaseRef, Store};
+
+use crate::error::BoxError;
+
+/// The body is given to the connection in such pieces, so that a connection that takes no more is noticed.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Operations that were claimed for a worker and have not arrived.
+pub(super) struct Delivery {
+    claimed: Vec<Claimed>,
+    undelivered: Undelivered,
+}
+
+impl Delivery {
+    pub fn new(store: Arc<dyn Store>, waker: Waker, claimed: Vec<Claimed>) -> Delivery {
+        let leases = claimed.iter().map(|claimed| claimed.lease.clone()).collect();
+        Delivery { claimed, undelivered: Undelivered { leases, store, waker } }
+    }
+
+    pub fn claimed(&self) -> &[Claimed] {
+        &self.claimed
+    }
+
+    /// The body that brings them: `json` tells them.
+    pub fn into_body(self, json: Vec<u8>) -> Body {
+        Body::new(DeliveryBody { left: json.into(), undelivered: self.undelivered })
+    }
+}
+
+/// Leases that are handed back when this is dropped.
+struct Undelivered {
+    leases: Vec<LeaseRef>,
+    store: Arc<dyn Store>,
+    waker: Waker,
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        let leases = std::mem::take(&mut self.leases);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if leases.is_empty() {
+            return;
+        }
+        let (store, waker) = (self.store.clone(), self.waker.clone());
+        runtime.spawn(async move {
+            let operations = leases.len();
+            match store.release(leases).await {
+                Ok(_) => {
+                    tracing::info!(operations, "a worker went away before it got its operations; they are handed back");
+                    waker.wake();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, operations, "a worker went away before it got its operations; their leases will run out");
+                }
+            }
+        });
+    }
+}
+
+struct DeliveryBody {
+    left: Bytes,
+    undelivered: Undelivered,
+}
+
+impl HttpBody for DeliveryBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.left.len().min(PIECE_BYTES);
+        let piece = self.left.split_to(length);
+        if self.left.is_empty() {
+            self.undelivered.leases.clear();
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
