@@ -1,9 +1,11 @@
 //! Coalescing of concurrent writes: what has queued while the previous commit was in flight is committed together.
 //!
-//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. When a batch fails, its
+//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. In a crowd a batch waits a
+//! moment for as many as there were in the one before. When a batch fails, its
 //! writes are tried again one by one, so that one bad write spoils no other.
 
 use std::borrow::Borrow;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +23,12 @@ const QUEUE: usize = 1_024;
 const BATCH_ROWS: usize = 4_096;
 /// Bytes of input and output that one transaction takes at most (one write more may go over).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Writes of a batch from which on the next one waits for as many, at most [`PATIENCE`]: fewer and larger batches carry
+/// more. Below it nobody waits for company.
+const CROWD: usize = 8;
+/// How long a batch waits for what was as large before it: about what a batch takes.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Operations to be created for one caller.
 pub(crate) struct Create {
@@ -125,16 +133,30 @@ impl Lane {
 }
 
 async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
+    let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();
         let mut batch = vec![first];
+        let mut patience = pin!(tokio::time::sleep(PATIENCE));
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {
-            let Ok(next) = incoming.try_recv() else { break };
+            let next = match incoming.try_recv() {
+                Ok(next) => next,
+                // In a crowd the others are about to call: those of the last batch were answered a moment ago.
+                Err(_) if last >= CROWD && batch.len() < last => {
+                    tokio::select! {
+                        biased;
+                        Some(next) = incoming.recv() => next,
+                        () = &mut patience => break,
+                    }
+                }
+                Err(_) => break,
+            };
             let (more_rows, more_bytes) = next.write.weight();
             rows += more_rows;
             bytes += more_bytes;
             batch.push(next);
         }
+        last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
         let answers = match committer.commit(&writes).await {
             Ok(answers) => answers,
