@@ -23,6 +23,10 @@ use clap::Parser;
 use cli::{Cli, Command, Config, Evidence, Operations, Policy, Token};
 use exit::Exit;
 
+/// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let command = match Cli::parse().command {
         Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),

@@ -67,7 +67,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let token = app.state().tokens.get(secret.hash(), ()).await?.ok_or(ApiError::Unauthenticated)?;
+        let token = app.state().tokens.find(secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
         if !token.is_valid(app.store.now()) {
             return Err(ApiError::Unauthenticated);
         }

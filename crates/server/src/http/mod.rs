@@ -54,7 +54,7 @@ pub(crate) struct AppState {
     /// Notes uses of tokens.
     pub(crate) usage: Usage,
     /// Finds tokens in the store.
-    pub(crate) tokens: Gather<TokenLookup>,
+    pub(crate) tokens: TokenLookup,
     /// Reads single operations.
     gets: Gather<get::Gets>,
     /// Reads pages.
@@ -84,7 +84,7 @@ impl App {
         let settings = &services.settings;
         let state = AppState {
             usage: Usage::start(services.store.clone()),
-            tokens: Gather::new(TokenLookup(services.store.clone())),
+            tokens: TokenLookup::new(services.store.clone()),
             gets: Gather::new(get::Gets(services.store.clone())),
             pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
             lines: work::Lines::start(&services),
