@@ -1,14 +1,15 @@
 //! The loop: claim what is due, as much as there is room for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use store::{ClaimRequest, Claimed, Store};
-use tokio::sync::{Notify, Semaphore, watch};
+use store::{ClaimRequest, Claimed, Store, StoreError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::duties::{self, heartbeats::Held};
+use crate::room::{Ask, Rooms};
 use crate::{Registry, Settings, run};
 
 /// Attempts that are claimed at once at most; one claim is one transaction.
@@ -137,54 +138,83 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
     if kinds.is_empty() {
         return;
     }
+    let limits = kinds.into_iter().map(|kind| (kind.clone(), shared.registry.limits(&kind)));
+    let mut rooms = Rooms::new(limits, Instant::now());
     duties::rescue::own_past(&shared).await;
     while !shared.stop_claiming.is_cancelled() {
         // Registered before the look into the queue: a creation from here on is not missed.
         let woken = shared.waker.0.engine.notified();
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let limit = (places.available_permits() + 1).min(CLAIM_LIMIT);
+        let free = (places.available_permits() + 1).min(CLAIM_LIMIT);
         drop(place);
         if shared.stop_claiming.is_cancelled() {
             return;
         }
+        let asks = rooms.asks(free, Instant::now());
+        let has_asked = !asks.is_empty();
+        match claim(&shared, &attempts, &places, &mut rooms, asks, free).await {
+            Ok(0) => {
+                let pause = pause(&shared, &rooms, has_asked).await;
+                tokio::select! {
+                    () = woken => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = shared.stop_claiming.cancelled() => {}
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                sleep_or_stop(&shared, CLAIM_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
+async fn claim(
+    shared: &Arc<Shared>,
+    attempts: &TaskTracker,
+    places: &Arc<Semaphore>,
+    rooms: &mut Rooms,
+    asks: Vec<Ask>,
+    free: usize,
+) -> Result<usize, StoreError> {
+    let mut started = 0;
+    for Ask { kinds, limit } in asks {
+        let limit = limit.min(free - started);
+        if limit == 0 || shared.stop_claiming.is_cancelled() {
+            break;
+        }
         let request = ClaimRequest {
-            kinds: kinds.clone(),
+            kinds,
             access: None,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             worker: shared.worker.clone(),
             lease: shared.settings.lease,
         };
-        let claimed = match shared.store.claim(request).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
-                sleep_or_stop(&shared, CLAIM_RETRY).await;
-                continue;
-            }
-        };
-        if claimed.is_empty() {
-            let pause = pause(&shared).await;
-            tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep(pause) => {}
-                () = shared.stop_claiming.cancelled() => {}
-            }
-            continue;
-        }
-        for claimed in claimed {
-            start(&shared, &attempts, &places, claimed).await;
+        for claimed in shared.store.claim(request).await? {
+            started += 1;
+            let place_of_kind = rooms.start(&claimed.operation.kind);
+            start(shared, attempts, places, place_of_kind, claimed).await;
         }
     }
+    Ok(started)
 }
 
-/// How long there is nothing to do, as far as is known: until the next operation becomes due, at most the poll time.
-async fn pause(shared: &Shared) -> Duration {
+/// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start again,
+/// at most the poll time.
+async fn pause(shared: &Shared, rooms: &Rooms, has_asked: bool) -> Duration {
+    let longest = rooms.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
+    if !has_asked {
+        // What is due cannot be started: its kind has no room, and whoever makes room wakes the loop.
+        return longest;
+    }
     match shared.store.next_due().await {
         Ok(Some(due)) => {
             let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
-            Duration::from_millis(millis.max(1).unsigned_abs()).min(shared.settings.poll)
+            Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
         }
-        Ok(None) | Err(_) => shared.settings.poll,
+        Ok(None) | Err(_) => longest,
     }
 }
 
@@ -195,7 +225,13 @@ async fn sleep_or_stop(shared: &Shared, pause: Duration) {
     }
 }
 
-async fn start(shared: &Arc<Shared>, attempts: &TaskTracker, places: &Arc<Semaphore>, claimed: Claimed) {
+async fn start(
+    shared: &Arc<Shared>,
+    attempts: &TaskTracker,
+    places: &Arc<Semaphore>,
+    place_of_kind: Option<OwnedSemaphorePermit>,
+    claimed: Claimed,
+) {
     // Only this loop takes places, and it claimed no more than there were: this does not wait.
     let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
     // Under heartbeat before it is started, so that a slow start cannot lose the lease.
@@ -204,5 +240,10 @@ async fn start(shared: &Arc<Shared>, attempts: &TaskTracker, places: &Arc<Semaph
     attempts.spawn(async move {
         run::attempt(&shared, claimed, stops).await;
         drop(place);
+        if let Some(place) = place_of_kind {
+            drop(place);
+            // The loop may be asleep beside free places, since this kind had none. There is no new work for others.
+            shared.waker.0.engine.notify_one();
+        }
     });
 }

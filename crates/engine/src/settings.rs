@@ -35,10 +35,3 @@ impl Default for Settings {
         }
     }
 }
-
-impl Settings {
-    /// The wait after attempt number `attempts` failed.
-    pub(crate) fn retry_after(&self, attempts: u32) -> Duration {
-        self.backoff.delay(attempts, rand::random())
-    }
-}

@@ -28,10 +28,11 @@ use exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    if let Command::EvaluationWorker = command {
-        return exit::report(commands::evaluation_worker::run());
-    }
+    let command = match Cli::parse().command {
+        Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),
+        Command::Runner(args) => commands::command_runner::run(&args),
+        command => command,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     exit::report(runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(run(command));
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, bench, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations, policy,
-        restore, serve, token, worker,
+        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
+        operations, policy, restore, serve, token, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -73,5 +74,6 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::EvaluationWorker => commands::evaluation_worker::run(),
+        Command::Runner(args) => command_runner::run(&args),
     }
 }

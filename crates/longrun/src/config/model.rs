@@ -2,10 +2,14 @@
 //!
 //! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::kinds::Kinds;
+use super::notices::Notice;
 use super::units::{ByteSize, Span};
 
 /// The configuration of a server.
@@ -30,6 +34,9 @@ pub struct Config {
     pub policies: Policies,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
+    /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
+    #[serde(skip)]
+    pub notices: BTreeMap<String, Notice>,
     /// How operations are run.
     pub engine: Engine,
     /// What is logged.
@@ -92,16 +99,6 @@ pub struct Policies {
     pub memory_limit: ByteSize,
 }
 
-/// Which kinds of operations are taken.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kinds {
-    /// Kinds that remote workers run, besides the built-in ones.
-    pub remote: Vec<String>,
-    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
-    pub allow_undeclared: bool,
-}
-
 /// How operations are run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -148,6 +145,7 @@ impl Default for Config {
             evidence: Evidence::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
+            notices: BTreeMap::new(),
             engine: Engine::default(),
             log: Log::default(),
         }

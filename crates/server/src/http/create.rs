@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use operations::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, NewOperation, Resource, Timestamp, Violation};
+use operations::{MAX_PRIORITY, NewOperation, Resource, Timestamp, Violation};
 use serde_json::value::RawValue;
 use store::Scope;
 
@@ -41,6 +41,7 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
     const DURATION: &str = "must be a duration in seconds such as \"60s\" or \"1.5s\"";
     let mut fields = Fields::parse(body)?;
     let kind = fields.text("kind").into_owned();
+    let defaults = app.defaults(&kind);
     let resource_type = fields.text("resource_type").into_owned();
     let resource_id = fields.text("resource_id").into_owned();
     let resource =
@@ -61,8 +62,8 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
             "must be an RFC 3339 date-time such as \"2026-01-23T04:56:07Z\"",
             |text| text.parse::<Timestamp>().ok(),
         ),
-        timeout: fields.parsed("timeout", DURATION, duration::parse),
-        max_attempts: fields.integer("max_attempts").map_or(DEFAULT_MAX_ATTEMPTS, |n| u32::try_from(n).unwrap_or(0)),
+        timeout: fields.parsed("timeout", DURATION, duration::parse).or(defaults.timeout),
+        max_attempts: fields.integer("max_attempts").map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
         retain_for: fields.parsed("retain_for", DURATION, duration::parse),
     };
     let mut violations = fields.finish();
@@ -91,6 +92,10 @@ fn input(fields: &mut Fields) -> String {
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
+    if kind == kinds::notices::KIND {
+        let description = "is reserved: longrun itself makes the operations of this kind";
+        return Some(Violation::new("kind", description));
+    }
     if app.allow_undeclared_kinds || app.kinds.iter().any(|known| known == kind) {
         return None;
     }
