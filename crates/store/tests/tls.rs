@@ -26,10 +26,7 @@ async fn encrypted(cluster: &Cluster) -> String {
             .unwrap();
     }
     connection.execute("COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; chmod 600 server.key'").await.unwrap();
-    connection
-        .execute("COPY (SELECT 'hostssl all all all trust') TO PROGRAM 'cat >pg_hba.conf'")
-        .await
-        .unwrap();
+    connection.execute("COPY (SELECT 'hostssl all all all trust') TO PROGRAM 'cat >pg_hba.conf'").await.unwrap();
     connection.execute("ALTER SYSTEM SET ssl = on").await.unwrap();
     connection.close().await.unwrap();
     cluster.stop().unwrap();
@@ -56,8 +53,8 @@ async fn connections_are_encrypted_and_the_server_is_verified() {
     assert_eq!(plain, 0);
 
     // Nobody vouches for the certificate: the system's roots do not.
-    let stranger = PostgresStore::connect(&format!("{url}?sslmode=verify-full"), 2).await.unwrap_err();
+    let stranger = PostgresStore::connect(&format!("{url}?sslmode=verify-full"), 2).await.err().unwrap();
     assert!(matches!(stranger, StoreError::Unavailable(_)), "{stranger:?}");
-    let plain = PostgresStore::connect(&format!("{url}?sslmode=disable"), 2).await.unwrap_err();
+    let plain = PostgresStore::connect(&format!("{url}?sslmode=disable"), 2).await.err().unwrap();
     assert!(matches!(plain, StoreError::Unavailable(_)), "{plain:?}");
 }

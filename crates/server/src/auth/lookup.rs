@@ -18,10 +18,13 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Tokens remembered at most; past it all are looked up anew.
 const REMEMBERED: usize = 10_000;
 
+/// A token, and when it was asked for.
+type Remembered = (Arc<Token>, Instant);
+
 /// Tokens by the SHA-256 of their secrets.
 pub(crate) struct TokenLookup {
     looks: Gather<Looks>,
-    found: Mutex<HashMap<[u8; 32], (Arc<Token>, Instant)>>,
+    found: Mutex<HashMap<[u8; 32], Remembered>>,
 }
 
 impl TokenLookup {
