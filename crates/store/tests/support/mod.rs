@@ -66,6 +66,14 @@ impl Fixture {
         open(&self.place, &self.clock).await
     }
 
+    /// Another server on the same database; the same one where one process owns the store.
+    pub async fn second_server(&self) -> Arc<dyn Store> {
+        match &self.place {
+            Place::Folder(_) => Arc::clone(&self.store),
+            Place::Database(_) => self.reopen().await,
+        }
+    }
+
     /// Opens it by the clock of the machine; what the store says about a database that it cannot use.
     pub async fn reopen_error(&self) -> store::StoreError {
         match &self.place {
