@@ -370,6 +370,27 @@ async fn a_cancel_takes_no_outcome_from_a_worker(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+/// Only of PostgreSQL: a settlement that waits for a cancellation does not see what that one wrote until it looks again.
+#[tokio::test]
+async fn a_settlement_that_waited_for_a_cancellation_counts() {
+    let fixture = fixture(Engine::Postgres).await;
+    let claimed = running(&fixture, NewOperation::of_kind("scan")).await;
+    let foreign = fixture.foreign_postgres().await;
+    let mut cancelling = foreign.begin().await.unwrap();
+    let cancel = "UPDATE active SET cancel_requested = true, cancel_requested_at = 1";
+    sqlx::query(cancel).execute(&mut *cancelling).await.unwrap();
+    let store = Arc::clone(&fixture.store);
+    let settlement = Settlement { lease: claimed.lease, outcome: completed("done"), retry_after: Duration::ZERO };
+    let settling = tokio::spawn(async move { store.settle(vec![settlement]).await.unwrap() });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&foreign).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cancelling.commit().await.unwrap();
+    assert_eq!(settling.await.unwrap(), [Ok(Status::Completed)]);
+    fixture.assert_sound().await;
+}
+
 async fn of_a_retry_and_a_delete_one_is_first(fixture: Fixture) {
     let mut ids = Vec::new();
     for _ in 0..40 {

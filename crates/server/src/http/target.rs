@@ -46,8 +46,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
         let text = Path::<String>::from_request_parts(parts, state).await;
         Ok(match text {
             Ok(Path(text)) => Target::parse(&text),
-            // Not UTF-8.
-            Err(_) => Target { id: None, verb: None },
+            // Not UTF-8, and so no id; a verb may stand behind it all the same.
+            Err(_) => Target::parse(parts.uri.path().rsplit('/').next().unwrap_or_default()),
         })
     }
 }

@@ -15,10 +15,9 @@ const DUE: &str = "
             ORDER BY organization_id LIMIT 1)
         FROM organization WHERE organization.id IS NOT NULL
     )
-    SELECT id FROM organization
-    WHERE id IS NOT NULL AND EXISTS (
-        SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL)
-    ORDER BY id COLLATE \"C\"";
+    SELECT id FROM organization CROSS JOIN LATERAL (
+        SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL LIMIT 1) AS o
+    WHERE id IS NOT NULL ORDER BY id COLLATE \"C\"";
 
 /// Removes those whose time was over first, with their counts; what another server is at is left to it. The lock on the
 /// organisation's row, which creations wait for, is taken last. Served by settled_by_purge.

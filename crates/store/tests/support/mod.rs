@@ -82,6 +82,13 @@ impl Fixture {
         }
     }
 
+    /// Connections to a PostgreSQL store's database behind its back.
+    pub async fn foreign_postgres(&self) -> sqlx::PgPool {
+        let Place::Database(url) = &self.place else { panic!("an embedded store has no database server") };
+        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+        sqlx::PgPool::connect_with(options.options([("search_path", "longrun")])).await.unwrap()
+    }
+
     /// Runs a statement behind the store's back.
     pub async fn tamper(&self, sql: &str) {
         match &self.place {
@@ -91,10 +98,8 @@ impl Fixture {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
                 foreign.close().await;
             }
-            Place::Database(url) => {
-                let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
-                let options = options.options([("search_path", "longrun")]);
-                let foreign = sqlx::PgPool::connect_with(options).await.unwrap();
+            Place::Database(_) => {
+                let foreign = self.foreign_postgres().await;
                 sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
                 foreign.close().await;
             }
