@@ -13,7 +13,7 @@ use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, 
 use serde_json::Value;
 use store::{
     ClaimRequest, Digest, EvidenceRecord, IdempotencyKey, NewToken, PostgresStore, Scope, Settlement, SqliteStore,
-    Store,
+    Steering, Store,
 };
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
@@ -45,6 +45,7 @@ async fn fill(store: &dyn Store) {
                 project_id: if number % 2 == 0 { "p1".to_owned() } else { String::new() },
                 input: r#"{"n":1.50,"text":"a\u0000b \uf8f0"}"#.to_owned(),
                 max_attempts: 1,
+                retain_for: (number % 5 == 0).then_some(Duration::from_secs(86_400)),
                 ..NewOperation::of_kind(kind)
             };
             let key = (number == 0 && kind == "b").then(key);
@@ -55,6 +56,7 @@ async fn fill(store: &dyn Store) {
         NewOperation { run_after: Some(store.now().after(Duration::from_secs(86_400))), ..NewOperation::of_kind("a") };
     store.create("acme", vec![later], None).await.unwrap();
     let claimed = store.claim(request(60)).await.unwrap();
+    let gone = [1, 4].map(|index: usize| claimed[index].lease.clone());
     let settlements = claimed.into_iter().take(50).enumerate().map(|(number, claimed)| Settlement {
         lease: claimed.lease,
         outcome: if number % 3 == 0 {
@@ -66,6 +68,11 @@ async fn fill(store: &dyn Store) {
     });
     let results = store.settle(settlements.collect()).await.unwrap();
     assert!(results.iter().all(Result::is_ok), "{results:?}");
+    // Numbers that are not used any more.
+    for lease in gone {
+        let access = Access::organization(&lease.organization);
+        store.steer(&access, lease.id, Steering::Delete).await.unwrap().unwrap().unwrap();
+    }
 }
 
 fn request(limit: u32) -> ClaimRequest {

@@ -34,8 +34,8 @@ mod worker;
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    EvaluateRequest, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    CreatedOperations, Deleted, EvaluateRequest, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage,
+    Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,

@@ -24,6 +24,8 @@ pub struct Waker(Arc<Woken>);
 #[derive(Debug, Default)]
 struct Woken {
     engine: Notify,
+    /// Somebody wants an operation stopped.
+    heartbeats: Notify,
     /// How often there was new work.
     others: watch::Sender<u64>,
 }
@@ -33,6 +35,16 @@ impl Waker {
     pub fn wake(&self) {
         self.0.engine.notify_one();
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// Has the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.
+    pub fn cancelled(&self) {
+        self.0.heartbeats.notify_one();
+    }
+
+    /// Waits for [`Waker::cancelled`].
+    pub(crate) async fn until_cancelled(&self) {
+        self.0.heartbeats.notified().await;
     }
 
     /// Wake-ups from now on, for those who take from the queue beside the engine.
@@ -94,6 +106,8 @@ impl Engine {
         let stop_duties = CancellationToken::new();
         duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::cancels::end(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));

@@ -1,8 +1,8 @@
 //! What makes operations happen: claims due operations, runs their handlers, keeps their leases, records one outcome.
 //!
 //! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
-//! task of its own, settle it. Beside it the duties: heartbeats for what runs here, rescue of what others lost, taking
-//! creations out of the store's inbox.
+//! task of its own, settle it. Beside it the duties: heartbeats for what runs here, rescue of what others lost, ending of
+//! what was asked to stop and did not, removal of what has passed its time, taking creations out of the store's inbox.
 //!
 //! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
 //! frees a place, when a pending operation becomes due, when the rate of a kind allows a start again, and after

@@ -97,6 +97,12 @@ pub enum Operations {
     Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
+    /// Cancel operations: what is pending ends at once, what runs is asked to stop
+    Cancel(operations::SteerArgs),
+    /// Try failed operations again
+    Retry(operations::SteerArgs),
+    /// Delete operations that have ended
+    Delete(operations::SteerArgs),
     /// Wait until operations have ended; exit with 1 when one has failed
     Wait(operations::WaitArgs),
 }

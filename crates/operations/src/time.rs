@@ -32,6 +32,12 @@ impl Timestamp {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.0.saturating_add(millis))
     }
+
+    /// The point `duration` earlier, held within the representable range.
+    pub fn before(self, duration: Duration) -> Timestamp {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.0.saturating_sub(millis))
+    }
 }
 
 impl fmt::Display for Timestamp {

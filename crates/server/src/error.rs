@@ -45,8 +45,10 @@ pub enum ApiError {
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
     /// The token is limited to projects and this is not one of them.
-    #[error("{} the token is limited to the projects: {allowed}", project_problem(*.given))]
+    #[error("{place}{} the token is limited to the projects: {allowed}", project_problem(*.given))]
     ProjectDenied {
+        /// Where in the body; empty, or `operations[3].`.
+        place: String,
         /// Whether the request named a project.
         given: bool,
         /// The token's own projects.
@@ -61,6 +63,17 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
+    /// What the idempotency key made was deleted.
+    #[error("the operation that this Idempotency-Key created was deleted since; to create another one use a new key")]
+    IdempotencyGone,
+    /// The state of the operation does not allow it.
+    #[error("the operation is {status}; {allowed}")]
+    WrongStatus {
+        /// Where it stands.
+        status: operations::Status,
+        /// What would be right.
+        allowed: &'static str,
+    },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes, the most that is taken here")]
     TooLarge {
@@ -109,6 +122,8 @@ impl ApiError {
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
+            ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
@@ -127,6 +142,7 @@ impl ApiError {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             _ => BTreeMap::new(),
         }
     }
@@ -148,6 +164,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
             StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
         }

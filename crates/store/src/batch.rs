@@ -9,12 +9,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, StoreError,
-    Token,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Steered,
+    Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
@@ -45,6 +45,9 @@ pub(crate) enum Write {
     Transition(Vec<(LeaseRef, Event)>),
     Heartbeat(Vec<Heartbeat>, Duration),
     Claim(ClaimRequest),
+    Steer(Access, OperationId, Steering),
+    /// Of one organisation, at most so many.
+    Purge(String, u32),
     ForgetIdempotencyKeys(u32),
     CreateToken(NewToken),
     RevokeToken(String),
@@ -64,6 +67,7 @@ impl Write {
             Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
             Write::Heartbeat(beats, _) => (beats.len(), 0),
             Write::Claim(request) => (request.limit as usize, 0),
+            Write::Purge(_, limit) => (*limit as usize, 0),
             _ => (1, 0),
         }
     }
@@ -83,6 +87,7 @@ pub(crate) enum Answer {
     Transitions(Vec<Result<Status, Refusal>>),
     Leases(Vec<LeaseStatus>),
     Claimed(Vec<Claimed>),
+    Steered(Box<Steered>),
     Token(Box<Token>),
     Count(u64),
 }

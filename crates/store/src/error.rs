@@ -7,6 +7,10 @@ pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
+    /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not made
+    /// again, since whoever removed it wants it gone. Use a new key.
+    #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
+    IdempotencyGone,
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -1,6 +1,8 @@
 //! What is done from time to time, one duty a file.
 
+pub(crate) mod cancels;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod rescue;
+pub(crate) mod retention;
 pub(crate) mod sweep;

@@ -10,7 +10,7 @@ use store::{InvalidStoreUrl, StoreUrl};
 
 use super::kinds::Kinds;
 use super::notices::Notice;
-use super::units::{ByteSize, Span};
+use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub notices: BTreeMap<String, Notice>,
     /// How operations are run.
     pub engine: Engine,
+    /// How long operations are kept.
+    pub retention: Retention,
     /// What is logged.
     pub log: Log,
 }
@@ -109,8 +111,19 @@ pub struct Engine {
     pub lease: Span,
     /// How long one attempt may take when its operation does not say.
     pub timeout: Span,
+    /// How long an attempt may go on after its operation was cancelled; then it is ended, whatever its worker does.
+    pub cancel_grace: Span,
     /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
     pub drain: Span,
+}
+
+/// How long operations are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is applied
+    /// when an operation ends.
+    pub default: String,
 }
 
 /// What is logged, on standard error.
@@ -147,6 +160,7 @@ impl Default for Config {
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
             engine: Engine::default(),
+            retention: Retention::default(),
             log: Log::default(),
         }
     }
@@ -186,7 +200,13 @@ impl Default for Policies {
 
 impl Default for Engine {
     fn default() -> Engine {
-        Engine { concurrency: 0, lease: Span::seconds(30), timeout: Span::seconds(600), drain: Span::seconds(25) }
+        Engine {
+            concurrency: 0,
+            lease: Span::seconds(30),
+            timeout: Span::seconds(600),
+            cancel_grace: Span::seconds(30),
+            drain: Span::seconds(25),
+        }
     }
 }
 
@@ -200,6 +220,15 @@ impl Config {
     /// The store. A configuration that was loaded has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
         self.store.parse()
+    }
+
+    /// How long operations are kept that do not say so; `None`: for ever.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`], unless it was validated.
+    pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
+        let default = &self.retention.default;
+        if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
     }
 
     /// The standby to read from, if there is one.

@@ -1,6 +1,7 @@
 //! What the types of [`Config`] cannot say: values that do not fit together or not into the world.
 
 use std::path::Path;
+use std::time::Duration;
 
 use store::StoreUrl;
 
@@ -9,6 +10,8 @@ use super::units::Span;
 
 /// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
 const MOST_PAGE_SIZE: u32 = 1000;
+/// Ten years, as for `retain_for`: more than that is "for ever".
+const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
 pub fn validate(config: &Config) -> Vec<(String, String)> {
@@ -84,14 +87,22 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         }
     }
 
+    let retention = config.default_retention();
+    check(
+        retention.is_ok_and(|time| time.is_none_or(|time| !time.is_zero() && time <= LONGEST_RETENTION)),
+        "retention.default",
+        "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
+    );
+
     let engine = &config.engine;
-    let spans: [(&str, Span); 6] = [
+    let spans: [(&str, Span); 7] = [
         ("api.request_timeout", api.request_timeout),
         ("api.upload_timeout", api.upload_timeout),
         ("api.header_timeout", api.header_timeout),
         ("policies.time_limit", config.policies.time_limit),
         ("engine.lease", engine.lease),
         ("engine.timeout", engine.timeout),
+        ("engine.cancel_grace", engine.cancel_grace),
     ];
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
@@ -159,6 +170,11 @@ mod tests {
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
+        assert_eq!(keys(|c| c.engine.cancel_grace = Span::seconds(0)), ["engine.cancel_grace"]);
+        for bad in ["0s", "90", "for ever", "11years"] {
+            assert_eq!(keys(|c| c.retention.default = bad.to_owned()), ["retention.default"], "{bad}");
+        }
+        assert_eq!(keys(|c| c.retention.default = "90d".to_owned()), Vec::<&str>::new());
         assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
         assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
     }

@@ -61,6 +61,7 @@ impl Node {
             StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
         };
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
+        store.set_default_retention(config.default_retention()?);
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         let tls = tls(config)?;
@@ -193,6 +194,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     }
     settings.lease = config.engine.lease.0;
     settings.attempt_timeout = config.engine.timeout.0;
+    settings.cancel_grace = config.engine.cancel_grace.0;
     settings.drain = config.engine.drain.0;
     settings
 }

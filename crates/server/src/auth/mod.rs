@@ -58,7 +58,8 @@ impl Caller {
             return Ok(());
         }
         let projects = projects.iter().cloned().collect::<Vec<_>>().join(", ");
-        Err(ApiError::ProjectDenied { given: !project_id.is_empty(), allowed: projects })
+        let (place, given) = (String::new(), !project_id.is_empty());
+        Err(ApiError::ProjectDenied { place, given, allowed: projects })
     }
 }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -13,6 +12,7 @@ use store::{Digest, Scope, Store, StoreError};
 
 use super::App;
 use super::render::{OperationAnswer, to_json};
+use super::target::Target;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gather::Read;
@@ -23,14 +23,12 @@ const POLL_AFTER_SECONDS: u64 = 1;
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    target: Target,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    const NOT_FOUND: ApiError = ApiError::NotFound("operation");
-    let Path(id) = id.map_err(|_| NOT_FOUND)?;
-    let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
-    let operation = app.state().gets.get(caller.access().clone(), id).await?.ok_or(NOT_FOUND)?;
+    let found = app.state().gets.get(caller.access().clone(), target.id()?).await?;
+    let operation = found.ok_or(ApiError::NotFound("operation"))?;
     Ok(answer(&operation, &headers))
 }
 

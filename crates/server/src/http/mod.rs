@@ -5,6 +5,7 @@
 //! whose `Caller` argument authenticates. One file a call: parse, call, render.
 
 mod admin;
+mod batch_create;
 mod body;
 mod create;
 mod duration;
@@ -21,6 +22,8 @@ mod query;
 mod render;
 mod serve;
 mod stall;
+mod steer;
+mod target;
 mod tls;
 mod work;
 
@@ -110,7 +113,8 @@ pub fn router(services: Services) -> Router {
     let metrics = app.metrics.clone();
     let operations = Router::new()
         .route("/v1/operations", get(list::list).post(create::create))
-        .route("/v1/operations/{id}", get(get::get))
+        .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
+        .route("/v1/operations:batchCreate", post(batch_create::create))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()
         .route("/v1/operations:heartbeat", post(work::heartbeat))

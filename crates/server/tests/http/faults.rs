@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
     ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Report, Settlement, Store, StoreError, Token,
+    LostLease, NewToken, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -102,6 +102,19 @@ impl Store for FaultyStore {
     }
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         self.inner.lose(lost).await
+    }
+    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
+        self.check()?;
+        self.inner.steer(access, id, steering).await
+    }
+    async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.end_overdue_cancels(grace, limit).await
+    }
+    fn set_default_retention(&self, retain_for: Option<Duration>) {
+        self.inner.set_default_retention(retain_for);
+    }
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.purge(limit).await
     }
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.inner.next_due().await

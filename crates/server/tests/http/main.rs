@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batch_create;
 mod create;
 mod errors;
 mod evidence;
@@ -16,6 +17,7 @@ mod log;
 mod operators;
 mod serving;
 mod slow;
+mod steer;
 mod tokens;
 mod work;
 mod work_waiting;

@@ -33,10 +33,11 @@ const SETTLE: &str = "
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, error_message, output, input)
+        retain_for_ms, purge_at, error_message, output, input)
     SELECT m.organization_id, m.seq, m.id, m.kind, e.status, m.resource_type, m.resource_id, m.project_id,
         m.project_version_id, m.created_at, e.started_at, e.finished_at, m.priority, e.attempts, e.max_attempts,
-        e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END
+        e.fence, m.timeout_ms, m.retain_for_ms, e.finished_at + coalesce(m.retain_for_ms, $12), e.error_message, e.output,
+        CASE e.status WHEN 4 THEN m.input ELSE '' END
     FROM moved m JOIN ended e USING (seq)";
 
 /// By places of rows that are locked.
@@ -89,9 +90,10 @@ const COMPLETE: &str = "
     ), kept AS (
         INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-            retain_for_ms, error_message, output, input)
+            retain_for_ms, purge_at, error_message, output, input)
         SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
-            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms, '', output, ''
+            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms,
+            finished_at + coalesce(retain_for_ms, $8), '', output, ''
         FROM moved m JOIN ended USING (id)
     )
     SELECT id FROM moved";
@@ -105,15 +107,15 @@ struct Beating {
 }
 
 /// An operation of `active` while events are applied to it.
-struct Entry {
+pub(super) struct Entry {
     /// Where the row lies, while it is locked.
-    place: String,
-    seq: i64,
-    kind: String,
-    priority: i16,
-    project_id: String,
-    before: Status,
-    state: State,
+    pub(super) place: String,
+    pub(super) seq: i64,
+    pub(super) kind: String,
+    pub(super) priority: i16,
+    pub(super) project_id: String,
+    pub(super) before: Status,
+    pub(super) state: State,
 }
 
 /// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
@@ -126,10 +128,12 @@ pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
     })
 }
 
-/// What [`apply`] does to plain events ([`is_plain`]), by one statement.
+/// What [`apply`] does to plain events ([`is_plain`]), by one statement. What changes while the statement waits for it (a
+/// caller asks it to stop) is refused as stale: [`apply`] has the last word on a refusal.
 pub(super) async fn complete(
     connection: &mut PgConnection,
     organization: &str,
+    retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     // By id, which is by age: two transactions that end the same operations lock them in the same order.
@@ -160,6 +164,7 @@ pub(super) async fn complete(
         .bind(finished_ats)
         .bind(projects)
         .bind(except_kinds)
+        .bind(retain_for_ms)
         .fetch_all(connection)
         .await?
         .into_iter()
@@ -170,10 +175,12 @@ pub(super) async fn complete(
     Ok(events.iter().map(|(lease, _)| result(lease)).collect())
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order.
+/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// `retain_for_ms` unless it says otherwise.
 pub(super) async fn apply(
     connection: &mut PgConnection,
     organization: &str,
+    retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     // By id, which is by age: two transactions that end the same operations lock them in the same order.
@@ -208,7 +215,7 @@ pub(super) async fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, organization, changed).await?;
+    write(connection, organization, retain_for_ms, changed).await?;
     Ok(results)
 }
 
@@ -241,7 +248,7 @@ struct Pending {
     fences: Vec<i64>,
 }
 
-fn small(n: u32) -> i32 {
+pub(super) fn small(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
@@ -266,7 +273,13 @@ impl Ended {
     }
 }
 
-async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<Entry>) -> Result<(), StoreError> {
+/// Writes operations whose status has changed; their rows are locked.
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    changed: Vec<Entry>,
+) -> Result<(), StoreError> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -316,6 +329,7 @@ async fn write(connection: &mut PgConnection, organization: &str, changed: Vec<E
             .bind(ended.fences)
             .bind(ended.errors)
             .bind(ended.outputs)
+            .bind(retain_for_ms)
             .execute(&mut *connection)
             .await?;
     }

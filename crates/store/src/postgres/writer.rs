@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, Refusal, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{ALIVE, admin, claim, counters, create, transition};
+use super::{ALIVE, admin, claim, counters, create, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
@@ -32,12 +33,13 @@ pub(super) struct Writer {
     /// When it was used last.
     used: Instant,
     clock: Clock,
+    retention: Retention,
     folds: Folds,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, folds }
+    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, folds: Folds) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), clock, retention, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -62,15 +64,16 @@ impl Writer {
             }
             None => self.connect().await?,
         };
+        let (now, retain_for_ms) = ((self.clock)(), self.retention.millis());
         let answers = if is_one_statement(writes) {
-            perform(&mut connection, (self.clock)(), organization, writes).await?
+            perform(&mut connection, now, retain_for_ms, organization, writes, false).await?
         } else {
             // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
             if connection.execute("BEGIN").await.is_err() {
                 connection = self.connect().await?;
                 connection.execute("BEGIN").await.map_err(unavailable)?;
             }
-            let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
+            let answers = perform(&mut connection, now, retain_for_ms, organization, writes, true).await?;
             connection.execute("COMMIT").await?;
             answers
         };
@@ -91,6 +94,8 @@ fn organization(write: &Write) -> &str {
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
         Write::Claim(request) => request.organization().unwrap_or(""),
+        Write::Steer(access, ..) => &access.organization,
+        Write::Purge(organization, _) => organization,
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
@@ -106,13 +111,15 @@ impl Commit for Writer {
             }
             return Ok(vec![Ok(Answer::Count(0))]);
         }
-        let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        // A steering is a transaction by itself: it locks in an order of its own.
+        let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
-            by_organization.entry(organization(write)).or_default().push(index);
+            let alone = matches!(write, Write::Steer(..)).then_some(index);
+            by_organization.entry((organization(write), alone)).or_default().push(index);
         }
         let single = by_organization.len() == 1;
         let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
-        for (organization, indexes) in by_organization {
+        for ((organization, _), indexes) in by_organization {
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
                 Ok(part) => {
@@ -165,8 +172,10 @@ fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
 async fn perform(
     connection: &mut PgConnection,
     now: Timestamp,
+    retain_for_ms: Option<i64>,
     organization: &str,
     writes: &[&Write],
+    in_transaction: bool,
 ) -> Result<Vec<Answered>, StoreError> {
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
     let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
@@ -186,11 +195,10 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events = events(writes);
-        let plain = transition::is_plain(&events);
-        let results = if plain {
-            transition::complete(connection, organization, &events).await?
+        let results = if transition::is_plain(&events) {
+            complete(connection, organization, retain_for_ms, &events, in_transaction).await?
         } else {
-            transition::apply(connection, organization, &events).await?
+            transition::apply(connection, organization, retain_for_ms, &events).await?
         };
         let mut results = results.into_iter();
         for (index, events) in &transitions {
@@ -216,6 +224,12 @@ async fn perform(
                 let beats: Vec<_> = beats.iter().collect();
                 Answer::Leases(transition::heartbeat(connection, organization, &beats, now.after(*lease)).await?)
             }
+            Write::Steer(access, id, steering) => {
+                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
+            }
+            Write::Purge(organization, limit) => {
+                Answer::Count(purge::purge(connection, now, organization, *limit).await?)
+            }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
@@ -228,6 +242,34 @@ async fn perform(
         answers[index] = Some(Ok(answer));
     }
     Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
+}
+
+/// Carries plain transitions out by one statement, and looks again at those that it refused: it cannot see what changed
+/// while it waited.
+async fn complete(
+    connection: &mut PgConnection,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    events: &[&(LeaseRef, Event)],
+    in_transaction: bool,
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut results = transition::complete(connection, organization, retain_for_ms, events).await?;
+    let refused: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
+    if refused.is_empty() {
+        return Ok(results);
+    }
+    if !in_transaction {
+        connection.execute("BEGIN").await?;
+    }
+    let again: Vec<&(LeaseRef, Event)> = refused.iter().map(|index| events[*index]).collect();
+    let decided = transition::apply(connection, organization, retain_for_ms, &again).await?;
+    if !in_transaction {
+        connection.execute("COMMIT").await?;
+    }
+    for (index, result) in refused.into_iter().zip(decided) {
+        results[index] = result;
+    }
+    Ok(results)
 }
 
 /// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.

@@ -235,7 +235,7 @@ impl<'q> Page<'q> {
     }
 }
 
-fn project_list(access: &Access) -> Option<String> {
+pub(super) fn project_list(access: &Access) -> Option<String> {
     match &access.projects {
         Projects::All => None,
         Projects::Only(projects) => Some(json!(projects).to_string()),
