@@ -18,12 +18,9 @@ async fn encrypted(cluster: &Cluster) -> String {
     // The server writes its files itself, so that they are its own.
     for (name, path) in [("server.crt", CERTIFICATE), ("server.key", KEY)] {
         let content = std::fs::read(path).unwrap();
-        sqlx::query("SELECT lo_export(lo_from_bytea(0, $1), $2)")
-            .bind(content)
-            .bind(name)
-            .execute(&mut connection)
-            .await
-            .unwrap();
+        let object: sqlx::postgres::types::Oid =
+            sqlx::query_scalar("SELECT lo_from_bytea(0, $1)").bind(content).fetch_one(&mut connection).await.unwrap();
+        sqlx::query("SELECT lo_export($1, $2)").bind(object).bind(name).execute(&mut connection).await.unwrap();
     }
     connection.execute("COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; chmod 600 server.key'").await.unwrap();
     connection.execute("COPY (SELECT 'hostssl all all all trust') TO PROGRAM 'cat >pg_hba.conf'").await.unwrap();
