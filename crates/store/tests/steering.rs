@@ -421,8 +421,10 @@ async fn of_a_retry_and_a_delete_one_is_first(fixture: Fixture) {
 async fn everything_at_once_leaves_a_sound_store(fixture: Fixture) {
     fixture.store.set_default_retention(Some(Duration::ZERO));
     let stores = [Arc::clone(&fixture.store), fixture.second_server().await];
-    let new =
-        |n: u32| NewOperation { priority: (n % 3) as i16, ..in_project("scan", if n % 2 == 0 { "p" } else { "" }) };
+    let new = |n: u32| NewOperation {
+        priority: (n % 3) as i16,
+        ..in_project("scan", if n.is_multiple_of(2) { "p" } else { "" })
+    };
     let mut ids = Vec::new();
     for organization in ["acme", "other"] {
         let made = fixture.store.create(organization, (0..40).map(new).collect(), None).await.unwrap();
