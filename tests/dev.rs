@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::{Dev, command, example, get, run, run_in};
 use tempfile::tempdir;
@@ -94,6 +95,31 @@ fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
 }
 
 #[test]
+fn operations_are_cancelled_tried_again_and_deleted() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = || dev.run(&["ops", "create", "--kind", "scan", "-o", "id"]).expect(0).line();
+    let (one, two) = (create(), create());
+    dev.run(&["ops", "retry", &one]).expect(2).says("the operation is PENDING").says(&one);
+    dev.run(&["ops", "delete", &one]).expect(2).says("the operation is PENDING");
+    assert_eq!(dev.run(&["ops", "cancel", &one, &two, "-o", "id"]).expect(0).stdout, format!("{one}\n{two}\n"));
+    dev.run(&["ops", "cancel", &one]).expect(2).says("the operation is FAILED");
+    let again = dev.run(&["operations", "retry", &one, "-o", "json"]).expect(0).json();
+    assert_eq!(again["operation"]["status"], "ASYNC_OPERATION_STATUS_PENDING");
+    let table = dev.run(&["ops", "cancel", &one]).expect(0).stdout;
+    assert!(table.contains("FAILED") && table.contains("cancelled"), "{table}");
+    assert_eq!(dev.run(&["ops", "delete", &one]).expect(0).stdout, format!("deleted {one}\n"));
+    assert_eq!(dev.run(&["ops", "delete", &two, "-o", "json"]).expect(0).stdout, "{}\n");
+    dev.run(&["ops", "delete", &two]).expect(2).says("not found");
+    assert_eq!(dev.run(&["ops", "list", "-o", "id"]).expect(0).stdout, "");
+    let Dev { process, .. } = dev;
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), 0);
+    let store = format!("sqlite:{}", folder.path().join("data/longrun.db").display());
+    run(&["doctor", "--store", &store]).expect(0);
+}
+
+#[test]
 fn what_the_server_refuses_is_told_with_its_fields() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
@@ -168,7 +194,15 @@ fn a_revoked_token_is_refused() {
     assert!(listed.contains(id) && listed.contains("p1,p2") && !listed.contains(secret), "{listed}");
 
     run_in(folder.path(), &["token", "revoke", id, "--data-dir", "data"]).expect(0);
-    let refused = list(secret);
+    // A server takes a token at its word for a second.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let refused = loop {
+        let answer = list(secret);
+        if answer.status.code() != Some(0) {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "a revoked token is taken for ever");
+    };
     assert_eq!(refused.status.code(), Some(2));
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("hint: check LONGRUN_TOKEN") && !told.contains(secret), "{told}");

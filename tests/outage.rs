@@ -31,7 +31,7 @@ async fn setup() -> Setup {
     let cluster = Cluster::start(Durability::None).unwrap();
     let store = cluster.database().await.unwrap();
     let folder = tempdir().unwrap();
-    let server = Server::start(folder.path(), &[("store", &store), ("kinds.remote", "scan")]);
+    let server = Server::start(folder.path(), &[("store", &store), ("kinds.allow_undeclared", "true")]);
     let token = admin_token(&store);
     let settings = Settings { retries: 0, ..Settings::default() };
     let client = Client::with_settings(&server.url, Token::new(&token).unwrap(), settings).unwrap();

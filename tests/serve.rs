@@ -16,8 +16,8 @@ admin_listen = \"127.0.0.1:0\"
 store = \"sqlite:data/longrun.db\"
 [evidence]
 folder = \"data/evidence\"
-[kinds]
-remote = [\"scan\"]
+[kinds.scan]
+type = \"remote\"
 [api]
 default_page_size = 7
 max_page_size = 7

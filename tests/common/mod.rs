@@ -227,7 +227,12 @@ impl Server {
         for (key, value) in settings {
             serve.env(format!("LONGRUN_{}", key.replace('.', "_").to_uppercase()), value);
         }
-        let mut process = Process::start(&mut serve);
+        Server::of(&mut serve)
+    }
+
+    /// Starts one by a command of the caller's making.
+    pub fn of(serve: &mut Command) -> Server {
+        let mut process = Process::start(serve);
         let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).unwrap();
         let address = |key: &str| line[key].as_str().unwrap().to_owned();
         Server { url: address("url"), admin_url: address("admin_url"), process }

@@ -1,10 +1,11 @@
 //! The calls about operations.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
-use crate::types::{History, ListRequest, NewOperation, OperationAnswer, OperationPage};
+use crate::types::{CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer, OperationPage};
 
 /// Everything that could end or change a path segment is escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
@@ -67,6 +68,55 @@ impl Client {
         let key = idempotency_key.map_or_else(new_key, str::to_owned);
         let address = self.address("v1/operations");
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(operation)).await
+    }
+
+    /// `POST /v1/operations:batchCreate`: up to 1,000 operations, all or none. The key is as that of [`Client::create`].
+    ///
+    /// # Errors
+    /// Any [`Error`]; the fields that a refusal names begin with the place, e.g. `operations[3].kind`.
+    pub async fn batch_create(
+        &self,
+        operations: &[NewOperation],
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer<CreatedOperations>, Error> {
+        #[derive(Serialize)]
+        struct Batch<'b> {
+            operations: &'b [NewOperation],
+        }
+        let key = idempotency_key.map_or_else(new_key, str::to_owned);
+        let address = self.address("v1/operations:batchCreate");
+        let batch = Batch { operations };
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(&batch)).await
+    }
+
+    /// `POST /v1/operations/{id}:cancel`: a pending operation ends at once, a running one is asked to stop.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has ended.
+    pub async fn cancel(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
+        self.steer(id, "cancel").await
+    }
+
+    /// `POST /v1/operations/{id}:retry`: a failed operation is tried again.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not failed.
+    pub async fn retry(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
+        self.steer(id, "retry").await
+    }
+
+    /// `DELETE /v1/operations/{id}`: removes an operation that has ended.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not ended.
+    pub async fn delete(&self, id: &str) -> Result<Answer<Deleted>, Error> {
+        let address = self.address(&format!("v1/operations/{}", segment(id)));
+        self.call(|| self.http().delete(address.clone())).await
+    }
+
+    async fn steer(&self, id: &str, verb: &str) -> Result<Answer<OperationAnswer>, Error> {
+        let address = self.address(&format!("v1/operations/{}:{verb}", segment(id)));
+        self.call(|| self.http().post(address.clone())).await
     }
 }
 

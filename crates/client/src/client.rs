@@ -144,8 +144,8 @@ impl Client {
 
     /// Sends a call, as often as the server asks for it, and answers the response when it is a success or a 304.
     ///
-    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, or is
-    /// a worker's, whose second settlement is refused.
+    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, is a
+    /// worker's, whose second settlement is refused, or steers an operation, whose state refuses the second.
     ///
     /// A plain closure and no async one: the future of an async closure is not `Send` for every lifetime, and a caller
     /// could not spawn a call.

@@ -35,8 +35,9 @@ mod worker;
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    EvaluateRequest, History, HistoryEvent, ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, ListRequest, NewOperation, Operation,
+    OperationAnswer, OperationPage, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation,
+    StoredEvidence, short_status,
 };
 pub use watch::{Watch, WatchEvent, WatchRequest};
 pub use work::{

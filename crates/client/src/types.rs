@@ -67,6 +67,17 @@ pub struct OperationAnswer {
     pub operation: Operation,
 }
 
+/// The answer that holds the operations of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct CreatedOperations {
+    /// In the order in which they were asked for.
+    pub operations: Vec<Operation>,
+}
+
+/// The answer to a deletion: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Deleted {}
+
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationPage {

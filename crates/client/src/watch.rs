@@ -42,14 +42,16 @@ impl WatchRequest {
     }
 }
 
-/// A transition of an operation.
+/// A transition of an operation, or its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchEvent {
     /// Where to go on from: [`WatchRequest::last_event_id`].
     pub id: String,
-    /// The operation as it was right after it.
+    /// The operation as it was right after it; of one that was deleted, the id alone.
     pub operation: Operation,
-    /// What the server sent: `{"operation":{…}}`.
+    /// Whether it was deleted. Deletions are told whatever is watched, to callers that may see all projects.
+    pub is_deletion: bool,
+    /// What the server sent: `{"operation":{…}}`, or `{"id":"…"}` for a deletion.
     pub data: String,
 }
 
@@ -184,12 +186,19 @@ impl Watch {
         if !block.id.is_empty() {
             self.request.last_event_id = Some(block.id.clone());
         }
+        if block.name == "deleted" {
+            let Ok(Gone { id }) = serde_json::from_str(&block.data) else {
+                return Err(self.unexpected(&block.data));
+            };
+            let operation = Operation { id, ..Operation::default() };
+            return Ok(Some(WatchEvent { id: block.id, operation, is_deletion: true, data: block.data }));
+        }
         if block.data.is_empty() || !block.name.is_empty() {
             // A sign of life, or something of a later server.
             return Ok(None);
         }
         match serde_json::from_str::<OperationAnswer>(&block.data) {
-            Ok(answer) => Ok(Some(WatchEvent { id: block.id, operation: answer.operation, data: block.data })),
+            Ok(answer) => Ok(Some(WatchEvent { id: block.id, operation: answer.operation, is_deletion: false, data: block.data })),
             Err(_) => Err(self.unexpected(&block.data)),
         }
     }
@@ -198,6 +207,12 @@ impl Watch {
         let excerpt = text.chars().take(200).collect();
         Error::Unexpected { url: origin(&self.client.address("")), http_status: 200, excerpt }
     }
+}
+
+/// What is told of an operation that was deleted.
+#[derive(serde::Deserialize)]
+struct Gone {
+    id: String,
 }
 
 /// One block of the stream.

@@ -91,6 +91,42 @@ async fn a_creation_is_repeated_with_the_same_key_when_the_server_asks_for_it() 
 }
 
 #[tokio::test]
+async fn a_batch_is_one_call_with_a_key() {
+    let body = r#"{"operations":[{"id":"1"},{"id":"2"}]}"#;
+    let script = Script::start(&[&answer("200 OK", "", body)]).await;
+    let scan = NewOperation { kind: "scan".to_owned(), ..NewOperation::default() };
+    let created = script.client().batch_create(&[scan.clone(), scan], Some("k 1")).await.unwrap();
+    let ids: Vec<&str> = created.value.operations.iter().map(|operation| operation.id.as_str()).collect();
+    assert_eq!(ids, ["1", "2"]);
+    let sent = script.requests().remove(0);
+    assert!(sent.starts_with("post /v1/operations:batchcreate http/1.1"), "{sent}");
+    assert!(sent.contains("idempotency-key: k 1\r\n"), "{sent}");
+    assert!(sent.ends_with(r#"{"operations":[{"kind":"scan"},{"kind":"scan"}]}"#), "{sent}");
+}
+
+#[tokio::test]
+async fn an_operation_is_steered_by_its_id() {
+    let refused = answer("400 Bad Request", "", r#"{"code":9,"message":"the operation is COMPLETED","details":[]}"#);
+    let done = answer("200 OK", "", OPERATION);
+    let script = Script::start(&[&done, &done, &answer("200 OK", "", "{}"), &refused]).await;
+    let client = script.client();
+    assert_eq!(client.cancel("1").await.unwrap().value.operation.id, "1");
+    client.retry("a/b").await.unwrap();
+    client.delete("1").await.unwrap();
+    let Err(Error::Refused(refusal)) = client.cancel("1").await else { panic!("not refused") };
+    assert_eq!(refusal.status.code, 9);
+    let lines: Vec<String> =
+        script.requests().iter().map(|request| request.lines().next().unwrap().to_owned()).collect();
+    let expected = [
+        "post /v1/operations/1:cancel http/1.1",
+        "post /v1/operations/a%2fb:retry http/1.1",
+        "delete /v1/operations/1 http/1.1",
+        "post /v1/operations/1:cancel http/1.1",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test]
 async fn the_pause_is_the_one_that_the_server_asks_for() {
     let busy = answer("429 Too Many Requests", "retry-after: 1\r\n", BUSY);
     let script = Script::start(&[&busy, &answer("200 OK", "", OPERATION)]).await;

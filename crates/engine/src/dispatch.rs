@@ -1,14 +1,15 @@
 //! The loop: claim what is due, as much as there is room for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use store::{ClaimRequest, Claimed, Store};
-use tokio::sync::{Notify, Semaphore, watch};
+use store::{ClaimRequest, Claimed, Store, StoreError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::duties::{self, heartbeats::Held};
+use crate::room::{Ask, Rooms};
 use crate::{Registry, Settings, run};
 
 /// Attempts that are claimed at once at most; one claim is one transaction.
@@ -23,6 +24,8 @@ pub struct Waker(Arc<Woken>);
 #[derive(Debug, Default)]
 struct Woken {
     engine: Notify,
+    /// Somebody wants an operation stopped.
+    heartbeats: Notify,
     /// How often there was new work.
     others: watch::Sender<u64>,
 }
@@ -32,6 +35,16 @@ impl Waker {
     pub fn wake(&self) {
         self.0.engine.notify_one();
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// Has the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.
+    pub fn cancelled(&self) {
+        self.0.heartbeats.notify_one();
+    }
+
+    /// Waits for [`Waker::cancelled`].
+    pub(crate) async fn until_cancelled(&self) {
+        self.0.heartbeats.notified().await;
     }
 
     /// Wake-ups from now on, for those who take from the queue beside the engine.
@@ -93,6 +106,8 @@ impl Engine {
         let stop_duties = CancellationToken::new();
         duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::cancels::end(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::changes::forget(Arc::clone(&shared), stop_duties.clone()));
@@ -138,54 +153,83 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
     if kinds.is_empty() {
         return;
     }
+    let limits = kinds.into_iter().map(|kind| (kind.clone(), shared.registry.limits(&kind)));
+    let mut rooms = Rooms::new(limits, Instant::now());
     duties::rescue::own_past(&shared).await;
     while !shared.stop_claiming.is_cancelled() {
         // Registered before the look into the queue: a creation from here on is not missed.
         let woken = shared.waker.0.engine.notified();
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let limit = (places.available_permits() + 1).min(CLAIM_LIMIT);
+        let free = (places.available_permits() + 1).min(CLAIM_LIMIT);
         drop(place);
         if shared.stop_claiming.is_cancelled() {
             return;
         }
+        let asks = rooms.asks(free, Instant::now());
+        let has_asked = !asks.is_empty();
+        match claim(&shared, &attempts, &places, &mut rooms, asks, free).await {
+            Ok(0) => {
+                let pause = pause(&shared, &rooms, has_asked).await;
+                tokio::select! {
+                    () = woken => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = shared.stop_claiming.cancelled() => {}
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                sleep_or_stop(&shared, CLAIM_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
+async fn claim(
+    shared: &Arc<Shared>,
+    attempts: &TaskTracker,
+    places: &Arc<Semaphore>,
+    rooms: &mut Rooms,
+    asks: Vec<Ask>,
+    free: usize,
+) -> Result<usize, StoreError> {
+    let mut started = 0;
+    for Ask { kinds, limit } in asks {
+        let limit = limit.min(free - started);
+        if limit == 0 || shared.stop_claiming.is_cancelled() {
+            break;
+        }
         let request = ClaimRequest {
-            kinds: kinds.clone(),
+            kinds,
             access: None,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             worker: shared.worker.clone(),
             lease: shared.settings.lease,
         };
-        let claimed = match shared.store.claim(request).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
-                sleep_or_stop(&shared, CLAIM_RETRY).await;
-                continue;
-            }
-        };
-        if claimed.is_empty() {
-            let pause = pause(&shared).await;
-            tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep(pause) => {}
-                () = shared.stop_claiming.cancelled() => {}
-            }
-            continue;
-        }
-        for claimed in claimed {
-            start(&shared, &attempts, &places, claimed).await;
+        for claimed in shared.store.claim(request).await? {
+            started += 1;
+            let place_of_kind = rooms.start(&claimed.operation.kind);
+            start(shared, attempts, places, place_of_kind, claimed).await;
         }
     }
+    Ok(started)
 }
 
-/// How long there is nothing to do, as far as is known: until the next operation becomes due, at most the poll time.
-async fn pause(shared: &Shared) -> Duration {
+/// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start again,
+/// at most the poll time.
+async fn pause(shared: &Shared, rooms: &Rooms, has_asked: bool) -> Duration {
+    let longest = rooms.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
+    if !has_asked {
+        // What is due cannot be started: its kind has no room, and whoever makes room wakes the loop.
+        return longest;
+    }
     match shared.store.next_due().await {
         Ok(Some(due)) => {
             let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
-            Duration::from_millis(millis.max(1).unsigned_abs()).min(shared.settings.poll)
+            Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
         }
-        Ok(None) | Err(_) => shared.settings.poll,
+        Ok(None) | Err(_) => longest,
     }
 }
 
@@ -196,7 +240,13 @@ async fn sleep_or_stop(shared: &Shared, pause: Duration) {
     }
 }
 
-async fn start(shared: &Arc<Shared>, attempts: &TaskTracker, places: &Arc<Semaphore>, claimed: Claimed) {
+async fn start(
+    shared: &Arc<Shared>,
+    attempts: &TaskTracker,
+    places: &Arc<Semaphore>,
+    place_of_kind: Option<OwnedSemaphorePermit>,
+    claimed: Claimed,
+) {
     // Only this loop takes places, and it claimed no more than there were: this does not wait.
     let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
     // Under heartbeat before it is started, so that a slow start cannot lose the lease.
@@ -205,5 +255,10 @@ async fn start(shared: &Arc<Shared>, attempts: &TaskTracker, places: &Arc<Semaph
     attempts.spawn(async move {
         run::attempt(&shared, claimed, stops).await;
         drop(place);
+        if let Some(place) = place_of_kind {
+            drop(place);
+            // The loop may be asleep beside free places, since this kind had none. There is no new work for others.
+            shared.waker.0.engine.notify_one();
+        }
     });
 }

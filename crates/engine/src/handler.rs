@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::Operation;
 use tokio_util::sync::CancellationToken;
+
+use crate::Limits;
 
 /// One attempt of an operation, as its handler sees it.
 #[derive(Clone, Debug)]
@@ -32,17 +35,19 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may do better.
     pub retryable: bool,
+    /// The least that another attempt should wait, when whoever could not do the work said so.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure that another attempt would only repeat: bad input, a broken policy.
     pub fn permanent(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), retryable: false }
+        Failure { message: message.into(), retryable: false, retry_after: None }
     }
 
     /// A failure that may pass: a full disk, a peer that is away.
     pub fn transient(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), retryable: true }
+        Failure { message: message.into(), retryable: true, retry_after: None }
     }
 }
 
@@ -60,6 +65,7 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Default)]
 pub struct Registry {
     handlers: BTreeMap<String, Arc<dyn Handler>>,
+    limits: BTreeMap<String, Limits>,
 }
 
 impl Registry {
@@ -73,6 +79,18 @@ impl Registry {
     pub fn with(mut self, kind: impl Into<String>, handler: impl Handler) -> Registry {
         self.handlers.insert(kind.into(), Arc::new(handler));
         self
+    }
+
+    /// Sets the limits of a kind; the last ones given count.
+    #[must_use]
+    pub fn with_limits(mut self, kind: impl Into<String>, limits: Limits) -> Registry {
+        self.limits.insert(kind.into(), limits);
+        self
+    }
+
+    /// The limits of a kind.
+    pub fn limits(&self, kind: &str) -> Limits {
+        self.limits.get(kind).copied().unwrap_or_default()
     }
 
     /// The kinds, in alphabetical order.

@@ -16,6 +16,9 @@ const SETTLE_RETRY: Duration = Duration::from_millis(500);
 /// How long a handler that was cancelled may take to notice before it is left alone.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
+/// The most that a handler may ask the next attempt to wait: it may only pass on what a stranger said.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+
 /// How the run of a handler ended.
 enum Ended {
     With(Result<String, Failure>),
@@ -29,6 +32,8 @@ enum Ended {
 pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
     let lease = claimed.lease.clone();
     let number = claimed.attempt;
+    let backoff = shared.registry.limits(&claimed.operation.kind).backoff.unwrap_or(shared.settings.backoff);
+    let mut retry_after = backoff.delay(number, rand::random());
     tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
     let ended = run(shared, claimed, &stops).await;
     let outcome = match ended {
@@ -41,7 +46,10 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
             retryable: false,
         }),
         Ended::With(Ok(output)) => Some(Outcome::Completed { output }),
-        Ended::With(Err(Failure { message, retryable })) => Some(Outcome::Failed { message, retryable }),
+        Ended::With(Err(Failure { message, retryable, retry_after: asked })) => {
+            retry_after = retry_after.max(asked.unwrap_or_default().min(LONGEST_ASKED));
+            Some(Outcome::Failed { message, retryable })
+        }
         Ended::TimedOut(limit) => {
             Some(Outcome::Failed { message: format!("timed out after {} s", limit.as_secs_f64()), retryable: true })
         }
@@ -56,7 +64,7 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
         }
     };
     if let Some(outcome) = outcome {
-        let settlement = Settlement { lease: lease.clone(), outcome, retry_after: shared.settings.retry_after(number) };
+        let settlement = Settlement { lease: lease.clone(), outcome, retry_after };
         settle(shared, settlement, &stops.lost).await;
     }
     shared.held.remove(&lease);
@@ -67,7 +75,8 @@ async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
     let Some(handler) = shared.registry.get(kind) else {
         return Ended::With(Err(Failure::transient(format!("this server does not run the kind {kind:?}"))));
     };
-    let limit = claimed.timeout.unwrap_or(shared.settings.attempt_timeout);
+    let of_kind = shared.registry.limits(kind).timeout;
+    let limit = claimed.timeout.or(of_kind).unwrap_or(shared.settings.attempt_timeout);
     let cancelled = CancellationToken::new();
     let attempt = Attempt {
         organization: claimed.lease.organization,

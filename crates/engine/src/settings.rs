@@ -14,6 +14,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long one attempt may take when the operation does not say.
     pub attempt_timeout: Duration,
+    /// How long what runs may go on after somebody wanted it stopped; then it is ended, whatever its worker does.
+    pub cancel_grace: Duration,
     /// How long what runs may go on after [`crate::Running::drain`].
     pub drain: Duration,
     /// The longest time between two looks into the queue.
@@ -31,17 +33,11 @@ impl Default for Settings {
             concurrency: cores,
             lease: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(600),
+            cancel_grace: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             keep_changes: Duration::from_secs(3_600),
             backoff: Backoff::default(),
         }
-    }
-}
-
-impl Settings {
-    /// The wait after attempt number `attempts` failed.
-    pub(crate) fn retry_after(&self, attempts: u32) -> Duration {
-        self.backoff.delay(attempts, rand::random())
     }
 }

@@ -304,6 +304,58 @@ async fn a_request_to_stop_cancels_the_handler_and_ends_the_operation() {
     assert_sound(&store).await;
 }
 
+/// An attempt of a worker that is not of this process, under a long lease.
+async fn claimed_elsewhere(store: &SqliteStore, new: NewOperation) -> store::Claimed {
+    let kinds = vec![new.kind.clone()];
+    create(store, new).await;
+    let lease = Duration::from_secs(60);
+    let request = store::ClaimRequest { kinds, access: None, limit: 1, worker: "elsewhere".to_owned(), lease };
+    store.claim(request).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_stop_has_its_attempt_ended_after_the_grace_period() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let cancel_grace = Duration::from_millis(300);
+    let engine = start(&store, Echo, Settings { cancel_grace, ..settings() });
+    let claimed = claimed_elsewhere(&store, NewOperation::of_kind("remote")).await;
+    let access = Access::organization("acme");
+    let id = claimed.operation.id;
+    let asked = store.steer(&access, id, store::Steering::Cancel).await.unwrap().unwrap().unwrap();
+    let operation = ended(&store, id).await;
+    assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
+    assert!(operation.finished_at.unwrap() >= asked.started_at.unwrap().after(cancel_grace));
+    engine.drain().await;
+    assert_sound(&store).await;
+}
+
+#[tokio::test]
+async fn what_has_passed_its_time_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let retain_for = Some(Duration::from_millis(1));
+    let access = Access::organization("acme");
+    for _ in 0..3 {
+        let claimed = claimed_elsewhere(&store, NewOperation { retain_for, ..NewOperation::of_kind("remote") }).await;
+        store.steer(&access, claimed.operation.id, store::Steering::Cancel).await.unwrap().unwrap().unwrap();
+    }
+    let kept = create(&store, NewOperation::of_kind("scan")).await;
+    store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let engine = start(&store, Echo, settings());
+    let gone = async {
+        let page = operations::PageRequest::default();
+        while store.list(&access, &operations::Filter::default(), page).await.unwrap().page.total_count > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, gone).await.unwrap();
+    assert_eq!(ended(&store, kept).await.status, Status::Completed);
+    engine.drain().await;
+    assert_sound(&store).await;
+}
+
 #[tokio::test]
 async fn subscribers_are_woken_too_and_remember_what_they_did_not_wait_for() {
     let waker = engine::Waker::default();

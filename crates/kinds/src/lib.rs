@@ -1,3 +1,9 @@
-//! What runs an operation: the built-in kinds.
+//! What runs an operation: evidence evaluation ([`evidence`]), local commands ([`command`]) and calls to servers of others ([`http`]);
+//! and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
 
+pub mod command;
 pub mod evidence;
+pub mod http;
+pub mod notices;
+mod text;
+pub mod webhook;

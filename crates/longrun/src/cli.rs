@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, bench, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man, migrate,
-    operations, policy, restore, serve, token, watch, worker,
+    backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
+    evidence, man, migrate, operations, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -63,6 +63,9 @@ pub enum Command {
     /// Evaluate evidence for a server, by standard input and output
     #[command(name = evaluation_worker::NAME, hide = true)]
     EvaluationWorker,
+    /// Limit itself and become a command, for a server
+    #[command(name = command_runner::NAME, hide = true)]
+    Runner(command_runner::Args),
 }
 
 /// `longrun config`.
@@ -94,6 +97,12 @@ pub enum Operations {
     Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
+    /// Cancel operations: what is pending ends at once, what runs is asked to stop
+    Cancel(operations::SteerArgs),
+    /// Try failed operations again
+    Retry(operations::SteerArgs),
+    /// Delete operations that have ended
+    Delete(operations::SteerArgs),
     /// Wait until operations have ended; exit with 1 when one has failed
     Wait(operations::WaitArgs),
     /// Print every transition of operations as it happens, until interrupted

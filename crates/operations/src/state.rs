@@ -4,7 +4,7 @@
 //!             Claim                 Settle(output)
 //!  Pending ─────────► Running ───────────────────► Completed
 //!    ▲  │               │  │
-//!    │  │Cancel         │  │Settle(error), attempts exhausted
+//!    │  │Cancel         │  │Settle(error), attempts exhausted, CancelOverdue
 //!    │  └────────────┐  │  └────────────────────► Failed ──Retry──► Pending
 //!    └── Settle(retryable), LoseLease, Release      ▲
 //!                    └──────────────────────────────┘
@@ -127,6 +127,13 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Somebody wanted it stopped, and its worker has let the time pass that it has for that.
+    CancelOverdue {
+        /// The fencing token of the attempt that was asked to stop.
+        fence: u64,
+        /// When.
+        at: Timestamp,
+    },
     /// Somebody wants a failed operation tried again.
     Retry,
 }
@@ -214,6 +221,14 @@ impl State {
                 Ok(State::Pending { progress, started_at, due_at: None })
             }
             Event::Cancel { at } => self.cancel(at),
+            Event::CancelOverdue { fence, at } => {
+                let (progress, started_at, cancel_requested) = self.held(fence)?;
+                if !cancel_requested {
+                    return Err(Refusal::WrongStatus(Status::Running));
+                }
+                let error_message = CANCELLED.to_owned();
+                Ok(State::Failed { progress, started_at: Some(started_at), finished_at: at, error_message })
+            }
             Event::Retry => match self {
                 State::Failed { mut progress, started_at, .. } => {
                     progress.max_attempts = progress.max_attempts.max(progress.attempts.saturating_add(1));
@@ -222,6 +237,15 @@ impl State {
                 other => Err(Refusal::WrongStatus(other.status())),
             },
         }
+    }
+
+    /// Whether the operation may be removed: only what has ended may.
+    ///
+    /// # Errors
+    /// [`Refusal::WrongStatus`] while it is pending or running.
+    pub const fn check_removal(&self) -> Result<(), Refusal> {
+        let status = self.status();
+        if status.is_terminal() { Ok(()) } else { Err(Refusal::WrongStatus(status)) }
     }
 
     fn claim(self, at: Timestamp) -> Result<State, Refusal> {
@@ -371,6 +395,31 @@ mod tests {
         assert_eq!(error_message, "cancelled");
     }
 
+    #[test]
+    fn what_was_asked_to_stop_and_did_not_is_ended() {
+        let running = State::new(5, None).apply(Event::Claim { at: at(1) }).unwrap();
+        let overdue = Event::CancelOverdue { fence: 1, at: at(9) };
+        assert_eq!(running.clone().apply(overdue.clone()), Err(Refusal::WrongStatus(Status::Running)), "nobody asked");
+        let asked = running.apply(Event::Cancel { at: at(2) }).unwrap();
+        assert_eq!(asked.clone().apply(Event::Cancel { at: at(3) }), Ok(asked.clone()), "asking twice is asking once");
+        assert_eq!(asked.clone().apply(Event::CancelOverdue { fence: 2, at: at(9) }), Err(Refusal::StaleLease));
+        let ended = asked.apply(overdue).unwrap();
+        let late = Outcome::Completed { output: "late".to_owned() };
+        let event = Event::Settle { fence: 1, at: at(10), outcome: late, retry_at: at(10) };
+        assert_eq!(ended.clone().apply(event), Err(Refusal::StaleLease));
+        let State::Failed { error_message, finished_at, .. } = ended else { panic!("not failed") };
+        assert_eq!((error_message.as_str(), finished_at), ("cancelled", at(9)));
+    }
+
+    #[test]
+    fn only_what_has_ended_may_be_removed() {
+        let pending = State::new(1, None);
+        assert_eq!(pending.check_removal(), Err(Refusal::WrongStatus(Status::Pending)));
+        let running = pending.clone().apply(Event::Claim { at: at(1) }).unwrap();
+        assert_eq!(running.check_removal(), Err(Refusal::WrongStatus(Status::Running)));
+        assert_eq!(pending.apply(Event::Cancel { at: at(1) }).unwrap().check_removal(), Ok(()));
+    }
+
     impl State {
         fn with_fence(self, fence: u64) -> State {
             match self {
@@ -397,6 +446,7 @@ mod tests {
             1 => (fence.clone(), 0..100i64).prop_map(|(fence, t)| Event::LoseLease { fence, at: at(t), retry_at: at(t) }),
             1 => fence.prop_map(|fence| Event::Release { fence }),
             1 => (0..100i64).prop_map(|t| Event::Cancel { at: at(t) }),
+            1 => (0..6u64, 0..100i64).prop_map(|(fence, t)| Event::CancelOverdue { fence, at: at(t) }),
             1 => Just(Event::Retry),
         ]
     }
@@ -420,7 +470,11 @@ mod tests {
                 let released = matches!(event, Event::Release { .. });
                 prop_assert!(is.attempts >= was.attempts || released);
                 // Only the holder of the current token ends an attempt.
-                if let Event::Settle { fence, .. } | Event::LoseLease { fence, .. } | Event::Release { fence } = event {
+                if let Event::Settle { fence, .. }
+                | Event::LoseLease { fence, .. }
+                | Event::Release { fence }
+                | Event::CancelOverdue { fence, .. } = event
+                {
                     prop_assert_eq!(before.status(), Status::Running);
                     prop_assert_eq!(fence, was.fence);
                 }

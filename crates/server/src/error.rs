@@ -45,8 +45,10 @@ pub enum ApiError {
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
     /// The token is limited to projects and this is not one of them.
-    #[error("{} the token is limited to the projects: {allowed}", project_problem(*.given))]
+    #[error("{place}{} the token is limited to the projects: {allowed}", project_problem(*.given))]
     ProjectDenied {
+        /// Where in the body; empty, or `operations[3].`.
+        place: String,
         /// Whether the request named a project.
         given: bool,
         /// The token's own projects.
@@ -66,6 +68,17 @@ pub enum ApiError {
         "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
     )]
     EventUnknown,
+    /// What the idempotency key made was deleted.
+    #[error("the operation that this Idempotency-Key created was deleted since; to create another one use a new key")]
+    IdempotencyGone,
+    /// The state of the operation does not allow it.
+    #[error("the operation is {status}; {allowed}")]
+    WrongStatus {
+        /// Where it stands.
+        status: operations::Status,
+        /// What would be right.
+        allowed: &'static str,
+    },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes, the most that is taken here")]
     TooLarge {
@@ -78,6 +91,9 @@ pub enum ApiError {
     /// Too many large bodies at a time.
     #[error("too many large bodies are in work; try again later")]
     Busy,
+    /// Too many who watch.
+    #[error("too many clients watch at this server; try again later, or poll the list")]
+    TooManyWatchers,
     /// The store cannot be asked now; the cause is logged.
     #[error("the service is unavailable now; try again later")]
     Unavailable(#[source] BoxError),
@@ -115,9 +131,12 @@ impl ApiError {
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
+            ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
+            ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
+            ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
             ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
@@ -125,7 +144,7 @@ impl ApiError {
     }
 
     fn retry_delay(&self) -> Option<Duration> {
-        matches!(self, ApiError::Busy | ApiError::Unavailable(_)).then_some(RETRY_DELAY)
+        matches!(self, ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_)).then_some(RETRY_DELAY)
     }
 
     fn metadata(&self) -> BTreeMap<&'static str, String> {
@@ -133,6 +152,7 @@ impl ApiError {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             _ => BTreeMap::new(),
         }
     }
@@ -155,6 +175,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
             StoreError::PositionUnknown => ApiError::EventUnknown,
+            StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
             StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
         }

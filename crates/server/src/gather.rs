@@ -89,7 +89,13 @@ impl<R: Read> Inner<R> {
                         let _ = reply.send(Err(copy(&error)));
                     }
                 }
-                Err(_) => tracing::error!("a read panicked"),
+                Err(panic) => {
+                    let cause = panic.downcast_ref::<String>().map(String::as_str);
+                    let cause = cause.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                    for reply in replies {
+                        let _ = reply.send(Err(StoreError::Unusable(format!("panic: {cause}"))));
+                    }
+                }
             }
             let mut waiting = self.lock();
             let Some(line) = waiting.get_mut(&key) else { return };

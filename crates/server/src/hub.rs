@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use operations::OperationId;
+use operations::{OperationId, Status};
 use store::{Position, Store, StoreError};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -197,7 +197,7 @@ impl Feed {
                 Ok(part) => {
                     let mut progress = self.lock();
                     progress.position = Some(part.next);
-                    for change in part.changes.iter().filter(|change| change.status.is_terminal()) {
+                    for change in part.changes.iter().filter(|change| change.status.is_none_or(Status::is_terminal)) {
                         if let Some(told) = progress.waiting.get(&change.id) {
                             told.send_replace(());
                         }

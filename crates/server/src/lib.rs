@@ -18,4 +18,4 @@ mod services;
 
 pub use crate::http::metrics::Metrics;
 pub use error::ApiError;
-pub use services::{ApiSettings, FirstPage, Services, WorkSettings};
+pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

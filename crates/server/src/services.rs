@@ -1,10 +1,12 @@
 //! What the handlers work with, and the settings of the API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Waker;
 use kinds::evidence::Evaluator;
+use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
@@ -23,8 +25,11 @@ pub struct Services {
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
-    /// Those of them that servers run themselves. No worker may claim them, nor end in a server's place what it runs.
+    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in a server's place
+    /// what it runs.
     pub local_kinds: Arc<[String]>,
+    /// What an operation of a kind gets when its creation does not say, by kind.
+    pub defaults: Arc<BTreeMap<String, KindDefaults>>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once; else it becomes
@@ -52,6 +57,7 @@ impl Services {
             waker,
             kinds: Arc::new([]),
             local_kinds: Arc::new([]),
+            defaults: Arc::default(),
             allow_undeclared_kinds: false,
             evaluator: None,
             has_ai_provider: false,
@@ -60,6 +66,28 @@ impl Services {
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
         }
+    }
+}
+
+/// What an operation gets when its creation does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindDefaults {
+    /// Attempts that may be charged.
+    pub max_attempts: u32,
+    /// How long one attempt may take; `None` leaves it to who runs it.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for KindDefaults {
+    fn default() -> KindDefaults {
+        KindDefaults { max_attempts: DEFAULT_MAX_ATTEMPTS, timeout: None }
+    }
+}
+
+impl Services {
+    /// The defaults of a kind.
+    pub fn defaults(&self, kind: &str) -> KindDefaults {
+        self.defaults.get(kind).copied().unwrap_or_default()
     }
 }
 
@@ -106,6 +134,8 @@ pub struct ApiSettings {
     pub max_connections: usize,
     /// The most requests at a time on one HTTP/2 connection; default 200.
     pub max_streams: u32,
+    /// The most clients that watch operations at a time; default 1,000. A slow one holds some hundred KiB of events.
+    pub max_watchers: usize,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,
     /// What remote workers are given.
@@ -117,7 +147,7 @@ pub struct ApiSettings {
 pub struct WorkSettings {
     /// How long a claim stands without a heartbeat; default 30 s.
     pub lease: Duration,
-    /// How long an attempt may take when its operation does not say; default 10 min. Workers keep it.
+    /// How long an attempt may take when neither its operation nor its kind says; default 10 min. Workers keep it.
     pub attempt_timeout: Duration,
     /// How long failed attempts wait for the next one.
     pub backoff: Backoff,
@@ -149,6 +179,7 @@ impl Default for ApiSettings {
             max_header_bytes: 32 * 1024,
             max_connections: 10_000,
             max_streams: 200,
+            max_watchers: 1_000,
             drain_timeout: Duration::from_secs(25),
             work: WorkSettings::default(),
         }

@@ -1,18 +1,20 @@
 //! Coalescing of concurrent writes: what has queued while the previous commit was in flight is committed together.
 //!
-//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. When a batch fails, its
+//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. In a crowd a batch waits a
+//! moment for as many as there were in the one before. When a batch fails, its
 //! writes are tried again one by one, so that one bad write spoils no other.
 
 use std::borrow::Borrow;
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, StoreError,
-    Token,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Steered,
+    Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
@@ -21,6 +23,12 @@ const QUEUE: usize = 1_024;
 const BATCH_ROWS: usize = 4_096;
 /// Bytes of input and output that one transaction takes at most (one write more may go over).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Writes of a batch from which on the next one waits for as many, at most [`PATIENCE`]: fewer and larger batches carry
+/// more. Below it nobody waits for company.
+const CROWD: usize = 8;
+/// How long a batch waits for what was as large before it: about what a batch takes.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Operations to be created for one caller.
 pub(crate) struct Create {
@@ -37,6 +45,9 @@ pub(crate) enum Write {
     Transition(Vec<(LeaseRef, Event)>),
     Heartbeat(Vec<Heartbeat>, Duration),
     Claim(ClaimRequest),
+    Steer(Access, OperationId, Steering),
+    /// Of one organisation, at most so many.
+    Purge(String, u32),
     ForgetIdempotencyKeys(u32),
     /// Changes older than a time; only in the embedded store.
     ForgetChanges(Timestamp, u32),
@@ -58,6 +69,7 @@ impl Write {
             Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
             Write::Heartbeat(beats, _) => (beats.len(), 0),
             Write::Claim(request) => (request.limit as usize, 0),
+            Write::Purge(_, limit) => (*limit as usize, 0),
             _ => (1, 0),
         }
     }
@@ -77,6 +89,7 @@ pub(crate) enum Answer {
     Transitions(Vec<Result<Status, Refusal>>),
     Leases(Vec<LeaseStatus>),
     Claimed(Vec<Claimed>),
+    Steered(Box<Steered>),
     Token(Box<Token>),
     Count(u64),
 }
@@ -127,16 +140,30 @@ impl Lane {
 }
 
 async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
+    let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();
         let mut batch = vec![first];
+        let mut patience = pin!(tokio::time::sleep(PATIENCE));
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {
-            let Ok(next) = incoming.try_recv() else { break };
+            let next = match incoming.try_recv() {
+                Ok(next) => next,
+                // In a crowd the others are about to call: those of the last batch were answered a moment ago.
+                Err(_) if last >= CROWD && batch.len() < last => {
+                    tokio::select! {
+                        biased;
+                        Some(next) = incoming.recv() => next,
+                        () = &mut patience => break,
+                    }
+                }
+                Err(_) => break,
+            };
             let (more_rows, more_bytes) = next.write.weight();
             rows += more_rows;
             bytes += more_bytes;
             batch.push(next);
         }
+        last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
         let answers = match committer.commit(&writes).await {
             Ok(answers) => answers,

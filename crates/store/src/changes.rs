@@ -52,7 +52,7 @@ impl FromStr for Position {
     }
 }
 
-/// A transition of an operation.
+/// A transition of an operation, or its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The place right after it.
@@ -61,8 +61,8 @@ pub struct Change {
     pub at: Timestamp,
     /// Which operation.
     pub id: OperationId,
-    /// What it became.
-    pub status: Status,
+    /// What it became; `None`: it was removed.
+    pub status: Option<Status>,
 }
 
 /// A stretch of the feed.
@@ -82,7 +82,7 @@ pub struct Changes {
 pub(crate) fn stretch(
     after: Position,
     limit: u32,
-    rows: impl IntoIterator<Item = (u64, u32, Timestamp, Status, Vec<OperationId>)>,
+    rows: impl IntoIterator<Item = (u64, u32, Timestamp, Option<Status>, Vec<OperationId>)>,
 ) -> Changes {
     let limit = limit as usize;
     let (mut changes, mut next) = (Vec::new(), after);
@@ -122,7 +122,7 @@ mod tests {
     fn a_stretch_ends_at_its_limit_and_goes_on_inside_of_a_row() {
         let at = Timestamp::from_millis(0);
         let ids: Vec<OperationId> = (0..5).map(|_| OperationId::new(at)).collect();
-        let rows = || [(7, 1, at, Status::Pending, ids[..3].to_vec()), (9, 1, at, Status::Running, ids[3..].to_vec())];
+        let rows = || [(7, 1, at, Some(Status::Pending), ids[..3].to_vec()), (9, 1, at, None, ids[3..].to_vec())];
         let (mut after, mut seen) = (Position { row: 7, part: 0, seen: 0 }, Vec::new());
         loop {
             let rest = rows().into_iter().filter(|row| (row.0, row.1) >= (after.row, after.part));

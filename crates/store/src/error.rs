@@ -11,6 +11,10 @@ pub enum StoreError {
     /// the operations themselves and go on from the end of the feed.
     #[error("what followed this place in the feed of changes is not known any more")]
     PositionUnknown,
+    /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not made
+    /// again, since whoever removed it wants it gone. Use a new key.
+    #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
+    IdempotencyGone,
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -47,7 +47,7 @@ pub struct HistoryEvent {
     pub message: String,
 }
 
-/// What a store keeps of something that the row cannot tell.
+/// What a store keeps of something that the row cannot tell, or is about to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) at: Timestamp,
@@ -69,13 +69,14 @@ impl HistoryKind {
             HistoryKind::Progress => Some(4),
             HistoryKind::CancelRequested => Some(5),
             HistoryKind::Retried => Some(6),
-            _ => None,
+            HistoryKind::Failed => Some(7),
+            HistoryKind::Created | HistoryKind::AttemptStarted | HistoryKind::Completed => None,
         }
     }
 
     pub(crate) fn from_number(number: i64) -> Option<HistoryKind> {
-        use HistoryKind::{AttemptFailed, AttemptLost, AttemptReleased, CancelRequested, Progress, Retried};
-        let kinds = [AttemptFailed, AttemptLost, AttemptReleased, Progress, CancelRequested, Retried];
+        use HistoryKind::{AttemptFailed, AttemptLost, AttemptReleased, CancelRequested, Failed, Progress, Retried};
+        let kinds = [AttemptFailed, AttemptLost, AttemptReleased, Progress, CancelRequested, Retried, Failed];
         kinds.into_iter().find(|kind| kind.number().map(i64::from) == Some(number))
     }
 }
@@ -106,6 +107,32 @@ pub(crate) fn note(now: Timestamp, event: &Event, before: &State, after: &State)
     })
 }
 
+/// What is to be noted of a steering. `worker` made the last attempt of an operation that has ended.
+pub(crate) fn steering_notes(now: Timestamp, before: &State, after: &State, worker: &str) -> Vec<Note> {
+    let note = |at, kind, worker: &str, started_at, message: &str| Note {
+        at,
+        kind,
+        attempt: before.progress().attempts,
+        worker: worker.to_owned(),
+        started_at,
+        message: bounded(message).to_owned(),
+    };
+    match (before, after) {
+        (State::Running { cancel_requested: false, .. }, State::Running { .. }) => {
+            vec![note(now, HistoryKind::CancelRequested, "", None, "")]
+        }
+        // The row is about to forget this end. Without a worker, the attempt that was started last is noted already.
+        (State::Failed { started_at, finished_at, error_message, .. }, State::Pending { .. }) => {
+            let started_at = started_at.filter(|_| !worker.is_empty());
+            vec![
+                note(*finished_at, HistoryKind::Failed, worker, started_at, error_message),
+                note(now, HistoryKind::Retried, "", None, ""),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The whole history, oldest first. `attempts` and `worker` are those of the row: of the attempt under way, or of the last
 /// one of an operation that has ended; an empty worker means that there is none.
 pub(crate) fn assemble(operation: &Operation, attempts: u32, worker: &str, notes: Vec<Note>) -> Vec<HistoryEvent> {
@@ -122,17 +149,20 @@ pub(crate) fn assemble(operation: &Operation, attempts: u32, worker: &str, notes
     if let Some(started_at) = operation.started_at.filter(|_| !worker.is_empty() && !is_noted) {
         events.push(event(started_at, HistoryKind::AttemptStarted, attempts, worker, ""));
     }
+    // So may they have an end that was the last one when the row was read.
+    let end_is_noted = notes.iter().any(|note| {
+        note.kind == HistoryKind::Failed && note.attempt == attempts && Some(note.at) == operation.finished_at
+    });
     for note in notes {
-        let started = note.started_at.filter(|_| note.kind != HistoryKind::Retried);
-        if let Some(started_at) = started {
+        if let Some(started_at) = note.started_at {
             events.push(event(started_at, HistoryKind::AttemptStarted, note.attempt, &note.worker, ""));
         }
         events.push(event(note.at, note.kind, note.attempt, &note.worker, &note.message));
     }
     let end = match operation.status {
         Status::Completed => Some(HistoryKind::Completed),
-        Status::Failed => Some(HistoryKind::Failed),
-        Status::Pending | Status::Running => None,
+        Status::Failed if !end_is_noted => Some(HistoryKind::Failed),
+        Status::Failed | Status::Pending | Status::Running => None,
     };
     if let (Some(kind), Some(at)) = (end, operation.finished_at) {
         events.push(event(at, kind, attempts, worker, &operation.error_message));

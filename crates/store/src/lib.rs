@@ -20,7 +20,9 @@ mod error;
 mod history;
 mod plan;
 pub mod postgres;
+mod retention;
 pub mod sqlite;
+mod steer;
 mod token;
 mod transfer;
 mod url;
@@ -37,6 +39,7 @@ pub use error::StoreError;
 pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
+pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
@@ -100,7 +103,7 @@ pub trait Store: Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
-    /// the same, else [`StoreError::IdempotencyConflict`].
+    /// the same, else [`StoreError::IdempotencyConflict`]; [`StoreError::IdempotencyGone`] when any of them was removed since.
     ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
     async fn create(
@@ -152,6 +155,21 @@ pub trait Store: Send + Sync + 'static {
     /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
 
+    /// Does to one operation what its state allows, if it exists and may be seen. To ask a running one to stop again
+    /// changes nothing. Must not depend on any limit on what may be created or claimed.
+    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError>;
+
+    /// Ends up to `limit` attempts that were asked to stop at least `grace` ago; answers how many ended.
+    async fn end_overdue_cancels(&self, grace: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
+
+    /// How long operations that name no `retain_for` are kept after their end: `None`, as at the start, is for ever. It
+    /// is decided when an operation ends; what has ended already keeps its time.
+    fn set_default_retention(&self, retain_for: Option<std::time::Duration>);
+
+    /// Removes terminal operations whose time is over: up to `limit` of every organisation, each organisation's in one
+    /// transaction, the one that was served last at the end. Answers how many; 0 when there are no more.
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError>;
+
     /// When the next pending operation that is not due yet becomes due, if there is one.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
@@ -162,7 +180,7 @@ pub trait Store: Send + Sync + 'static {
     async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError>;
 
     /// The transitions of an organisation's operations after a place, in commit order, at most `limit`: each once, of
-    /// whichever process, none left out. Transitions are creations, claims, ends, and returns to pending.
+    /// whichever process, none left out. Transitions are creations, claims, ends, returns to pending, and removals.
     ///
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;

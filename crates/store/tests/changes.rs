@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use operations::{NewOperation, OperationId, Outcome, Status};
-use store::{Change, PostgresStore, Position, Settlement, Store, StoreError};
+use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
+use store::{Change, PostgresStore, Position, Settlement, Steering, Store, StoreError};
 use support::*;
 use testkit::{Cluster, Durability};
 
@@ -29,7 +29,8 @@ async fn rest(store: &dyn Store, organization: &str, mut after: Position, step: 
     }
 }
 
-fn plain(changes: &[Change]) -> Vec<(OperationId, Status)> {
+/// What became of which operation; `None`: removed.
+fn plain(changes: &[Change]) -> Vec<(OperationId, Option<Status>)> {
     changes.iter().map(|change| (change.id, change.status)).collect()
 }
 
@@ -65,7 +66,8 @@ async fn every_transition_is_told_once_in_order(fixture: Fixture) {
         (second, Pending),
         (second, Running),
         (second, Completed),
-    ];
+    ]
+    .map(|(id, status)| (id, Some(status)));
     for step in [1, 3, 100] {
         let (all, end) = rest(store, "acme", start, step).await;
         assert_eq!(plain(&all), expected, "in steps of {step}");
@@ -125,25 +127,63 @@ async fn what_is_old_is_forgotten_and_readers_are_told(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn steering_and_removals_are_told(fixture: Fixture) {
+    use Status::{Failed, Pending, Running};
+    let (store, acme) = (&*fixture.store, Access::organization("acme"));
+    let start = store.end_of_changes("acme").await.unwrap();
+    let steer = async |id, steering| store.steer(&acme, id, steering).await.unwrap().unwrap();
+    let new = || NewOperation { retain_for: Some(Duration::from_secs(60)), ..NewOperation::of_kind("scan") };
+    let id = fixture.create("acme", new()).await.id;
+    steer(id, Steering::Cancel).await.unwrap();
+    steer(id, Steering::Retry).await.unwrap();
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    steer(id, Steering::Cancel).await.unwrap();
+    assert!(steer(id, Steering::Delete).await.is_err(), "what is refused is no transition");
+    fixture.settle(&claimed, failed("stopped", true)).await.unwrap();
+    steer(id, Steering::Delete).await.unwrap();
+    let second = fixture.finished("acme", new(), failed("no", false)).await.id;
+    fixture.advance(Duration::from_secs(61));
+    assert_eq!(store.purge(10).await.unwrap(), 1);
+    let (all, _) = rest(store, "acme", start, 3).await;
+    let expected = [
+        (id, Some(Pending)),
+        (id, Some(Failed)),
+        (id, Some(Pending)),
+        (id, Some(Running)),
+        (id, Some(Failed)),
+        (id, None),
+        (second, Some(Pending)),
+        (second, Some(Running)),
+        (second, Some(Failed)),
+        (second, None),
+    ];
+    assert_eq!(plain(&all), expected);
+    fixture.assert_sound().await;
+}
+
 against_both_engines!(
+    steering_and_removals_are_told,
     every_transition_is_told_once_in_order,
     a_creation_of_many_is_read_in_parts,
     what_is_old_is_forgotten_and_readers_are_told,
 );
 
-/// Checks that each operation's changes are a life: pending, then running and pending in turn, and one end.
+/// Checks that each operation's changes are a life: pending, then running and pending in turn, and an end; after a failure
+/// perhaps once more.
 fn assert_lives(changes: &[Change], operations: usize) {
     assert!(changes.windows(2).all(|pair| pair[0].position < pair[1].position));
     let mut lives: HashMap<OperationId, Vec<Status>> = HashMap::new();
     for change in changes {
-        lives.entry(change.id).or_default().push(change.status);
+        lives.entry(change.id).or_default().push(change.status.unwrap());
     }
     assert_eq!(lives.len(), operations);
     for (id, life) in lives {
         let allowed = |pair: &[Status]| match (pair[0], pair[1]) {
-            (Status::Pending, after) => after == Status::Running,
+            // Cancelled in line.
+            (Status::Pending, after) => matches!(after, Status::Running | Status::Failed),
             (Status::Running, after) => after != Status::Running,
-            _ => false,
+            (Status::Failed, after) => after == Status::Pending,
+            (Status::Completed, _) => false,
         };
         assert_eq!(life[0], Status::Pending, "{id}: {life:?}");
         assert!(life.windows(2).all(allowed) && life[life.len() - 1].is_terminal(), "{id}: {life:?}");
@@ -158,9 +198,8 @@ async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
             return;
         }
         for (index, claimed) in claimed.into_iter().enumerate() {
-            if (round + index) % 4 == 0 {
-                store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
-                continue;
+            if (round + index).is_multiple_of(4) {
+                store.release(vec![claimed.lease.clone()]).await.unwrap()[0].unwrap();
             }
             let outcome = match (round + index) % 4 {
                 1 => failed("no luck", true),
@@ -168,7 +207,8 @@ async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
                 _ => completed("done"),
             };
             let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
-            store.settle(vec![settlement]).await.unwrap()[0].unwrap();
+            // Of what was handed back this is refused, but for what somebody wants stopped, which is not handed back.
+            let _ = store.settle(vec![settlement]).await.unwrap()[0];
         }
     }
 }
@@ -223,6 +263,16 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
                 store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
             }
         }));
+    }
+    // Somebody cancels what is there and has it tried again, whatever state it is in.
+    let acme = Access::organization("acme");
+    for round in 0..OPERATIONS {
+        let seen = stores[0].list(&acme, &Filter::default(), PageRequest { page: 0, page_size: 100 }).await.unwrap().entries;
+        let Some(entry) = seen.get(round % 100) else { continue };
+        for steering in [Steering::Cancel, Steering::Retry] {
+            // A refusal is an answer too.
+            let _ = stores[round % 2].steer(&acme, entry.operation.id, steering).await.unwrap();
+        }
     }
     for creator in creators {
         creator.await.unwrap();

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use operations::{Access, NewOperation, OperationId};
-use store::{Heartbeat, HistoryKind, MAX_PROGRESS_NOTES, Store};
+use store::{Heartbeat, HistoryKind, MAX_PROGRESS_NOTES, Steering, Store};
 use support::*;
 
 /// Kinds, attempts, workers and messages.
@@ -73,6 +73,57 @@ async fn every_attempt_is_told(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn steering_is_told(fixture: Fixture) {
+    use HistoryKind::{AttemptStarted, CancelRequested, Completed, Created, Failed, Retried};
+    let (store, acme) = (&*fixture.store, Access::organization("acme"));
+    let steer = async |id, steering| {
+        fixture.advance(Duration::from_secs(1));
+        store.steer(&acme, id, steering).await.unwrap().unwrap().unwrap();
+        fixture.advance(Duration::from_secs(1));
+    };
+    let bare = |kind, attempt, message: &str| (kind, attempt, String::new(), message.to_owned());
+    let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
+    steer(id, Steering::Cancel).await;
+    steer(id, Steering::Retry).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    steer(id, Steering::Cancel).await;
+    steer(id, Steering::Cancel).await;
+    fixture.settle(&claimed, failed("stopped", false)).await.unwrap();
+    let mut expected = vec![
+        plain(Created, 0, ""),
+        bare(Failed, 0, "cancelled"),
+        bare(Retried, 0, ""),
+        plain(AttemptStarted, 1, ""),
+        bare(CancelRequested, 1, ""),
+        plain(Failed, 1, "cancelled"),
+    ];
+    assert_eq!(told(store, id).await, expected, "to ask again is nothing new");
+    steer(id, Steering::Retry).await;
+    expected.push(bare(Retried, 1, ""));
+    assert_eq!(told(store, id).await, expected, "the end before the retry is kept");
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.settle(&claimed, completed("")).await.unwrap();
+    expected.extend([plain(AttemptStarted, 2, ""), plain(Completed, 2, "")]);
+    assert_eq!(told(store, id).await, expected);
+    fixture.assert_sound().await;
+    steer(id, Steering::Delete).await;
+    assert_eq!(store.history(&acme, id).await.unwrap(), None);
+    fixture.assert_sound().await;
+}
+
+async fn histories_go_with_what_is_purged(fixture: Fixture) {
+    let new = NewOperation { retain_for: Some(Duration::from_secs(60)), ..NewOperation::of_kind("scan") };
+    fixture.create("acme", new).await;
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    let beat = Heartbeat { lease: claimed.lease.clone(), progress: Some("half".to_owned()) };
+    fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
+    fixture.settle(&claimed, completed("")).await.unwrap();
+    fixture.advance(Duration::from_secs(61));
+    assert_eq!(fixture.store.purge(10).await.unwrap(), 1);
+    // A history of nothing would be found.
+    fixture.assert_sound().await;
+}
+
 async fn progress_is_bounded(fixture: Fixture) {
     let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
@@ -102,6 +153,8 @@ async fn doctor_finds_a_history_of_nothing(fixture: Fixture) {
 
 against_both_engines!(
     every_attempt_is_told,
+    steering_is_told,
+    histories_go_with_what_is_purged,
     progress_is_bounded,
     nobody_reads_the_history_of_what_he_may_not_see,
     doctor_finds_a_history_of_nothing,

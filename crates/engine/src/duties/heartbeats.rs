@@ -58,13 +58,14 @@ impl Held {
     }
 }
 
-/// Sends heartbeats every third of the lease until told to stop.
+/// Sends heartbeats every third of the lease, and when somebody wants an operation stopped, until told to stop.
 pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(shared.settings.lease / 3);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            () = shared.waker.until_cancelled() => {}
             () = stop.cancelled() => return,
         }
         let leases = shared.held.all();

@@ -1,7 +1,9 @@
 //! What is done from time to time, one duty a file.
 
+pub(crate) mod cancels;
 pub(crate) mod changes;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod rescue;
+pub(crate) mod retention;
 pub(crate) mod sweep;

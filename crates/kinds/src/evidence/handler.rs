@@ -55,7 +55,8 @@ impl Handler for EvaluationHandler {
         };
         let output = match joined {
             Ok(Ok(output)) => output,
-            Ok(Err(error)) => return Err(Failure { message: error.to_string(), retryable: error.is_retryable() }),
+            Ok(Err(error)) if error.is_retryable() => return Err(Failure::transient(error.to_string())),
+            Ok(Err(error)) => return Err(Failure::permanent(error.to_string())),
             Err(panic) => {
                 tracing::error!(error = &panic as &dyn std::error::Error, "an evaluation crashed");
                 return Err(Failure::transient("the evaluation crashed; the server's log says more"));

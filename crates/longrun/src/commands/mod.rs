@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod bench;
+pub mod command_runner;
 pub mod completions;
 pub mod config;
 pub mod demo;

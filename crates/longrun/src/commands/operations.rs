@@ -1,4 +1,4 @@
-//! `longrun operations`: list, get, events, create, wait.
+//! `longrun operations`: list, get, events, create, cancel, retry, delete, wait.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,18 @@ pub struct ListArgs {
 /// What `longrun operations get` and `longrun operations events` take.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
+    /// Which operations
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun operations cancel`, `retry` and `delete` take.
+#[derive(Debug, clap::Args)]
+pub struct SteerArgs {
     /// Which operations
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -226,6 +238,45 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     };
     let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
+    Ok(Exit::Done)
+}
+
+/// Ends operations that are pending, and asks those that run to stop.
+///
+/// # Errors
+/// When one of them has ended, and what the calls may fail with.
+pub async fn cancel(args: SteerArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = client.cancel(id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &answer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Has failed operations tried again.
+///
+/// # Errors
+/// When one of them has not failed, and what the calls may fail with.
+pub async fn retry(args: SteerArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = client.retry(id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &answer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Removes operations that have ended.
+///
+/// # Errors
+/// When one of them has not ended, and what the calls may fail with.
+pub async fn delete(args: SteerArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = client.delete(id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &render::operations::Deleted { id, answer: &answer })?;
+    }
     Ok(Exit::Done)
 }
 

@@ -77,15 +77,21 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     }
 }
 
+/// What the server sent, with the id of the event in front.
+fn json(event: &WatchEvent) -> String {
+    if event.is_deletion {
+        return serde_json::json!({ "id": event.id, "deleted": event.operation.id }).to_string();
+    }
+    format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'))
+}
+
 fn line(format: Format, show_ids: bool, event: &WatchEvent) -> anyhow::Result<String> {
     let operation = &event.operation;
     let text = match format {
-        Format::Json => return Ok(format!("{{\"id\":\"{}\",{}\n", event.id, event.data.trim_start_matches('{'))),
-        Format::Yaml => {
-            let json = format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'));
-            return Ok(render::yaml(json.as_bytes())?);
-        }
+        Format::Json => return Ok(format!("{}\n", json(event))),
+        Format::Yaml => return Ok(render::yaml(json(event).as_bytes())?),
         Format::Id => operation.id.clone(),
+        Format::Table if event.is_deletion => format!("{}  DELETED", operation.id),
         Format::Table => {
             let times = [&operation.finished_at, &operation.started_at, &operation.created_at];
             let at = times.into_iter().flatten().next().map_or("", String::as_str);
@@ -116,10 +122,16 @@ mod tests {
             ..Operation::default()
         };
         let data = "{\"operation\":{}}".to_owned();
-        let event = WatchEvent { id: "1-2-3".to_owned(), operation, data };
+        let event = WatchEvent { id: "1-2-3".to_owned(), operation, is_deletion: false, data };
         let shown = |format, ids| line(format, ids, &event).expect("a line");
         assert_eq!(shown(Format::Table, false), "2026-01-23T04:56:08.000Z  0199  FAILED  scan  no\\u{1b}[31m\n");
         assert_eq!(shown(Format::Id, true), "1-2-3  0199\n");
         assert_eq!(shown(Format::Json, false), "{\"id\":\"1-2-3\",\"operation\":{}}\n");
+        let gone = Operation { id: "0199".to_owned(), ..Operation::default() };
+        let data = "{\"id\":\"0199\"}".to_owned();
+        let event = WatchEvent { id: "1-2-4".to_owned(), operation: gone, is_deletion: true, data };
+        let shown = |format| line(format, false, &event).expect("a line");
+        assert_eq!(shown(Format::Table), "0199  DELETED\n");
+        assert_eq!(shown(Format::Json), "{\"deleted\":\"0199\",\"id\":\"1-2-4\"}\n");
     }
 }

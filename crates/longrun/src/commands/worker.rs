@@ -74,7 +74,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     });
     tracing::info!(url, kinds, "working");
     worker.run(stopped).await.hint(
-        "a worker needs a token with the scope operations:work, and kinds that the server declares (kinds.remote)",
+        "a worker needs a token with the scope operations:work, and kinds that the server declares as remote: \
+         [kinds.NAME] type = \"remote\"",
     )?;
     tracing::info!("stopped");
     Ok(Exit::Done)

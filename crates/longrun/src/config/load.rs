@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::declared::Declared;
 use super::nearest::nearest;
-use super::{Config, ConfigError, Problem, validate};
+use super::validate::{validate, warnings};
+use super::{Config, ConfigError, Problem};
 
 /// What environment variables of this program start with.
 const PREFIX: &str = "LONGRUN_";
@@ -79,6 +81,7 @@ pub fn load(file: Option<&Path>, environment: &Environment, flags: &[Flag]) -> R
     let defaults = leaves(&defaults(), "");
     let mut layers = Layers {
         entries: defaults.iter().map(|(key, value)| (key.clone(), (value.clone(), Origin::Default))).collect(),
+        declared: Declared::default(),
         problems: Vec::new(),
         warnings: Vec::new(),
     };
@@ -120,6 +123,7 @@ fn nested(key: &str, value: Value) -> Table {
 
 struct Layers {
     entries: BTreeMap<String, (Value, Origin)>,
+    declared: Declared,
     problems: Vec<Problem>,
     warnings: Vec<String>,
 }
@@ -131,9 +135,12 @@ impl Layers {
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
         let syntax = |error: toml::de::Error| ConfigError::Syntax { path: shown.clone(), message: error.to_string() };
         let spanned = toml::de::DeTable::parse(&text).map_err(syntax)?;
-        let table: Table = toml::from_str(&text).map_err(syntax)?;
+        let mut table: Table = toml::from_str(&text).map_err(syntax)?;
         let mut lines = BTreeMap::new();
         key_lines(spanned.get_ref(), "", &text, &mut lines);
+        let (declared, problems) = Declared::take(&mut table, path, lines.clone());
+        self.declared = declared;
+        self.problems.extend(problems);
         for (key, value) in leaves(&table, "") {
             let line = lines.get(&key).copied().unwrap_or(1);
             self.set(&key, value, Origin::File { path: path.to_owned(), line });
@@ -176,6 +183,12 @@ impl Layers {
         if !self.entries.contains_key(key) {
             let message = match nearest(key, self.entries.keys().map(String::as_str)) {
                 Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
+                None if key.starts_with("kinds.") => {
+                    format!("there is no such key; a kind is declared by a table [{key}] with its type")
+                }
+                None if key.starts_with("notices") => {
+                    "must be a table with a name for each subscription, e.g. [notices.ci]".to_owned()
+                }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
             };
             self.problems.push(Problem { origin, key: key.to_owned(), message });
@@ -192,11 +205,18 @@ impl Layers {
         for (key, (value, _)) in &self.entries {
             merge(&mut table, nested(key, value.clone()));
         }
-        let config = Config::deserialize_table(table).expect("every value was checked by itself");
+        let mut config = Config::deserialize_table(table).expect("every value was checked by itself");
+        config.kinds.declared.clone_from(&self.declared.kinds);
+        config.notices.clone_from(&self.declared.notices);
         for (key, message) in validate(&config) {
-            let origin = self.entries.get(key).map_or(Origin::Default, |(_, origin)| origin.clone());
-            self.problems.push(Problem { origin, key: key.to_owned(), message });
+            let origin = match self.entries.get(&key) {
+                Some((_, origin)) => origin.clone(),
+                None => self.declared.origin(&key),
+            };
+            self.problems.push(Problem { origin, key, message });
         }
+        self.entries.extend(self.declared.entries());
+        self.warnings.extend(warnings(&config));
         if self.problems.is_empty() {
             Ok(Loaded { config, entries: self.entries, warnings: self.warnings })
         } else {
@@ -307,8 +327,10 @@ mod tests {
 
     #[test]
     fn lists_in_the_environment_are_separated_by_commas() {
-        let loaded = with_file("", &[("LONGRUN_KINDS_REMOTE", "scan, build")], &[]).unwrap();
-        assert_eq!(loaded.config.kinds.remote, ["scan", "build"]);
+        let loaded =
+            with_file("", &[("LONGRUN_POLICIES_DEFAULT", "scan, build"), ("LONGRUN_POLICIES_FOLDER", "src")], &[])
+                .unwrap();
+        assert_eq!(loaded.config.policies.default, ["scan", "build"]);
     }
 
     #[test]

@@ -7,17 +7,24 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod declared;
+mod endpoint;
 mod flags;
+mod kinds;
 mod load;
 mod model;
 mod nearest;
+mod notices;
+mod tables;
 mod units;
 mod validate;
 
+pub use endpoint::Endpoint;
 pub use flags::ConfigArgs;
+pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
-pub use units::Span;
+pub use units::{ByteSize, Span};
 pub use validate::validate;
 
 use std::fmt;
@@ -67,13 +74,19 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
-/// A value as it may be shown: the password of a store's address is masked.
+/// A value as it may be shown: the password of a store's address and the query of a URL are masked.
 pub fn masked(key: &str, value: &toml::Value) -> String {
     let text = match value {
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if key != "store" {
+    // A query may hold a token.
+    if key.ends_with(".url")
+        && let Some((address, _)) = text.split_once('?')
+    {
+        return format!("{address}?****");
+    }
+    if !matches!(key, "store" | "read_store") {
         return text;
     }
     // scheme://user:password@host: what stands between the first colon of the authority and the last @.
@@ -94,5 +107,7 @@ mod tests {
         assert_eq!(show("postgres://me:p@ss:w@db/longrun"), "postgres://me:****@db/longrun");
         assert_eq!(show("postgres://me@db/longrun"), "postgres://me@db/longrun");
         assert_eq!(show("sqlite:longrun.db"), "sqlite:longrun.db");
+        let url = toml::Value::String("https://hooks.example.com/scan?token=s3cret".to_owned());
+        assert_eq!(masked("kinds.scan.url", &url), "https://hooks.example.com/scan?****");
     }
 }

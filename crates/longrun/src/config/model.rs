@@ -2,11 +2,15 @@
 //!
 //! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
-use super::units::{ByteSize, Span};
+use super::kinds::Kinds;
+use super::notices::Notice;
+use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,8 +34,13 @@ pub struct Config {
     pub policies: Policies,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
+    /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
+    #[serde(skip)]
+    pub notices: BTreeMap<String, Notice>,
     /// How operations are run.
     pub engine: Engine,
+    /// How long operations are kept.
+    pub retention: Retention,
     /// What is logged.
     pub log: Log,
 }
@@ -92,16 +101,6 @@ pub struct Policies {
     pub memory_limit: ByteSize,
 }
 
-/// Which kinds of operations are taken.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kinds {
-    /// Kinds that remote workers run, besides the built-in ones.
-    pub remote: Vec<String>,
-    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
-    pub allow_undeclared: bool,
-}
-
 /// How operations are run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,10 +111,21 @@ pub struct Engine {
     pub lease: Span,
     /// How long one attempt may take when its operation does not say.
     pub timeout: Span,
+    /// How long an attempt may go on after its operation was cancelled; then it is ended, whatever its worker does.
+    pub cancel_grace: Span,
     /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
     pub drain: Span,
     /// How long changes are kept for those who watch operations: they can be away for so long and miss nothing.
     pub keep_changes: Span,
+}
+
+/// How long operations are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is applied
+    /// when an operation ends.
+    pub default: String,
 }
 
 /// What is logged, on standard error.
@@ -150,7 +160,9 @@ impl Default for Config {
             evidence: Evidence::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
+            notices: BTreeMap::new(),
             engine: Engine::default(),
+            retention: Retention::default(),
             log: Log::default(),
         }
     }
@@ -194,6 +206,7 @@ impl Default for Engine {
             concurrency: 0,
             lease: Span::seconds(30),
             timeout: Span::seconds(600),
+            cancel_grace: Span::seconds(30),
             drain: Span::seconds(25),
             keep_changes: Span::seconds(3_600),
         }
@@ -210,6 +223,15 @@ impl Config {
     /// The store. A configuration that was loaded has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
         self.store.parse()
+    }
+
+    /// How long operations are kept that do not say so; `None`: for ever.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`], unless it was validated.
+    pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
+        let default = &self.retention.default;
+        if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
     }
 
     /// The standby to read from, if there is one.

@@ -1,6 +1,7 @@
 //! What the types of [`Config`] cannot say: values that do not fit together or not into the world.
 
 use std::path::Path;
+use std::time::Duration;
 
 use store::StoreUrl;
 
@@ -9,13 +10,15 @@ use super::units::Span;
 
 /// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
 const MOST_PAGE_SIZE: u32 = 1000;
+/// Ten years, as for `retain_for`: more than that is "for ever".
+const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
-pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
+pub fn validate(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut check = |holds: bool, key: &'static str, message: &str| {
+    let mut check = |holds: bool, key: &str, message: &str| {
         if !holds {
-            found.push((key, message.to_owned()));
+            found.push((key.to_owned(), message.to_owned()));
         }
     };
     let address = "must be address:port, e.g. 127.0.0.1:8080";
@@ -72,20 +75,34 @@ pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
     );
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
 
-    for kind in &config.kinds.remote {
-        if let Err(violation) = operations::check_kind("kinds.remote", kind) {
-            check(false, "kinds.remote", &format!("{kind:?} {}", violation.description));
+    for (name, kind) in &config.kinds.declared {
+        for (key, message) in kind.check(name) {
+            check(false, &format!("kinds.{name}.{key}"), &message);
         }
     }
 
+    for (name, notice) in &config.notices {
+        for (key, message) in notice.check() {
+            check(false, &format!("notices.{name}.{key}"), &message);
+        }
+    }
+
+    let retention = config.default_retention();
+    check(
+        retention.is_ok_and(|time| time.is_none_or(|time| !time.is_zero() && time <= LONGEST_RETENTION)),
+        "retention.default",
+        "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
+    );
+
     let engine = &config.engine;
-    let spans: [(&str, Span); 6] = [
+    let spans: [(&str, Span); 7] = [
         ("api.request_timeout", api.request_timeout),
         ("api.upload_timeout", api.upload_timeout),
         ("api.header_timeout", api.header_timeout),
         ("policies.time_limit", config.policies.time_limit),
         ("engine.lease", engine.lease),
         ("engine.timeout", engine.timeout),
+        ("engine.cancel_grace", engine.cancel_grace),
     ];
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
@@ -101,6 +118,25 @@ pub fn validate(config: &Config) -> Vec<(&'static str, String)> {
     found
 }
 
+/// What looks like a mistake but need not be one: secrets are often only where the server runs.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut look = |key: String, variables: &[String]| {
+        let missing = variables.iter().filter(|name| !name.is_empty() && std::env::var_os(name).is_none());
+        warnings.extend(missing.map(|variable| format!("{key}: the variable {variable} is not set here")));
+    };
+    for (name, kind) in &config.kinds.declared {
+        let (key, variables) = kind.variables();
+        look(format!("kinds.{name}.{key}"), variables);
+    }
+    for (name, notice) in &config.notices {
+        let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
+        look(format!("notices.{name}.secret_environment"), variable);
+    }
+    warnings.extend(config.notices.keys().map(|name| format!("notices.{name}: notices are not sent yet")));
+    warnings
+}
+
 /// A host or an address, and a port. Whether the name resolves is seen when it is bound.
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -110,7 +146,7 @@ fn is_address(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn keys(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+    fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
         change(&mut config);
         validate(&config).into_iter().map(|(key, _)| key).collect()
@@ -136,9 +172,13 @@ mod tests {
         assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
-        assert_eq!(keys(|c| c.kinds.remote = vec!["no spaces".to_owned()]), ["kinds.remote"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
         assert_eq!(keys(|c| c.engine.keep_changes = Span::seconds(59)), ["engine.keep_changes"]);
+        assert_eq!(keys(|c| c.engine.cancel_grace = Span::seconds(0)), ["engine.cancel_grace"]);
+        for bad in ["0s", "90", "for ever", "11years"] {
+            assert_eq!(keys(|c| c.retention.default = bad.to_owned()), ["retention.default"], "{bad}");
+        }
+        assert_eq!(keys(|c| c.retention.default = "90d".to_owned()), Vec::<&str>::new());
         assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
         assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
     }

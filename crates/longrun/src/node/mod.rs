@@ -3,7 +3,9 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod endpoint;
 mod evaluator;
+mod kinds;
 mod lock;
 mod logging;
 mod signals;
@@ -13,7 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kinds::evidence::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
 use store::{ContentStore, PostgresStore, Store, StoreUrl};
 use tokio::net::TcpListener;
@@ -60,6 +61,7 @@ impl Node {
             StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
         };
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
+        store.set_default_retention(config.default_retention()?);
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         let tls = tls(config)?;
@@ -75,17 +77,15 @@ impl Node {
         };
 
         let evaluator = Arc::new(evaluator::evaluator(config)?);
-        let registry = engine::Registry::new()
-            .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), evaluator.clone()));
-        let local_kinds = registry.kinds();
-        let mut kinds = local_kinds.clone();
-        kinds.extend(config.kinds.remote.iter().cloned());
+        let registry = kinds::registry(config, &content, &evaluator)?;
+        let local_kinds = kinds::local(&registry);
         let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
-        services.kinds = kinds.into();
+        services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
+        services.defaults = kinds::defaults(config).into();
         services.evaluator = Some(evaluator);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
@@ -194,6 +194,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     }
     settings.lease = config.engine.lease.0;
     settings.attempt_timeout = config.engine.timeout.0;
+    settings.cancel_grace = config.engine.cancel_grace.0;
     settings.drain = config.engine.drain.0;
     settings.keep_changes = config.engine.keep_changes.0;
     settings

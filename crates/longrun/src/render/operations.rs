@@ -5,7 +5,7 @@ use std::io;
 use longrun_client::{History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
-use super::{Answer, Style, table};
+use super::{Answer, Style, printable, table};
 
 /// How much of an error message the table shows; `-o json` has it whole.
 const SHOWN_CHARS: usize = 60;
@@ -119,6 +119,29 @@ impl Answer for longrun_client::Answer<History> {
     /// Events have no ids; what they are is the best that a script can have.
     fn ids(&self) -> Vec<String> {
         self.value.events.iter().map(|event| event.r#type.clone()).collect()
+    }
+}
+
+/// An operation that was deleted, with the API's answer, which says nothing of it.
+#[derive(Debug)]
+pub struct Deleted<'d> {
+    /// Which one.
+    pub id: &'d str,
+    /// What the API answered.
+    pub answer: &'d longrun_client::Answer<longrun_client::Deleted>,
+}
+
+impl Answer for Deleted<'_> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.answer.body.to_vec())
+    }
+
+    fn table(&self, _: Style) -> String {
+        format!("deleted {}\n", printable(self.id))
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.id.to_owned()]
     }
 }
 

@@ -51,7 +51,7 @@ impl Caller {
     /// Whether the token is still what it was at the start of a call that takes long: neither revoked nor expired. One
     /// that cannot be looked at now is.
     pub(crate) async fn is_still_valid(&self, app: &App) -> bool {
-        match app.state().tokens.get(self.hash, ()).await {
+        match app.state().tokens.find(self.hash).await {
             Ok(Some(token)) => token.is_valid(app.store.now()),
             Ok(None) => false,
             Err(_) => self.token.is_valid(app.store.now()),
@@ -70,7 +70,8 @@ impl Caller {
             return Ok(());
         }
         let projects = projects.iter().cloned().collect::<Vec<_>>().join(", ");
-        Err(ApiError::ProjectDenied { given: !project_id.is_empty(), allowed: projects })
+        let (place, given) = (String::new(), !project_id.is_empty());
+        Err(ApiError::ProjectDenied { place, given, allowed: projects })
     }
 }
 
@@ -79,7 +80,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let token = app.state().tokens.get(secret.hash(), ()).await?.ok_or(ApiError::Unauthenticated)?;
+        let token = app.state().tokens.find(secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
         if !token.is_valid(app.store.now()) {
             return Err(ApiError::Unauthenticated);
         }

@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use operations::{DEFAULT_MAX_ATTEMPTS, MAX_PRIORITY, NewOperation, Resource, Timestamp, Violation};
+use operations::{MAX_PRIORITY, NewOperation, Resource, Timestamp, Violation};
 use serde_json::value::RawValue;
 use store::Scope;
 
@@ -38,9 +38,17 @@ pub(super) async fn create(
 
 /// Reads the body, or everything that is wrong with it.
 fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
-    const DURATION: &str = "must be a duration in seconds such as \"60s\" or \"1.5s\"";
     let mut fields = Fields::parse(body)?;
+    let operation = read(app, &mut fields);
+    let violations = fields.finish();
+    if violations.is_empty() { Ok(operation) } else { Err(ApiError::Invalid(violations)) }
+}
+
+/// Reads one creation, which is all that its fields may hold; what is wrong with it is added to the violations of its fields.
+pub(super) fn read(app: &App, fields: &mut Fields) -> NewOperation {
+    const DURATION: &str = "must be a duration in seconds such as \"60s\" or \"1.5s\"";
     let kind = fields.text("kind").into_owned();
+    let defaults = app.defaults(&kind);
     let resource_type = fields.text("resource_type").into_owned();
     let resource_id = fields.text("resource_id").into_owned();
     let resource =
@@ -50,7 +58,7 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
         resource,
         project_id: fields.text("project_id").into_owned(),
         project_version_id: fields.text("project_version_id").into_owned(),
-        input: input(&mut fields),
+        input: input(fields),
         // What is far out of range is told below like what is just out of range.
         priority: fields.integer("priority").map_or(0, |n| {
             let bound = i64::from(MAX_PRIORITY) + 1;
@@ -61,11 +69,12 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
             "must be an RFC 3339 date-time such as \"2026-01-23T04:56:07Z\"",
             |text| text.parse::<Timestamp>().ok(),
         ),
-        timeout: fields.parsed("timeout", DURATION, duration::parse),
-        max_attempts: fields.integer("max_attempts").map_or(DEFAULT_MAX_ATTEMPTS, |n| u32::try_from(n).unwrap_or(0)),
+        timeout: fields.parsed("timeout", DURATION, duration::parse).or(defaults.timeout),
+        max_attempts: fields.integer("max_attempts").map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
         retain_for: fields.parsed("retain_for", DURATION, duration::parse),
     };
-    let mut violations = fields.finish();
+    fields.refuse_rest();
+    let violations = &mut fields.violations;
     for violation in operation.violations() {
         // One violation a field is enough: a kind that is not a string is not a bad name too.
         if violations.iter().all(|v| v.field != violation.field) {
@@ -75,7 +84,7 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
     if violations.iter().all(|v| v.field != "kind") {
         violations.extend(undeclared(app, &operation.kind));
     }
-    if violations.is_empty() { Ok(operation) } else { Err(ApiError::Invalid(violations)) }
+    operation
 }
 
 /// The input as the client wrote it, digit for digit; empty when there is none.
@@ -91,6 +100,10 @@ fn input(fields: &mut Fields) -> String {
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
+    if kind == kinds::notices::KIND {
+        let description = "is reserved: longrun itself makes the operations of this kind";
+        return Some(Violation::new("kind", description));
+    }
     if app.allow_undeclared_kinds || app.kinds.iter().any(|known| known == kind) {
         return None;
     }

@@ -97,7 +97,12 @@ impl Asked {
     fn parse(app: &App, body: &Bytes) -> Result<Asked, ApiError> {
         let mut fields = Fields::parse(body)?;
         let (digest, content) = (fields.text("digest"), fields.text("content"));
-        let mut operation = NewOperation::of_kind(KIND);
+        let defaults = app.defaults(KIND);
+        let mut operation = NewOperation {
+            max_attempts: defaults.max_attempts,
+            timeout: defaults.timeout,
+            ..NewOperation::of_kind(KIND)
+        };
         operation.project_id = fields.text("project_id").into_owned();
         operation.project_version_id = fields.text("project_version_id").into_owned();
         let mut members = Vec::new();

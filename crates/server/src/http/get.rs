@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -13,6 +12,7 @@ use store::{Digest, Scope, Store, StoreError};
 
 use super::{App, wait};
 use super::render::{OperationAnswer, to_json};
+use super::target::Target;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gather::Read;
@@ -27,18 +27,16 @@ pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    target: Target,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    let Path(id) = id.map_err(|_| NOT_FOUND)?;
-    if let Some(id) = id.strip_suffix(wait::SUFFIX) {
-        let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
+    if target.verb() == Some(wait::VERB) {
+        let id = target.id_before_verb()?;
         return wait::wait(&app, &caller, id, query.as_deref().unwrap_or(""), &headers).await;
     }
-    let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
-    let operation = app.state().gets.get(caller.access().clone(), id).await?.ok_or(NOT_FOUND)?;
+    let operation = app.state().gets.get(caller.access().clone(), target.id()?).await?.ok_or(NOT_FOUND)?;
     Ok(answer(&operation, &headers))
 }
 

@@ -133,14 +133,19 @@ impl<'a> Fields<'a> {
         value
     }
 
-    /// Adds what was not asked for to the violations, and answers them all.
-    pub fn finish(mut self) -> Vec<Violation> {
+    /// Adds what was not asked for to the violations; nothing more can be asked for then.
+    pub fn refuse_rest(&mut self) {
         let names = self.known.join(", ");
         let unknown = self
             .members
-            .iter()
-            .map(|(name, _)| Violation::new(quoted(name), format!("unknown field; the fields are {names}")));
+            .drain(..)
+            .map(|(name, _)| Violation::new(quoted(&name), format!("unknown field; the fields are {names}")));
         self.violations.extend(unknown);
+    }
+
+    /// Adds what was not asked for to the violations, and answers them all.
+    pub fn finish(mut self) -> Vec<Violation> {
+        self.refuse_rest();
         self.violations
     }
 }

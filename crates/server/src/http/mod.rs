@@ -5,6 +5,7 @@
 //! whose `Caller` argument authenticates. One file a call: parse, call, render.
 
 mod admin;
+mod batch_create;
 mod body;
 mod create;
 mod duration;
@@ -22,6 +23,8 @@ mod query;
 mod render;
 mod serve;
 mod stall;
+mod steer;
+mod target;
 mod tls;
 mod wait;
 mod watch;
@@ -58,7 +61,7 @@ pub(crate) struct AppState {
     /// Notes uses of tokens.
     pub(crate) usage: Usage,
     /// Finds tokens in the store.
-    pub(crate) tokens: Gather<TokenLookup>,
+    pub(crate) tokens: TokenLookup,
     /// Reads single operations.
     gets: Gather<get::Gets>,
     /// Reads pages.
@@ -67,6 +70,8 @@ pub(crate) struct AppState {
     stretches: Gather<watch::Stretches>,
     /// Tells who waits for operations.
     hub: Hub,
+    /// One permit a client that watches.
+    watchers: Arc<Semaphore>,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
@@ -92,11 +97,12 @@ impl App {
         let settings = &services.settings;
         let state = AppState {
             usage: Usage::start(services.store.clone()),
-            tokens: Gather::new(TokenLookup(services.store.clone())),
+            tokens: TokenLookup::new(services.store.clone()),
             gets: Gather::new(get::Gets(services.store.clone())),
             pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
             stretches: Gather::new(watch::Stretches(services.store.clone())),
             hub: Hub::start(services.store.clone()),
+            watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
@@ -120,8 +126,9 @@ pub fn router(services: Services) -> Router {
     let metrics = app.metrics.clone();
     let operations = Router::new()
         .route("/v1/operations", get(list::list).post(create::create))
-        .route("/v1/operations/{id}", get(get::get))
+        .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
         .route("/v1/operations/{id}/events", get(events::events))
+        .route("/v1/operations:batchCreate", post(batch_create::create))
         .route("/v1/operations:watch", get(watch::watch))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()

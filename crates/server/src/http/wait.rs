@@ -19,7 +19,9 @@ use crate::error::ApiError;
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait; longer wishes get this one. Below the time-outs of usual proxies and clients.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
-/// The verb at the end of the path.
+/// The verb behind the id.
+pub(super) const VERB: &str = "wait";
+/// The same as it ends the path.
 pub(super) const SUFFIX: &str = ":wait";
 
 pub(super) async fn wait(

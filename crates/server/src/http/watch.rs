@@ -18,8 +18,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
-use operations::{Access, Filter, Operation, OperationId, Status};
-use store::{Change, LISTED_OUTPUT_BYTES, Position, Scope, Store, StoreError};
+use operations::{Access, Filter, Operation, OperationId, Projects, Status, Timestamp};
+use store::{Position, Scope, Store, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::App;
@@ -35,6 +36,9 @@ use crate::hub::Moves;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Changes of one stretch.
 const STRETCH: u32 = 64;
+/// Outputs longer than this are read when their event is sent, so that a client that does not take what it asked for holds
+/// at most 64 times this, and errors, in memory.
+const HELD_OUTPUT_BYTES: usize = 4 * 1024;
 /// After a look at a store that is away.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -47,6 +51,7 @@ pub(super) async fn watch(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
+    let permit = Arc::clone(&app.state().watchers).try_acquire_owned().map_err(|_| ApiError::TooManyWatchers)?;
     let query = WatchQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let resumed = resumed(&headers, query.last_event_id.as_deref())?;
     // Before the first look.
@@ -70,6 +75,7 @@ pub(super) async fn watch(
         heartbeat_at: now,
         look_at_token_at: now + HEARTBEAT,
         ended: false,
+        _permit: permit,
     };
     let mut response = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
         let frame = watcher.next().await?;
@@ -104,12 +110,20 @@ pub(super) struct Stretch {
     next: Position,
 }
 
-/// A transition of an operation that the caller may see.
+/// Something that happened to an operation that the caller may see.
 struct Event {
     position: Position,
-    /// As it was after the transition, without a long output.
-    operation: Operation,
-    output_left_out: bool,
+    what: What,
+}
+
+enum What {
+    /// A transition.
+    Became {
+        /// As it was after the transition, without a long output.
+        operation: Box<Operation>,
+        output_left_out: bool,
+    },
+    Deleted(OperationId),
 }
 
 #[async_trait]
@@ -124,13 +138,19 @@ impl Read for Stretches {
         ids.sort_unstable();
         ids.dedup();
         let found = if ids.is_empty() { Vec::new() } else { self.0.get_many(access, &ids).await? };
-        // What was deleted since, and what the caller may not see, is none of its events.
         let events = part.changes.iter().filter_map(|change| {
+            let Some(status) = change.status else {
+                // The feed keeps nothing of what is gone but its id: only who may see everything may have seen it.
+                let deleted = Event { position: change.position, what: What::Deleted(change.id) };
+                return Some(deleted).filter(|_| access.projects == Projects::All);
+            };
+            // What was deleted since, and what the caller may not see, is none of its events.
             let index = ids.binary_search(&change.id).ok()?;
-            let operation = as_of(change, found.get(index)?.as_ref()?);
-            let output_left_out = operation.output.len() > LISTED_OUTPUT_BYTES;
+            let operation = as_of(status, change.at, found.get(index)?.as_ref()?);
+            let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;
             let output = if output_left_out { String::new() } else { operation.output };
-            Some(Event { position: change.position, operation: Operation { output, ..operation }, output_left_out })
+            let operation = Box::new(Operation { output, ..operation });
+            Some(Event { position: change.position, what: What::Became { operation, output_left_out } })
         });
         let stretch = Arc::new(Stretch { events: events.collect(), next: part.next });
         Ok(vec![stretch; items.len()])
@@ -138,16 +158,16 @@ impl Read for Stretches {
 }
 
 /// The operation right after a transition, of which the feed keeps when and to what; the rest is from what it is now.
-fn as_of(change: &Change, now: &Operation) -> Operation {
-    let then = Operation { status: change.status, ..now.clone() };
+fn as_of(status: Status, at: Timestamp, now: &Operation) -> Operation {
+    let then = Operation { status, ..now.clone() };
     let without_end = |then| Operation { finished_at: None, output: String::new(), error_message: String::new(), ..then };
-    match change.status {
+    match status {
         Status::Pending => Operation { started_at: None, ..without_end(then) },
-        Status::Running => Operation { started_at: Some(change.at), ..without_end(then) },
+        Status::Running => Operation { started_at: Some(at), ..without_end(then) },
         // It is what it was.
-        _ if now.status == change.status => then,
+        _ if now.status == status => then,
         // It was retried since.
-        _ => Operation { finished_at: Some(change.at), ..without_end(then) },
+        _ => Operation { finished_at: Some(at), ..without_end(then) },
     }
 }
 
@@ -164,6 +184,8 @@ struct Watcher {
     heartbeat_at: Instant,
     look_at_token_at: Instant,
     ended: bool,
+    /// One of the places for those who watch.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Watcher {
@@ -220,7 +242,10 @@ impl Watcher {
 
     /// Puts what matches of a stretch in line. What does not match is passed.
     fn take(&mut self, stretch: &Arc<Stretch>) {
-        let matching = stretch.events.iter().enumerate().filter(|(_, event)| self.filter.matches(&event.operation));
+        let matching = stretch.events.iter().enumerate().filter(|(_, event)| match &event.what {
+            What::Became { operation, .. } => self.filter.matches(operation),
+            What::Deleted(_) => true,
+        });
         self.waiting.extend(matching.map(|(index, _)| (Arc::clone(stretch), index)));
         if self.waiting.is_empty() {
             self.position = stretch.next;
@@ -229,11 +254,14 @@ impl Watcher {
 
     /// An event as it is sent; `None` when its operation is gone.
     async fn frame(&self, event: &Event) -> Result<Option<Bytes>, StoreError> {
-        if !event.output_left_out {
-            return Ok(Some(frame(event.position, &event.operation)));
+        match &event.what {
+            What::Deleted(id) => Ok(Some(deleted(event.position, *id))),
+            What::Became { operation, output_left_out: false } => Ok(Some(frame(event.position, operation))),
+            What::Became { operation, output_left_out: true } => {
+                let output = self.app.store.output(self.caller.access(), operation.id).await?;
+                Ok(output.map(|output| frame(event.position, &Operation { output, ..Operation::clone(operation) })))
+            }
         }
-        let output = self.app.store.output(self.caller.access(), event.operation.id).await?;
-        Ok(output.map(|output| frame(event.position, &Operation { output, ..event.operation.clone() })))
     }
 
     /// A sign of life, with the place up to which there is nothing for this client: where it goes on when it connects
@@ -260,6 +288,11 @@ fn frame(position: Position, operation: &Operation) -> Bytes {
     frame.into()
 }
 
+/// That an operation is gone.
+fn deleted(position: Position, id: OperationId) -> Bytes {
+    format!("id: {position}\nevent: deleted\ndata: {{\"id\":\"{id}\"}}\n\n").into()
+}
+
 /// Why the stream ends, as an event; the body is that of an error.
 async fn failure(error: ApiError) -> Bytes {
     let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX).await.unwrap_or_default();
@@ -284,9 +317,7 @@ mod tests {
             ..NewOperation::of_kind("scan").to_operation(at(0))
         };
         let seen = |status, now: &Operation| {
-            let change =
-                Change { position: "1-1-1".parse().unwrap(), at: at(20), id: now.id, status };
-            let Operation { status: shown, started_at, finished_at, error_message, .. } = as_of(&change, now);
+            let Operation { status: shown, started_at, finished_at, error_message, .. } = as_of(status, at(20), now);
             assert_eq!(shown, status);
             (started_at, finished_at, error_message)
         };

@@ -1,11 +1,13 @@
 //! `POST /v1/operations`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use operations::Access;
 use serde_json::json;
-use store::{ClaimRequest, Claimed, Scope};
+use server::KindDefaults;
+use store::{ClaimRequest, Claimed, LeaseRef, Scope};
 
 use crate::harness::{Answer, Caller, Server};
 
@@ -115,6 +117,29 @@ async fn an_undeclared_kind_is_400_naming_the_known_kinds_unless_allowed() {
     assert!(violations[0].1.contains("evidence_evaluation, scan"), "{violations:?}");
     let server = Server::with(|services| services.allow_undeclared_kinds = true).await;
     id(&server.acme().await.post("/v1/operations", r#"{"kind":"dance"}"#).await);
+    // A caller could have anything signed and sent in longrun's name.
+    let violations = server.acme().await.post("/v1/operations", r#"{"kind":"notice"}"#).await.violations();
+    assert!(violations[0].1.contains("reserved"), "{violations:?}");
+}
+
+#[tokio::test]
+async fn what_a_creation_does_not_say_is_as_its_kind_says() {
+    let defaults = KindDefaults { max_attempts: 2, timeout: Some(Duration::from_secs(7)) };
+    let server = Server::with(|services| services.defaults = Arc::new([("scan".to_owned(), defaults)].into())).await;
+    let caller = server.acme().await;
+    id(&caller.post("/v1/operations", r#"{"kind":"scan"}"#).await);
+    let claimed = claim(&server).await;
+    assert_eq!(claimed.timeout, defaults.timeout);
+    // Two attempts may be charged.
+    let lose = |lease: LeaseRef| server.store.lose(vec![(lease, Duration::ZERO)]);
+    lose(claimed.lease).await.unwrap();
+    let claimed = claim(&server).await;
+    let id_of_it = claimed.operation.id;
+    lose(claimed.lease).await.unwrap();
+    let operation = server.store.get(&Access::organization("acme"), id_of_it).await.unwrap().unwrap();
+    assert_eq!(operation.status, operations::Status::Failed);
+    id(&caller.post("/v1/operations", r#"{"kind":"scan","timeout":"3s"}"#).await);
+    assert_eq!(claim(&server).await.timeout, Some(Duration::from_secs(3)));
 }
 
 #[tokio::test]

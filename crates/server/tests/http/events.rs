@@ -12,17 +12,11 @@ use crate::harness::Server;
 async fn a_history_tells_attempts_progress_and_the_end() {
     let server = Server::start().await;
     let operation = server.create(NewOperation { project_id: "a".to_owned(), ..NewOperation::of_kind("scan") }).await;
-    let pause = || tokio::time::sleep(Duration::from_millis(2));
-    pause().await;
     let first = server.claim("scan").await;
-    pause().await;
     let beat = Heartbeat { lease: first.lease.clone(), progress: Some("half way".to_owned()) };
     server.store.heartbeat(vec![beat], Duration::from_secs(60)).await.unwrap();
-    pause().await;
     server.settle(first, Outcome::Failed { message: "no luck".to_owned(), retryable: true }).await;
-    pause().await;
     let second = server.claim("scan").await;
-    pause().await;
     let path = format!("/v1/operations/{}/events", operation.id);
     let caller = server.acme().await;
     let types = |answer: &crate::harness::Answer| -> Vec<String> {

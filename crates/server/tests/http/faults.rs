@@ -1,7 +1,7 @@
 //! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
     Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus,
-    Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
+    Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,19 @@ struct FaultyStore {
     fault: Arc<AtomicU8>,
     /// How often it was asked for work.
     claims: watch::Sender<usize>,
-    /// How often it was asked for operations by their ids, and for changes.
-    reads: Arc<AtomicUsize>,
+    /// How often it was read.
+    reads: watch::Sender<Reads>,
+}
+
+/// How often a store was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads {
+    /// For operations by their ids.
+    pub looks: usize,
+    /// Ids that were looked up.
+    pub ids: usize,
+    /// For changes.
+    pub changes: usize,
 }
 
 impl FaultyStore {
@@ -54,8 +65,12 @@ impl FaultyStore {
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.get_many(access, ids).await
+        let found = self.inner.get_many(access, ids).await;
+        self.reads.send_modify(|reads| {
+            reads.looks += 1;
+            reads.ids += ids.len();
+        });
+        found
     }
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
         self.check()?;
@@ -78,8 +93,9 @@ impl Store for FaultyStore {
 
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
         self.check()?;
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        self.inner.changes(organization, after, limit).await
+        let found = self.inner.changes(organization, after, limit).await;
+        self.reads.send_modify(|reads| reads.changes += 1);
+        found
     }
 
     // The rest passes on.
@@ -120,6 +136,19 @@ impl Store for FaultyStore {
     }
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         self.inner.lose(lost).await
+    }
+    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
+        self.check()?;
+        self.inner.steer(access, id, steering).await
+    }
+    async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.end_overdue_cancels(grace, limit).await
+    }
+    fn set_default_retention(&self, retain_for: Option<Duration>) {
+        self.inner.set_default_retention(retain_for);
+    }
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.purge(limit).await
     }
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.inner.next_due().await
@@ -168,13 +197,12 @@ pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
     (server, switch, asked)
 }
 
-/// The same, and how often its store was asked for operations by their ids and for changes.
-pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, Arc<AtomicUsize>) {
+/// The same, and how often its store was read.
+pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch::Receiver<Reads>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
     let (claims, asked) = watch::channel(0);
-    let reads = Arc::new(AtomicUsize::new(0));
-    let counter = reads.clone();
+    let (counter, reads) = watch::channel(Reads::default());
     let server = Server::with(|services| {
         services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter });
     })

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batch_create;
 mod create;
 mod errors;
 mod events;
@@ -17,6 +18,7 @@ mod log;
 mod operators;
 mod serving;
 mod slow;
+mod steer;
 mod tokens;
 mod wait;
 mod watch;

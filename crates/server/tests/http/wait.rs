@@ -1,6 +1,5 @@
 //! `GET /v1/operations/{id}:wait`.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -16,23 +15,49 @@ fn done() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_returns_when_the_operation_ends() {
-    let server = Server::start().await;
+    let (server, _, _, mut reads) = counted().await;
     let caller = server.acme().await;
     let operation = server.pending("scan").await;
-    let path = format!("/v1/operations/{}:wait?timeout=20s", operation.id);
-    let start = Instant::now();
+    let path = format!("/v1/operations/{}:wait?timeout=60s", operation.id);
     let waiting = tokio::spawn(async move { caller.get(&path).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    reads.wait_for(|reads| reads.ids == 1).await.unwrap();
     let claimed = server.claim("scan").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!waiting.is_finished(), "a start is no end");
+    let before = reads.borrow().changes;
+    // The first of these may have been under way.
+    reads.wait_for(|reads| reads.changes >= before + 3).await.unwrap();
+    assert_eq!(reads.borrow().ids, 1, "a start is no end");
     server.settle(claimed, done()).await;
     let answer = waiting.await.unwrap();
-    assert!((Duration::from_millis(600)..Duration::from_secs(15)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::OK, ""));
     assert_eq!(answer.json()["operation"]["output"], "done");
+    assert_eq!(reads.borrow().ids, 2);
     let again = server.acme().await.get(&format!("/v1/operations/{}:wait", operation.id)).await;
     assert_eq!(again.body, answer.body, "what has ended is answered at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_returns_when_the_operation_is_cancelled_or_deleted() {
+    let (server, _, _, mut reads) = counted().await;
+    let caller = server.acme().await;
+    let operation = server.pending("scan").await;
+    let path = format!("/v1/operations/{}", operation.id);
+    let wait = || {
+        let (caller, path) = (caller.clone(), format!("{path}:wait?timeout=60s"));
+        tokio::spawn(async move { caller.get(&path).await })
+    };
+    let waiting = wait();
+    reads.wait_for(|reads| reads.ids == 1).await.unwrap();
+    assert_eq!(caller.post(&format!("{path}:cancel"), "").await.status, StatusCode::OK);
+    assert_eq!(waiting.await.unwrap().json()["operation"]["error_message"], "cancelled");
+    assert_eq!(caller.post(&format!("{path}:retry"), "").await.status, StatusCode::OK);
+    let seen = reads.borrow().ids;
+    let waiting = wait();
+    reads.wait_for(|reads| reads.ids == seen + 1).await.unwrap();
+    caller.post(&format!("{path}:cancel"), "").await;
+    caller.send(http::Method::DELETE, &path, &[], "").await;
+    // Whichever of the two it saw.
+    let answer = waiting.await.unwrap();
+    assert!(answer.status == StatusCode::NOT_FOUND || answer.json()["operation"]["error_message"] == "cancelled");
 }
 
 #[tokio::test]
@@ -82,36 +107,35 @@ async fn whoever_may_not_see_it_does_not_wait() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_stops_answers_who_waits() {
-    let server = Server::start().await;
+    let (server, _, _, mut reads) = counted().await;
     let caller = server.acme().await;
     let operation = server.pending("scan").await;
     let path = format!("/v1/operations/{}:wait?timeout=60s", operation.id);
     let waiting = tokio::spawn(async move { caller.get(&path).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    reads.wait_for(|reads| reads.ids == 1).await.unwrap();
     server.shutdown.cancel();
-    let answer = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    let answer = waiting.await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["operation"]["status"], "ASYNC_OPERATION_STATUS_PENDING");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_who_wait_cost_no_reads_of_their_own() {
-    const WAITERS: usize = 1_000;
-    let (server, _, _, reads) = counted().await;
+async fn two_thousand_who_wait_cost_no_reads_of_their_own() {
+    const WAITERS: usize = 2_000;
+    let (server, _, _, mut reads) = counted().await;
     let caller = server.acme().await;
+    let new = (0..WAITERS).map(|_| NewOperation::of_kind("scan")).collect();
+    let operations = server.store.create("acme", new, None).await.unwrap();
     let mut waiting = tokio::task::JoinSet::new();
-    for _ in 0..WAITERS {
-        let (caller, operation) = (caller.clone(), server.pending("scan").await);
+    for operation in operations {
+        let caller = caller.clone();
         let path = format!("/v1/operations/{}:wait?timeout=60s", operation.id);
         waiting.spawn(async move { caller.get(&path).await });
     }
-    // All have arrived when nothing is read any more but the feed.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = reads.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let quiet = reads.load(Ordering::SeqCst) - before;
-    assert!(quiet <= 25, "{quiet} reads in a second in which nothing happened");
-    let before = reads.load(Ordering::SeqCst);
+    reads.wait_for(|reads| reads.ids == WAITERS).await.unwrap();
+    let before = *reads.borrow();
+    let quiet = *reads.wait_for(|reads| reads.changes >= before.changes + 10).await.unwrap();
+    assert_eq!((quiet.looks, quiet.ids), (before.looks, before.ids), "while nothing happens the feed alone is read");
     for _ in 0..WAITERS / 100 {
         let request = store::ClaimRequest {
             kinds: vec!["scan".to_owned()],
@@ -131,6 +155,8 @@ async fn a_thousand_who_wait_cost_no_reads_of_their_own() {
     while let Some(answer) = waiting.join_next().await {
         assert_eq!(answer.unwrap().json()["operation"]["status"], "ASYNC_OPERATION_STATUS_COMPLETED");
     }
-    let ended = reads.load(Ordering::SeqCst) - before;
-    assert!(ended <= WAITERS / 5, "{ended} reads for {WAITERS} who were told");
+    let after = *reads.borrow();
+    assert_eq!(after.ids, 2 * WAITERS, "each looked once before and once after");
+    let looks = after.looks - quiet.looks;
+    assert!(looks <= WAITERS / 5, "{looks} reads for {WAITERS} who were told");
 }

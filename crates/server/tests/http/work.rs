@@ -1,8 +1,11 @@
 //! The worker protocol: what a worker is given, what it is told, and what it may not touch.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use operations::{Access, NewOperation, OperationId};
 use serde_json::{Value, json};
+use server::KindDefaults;
 use store::Scope;
 
 use crate::harness::{Answer, Caller, Server, redact};
@@ -75,6 +78,15 @@ async fn an_operation_without_input_has_null_and_the_servers_time_limit() {
     server.pending("scan").await;
     let claimed = claim(&worker(&server).await, 1).await.remove(0);
     assert_eq!((&claimed["input"], &claimed["timeout"]), (&Value::Null, &json!("600s")));
+}
+
+#[tokio::test]
+async fn the_time_limit_of_a_kind_goes_before_the_servers() {
+    let limit = KindDefaults { timeout: Some(std::time::Duration::from_secs(3)), ..KindDefaults::default() };
+    let server = Server::with(|services| services.defaults = Arc::new([("scan".to_owned(), limit)].into())).await;
+    // As from an inbox, which knows no kinds.
+    server.pending("scan").await;
+    assert_eq!(claim(&worker(&server).await, 1).await.remove(0)["timeout"], "3s");
 }
 
 #[tokio::test]

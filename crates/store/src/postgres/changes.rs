@@ -10,7 +10,7 @@
 
 use operations::{OperationId, Status, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
 use super::{rows, writer};
@@ -112,7 +112,7 @@ pub(super) async fn read(
         let ids = ids.into_iter().map(|id| OperationId::from_bytes(*id.as_bytes())).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
         let part = row.try_get::<i32, _>("n")?.unsigned_abs();
-        rows_found.push((number(&xid)?, part, at, rows::status(row)?, ids));
+        rows_found.push((number(&xid)?, part, at, became(row)?, ids));
     }
     let is_full = rows_found.len() >= row_limit as usize;
     let mut changes = stretch(after, limit, rows_found);
@@ -122,22 +122,27 @@ pub(super) async fn read(
     Ok(changes)
 }
 
+/// What the operations of a row became.
+fn became(row: &PgRow) -> Result<Option<Status>, StoreError> {
+    if row.try_get::<i16, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
+}
+
 fn number(xid: &str) -> Result<u64, StoreError> {
     xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is none".to_owned()))
 }
 
-/// Appends what operations became.
+/// Appends what operations became; `None`: they were removed.
 pub(super) async fn append(
     connection: &mut PgConnection,
     organization: &str,
     at: Timestamp,
-    changes: &[(Uuid, Status)],
+    changes: &[(Uuid, Option<Status>)],
 ) -> Result<(), StoreError> {
     if changes.is_empty() {
         return Ok(());
     }
     let (ids, statuses): (Vec<Uuid>, Vec<i16>) =
-        changes.iter().map(|(id, status)| (*id, i16::from(status.number()))).unzip();
+        changes.iter().map(|(id, status)| (*id, status.map_or(0, |status| status.number().into()))).unzip();
     sqlx::query(APPEND)
         .bind(organization)
         .bind(at.as_millis())

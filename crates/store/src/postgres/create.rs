@@ -119,8 +119,11 @@ pub(super) async fn create(
         if let Some(key) = &create.key
             && let Some((fingerprint, operations)) = known.get(&key.key)
         {
-            let same = *fingerprint == key.fingerprint;
-            results.push(if same { Ok(operations.clone()) } else { Err(StoreError::IdempotencyConflict) });
+            results.push(match operations {
+                _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
+                Some(operations) => Ok(operations.clone()),
+                None => Err(StoreError::IdempotencyGone),
+            });
             continue;
         }
         let mut created = Vec::with_capacity(create.operations.len());
@@ -135,7 +138,7 @@ pub(super) async fn create(
         if let Some(key) = &create.key {
             new_keys.push(key, &created);
             // First used in this very batch.
-            known.insert(key.key.clone(), (key.fingerprint, created.clone()));
+            known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
         }
         results.push(Ok(created));
     }
@@ -221,13 +224,16 @@ fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
-/// What was made at the first use of each key, by key, with the fingerprint of that use.
+/// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
+type Use = ([u8; 32], Option<Vec<Operation>>);
+
+/// The first use of each key, by key.
 async fn find_keys(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     keys: &[&str],
-) -> Result<HashMap<String, ([u8; 32], Vec<Operation>)>, StoreError> {
+) -> Result<HashMap<String, Use>, StoreError> {
     let found = sqlx::query(FIND_KEYS)
         .bind(organization)
         .bind(keys)
@@ -253,7 +259,7 @@ async fn find_keys(
         operations.insert(operation.id, operation);
     }
     let known = ids_by_key.into_iter().map(|(key, fingerprint, ids)| {
-        let operations = ids.iter().filter_map(|id| operations.get(id).cloned()).collect();
+        let operations = ids.iter().map(|id| operations.get(id).cloned()).collect();
         (key, (fingerprint, operations))
     });
     Ok(known.collect())

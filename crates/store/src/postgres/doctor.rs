@@ -18,14 +18,14 @@ const CHECKS: &[(&str, &str)] = &[
              ON s.organization_id = a.organization_id AND (s.id = a.id OR s.seq = a.seq)",
     ),
     (
-        "an organisation's numbers have no gap",
-        "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || count(r.seq) || ' operations, from '
-             || coalesce(min(r.seq), 1) || ' to ' || coalesce(max(r.seq), 0)
+        "an organisation's numbers have no gap but for removed operations",
+        "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || o.removed || ' removed, ' || count(r.seq) || ' operations up to '
+             || coalesce(max(r.seq), 0)
          FROM organizations o LEFT JOIN (
              SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
              USING (organization_id)
          GROUP BY o.organization_id
-         HAVING count(r.seq) <> o.next_seq - 1 OR coalesce(max(r.seq), 0) <> o.next_seq - 1",
+         HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
     ),
     (
         "what runs has a lease with its fencing token, and nothing else has one",
@@ -59,6 +59,14 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT organization_id || ' #' || seq FROM events e
          WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
+    ),
+    (
+        "only what runs was asked to stop, and what names its retention says when it is to be removed",
+        "SELECT organization_id || ' #' || seq FROM active
+         WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled
+         WHERE retain_for_ms IS NOT NULL AND purge_at IS DISTINCT FROM finished_at + retain_for_ms",
     ),
     (
         "attempts stay within their bounds",

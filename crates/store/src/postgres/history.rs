@@ -85,6 +85,13 @@ pub(super) async fn append_progress(
     Ok(())
 }
 
+/// Forgets the notes of an operation that is removed. Served by events_by_operation.
+pub(super) async fn forget(connection: &mut PgConnection, organization: &str, seq: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM events WHERE organization_id = $1 AND seq = $2";
+    sqlx::query(sql).bind(organization).bind(seq).execute(connection).await?;
+    Ok(())
+}
+
 /// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
 pub(super) async fn read(
     pool: &PgPool,

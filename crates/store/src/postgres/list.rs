@@ -34,7 +34,7 @@ pub(super) async fn list(
     Ok(Listing { entries, page: PageInfo { total_count, request: page } })
 }
 
-fn projects(access: &Access) -> Option<Vec<String>> {
+pub(super) fn projects(access: &Access) -> Option<Vec<String>> {
     match &access.projects {
         Projects::All => None,
         Projects::Only(projects) => Some(projects.iter().cloned().collect()),

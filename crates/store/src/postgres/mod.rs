@@ -9,15 +9,19 @@ mod admin;
 mod changes;
 mod claim;
 mod clock;
+mod complete;
 mod counters;
 mod create;
 mod doctor;
+mod heartbeat;
 mod history;
 mod import;
 mod inbox;
 mod list;
+mod purge;
 mod replica;
 mod rows;
+mod steer;
 mod transition;
 mod writer;
 
@@ -33,9 +37,10 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
+use crate::retention::{self, Retention};
 use crate::{
     Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -60,6 +65,9 @@ pub struct PostgresStore {
     /// Settlements, heartbeats and the rest.
     others: Arc<[Lane]>,
     clock: Clock,
+    retention: Retention,
+    /// The organisation that was purged last.
+    purged: Arc<Mutex<String>>,
     /// The organisation that claims served last.
     rotation: Arc<Mutex<String>>,
     folds: Folds,
@@ -137,12 +145,15 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written);
+        let retention = Retention::default();
         let lanes = || {
-            let lane = |_| Lane::start(Writer::new(pool.clone(), Arc::clone(&clock), folds.clone()));
+            let writer = || Writer::new(pool.clone(), Arc::clone(&clock), retention.clone(), folds.clone());
+            let lane = |_| Lane::start(writer());
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
-        Ok(PostgresStore { creations, claims, others, pool, clock, rotation: Arc::default(), folds, replica })
+        let (rotation, purged) = (Arc::default(), Arc::default());
+        Ok(PostgresStore { creations, claims, others, pool, clock, retention, purged, rotation, folds, replica })
     }
 
     /// The version of PostgreSQL, e.g. `15.18`.
@@ -381,6 +392,33 @@ impl Store for PostgresStore {
         let events = lost.into_iter().map(|(lease, delay)| lease.into_loss(at, delay));
         let results = self.transition(events.collect()).await?;
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
+        match self.submit(&access.organization, Write::Steer(access.clone(), id, steering)).await? {
+            Answer::Steered(steered) => Ok(*steered),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
+        let events = steer::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
+        let results = self.transition(events).await?;
+        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    fn set_default_retention(&self, retain_for: Option<Duration>) {
+        self.retention.set(retain_for);
+    }
+
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
+        let due = purge::due(&self.pool, self.now()).await.map_err(StoreError::or_unavailable)?;
+        let mut purged = 0;
+        for organization in retention::in_turn(due, &self.purged) {
+            purged += self.count(&organization, Write::Purge(organization.clone(), limit)).await?;
+            retention::served(&self.purged, organization);
+        }
+        Ok(purged)
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {

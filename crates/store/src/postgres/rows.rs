@@ -56,14 +56,38 @@ pub(super) fn operation(row: &PgRow) -> Result<Operation, StoreError> {
     })
 }
 
-/// The state of a row of `active`.
-pub(super) fn active_state(row: &PgRow) -> Result<State, StoreError> {
+fn progress(row: &PgRow) -> Result<Progress, StoreError> {
     let unsigned = |column: &'static str| u32::try_from(row.try_get::<i32, _>(column)?).map_err(|_| damaged(column));
-    let progress = Progress {
+    Ok(Progress {
         attempts: unsigned("attempts")?,
         max_attempts: unsigned("max_attempts")?,
         fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
-    };
+    })
+}
+
+/// The state of a row of `settled`.
+pub(super) fn settled_state(row: &PgRow) -> Result<State, StoreError> {
+    let progress = progress(row)?;
+    let started_at = time(row, "started_at")?;
+    let finished_at = time(row, "finished_at")?.ok_or_else(|| damaged("finished_at"))?;
+    match status(row)? {
+        Status::Completed => {
+            let started_at = started_at.ok_or_else(|| damaged("started_at"))?;
+            Ok(State::Completed { progress, started_at, finished_at, output: text_out(row.try_get("output")?) })
+        }
+        Status::Failed => Ok(State::Failed {
+            progress,
+            started_at,
+            finished_at,
+            error_message: text_out(row.try_get("error_message")?),
+        }),
+        Status::Pending | Status::Running => Err(damaged("status")),
+    }
+}
+
+/// The state of a row of `active`.
+pub(super) fn active_state(row: &PgRow) -> Result<State, StoreError> {
+    let progress = progress(row)?;
     let started_at = time(row, "started_at")?;
     match status(row)? {
         Status::Pending => Ok(State::Pending { progress, started_at, due_at: time(row, "due_at")? }),

@@ -1,20 +1,20 @@
-//! Events that happen to running operations of one organisation: settle, release, lost lease. And heartbeats.
+//! Events that happen to running operations of one organisation: settle, release, lost lease.
 //!
 //! Rows are locked in the order of their ids (so that two transactions cannot wait for each other),
 //! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
 //! the other against the state in memory, so that the second of two settlements is told it is stale.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use operations::{Event, OperationId, Outcome, Progress, Projects, Refusal, State, Status, Timestamp};
+use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::counters::Changes;
 use super::{changes, history, rows};
-use crate::history::{Note, bounded, note};
-use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
+use crate::history::{Note, note};
+use crate::{LeaseRef, StoreError};
 
 /// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
 const FIND: &str = "
@@ -38,11 +38,11 @@ const SETTLE: &str = "
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, error_message, output, input, worker)
+        retain_for_ms, purge_at, error_message, output, input, worker)
     SELECT m.organization_id, m.seq, m.id, m.kind, e.status, m.resource_type, m.resource_id, m.project_id,
         m.project_version_id, m.created_at, e.started_at, e.finished_at, m.priority, e.attempts, e.max_attempts,
-        e.fence, m.timeout_ms, m.retain_for_ms, e.error_message, e.output, CASE e.status WHEN 4 THEN m.input ELSE '' END,
-        e.worker
+        e.fence, m.timeout_ms, m.retain_for_ms, e.finished_at + coalesce(m.retain_for_ms, $13), e.error_message, e.output,
+        CASE e.status WHEN 4 THEN m.input ELSE '' END, e.worker
     FROM moved m JOIN ended e USING (seq)";
 
 /// By places of rows that are locked.
@@ -63,134 +63,29 @@ const DROP_LEASES: &str = "
         SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))
     RETURNING seq, worker";
 
-const EXTEND: &str = "
-    UPDATE leases l SET expires_at = $4 FROM unnest($2::bigint[], $3::bigint[]) AS h (seq, fence)
-    WHERE l.organization_id = $1 AND l.seq = h.seq AND l.fence = h.fence
-    RETURNING l.seq, l.fence";
-
-/// Served by active_by_id.
-const BEATING: &str = "
-    SELECT a.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT seq, id, kind, project_id, cancel_requested, attempts FROM active
-        WHERE id = w.id AND organization_id = $1 OFFSET 0) AS a";
-
-/// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
-/// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
-const COMPLETE: &str = "
-    WITH ended AS MATERIALIZED (
-        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
-    ), held AS MATERIALIZED (
-        SELECT a.ctid AS place FROM ended e CROSS JOIN LATERAL (
-            SELECT ctid FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence AND status = 2
-                AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
-            FOR UPDATE) AS a
-    ), moved AS (
-        DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held))
-        RETURNING *
-    ), released AS (
-        DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
-            SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
-        RETURNING seq, worker
-    ), counted AS (
-        INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
-        SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
-    ), told AS (
-        INSERT INTO changes (organization_id, at, status, ids)
-        SELECT $1, (SELECT max(finished_at) FROM ended), 3, array_agg(id) FROM moved HAVING count(*) > 0
-    ), kept AS (
-        INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
-            project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-            retain_for_ms, error_message, output, input, worker)
-        SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
-            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms, '', output, '',
-            coalesce(worker, '')
-        FROM moved m JOIN ended USING (id) LEFT JOIN released USING (seq)
-    )
-    SELECT id FROM moved";
-
-/// An operation of `active` whose worker says that it is still at it.
-struct Beating {
-    seq: i64,
-    attempts: i32,
-    kind: String,
-    project_id: String,
-    cancel_requested: bool,
-}
-
 /// An operation of `active` while events are applied to it.
-struct Entry {
-    id: OperationId,
+pub(super) struct Entry {
+    pub(super) id: OperationId,
     /// Where the row lies, while it is locked.
-    place: String,
-    seq: i64,
-    kind: String,
-    priority: i16,
-    project_id: String,
-    before: Status,
-    state: State,
-    note: Option<Note>,
+    pub(super) place: String,
+    pub(super) seq: i64,
+    pub(super) kind: String,
+    pub(super) priority: i16,
+    pub(super) project_id: String,
+    pub(super) before: Status,
+    pub(super) state: State,
+    /// Of an attempt that ended; its worker is added when it is written.
+    pub(super) note: Option<Note>,
 }
 
-/// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
-pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
-    let mut ids = HashSet::with_capacity(events.len());
-    let reach = events.first().and_then(|(lease, _)| lease.reach.as_ref());
-    events.iter().all(|(lease, event)| {
-        let completed = matches!(event, Event::Settle { outcome: Outcome::Completed { .. }, .. });
-        completed && lease.reach.as_ref() == reach && ids.insert(lease.id)
-    })
-}
-
-/// What [`apply`] does to plain events ([`is_plain`]), by one statement.
-pub(super) async fn complete(
-    connection: &mut PgConnection,
-    organization: &str,
-    events: &[&(LeaseRef, Event)],
-) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-    // By id, which is by age: two transactions that end the same operations lock them in the same order.
-    let mut rows = Vec::with_capacity(events.len());
-    for (lease, event) in events {
-        let Event::Settle { fence, at, outcome: Outcome::Completed { output }, .. } = event else { continue };
-        rows.push((rows::uuid(&lease.id), fence.cast_signed(), rows::text_in(output.clone()), at.as_millis()));
-    }
-    rows.sort_unstable();
-    let (mut ids, mut fences, mut outputs, mut finished_ats) = (vec![], vec![], vec![], vec![]);
-    for (id, fence, output, finished_at) in rows {
-        ids.push(id);
-        fences.push(fence);
-        outputs.push(output);
-        finished_ats.push(finished_at);
-    }
-    let reach = events.first().and_then(|(lease, _)| lease.reach.as_deref());
-    let projects: Option<Vec<&str>> = reach.and_then(|reach| match &reach.projects {
-        Projects::All => None,
-        Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
-    });
-    let except_kinds: &[String] = reach.map_or(&[], |reach| &reach.except_kinds);
-    let ended: HashSet<Uuid> = sqlx::query_scalar(COMPLETE)
-        .bind(organization)
-        .bind(ids)
-        .bind(fences)
-        .bind(outputs)
-        .bind(finished_ats)
-        .bind(projects)
-        .bind(except_kinds)
-        .fetch_all(connection)
-        .await?
-        .into_iter()
-        .collect();
-    let result = |lease: &LeaseRef| {
-        if ended.contains(&rows::uuid(&lease.id)) { Ok(Status::Completed) } else { Err(Refusal::StaleLease) }
-    };
-    Ok(events.iter().map(|(lease, _)| result(lease)).collect())
-}
-
-/// Applies events that only the holder of a lease may cause; answers in their order. To be the first that its transaction
-/// does, so that what it sees was committed by older ones (see [`changes`]).
+/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was committed
+/// by older ones (see [`changes`]).
 pub(super) async fn apply(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
+    retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     // By id, which is by age: two transactions that end the same operations lock them in the same order.
@@ -231,7 +126,7 @@ pub(super) async fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, organization, changed).await?;
+    write(connection, now, organization, retain_for_ms, changed).await?;
     Ok(results)
 }
 
@@ -265,7 +160,7 @@ struct Pending {
     fences: Vec<i64>,
 }
 
-fn small(n: u32) -> i32 {
+pub(super) fn small(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
@@ -290,17 +185,18 @@ impl Ended {
     }
 }
 
-async fn write(
+/// Writes operations whose status has changed; their rows are locked.
+pub(super) async fn write(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
+    retain_for_ms: Option<i64>,
     changed: Vec<Entry>,
 ) -> Result<(), StoreError> {
     if changed.is_empty() {
         return Ok(());
     }
-    let told: Vec<(Uuid, Status)> =
-        changed.iter().map(|entry| (rows::uuid(&entry.id), entry.state.status())).collect();
+    let told: Vec<_> = changed.iter().map(|entry| (rows::uuid(&entry.id), Some(entry.state.status()))).collect();
     changes::append(connection, organization, now, &told).await?;
     let mut counts = Changes::default();
     let seqs: Vec<i64> = changed.iter().map(|entry| entry.seq).collect();
@@ -358,6 +254,7 @@ async fn write(
             .bind(ended.errors)
             .bind(ended.outputs)
             .bind(ended.workers)
+            .bind(retain_for_ms)
             .execute(&mut *connection)
             .await?;
     }
@@ -383,61 +280,4 @@ async fn write(
             .await?;
     }
     counts.write(connection, organization).await
-}
-
-/// Extends the leases that are still held. A lease that is there holds its fencing token, so nothing else is looked at.
-pub(super) async fn heartbeat(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    organization: &str,
-    beats: &[&Heartbeat],
-    expires_at: Timestamp,
-) -> Result<Vec<LeaseStatus>, StoreError> {
-    let ids: Vec<Uuid> = beats.iter().map(|beat| rows::uuid(&beat.lease.id)).collect();
-    let found = sqlx::query(BEATING).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
-    let mut beating: HashMap<OperationId, Beating> = HashMap::with_capacity(found.len());
-    for row in &found {
-        let entry = Beating {
-            seq: row.try_get("seq")?,
-            attempts: row.try_get("attempts")?,
-            kind: row.try_get("kind")?,
-            project_id: row.try_get("project_id")?,
-            cancel_requested: row.try_get("cancel_requested")?,
-        };
-        beating.insert(rows::id(row)?, entry);
-    }
-    let reached = |beat: &Heartbeat| {
-        beating.get(&beat.lease.id).filter(|entry| beat.lease.reaches(&entry.project_id, &entry.kind))
-    };
-    let mut wanted: Vec<(i64, i64)> = beats
-        .iter()
-        .filter_map(|beat| reached(beat).map(|entry| (entry.seq, beat.lease.fence.cast_signed())))
-        .collect();
-    wanted.sort_unstable();
-    let (keys, fences): (Vec<i64>, Vec<i64>) = wanted.into_iter().unzip();
-    let extended: Vec<(i64, i64)> = sqlx::query_as(EXTEND)
-        .bind(organization)
-        .bind(keys)
-        .bind(fences)
-        .bind(expires_at.as_millis())
-        .fetch_all(&mut *connection)
-        .await?;
-    let held: HashSet<(i64, i64)> = extended.into_iter().collect();
-    // The last of each counts.
-    let said: HashMap<i64, (i32, String)> = beats
-        .iter()
-        .filter_map(|beat| {
-            let (progress, entry) = (beat.progress.as_deref()?, reached(beat)?);
-            let is_held = held.contains(&(entry.seq, beat.lease.fence.cast_signed()));
-            is_held.then(|| (entry.seq, (entry.attempts, bounded(progress).to_owned())))
-        })
-        .collect();
-    history::append_progress(connection, now, organization, said).await?;
-    let status = |beat: &&Heartbeat| match reached(beat) {
-        Some(entry) if held.contains(&(entry.seq, beat.lease.fence.cast_signed())) => {
-            LeaseStatus::Held { expires_at, cancel_requested: entry.cancel_requested }
-        }
-        _ => LeaseStatus::Lost,
-    };
-    Ok(beats.iter().map(status).collect())
 }

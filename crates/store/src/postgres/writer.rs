@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, Refusal, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{ALIVE, admin, claim, counters, create, transition};
+use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
@@ -32,12 +33,13 @@ pub(super) struct Writer {
     /// When it was used last.
     used: Instant,
     clock: Clock,
+    retention: Retention,
     folds: Folds,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, folds }
+    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, folds: Folds) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), clock, retention, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -62,15 +64,16 @@ impl Writer {
             }
             None => self.connect().await?,
         };
+        let (now, retain_for_ms) = ((self.clock)(), self.retention.millis());
         let answers = if is_one_statement(writes) {
-            perform(&mut connection, (self.clock)(), organization, writes).await?
+            perform(&mut connection, now, retain_for_ms, organization, writes, false).await?
         } else {
             // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
             if connection.execute("BEGIN").await.is_err() {
                 connection = self.connect().await?;
                 connection.execute("BEGIN").await.map_err(unavailable)?;
             }
-            let answers = perform(&mut connection, (self.clock)(), organization, writes).await?;
+            let answers = perform(&mut connection, now, retain_for_ms, organization, writes, true).await?;
             connection.execute("COMMIT").await?;
             answers
         };
@@ -91,6 +94,8 @@ fn organization(write: &Write) -> &str {
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
         Write::Claim(request) => request.organization().unwrap_or(""),
+        Write::Steer(access, ..) => &access.organization,
+        Write::Purge(organization, _) => organization,
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
@@ -110,13 +115,16 @@ impl Commit for Writer {
             }
             return Ok(vec![Ok(Answer::Count(0))]);
         }
-        let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        // A steering is a transaction by itself: it locks in an order of its own. So is a removal, which must see what it
+        // removes before its transaction has a number (see `changes`).
+        let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
-            by_organization.entry(organization(write)).or_default().push(index);
+            let alone = matches!(write, Write::Steer(..) | Write::Purge(..)).then_some(index);
+            by_organization.entry((organization(write), alone)).or_default().push(index);
         }
         let single = by_organization.len() == 1;
         let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
-        for (organization, indexes) in by_organization {
+        for ((organization, _), indexes) in by_organization {
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
                 Ok(part) => {
@@ -154,7 +162,7 @@ fn is_one_statement(writes: &[&Write]) -> bool {
         Write::Create(create) => create.key.is_none(),
         Write::Claim(_) | Write::Transition(_) => true,
         _ => false,
-    }) && transition::is_plain(&events(writes))
+    }) && complete::is_plain(&events(writes))
 }
 
 /// The transitions, one after the other.
@@ -169,8 +177,10 @@ fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
 async fn perform(
     connection: &mut PgConnection,
     now: Timestamp,
+    retain_for_ms: Option<i64>,
     organization: &str,
     writes: &[&Write],
+    in_transaction: bool,
 ) -> Result<Vec<Answered>, StoreError> {
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
     // First, so that the transaction has no number yet (see `changes`).
@@ -180,11 +190,10 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events = events(writes);
-        let plain = transition::is_plain(&events);
-        let results = if plain {
-            transition::complete(connection, organization, &events).await?
+        let results = if complete::is_plain(&events) {
+            complete_or_decide(connection, now, organization, retain_for_ms, &events, in_transaction).await?
         } else {
-            transition::apply(connection, now, organization, &events).await?
+            transition::apply(connection, now, organization, retain_for_ms, &events).await?
         };
         let mut results = results.into_iter();
         for (index, events) in &transitions {
@@ -219,7 +228,13 @@ async fn perform(
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 let beats: Vec<_> = beats.iter().collect();
-                Answer::Leases(transition::heartbeat(connection, now, organization, &beats, now.after(*lease)).await?)
+                Answer::Leases(heartbeat::heartbeat(connection, now, organization, &beats, now.after(*lease)).await?)
+            }
+            Write::Steer(access, id, steering) => {
+                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
+            }
+            Write::Purge(organization, limit) => {
+                Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
@@ -234,6 +249,57 @@ async fn perform(
         answers[index] = Some(Ok(answer));
     }
     Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
+}
+
+/// Carries plain transitions out by one statement, and looks again at those that it refused: it cannot see what changed
+/// while it waited.
+async fn complete_or_decide(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    events: &[&(LeaseRef, Event)],
+    in_transaction: bool,
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut results = complete::complete(connection, organization, retain_for_ms, events).await?;
+    let refused: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
+    if refused.is_empty() {
+        return Ok(results);
+    }
+    let again: Vec<&(LeaseRef, Event)> = refused.iter().map(|index| events[*index]).collect();
+    let decided = if in_transaction {
+        transition::apply(connection, now, organization, retain_for_ms, &again).await?
+    } else {
+        // What was completed stays so, and must not be tried again with the rest.
+        decide(connection, now, organization, retain_for_ms, &again).await.map_err(StoreError::or_unavailable)?
+    };
+    for (index, result) in refused.into_iter().zip(decided) {
+        results[index] = result;
+    }
+    Ok(results)
+}
+
+/// [`transition::apply`] in a transaction of its own, again when it lost against another one.
+async fn decide(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        connection.execute("BEGIN").await?;
+        match transition::apply(connection, now, organization, retain_for_ms, events).await {
+            Err(error) if tries < TRIES && error.lost_against_another() => connection.execute("ROLLBACK").await?,
+            result => {
+                let decided = result?;
+                connection.execute("COMMIT").await?;
+                return Ok(decided);
+            }
+        };
+    }
 }
 
 /// As a database's error: the transaction may succeed when it is tried again (40001, a serialisation failure).

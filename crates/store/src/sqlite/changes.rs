@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use operations::{OperationId, Status, Timestamp};
 use serde_json::json;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::rows;
 use crate::StoreError;
@@ -49,9 +49,10 @@ const FORGET: &str = "
 pub(super) struct Told(BTreeMap<(String, i64), String>);
 
 impl Told {
-    /// An operation became `status`.
-    pub(super) fn add(&mut self, organization: &str, status: Status, id: &OperationId) {
-        let ids = self.0.entry((organization.to_owned(), status.number().into())).or_default();
+    /// An operation became `status`; `None`: it was removed.
+    pub(super) fn add(&mut self, organization: &str, status: Option<Status>, id: &OperationId) {
+        let status = status.map_or(0, |status| status.number().into());
+        let ids = self.0.entry((organization.to_owned(), status)).or_default();
         ids.push_str(&format!("{:032x}", u128::from_be_bytes(*id.as_bytes())));
     }
 
@@ -105,9 +106,14 @@ pub(super) async fn read(
         let ids: &[u8] = row.try_get("ids")?;
         let ids = ids.as_chunks::<16>().0.iter().map(|id| OperationId::from_bytes(*id)).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
-        rows_found.push((id.unsigned_abs(), Position::SQLITE, at, rows::status(row)?, ids));
+        rows_found.push((id.unsigned_abs(), Position::SQLITE, at, became(row)?, ids));
     }
     Ok(stretch(after, limit, rows_found))
+}
+
+/// What the operations of a row became.
+fn became(row: &SqliteRow) -> Result<Option<Status>, StoreError> {
+    if row.try_get::<i64, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
 }
 
 /// Forgets up to `limit` rows that are older than `before`; answers how many.

@@ -230,7 +230,7 @@ async fn start(
         let counted = Counted { organization, project_id: &operation.project_id, seq, kind: &operation.kind };
         counts.add(&counted, Status::Pending, -1);
         counts.add(&counted, Status::Running, 1);
-        told.add(organization, Status::Running, &operation.id);
+        told.add(organization, Some(Status::Running), &operation.id);
         starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
         leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
         answers[*index].push(Claimed {

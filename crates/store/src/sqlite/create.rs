@@ -13,8 +13,11 @@ use super::{admin, rows};
 use crate::batch::Create;
 use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
+/// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
+type Use = ([u8; 32], Option<Vec<Operation>>);
+
 const FIND_KEY: &str = "
-    SELECT fingerprint, ids FROM idempotency_keys
+    SELECT fingerprint, ids, json_array_length(ids) AS made FROM idempotency_keys
     WHERE organization_id = ?1 AND key = ?2 AND created_at > ?3";
 
 const KEEP_KEY: &str = "
@@ -55,13 +58,16 @@ pub(super) async fn create(
             let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
                 Some((first, fingerprint)) => {
                     let operations = results[*first].as_ref().map(Clone::clone).unwrap_or_default();
-                    Some((*fingerprint, operations))
+                    Some((*fingerprint, Some(operations)))
                 }
                 None => find_key(connection, now, &create.organization, key).await?,
             };
             if let Some((fingerprint, operations)) = earlier {
-                let same = fingerprint == key.fingerprint;
-                results.push(if same { Ok(operations) } else { Err(StoreError::IdempotencyConflict) });
+                results.push(match operations {
+                    _ if fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
+                    Some(operations) => Ok(operations),
+                    None => Err(StoreError::IdempotencyGone),
+                });
                 continue;
             }
             fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
@@ -73,7 +79,7 @@ pub(super) async fn create(
             .map(|new| {
                 let operation = new.to_operation(now);
                 counts.add(&counted(&create.organization, new, *next), Status::Pending, 1);
-                told.add(&create.organization, Status::Pending, &operation.id);
+                told.add(&create.organization, Some(Status::Pending), &operation.id);
                 inserts.push(insert_row(&create.organization, *next, &operation, new));
                 *next += 1;
                 operation
@@ -170,7 +176,7 @@ async fn find_key(
     now: Timestamp,
     organization: &str,
     key: &IdempotencyKey,
-) -> Result<Option<([u8; 32], Vec<Operation>)>, StoreError> {
+) -> Result<Option<Use>, StoreError> {
     let found = sqlx::query(FIND_KEY)
         .bind(organization)
         .bind(&key.key)
@@ -182,6 +188,7 @@ async fn find_key(
     let fingerprint =
         fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
     let ids: String = row.try_get("ids")?;
+    let made = row.try_get::<i64, _>("made")?.unsigned_abs() as usize;
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     // Served by active_by_id and settled_by_id.
     let sql = format!(
@@ -193,8 +200,8 @@ async fn find_key(
          ORDER BY position"
     );
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
-    let operations = found.iter().map(rows::operation).collect::<Result<_, _>>()?;
-    Ok(Some((fingerprint, operations)))
+    let operations = found.iter().map(rows::operation).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((fingerprint, (operations.len() == made).then_some(operations))))
 }
 
 async fn keep_key(

@@ -67,6 +67,17 @@ pub(super) async fn append_progress(
     Ok(())
 }
 
+/// Forgets the notes of operations that are removed. Served by events_by_operation.
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    organization: &str,
+    seqs: &[i64],
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM events WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
+    sqlx::query(sql).bind(organization).bind(json!(seqs).to_string()).execute(connection).await?;
+    Ok(())
+}
+
 /// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
 pub(super) async fn read(
     readers: &SqlitePool,

@@ -16,12 +16,14 @@ mod doctor;
 mod export;
 mod history;
 mod list;
+mod purge;
 mod rows;
+mod steer;
 mod transition;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -31,9 +33,10 @@ use operations::{
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::batch::{Answer, Create, Lane, Write};
+use crate::retention::{self, Retention};
 use crate::{
     Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Store, StoreError, Token,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use claim::Rotation;
 use writer::Writer;
@@ -50,6 +53,9 @@ pub struct SqliteStore {
     writing: SqlitePool,
     writer: Lane,
     clock: Clock,
+    retention: Retention,
+    /// The organisation that was purged last.
+    purged: Arc<Mutex<String>>,
     path: PathBuf,
 }
 
@@ -96,8 +102,11 @@ impl SqliteStore {
             .await
             .map_err(|error| unusable(&error))?;
         let connection = writing.clone();
-        let writer = Lane::start(Writer { connection, clock: Arc::clone(&clock), rotation: Rotation::default() });
-        Ok(SqliteStore { readers, writing, writer, clock, path: path.to_owned() })
+        let (rotation, retention) = (Rotation::default(), Retention::default());
+        let writer =
+            Lane::start(Writer { connection, clock: Arc::clone(&clock), retention: retention.clone(), rotation });
+        let (path, purged) = (path.to_owned(), Arc::default());
+        Ok(SqliteStore { readers, writing, writer, clock, retention, purged, path })
     }
 
     /// The database file.
@@ -191,6 +200,36 @@ impl Store for SqliteStore {
         let events = lost.into_iter().map(|(lease, delay)| lease.into_loss(at, delay));
         let results = self.transition(events.collect()).await?;
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
+        match self.writer.submit(Write::Steer(access.clone(), id, steering)).await? {
+            Answer::Steered(steered) => Ok(*steered),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
+        let events = steer::overdue(&self.readers, self.now(), grace, limit).await?;
+        let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
+        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+    }
+
+    fn set_default_retention(&self, retain_for: Option<Duration>) {
+        self.retention.set(retain_for);
+    }
+
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
+        let due = purge::due(&self.readers, self.now()).await?;
+        let mut purged = 0;
+        for organization in retention::in_turn(due, &self.purged) {
+            match self.writer.submit(Write::Purge(organization.clone(), limit)).await? {
+                Answer::Count(count) => purged += count,
+                other => return Err(other.unexpected()),
+            }
+            retention::served(&self.purged, organization);
+        }
+        Ok(purged)
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {

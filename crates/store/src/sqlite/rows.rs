@@ -56,13 +56,34 @@ fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T,
     T::try_from(row.try_get::<i64, _>(column)?).map_err(|_| damaged(column))
 }
 
-/// The state of a row of `active`.
-pub(super) fn active_state(row: &SqliteRow) -> Result<State, StoreError> {
-    let progress = Progress {
+fn progress(row: &SqliteRow) -> Result<Progress, StoreError> {
+    Ok(Progress {
         attempts: unsigned(row, "attempts")?,
         max_attempts: unsigned(row, "max_attempts")?,
         fence: unsigned(row, "fence")?,
-    };
+    })
+}
+
+/// The state of a row of `settled`.
+pub(super) fn settled_state(row: &SqliteRow) -> Result<State, StoreError> {
+    let progress = progress(row)?;
+    let started_at = time(row, "started_at")?;
+    let finished_at = time(row, "finished_at")?.ok_or_else(|| damaged("finished_at"))?;
+    match status(row)? {
+        Status::Completed => {
+            let started_at = started_at.ok_or_else(|| damaged("started_at"))?;
+            Ok(State::Completed { progress, started_at, finished_at, output: row.try_get("output")? })
+        }
+        Status::Failed => {
+            Ok(State::Failed { progress, started_at, finished_at, error_message: row.try_get("error_message")? })
+        }
+        Status::Pending | Status::Running => Err(damaged("status")),
+    }
+}
+
+/// The state of a row of `active`.
+pub(super) fn active_state(row: &SqliteRow) -> Result<State, StoreError> {
+    let progress = progress(row)?;
     let started_at = time(row, "started_at")?;
     match status(row)? {
         Status::Pending => Ok(State::Pending { progress, started_at, due_at: time(row, "due_at")? }),

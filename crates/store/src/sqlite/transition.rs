@@ -26,10 +26,11 @@ const FIND: &str = "
 const SETTLE: &str = "
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, error_message, output, input, worker)
+        retain_for_ms, purge_at, error_message, output, input, worker)
     SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
         a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
-        j.value->>6, a.timeout_ms, a.retain_for_ms, j.value->>7, j.value->>8,
+        j.value->>6, a.timeout_ms, a.retain_for_ms,
+        j.value->>3 + coalesce(a.retain_for_ms, ?2), j.value->>7, j.value->>8,
         CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END, j.value->>9
     FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value->>0";
 
@@ -49,16 +50,17 @@ const EXTEND: &str = "
     WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
 
 /// An operation of `active` while events are applied to it.
-struct Entry {
-    id: OperationId,
-    row: i64,
-    organization: String,
-    seq: i64,
-    kind: String,
-    project_id: String,
-    before: Status,
-    state: State,
-    note: Option<Note>,
+pub(super) struct Entry {
+    pub(super) id: OperationId,
+    pub(super) row: i64,
+    pub(super) organization: String,
+    pub(super) seq: i64,
+    pub(super) kind: String,
+    pub(super) project_id: String,
+    pub(super) before: Status,
+    pub(super) state: State,
+    /// Of an attempt that ended; its worker is added when it is written.
+    pub(super) note: Option<Note>,
 }
 
 type Entries = HashMap<(String, OperationId), Entry>;
@@ -92,10 +94,12 @@ async fn find<'l>(
     Ok(entries)
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order.
+/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// `retain_for_ms` unless it says otherwise.
 pub(super) async fn apply(
     connection: &mut SqliteConnection,
     now: Timestamp,
+    retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     let mut entries = find(connection, events.iter().map(|(lease, _)| lease)).await?;
@@ -113,11 +117,17 @@ pub(super) async fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, changed).await?;
+    write(connection, now, retain_for_ms, changed).await?;
     Ok(results)
 }
 
-async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<Entry>) -> Result<(), StoreError> {
+/// Writes operations whose status has changed.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    retain_for_ms: Option<i64>,
+    changed: Vec<Entry>,
+) -> Result<(), StoreError> {
     let mut counts = Changes::default();
     let mut told = Told::default();
     if changed.is_empty() {
@@ -142,7 +152,7 @@ async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<E
         };
         counts.add(&counted, entry.before, -1);
         counts.add(&counted, entry.state.status(), 1);
-        told.add(&entry.organization, entry.state.status(), &entry.id);
+        told.add(&entry.organization, Some(entry.state.status()), &entry.id);
         let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
             let Progress { attempts, max_attempts, fence } = progress;
             json!([
@@ -178,7 +188,7 @@ async fn write(connection: &mut SqliteConnection, now: Timestamp, changed: Vec<E
     history::append(connection, notes).await?;
     if !settled.is_empty() {
         let settled = serde_json::Value::Array(settled).to_string();
-        sqlx::query(SETTLE).bind(&settled).execute(&mut *connection).await?;
+        sqlx::query(SETTLE).bind(&settled).bind(retain_for_ms).execute(&mut *connection).await?;
         sqlx::query(REMOVE).bind(&settled).execute(&mut *connection).await?;
     }
     if !pending.is_empty() {

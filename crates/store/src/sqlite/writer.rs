@@ -9,14 +9,16 @@ use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::claim::{self, Rotation};
-use super::{admin, changes, create, transition};
+use super::{admin, changes, create, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Writes through a pool of one connection, which reconnects by itself.
 pub(super) struct Writer {
     pub(super) connection: SqlitePool,
     pub(super) clock: Clock,
+    pub(super) retention: Retention,
     pub(super) rotation: Rotation,
 }
 
@@ -24,7 +26,8 @@ pub(super) struct Writer {
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?;
-        let answers = perform(&mut transaction, (self.clock)(), &mut self.rotation, writes).await?;
+        let answers =
+            perform(&mut transaction, (self.clock)(), self.retention.millis(), &mut self.rotation, writes).await?;
         transaction.commit().await.map_err(busy)?;
         Ok(answers)
     }
@@ -46,6 +49,7 @@ fn busy(error: sqlx::Error) -> StoreError {
 async fn perform(
     connection: &mut SqliteConnection,
     now: Timestamp,
+    retain_for_ms: Option<i64>,
     rotation: &mut Rotation,
     writes: &[Write],
 ) -> Result<Vec<Answered>, StoreError> {
@@ -69,7 +73,7 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, now, &events).await?.into_iter();
+        let mut results = transition::apply(connection, now, retain_for_ms, &events).await?.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -93,6 +97,12 @@ async fn perform(
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease)).await?)
+            }
+            Write::Steer(access, id, steering) => {
+                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
+            }
+            Write::Purge(organization, limit) => {
+                Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::ForgetChanges(before, limit) => Answer::Count(changes::forget(connection, *before, *limit).await?),

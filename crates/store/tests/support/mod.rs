@@ -66,12 +66,27 @@ impl Fixture {
         open(&self.place, &self.clock).await
     }
 
+    /// Another server on the same database; the same one where one process owns the store.
+    pub async fn second_server(&self) -> Arc<dyn Store> {
+        match &self.place {
+            Place::Folder(_) => Arc::clone(&self.store),
+            Place::Database(_) => self.reopen().await,
+        }
+    }
+
     /// Opens it by the clock of the machine; what the store says about a database that it cannot use.
     pub async fn reopen_error(&self) -> store::StoreError {
         match &self.place {
             Place::Folder(folder) => SqliteStore::open(&folder.path().join("longrun.db")).await.err().unwrap(),
             Place::Database(url) => PostgresStore::connect(url, 2).await.err().unwrap(),
         }
+    }
+
+    /// Connections to a PostgreSQL store's database behind its back.
+    pub async fn foreign_postgres(&self) -> sqlx::PgPool {
+        let Place::Database(url) = &self.place else { panic!("an embedded store has no database server") };
+        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+        sqlx::PgPool::connect_with(options.options([("search_path", "longrun")])).await.unwrap()
     }
 
     /// Runs a statement behind the store's back.
@@ -83,10 +98,8 @@ impl Fixture {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
                 foreign.close().await;
             }
-            Place::Database(url) => {
-                let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
-                let options = options.options([("search_path", "longrun")]);
-                let foreign = sqlx::PgPool::connect_with(options).await.unwrap();
+            Place::Database(_) => {
+                let foreign = self.foreign_postgres().await;
                 sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
                 foreign.close().await;
             }

@@ -45,7 +45,10 @@ pub(in crate::http) async fn claim(
     let line = Line { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
     let delivery = app.state().lines.wait(line, max_operations, wait).await?;
     let settings = &app.settings.work;
-    let operations = delivery.claimed().iter().map(|claimed| WireClaimed::new(claimed, settings.attempt_timeout));
+    let operations = delivery.claimed().iter().map(|claimed| {
+        let of_kind = app.defaults(&claimed.operation.kind).timeout;
+        WireClaimed::new(claimed, of_kind.unwrap_or(settings.attempt_timeout))
+    });
     let json = to_json(&Answer { operations: operations.collect(), lease_duration: duration::write(settings.lease) });
     Ok(([(CONTENT_TYPE, "application/json")], delivery.into_body(json)).into_response())
 }
@@ -117,6 +120,7 @@ struct WireClaimed<'a> {
 }
 
 impl<'a> WireClaimed<'a> {
+    /// `attempt_timeout` holds when the operation does not say.
     fn new(claimed: &'a Claimed, attempt_timeout: Duration) -> WireClaimed<'a> {
         WireClaimed {
             operation: (&claimed.operation).into(),

@@ -1,4 +1,4 @@
--- The feed of changes: every transition of an operation, in commit order, one row a statement that made some. Appended in
+-- The feed of changes: every transition and removal of an operation, in commit order, one row a statement that made some. Appended in
 -- the transaction of the rows that changed, never updated; servers forget what is older than the feed is kept.
 --
 -- Readers take rows below the oldest transaction under way, in the order of (xid, n): nothing can still be committed
@@ -11,7 +11,7 @@ CREATE TABLE changes (
                         (coalesce(nullif(current_setting('longrun.change', true), ''), '0')::integer + 1)::text,
                         true)::integer,
     at              bigint   NOT NULL,
-    status          smallint NOT NULL,             -- what the operations became, all of them
+    status          smallint NOT NULL,             -- what the operations became, all of them; 0: removed
     ids             uuid[]   NOT NULL,
     PRIMARY KEY (organization_id, xid, n)
 ) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
@@ -30,12 +30,12 @@ CREATE TABLE change_floors (
 ALTER TABLE settled ADD COLUMN worker text NOT NULL DEFAULT '';
 
 -- What happened to an operation and cannot be told from its row: attempts that ended without ending it, what workers
--- said, wishes to stop it, retries. A life without trouble leaves nothing here.
+-- said, wishes to stop it, ends before a retry. A life without trouble leaves nothing here.
 CREATE TABLE events (
     organization_id text     NOT NULL,
     seq             bigint   NOT NULL,
     at              bigint   NOT NULL,
-    kind            smallint NOT NULL,             -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry
+    kind            smallint NOT NULL,             -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry, 7 end
     attempt         integer  NOT NULL,
     worker          text     NOT NULL,
     started_at      bigint,                        -- of the attempt that ended

@@ -1,10 +1,10 @@
--- The feed of changes: every transition of an operation, in commit order (there is one writer). One row for the
+-- The feed of changes: every transition and removal of an operation, in commit order (there is one writer). One row for the
 -- operations of an organisation that a statement brought to one status. Servers forget what is older than the feed is kept.
 CREATE TABLE changes (
     id              INTEGER PRIMARY KEY AUTOINCREMENT,
     organization_id TEXT    NOT NULL,
     at              INTEGER NOT NULL,
-    status          INTEGER NOT NULL,              -- what the operations became, all of them
+    status          INTEGER NOT NULL,              -- what the operations became, all of them; 0: removed
     ids             BLOB    NOT NULL               -- 16 bytes each
 ) STRICT;
 CREATE INDEX changes_by_organization ON changes (organization_id, id);
@@ -20,12 +20,12 @@ CREATE TABLE change_floors (
 ALTER TABLE settled ADD COLUMN worker TEXT NOT NULL DEFAULT '';
 
 -- What happened to an operation and cannot be told from its row: attempts that ended without ending it, what workers
--- said, wishes to stop it, retries. A life without trouble leaves nothing here.
+-- said, wishes to stop it, ends before a retry. A life without trouble leaves nothing here.
 CREATE TABLE events (
     organization_id TEXT    NOT NULL,
     seq             INTEGER NOT NULL,
     at              INTEGER NOT NULL,
-    kind            INTEGER NOT NULL,              -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry
+    kind            INTEGER NOT NULL,              -- 1 failed, 2 lost, 3 released, 4 progress, 5 cancel, 6 retry, 7 end
     attempt         INTEGER NOT NULL,
     worker          TEXT    NOT NULL,
     started_at      INTEGER,                       -- of the attempt that ended

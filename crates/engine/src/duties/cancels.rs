@@ -1,0 +1,36 @@
+//! Ends what was asked to stop and did not: attempts past the grace period of their cancellation.
+//!
+//! Whoever runs them is told by the next heartbeat that the lease is lost, and what comes of them is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Shared;
+
+/// Attempts that one write ends.
+const BATCH: u32 = 500;
+/// The time between two looks is a sixth of the grace period, within these bounds: a look reads one page of an index that
+/// is empty at most times.
+const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Looks for such attempts until told to stop.
+pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
+    let grace = shared.settings.cancel_grace;
+    let mut ticks = tokio::time::interval((grace / 6).clamp(BOUNDS.0, BOUNDS.1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        match shared.store.end_overdue_cancels(grace, BATCH).await {
+            Ok(0) => {}
+            Ok(attempts) => tracing::warn!(attempts, "attempts did not stop within the grace period and were ended"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "could not look for overdue cancellations");
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Limits of one kind: what has no room is left to others and started when there is room.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use engine::{Attempt, Engine, Failure, Handler, Limits, Registry, Running, Settings};
+use operations::backoff::Backoff;
+use operations::{Access, NewOperation, Operation, OperationId, Status};
+use store::{SqliteStore, Store};
+use tempfile::TempDir;
+use tokio::sync::{Notify, mpsc};
+
+/// A test that waits longer than this for something has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Setup {
+    store: Arc<SqliteStore>,
+    engine: Running,
+    _folder: TempDir,
+}
+
+impl Setup {
+    /// With so long a poll that what happens is explained by wake-ups alone.
+    async fn start(registry: Registry) -> Setup {
+        Setup::polling(registry, Duration::from_secs(3_600)).await
+    }
+
+    async fn polling(registry: Registry, poll: Duration) -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+        let settings = Settings { concurrency: 4, poll, ..Settings::default() };
+        let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
+        Setup { store, engine, _folder: folder }
+    }
+
+    async fn create(&self, kind: &str, count: usize) -> Vec<OperationId> {
+        let new = vec![NewOperation::of_kind(kind); count];
+        let created = self.store.create("acme", new, None).await.unwrap();
+        self.engine.waker().wake();
+        created.into_iter().map(|operation| operation.id).collect()
+    }
+
+    async fn get(&self, id: OperationId) -> Operation {
+        self.store.get(&Access::organization("acme"), id).await.unwrap().unwrap()
+    }
+
+    async fn ended(&self, ids: &[OperationId]) -> Vec<Operation> {
+        let mut ended = Vec::new();
+        let start = Instant::now();
+        for id in ids {
+            loop {
+                let operation = self.get(*id).await;
+                if operation.status.is_terminal() {
+                    ended.push(operation);
+                    break;
+                }
+                assert!(start.elapsed() < DEADLINE, "{operation:?}");
+                tokio::task::yield_now().await;
+            }
+        }
+        ended
+    }
+}
+
+/// Tells when it starts and runs until it is let go.
+struct Gate {
+    started: mpsc::UnboundedSender<OperationId>,
+    go: Arc<Notify>,
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        self.started.send(attempt.operation.id).unwrap();
+        tokio::select! {
+            () = self.go.notified() => Ok(String::new()),
+            () = attempt.cancelled.cancelled() => Err(Failure::transient("stopped")),
+        }
+    }
+}
+
+fn gate() -> (Gate, mpsc::UnboundedReceiver<OperationId>, Arc<Notify>) {
+    let (sender, started) = mpsc::unbounded_channel();
+    let go = Arc::new(Notify::new());
+    (Gate { started: sender, go: Arc::clone(&go) }, started, go)
+}
+
+async fn next(started: &mut mpsc::UnboundedReceiver<OperationId>) -> OperationId {
+    tokio::time::timeout(DEADLINE, started.recv()).await.expect("in time").unwrap()
+}
+
+/// Tells when it was started.
+struct Clock(mpsc::UnboundedSender<Instant>);
+
+#[async_trait]
+impl Handler for Clock {
+    async fn run(&self, _: Attempt) -> Result<String, Failure> {
+        self.0.send(Instant::now()).unwrap();
+        Ok(String::new())
+    }
+}
+
+/// Fails each time.
+struct Never(Option<Duration>);
+
+#[async_trait]
+impl Handler for Never {
+    async fn run(&self, _: Attempt) -> Result<String, Failure> {
+        Err(Failure { retry_after: self.0, ..Failure::transient("no luck") })
+    }
+}
+
+#[tokio::test]
+async fn a_kind_keeps_to_its_concurrency_and_leaves_the_other_places_to_others() {
+    let (scan, mut scans, go) = gate();
+    let (sender, mut clock) = mpsc::unbounded_channel();
+    let limits = Limits { concurrency: Some(1), ..Limits::default() };
+    let registry = Registry::new().with("scan", scan).with_limits("scan", limits).with("tell", Clock(sender));
+    let setup = Setup::start(registry).await;
+    let waiting = setup.create("scan", 3).await;
+    assert_eq!(next(&mut scans).await, waiting[0]);
+    // Created after the scans, which hold nothing up.
+    let others = setup.create("tell", 20).await;
+    setup.ended(&others).await;
+    assert_eq!(clock.len(), 20);
+    clock.close();
+    for waits in &waiting[1..] {
+        assert_eq!(setup.get(*waits).await.status, Status::Pending, "not even claimed");
+        assert!(scans.is_empty());
+        // The place that becomes free is enough to start the next.
+        go.notify_one();
+        assert_eq!(next(&mut scans).await, *waits);
+    }
+    go.notify_one();
+    setup.ended(&waiting).await;
+    setup.engine.drain().await;
+    assert_eq!(setup.store.doctor().await.unwrap().findings, []);
+}
+
+#[tokio::test]
+async fn a_kind_is_started_no_faster_than_its_rate() {
+    let (sender, mut clock) = mpsc::unbounded_channel();
+    let limits = Limits { rate: Some(10.0), ..Limits::default() };
+    let setup = Setup::start(Registry::new().with("tell", Clock(sender)).with_limits("tell", limits)).await;
+    let ids = setup.create("tell", 4).await;
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        times.push(tokio::time::timeout(DEADLINE, clock.recv()).await.expect("in time").unwrap());
+    }
+    // Three tenths of a second, less what the first was late itself: a start is counted when it is claimed.
+    assert!(times[3] - times[0] >= Duration::from_millis(200), "{times:?}");
+    setup.ended(&ids).await;
+    setup.engine.drain().await;
+}
+
+#[tokio::test]
+async fn a_kind_has_its_own_timeout_and_backoff() {
+    let (gate, _started, _go) = gate();
+    let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) };
+    let limits = Limits { timeout: Some(Duration::from_millis(20)), backoff: Some(backoff), ..Limits::default() };
+    let registry = Registry::new().with("scan", gate).with_limits("scan", limits);
+    let setup = Setup::polling(registry, Duration::from_millis(20)).await;
+    let new = NewOperation { max_attempts: 3, ..NewOperation::of_kind("scan") };
+    let id = setup.store.create("acme", vec![new], None).await.unwrap()[0].id;
+    setup.engine.waker().wake();
+    let ended = setup.ended(&[id]).await;
+    assert_eq!(ended[0].error_message, "timed out after 0.02 s (gave up after 3 attempts)");
+    setup.engine.drain().await;
+}
+
+#[tokio::test]
+async fn a_failure_may_ask_for_a_longer_wait() {
+    let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) };
+    let limits = Limits { backoff: Some(backoff), ..Limits::default() };
+    let asked = Duration::from_secs(1_800);
+    let setup = Setup::start(Registry::new().with("scan", Never(Some(asked))).with_limits("scan", limits)).await;
+    let before = setup.store.now();
+    setup.create("scan", 1).await;
+    let start = Instant::now();
+    let due = loop {
+        if let Some(due) = setup.store.next_due().await.unwrap() {
+            break due;
+        }
+        assert!(start.elapsed() < DEADLINE);
+        tokio::task::yield_now().await;
+    };
+    assert!(due >= before.after(asked), "{due} is less than half an hour after {before}");
+    setup.engine.drain().await;
+}

@@ -1,0 +1,106 @@
+//! The moment between the server and the program: a process of the server's own program that limits itself and then
+//! becomes the command.
+//!
+//! A limit can be set safely only by the process that it is for, or from outside when the process runs already, which is
+//! too late. So the server starts its own program with a [`Job`], which [`become_command`] carries out.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+/// How to start the server's own program so that it calls [`become_command`] with the arguments that follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runner {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments before those of [`become_command`].
+    pub args: Vec<OsString>,
+}
+
+/// What a command may use; `None` leaves what the server may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimits {
+    /// Seconds of processor time, for each process.
+    pub cpu_seconds: Option<u64>,
+    /// Bytes of address space, for each process.
+    pub memory: Option<u64>,
+    /// Bytes of a file that it writes.
+    pub file_size: Option<u64>,
+    /// Files open at a time, for each process.
+    pub open_files: Option<u64>,
+    /// Processes and threads of the server's user, whoever started them; root is exempt.
+    pub processes: Option<u64>,
+}
+
+/// What the server tells the runner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    /// The server's process id.
+    pub parent: u32,
+    pub limits: ResourceLimits,
+}
+
+/// Sets the limits of `job` on this process and turns it into `command`. Returns only when that fails.
+///
+/// To be called first thing in a process that [`Runner`] describes, without threads beside this one.
+///
+/// # Errors
+/// Always: what kept the command from starting.
+pub fn become_command(job: &str, command: &[OsString]) -> io::Error {
+    match try_become(job, command) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_become(job: &str, command: &[OsString]) -> io::Result<std::convert::Infallible> {
+    let job: Job = serde_json::from_str(job)?;
+    let [program, args @ ..] = command else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no command to run"));
+    };
+    die_with(job.parent)?;
+    let mut command = Command::new(program);
+    command.args(args);
+    // From here on little is allocated: the limit on memory may be below what this program takes itself.
+    limit(Resource::Core, Some(0))?;
+    let ResourceLimits { cpu_seconds, memory, file_size, open_files, processes } = job.limits;
+    limit(Resource::Fsize, file_size)?;
+    limit(Resource::Nofile, open_files)?;
+    limit(Resource::Nproc, processes)?;
+    limit(Resource::Cpu, cpu_seconds)?;
+    limit(Resource::As, memory)?;
+    let error = command.exec();
+    Err(io::Error::new(error.kind(), format!("cannot start {}: {error}", program.to_string_lossy())))
+}
+
+fn limit(resource: Resource, wanted: Option<u64>) -> io::Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    // What is limited already stays so; only root could raise it.
+    let most = getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
+    // A second of processor time between the two: the soft limit sends SIGXCPU, which says what happened.
+    let hard = if matches!(resource, Resource::Cpu) { most.saturating_add(1) } else { most };
+    let maximum = getrlimit(resource).maximum.map_or(hard, |most| hard.min(most));
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(maximum) })?)
+}
+
+/// Makes the system end this process, and the command that it becomes, when the server is killed.
+#[cfg(target_os = "linux")]
+fn die_with(parent: u32) -> io::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have been killed just before.
+    match getppid() {
+        Some(pid) if pid.as_raw_pid().unsigned_abs() == parent => Ok(()),
+        _ => Err(io::Error::other("the server is gone")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with(_parent: u32) -> io::Result<()> {
+    Ok(())
+}

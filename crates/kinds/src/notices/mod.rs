@@ -1,0 +1,200 @@
+//! Completion notices: who subscribed is told when an operation has ended.
+//!
+//! A notice is a [CloudEvent](https://cloudevents.io) 1.0 with the operation as its data, posted and signed like the
+//! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an operation
+//! itself, of the built-in kind [`KIND`]: [`Notices::due`] makes them when an operation has ended, and [`Notices`] is
+//! their [`Handler`].
+//!
+//! What it promises: at least once for each notice that was created, with the same id each time; none about notices.
+
+mod event;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::{Attempt, Failure, Handler};
+use operations::backoff::Backoff;
+use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::webhook::Endpoint;
+use event::Event;
+use wire::WireOperation;
+
+/// The name of the kind.
+pub const KIND: &str = "notice";
+/// Attempts of a notice: with [`BACKOFF`] they reach over some hours, a receiver's bad night.
+pub const MAX_ATTEMPTS: u32 = 20;
+/// How long notices that could not be delivered wait.
+pub const BACKOFF: Backoff = Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(3_600) };
+/// How long a receiver may take.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is read of a receiver's answer, which says nothing more than that it came.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Who is told of what.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Whom to tell.
+    pub endpoint: Endpoint,
+    /// What to tell of.
+    pub filter: NoticeFilter,
+}
+
+/// Which operations a notice is about; an empty list means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoticeFilter {
+    /// Their kinds.
+    pub kinds: Vec<String>,
+    /// How they ended; only terminal ones mean something.
+    pub statuses: Vec<Status>,
+    /// The organisations that they belong to.
+    pub organizations: Vec<String>,
+}
+
+impl NoticeFilter {
+    /// Whether it is about this operation: it has ended so that it matters here, and is no notice itself.
+    pub fn matches(&self, organization: &str, operation: &Operation) -> bool {
+        operation.status.is_terminal()
+            && operation.kind != KIND
+            && (self.kinds.is_empty() || self.kinds.contains(&operation.kind))
+            && (self.statuses.is_empty() || self.statuses.contains(&operation.status))
+            && (self.organizations.is_empty() || self.organizations.iter().any(|listed| listed == organization))
+    }
+}
+
+impl Subscription {
+    /// Tells of an operation that has ended. A repeated notice has the same id.
+    ///
+    /// # Errors
+    /// [`Failure`], permanent where another attempt would be in vain.
+    pub async fn deliver(&self, organization: &str, operation: &Operation) -> Result<(), Failure> {
+        let wire = WireOperation::from(operation);
+        let Some(event) = Event::of(organization, operation, &wire) else {
+            return Err(Failure::permanent("the operation has not ended"));
+        };
+        let body = serde_json::to_vec(&event).expect("strings always serialise");
+        self.endpoint.post(&event.id, event::CONTENT_TYPE, body, ANSWER_LIMIT).await.map(drop)
+    }
+}
+
+/// Every subscription by its name; the [`Handler`] of the kind [`KIND`].
+#[derive(Clone, Debug, Default)]
+pub struct Notices(BTreeMap<String, Subscription>);
+
+/// The input of a notice.
+#[derive(Serialize, Deserialize)]
+struct Input<'a> {
+    subscription: String,
+    operation: WireOperation<'a>,
+}
+
+impl Notices {
+    /// The subscriptions, each with the name that its notices find it by.
+    pub fn new(subscriptions: BTreeMap<String, Subscription>) -> Notices {
+        Notices(subscriptions)
+    }
+
+    /// Whether nobody subscribed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The notices that are due when this operation has ended: operations to be created in its organisation.
+    ///
+    /// They belong to its project, so that who may see it may see whether it was told. An output that is too long for
+    /// the input of an operation is left out; receivers read it by the operation's id.
+    pub fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
+        let matching = self.0.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
+        matching.map(|(name, _)| notice(name, operation)).collect()
+    }
+}
+
+fn notice(subscription: &str, operation: &Operation) -> NewOperation {
+    let input = |operation: WireOperation<'_>| {
+        let input = Input { subscription: subscription.to_owned(), operation };
+        serde_json::to_string(&input).expect("strings always serialise")
+    };
+    let whole = input(WireOperation::from(operation));
+    let resource = Resource { resource_type: "operation".to_owned(), resource_id: operation.id.to_string() };
+    NewOperation {
+        resource: Some(resource),
+        project_id: operation.project_id.clone(),
+        project_version_id: operation.project_version_id.clone(),
+        input: if whole.len() <= MAX_INLINE_BYTES {
+            whole
+        } else {
+            input(WireOperation::from(operation).without_output())
+        },
+        timeout: Some(TIMEOUT),
+        max_attempts: MAX_ATTEMPTS,
+        ..NewOperation::of_kind(KIND)
+    }
+}
+
+#[async_trait]
+impl Handler for Notices {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        let broken = |error: String| Failure::permanent(format!("the input is no notice: {error}"));
+        let input: Input<'_> = serde_json::from_str(&attempt.input).map_err(|error| broken(error.to_string()))?;
+        let operation = Operation::try_from(input.operation).map_err(broken)?;
+        let Some(subscription) = self.0.get(&input.subscription) else {
+            // Another server may have the newer configuration.
+            return Err(Failure::transient(format!("there is no subscription {:?} here", input.subscription)));
+        };
+        tokio::select! {
+            delivered = subscription.deliver(&attempt.organization, &operation) => delivered.map(|()| String::new()),
+            () = attempt.cancelled.cancelled() => Err(Failure::transient("the delivery was stopped")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use operations::Timestamp;
+
+    use super::*;
+
+    fn operation(status: Status) -> Operation {
+        let new = NewOperation { project_id: "p1".to_owned(), ..NewOperation::of_kind("scan") };
+        let at = Timestamp::from_millis(1_000);
+        Operation { status, started_at: Some(at), finished_at: Some(at), ..new.to_operation(at) }
+    }
+
+    #[test]
+    fn a_filter_leaves_out_what_nobody_asked_for() {
+        let matches = |filter: &NoticeFilter, status| filter.matches("acme", &operation(status));
+        let any = NoticeFilter::default();
+        assert!(matches(&any, Status::Completed) && matches(&any, Status::Failed));
+        assert!(!matches(&any, Status::Running) && !matches(&any, Status::Pending));
+        let failed = NoticeFilter { statuses: vec![Status::Failed], ..NoticeFilter::default() };
+        assert!(matches(&failed, Status::Failed) && !matches(&failed, Status::Completed));
+        let builds = NoticeFilter { kinds: vec!["build".to_owned()], ..NoticeFilter::default() };
+        assert!(!matches(&builds, Status::Failed));
+        let others = NoticeFilter { organizations: vec!["other".to_owned()], ..NoticeFilter::default() };
+        assert!(!matches(&others, Status::Failed));
+    }
+
+    #[test]
+    fn there_is_no_notice_of_a_notice() {
+        let notice = Operation { kind: KIND.to_owned(), ..operation(Status::Failed) };
+        assert!(!NoticeFilter::default().matches("acme", &notice));
+    }
+
+    #[test]
+    fn a_notice_is_an_operation_of_the_same_project_that_can_be_created() {
+        let long = "\"".repeat(MAX_INLINE_BYTES);
+        for (output, told) in [("{\"found\":0}", "{\"found\":0}"), (long.as_str(), "")] {
+            let operation = Operation { output: output.to_owned(), ..operation(Status::Completed) };
+            let new = notice("ci", &operation);
+            assert_eq!(new.violations(), []);
+            assert_eq!((new.kind.as_str(), new.project_id.as_str()), (KIND, "p1"));
+            let input: Input<'_> = serde_json::from_str(&new.input).expect("an input");
+            assert_eq!(input.subscription, "ci");
+            assert_eq!(Operation::try_from(input.operation), Ok(Operation { output: told.to_owned(), ..operation }));
+        }
+    }
+}

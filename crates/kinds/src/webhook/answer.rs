@@ -1,0 +1,108 @@
+//! What an answer means: an output, or a failure that is worth another attempt or not.
+
+use std::time::{Duration, SystemTime};
+
+use engine::Failure;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+
+use super::endpoint::innermost;
+use crate::text::one_line;
+
+/// How much of a refusal's body is told.
+const EXCERPT_BYTES: usize = 512;
+
+/// Reads an answer: the body of a success, a failure for the rest.
+pub(super) async fn read(mut response: Response, limit: usize) -> Result<String, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        let (body, is_whole) = body(&mut response, limit).await?;
+        if !is_whole {
+            return Err(Failure::permanent(format!(
+                "the answer is longer than the {limit} bytes that are allowed; store large output as evidence and answer its digest"
+            )));
+        }
+        return String::from_utf8(body).map_err(|error| {
+            Failure::permanent(format!("the answer is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+        });
+    }
+    if status.is_redirection() {
+        return Err(Failure::permanent(format!(
+            "the answer is {status}; redirects are not followed, so give the final URL"
+        )));
+    }
+    let retry_after = retry_after(response.headers(), SystemTime::now());
+    // That the body breaks off changes nothing about the refusal.
+    let excerpt = body(&mut response, EXCERPT_BYTES).await.map(|(body, _)| one_line(&body)).unwrap_or_default();
+    let message = if excerpt.is_empty() {
+        format!("the answer is {status}")
+    } else {
+        format!("the answer is {status}: {excerpt}")
+    };
+    Err(if may_pass(status) {
+        Failure { retry_after, ..Failure::transient(message) }
+    } else {
+        Failure::permanent(message)
+    })
+}
+
+/// Whether the same call may succeed later.
+fn may_pass(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// Up to `limit` bytes of a body, and whether that is all of it.
+async fn body(response: &mut Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = limit - body.len();
+                if chunk.len() > room {
+                    body.extend_from_slice(&chunk[..room]);
+                    return Ok((body, false));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(None) => return Ok((body, true)),
+            Err(error) => return Err(Failure::transient(format!("the answer broke off: {}", innermost(&error)))),
+        }
+    }
+}
+
+/// The header `Retry-After`: seconds or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    SystemTime::from(date).duration_since(now).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_server_may_say_when_to_come_again() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_400);
+        let asked = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]), now);
+        assert_eq!(asked("120"), Some(Duration::from_secs(120)));
+        assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(80)));
+        assert_eq!(asked("Wed, 21 Oct 2014 07:28:00 GMT"), None, "in the past");
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let passes = |code: u16| may_pass(StatusCode::from_u16(code).unwrap());
+        assert!([408, 425, 429, 500, 502, 503, 504, 599].into_iter().all(passes));
+        assert!(![400, 401, 403, 404, 409, 410, 413, 422].into_iter().any(passes));
+    }
+}

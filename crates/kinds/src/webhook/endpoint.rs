@@ -1,0 +1,230 @@
+//! Where calls go, and the call itself.
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
+
+use engine::Failure;
+use reqwest::{Client, Url};
+
+use super::address::{NotPublic, PublicOnly, is_public};
+use super::{Secrets, answer};
+
+/// How long a connection may take to be made; the whole call may take as long as the attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where calls go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// `https` or `http`.
+    pub url: String,
+    /// Hosts that may be called, `hooks.example.com` or `*.example.com` for all below it; empty: that of the URL.
+    pub allowed_hosts: Vec<String>,
+    /// Whether addresses are called that are not of the public internet.
+    pub allow_private_addresses: bool,
+}
+
+/// What is wrong with [`EndpointSettings`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} {message}")]
+pub struct InvalidEndpoint {
+    /// The field.
+    pub key: &'static str,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+/// A server that signed calls are posted to. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    client: Client,
+    url: Url,
+    secrets: Secrets,
+}
+
+impl EndpointSettings {
+    /// Looks at everything but the addresses of the host's name, which are looked up at each connection.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`], the first problem that there is.
+    pub fn check(&self) -> Result<Url, InvalidEndpoint> {
+        let refuse = |message: String| Err(InvalidEndpoint { key: "url", message });
+        if self.url.is_empty() {
+            return refuse("is missing; e.g. \"https://hooks.example.com/scan\"".to_owned());
+        }
+        let url = match Url::parse(&self.url) {
+            Ok(url) => url,
+            Err(error) => return refuse(format!("is no URL such as \"https://hooks.example.com/scan\": {error}")),
+        };
+        let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
+            return refuse("must begin with https:// or http://".to_owned());
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("must name no user and no password: calls are signed instead".to_owned());
+        }
+        if !self.allowed_hosts.is_empty() && !self.allowed_hosts.iter().any(|allowed| is_allowed(host, allowed)) {
+            return refuse(format!("leads to {host}, which is not among allowed_hosts"));
+        }
+        if let Some(address) = literal(host)
+            && !self.allow_private_addresses
+            && !is_public(address)
+        {
+            return refuse(format!("leads to the private address {address}; allow_private_addresses would allow it"));
+        }
+        Ok(url)
+    }
+}
+
+/// The address that a host is, when it is no name. Names are looked up by the resolver, addresses never reach it.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_allowed(host: &str, allowed: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    match allowed.strip_prefix("*.") {
+        Some(parent) => host
+            .len()
+            .checked_sub(parent.len() + 1)
+            .is_some_and(|dot| host.as_bytes()[dot] == b'.' && host[dot + 1..].eq_ignore_ascii_case(parent)),
+        None => host.eq_ignore_ascii_case(allowed),
+    }
+}
+
+impl Endpoint {
+    /// An endpoint, checked; nothing is called yet.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates to
+    /// verify it with.
+    pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
+        let url = settings.check()?;
+        install_crypto_provider();
+        let mut builder = Client::builder()
+            .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if !settings.allow_private_addresses {
+            builder = builder.dns_resolver(PublicOnly);
+        }
+        if url.scheme() == "http" {
+            // Certificates are not needed, and a small container may have none to load.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| InvalidEndpoint {
+            key: "url",
+            message: format!("cannot be called: {}", innermost(&error)),
+        })?;
+        Ok(Endpoint { client, url, secrets })
+    }
+
+    /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
+    ///
+    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell.
+    ///
+    /// # Errors
+    /// [`Failure`], permanent where another attempt would be in vain.
+    pub async fn post(&self, id: &str, content_type: &str, body: Vec<u8>, limit: usize) -> Result<String, Failure> {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = since_1970.as_secs();
+        let call = self
+            .client
+            .post(self.url.clone())
+            .header("content-type", content_type)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", time.to_string())
+            .header("webhook-signature", self.secrets.sign(id, time, &body))
+            .body(body);
+        match call.send().await {
+            Ok(response) => answer::read(response, limit).await,
+            Err(error) => Err(self.unreached(&error)),
+        }
+    }
+
+    fn unreached(&self, error: &reqwest::Error) -> Failure {
+        if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+            return Failure::permanent(refused.to_string());
+        }
+        let host = self.url.host_str().unwrap_or_default();
+        Failure::transient(format!("{host} could not be called: {}", innermost(error)))
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    // By `*`, or the source would be borrowed from the reference.
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// The cause that says most, and nothing of the URL.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn install_crypto_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the program has already installed one, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, allowed: &[&str], allow_private_addresses: bool) -> Result<(), String> {
+        let allowed_hosts = allowed.iter().map(|host| (*host).to_owned()).collect();
+        let settings = EndpointSettings { url: url.to_owned(), allowed_hosts, allow_private_addresses };
+        settings.check().map(drop).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(url: &str, why: &str) {
+        match check(url, &[], false) {
+            Err(message) if message.contains(why) => {}
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_be_called_are_refused() {
+        refused("", "is missing");
+        refused("hooks.example.com", "is no URL");
+        refused("ftp://hooks.example.com/", "https:// or http://");
+        refused("file:///etc/passwd", "https:// or http://");
+        refused("https://me:secret@hooks.example.com/", "no password");
+        assert_eq!(check("https://hooks.example.com/scan?a=b", &[], false), Ok(()));
+    }
+
+    #[test]
+    fn private_addresses_are_refused_however_they_are_written() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://169.254.169.254/latest/meta-data",
+            "http://[::1]/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://[fd00::1]:8080/",
+        ] {
+            refused(url, "private address");
+            assert_eq!(check(url, &[], true), Ok(()), "{url}");
+        }
+        assert_eq!(check("https://1.1.1.1/", &[], false), Ok(()));
+    }
+
+    #[test]
+    fn only_allowed_hosts_are_called() {
+        let allowed = ["hooks.example.com", "*.example.org"];
+        for url in ["https://hooks.example.com/", "https://HOOKS.example.com:444/", "https://a.b.example.org/"] {
+            assert_eq!(check(url, &allowed, false), Ok(()), "{url}");
+        }
+        for url in ["https://example.com/", "https://example.org/", "https://badexample.org/", "https://x.example.com/"]
+        {
+            assert!(check(url, &allowed, false).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Signed calls to servers of others, as [Standard Webhooks](https://www.standardwebhooks.com) describes them.
+//!
+//! What it promises: a call reaches only a host that the configuration allows, and, unless told otherwise, only an
+//! address of the public internet: names are looked up here, what is not public is dropped, and the connection goes to
+//! an address that was looked at. Redirects are not followed and proxies not used, since either would lead elsewhere.
+//! What is read of an answer is bounded.
+
+mod address;
+mod answer;
+mod endpoint;
+mod signature;
+
+pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint};
+pub use signature::{InvalidSecret, Secrets};

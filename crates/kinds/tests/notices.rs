@@ -1,0 +1,119 @@
+//! Notices over real sockets, delivered directly and as operations that a real engine runs.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::{Engine, Failure, Limits, Registry, Settings};
+use kinds::notices::{KIND, NoticeFilter, Notices, Subscription};
+use kinds::webhook::{Endpoint, EndpointSettings, Secrets};
+use operations::backoff::Backoff;
+use operations::{Access, NewOperation, Operation, Resource, Status, Timestamp};
+use serde_json::json;
+use store::{SqliteStore, Store};
+use support::{DEADLINE, Receiver, SECRET, answer};
+
+fn subscription(receiver: &Receiver) -> Subscription {
+    let url = format!("http://{}/hooks", receiver.address);
+    let settings = EndpointSettings { url, allow_private_addresses: true, ..EndpointSettings::default() };
+    let endpoint = Endpoint::new(&settings, Secrets::parse(SECRET).unwrap()).unwrap();
+    Subscription { endpoint, filter: NoticeFilter::default() }
+}
+
+fn operation(status: Status) -> Operation {
+    let resource = Resource { resource_type: "repo".to_owned(), resource_id: "a/b".to_owned() };
+    let new = NewOperation { resource: Some(resource), project_id: "p1".to_owned(), ..NewOperation::of_kind("scan") };
+    let at = Timestamp::from_millis;
+    Operation {
+        status,
+        started_at: Some(at(2_000)),
+        finished_at: status.is_terminal().then(|| at(3_000)),
+        output: "{\"found\":0}".to_owned(),
+        ..new.to_operation(at(1_000))
+    }
+}
+
+#[tokio::test]
+async fn a_notice_is_a_signed_cloud_event_of_the_operation() {
+    let mut receiver = Receiver::start(|_| answer("202 Accepted", "", "")).await;
+    let operation = operation(Status::Completed);
+    assert_eq!(subscription(&receiver).deliver("acme inc", &operation).await, Ok(()));
+    let request = receiver.next().await;
+    assert_eq!(request.headers["content-type"], "application/cloudevents+json; charset=utf-8");
+    request.assert_signed();
+    let id = operation.id.to_string();
+    assert_eq!(request.headers["webhook-id"], format!("{id}-3000"));
+    let expected = json!({
+        "specversion": "1.0",
+        "id": format!("{id}-3000"),
+        "source": "/longrun/organizations/acme%20inc",
+        "type": "longrun.operation.completed",
+        "subject": id,
+        "time": "1970-01-01T00:00:03.000Z",
+        "datacontenttype": "application/json",
+        "data": {
+            "output": "{\"found\":0}", "error_message": "", "finished_at": "1970-01-01T00:00:03.000Z",
+            "project_id": "p1", "kind": "scan", "resource_type": "repo", "created_at": "1970-01-01T00:00:01.000Z",
+            "started_at": "1970-01-01T00:00:02.000Z", "resource_id": "a/b", "id": id, "project_version_id": "",
+            "status": "ASYNC_OPERATION_STATUS_COMPLETED",
+        },
+    });
+    assert_eq!(request.json(), expected);
+}
+
+#[tokio::test]
+async fn what_the_receiver_answers_decides_about_another_attempt() {
+    for (status, retryable) in [("410 Gone", false), ("500 Internal Server Error", true), ("302 Found", false)] {
+        let receiver = Receiver::start(move |_| answer(status, "", "")).await;
+        let failure = subscription(&receiver).deliver("acme", &operation(Status::Failed)).await.unwrap_err();
+        assert_eq!(failure.retryable, retryable, "{failure:?}");
+    }
+    let receiver = Receiver::start(|_| answer("200 OK", "", "")).await;
+    let running = subscription(&receiver).deliver("acme", &operation(Status::Running)).await;
+    assert_eq!(running, Err(Failure::permanent("the operation has not ended")));
+}
+
+#[tokio::test]
+async fn a_notice_is_an_operation_that_is_repeated_until_it_is_delivered() {
+    let mut receiver = Receiver::start(|number| match number {
+        0 | 1 => answer("503 Service Unavailable", "", "not yet"),
+        _ => answer("200 OK", "", "thank you"),
+    })
+    .await;
+    let notices = Notices::new(BTreeMap::from([("ci".to_owned(), subscription(&receiver))]));
+    let ended = operation(Status::Failed);
+    let due = notices.due("acme", &ended);
+    assert_eq!(due.len(), 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+    let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(1) };
+    let limits = Limits { backoff: Some(backoff), ..Limits::default() };
+    let registry = Registry::new().with(KIND, notices).with_limits(KIND, limits);
+    let settings = Settings { poll: Duration::from_millis(20), ..Settings::default() };
+    let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
+    let id = store.create("acme", due, None).await.unwrap()[0].id;
+
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let request = receiver.next().await;
+        assert_eq!(request.json()["type"], "longrun.operation.failed");
+        ids.push(request.json()["id"].clone());
+    }
+    ids.dedup();
+    assert_eq!(ids, [json!(format!("{}-3000", ended.id))], "a receiver can tell that it has been told already");
+    let start = Instant::now();
+    loop {
+        let notice = store.get(&Access::organization("acme"), id).await.unwrap().unwrap();
+        if notice.status == Status::Completed {
+            assert_eq!(notice.output, "");
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE, "{notice:?}");
+        tokio::task::yield_now().await;
+    }
+    engine.drain().await;
+}

@@ -1,0 +1,90 @@
+//! What only the configuration file can say: tables of any name, `[kinds.NAME]` and `[notices.NAME]`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::kinds::Kind;
+use super::notices::Notice;
+use super::tables::Complaints;
+use super::{Origin, Problem};
+
+/// The tables that were read, and where they stand.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// By the name of the kind.
+    pub kinds: BTreeMap<String, Kind>,
+    /// By the name of the subscription.
+    pub notices: BTreeMap<String, Notice>,
+    path: PathBuf,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Declared {
+    /// Takes the tables out of a file, whose keys stand on `lines`.
+    pub fn take(file: &mut Table, path: &Path, lines: BTreeMap<String, usize>) -> (Declared, Vec<Problem>) {
+        let mut declared = Declared { path: path.to_owned(), lines, ..Declared::default() };
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (name, table) in tables_of(file, "kinds") {
+            let mut complaints = Complaints::new();
+            let kind = Kind::read(&name, table, &mut complaints);
+            found.extend(complaints.into_iter().map(|(key, message)| (format!("kinds.{name}.{key}"), message)));
+            declared.kinds.extend(kind.map(|kind| (name, kind)));
+        }
+        for (name, table) in tables_of(file, "notices") {
+            let mut complaints = Complaints::new();
+            let notice = Notice::read(table, &mut complaints);
+            found.extend(complaints.into_iter().map(|(key, message)| (format!("notices.{name}.{key}"), message)));
+            declared.notices.insert(name, notice);
+        }
+        let problems = found.into_iter().map(|(key, message)| Problem { origin: declared.origin(&key), key, message });
+        let problems = problems.collect();
+        (declared, problems)
+    }
+
+    /// Where a key stands, or the table that lacks it.
+    pub fn origin(&self, key: &str) -> Origin {
+        let mut place = key;
+        loop {
+            if let Some(line) = self.lines.get(place) {
+                return Origin::File { path: self.path.clone(), line: *line };
+            }
+            match place.rsplit_once('.') {
+                Some((table, _)) => place = table,
+                None => return Origin::Default,
+            }
+        }
+    }
+
+    /// Every key with its effective value and origin.
+    pub fn entries(&self) -> BTreeMap<String, (Value, Origin)> {
+        let kinds = self.kinds.iter().map(|(name, kind)| (format!("kinds.{name}"), kind.shown()));
+        let notices = self.notices.iter().map(|(name, notice)| (format!("notices.{name}"), notice.shown()));
+        let mut entries = BTreeMap::new();
+        for (table, shown) in kinds.chain(notices) {
+            for (name, value) in shown {
+                let key = format!("{table}.{name}");
+                let origin = if self.lines.contains_key(&key) { self.origin(&key) } else { Origin::Default };
+                entries.insert(key, (value, origin));
+            }
+        }
+        entries
+    }
+}
+
+/// Takes the tables within a section out of it, but for `kinds.allow_undeclared`, which is no table.
+fn tables_of(file: &mut Table, section: &str) -> Vec<(String, Table)> {
+    let Some(Value::Table(tables)) = file.get_mut(section) else { return Vec::new() };
+    let names: Vec<String> = tables.keys().filter(|name| *name != "allow_undeclared").cloned().collect();
+    let mut taken = Vec::new();
+    for name in names {
+        match tables.remove(&name) {
+            Some(Value::Table(table)) => taken.push((name, table)),
+            // The loader tells that there is no such key.
+            Some(other) => drop(tables.insert(name, other)),
+            None => {}
+        }
+    }
+    taken
+}

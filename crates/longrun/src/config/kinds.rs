@@ -1,0 +1,338 @@
+//! Kinds as the configuration declares them: `[kinds.NAME]`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kinds::evidence::KIND as EVIDENCE_EVALUATION;
+use kinds::notices::KIND as NOTICE;
+use operations::backoff::Backoff;
+use operations::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, NewOperation};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::Endpoint;
+use super::tables::{self, Complaints};
+use super::units::{ByteSize, Span};
+
+/// Which kinds of operations are taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kinds {
+    /// Whether kinds that nobody declared are taken too; they wait for a remote worker.
+    pub allow_undeclared: bool,
+    /// The tables `[kinds.NAME]`, which are read one by one.
+    #[serde(skip)]
+    pub declared: BTreeMap<String, Kind>,
+}
+
+/// A kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kind {
+    /// How often and how long.
+    pub limits: Limits,
+    /// What runs it.
+    pub work: Work,
+}
+
+/// What runs a kind: its `type`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// longrun itself; has no `type`.
+    BuiltIn,
+    /// A local program.
+    Command(Command),
+    /// A call to a server of others.
+    Http(Endpoint, Http),
+    /// Workers that claim over HTTP.
+    Remote,
+}
+
+/// The types that can be declared.
+const TYPES: &str = "\"command\", \"http\" or \"remote\"";
+
+/// What holds for every type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Attempts of this kind that run at the same time in this process; none: as many as the engine runs.
+    pub concurrency: Option<u32>,
+    /// Attempts that this process starts in a second; none: as many as there are.
+    pub rate: Option<f64>,
+    /// Attempts of an operation that names no number.
+    pub max_attempts: u32,
+    /// How long an attempt may take when its operation does not say; none: `engine.timeout`.
+    pub timeout: Option<Span>,
+    /// The most that the wait after the first failed attempt can be; it doubles with each further one.
+    pub backoff_initial: Span,
+    /// The most that any wait can be.
+    pub backoff_max: Span,
+}
+
+/// Those of [`Limits`] that hold for a remote kind; its workers see to the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RemoteLimits {
+    max_attempts: u32,
+    timeout: Option<Span>,
+}
+
+/// A local program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The folder that it starts in; empty: the server's.
+    pub working_directory: String,
+    /// Names of variables of the server's environment that it sees.
+    pub environment: Vec<String>,
+    /// The most bytes of its output.
+    pub output_limit: ByteSize,
+    /// Exit codes after which there is no other attempt.
+    pub permanent_exit_codes: Vec<i32>,
+    /// Processor time of each of its processes, in whole seconds.
+    pub cpu_limit: Option<Span>,
+    /// Address space of each of its processes.
+    pub memory_limit: Option<ByteSize>,
+    /// The largest file that it writes.
+    pub file_size_limit: Option<ByteSize>,
+    /// Files that each of its processes has open at a time.
+    pub open_files_limit: Option<u64>,
+    /// Processes and threads of the server's user at a time.
+    pub processes_limit: Option<u64>,
+}
+
+/// A call to a server of others, besides its [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The most bytes of an answer.
+    pub output_limit: ByteSize,
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http { output_limit: ByteSize(MAX_INLINE_BYTES as u64) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let Backoff { base, cap } = Backoff::default();
+        Limits {
+            concurrency: None,
+            rate: None,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            timeout: None,
+            backoff_initial: Span(base),
+            backoff_max: Span(cap),
+        }
+    }
+}
+
+impl Default for RemoteLimits {
+    fn default() -> RemoteLimits {
+        let Limits { max_attempts, timeout, .. } = Limits::default();
+        RemoteLimits { max_attempts, timeout }
+    }
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command {
+            command: Vec::new(),
+            working_directory: String::new(),
+            environment: Vec::new(),
+            output_limit: ByteSize(MAX_INLINE_BYTES as u64),
+            permanent_exit_codes: Vec::new(),
+            cpu_limit: None,
+            memory_limit: None,
+            file_size_limit: None,
+            open_files_limit: None,
+            processes_limit: None,
+        }
+    }
+}
+
+impl Kind {
+    /// The key that names variables of the server's environment, and those variables.
+    pub fn variables(&self) -> (&'static str, &[String]) {
+        match &self.work {
+            Work::Command(command) => ("environment", &command.environment),
+            Work::Http(endpoint, _) => ("secret_environment", std::slice::from_ref(&endpoint.secret_environment)),
+            Work::BuiltIn | Work::Remote => ("", &[]),
+        }
+    }
+
+    /// Reads the table `[kinds.NAME]`. `None` when it does not say what runs the kind; why is among the complaints.
+    pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
+        if name == NOTICE {
+            let message = "cannot be declared: longrun itself makes the operations of this kind";
+            complaints.push(("type".to_owned(), message.to_owned()));
+            return None;
+        }
+        let told = match table.remove("type") {
+            Some(Value::String(told)) => Some(told),
+            Some(_) => {
+                complaints.push(("type".to_owned(), format!("must be {TYPES}")));
+                return None;
+            }
+            None => None,
+        };
+        let mut known = vec!["type".to_owned()];
+        let kind = match told.as_deref() {
+            None if name == EVIDENCE_EVALUATION => {
+                known.clear();
+                Kind { limits: part(&mut table, &mut known, complaints), work: Work::BuiltIn }
+            }
+            Some(_) if name == EVIDENCE_EVALUATION => {
+                complaints.push(("type".to_owned(), "must be left out: this kind is built in".to_owned()));
+                return None;
+            }
+            Some("command") => Kind {
+                limits: part(&mut table, &mut known, complaints),
+                work: Work::Command(part(&mut table, &mut known, complaints)),
+            },
+            Some("http") => Kind {
+                limits: part(&mut table, &mut known, complaints),
+                work: Work::Http(part(&mut table, &mut known, complaints), part(&mut table, &mut known, complaints)),
+            },
+            Some("remote") => {
+                for key in tables::keys::<Limits>() {
+                    if !tables::keys::<RemoteLimits>().contains(&key) && table.remove(&key).is_some() {
+                        let message = "is not for a remote kind: its workers decide how much they claim";
+                        complaints.push((key, message.to_owned()));
+                    }
+                }
+                let RemoteLimits { max_attempts, timeout } = part(&mut table, &mut known, complaints);
+                Kind { limits: Limits { max_attempts, timeout, ..Limits::default() }, work: Work::Remote }
+            }
+            Some(other) => {
+                complaints.push(("type".to_owned(), format!("is {other:?}; it must be {TYPES}")));
+                return None;
+            }
+            None => {
+                complaints.push(("type".to_owned(), format!("is missing; it must be {TYPES}")));
+                return None;
+            }
+        };
+        tables::refuse_rest(&table, &known, complaints);
+        Some(kind)
+    }
+
+    /// Every key that is set or has a default, with its value.
+    pub fn shown(&self) -> Table {
+        let mut shown = tables::shown(&self.limits);
+        let name = match &self.work {
+            Work::BuiltIn => return shown,
+            Work::Command(command) => {
+                shown.extend(tables::shown(command));
+                "command"
+            }
+            Work::Http(endpoint, http) => {
+                shown.extend(tables::shown(endpoint));
+                shown.extend(tables::shown(http));
+                "http"
+            }
+            Work::Remote => {
+                let Limits { max_attempts, timeout, .. } = self.limits;
+                shown = tables::shown(&RemoteLimits { max_attempts, timeout });
+                "remote"
+            }
+        };
+        shown.insert("type".to_owned(), Value::String(name.to_owned()));
+        shown
+    }
+
+    /// What the types cannot say: values that do not fit together or not into the world.
+    pub fn check(&self, name: &str) -> Complaints {
+        let mut complaints = Complaints::new();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        let Limits { concurrency, rate, max_attempts, timeout, backoff_initial, backoff_max } = &self.limits;
+        check(*concurrency != Some(0), "concurrency", "must be at least 1; leave it out to set no limit");
+        let is_rate = rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
+        check(is_rate, "rate", "must be a number of attempts a second above 0, e.g. 0.5; leave it out to set no limit");
+        check(backoff_max >= backoff_initial, "backoff_max", "must be at least backoff_initial");
+        let new = NewOperation {
+            max_attempts: *max_attempts,
+            timeout: timeout.map(|timeout| timeout.0),
+            ..NewOperation::of_kind(name)
+        };
+        for violation in new.violations() {
+            let key = if violation.field == "kind" { "type" } else { &violation.field };
+            let of = if key == "type" { format!("{name:?} is no name of a kind: it ") } else { String::new() };
+            check(false, key, &format!("{of}{}", violation.description));
+        }
+        let output_limit = match &self.work {
+            Work::Command(command) => {
+                command.check(&mut check);
+                command.output_limit
+            }
+            Work::Http(endpoint, http) => {
+                endpoint.check(&mut check);
+                http.output_limit
+            }
+            Work::BuiltIn | Work::Remote => return complaints,
+        };
+        check(
+            (1..=MAX_INLINE_BYTES as u64).contains(&output_limit.0),
+            "output_limit",
+            "must be above 0 and at most 1MiB, the most that an operation keeps",
+        );
+        complaints
+    }
+}
+
+impl Command {
+    fn check(&self, check: &mut impl FnMut(bool, &str, &str)) {
+        let example = "e.g. [\"/usr/bin/scan\", \"--json\"]";
+        match self.command.first() {
+            None => check(false, "command", &format!("is missing; it is the program and its arguments, {example}")),
+            Some(program) => check(!program.is_empty(), "command", &format!("must begin with a program, {example}")),
+        }
+        check(self.command.iter().all(|word| !word.contains('\0')), "command", "must not contain NUL characters");
+        let folder = &self.working_directory;
+        check(folder.is_empty() || Path::new(folder).is_dir(), "working_directory", "there is no such folder");
+        for name in &self.environment {
+            let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+            check(
+                is_name,
+                "environment",
+                &format!("{name:?} is no name of a variable; give names only, e.g. \"API_KEY\""),
+            );
+            let own = name.starts_with("LONGRUN_");
+            check(
+                !own,
+                "environment",
+                &format!("{name:?} cannot be passed on: LONGRUN_ is for what longrun itself tells"),
+            );
+        }
+        check(
+            self.permanent_exit_codes.iter().all(|code| (1..=255).contains(code)),
+            "permanent_exit_codes",
+            "must be exit codes between 1 and 255; 0 is success",
+        );
+        let whole_seconds = self.cpu_limit.is_none_or(|span| span.0.as_secs() > 0 && span.0.subsec_nanos() == 0);
+        check(whole_seconds, "cpu_limit", "must be at least 1s, in whole seconds");
+        for (key, size) in [("memory_limit", self.memory_limit), ("file_size_limit", self.file_size_limit)] {
+            check(size.is_none_or(|size| size.0 > 0), key, "must be above 0; leave it out to set no limit");
+        }
+        // Three streams, and what loading a program opens.
+        check(self.open_files_limit.is_none_or(|files| files >= 8), "open_files_limit", "must be at least 8");
+        check(self.processes_limit.is_none_or(|count| count > 0), "processes_limit", "must be at least 1");
+    }
+}
+
+/// Takes a part out of a table and notes its keys.
+fn part<T: Default + Serialize + serde::de::DeserializeOwned>(
+    table: &mut Table,
+    known: &mut Vec<String>,
+    complaints: &mut Complaints,
+) -> T {
+    known.extend(tables::keys::<T>());
+    tables::take(table, complaints)
+}

@@ -1,0 +1,89 @@
+//! Who is told when operations have ended: `[notices.NAME]`.
+
+use operations::Status;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::Endpoint;
+use super::tables::{self, Complaints};
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Whom to tell.
+    pub endpoint: Endpoint,
+    /// What to tell of.
+    pub filter: Filter,
+}
+
+/// Which operations a notice is about; an empty list means any.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    /// Their kinds.
+    pub kinds: Vec<String>,
+    /// How they ended.
+    pub statuses: Vec<Ended>,
+    /// The organisations that they belong to.
+    pub organizations: Vec<String>,
+}
+
+/// How an operation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Ended {
+    /// With an output.
+    Completed,
+    /// With an error.
+    Failed,
+}
+
+impl From<Ended> for Status {
+    fn from(ended: Ended) -> Status {
+        match ended {
+            Ended::Completed => Status::Completed,
+            Ended::Failed => Status::Failed,
+        }
+    }
+}
+
+impl Notice {
+    /// Reads the table `[notices.NAME]`.
+    pub fn read(mut table: Table, complaints: &mut Complaints) -> Notice {
+        let endpoint = tables::take(&mut table, complaints);
+        let filter = tables::take(&mut table, complaints);
+        let known = [tables::keys::<Endpoint>(), tables::keys::<Filter>()].concat();
+        tables::refuse_rest(&table, &known, complaints);
+        Notice { endpoint, filter }
+    }
+
+    /// Every key with its value.
+    pub fn shown(&self) -> Table {
+        let mut shown = tables::shown(&self.endpoint);
+        shown.extend(tables::shown(&self.filter));
+        shown
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        self.endpoint.check(&mut check);
+        for kind in &self.filter.kinds {
+            if let Err(violation) = operations::check_kind("kinds", kind) {
+                check(false, "kinds", &format!("{kind:?} is no name of a kind: it {}", violation.description));
+            }
+        }
+        for organization in &self.filter.organizations {
+            if let Err(violation) = operations::check_name("organizations", organization) {
+                let message = format!("{organization:?} is no name of an organisation: it {}", violation.description);
+                check(false, "organizations", &message);
+            }
+        }
+        complaints
+    }
+}

@@ -1,0 +1,54 @@
+//! Tables that the configuration may have any number of, each with a name: `[kinds.NAME]`, `[notices.NAME]`.
+//!
+//! A table is read in parts, by the types that know the keys; what no part has taken is a mistake. Each value is checked
+//! by itself, so that every mistake is told.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::nearest::nearest;
+
+/// What is wrong with a table: each time the key within it, and what is wrong and what would be right.
+pub type Complaints = Vec<(String, String)>;
+
+/// The keys of a part, whether set or not.
+pub fn keys<T: Default + Serialize>() -> Vec<String> {
+    match serde_json::to_value(T::default()) {
+        Ok(serde_json::Value::Object(members)) => members.into_iter().map(|(key, _)| key).collect(),
+        other => unreachable!("a part of a table is a struct: {other:?}"),
+    }
+}
+
+/// Takes a part out of a table. What cannot be used is told and left at its default.
+pub fn take<T: Default + Serialize + DeserializeOwned>(table: &mut Table, complaints: &mut Complaints) -> T {
+    let mut part = Table::new();
+    for key in keys::<T>() {
+        let Some(value) = table.remove(&key) else { continue };
+        let alone = Table::from_iter([(key.clone(), value.clone())]);
+        match alone.try_into::<T>() {
+            Ok(_) => drop(part.insert(key, value)),
+            Err(error) => complaints.push((key, error.message().to_owned())),
+        }
+    }
+    part.try_into().expect("every value was checked by itself")
+}
+
+/// Tells what is left of a table, whose keys would have been `known`.
+pub fn refuse_rest(table: &Table, known: &[String], complaints: &mut Complaints) {
+    for key in table.keys() {
+        let message = match nearest(key, known.iter().map(String::as_str)) {
+            Some(nearest) => format!("there is no such key here; did you mean {nearest}?"),
+            None => format!("there is no such key here; the keys are {}", known.join(", ")),
+        };
+        complaints.push((key.clone(), message));
+    }
+}
+
+/// A part as a table, for showing it; what is not set is left out.
+pub fn shown(part: &impl Serialize) -> Table {
+    match Value::try_from(part) {
+        Ok(Value::Table(table)) => table,
+        other => unreachable!("a part of a table is a struct: {other:?}"),
+    }
+}

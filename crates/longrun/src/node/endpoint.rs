@@ -1,0 +1,46 @@
+//! Servers of others and the secrets for them, from the configuration.
+
+use std::env::VarError;
+
+use kinds::webhook::{Endpoint, Secrets};
+
+use crate::config::Endpoint as Configured;
+use crate::exit::{Hint, failure};
+
+/// The endpoint that the table `table` describes.
+///
+/// # Errors
+/// When its secret is missing or none, or the machine cannot make such calls.
+pub fn endpoint(table: &str, configured: &Configured) -> anyhow::Result<Endpoint> {
+    let (key, text) = if configured.secret_file.is_empty() {
+        let key = format!("{table}.secret_environment");
+        let text = variable(&key, &configured.secret_environment)?;
+        (key, text)
+    } else {
+        let key = format!("{table}.secret_file");
+        let text = std::fs::read_to_string(&configured.secret_file)
+            .map_err(|error| anyhow::anyhow!("{key}: cannot read {}: {error}", configured.secret_file))?;
+        (key, text)
+    };
+    let secrets = Secrets::parse(&text)
+        .map_err(|error| anyhow::anyhow!("{key}: {error}"))
+        .hint("`openssl rand -base64 32` makes what follows \"whsec_\"")?;
+    Endpoint::new(&configured.settings(), secrets).map_err(|error| anyhow::anyhow!("{table}.{error}"))
+}
+
+/// A variable of the server's environment that the configuration names at `key`.
+///
+/// # Errors
+/// When it is not set, or no text. The value is not shown.
+pub fn variable(key: &str, name: &str) -> anyhow::Result<String> {
+    std::env::var(name).map_err(|error| {
+        let problem = match error {
+            VarError::NotPresent => "is not set",
+            VarError::NotUnicode(_) => "is no Unicode text",
+        };
+        failure(
+            format!("{key}: the variable {name} {problem}"),
+            "set it where the server is started, or take its name out of the configuration",
+        )
+    })
+}

@@ -1,0 +1,127 @@
+//! The kinds, from the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::Registry;
+use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
+use kinds::evidence::{EvaluationHandler, Evaluator, KIND as EVIDENCE_EVALUATION};
+use kinds::http::HttpHandler;
+use kinds::notices::{self, NoticeFilter, Notices, Subscription};
+use operations::Status;
+use operations::backoff::Backoff;
+use server::KindDefaults;
+use store::ContentStore;
+
+use super::endpoint::{endpoint, variable};
+use crate::commands::command_runner;
+use crate::config::{ByteSize, Command, Config, Limits, Work};
+
+/// Variables of the server's environment that every command sees.
+const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
+
+/// What runs in this process.
+///
+/// # Errors
+/// When a variable that a kind needs is not set.
+pub fn registry(config: &Config, content: &ContentStore, evaluator: &Arc<Evaluator>) -> anyhow::Result<Registry> {
+    let mut registry =
+        Registry::new().with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluator)));
+    for (name, kind) in &config.kinds.declared {
+        registry = registry.with_limits(name, limits(&kind.limits));
+        registry = match &kind.work {
+            Work::BuiltIn | Work::Remote => registry,
+            Work::Command(command) => registry.with(name, command_handler(name, command)?),
+            Work::Http(endpoint_of_kind, http) => {
+                let endpoint = endpoint(&format!("kinds.{name}"), endpoint_of_kind)?;
+                registry.with(name, HttpHandler::new(endpoint, bytes(http.output_limit)))
+            }
+        };
+    }
+    let notices = notices(config)?;
+    if !notices.is_empty() {
+        let limits = engine::Limits { backoff: Some(notices::BACKOFF), ..engine::Limits::default() };
+        registry = registry.with(notices::KIND, notices).with_limits(notices::KIND, limits);
+    }
+    Ok(registry)
+}
+
+fn notices(config: &Config) -> anyhow::Result<Notices> {
+    let mut subscriptions = BTreeMap::new();
+    for (name, notice) in &config.notices {
+        let filter = NoticeFilter {
+            kinds: notice.filter.kinds.clone(),
+            statuses: notice.filter.statuses.iter().copied().map(Status::from).collect(),
+            organizations: notice.filter.organizations.clone(),
+        };
+        let endpoint = endpoint(&format!("notices.{name}"), &notice.endpoint)?;
+        subscriptions.insert(name.clone(), Subscription { endpoint, filter });
+    }
+    Ok(Notices::new(subscriptions))
+}
+
+/// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which another
+/// server on the same store may run.
+pub fn local(registry: &Registry) -> Vec<String> {
+    let mut kinds = registry.kinds();
+    if !kinds.iter().any(|kind| kind == notices::KIND) {
+        kinds.push(notices::KIND.to_owned());
+    }
+    kinds
+}
+
+/// Every kind that is declared, in alphabetical order, the built-in one first.
+pub fn known(config: &Config) -> Vec<String> {
+    let declared = config.kinds.declared.keys().filter(|name| *name != EVIDENCE_EVALUATION);
+    std::iter::once(EVIDENCE_EVALUATION.to_owned()).chain(declared.cloned()).collect()
+}
+
+/// What operations of a declared kind get when their creation does not say.
+pub fn defaults(config: &Config) -> BTreeMap<String, KindDefaults> {
+    let declared = config.kinds.declared.iter();
+    let defaults = declared.map(|(name, kind)| {
+        let timeout = kind.limits.timeout.map(|timeout| timeout.0);
+        (name.clone(), KindDefaults { max_attempts: kind.limits.max_attempts, timeout })
+    });
+    defaults.collect()
+}
+
+/// A size that was checked to be at most a mebibyte.
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+fn limits(limits: &Limits) -> engine::Limits {
+    engine::Limits {
+        concurrency: limits.concurrency.and_then(|places| usize::try_from(places).ok()),
+        rate: limits.rate,
+        timeout: limits.timeout.map(|timeout| timeout.0),
+        backoff: Some(Backoff { base: limits.backoff_initial.0, cap: limits.backoff_max.0 }),
+    }
+}
+
+fn command_handler(kind: &str, command: &Command) -> anyhow::Result<CommandHandler> {
+    let mut environment = Vec::new();
+    for name in PASSED_ON {
+        environment.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+    }
+    for name in &command.environment {
+        environment.push((name.clone(), variable(&format!("kinds.{kind}.environment"), name)?));
+    }
+    let settings = CommandSettings {
+        command: command.command.clone(),
+        working_directory: (!command.working_directory.is_empty()).then(|| PathBuf::from(&command.working_directory)),
+        environment,
+        output_limit: bytes(command.output_limit),
+        permanent_exit_codes: command.permanent_exit_codes.clone(),
+        limits: ResourceLimits {
+            cpu_seconds: command.cpu_limit.map(|span| span.0.as_secs()),
+            memory: command.memory_limit.map(|size| size.0),
+            file_size: command.file_size_limit.map(|size| size.0),
+            open_files: command.open_files_limit,
+            processes: command.processes_limit,
+        },
+    };
+    Ok(CommandHandler::new(settings, command_runner::this_program()?))
+}

@@ -1,0 +1,66 @@
+//! `POST /v1/operations/{id}:cancel` and `:retry`, `DELETE /v1/operations/{id}`.
+//!
+//! These calls take nothing but the id: a body is not read, so that no limit on bodies stands in the way of a
+//! cancellation.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::{ALLOW, CONTENT_TYPE};
+use operations::{Operation, OperationId, Refusal};
+use store::{Scope, Steering};
+
+use super::App;
+use super::render::{OperationAnswer, to_json};
+use super::target::Target;
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// What `/v1/operations/{id}` without a verb takes.
+const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";
+
+/// A call with a verb.
+pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
+    let steering = match target.verb() {
+        Some("cancel") => Steering::Cancel,
+        Some("retry") => Steering::Retry,
+        Some(_) => return Err(ApiError::NotFound("path")),
+        None => {
+            let mut response = ApiError::MethodNotAllowed.into_response();
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS_WITHOUT_VERB));
+            return Ok(response);
+        }
+    };
+    caller.require(Scope::OperationsWrite)?;
+    let operation = steer(&app, &caller, target.id_before_verb()?, steering).await?;
+    match steering {
+        // The engine of this process need not wait for its next heartbeat to learn it.
+        Steering::Cancel => app.waker.cancelled(),
+        Steering::Retry | Steering::Delete => app.waker.wake(),
+    }
+    Ok(([(CONTENT_TYPE, "application/json")], to_json(&OperationAnswer::from(&operation))).into_response())
+}
+
+/// Removes an operation that has ended.
+pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    steer(&app, &caller, target.id()?, Steering::Delete).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], "{}").into_response())
+}
+
+async fn steer(app: &App, caller: &Caller, id: OperationId, steering: Steering) -> Result<Operation, ApiError> {
+    let steered = app.store.steer(caller.access(), id, steering).await?;
+    steered.ok_or(ApiError::NotFound("operation"))?.map_err(|refusal| match refusal {
+        Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(steering) },
+        other => ApiError::Internal(other.into()),
+    })
+}
+
+/// Which states a steering is for.
+fn allowed(steering: Steering) -> &'static str {
+    match steering {
+        Steering::Cancel => "only a PENDING or RUNNING one can be cancelled",
+        Steering::Retry => "only a FAILED one can be tried again",
+        Steering::Delete => "only a COMPLETED or FAILED one can be deleted; cancel it first",
+    }
+}

@@ -1,0 +1,75 @@
+//! The last part of `/v1/operations/{id}` and `/v1/operations/{id}:verb`: the one place where it is read.
+
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
+use operations::OperationId;
+
+use crate::error::ApiError;
+
+/// What stands after `/v1/operations/`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    id: Option<OperationId>,
+    verb: Option<String>,
+}
+
+impl Target {
+    fn parse(text: &str) -> Target {
+        // No id has a colon.
+        let (id, verb) = match text.split_once(':') {
+            Some((id, verb)) => (id, Some(verb.to_owned())),
+            None => (text, None),
+        };
+        Target { id: id.parse().ok(), verb }
+    }
+
+    /// The id, where no verb is understood. What is no id is as unknown as one that nobody has.
+    pub fn id(&self) -> Result<OperationId, ApiError> {
+        if self.verb.is_some() { Err(ApiError::NotFound("operation")) } else { self.id_before_verb() }
+    }
+
+    /// The id that stands before a verb that is understood.
+    pub fn id_before_verb(&self) -> Result<OperationId, ApiError> {
+        self.id.ok_or(ApiError::NotFound("operation"))
+    }
+
+    /// The verb, if there is one.
+    pub fn verb(&self) -> Option<&str> {
+        self.verb.as_deref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Target, ApiError> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        Ok(match text {
+            Ok(Path(text)) => Target::parse(&text),
+            // Not UTF-8, and so no id; a verb may stand behind it all the same.
+            Err(_) => Target::parse(parts.uri.path().rsplit('/').next().unwrap_or_default()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_id_stands_before_its_verb() {
+        let text = "01a20e1a-1194-75ec-b562-a042f01e7eac";
+        let id: OperationId = text.parse().unwrap();
+        let target = Target::parse(text);
+        assert_eq!((target.id().unwrap(), target.verb()), (id, None));
+        let target = Target::parse(&format!("{text}:cancel"));
+        assert_eq!((target.id_before_verb().unwrap(), target.verb()), (id, Some("cancel")));
+        assert!(target.id().is_err());
+        for (bad, verb) in [("", None), ("nope", None), ("nope:cancel", Some("cancel")), (":", Some(""))] {
+            let target = Target::parse(bad);
+            assert!(target.id_before_verb().is_err(), "{bad}");
+            assert_eq!(target.verb(), verb);
+        }
+    }
+}

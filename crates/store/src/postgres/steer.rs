@@ -1,0 +1,267 @@
+//! Steering one operation: cancel, retry, delete. And attempts that did not stop in time.
+//!
+//! A steering is a transaction by itself. It looks where the operation stands, locks it there, and looks again: what has
+//! moved or changed meanwhile is looked for anew, so that what the transaction sees was committed by older ones (see
+//! [`super::changes`]). A place in line is locked before the operation that stands there, as claims do it;
+//! claims pass over a place that is locked, so that what is cancelled while pending is not started.
+
+use std::time::Duration;
+
+use operations::{Access, Event, OperationId, State, Status, Timestamp};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::{AssertSqlSafe, Executor as _, Row};
+
+use super::counters::Changes;
+use super::list::projects;
+use super::{changes as feed, history, purge, rows, transition};
+use crate::history::steering_notes;
+use crate::steer::in_state;
+use crate::{LeaseRef, Steered, Steering, StoreError};
+
+/// Looks at an operation that moves from state to state meanwhile.
+const LOOKS: u32 = 10;
+
+/// Where it stands, in one snapshot: an operation that is there is found, however it moves. Served by active_by_id and
+/// settled_by_id.
+const LOOK: &str = "
+    SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT true AS is_active, ctid::text || ' ' || xmin::text AS version, seq, kind, priority, due_at, status FROM active
+        WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o
+    UNION ALL
+    SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT false, ctid::text || ' ' || xmin::text, seq, kind, priority, NULL::bigint, status FROM settled
+        WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
+
+/// A place in line. Served by queue_ready or, before its time, queue_due.
+const LOCK_PLACE: &str = "
+    SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place FROM queue
+        WHERE organization_id = $1 AND kind = w.kind AND priority = w.priority AND seq = w.seq AND due_at IS NULL
+        FOR UPDATE) AS q";
+const LOCK_PLACE_DUE: &str = "
+    SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place FROM queue
+        WHERE organization_id = $1 AND due_at = w.due_at AND seq = w.seq AND due_at IS NOT NULL FOR UPDATE) AS q";
+
+/// The operation in the table {from} under the name {alias}, locked. Served by the table's index by id.
+const LOCK: &str = "
+    SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
+        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence
+        FROM {from} {alias}
+        WHERE {alias}.id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3))
+        FOR UPDATE) AS o";
+
+/// The rest is by places of rows that are locked.
+const LEAVE_LINE: &str = "DELETE FROM queue WHERE ctid = ANY ($1::text[]::tid[])";
+
+const ASK_TO_STOP: &str = "
+    UPDATE active SET cancel_requested = true, cancel_requested_at = coalesce(cancel_requested_at, $2)
+    WHERE ctid = ANY ($1::text[]::tid[])";
+
+const RETRY: &str = "
+    WITH moved AS (
+        DELETE FROM settled WHERE ctid = ANY ($1::text[]::tid[]) RETURNING *
+    ), queued AS (
+        INSERT INTO queue (organization_id, kind, priority, seq, due_at)
+        SELECT organization_id, kind, priority, seq, $3 FROM moved
+    )
+    INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+        project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
+        retain_for_ms, input)
+    SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, $2,
+        $3, priority, $4, $5, fence, timeout_ms, retain_for_ms, input
+    FROM moved";
+
+const REMOVE: &str = "DELETE FROM settled WHERE ctid = ANY ($1::text[]::tid[])";
+
+/// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
+pub(super) async fn steer(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    retain_for_ms: Option<i64>,
+    access: &Access,
+    id: OperationId,
+    steering: Steering,
+) -> Result<Steered, StoreError> {
+    let target = Target { access, ids: [rows::uuid(&id)] };
+    for _ in 0..LOOKS {
+        let Some(seen) = target.look(connection).await? else { return Ok(None) };
+        let mut place_in_line = None;
+        if steering == Steering::Cancel && rows::status(&seen)? == Status::Pending {
+            place_in_line = target.lock_place(connection, &seen).await?;
+        }
+        if let Some(found) = target.lock(connection, seen.try_get("is_active")?).await? {
+            let before =
+                if found.is_active { rows::active_state(&found.row)? } else { rows::settled_state(&found.row)? };
+            let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
+            let is_in_line = found.is_active && before.status() == Status::Pending;
+            // Without its place in line a pending operation may be just about to be claimed.
+            let may_be_claimed = is_in_line && steering == Steering::Cancel && place_in_line.is_none();
+            if is_unchanged && !may_be_claimed {
+                let steered = Steer { connection, now, retain_for_ms, access, found, before, place_in_line };
+                return steered.carry_out(steering).await.map(Some);
+            }
+        }
+        // It has moved. What was locked is let go before the next look, so that the order of locks is kept.
+        connection.execute("ROLLBACK; BEGIN").await?;
+    }
+    Err(StoreError::Unavailable("the operation changes faster than it can be steered".to_owned()))
+}
+
+/// Which operation.
+struct Target<'t> {
+    access: &'t Access,
+    ids: [uuid::Uuid; 1],
+}
+
+/// An operation, locked.
+struct Found {
+    is_active: bool,
+    row: PgRow,
+}
+
+impl Target<'_> {
+    async fn look(&self, connection: &mut PgConnection) -> Result<Option<PgRow>, StoreError> {
+        let query = sqlx::query(LOOK).bind(&self.access.organization).bind(self.ids.as_slice());
+        Ok(query.bind(projects(self.access)).fetch_optional(connection).await?)
+    }
+
+    async fn lock_place(&self, connection: &mut PgConnection, seen: &PgRow) -> Result<Option<String>, StoreError> {
+        let organization = &self.access.organization;
+        let seq: i64 = seen.try_get("seq")?;
+        let (kind, priority): (String, i16) = (seen.try_get("kind")?, seen.try_get("priority")?);
+        // What has become due keeps its time in `active`, but not in line.
+        if let Some(due_at) = seen.try_get::<Option<i64>, _>("due_at")? {
+            let query = sqlx::query_scalar(LOCK_PLACE_DUE).bind(organization).bind([due_at]).bind([seq]);
+            if let Some(place) = query.fetch_optional(&mut *connection).await? {
+                return Ok(Some(place));
+            }
+        }
+        let query = sqlx::query_scalar(LOCK_PLACE).bind(organization).bind([kind]).bind([priority]).bind([seq]);
+        Ok(query.fetch_optional(connection).await?)
+    }
+
+    async fn lock(&self, connection: &mut PgConnection, is_active: bool) -> Result<Option<Found>, StoreError> {
+        let (from, alias, columns) = if is_active {
+            ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
+        } else {
+            ("settled", "s", format!("{}, output, worker", rows::SETTLED_COLUMNS))
+        };
+        let sql = LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns);
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.access.organization).bind(self.ids.as_slice());
+        let found = query.bind(projects(self.access)).fetch_optional(connection).await?;
+        Ok(found.map(|row| Found { is_active, row }))
+    }
+}
+
+/// A steering of an operation that is locked.
+struct Steer<'s> {
+    connection: &'s mut PgConnection,
+    now: Timestamp,
+    retain_for_ms: Option<i64>,
+    access: &'s Access,
+    found: Found,
+    before: State,
+    place_in_line: Option<String>,
+}
+
+impl Steer<'_> {
+    async fn carry_out(
+        self,
+        steering: Steering,
+    ) -> Result<Result<operations::Operation, operations::Refusal>, StoreError> {
+        let Steer { connection, now, retain_for_ms, access, found: Found { is_active, row }, before, place_in_line } =
+            self;
+        let after = match steering.apply(&before, now) {
+            Ok(after) => after,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let organization = access.organization.as_str();
+        let operation = rows::operation(&row)?;
+        let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
+        let mut counts = Changes::default();
+        if !is_active {
+            counts.add(seq, &operation.project_id, &operation.kind, before.status(), -1);
+        }
+        if let Some(after) = &after {
+            let worker = if is_active { "" } else { row.try_get("worker")? };
+            let notes = steering_notes(now, &before, after, worker);
+            history::append(connection, organization, notes.into_iter().map(|note| (seq, note)).collect()).await?;
+        }
+        match &after {
+            Some(State::Running { .. }) => {
+                sqlx::query(ASK_TO_STOP).bind([place]).bind(now.as_millis()).execute(&mut *connection).await?;
+            }
+            Some(state) if is_active => {
+                if let Some(place) = place_in_line {
+                    sqlx::query(LEAVE_LINE).bind([place]).execute(&mut *connection).await?;
+                }
+                let entry = transition::Entry {
+                    id: operation.id,
+                    place,
+                    seq,
+                    kind: operation.kind.clone(),
+                    priority: row.try_get("priority")?,
+                    project_id: operation.project_id.clone(),
+                    before: before.status(),
+                    state: state.clone(),
+                    note: None,
+                };
+                transition::write(connection, now, organization, retain_for_ms, vec![entry]).await?;
+            }
+            Some(State::Pending { progress, started_at, due_at }) => {
+                sqlx::query(RETRY)
+                    .bind([place])
+                    .bind(started_at.map(Timestamp::as_millis))
+                    .bind(due_at.map(Timestamp::as_millis))
+                    .bind(transition::small(progress.attempts))
+                    .bind(transition::small(progress.max_attempts))
+                    .execute(&mut *connection)
+                    .await?;
+                counts.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
+                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))]).await?;
+            }
+            Some(State::Completed { .. } | State::Failed { .. }) => {
+                return Err(StoreError::Unusable("what has ended ended again".to_owned()));
+            }
+            None => {
+                sqlx::query(REMOVE).bind([place]).execute(&mut *connection).await?;
+                history::forget(connection, organization, seq).await?;
+                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
+                purge::note_removed(connection, organization, 1).await?;
+            }
+        }
+        counts.write(connection, organization).await?;
+        Ok(Ok(match after {
+            Some(state) => in_state(operation, &state),
+            None => operation,
+        }))
+    }
+}
+
+/// Attempts that were asked to stop by $1. Served by active_by_cancel.
+const OVERDUE: &str = "
+    SELECT organization_id, id, fence FROM active
+    WHERE cancel_requested_at <= $1 AND cancel_requested_at IS NOT NULL ORDER BY cancel_requested_at LIMIT $2";
+
+/// The events that end attempts that were asked to stop at least `grace` ago.
+pub(super) async fn overdue(
+    pool: &PgPool,
+    now: Timestamp,
+    grace: Duration,
+    limit: u32,
+) -> Result<Vec<(LeaseRef, Event)>, StoreError> {
+    let asked_by = now.before(grace).as_millis();
+    let found = sqlx::query(OVERDUE).bind(asked_by).bind(i64::from(limit)).fetch_all(pool).await?;
+    found
+        .iter()
+        .map(|row| {
+            let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
+            let organization = row.try_get("organization_id")?;
+            Ok((
+                LeaseRef { organization, id: rows::id(row)?, fence, reach: None },
+                Event::CancelOverdue { fence, at: now },
+            ))
+        })
+        .collect()
+}

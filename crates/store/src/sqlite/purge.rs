@@ -1,0 +1,80 @@
+//! Removing terminal operations whose time is over.
+
+use std::collections::BTreeMap;
+
+use operations::{Status, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::counters::{Changes, Counted};
+use super::changes::Told;
+use super::{history, rows};
+use crate::StoreError;
+
+/// Organisations, in order, that have something whose time is over: a loose scan over settled_by_purge, one seek each.
+const DUE: &str = "
+    WITH RECURSIVE organization (id) AS (
+        SELECT min(organization_id) FROM settled INDEXED BY settled_by_purge WHERE purge_at IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(organization_id) FROM settled INDEXED BY settled_by_purge
+            WHERE purge_at IS NOT NULL AND organization_id > organization.id)
+        FROM organization WHERE organization.id IS NOT NULL
+    )
+    SELECT id FROM organization
+    WHERE id IS NOT NULL AND EXISTS (
+        SELECT 1 FROM settled INDEXED BY settled_by_purge WHERE organization_id = organization.id AND purge_at <= ?1)";
+
+/// Those whose time was over first. Served by settled_by_purge.
+const PURGE: &str = "
+    DELETE FROM settled WHERE rowid IN (
+        SELECT rowid FROM settled INDEXED BY settled_by_purge
+        WHERE organization_id = ?1 AND purge_at <= ?2 ORDER BY purge_at LIMIT ?3)
+    RETURNING id, seq, kind, status, project_id";
+
+const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + ?2 WHERE organization_id = ?1";
+
+pub(super) async fn due(readers: &SqlitePool, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(DUE).bind(now.as_millis()).fetch_all(readers).await?)
+}
+
+/// Removes up to `limit` operations of one organisation; answers how many.
+pub(super) async fn purge(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    organization: &str,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(PURGE).bind(organization).bind(now.as_millis()).bind(limit);
+    let removed = query.fetch_all(&mut *connection).await?;
+    if removed.is_empty() {
+        return Ok(0);
+    }
+    let mut counts: BTreeMap<(i64, String, String, Status), i64> = BTreeMap::new();
+    let (mut told, mut seqs) = (Told::default(), Vec::with_capacity(removed.len()));
+    for row in &removed {
+        let seq: i64 = row.try_get("seq")?;
+        told.add(organization, None, &rows::id(row)?);
+        seqs.push(seq);
+        let key = (seq, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
+        *counts.entry(key).or_default() += 1;
+    }
+    let mut changes = Changes::default();
+    for ((seq, project_id, kind, status), n) in &counts {
+        changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
+    }
+    changes.write(&mut *connection).await?;
+    history::forget(connection, organization, &seqs).await?;
+    told.write(connection, now).await?;
+    note_removed(connection, organization, removed.len() as u64).await?;
+    Ok(removed.len() as u64)
+}
+
+/// Counts operations whose numbers are not used any more.
+pub(super) async fn note_removed(
+    connection: &mut SqliteConnection,
+    organization: &str,
+    count: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(NOTE_REMOVED).bind(organization).bind(count.cast_signed()).execute(connection).await?;
+    Ok(())
+}

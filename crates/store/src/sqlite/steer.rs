@@ -1,0 +1,167 @@
+//! Steering one operation: cancel, retry, delete. And attempts that did not stop in time.
+//!
+//! The writer is alone: what is looked at stays as it is until it is written.
+
+use std::time::Duration;
+
+use operations::{Access, Event, OperationId, State, Status, Timestamp};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::counters::{Changes, Counted};
+use super::list::project_list;
+use super::changes::Told;
+use super::{history, purge, rows, transition};
+use crate::history::steering_notes;
+use crate::steer::in_state;
+use crate::{LeaseRef, Steered, Steering, StoreError};
+
+const ASK_TO_STOP: &str = "
+    UPDATE active SET cancel_requested = 1, cancel_requested_at = coalesce(cancel_requested_at, ?2) WHERE rowid = ?1";
+
+const RETRY: &str = "
+    INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+        project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
+        retain_for_ms, input)
+    SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, ?2,
+        ?3, priority, ?4, ?5, fence, timeout_ms, retain_for_ms, input
+    FROM settled WHERE rowid = ?1";
+
+const UNSETTLE: &str = "DELETE FROM settled WHERE rowid = ?1";
+
+/// Does to one operation what its state allows.
+pub(super) async fn steer(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    retain_for_ms: Option<i64>,
+    access: &Access,
+    id: OperationId,
+    steering: Steering,
+) -> Result<Steered, StoreError> {
+    let (found, is_active) = match find(connection, access, id, true).await? {
+        Some(found) => (found, true),
+        None => match find(connection, access, id, false).await? {
+            Some(found) => (found, false),
+            None => return Ok(None),
+        },
+    };
+    let before = if is_active { rows::active_state(&found)? } else { rows::settled_state(&found)? };
+    let operation = rows::operation(&found)?;
+    let after = match steering.apply(&before, now) {
+        Ok(after) => after,
+        Err(refusal) => return Ok(Some(Err(refusal))),
+    };
+    let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
+    let counted =
+        Counted { organization: &access.organization, project_id: &operation.project_id, seq, kind: &operation.kind };
+    let organization = &access.organization;
+    if let Some(after) = &after {
+        let worker = if is_active { "" } else { found.try_get("worker")? };
+        let notes = steering_notes(now, &before, after, worker);
+        let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
+        history::append(connection, notes.collect()).await?;
+    }
+    let mut told = Told::default();
+    match &after {
+        Some(State::Running { .. }) => {
+            sqlx::query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(&mut *connection).await?;
+        }
+        Some(state) if is_active => {
+            let entry = transition::Entry {
+                id,
+                row,
+                organization: organization.clone(),
+                seq,
+                kind: operation.kind.clone(),
+                project_id: operation.project_id.clone(),
+                before: before.status(),
+                state: state.clone(),
+                note: None,
+            };
+            transition::write(connection, now, retain_for_ms, vec![entry]).await?;
+        }
+        Some(State::Pending { progress, started_at, due_at }) => {
+            sqlx::query(RETRY)
+                .bind(row)
+                .bind(started_at.map(Timestamp::as_millis))
+                .bind(due_at.map(Timestamp::as_millis))
+                .bind(progress.attempts)
+                .bind(progress.max_attempts)
+                .execute(&mut *connection)
+                .await?;
+            sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
+            let mut changes = Changes::default();
+            changes.add(&counted, before.status(), -1);
+            changes.add(&counted, Status::Pending, 1);
+            changes.write(&mut *connection).await?;
+            told.add(organization, Some(Status::Pending), &id);
+        }
+        Some(State::Completed { .. } | State::Failed { .. }) => {
+            return Err(StoreError::Unusable("what has ended ended again".to_owned()));
+        }
+        None => {
+            sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
+            let mut changes = Changes::default();
+            changes.add(&counted, before.status(), -1);
+            changes.write(&mut *connection).await?;
+            history::forget(connection, organization, &[seq]).await?;
+            told.add(organization, None, &id);
+            purge::note_removed(connection, organization, 1).await?;
+        }
+    }
+    told.write(connection, now).await?;
+    Ok(Some(Ok(match after {
+        Some(state) => in_state(operation, &state),
+        None => operation,
+    })))
+}
+
+/// The row of an operation that may be seen, in `active` or in `settled`. Served by active_by_id and settled_by_id.
+async fn find(
+    connection: &mut SqliteConnection,
+    access: &Access,
+    id: OperationId,
+    is_active: bool,
+) -> Result<Option<SqliteRow>, StoreError> {
+    let (columns, more, from) = if is_active {
+        (rows::ACTIVE_COLUMNS, "'' AS output, due_at, cancel_requested", "active a INDEXED BY active_by_id")
+    } else {
+        (rows::SETTLED_COLUMNS, "output, worker", "settled s INDEXED BY settled_by_id")
+    };
+    let sql = format!(
+        "SELECT rowid AS row, {columns}, {more}, attempts, max_attempts, fence FROM {from}
+         WHERE organization_id = ?1 AND id = ?2
+             AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))"
+    );
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(&access.organization)
+        .bind(id.as_bytes().as_slice())
+        .bind(project_list(access));
+    Ok(found.fetch_optional(connection).await?)
+}
+
+/// Attempts that were asked to stop at least `grace` ago. Served by active_by_cancel.
+const OVERDUE: &str = "
+    SELECT organization_id, id, fence FROM active INDEXED BY active_by_cancel
+    WHERE cancel_requested_at <= ?1 ORDER BY cancel_requested_at LIMIT ?2";
+
+/// The events that end such attempts.
+pub(super) async fn overdue(
+    readers: &SqlitePool,
+    now: Timestamp,
+    grace: Duration,
+    limit: u32,
+) -> Result<Vec<(LeaseRef, Event)>, StoreError> {
+    let found = sqlx::query(OVERDUE).bind(now.before(grace).as_millis()).bind(limit).fetch_all(readers).await?;
+    found
+        .iter()
+        .map(|row| {
+            let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
+            let organization = row.try_get("organization_id")?;
+            Ok((
+                LeaseRef { organization, id: rows::id(row)?, fence, reach: None },
+                Event::CancelOverdue { fence, at: now },
+            ))
+        })
+        .collect()
+}
