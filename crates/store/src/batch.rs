@@ -13,7 +13,7 @@ use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, R
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Steered,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Position, Steered,
     Steering, StoreError, Token,
 };
 
@@ -49,14 +49,26 @@ pub(crate) enum Write {
     /// Of one organisation, at most so many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
-    /// Changes older than a time; only in the embedded store.
-    ForgetChanges(Timestamp, u32),
+    /// What concerns the feed of changes; only in the embedded store.
+    Feed(Feed),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
     /// The store closes: give up what is kept between batches.
     Disconnect,
+}
+
+/// What is written about the feed of changes, and not into it.
+pub(crate) enum Feed {
+    /// Forget what is older than the first time, and read or older than the second.
+    Forget(Timestamp, Timestamp, u32),
+    /// A reader.
+    Begin(String),
+    /// A reader, whose turn, and until when.
+    TakeTurn(String, String, Timestamp),
+    /// A reader, an organisation, and up to where.
+    Mark(String, String, Position),
 }
 
 impl Write {

@@ -2,8 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use operations::{OperationId, Status, Timestamp};
+use operations::{Operation, OperationId, Status, Timestamp};
+
+/// How long changes are kept for [readers](crate::Store::begin_reading) that do not read them: a week. No server has run
+/// for so long then, or none that reads for them.
+pub const KEPT_FOR_READERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A place in the feed of an organisation: after some changes and before the others.
 ///
@@ -65,6 +70,25 @@ pub struct Change {
     pub status: Option<Status>,
 }
 
+impl Change {
+    /// The operation right after this change, as far as it can be told from what it is `now`; `None` after a removal. Of an
+    /// end that was retried since, the output and the error are not known any more.
+    pub fn then(&self, now: Operation) -> Option<Operation> {
+        let status = self.status?;
+        // What ended again ended later.
+        let is_same_end = now.status == Status::Completed || now.finished_at.is_some_and(|end| end <= self.at);
+        if status.is_terminal() && now.status == status && is_same_end {
+            return Some(now);
+        }
+        let then = Operation { status, output: String::new(), error_message: String::new(), finished_at: None, ..now };
+        Some(match status {
+            Status::Pending => Operation { started_at: None, ..then },
+            Status::Running => Operation { started_at: Some(self.at), ..then },
+            Status::Completed | Status::Failed => Operation { finished_at: Some(self.at), ..then },
+        })
+    }
+}
+
 /// A stretch of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
@@ -102,6 +126,8 @@ pub(crate) fn stretch(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use operations::NewOperation;
+
     use super::*;
 
     #[test]
@@ -116,6 +142,32 @@ mod tests {
         for text in ["", "1", "1-2", "1-2-3-4", "1--3", "-1-2-3", "a-b-c", "01-2-3", "+1-2-3", "1-2-4294967296", "1-2-3 "] {
             assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_operation_is_told_as_it_was() {
+        let at = Timestamp::from_millis;
+        let now = Operation {
+            status: Status::Failed,
+            started_at: Some(at(30)),
+            finished_at: Some(at(40)),
+            error_message: "no luck".to_owned(),
+            ..NewOperation::of_kind("scan").to_operation(at(0))
+        };
+        let told = |status, millis, now: &Operation| {
+            let position = Position { row: 1, part: 1, seen: 1 };
+            let then = Change { position, at: at(millis), id: now.id, status: Some(status) }.then(now.clone()).unwrap();
+            assert_eq!((then.status, then.id, then.created_at), (status, now.id, now.created_at));
+            (then.started_at, then.finished_at, then.error_message)
+        };
+        assert_eq!(told(Status::Pending, 20, &now), (None, None, String::new()));
+        assert_eq!(told(Status::Running, 20, &now), (Some(at(20)), None, String::new()));
+        assert_eq!(told(Status::Failed, 41, &now), (Some(at(30)), Some(at(40)), "no luck".to_owned()));
+        assert_eq!(told(Status::Failed, 20, &now).1, Some(at(20)), "it failed again since");
+        let retried = Operation { status: Status::Running, finished_at: None, error_message: String::new(), ..now };
+        assert_eq!(told(Status::Failed, 20, &retried), (Some(at(30)), Some(at(20)), String::new()));
+        let removed = Change { position: "1-1-1".parse().unwrap(), at: at(50), id: retried.id, status: None };
+        assert_eq!(removed.then(retried), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
 pub use census::Census;
-pub use changes::{Change, Changes, InvalidPosition, Position};
+pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
@@ -184,6 +184,20 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
+
+    /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
+    /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError>;
+
+    /// Whether it is this process' turn to read for a reader, now and for so long. It is if nobody else's has begun and
+    /// not ended.
+    async fn take_turn(&self, reader: &str, process: &str, time: std::time::Duration) -> Result<bool, StoreError>;
+
+    /// Up to `limit` organisations behind `after`, in order, with changes that the reader has not read, and where it stands.
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError>;
+
+    /// Notes up to where a reader has read the feed of an organisation. A later place stands.
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError>;
 
     /// Forgets up to `limit` rows of the feeds of changes that are older than `keep`; answers how many.
     async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;

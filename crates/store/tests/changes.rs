@@ -13,7 +13,7 @@ use store::{Change, PostgresStore, Position, Settlement, Steering, Store, StoreE
 use support::*;
 use testkit::{Cluster, Durability};
 
-/// Everything after a place, in steps of `step`.
+/// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.
 async fn rest(store: &dyn Store, organization: &str, mut after: Position, step: u32) -> (Vec<Change>, Position) {
     let mut all = Vec::new();
     loop {
@@ -21,7 +21,11 @@ async fn rest(store: &dyn Store, organization: &str, mut after: Position, step: 
         assert!(part.changes.len() <= step as usize);
         if part.changes.is_empty() {
             assert_eq!(part.next, after);
-            return (all, after);
+            if part.held_up.is_none() {
+                return (all, after);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
         }
         assert_eq!(part.changes.last().unwrap().position, part.next);
         all.extend(part.changes);
@@ -161,7 +165,66 @@ async fn steering_and_removals_are_told(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
+async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
+    let store = &*fixture.store;
+    let hour = Duration::from_secs(3_600);
+    let start = store.end_of_changes("acme").await.unwrap();
+    // Once it is shown, what comes later comes after it.
+    let shown = async |organization| assert!(!rest(store, organization, start, 10).await.0.is_empty());
+    fixture.create("before", NewOperation::of_kind("scan")).await;
+    shown("before").await;
+    store.begin_reading("r").await.unwrap();
+    assert_eq!(store.unread("r", "", 10).await.unwrap(), [], "it begins now");
+    assert_eq!(store.unread("nobody", "", 10).await.unwrap(), []);
+    let many = (0..3).map(|_| NewOperation::of_kind("scan")).collect();
+    store.create("acme", many, None).await.unwrap();
+    fixture.create("other", NewOperation::of_kind("scan")).await;
+    shown("acme").await;
+    shown("other").await;
+    store.begin_reading("r").await.unwrap();
+    let unread = store.unread("r", "", 10).await.unwrap();
+    let names = |unread: &[(String, Position)]| unread.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&unread), ["acme", "other"], "to begin again is nothing");
+    assert_eq!(names(&store.unread("r", "", 1).await.unwrap()), ["acme"]);
+    assert_eq!(names(&store.unread("r", "acme", 10).await.unwrap()), ["other"]);
+    fixture.advance(hour);
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1, "what nobody was to read");
+    // In parts of a row.
+    let part = store.changes("acme", unread[0].1, 2).await.unwrap();
+    assert_eq!(part.changes.len(), 2);
+    store.mark_read("r", "acme", part.next).await.unwrap();
+    assert_eq!(store.unread("r", "", 1).await.unwrap(), [("acme".to_owned(), part.next)]);
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 0);
+    let (last, end) = rest(store, "acme", part.next, 10).await;
+    assert_eq!(last.len(), 1);
+    store.mark_read("r", "acme", end).await.unwrap();
+    store.mark_read("r", "acme", part.next).await.unwrap();
+    assert_eq!(names(&store.unread("r", "", 10).await.unwrap()), ["other"], "an earlier place does not count");
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1);
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    assert_eq!(rest(store, "acme", end, 10).await.0.len(), 1);
+    assert_eq!(store.unread("r", "", 1).await.unwrap(), [("acme".to_owned(), end)]);
+    fixture.advance(store::KEPT_FOR_READERS + hour);
+    assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 2, "not for ever");
+    let answer = store.changes("other", unread[1].1, 10).await;
+    assert!(matches!(answer, Err(StoreError::PositionUnknown)), "{answer:?}");
+}
+
+async fn readers_take_turns(fixture: Fixture) {
+    let store = &*fixture.store;
+    let turn = async |process| store.take_turn("r", process, Duration::from_secs(10)).await.unwrap();
+    assert!(!turn("a").await, "nobody reads yet");
+    store.begin_reading("r").await.unwrap();
+    assert!(turn("a").await && !turn("b").await && turn("a").await);
+    fixture.advance(Duration::from_secs(9));
+    assert!(!turn("b").await);
+    fixture.advance(Duration::from_secs(1));
+    assert!(turn("b").await && !turn("a").await);
+}
+
 against_both_engines!(
+    what_a_reader_has_not_read_is_kept,
+    readers_take_turns,
     steering_and_removals_are_told,
     every_transition_is_told_once_in_order,
     a_creation_of_many_is_read_in_parts,

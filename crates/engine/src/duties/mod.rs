@@ -2,6 +2,7 @@
 
 pub(crate) mod cancels;
 pub(crate) mod changes;
+pub(crate) mod follow_ups;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod rescue;

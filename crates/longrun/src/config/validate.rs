@@ -133,7 +133,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
         look(format!("notices.{name}.secret_environment"), variable);
     }
-    warnings.extend(config.notices.keys().map(|name| format!("notices.{name}: notices are not sent yet")));
     warnings
 }
 

@@ -79,6 +79,7 @@ impl Node {
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = kinds::registry(config, &content, &evaluator)?;
         let local_kinds = kinds::local(&registry);
+        engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);

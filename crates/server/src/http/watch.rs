@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
-use operations::{Access, Filter, Operation, OperationId, Projects, Status, Timestamp};
+use operations::{Access, Filter, Operation, OperationId, Projects};
 use store::{Position, Scope, Store, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -139,14 +139,14 @@ impl Read for Stretches {
         ids.dedup();
         let found = if ids.is_empty() { Vec::new() } else { self.0.get_many(access, &ids).await? };
         let events = part.changes.iter().filter_map(|change| {
-            let Some(status) = change.status else {
+            if change.status.is_none() {
                 // The feed keeps nothing of what is gone but its id: only who may see everything may have seen it.
                 let deleted = Event { position: change.position, what: What::Deleted(change.id) };
                 return Some(deleted).filter(|_| access.projects == Projects::All);
-            };
+            }
             // What was deleted since, and what the caller may not see, is none of its events.
             let index = ids.binary_search(&change.id).ok()?;
-            let operation = as_of(status, change.at, found.get(index)?.as_ref()?);
+            let operation = change.then(found.get(index)?.clone()?)?;
             let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;
             let output = if output_left_out { String::new() } else { operation.output };
             let operation = Box::new(Operation { output, ..operation });
@@ -154,20 +154,6 @@ impl Read for Stretches {
         });
         let stretch = Arc::new(Stretch { events: events.collect(), next: part.next });
         Ok(vec![stretch; items.len()])
-    }
-}
-
-/// The operation right after a transition, of which the feed keeps when and to what; the rest is from what it is now.
-fn as_of(status: Status, at: Timestamp, now: &Operation) -> Operation {
-    let then = Operation { status, ..now.clone() };
-    let without_end = |then| Operation { finished_at: None, output: String::new(), error_message: String::new(), ..then };
-    match status {
-        Status::Pending => Operation { started_at: None, ..without_end(then) },
-        Status::Running => Operation { started_at: Some(at), ..without_end(then) },
-        // It is what it was.
-        _ if now.status == status => then,
-        // It was retried since.
-        _ => Operation { finished_at: Some(at), ..without_end(then) },
     }
 }
 
@@ -302,31 +288,7 @@ async fn failure(error: ApiError) -> Bytes {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use operations::{NewOperation, Timestamp};
-
     use super::*;
-
-    #[test]
-    fn an_operation_is_shown_as_it_was() {
-        let at = Timestamp::from_millis;
-        let now = Operation {
-            status: Status::Failed,
-            started_at: Some(at(30)),
-            finished_at: Some(at(40)),
-            error_message: "no luck".to_owned(),
-            ..NewOperation::of_kind("scan").to_operation(at(0))
-        };
-        let seen = |status, now: &Operation| {
-            let Operation { status: shown, started_at, finished_at, error_message, .. } = as_of(status, at(20), now);
-            assert_eq!(shown, status);
-            (started_at, finished_at, error_message)
-        };
-        assert_eq!(seen(Status::Pending, &now), (None, None, String::new()));
-        assert_eq!(seen(Status::Running, &now), (Some(at(20)), None, String::new()));
-        assert_eq!(seen(Status::Failed, &now), (Some(at(30)), Some(at(40)), "no luck".to_owned()));
-        let retried = Operation { status: Status::Running, finished_at: None, error_message: String::new(), ..now };
-        assert_eq!(seen(Status::Failed, &retried), (Some(at(30)), Some(at(20)), String::new()));
-    }
 
     #[test]
     fn the_header_counts_before_the_parameter() {

@@ -108,6 +108,18 @@ impl Store for FaultyStore {
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_changes(keep, limit).await
     }
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        self.inner.begin_reading(reader).await
+    }
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        self.inner.take_turn(reader, process, time).await
+    }
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        self.inner.unread(reader, after, limit).await
+    }
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.inner.mark_read(reader, organization, position).await
+    }
     async fn create(
         &self,
         organization: &str,

@@ -40,42 +40,6 @@ const APPEND: &str = "
     INSERT INTO changes (organization_id, at, status, ids)
     SELECT $1, $2, status, array_agg(id) FROM unnest($3::uuid[], $4::smallint[]) AS c (id, status) GROUP BY status";
 
-/// Forgets those of the oldest $3 rows of an organisation that are too old. The floor keeps the look from passing over
-/// what was forgotten before and is not cleaned up yet.
-const FORGET: &str = "
-    WITH floor AS MATERIALIZED (
-        SELECT xid, n FROM (SELECT xid, n FROM change_floors WHERE organization_id = $1
-            UNION ALL SELECT '0'::xid8, 0) AS f ORDER BY xid DESC LIMIT 1
-    ), forgotten AS (
-        DELETE FROM changes WHERE ctid = ANY (ARRAY(
-            SELECT place FROM (
-                SELECT ctid AS place, at FROM changes
-                WHERE organization_id = $1 AND (xid, n) > ((SELECT xid FROM floor), (SELECT n FROM floor))
-                    AND xid < pg_snapshot_xmin(pg_current_snapshot())
-                ORDER BY xid, n LIMIT $3) AS oldest
-            WHERE at < $2))
-        RETURNING xid, n, cardinality(ids) AS entries
-    ), last AS (
-        SELECT xid, n, entries FROM forgotten ORDER BY xid DESC, n DESC LIMIT 1
-    ), noted AS (
-        INSERT INTO change_floors (organization_id, xid, n, entries) SELECT $1, xid, n, entries FROM last
-        ON CONFLICT (organization_id) DO UPDATE
-            SET xid = excluded.xid, n = excluded.n, entries = excluded.entries
-            WHERE (change_floors.xid, change_floors.n) < (excluded.xid, excluded.n)
-    )
-    SELECT count(*) FROM forgotten";
-
-/// Organisations that have changes: a loose scan over the primary key, one seek each.
-const ORGANIZATIONS: &str = "
-    WITH RECURSIVE organization (id) AS (
-        (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT organization_id FROM changes WHERE organization_id > organization.id
-            ORDER BY organization_id LIMIT 1)
-        FROM organization WHERE organization.id IS NOT NULL
-    )
-    SELECT id FROM organization WHERE id IS NOT NULL";
-
 /// The end of every feed: nothing can be committed below it any more.
 pub(super) async fn end(pool: &PgPool) -> Result<Position, StoreError> {
     let xmin: String =
@@ -127,7 +91,7 @@ fn became(row: &PgRow) -> Result<Option<Status>, StoreError> {
     if row.try_get::<i16, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
 }
 
-fn number(xid: &str) -> Result<u64, StoreError> {
+pub(super) fn number(xid: &str) -> Result<u64, StoreError> {
     xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is none".to_owned()))
 }
 
@@ -153,31 +117,16 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Forgets up to `limit` rows that are older than `before`; answers how many.
-pub(super) async fn forget(pool: &PgPool, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-    let organizations: Vec<String> = sqlx::query_scalar(ORGANIZATIONS).fetch_all(pool).await?;
-    let mut forgotten = 0_u64;
-    for organization in organizations {
-        let room = u64::from(limit).saturating_sub(forgotten);
-        if room == 0 {
-            break;
-        }
-        let count: i64 = sqlx::query_scalar(FORGET)
-            .bind(organization)
-            .bind(before.as_millis())
-            .bind(i64::try_from(room).unwrap_or(i64::MAX))
-            .fetch_one(pool)
-            .await?;
-        forgotten += count.unsigned_abs();
-    }
-    Ok(forgotten)
-}
-
 /// Forgets changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
 pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
     // What is committed here and visible has a number below that of the next transaction.
     for table in ["changes", "change_floors"] {
         let sql = format!("DELETE FROM {table} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
+    }
+    // Readers of the servers' own begin anew.
+    for table in ["change_marks", "change_readers"] {
+        let sql = format!("DELETE FROM {table} WHERE xid > pg_snapshot_xmax(pg_current_snapshot())");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
     }
     Ok(())

@@ -19,6 +19,7 @@ mod import;
 mod inbox;
 mod list;
 mod purge;
+mod readers;
 mod replica;
 mod rows;
 mod steer;
@@ -39,8 +40,8 @@ use sqlx::{Connection as _, Executor as _};
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::retention::{self, Retention};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_READERS,
+    LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -434,12 +435,36 @@ impl Store for PostgresStore {
     }
 
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
-        changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)
+        let read = changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)?;
+        if !read.changes.is_empty() {
+            // Who looks at what has changed must see it so.
+            self.folds.seen(organization);
+        }
+        Ok(read)
     }
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
-        let before = self.now().before(keep);
-        changes::forget(&self.pool, before, limit).await.map_err(StoreError::or_unavailable)
+        let now = self.now();
+        let (before, unread_before) = (now.before(keep), now.before(keep.max(KEPT_FOR_READERS)));
+        readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        readers::begin(&self.pool, reader).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        let now = self.now();
+        let turn = readers::take_turn(&self.pool, now, reader, process, now.after(time)).await;
+        turn.map_err(StoreError::or_unavailable)
+    }
+
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        readers::unread(&self.pool, reader, after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        readers::mark(&self.pool, reader, organization, position).await.map_err(StoreError::or_unavailable)
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {

@@ -99,7 +99,7 @@ fn organization(write: &Write) -> &str {
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
-        | Write::ForgetChanges(..)
+        | Write::Feed(_)
         | Write::RevokeToken(_)
         | Write::TouchTokens(_)
         | Write::Disconnect => "",
@@ -244,7 +244,7 @@ async fn perform(
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
             // Of no lane here: see `PostgresStore::forget_changes`.
-            Write::ForgetChanges(..) | Write::Disconnect => Answer::Count(0),
+            Write::Feed(_) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
@@ -376,11 +376,16 @@ impl Folds {
         folds
     }
 
-    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
-    pub(super) fn note(&self, organization: &str) {
+    /// Notes that something of an organisation was seen, so that a standby that lacks it is not read.
+    pub(super) fn seen(&self, organization: &str) {
         if let Some(written) = &self.written {
             written.note(organization);
         }
+    }
+
+    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
+    pub(super) fn note(&self, organization: &str) {
+        self.seen(organization);
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if !dirty.contains(organization) {
             dirty.insert(organization.to_owned());

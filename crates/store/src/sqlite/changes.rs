@@ -29,21 +29,6 @@ const READ: &str = "
         SELECT id, at, status, ids FROM changes INDEXED BY changes_by_organization
         WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4) AS c ON 1";
 
-/// Oldest first; by the primary key, which is by age.
-const OLDEST: &str = "
-    SELECT organization_id, max(id) AS id, length(ids) / 16 AS entries FROM (
-        SELECT * FROM (SELECT id, organization_id, at, ids FROM changes ORDER BY id LIMIT ?2) WHERE at < ?1)
-    GROUP BY organization_id";
-
-const NOTE_FLOORS: &str = "
-    INSERT INTO change_floors (organization_id, id, entries)
-    SELECT value->>0, value->>1, value->>2 FROM json_each(?1) WHERE true
-    ON CONFLICT DO UPDATE SET id = excluded.id, entries = excluded.entries";
-
-const FORGET: &str = "
-    DELETE FROM changes WHERE id IN (
-        SELECT id FROM (SELECT id, at FROM changes ORDER BY id LIMIT ?2) WHERE at < ?1)";
-
 /// What operations became, gathered in memory and written once a statement.
 #[derive(Default)]
 pub(super) struct Told(BTreeMap<(String, i64), String>);
@@ -114,24 +99,4 @@ pub(super) async fn read(
 /// What the operations of a row became.
 fn became(row: &SqliteRow) -> Result<Option<Status>, StoreError> {
     if row.try_get::<i64, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
-}
-
-/// Forgets up to `limit` rows that are older than `before`; answers how many.
-pub(super) async fn forget(
-    connection: &mut SqliteConnection,
-    before: Timestamp,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    let oldest = sqlx::query(OLDEST).bind(before.as_millis()).bind(limit).fetch_all(&mut *connection).await?;
-    let mut floors = Vec::with_capacity(oldest.len());
-    for row in &oldest {
-        let (organization, id): (String, i64) = (row.try_get("organization_id")?, row.try_get("id")?);
-        floors.push(json!([organization, id, row.try_get::<i64, _>("entries")?]));
-    }
-    if floors.is_empty() {
-        return Ok(0);
-    }
-    sqlx::query(NOTE_FLOORS).bind(serde_json::Value::Array(floors).to_string()).execute(&mut *connection).await?;
-    let done = sqlx::query(FORGET).bind(before.as_millis()).bind(limit).execute(connection).await?;
-    Ok(done.rows_affected())
 }

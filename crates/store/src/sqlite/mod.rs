@@ -17,6 +17,7 @@ mod export;
 mod history;
 mod list;
 mod purge;
+mod readers;
 mod rows;
 mod steer;
 mod transition;
@@ -32,11 +33,11 @@ use operations::{
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::batch::{Answer, Create, Lane, Write};
+use crate::batch::{Answer, Create, Feed, Lane, Write};
 use crate::retention::{self, Retention};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_READERS,
+    LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use claim::Rotation;
 use writer::Writer;
@@ -107,6 +108,13 @@ impl SqliteStore {
             Lane::start(Writer { connection, clock: Arc::clone(&clock), retention: retention.clone(), rotation });
         let (path, purged) = (path.to_owned(), Arc::default());
         Ok(SqliteStore { readers, writing, writer, clock, retention, purged, path })
+    }
+
+    async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::Feed(write)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
     }
 
     /// The database file.
@@ -252,10 +260,25 @@ impl Store for SqliteStore {
     }
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
-        match self.writer.submit(Write::ForgetChanges(self.now().before(keep), limit)).await? {
-            Answer::Count(count) => Ok(count),
-            other => Err(other.unexpected()),
-        }
+        let now = self.now();
+        self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
+    }
+
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        self.feed(Feed::Begin(reader.to_owned())).await.map(drop)
+    }
+
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        let turn = Feed::TakeTurn(reader.to_owned(), process.to_owned(), self.now().after(time));
+        Ok(self.feed(turn).await? > 0)
+    }
+
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        readers::unread(&self.readers, reader, after, limit).await
+    }
+
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.feed(Feed::Mark(reader.to_owned(), organization.to_owned(), position)).await.map(drop)
     }
 
     fn now(&self) -> Timestamp {

@@ -9,7 +9,7 @@ use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::claim::{self, Rotation};
-use super::{admin, changes, create, purge, steer, transition};
+use super::{admin, create, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
@@ -105,7 +105,7 @@ async fn perform(
                 Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
-            Write::ForgetChanges(before, limit) => Answer::Count(changes::forget(connection, *before, *limit).await?),
+            Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

@@ -26,6 +26,24 @@ CREATE TABLE change_floors (
     entries         integer NOT NULL               -- operations of that row
 ) WITH (fillfactor = 50);
 
+-- Who reads every feed for the servers' own purposes, one of them at a time. What was not read is not forgotten.
+CREATE TABLE change_readers (
+    reader          text    NOT NULL PRIMARY KEY,
+    xid             xid8    NOT NULL,              -- where every feed stood when it began
+    holder          text    NOT NULL DEFAULT '',   -- whose turn it is
+    held_until      bigint  NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
+-- Up to where a reader has read an organisation's feed; without a row, from where it began.
+CREATE TABLE change_marks (
+    reader          text    NOT NULL,
+    organization_id text    NOT NULL,
+    xid             xid8    NOT NULL,
+    n               integer NOT NULL,
+    seen            integer NOT NULL,              -- operations of that row
+    PRIMARY KEY (reader, organization_id)
+) WITH (fillfactor = 50);
+
 -- Who made the last attempt; empty when there was none.
 ALTER TABLE settled ADD COLUMN worker text NOT NULL DEFAULT '';
 

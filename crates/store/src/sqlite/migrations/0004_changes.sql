@@ -16,6 +16,23 @@ CREATE TABLE change_floors (
     entries         INTEGER NOT NULL               -- operations of that row
 ) STRICT, WITHOUT ROWID;
 
+-- Who reads every feed for the servers' own purposes. What was not read is not forgotten.
+CREATE TABLE change_readers (
+    reader          TEXT    NOT NULL PRIMARY KEY,
+    id              INTEGER NOT NULL,              -- where every feed stood when it began
+    holder          TEXT    NOT NULL DEFAULT '',   -- whose turn it is
+    held_until      INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- Up to where a reader has read an organisation's feed; without a row, from where it began.
+CREATE TABLE change_marks (
+    reader          TEXT    NOT NULL,
+    organization_id TEXT    NOT NULL,
+    id              INTEGER NOT NULL,
+    seen            INTEGER NOT NULL,              -- operations of that row
+    PRIMARY KEY (reader, organization_id)
+) STRICT, WITHOUT ROWID;
+
 -- Who made the last attempt; empty when there was none.
 ALTER TABLE settled ADD COLUMN worker TEXT NOT NULL DEFAULT '';
 
