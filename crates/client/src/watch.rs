@@ -198,7 +198,9 @@ impl Watch {
             return Ok(None);
         }
         match serde_json::from_str::<OperationAnswer>(&block.data) {
-            Ok(answer) => Ok(Some(WatchEvent { id: block.id, operation: answer.operation, is_deletion: false, data: block.data })),
+            Ok(answer) => {
+                Ok(Some(WatchEvent { id: block.id, operation: answer.operation, is_deletion: false, data: block.data }))
+            }
             Err(_) => Err(self.unexpected(&block.data)),
         }
     }

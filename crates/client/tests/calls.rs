@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longrun_client::{
-    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WatchRequest,
-    Worker,
+    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WatchRequest, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -284,7 +283,8 @@ async fn a_watch_goes_on_after_the_last_event_when_the_connection_breaks() {
     let event = |id: &str, status: &str| {
         format!("id: {id}\ndata: {{\"operation\":{{\"id\":\"1\",\"status\":\"ASYNC_OPERATION_STATUS_{status}\"}}}}\n\n")
     };
-    let stream = |body: String| format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n{body}");
+    let stream =
+        |body: String| format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n{body}");
     let expired = r#"{"code":11,"message":"forgotten","details":[]}"#;
     let script = Script::start(&[
         &stream(format!(": watching\nid: 1-1-0\n\n{}id: 1-1-2\ndata: {{\"oper", event("1-1-1", "PENDING"))),

@@ -13,8 +13,8 @@ use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, R
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Position, Steered,
-    Steering, StoreError, Token,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Position,
+    Steered, Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.

@@ -139,7 +139,9 @@ mod tests {
         ] {
             assert_eq!(position.to_string().parse(), Ok(position));
         }
-        for text in ["", "1", "1-2", "1-2-3-4", "1--3", "-1-2-3", "a-b-c", "01-2-3", "+1-2-3", "1-2-4294967296", "1-2-3 "] {
+        for text in
+            ["", "1", "1-2", "1-2-3-4", "1--3", "-1-2-3", "a-b-c", "01-2-3", "+1-2-3", "1-2-4294967296", "1-2-3 "]
+        {
             assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
         }
     }

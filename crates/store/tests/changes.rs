@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
-use store::{Change, PostgresStore, Position, Settlement, Steering, Store, StoreError};
+use store::{Change, Position, PostgresStore, Settlement, Steering, Store, StoreError};
 use support::*;
 use testkit::{Cluster, Durability};
 
@@ -330,7 +330,8 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
     // Somebody cancels what is there and has it tried again, whatever state it is in.
     let acme = Access::organization("acme");
     for round in 0..OPERATIONS {
-        let seen = stores[0].list(&acme, &Filter::default(), PageRequest { page: 0, page_size: 100 }).await.unwrap().entries;
+        let seen =
+            stores[0].list(&acme, &Filter::default(), PageRequest { page: 0, page_size: 100 }).await.unwrap().entries;
         let Some(entry) = seen.get(round % 100) else { continue };
         for steering in [Steering::Cancel, Steering::Retry] {
             // A refusal is an answer too.

@@ -118,11 +118,8 @@ impl Round<'_> {
         let ends = part.changes.iter().filter(|change| change.status.is_some_and(|status| status.is_terminal()));
         let ends: Vec<&Change> = ends.collect();
         let ids: Vec<OperationId> = ends.iter().map(|change| change.id).collect();
-        let found = if ids.is_empty() {
-            Vec::new()
-        } else {
-            store.get_many(&Access::organization(organization), &ids).await?
-        };
+        let found =
+            if ids.is_empty() { Vec::new() } else { store.get_many(&Access::organization(organization), &ids).await? };
         // All at once: the store makes few transactions of them.
         let created = try_join_all(ends.into_iter().zip(found).map(|(change, now)| async move {
             let Some(ended) = now.and_then(|now| change.then(now)) else { return Ok(false) };

@@ -103,7 +103,6 @@ impl Notices {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
 }
 
 impl FollowUp for Notices {

@@ -100,7 +100,8 @@ fn line(format: Format, show_ids: bool, event: &WatchEvent) -> anyhow::Result<St
             parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
         }
     };
-    let id = if show_ids { Style::of_stdout().faint(&format!("{}  ", render::printable(&event.id))) } else { String::new() };
+    let id =
+        if show_ids { Style::of_stdout().faint(&format!("{}  ", render::printable(&event.id))) } else { String::new() };
     Ok(format!("{id}{}\n", render::printable(&text)))
 }
 

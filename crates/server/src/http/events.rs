@@ -8,10 +8,10 @@ use operations::{OperationId, Timestamp};
 use serde::Serialize;
 use store::{HistoryEvent, HistoryKind, Scope};
 
+use super::App;
 use super::get::NOT_FOUND;
 use super::query;
 use super::render::{shown, to_json};
-use super::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 

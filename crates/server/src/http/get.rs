@@ -10,9 +10,9 @@ use http::{HeaderValue, StatusCode};
 use operations::{Access, Operation, OperationId};
 use store::{Digest, Scope, Store, StoreError};
 
-use super::{App, wait};
 use super::render::{OperationAnswer, to_json};
 use super::target::Target;
+use super::{App, wait};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gather::Read;

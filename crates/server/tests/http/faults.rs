@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
-    Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus,
-    Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError,
+    Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

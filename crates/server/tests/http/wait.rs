@@ -79,7 +79,12 @@ async fn what_is_not_understood_is_refused() {
     let server = Server::start().await;
     let caller = server.acme().await;
     let operation = server.pending("scan").await;
-    for (query, field) in [("timeout=30", "timeout"), ("timeout=-1s", "timeout"), ("timeout=1s&timeout=1s", "timeout"), ("wait=1s", "wait")] {
+    for (query, field) in [
+        ("timeout=30", "timeout"),
+        ("timeout=-1s", "timeout"),
+        ("timeout=1s&timeout=1s", "timeout"),
+        ("wait=1s", "wait"),
+    ] {
         let answer = caller.get(&format!("/v1/operations/{}:wait?{query}", operation.id)).await;
         assert_eq!(answer.violated(), [field], "{query}");
     }
@@ -91,7 +96,8 @@ async fn whoever_may_not_see_it_does_not_wait() {
     let operation = server.create(NewOperation { project_id: "a".to_owned(), ..NewOperation::of_kind("scan") }).await;
     let path = format!("/v1/operations/{}:wait?timeout=20s", operation.id);
     let start = Instant::now();
-    for access in [Access::organization("other"), Access::projects("acme", ["b"]), Access::projects("acme", ["", "b"])] {
+    for access in [Access::organization("other"), Access::projects("acme", ["b"]), Access::projects("acme", ["", "b"])]
+    {
         let answer = server.caller(access, &[Scope::OperationsRead]).await.get(&path).await;
         assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::NOT_FOUND, "NOT_FOUND"));
     }

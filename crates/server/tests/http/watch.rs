@@ -71,9 +71,8 @@ impl Stream {
     async fn block(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let field = |name: &str| {
-                    block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
-                };
+                let field =
+                    |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
                 let event = Event { id: field("id: "), name: field("event: "), data: field("data: ") };
                 self.text = rest.to_owned();
                 return Some(event);
@@ -173,7 +172,10 @@ async fn the_filters_are_those_of_the_list() {
     let wanted = NewOperation { resource: Some(resource), ..NewOperation::of_kind("scan") };
     let id = server.ended(wanted.clone(), failed).await.id.to_string();
     let failed = ended.next().await;
-    assert_eq!((failed.operation()["id"].as_str(), failed.operation()["error_message"].as_str()), (Some(id.as_str()), Some("broken")));
+    assert_eq!(
+        (failed.operation()["id"].as_str(), failed.operation()["error_message"].as_str()),
+        (Some(id.as_str()), Some("broken"))
+    );
     assert_eq!(of_kind.next().await.operation()["id"], *id);
     assert_eq!(statuses(&about.take(3).await), ["PENDING", "RUNNING", "FAILED"]);
     let failed = Outcome::Failed { message: "broken".to_owned(), retryable: false };
@@ -181,7 +183,12 @@ async fn the_filters_are_those_of_the_list() {
     for mut stream in [ended, of_kind, about] {
         stream.comes_to(again).await;
     }
-    for (query, field) in [("pagination.page=1", "pagination.page"), ("status=9", "status"), ("resource_id=a", "resource_type"), ("last_event_id=x", "last_event_id")] {
+    for (query, field) in [
+        ("pagination.page=1", "pagination.page"),
+        ("status=9", "status"),
+        ("resource_id=a", "resource_type"),
+        ("last_event_id=x", "last_event_id"),
+    ] {
         assert_eq!(caller.get(&format!("/v1/operations:watch?{query}")).await.violated(), [field]);
     }
     let answer = caller.send(http::Method::GET, "/v1/operations:watch", &[("last-event-id", "x")], "").await;
@@ -329,7 +336,8 @@ async fn an_event_that_is_forgotten_is_told_as_such() {
         // As soon as the clock has moved on.
         forgotten += server.store.forget_changes(Duration::ZERO, 1_000).await.unwrap();
     }
-    let resume = async |id: &str| caller.send(http::Method::GET, "/v1/operations:watch", &[("last-event-id", id)], "").await;
+    let resume =
+        async |id: &str| caller.send(http::Method::GET, "/v1/operations:watch", &[("last-event-id", id)], "").await;
     let answer = resume(&events[0].id).await;
     assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "EVENT_ID_UNKNOWN"));
     assert_eq!(answer.json()["code"], 11);

@@ -14,8 +14,8 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
 
 use super::{rows, writer};
-use crate::changes::{Changes, Position, stretch};
 use crate::StoreError;
+use crate::changes::{Changes, Position, stretch};
 
 /// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
 /// operation at least.
@@ -107,13 +107,7 @@ pub(super) async fn append(
     }
     let (ids, statuses): (Vec<Uuid>, Vec<i16>) =
         changes.iter().map(|(id, status)| (*id, status.map_or(0, |status| status.number().into()))).unzip();
-    sqlx::query(APPEND)
-        .bind(organization)
-        .bind(at.as_millis())
-        .bind(ids)
-        .bind(statuses)
-        .execute(connection)
-        .await?;
+    sqlx::query(APPEND).bind(organization).bind(at.as_millis()).bind(ids).bind(statuses).execute(connection).await?;
     Ok(())
 }
 

@@ -41,7 +41,9 @@ const COMPLETE: &str = "
             finished_at + coalesce(retain_for_ms, $8), '', output, '', coalesce(worker, '')
         FROM moved m JOIN ended USING (id) LEFT JOIN released USING (seq)
     )
-    SELECT id FROM moved";
+    -- A lease that moves meanwhile, since a heartbeat came in between, is not found at its new place.
+    SELECT id FROM moved
+    WHERE CASE WHEN (SELECT count(*) FROM released) < (SELECT count(*) FROM moved) THEN overtaken() ELSE true END";
 
 /// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
 pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {

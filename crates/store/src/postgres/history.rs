@@ -7,8 +7,8 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::rows;
-use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
 use crate::StoreError;
+use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
 
 const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)

@@ -40,8 +40,9 @@ use sqlx::{Connection as _, Executor as _};
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::retention::{self, Retention};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_READERS,
-    LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
+    KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered,
+    Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;

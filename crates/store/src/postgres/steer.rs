@@ -219,7 +219,8 @@ impl Steer<'_> {
                     .execute(&mut *connection)
                     .await?;
                 counts.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
-                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))]).await?;
+                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
+                    .await?;
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
                 return Err(StoreError::Unusable("what has ended ended again".to_owned()));

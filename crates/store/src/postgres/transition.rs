@@ -58,6 +58,7 @@ const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
     SELECT $1, * FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[])";
 
+/// A lease that moves meanwhile, since a heartbeat came in between, is not found at its new place.
 const DROP_LEASES: &str = "
     DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
         SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))
@@ -202,6 +203,9 @@ pub(super) async fn write(
     let seqs: Vec<i64> = changed.iter().map(|entry| entry.seq).collect();
     let released: Vec<(i64, String)> =
         sqlx::query_as(DROP_LEASES).bind(organization).bind(seqs).fetch_all(&mut *connection).await?;
+    if released.len() < changed.iter().filter(|entry| entry.before == Status::Running).count() {
+        return Err(changes::overtaken());
+    }
     let mut workers: HashMap<i64, String> = released.into_iter().collect();
     let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
     for entry in changed {

@@ -6,8 +6,8 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{list, rows};
-use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
 use crate::StoreError;
+use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
 
 const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)

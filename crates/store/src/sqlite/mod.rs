@@ -36,8 +36,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use crate::batch::{Answer, Create, Feed, Lane, Write};
 use crate::retention::{self, Retention};
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_READERS,
-    LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
+    KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered,
+    Steering, Store, StoreError, Token,
 };
 use claim::Rotation;
 use writer::Writer;

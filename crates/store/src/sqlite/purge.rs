@@ -6,8 +6,8 @@ use operations::{Status, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::counters::{Changes, Counted};
 use super::changes::Told;
+use super::counters::{Changes, Counted};
 use super::{history, rows};
 use crate::StoreError;
 

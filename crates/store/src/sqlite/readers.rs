@@ -57,11 +57,7 @@ const UNREAD: &str = "
     LIMIT ?3";
 
 /// Answers how many rows it concerned.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    write: &Feed,
-) -> Result<u64, StoreError> {
+pub(super) async fn write(connection: &mut SqliteConnection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
     let query = match write {
         Feed::Forget(before, unread_before, limit) => {
             return forget(connection, *before, *unread_before, *limit).await;

@@ -8,9 +8,9 @@ use operations::{Access, Event, OperationId, State, Status, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
-use super::changes::Told;
 use super::{history, purge, rows, transition};
 use crate::history::steering_notes;
 use crate::steer::in_state;

@@ -134,8 +134,10 @@ pub(super) async fn write(
         return Ok(());
     }
     let leases: Vec<_> = changed.iter().map(|entry| json!([entry.organization, entry.seq])).collect();
-    let released: Vec<(String, i64, String)> =
-        sqlx::query_as(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).fetch_all(&mut *connection).await?;
+    let released: Vec<(String, i64, String)> = sqlx::query_as(DROP_LEASES)
+        .bind(serde_json::Value::Array(leases).to_string())
+        .fetch_all(&mut *connection)
+        .await?;
     let mut workers: HashMap<(String, i64), String> =
         released.into_iter().map(|(organization, seq, worker)| ((organization, seq), worker)).collect();
     let (mut settled, mut pending, mut notes) = (Vec::new(), Vec::new(), Vec::new());

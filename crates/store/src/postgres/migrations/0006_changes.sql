@@ -44,6 +44,13 @@ CREATE TABLE change_marks (
     PRIMARY KEY (reader, organization_id)
 ) WITH (fillfactor = 50);
 
+-- Has a statement fail that another transaction got in the way of, so that it is tried again.
+CREATE FUNCTION overtaken() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'another transaction was faster' USING ERRCODE = 'serialization_failure';
+END
+$$;
+
 -- Who made the last attempt; empty when there was none.
 ALTER TABLE settled ADD COLUMN worker text NOT NULL DEFAULT '';
 
