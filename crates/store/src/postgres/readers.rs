@@ -76,11 +76,13 @@ const UNREAD: &str = "
     FROM organization o CROSS JOIN LATERAL (
         SELECT coalesce(m.xid, r.xid) AS xid, coalesce(m.n, 0) AS n, coalesce(m.seen, 0) AS seen
         FROM change_readers r LEFT JOIN change_marks m ON m.reader = r.reader AND m.organization_id = o.id
-        WHERE r.reader = $1 OFFSET 0) AS p
-    WHERE o.id IS NOT NULL AND EXISTS (
+        WHERE r.reader = $1 OFFSET 0) AS p CROSS JOIN LATERAL (
         SELECT FROM changes c
-        WHERE c.organization_id = o.id AND (c.xid, c.n) >= (p.xid, p.n) AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
-            AND ((c.xid, c.n) > (p.xid, p.n) OR cardinality(c.ids) > p.seen))
+        WHERE c.organization_id = o.id AND (c.xid, c.n) >= (p.xid, p.n)
+            AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
+            AND ((c.xid, c.n) > (p.xid, p.n) OR cardinality(c.ids) > p.seen)
+        LIMIT 1) AS c
+    WHERE o.id IS NOT NULL
     LIMIT $3";
 
 pub(super) async fn begin(pool: &PgPool, reader: &str) -> Result<(), StoreError> {
