@@ -24,6 +24,8 @@ pub struct Waker(Arc<Woken>);
 #[derive(Debug, Default)]
 struct Woken {
     engine: Notify,
+    /// What the engine runs.
+    kinds: Vec<String>,
     /// Somebody wants an operation stopped.
     heartbeats: Notify,
     /// How often there was new work.
@@ -34,6 +36,14 @@ impl Waker {
     /// Makes the engine and the subscribers look into the queue now. Calls while they look are remembered (as one).
     pub fn wake(&self) {
         self.0.engine.notify_one();
+        self.0.others.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// The same for new work of one kind: the engine looks only if it runs that kind.
+    pub fn created(&self, kind: &str) {
+        if self.0.kinds.iter().any(|known| known == kind) {
+            self.0.engine.notify_one();
+        }
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
@@ -94,9 +104,9 @@ impl Engine {
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let shared = Arc::new(Shared {
             store,
+            waker: Waker(Arc::new(Woken { kinds: registry.kinds(), ..Woken::default() })),
             registry,
             settings,
-            waker: Waker::default(),
             held: Held::default(),
             hand_back: CancellationToken::new(),
             stop_claiming: CancellationToken::new(),

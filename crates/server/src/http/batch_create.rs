@@ -38,10 +38,10 @@ pub(super) async fn create(
     for (index, operation) in operations.iter_mut().enumerate() {
         complete(&app, &caller, operation).await.map_err(|error| at(index, error))?;
     }
-    let canonical: Vec<String> = operations.iter().map(fingerprinted).collect();
-    let key = idempotency::key(&headers, &caller, "POST /v1/operations:batchCreate", &canonical.join("\n"))?;
+    let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
+    let key = idempotency::key(&headers, &caller, "POST /v1/operations:batchCreate", canonical)?;
     let created = app.store.create(caller.organization(), operations, key).await?;
-    app.waker.wake();
+    created.iter().for_each(|operation| app.waker.created(&operation.kind));
     let json = to_json(&Answer { operations: created.iter().map(WireOperation::from).collect() });
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

@@ -105,20 +105,18 @@ fn organization(write: &Write) -> &str {
 #[async_trait]
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
-        if let [Write::Disconnect] = writes {
-            if let Some(connection) = self.connection.take() {
-                let _ = connection.close().await;
-            }
-            return Ok(vec![Ok(Answer::Count(0))]);
-        }
+        let closes = |write: &Write| matches!(write, Write::Disconnect);
         // A steering is a transaction by itself: it locks in an order of its own.
         let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
             let alone = matches!(write, Write::Steer(..)).then_some(index);
-            by_organization.entry((organization(write), alone)).or_default().push(index);
+            if !closes(write) {
+                by_organization.entry((organization(write), alone)).or_default().push(index);
+            }
         }
         let single = by_organization.len() == 1;
-        let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Answered>> =
+            writes.iter().map(|write| closes(write).then_some(Ok(Answer::Count(0)))).collect();
         for ((organization, _), indexes) in by_organization {
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
@@ -146,6 +144,13 @@ impl Commit for Writer {
                     }
                 }
             }
+        }
+        // The store closes: what came beside it is written, and nothing comes after it.
+        if writes.iter().any(closes)
+            && let Some(connection) = self.connection.take()
+        {
+            // What the database does not hear of it finds out by itself.
+            let _ = connection.close().await;
         }
         Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
     }

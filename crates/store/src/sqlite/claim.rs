@@ -35,13 +35,13 @@ const WAITING: &str = "
     WHERE id IS NOT NULL AND EXISTS (
         SELECT 1 FROM json_each(?2) k CROSS JOIN active INDEXED BY active_ready
         WHERE organization_id = organization.id AND kind = k.value AND status = 1 AND due_at IS NULL)
-    LIMIT ?3";
+    LIMIT ?3 + 0";
 
 /// The first in line of one organisation and kind. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
-    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+    ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
 /// The same of the projects ?4 alone; walks past what other projects have in line, unless these have nothing at all.
 /// Served by active_ready and active_by_project.
@@ -51,7 +51,7 @@ const FIRST_IN_LINE_OF_PROJECTS: &str = "
         AND a.project_id IN (SELECT value FROM json_each(?4))
         AND EXISTS (SELECT 1 FROM json_each(?4) p CROSS JOIN active INDEXED BY active_by_project
             WHERE organization_id = ?1 AND project_id = p.value AND project_id <> '' AND status = 1 AND kind = ?2)
-    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+    ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
 const START: &str = "
     UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
@@ -258,7 +258,7 @@ const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN ?1 IS NULL THEN l.expires_at <= ?2 ELSE l.worker = ?1 END
-    LIMIT ?3";
+    LIMIT ?3 + 0";
 
 pub(super) async fn lost_leases(
     readers: &SqlitePool,

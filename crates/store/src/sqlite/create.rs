@@ -26,7 +26,7 @@ const KEEP_KEY: &str = "
 const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys INDEXED BY idempotency_keys_by_age
-        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2 + 0)";
 
 const TAKE_NUMBERS: &str = "
     UPDATE organizations SET next_seq = next_seq + ?2 WHERE organization_id = ?1 RETURNING next_seq - ?2";
