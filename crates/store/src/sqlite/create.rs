@@ -10,7 +10,8 @@ use sqlx::sqlite::SqliteConnection;
 use super::counters::{Changes, Counted};
 use super::{admin, rows};
 use crate::batch::Create;
-use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+use crate::quota::Admission;
+use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
 type Use = ([u8; 32], Option<Vec<Operation>>);
@@ -39,16 +40,23 @@ const INSERT: &str = "
         value->>8, value->>9, value->>10, 0, value->>11, 0, value->>12, value->>13, value->>14
     FROM json_each(?1)";
 
-/// Carries out the creations, in their order; a conflict of keys fails that creation only.
+/// Operations that have not ended. Served by the counters' primary key.
+const NOT_ENDED: &str = "
+    SELECT coalesce(sum(pending + running), 0) FROM counters WHERE organization_id = ?1 AND level = 20";
+
+/// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that creation
+/// only.
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     now: Timestamp,
+    admission: &Admission,
     creates: &[&Create],
 ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
     let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
     // Keys first used in this very batch: where their creation stands in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
     let mut numbers = take_numbers(connection, now, creates).await?;
+    let first_numbers = numbers.clone();
     let mut inserts = Vec::new();
     let mut changes = Changes::default();
     for (index, create) in creates.iter().enumerate() {
@@ -68,6 +76,14 @@ pub(super) async fn create(
                 });
                 continue;
             }
+        }
+        let organization = create.organization.as_str();
+        let (first, last) = (first_numbers[organization], numbers[organization] + create.operations.len() as i64);
+        if let Err(exceeded) = admit(connection, now, admission, organization, first, last).await? {
+            results.push(Err(exceeded.into()));
+            continue;
+        }
+        if let Some(key) = &create.key {
             fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
         }
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organisation");
@@ -93,6 +109,25 @@ pub(super) async fn create(
         changes.write(connection).await?;
     }
     Ok(results)
+}
+
+/// Whether the organisation may have its numbers up to `last`, excluded; `first` was its next one before this batch.
+async fn admit(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    admission: &Admission,
+    organization: &str,
+    first: i64,
+    last: i64,
+) -> Result<Result<(), Exceeded>, StoreError> {
+    let Some(limit) = admission.of(organization).max_pending else { return Ok(Ok(())) };
+    if admission.ceiling(organization, now).is_some_and(|ceiling| last <= ceiling) {
+        return Ok(Ok(()));
+    }
+    // What this batch creates is counted at its end.
+    let pending: i64 = sqlx::query_scalar(NOT_ENDED).bind(organization).fetch_one(connection).await?;
+    let ceiling = admission.counted(organization, limit, first, pending, now);
+    Ok(if last <= ceiling { Ok(()) } else { Err(Exceeded::Pending { limit }) })
 }
 
 fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {
