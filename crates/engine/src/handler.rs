@@ -93,6 +93,11 @@ impl Registry {
         self.limits.get(kind).copied().unwrap_or_default()
     }
 
+    /// How long attempts may take, of the kinds that say so.
+    pub(crate) fn timeouts(&self) -> BTreeMap<String, Duration> {
+        self.limits.iter().filter_map(|(kind, limits)| Some((kind.clone(), limits.timeout?))).collect()
+    }
+
     /// The kinds, in alphabetical order.
     pub fn kinds(&self) -> Vec<String> {
         self.handlers.keys().cloned().collect()

@@ -32,8 +32,7 @@ enum Ended {
 pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
     let lease = claimed.lease.clone();
     let number = claimed.attempt;
-    let backoff = shared.registry.limits(&claimed.operation.kind).backoff.unwrap_or(shared.settings.backoff);
-    let mut retry_after = backoff.delay(number, rand::random());
+    let mut retry_after = shared.backoff(&claimed.operation.kind).delay(number, rand::random());
     tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
     let ended = run(shared, claimed, &stops).await;
     let outcome = match ended {

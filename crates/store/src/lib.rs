@@ -44,7 +44,7 @@ pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
-pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Reach, Settlement};
+pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
@@ -155,6 +155,10 @@ pub trait Store: Send + Sync + 'static {
     /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
+    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
+    /// however well they keep their leases.
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError>;
+
     /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
 
@@ -242,6 +246,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct LostLease {
     /// Which attempt.
     pub lease: LeaseRef,
+    /// The kind of its operation.
+    pub kind: String,
     /// Attempts charged, this one included; what a backoff is computed from.
     pub attempts: u32,
 }

@@ -8,11 +8,11 @@
 //! **Rate.** A bucket in each process, which may go into debt: a batch larger than the burst waits until the bucket is
 //! full, and those after it until the debt is paid.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use operations::{MAX_INLINE_BYTES, Outcome, Timestamp, Violation};
+use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
 
 use crate::Settlement;
 
@@ -72,12 +72,20 @@ pub struct Quotas {
     pub everybody: Quota,
     /// By the organisation's name.
     pub named: BTreeMap<String, Quota>,
+    /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application may
+    /// put them into the inbox.
+    pub own_kinds: BTreeSet<String>,
 }
 
 impl Quotas {
     /// That of one organisation.
     pub fn of(&self, organization: &str) -> Quota {
         self.named.get(organization).copied().unwrap_or(self.everybody)
+    }
+
+    /// How many of the operations the limits hold for.
+    pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
+        operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
     }
 }
 
@@ -158,7 +166,7 @@ impl Admission {
 
     /// Takes `count` creations out of the organisation's bucket.
     pub(crate) fn take(&self, organization: &str, count: usize, now: Timestamp) -> Result<(), Exceeded> {
-        let Some(rate) = self.of(organization).rate else { return Ok(()) };
+        let Some(rate) = self.of(organization).rate.filter(|_| count > 0) else { return Ok(()) };
         let mut used = self.used();
         let left = bucket(&mut used, organization, rate, now);
         let wanted = (count as f64).min(rate.burst);

@@ -11,7 +11,7 @@ use store::{Exceeded, IdempotencyKey, Quota, Quotas, Rate, Steering, Store, Stor
 use support::*;
 
 fn everybody(quota: Quota) -> Quotas {
-    Quotas { everybody: quota, named: BTreeMap::new() }
+    Quotas { everybody: quota, ..Quotas::default() }
 }
 
 fn at_most(max_pending: u64) -> Quotas {
@@ -177,7 +177,21 @@ async fn an_output_that_is_too_long_ends_the_operation_as_failed(fixture: Fixtur
     fixture.assert_sound().await;
 }
 
+async fn what_longrun_makes_for_itself_is_neither_limited_nor_counted(fixture: Fixture) {
+    let quota = Quota { max_pending: Some(2), rate: Some(Rate { per_second: 0.001, burst: 2.0 }), ..Quota::default() };
+    let own_kinds = ["notice".to_owned()].into();
+    fixture.store.set_quotas(Quotas { own_kinds, ..everybody(quota) });
+    let notices = || vec![NewOperation::of_kind("notice"); 3];
+    fixture.store.create("acme", notices(), None).await.unwrap();
+    fixture.store.create("acme", some(2), None).await.unwrap();
+    exceeded(&fixture, "acme", some(1)).await;
+    fixture.store.create("acme", notices(), None).await.unwrap();
+    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 8);
+    fixture.assert_sound().await;
+}
+
 against_both_engines!(
+    what_longrun_makes_for_itself_is_neither_limited_nor_counted,
     what_has_not_ended_is_limited,
     creations_of_a_batch_that_fit_are_made_beside_those_that_do_not,
     the_limit_holds_over_all_servers,
@@ -229,15 +243,25 @@ async fn what_waits_in_the_inbox_comes_no_faster_than_the_rate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_input_in_the_inbox_that_is_too_long_is_refused() {
+async fn an_input_in_the_inbox_that_is_too_long_and_a_kind_of_longruns_own_are_refused() {
     let fixture = fixture(Engine::Postgres).await;
-    fixture.store.set_quotas(everybody(Quota { max_input: 4, ..Quota::default() }));
+    let own_kinds = ["notice".to_owned()].into();
+    fixture.store.set_quotas(Quotas { own_kinds, ..everybody(Quota { max_input: 4, ..Quota::default() }) });
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     put(&fixture, 1, "1234").await;
     put(&fixture, 1, "12345").await;
-    assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(2));
-    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 2);
     let foreign = fixture.foreign_postgres().await;
-    let refused: Vec<String> = sqlx::query_scalar("SELECT refused FROM inbox").fetch_all(&foreign).await.unwrap();
-    assert_eq!(refused, ["input: is 5 bytes long; at most 4 are taken for an operation of this organization"]);
+    let own = "INSERT INTO inbox (organization_id, kind) VALUES ('acme', 'notice')";
+    sqlx::query(own).execute(&foreign).await.unwrap();
+    assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(3));
+    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 2);
+    let sql = "SELECT refused FROM inbox ORDER BY refused";
+    let refused: Vec<String> = sqlx::query_scalar(sql).fetch_all(&foreign).await.unwrap();
+    assert_eq!(
+        refused,
+        [
+            "input: is 5 bytes long; at most 4 are taken for an operation of this organization",
+            "kind: is reserved: longrun itself makes the operations of this kind",
+        ]
+    );
 }

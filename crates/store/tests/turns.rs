@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use operations::{Access, NewOperation, Status};
-use store::{ClaimRequest, Pausable, Paused, Quota, Quotas};
+use store::{AttemptTimeouts, ClaimRequest, NewToken, Pausable, Paused, Quota, Quotas, Scope};
 use support::*;
 
 fn weights(weights: &[(&str, u32)]) -> Quotas {
@@ -176,7 +176,41 @@ fn of(organization: &str, kind: &str) -> ClaimRequest {
     ClaimRequest { access: Some(Access::organization(organization)), ..claim_request(&[kind], 1) }
 }
 
+async fn attempts_of_workers_that_take_too_long_are_found(fixture: Fixture) {
+    let token = NewToken {
+        hash: [7; 32],
+        name: "worker".to_owned(),
+        access: Access::organization("a"),
+        scopes: [Scope::OperationsWork].into(),
+        expires_at: None,
+    };
+    let worker = fixture.store.create_token(token).await.unwrap().id;
+    let seconds = Duration::from_secs;
+    for (kind, timeout) in [("own", Some(seconds(10))), ("kind", None), ("other", None), ("local", Some(seconds(1)))] {
+        fixture.create("a", NewOperation { timeout, ..NewOperation::of_kind(kind) }).await;
+        let worker = if kind == "local" { "longrun".to_owned() } else { worker.clone() };
+        let claimed = fixture.store.claim(ClaimRequest { worker, ..of("a", kind) }).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+    }
+    let timeouts = AttemptTimeouts {
+        kinds: BTreeMap::from([("kind".to_owned(), seconds(20)), ("own".to_owned(), seconds(1))]),
+        otherwise: seconds(30),
+        grace: seconds(5),
+    };
+    let mut found = Vec::new();
+    for _ in 0..8 {
+        fixture.advance(seconds(5));
+        let overruns = fixture.store.overruns(&timeouts, 10).await.unwrap();
+        found.push(overruns.iter().map(|overrun| (overrun.kind.clone(), overrun.timeout)).collect::<BTreeMap<_, _>>());
+    }
+    let kinds: Vec<Vec<&str>> = found.iter().map(|kinds| kinds.keys().map(String::as_str).collect()).collect();
+    let (none, own, two, three) = (vec![], vec!["own"], vec!["kind", "own"], vec!["kind", "other", "own"]);
+    assert_eq!(kinds, [none.clone(), none.clone(), none, own.clone(), own, two.clone(), two, three]);
+    assert_eq!(found[7].values().copied().collect::<Vec<_>>(), [seconds(20), seconds(30), seconds(10)]);
+}
+
 against_both_engines!(
+    attempts_of_workers_that_take_too_long_are_found,
     starts_are_shared_by_weight_however_small_the_claims,
     the_first_of_an_organization_waits_a_round_at_most,
     without_weights_everybody_is_served_alike,

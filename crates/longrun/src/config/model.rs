@@ -245,7 +245,8 @@ impl Config {
             .organizations
             .iter()
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
-        store::Quotas { everybody: self.limits.quota(1), named: named.collect() }
+        let own_kinds = [kinds::notices::KIND.to_owned()].into();
+        store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds }
     }
 
     /// The standby to read from, if there is one.

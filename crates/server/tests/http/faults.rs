@@ -110,6 +110,9 @@ impl Store for FaultyStore {
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.end_overdue_cancels(grace, limit).await
     }
+    async fn overruns(&self, timeouts: &store::AttemptTimeouts, limit: u32) -> Result<Vec<store::Overrun>, StoreError> {
+        self.inner.overruns(timeouts, limit).await
+    }
     async fn pause(&self, what: store::Pausable) -> Result<bool, StoreError> {
         self.inner.pause(what).await
     }

@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::rows;
-use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
 
 /// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
 const PROMOTE: &str = "
@@ -229,7 +229,7 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
 
 /// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN $1::text IS NULL THEN l.expires_at <= $2 ELSE l.worker = $1 END
     LIMIT $3";
@@ -250,7 +250,50 @@ pub(super) async fn lost_leases(
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
                 reach: None,
             };
-            Ok(LostLease { lease, attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs() })
+            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            Ok(LostLease { lease, kind: row.try_get("kind")?, attempts })
+        })
+        .collect()
+}
+
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
+/// only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once a lease.
+const OVERRUNS: &str = "
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout
+    FROM leases l JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
+        CROSS JOIN LATERAL (SELECT coalesce(a.timeout_ms,
+            (SELECT k.timeout FROM unnest($1::text[], $2::bigint[]) AS k (kind, timeout) WHERE k.kind = a.kind),
+            $3) AS timeout) AS t
+    WHERE a.started_at < $4 - t.timeout AND EXISTS (SELECT FROM tokens WHERE id = l.worker)
+    LIMIT $5";
+
+pub(super) async fn overruns(
+    pool: &PgPool,
+    now: Timestamp,
+    timeouts: &AttemptTimeouts,
+    limit: u32,
+) -> Result<Vec<Overrun>, StoreError> {
+    let (kinds, of_kinds) = timeouts.by_kind();
+    let found = sqlx::query(OVERRUNS)
+        .bind(kinds)
+        .bind(of_kinds)
+        .bind(timeouts.otherwise_millis())
+        .bind(now.before(timeouts.grace).as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let lease = LeaseRef {
+                organization: row.try_get("organization_id")?,
+                id: rows::id(row)?,
+                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
+            };
+            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
+            Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
         })
         .collect()
 }

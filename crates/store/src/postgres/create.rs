@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{admin, list, rows};
 use crate::batch::Create;
-use crate::quota::Admission;
+use crate::quota::{Admission, Quotas};
 use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// Served by the primary key; "+ 0" keeps the index by age from being taken.
@@ -28,12 +28,14 @@ const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
-/// Operations that have not ended: base and deltas, in one snapshot. Served by the counters' primary key and
+/// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the counters' primary key and
 /// counter_deltas_by_xid.
 const NOT_ENDED: &str = "
-    SELECT (coalesce((SELECT sum(pending + running) FROM counters WHERE organization_id = $1 AND level = 20), 0)
+    SELECT (coalesce((SELECT sum(pending + running) FROM counters
+            WHERE organization_id = $1 AND level = 20 AND kind <> ALL ($2)), 0)
         + coalesce((SELECT sum(pending + running) FROM counter_deltas WHERE organization_id = $1
-            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')), 0))::bigint";
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
+            AND kind <> ALL ($2)), 0))::bigint";
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
@@ -122,9 +124,11 @@ pub(super) async fn create(
         lock_numbers(connection, now, organization).await?;
         known = find_keys(connection, now, organization, &keys).await?;
     }
-    let limit = admission.of(organization).max_pending;
+    let quotas = admission.quotas();
+    let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
+    let limit = quotas.of(organization).max_pending.filter(|_| is_limited);
     let ceiling = limit.and_then(|_| admission.ceiling(organization, now));
-    let plan = Plan::of(now, creates, known.clone(), None);
+    let plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
         || (limit.is_none() || ceiling.is_some()) && insert(connection, now, organization, &plan.rows, ceiling).await?
@@ -140,7 +144,7 @@ pub(super) async fn create(
         connection.execute("BEGIN").await?;
     }
     let room = room(connection, now, admission, organization, limit).await?;
-    let plan = Plan::of(now, creates, known, Some((limit, room)));
+    let plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
         insert(connection, now, organization, &plan.rows, None).await?;
     }
@@ -160,9 +164,16 @@ struct Plan {
 
 impl Plan {
     /// `known` are the keys that were used; `room` is the limit, and how many operations may be created below it.
-    fn of(now: Timestamp, creates: &[&Create], mut known: HashMap<String, Use>, room: Option<(u64, u64)>) -> Plan {
+    fn of(
+        now: Timestamp,
+        quotas: &Quotas,
+        creates: &[&Create],
+        mut known: HashMap<String, Use>,
+        room: Option<(u64, u64)>,
+    ) -> Plan {
         let mut plan =
             Plan { results: Vec::with_capacity(creates.len()), rows: Rows::default(), keys: Keys::default() };
+        let mut used = 0;
         for create in creates {
             if let Some(key) = &create.key
                 && let Some((fingerprint, operations)) = known.get(&key.key)
@@ -174,12 +185,15 @@ impl Plan {
                 });
                 continue;
             }
+            let limited = quotas.limited(&create.operations) as u64;
             if let Some((limit, room)) = room
-                && (plan.rows.ids.len() + create.operations.len()) as u64 > room
+                && limited > 0
+                && used + limited > room
             {
                 plan.results.push(Err(Exceeded::Pending { limit }.into()));
                 continue;
             }
+            used += limited;
             let mut created = Vec::with_capacity(create.operations.len());
             for (index, new) in create.operations.iter().enumerate() {
                 let mut operation = new.to_operation(now);
@@ -229,7 +243,8 @@ pub(super) async fn room(
     limit: u64,
 ) -> Result<u64, StoreError> {
     let next_seq = lock_numbers(connection, now, organization).await?;
-    let pending = sqlx::query_scalar(NOT_ENDED).bind(organization).fetch_one(connection).await?;
+    let own_kinds: Vec<String> = admission.quotas().own_kinds.iter().cloned().collect();
+    let pending = sqlx::query_scalar(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection).await?;
     let ceiling = admission.counted(organization, limit, next_seq, pending, now);
     Ok(ceiling.saturating_sub(next_seq).unsigned_abs())
 }

@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use operations::{NewOperation, OperationId, Resource, Timestamp};
+use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
@@ -147,12 +147,16 @@ async fn drain_one(
     for row in &found {
         let (id, create) = create_of(organization, row)?;
         let place: String = row.try_get("place")?;
+        let is_own = admission.quotas().limited(&create.operations) == 0;
+        let reserved =
+            is_own.then(|| Violation::new("kind", "is reserved: longrun itself makes the operations of this kind"));
         let too_long = create.operations.iter().filter_map(|new| quota.input_violation(&new.input));
         let violations: Vec<String> = create
             .operations
             .iter()
             .flat_map(NewOperation::violations)
             .chain(too_long)
+            .chain(reserved)
             .map(|violation| violation.to_string())
             .collect();
         if row.try_get("id_is_taken")? {

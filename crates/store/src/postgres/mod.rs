@@ -39,9 +39,9 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Organization, Pausable, Paused, Quotas, Report, Settlement, Steered, Steering, Store,
-    StoreError, Token,
+    AttemptTimeouts, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
+    LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun, Pausable, Paused, Quotas, Report, Settlement,
+    Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -289,7 +289,7 @@ impl Store for PostgresStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let count = operations.len();
+        let count = self.admission.quotas().limited(&operations);
         self.admission.take(organization, count, self.now())?;
         let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
         match self.submit(organization, Write::Create(create)).await {
@@ -368,6 +368,10 @@ impl Store for PostgresStore {
 
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
         claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
+        claim::overruns(&self.pool, self.now(), timeouts, limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {

@@ -11,7 +11,7 @@ use super::counters::{Changes, Counted};
 use super::rows;
 use crate::quota::Quotas;
 use crate::rotation::{Rotation, deal, shares};
-use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
 
 /// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
 /// Served by active_due.
@@ -263,7 +263,7 @@ fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
 
 /// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN ?1 IS NULL THEN l.expires_at <= ?2 ELSE l.worker = ?1 END
     LIMIT ?3";
@@ -284,7 +284,48 @@ pub(super) async fn lost_leases(
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
                 reach: None,
             };
-            Ok(LostLease { lease, attempts: row.try_get("attempts")? })
+            Ok(LostLease { lease, kind: row.try_get("kind")?, attempts: row.try_get("attempts")? })
+        })
+        .collect()
+}
+
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
+/// only what runs now, so that it is read whole. Served by active_by_seq and the tokens' by id, once a lease.
+const OVERRUNS: &str = "
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
+        coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout
+    FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
+    WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
+        AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
+    LIMIT ?4";
+
+pub(super) async fn overruns(
+    readers: &SqlitePool,
+    now: Timestamp,
+    timeouts: &AttemptTimeouts,
+    limit: u32,
+) -> Result<Vec<Overrun>, StoreError> {
+    let (kinds, of_kinds) = timeouts.by_kind();
+    let by_kind: BTreeMap<&str, i64> = kinds.into_iter().zip(of_kinds).collect();
+    let found = sqlx::query(OVERRUNS)
+        .bind(json!(by_kind).to_string())
+        .bind(timeouts.otherwise_millis())
+        .bind(now.before(timeouts.grace).as_millis())
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let lease = LeaseRef {
+                organization: row.try_get("organization_id")?,
+                id: rows::id(row)?,
+                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
+            };
+            let attempts = row.try_get("attempts")?;
+            let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
+            Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
         })
         .collect()
 }
