@@ -83,6 +83,7 @@ async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
         input: claimed.input,
         number: claimed.attempt,
         cancelled: cancelled.clone(),
+        progress: stops.progress.clone(),
     };
     // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
     let mut task = tokio::spawn(async move { handler.run(attempt).await });
