@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use operations::backoff::Backoff;
 use store::{ClaimRequest, Claimed, Store, StoreError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,13 @@ pub(crate) struct Shared {
     pub(crate) worker: String,
 }
 
+impl Shared {
+    /// How long attempts of a kind wait for the next one.
+    pub(crate) fn backoff(&self, kind: &str) -> Backoff {
+        self.registry.limits(kind).backoff.unwrap_or(self.settings.backoff)
+    }
+}
+
 /// Starts engines.
 #[derive(Debug)]
 pub struct Engine;
@@ -117,6 +125,7 @@ impl Engine {
         duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::cancels::end(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::overruns::end(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));

@@ -13,8 +13,8 @@ use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, R
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Steered,
-    Steering, StoreError, Token,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
+    Steered, Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
@@ -49,6 +49,8 @@ pub(crate) enum Write {
     /// Of one organisation, at most so many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
+    /// To be paused, or to go on.
+    Pause(Pausable, bool),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),

@@ -3,6 +3,7 @@
 pub(crate) mod cancels;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
+pub(crate) mod overruns;
 pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod sweep;

@@ -8,7 +8,7 @@ use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::Scope;
 
-use super::create::{fingerprinted, read};
+use super::create::{check_input, fingerprinted, read};
 use super::json::Fields;
 use super::render::{WireOperation, to_json};
 use super::{App, body, evaluate, idempotency};
@@ -54,6 +54,7 @@ struct Answer<'a> {
 /// What is asked of each creation besides its own fields.
 async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
+    check_input(app, caller, operation)?;
     if operation.kind == evaluate::KIND {
         evaluate::complete(app, caller, operation).await?;
     }

@@ -60,6 +60,7 @@ pub(super) async fn evaluate(
         }
     };
     operation.input = with_digest(&operation.input, &digest);
+    super::create::check_input(&app, &caller, &operation)?;
     complete_at(&app, &caller, &mut operation, "").await?;
     let key = idempotency::key(&headers, &caller, "POST /v1/agents/evaluate-evidence", || {
         super::create::fingerprinted(&operation)

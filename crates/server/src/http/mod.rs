@@ -18,6 +18,7 @@ mod leftover;
 mod list;
 pub(crate) mod metrics;
 mod observe;
+mod pause;
 mod query;
 mod render;
 mod serve;
@@ -115,6 +116,8 @@ pub fn router(services: Services) -> Router {
         .route("/v1/operations", get(list::list).post(create::create))
         .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
         .route("/v1/operations:batchCreate", post(batch_create::create))
+        .route("/v1/organizations/{name}", get(pause::get).post(pause::post_organization))
+        .route("/v1/kinds/{name}", post(pause::post_kind))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()
         .route("/v1/operations:heartbeat", post(work::heartbeat))

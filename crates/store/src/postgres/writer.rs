@@ -10,8 +10,9 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{ALIVE, admin, claim, counters, create, purge, steer, transition};
+use super::{ALIVE, admin, claim, counters, create, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
@@ -34,12 +35,13 @@ pub(super) struct Writer {
     used: Instant,
     clock: Clock,
     retention: Retention,
+    admission: Admission,
     folds: Folds,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, retention, folds }
+    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, admission: Admission, folds: Folds) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), clock, retention, admission, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -64,16 +66,17 @@ impl Writer {
             }
             None => self.connect().await?,
         };
-        let (now, retain_for_ms) = ((self.clock)(), self.retention.millis());
+        let settings =
+            Settings { now: (self.clock)(), retain_for_ms: self.retention.millis(), admission: &self.admission };
         let answers = if is_one_statement(writes) {
-            perform(&mut connection, now, retain_for_ms, organization, writes, false).await?
+            perform(&mut connection, settings, organization, writes, false).await?
         } else {
             // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
             if connection.execute("BEGIN").await.is_err() {
                 connection = self.connect().await?;
                 connection.execute("BEGIN").await.map_err(unavailable)?;
             }
-            let answers = perform(&mut connection, now, retain_for_ms, organization, writes, true).await?;
+            let answers = perform(&mut connection, settings, organization, writes, true).await?;
             connection.execute("COMMIT").await?;
             answers
         };
@@ -96,6 +99,7 @@ fn organization(write: &Write) -> &str {
         Write::Claim(request) => request.organization().unwrap_or(""),
         Write::Steer(access, ..) => &access.organization,
         Write::Purge(organization, _) => organization,
+        Write::Pause(what, _) => what.key().0,
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
@@ -174,14 +178,22 @@ fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
     transitions.flatten().collect()
 }
 
-async fn perform(
-    connection: &mut PgConnection,
+/// What holds for all writes of a transaction.
+#[derive(Clone, Copy)]
+struct Settings<'s> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    admission: &'s Admission,
+}
+
+async fn perform(
+    connection: &mut PgConnection,
+    settings: Settings<'_>,
     organization: &str,
     writes: &[&Write],
     in_transaction: bool,
 ) -> Result<Vec<Answered>, StoreError> {
+    let Settings { now, retain_for_ms, admission } = settings;
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
     let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
         Write::Create(create) => Some(create),
@@ -189,7 +201,7 @@ async fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, organization, &requests).await?;
+        let results = create::create(connection, now, admission, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -236,6 +248,7 @@ async fn perform(
                 Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
+            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),
