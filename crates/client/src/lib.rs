@@ -25,6 +25,7 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod pause;
 mod retry;
 mod types;
 mod wait;
@@ -35,9 +36,9 @@ mod worker;
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, ListRequest, NewOperation, Operation,
-    OperationAnswer, OperationPage, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation,
-    StoredEvidence, short_status,
+    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
+    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use watch::{Watch, WatchEvent, WatchRequest};
 pub use work::{

@@ -251,6 +251,58 @@ pub struct EvaluateRequest {
     pub project_version_name: Option<String>,
 }
 
+/// `{"organization":{…}}`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OrganizationAnswer {
+    /// The organisation.
+    pub organization: Organization,
+}
+
+/// The token's organisation.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Organization {
+    /// Its name.
+    pub name: String,
+    /// Whether nothing of it is started.
+    pub paused: bool,
+    /// Kinds of which nothing is started in it.
+    #[serde(default)]
+    pub paused_kinds: Vec<String>,
+    /// What it may have.
+    pub limits: OrganizationLimits,
+}
+
+/// What an organisation may have.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OrganizationLimits {
+    /// Operations that have not ended; `None`: any number.
+    pub max_pending: Option<u64>,
+    /// Operations that it may create in a second, on each server; `None`: as fast as they come.
+    pub rate: Option<f64>,
+    /// Operations that it may create at once after a pause.
+    pub burst: Option<f64>,
+    /// The most bytes of an input.
+    pub max_input: u64,
+    /// The most bytes of an output.
+    pub max_output: u64,
+}
+
+/// `{"kind":{…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct KindAnswer {
+    /// The kind.
+    pub kind: Kind,
+}
+
+/// A kind, in the token's organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Kind {
+    /// Its name.
+    pub name: String,
+    /// Whether nothing of it is started there.
+    pub paused: bool,
+}
+
 /// An evaluation was started.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StartedEvaluation {

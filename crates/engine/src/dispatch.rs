@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use operations::backoff::Backoff;
 use store::{ClaimRequest, Claimed, Store, StoreError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ pub struct Waker(Arc<Woken>);
 #[derive(Debug, Default)]
 struct Woken {
     engine: Notify,
+    /// What the engine runs.
+    kinds: Vec<String>,
     /// Somebody wants an operation stopped.
     heartbeats: Notify,
     /// How often there was new work.
@@ -34,6 +37,14 @@ impl Waker {
     /// Makes the engine and the subscribers look into the queue now. Calls while they look are remembered (as one).
     pub fn wake(&self) {
         self.0.engine.notify_one();
+        self.0.others.send_modify(|times| *times = times.wrapping_add(1));
+    }
+
+    /// The same for new work of one kind: the engine looks only if it runs that kind.
+    pub fn created(&self, kind: &str) {
+        if self.0.kinds.iter().any(|known| known == kind) {
+            self.0.engine.notify_one();
+        }
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
@@ -82,6 +93,13 @@ pub(crate) struct Shared {
     pub(crate) worker: String,
 }
 
+impl Shared {
+    /// How long attempts of a kind wait for the next one.
+    pub(crate) fn backoff(&self, kind: &str) -> Backoff {
+        self.registry.limits(kind).backoff.unwrap_or(self.settings.backoff)
+    }
+}
+
 /// Starts engines.
 #[derive(Debug)]
 pub struct Engine;
@@ -103,9 +121,9 @@ impl Engine {
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let shared = Arc::new(Shared {
             store,
+            waker: Waker(Arc::new(Woken { kinds: registry.kinds(), ..Woken::default() })),
             registry,
             settings,
-            waker: Waker::default(),
             held: Held::default(),
             hand_back: CancellationToken::new(),
             stop_claiming: CancellationToken::new(),
@@ -116,6 +134,7 @@ impl Engine {
         duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::cancels::end(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::overruns::end(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));

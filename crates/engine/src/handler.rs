@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use operations::Operation;
 use tokio_util::sync::CancellationToken;
 
-use crate::{FollowUp, Limits};
+use crate::{FollowUp, Limits, Progress};
 
 /// One attempt of an operation, as its handler sees it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Attempt {
     /// is over, or the drain time ended.
     /// A handler that works on a thread of its own must look at it and stop.
     pub cancelled: CancellationToken,
+    /// Where the handler may tell how far it is.
+    pub progress: Progress,
 }
 
 /// Why an attempt did not do its work.
@@ -104,6 +106,11 @@ impl Registry {
     /// The limits of a kind.
     pub fn limits(&self, kind: &str) -> Limits {
         self.limits.get(kind).copied().unwrap_or_default()
+    }
+
+    /// How long attempts may take, of the kinds that say so.
+    pub(crate) fn timeouts(&self) -> BTreeMap<String, Duration> {
+        self.limits.iter().filter_map(|(kind, limits)| Some((kind.clone(), limits.timeout?))).collect()
     }
 
     /// The kinds, in alphabetical order.

@@ -13,6 +13,6 @@ pub struct Limits {
     pub rate: Option<f64>,
     /// How long one attempt may take when the operation does not say.
     pub timeout: Option<Duration>,
-    /// How long failed attempts wait. What was lost with its worker waits as [`crate::Settings::backoff`] says.
+    /// How long attempts that failed, or were lost with their worker, wait for the next one.
     pub backoff: Option<Backoff>,
 }

@@ -32,8 +32,7 @@ enum Ended {
 pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
     let lease = claimed.lease.clone();
     let number = claimed.attempt;
-    let backoff = shared.registry.limits(&claimed.operation.kind).backoff.unwrap_or(shared.settings.backoff);
-    let mut retry_after = backoff.delay(number, rand::random());
+    let mut retry_after = shared.backoff(&claimed.operation.kind).delay(number, rand::random());
     tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
     let ended = run(shared, claimed, &stops).await;
     let outcome = match ended {
@@ -84,6 +83,7 @@ async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
         input: claimed.input,
         number: claimed.attempt,
         cancelled: cancelled.clone(),
+        progress: stops.progress.clone(),
     };
     // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
     let mut task = tokio::spawn(async move { handler.run(attempt).await });

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::{Attempt, Engine, Failure, Handler, Limits, Registry, Running, Settings};
 use operations::backoff::Backoff;
-use operations::{Access, NewOperation, Operation, OperationId, Status};
-use store::{SqliteStore, Store};
+use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status};
+use store::{ClaimRequest, Heartbeat, LeaseStatus, NewToken, Scope, Settlement, SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 
@@ -188,4 +188,79 @@ async fn a_failure_may_ask_for_a_longer_wait() {
     };
     assert!(due >= before.after(asked), "{due} is less than half an hour after {before}");
     setup.engine.drain().await;
+}
+
+#[tokio::test]
+async fn what_was_lost_with_its_worker_waits_as_its_kind_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+    let new = vec![NewOperation::of_kind("scan"); 3];
+    store.create("acme", new, None).await.unwrap();
+    let claim = ClaimRequest {
+        kinds: vec!["scan".to_owned()],
+        access: None,
+        limit: 3,
+        worker: "gone".to_owned(),
+        lease: Duration::ZERO,
+    };
+    assert_eq!(store.claim(claim).await.unwrap().len(), 3);
+    let days = |days: u64| Duration::from_secs(days * 24 * 3_600);
+    // By the engine's own backoff three would have to be lucky to be due within a year of ten thousand.
+    let settings = Settings { backoff: Backoff { base: days(3_650_000), cap: days(3_650_000) }, ..Settings::default() };
+    let backoff = Some(Backoff { base: days(1), cap: days(1) });
+    let registry = Registry::new().with_limits("scan", Limits { backoff, ..Limits::default() });
+    let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
+    let start = Instant::now();
+    let pending = Filter { status: Some(Status::Pending), ..Filter::default() };
+    let every = PageRequest { page: 0, page_size: 10 };
+    while store.list(&Access::organization("acme"), &pending, every).await.unwrap().page.total_count < 3 {
+        assert!(start.elapsed() < DEADLINE);
+        tokio::task::yield_now().await;
+    }
+    engine.drain().await;
+    let due = store.next_due().await.unwrap().expect("they wait");
+    assert!(due <= store.now().after(days(1)), "{due}");
+}
+
+#[tokio::test]
+async fn a_remote_attempt_that_takes_too_long_is_ended_however_well_it_keeps_its_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+    let new = NewOperation { max_attempts: 1, ..NewOperation::of_kind("remote") };
+    let operation = store.create("acme", vec![new], None).await.unwrap().remove(0);
+    let token = NewToken {
+        hash: [7; 32],
+        name: "worker".to_owned(),
+        access: Access::organization("acme"),
+        scopes: [Scope::OperationsWork].into(),
+        expires_at: None,
+    };
+    let worker = store.create_token(token).await.unwrap().id;
+    let lease = Duration::from_millis(300);
+    let kinds = vec!["remote".to_owned()];
+    let claim = ClaimRequest { kinds, access: Some(Access::organization("acme")), limit: 1, worker, lease };
+    let claimed = store.claim(claim).await.unwrap().remove(0);
+    let limits = Limits { timeout: Some(Duration::from_millis(100)), ..Limits::default() };
+    let registry = Registry::new().with_limits("remote", limits);
+    let settings = Settings { lease, ..Settings::default() };
+    let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
+    let start = Instant::now();
+    loop {
+        let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
+        if store.heartbeat(vec![beat], Duration::from_secs(60)).await.unwrap() == [LeaseStatus::Lost] {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE);
+        tokio::task::yield_now().await;
+    }
+    assert!(start.elapsed() >= Duration::from_millis(100), "not before its time");
+    let late = Settlement {
+        lease: claimed.lease,
+        outcome: Outcome::Completed { output: "late".to_owned() },
+        retry_after: Duration::ZERO,
+    };
+    assert_eq!(store.settle(vec![late]).await.unwrap(), [Err(Refusal::StaleLease)]);
+    let ended = store.get(&Access::organization("acme"), operation.id).await.unwrap().unwrap();
+    assert_eq!(ended.error_message, "timed out after 0.1 s");
+    engine.drain().await;
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engine::{Attempt, Failure, Handler};
+use engine::{Attempt, Failure, Handler, Progress};
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits, Runner, runner};
 use operations::{NewOperation, Resource, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ fn main() {
     run![
         the_input_comes_on_standard_input_and_the_output_goes_to_standard_output,
         a_command_may_ignore_its_input,
+        a_line_on_standard_error_tells_how_far_it_is,
         arguments_are_no_shell_line,
         the_environment_is_clean,
         it_starts_in_its_folder,
@@ -77,6 +78,7 @@ fn attempt(input: &str) -> Attempt {
         input: input.to_owned(),
         number: 2,
         cancelled: CancellationToken::new(),
+        progress: Progress::default(),
     }
 }
 
@@ -127,6 +129,23 @@ async fn a_command_may_ignore_its_input() {
     assert_eq!(run(sh("echo done"), &"x".repeat(1_000_000)).await, Ok("done\n".to_owned()));
     let closes = "exec <&-; i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done; echo done";
     assert_eq!(run(sh(closes), &"x".repeat(1_000_000)).await, Ok("done\n".to_owned()));
+}
+
+async fn a_line_on_standard_error_tells_how_far_it_is() {
+    let attempt = attempt("");
+    let (progress, cancelled) = (attempt.progress.clone(), attempt.cancelled.clone());
+    let script = "echo 'one of two' >&2; echo 'two of two' >&2; echo >&2; printf 'under way' >&2; sleep 1000";
+    let running = tokio::spawn(async move { handler(sh(script)).run(attempt).await });
+    let start = Instant::now();
+    let mut told = None;
+    while told.as_deref() != Some("two of two") {
+        told = progress.take().or(told);
+        assert!(start.elapsed() < DEADLINE, "{told:?}");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(progress.take(), None, "each is told once, and blank lines and parts of lines are not");
+    cancelled.cancel();
+    assert!(running.await.unwrap().is_err());
 }
 
 async fn arguments_are_no_shell_line() {

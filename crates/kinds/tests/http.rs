@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use engine::{Attempt, Failure, Handler};
+use engine::{Attempt, Failure, Handler, Progress};
 use kinds::http::HttpHandler;
 use kinds::webhook::{Endpoint, EndpointSettings, Secrets};
 use operations::{NewOperation, Resource, Timestamp};
@@ -33,6 +33,7 @@ fn attempt(input: &str) -> Attempt {
         input: input.to_owned(),
         number: 2,
         cancelled: CancellationToken::new(),
+        progress: Progress::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, policy, restore, serve, token, watch, worker,
+    evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -42,6 +42,12 @@ pub enum Command {
     /// Make, list and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
+    /// List, pause and resume organizations, directly in the store
+    #[command(subcommand)]
+    Organizations(Organizations),
+    /// Pause and resume kinds, directly in the store
+    #[command(subcommand)]
+    Kinds(Kinds),
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
@@ -86,6 +92,28 @@ pub enum Token {
     List(token::ListArgs),
     /// Revoke a token for good
     Revoke(token::RevokeArgs),
+}
+
+/// `longrun organizations`.
+#[derive(Debug, Subcommand)]
+pub enum Organizations {
+    /// List organizations with what waits and runs
+    List(pause::OrganizationsArgs),
+    /// Start nothing more of an organization; what runs goes on
+    Pause(pause::OrganizationArgs),
+    /// Let an organization go on
+    Resume(pause::OrganizationArgs),
+}
+
+/// `longrun kinds`.
+#[derive(Debug, Subcommand)]
+pub enum Kinds {
+    /// List the kinds that are paused
+    List(pause::KindsArgs),
+    /// Start nothing more of a kind; what runs goes on
+    Pause(pause::KindArgs),
+    /// Let a kind go on
+    Resume(pause::KindArgs),
 }
 
 /// `longrun operations`.

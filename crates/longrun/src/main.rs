@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Cli, Command, Config, Evidence, Operations, Policy, Token};
+use cli::{Cli, Command, Config, Evidence, Kinds, Operations, Organizations, Policy, Token};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, policy, restore, serve, token, watch, worker,
+        operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -60,6 +60,12 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Token(Token::Create(args)) => token::create(args).await,
         Command::Token(Token::List(args)) => token::list(args).await,
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,
+        Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
+        Command::Organizations(Organizations::Pause(args)) => pause::pause_organization(args).await,
+        Command::Organizations(Organizations::Resume(args)) => pause::resume_organization(args).await,
+        Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
+        Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
+        Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
         Command::Operations(Operations::List(args)) => operations::list(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,

@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Scope, StoreError};
+use store::{ContentError, Exceeded, Scope, StoreError};
 
 /// When a busy or unavailable server may be asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -54,6 +54,9 @@ pub enum ApiError {
         /// The token's own projects.
         allowed: String,
     },
+    /// The call is about the whole organisation, and the token is limited to projects.
+    #[error("this call is about the whole organization; the token is limited to projects")]
+    WholeOrganization,
     /// There is no such thing, or not for this caller: the two are indistinguishable.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -88,6 +91,9 @@ pub enum ApiError {
     /// The body is of another type than the one that is understood.
     #[error("the body must be sent as Content-Type: {0}, without Content-Encoding")]
     UnsupportedMediaType(&'static str),
+    /// The organisation has, or creates, as much as it may.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Too many large bodies at a time.
     #[error("too many large bodies are in work; try again later")]
     Busy,
@@ -126,6 +132,7 @@ impl ApiError {
             ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
             ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
             ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
+            ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::NotFound(_) => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
@@ -135,6 +142,8 @@ impl ApiError {
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
+            ApiError::Exceeded(Exceeded::Pending { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_PENDING"),
+            ApiError::Exceeded(Exceeded::Rate { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "RATE_EXCEEDED"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
@@ -144,7 +153,14 @@ impl ApiError {
     }
 
     fn retry_delay(&self) -> Option<Duration> {
-        matches!(self, ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_)).then_some(RETRY_DELAY)
+        match self {
+            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) => Some(RETRY_DELAY),
+            // The header has whole seconds: rounded up, so that it is not too early.
+            ApiError::Exceeded(exceeded) => Some(Duration::from_secs(
+                exceeded.retry_after().as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
+            )),
+            _ => None,
+        }
     }
 
     fn metadata(&self) -> BTreeMap<&'static str, String> {
@@ -153,6 +169,10 @@ impl ApiError {
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
+            ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Exceeded(Exceeded::Rate { rate, .. }) => {
+                BTreeMap::from([("limit", rate.per_second.to_string()), ("burst", rate.burst.to_string())])
+            }
             _ => BTreeMap::new(),
         }
     }
@@ -176,6 +196,7 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
+            StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
             StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
         }

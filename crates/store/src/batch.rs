@@ -13,8 +13,8 @@ use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, R
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Position,
-    Steered, Steering, StoreError, Token,
+    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
+    Position, Steered, Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
@@ -51,6 +51,8 @@ pub(crate) enum Write {
     ForgetIdempotencyKeys(u32),
     /// What concerns the feed of changes; only in the embedded store.
     Feed(Feed),
+    /// To be paused, or to go on.
+    Pause(Pausable, bool),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),

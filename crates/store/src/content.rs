@@ -30,7 +30,9 @@ impl Digest {
     }
 
     fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        let (high, low) = self.0.split_at(16);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number: u128, byte| number << 8 | u128::from(*byte));
+        format!("{:032x}{:032x}", number(high), number(low))
     }
 }
 

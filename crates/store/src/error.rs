@@ -1,5 +1,7 @@
 //! The store's error: what a caller can do about it.
 
+use crate::Exceeded;
+
 /// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write may have been
 /// carried out whole: its answer was lost. Creations are found again by their idempotency key.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum StoreError {
     /// again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
+    /// The organisation has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

@@ -18,9 +18,12 @@ mod content;
 mod doctor;
 mod error;
 mod history;
+mod pause;
 mod plan;
 pub mod postgres;
+mod quota;
 mod retention;
+mod rotation;
 pub mod sqlite;
 mod steer;
 mod token;
@@ -37,13 +40,15 @@ pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
+pub use pause::{Organization, Pausable, Paused};
 pub use postgres::PostgresStore;
+pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use sqlite::SqliteStore;
 pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, StoreUrl, open};
-pub use work::{ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Reach, Settlement};
+pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
@@ -105,6 +110,9 @@ pub trait Store: Send + Sync + 'static {
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
     /// the same, else [`StoreError::IdempotencyConflict`]; [`StoreError::IdempotencyGone`] when any of them was removed since.
     ///
+    /// Fails with [`StoreError::Exceeded`] when the organisation would have more, or get more at a time, than its
+    /// [`Quota`] allows.
+    ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
     async fn create(
         &self,
@@ -130,7 +138,8 @@ pub trait Store: Send + Sync + 'static {
     /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
-    /// Takes due operations for a worker: one organisation after the other (fair), then priority, then age.
+    /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before
+    /// the next one's turn; then priority, then age. What is [paused](Store::pause) is passed over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends leases by `lease`; answers in the order of the beats. A lost lease is not extended.
@@ -140,7 +149,8 @@ pub trait Store: Send + Sync + 'static {
         lease: std::time::Duration,
     ) -> Result<Vec<LeaseStatus>, StoreError>;
 
-    /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand.
+    /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand. An output above
+    /// [`Quota::max_output`] ends its operation as failed.
     async fn settle(
         &self,
         settlements: Vec<Settlement>,
@@ -151,6 +161,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
+
+    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
+    /// however well they keep their leases.
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError>;
 
     /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
     async fn lose(&self, lost: Vec<(LeaseRef, std::time::Duration)>) -> Result<u64, StoreError>;
@@ -165,6 +179,9 @@ pub trait Store: Send + Sync + 'static {
     /// How long operations that name no `retain_for` are kept after their end: `None`, as at the start, is for ever. It
     /// is decided when an operation ends; what has ended already keeps its time.
     fn set_default_retention(&self, retain_for: Option<std::time::Duration>);
+
+    /// What organisations may have, in this process; at the start everything.
+    fn set_quotas(&self, quotas: Quotas);
 
     /// Removes terminal operations whose time is over: up to `limit` of every organisation, each organisation's in one
     /// transaction, the one that was served last at the end. Answers how many; 0 when there are no more.
@@ -213,6 +230,19 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock.
     fn now(&self) -> Timestamp;
 
+    /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
+    /// on. Answers whether there is such an organisation.
+    async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;
+
+    /// Lets it be started again; answers whether it was paused.
+    async fn resume(&self, what: Pausable) -> Result<bool, StoreError>;
+
+    /// Everything that is paused.
+    async fn paused(&self) -> Result<Vec<Paused>, StoreError>;
+
+    /// Every organisation, by name.
+    async fn organizations(&self) -> Result<Vec<Organization>, StoreError>;
+
     /// Keeps a token (its hash, never the secret). Creates the organisation if it is new.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
@@ -249,6 +279,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct LostLease {
     /// Which attempt.
     pub lease: LeaseRef,
+    /// The kind of its operation.
+    pub kind: String,
     /// Attempts charged, this one included; what a backoff is computed from.
     pub attempts: u32,
 }

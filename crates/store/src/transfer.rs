@@ -1,5 +1,5 @@
 //! Moves an embedded store into an empty PostgreSQL store: organisations with their numbers, operations with their
-//! history, tokens, records of evidence, idempotency keys.
+//! history, what is paused, tokens, records of evidence, idempotency keys.
 //!
 //! In bounded batches, one organisation each, so that neither memory nor a transaction grows with the store. A move that
 //! breaks off leaves a target that is not empty and is refused the next time.
@@ -14,8 +14,9 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organisation's rows together.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("organizations", "organization_id"),
+    ("pauses", "organization_id"),
     ("tokens", "organization_id"),
     ("evidence", "organization_id"),
     ("idempotency_keys", "organization_id"),

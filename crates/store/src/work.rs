@@ -1,5 +1,6 @@
 //! What workers and a store say to each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +116,46 @@ pub enum LeaseStatus {
     },
     /// Lost: another attempt was started or the operation ended. Stop working on it.
     Lost,
+}
+
+/// How long attempts of remote workers may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttemptTimeouts {
+    /// By kind, where an operation does not say.
+    pub kinds: BTreeMap<String, Duration>,
+    /// Where neither the operation nor its kind does.
+    pub otherwise: Duration,
+    /// How much longer, so that workers which keep the time themselves are not got in the way of.
+    pub grace: Duration,
+}
+
+impl AttemptTimeouts {
+    /// The kinds and their times in milliseconds.
+    pub(crate) fn by_kind(&self) -> (Vec<&str>, Vec<i64>) {
+        self.kinds.iter().map(|(kind, timeout)| (kind.as_str(), millis(*timeout))).unzip()
+    }
+
+    /// In milliseconds.
+    pub(crate) fn otherwise_millis(&self) -> i64 {
+        millis(self.otherwise)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// An attempt of a remote worker that has taken longer than it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overrun {
+    /// Which attempt.
+    pub lease: LeaseRef,
+    /// The kind of its operation.
+    pub kind: String,
+    /// Attempts charged, this one included.
+    pub attempts: u32,
+    /// How long it may have taken, without the grace.
+    pub timeout: Duration,
 }
 
 /// A worker ends an attempt.

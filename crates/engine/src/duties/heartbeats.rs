@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use store::{Heartbeat, LeaseRef, LeaseStatus};
 use tokio_util::sync::CancellationToken;
 
+use crate::Progress;
 use crate::dispatch::Shared;
 
-/// Why an attempt is to stop before its end.
+/// Why an attempt is to stop before its end, and how far it is.
 #[derive(Clone, Default)]
 pub(crate) struct Stops {
     /// The lease was lost: what comes of the attempt is not recorded.
     pub(crate) lost: CancellationToken,
     /// Somebody wants the operation stopped.
     pub(crate) cancel: CancellationToken,
+    /// What its handler tells.
+    pub(crate) progress: Progress,
 }
 
 /// The leases that this process holds, each with the tokens that stop its attempt.
@@ -36,8 +39,11 @@ impl Held {
         self.lock().remove(lease);
     }
 
-    fn all(&self) -> Vec<LeaseRef> {
-        self.lock().keys().cloned().collect()
+    /// A heartbeat for each, with what was told since the last one.
+    fn beats(&self) -> Vec<Heartbeat> {
+        let beat =
+            |(lease, stops): (&LeaseRef, &Stops)| Heartbeat { lease: lease.clone(), progress: stops.progress.take() };
+        self.lock().iter().map(beat).collect()
     }
 
     fn lose(&self, lease: &LeaseRef) {
@@ -68,11 +74,11 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
             () = shared.waker.until_cancelled() => {}
             () = stop.cancelled() => return,
         }
-        let leases = shared.held.all();
-        if leases.is_empty() {
+        let beats = shared.held.beats();
+        if beats.is_empty() {
             continue;
         }
-        let beats = leases.iter().map(|lease| Heartbeat { lease: lease.clone(), progress: None }).collect();
+        let leases: Vec<LeaseRef> = beats.iter().map(|beat| beat.lease.clone()).collect();
         match shared.store.heartbeat(beats, shared.settings.lease).await {
             Ok(statuses) => {
                 for (lease, status) in leases.iter().zip(statuses) {
@@ -86,5 +92,24 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
             }
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "heartbeats failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use operations::{OperationId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_carries_what_was_told_since_the_last_one() {
+        let held = Held::default();
+        let id = OperationId::new(Timestamp::from_millis(0));
+        let lease = LeaseRef { organization: "acme".to_owned(), id, fence: 1, reach: None };
+        let stops = held.add(&lease);
+        stops.progress.tell("half");
+        let told = || held.beats().into_iter().map(|beat| beat.progress).collect::<Vec<_>>();
+        assert_eq!(told(), [Some("half".to_owned())]);
+        assert_eq!(told(), [None]);
     }
 }

@@ -45,7 +45,7 @@ async fn rescue(shared: &Shared, worker: Option<&str>) -> Result<u64, StoreError
         }
         let full = lost.len() == BATCH as usize;
         let lost = lost.into_iter().map(|lost| {
-            let delay = shared.settings.backoff.delay(lost.attempts, rand::random());
+            let delay = shared.backoff(&lost.kind).delay(lost.attempts, rand::random());
             (lost.lease, delay)
         });
         rescued += shared.store.lose(lost.collect()).await?;

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Attempt, Failure, Handler};
+use engine::{Attempt, Failure, Handler, Progress};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::process::{Process, Streams};
@@ -78,7 +78,7 @@ impl Handler for CommandHandler {
                 tokio::try_join!(
                     write_all(stdin, attempt.input.as_bytes()),
                     read_up_to(stdout, limit, &mut output),
-                    last_line.follow(stderr)
+                    last_line.follow(stderr, &attempt.progress)
                 )
             });
             let mut are_open = true;
@@ -167,29 +167,37 @@ struct LastLine {
 }
 
 impl LastLine {
-    async fn follow(&mut self, mut stderr: impl AsyncRead + Unpin) -> Result<(), TooLong> {
+    /// Reads to the end; each line is how far the command is.
+    async fn follow(&mut self, mut stderr: impl AsyncRead + Unpin, progress: &Progress) -> Result<(), TooLong> {
         let mut chunk = [0; CHUNK];
         while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
-            self.add(&chunk[..read]);
+            if self.add(&chunk[..read]) {
+                progress.tell(one_line(&self.whole));
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    /// Answers whether a line ended that says something.
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        let mut has_line = false;
         for (index, piece) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if index > 0 {
-                self.end_line();
+                has_line |= self.end_line();
             }
             let room = MAX_LINE - self.under_way.len();
             self.under_way.extend_from_slice(&piece[..piece.len().min(room)]);
         }
+        has_line
     }
 
-    fn end_line(&mut self) {
-        if !self.under_way.trim_ascii().is_empty() {
+    fn end_line(&mut self) -> bool {
+        let says_something = !self.under_way.trim_ascii().is_empty();
+        if says_something {
             std::mem::swap(&mut self.whole, &mut self.under_way);
         }
         self.under_way.clear();
+        says_something
     }
 
     /// The line as one printable text.
@@ -216,7 +224,9 @@ mod tests {
 
     fn last_line(pieces: &[&str]) -> String {
         let mut line = LastLine::default();
-        pieces.iter().for_each(|piece| line.add(piece.as_bytes()));
+        for piece in pieces {
+            line.add(piece.as_bytes());
+        }
         line.text()
     }
 

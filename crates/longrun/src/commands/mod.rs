@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod man;
 pub mod migrate;
 pub mod operations;
+pub mod pause;
 pub mod policy;
 pub mod restore;
 pub mod serve;

@@ -1,4 +1,5 @@
-//! What only the configuration file can say: tables of any name, `[kinds.NAME]` and `[notices.NAME]`.
+//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]` and
+//! `[organizations.NAME]`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use toml::{Table, Value};
 
 use super::kinds::Kind;
 use super::notices::Notice;
+use super::organizations::Organization;
 use super::tables::Complaints;
 use super::{Origin, Problem};
 
@@ -17,6 +19,8 @@ pub struct Declared {
     pub kinds: BTreeMap<String, Kind>,
     /// By the name of the subscription.
     pub notices: BTreeMap<String, Notice>,
+    /// By the name of the organisation.
+    pub organizations: BTreeMap<String, Organization>,
     path: PathBuf,
     lines: BTreeMap<String, usize>,
 }
@@ -37,6 +41,12 @@ impl Declared {
             let notice = Notice::read(table, &mut complaints);
             found.extend(complaints.into_iter().map(|(key, message)| (format!("notices.{name}.{key}"), message)));
             declared.notices.insert(name, notice);
+        }
+        for (name, table) in tables_of(file, "organizations") {
+            let mut complaints = Complaints::new();
+            let organization = Organization::read(table, &mut complaints);
+            found.extend(complaints.into_iter().map(|(key, message)| (format!("organizations.{name}.{key}"), message)));
+            declared.organizations.insert(name, organization);
         }
         let problems = found.into_iter().map(|(key, message)| Problem { origin: declared.origin(&key), key, message });
         let problems = problems.collect();
@@ -61,8 +71,10 @@ impl Declared {
     pub fn entries(&self) -> BTreeMap<String, (Value, Origin)> {
         let kinds = self.kinds.iter().map(|(name, kind)| (format!("kinds.{name}"), kind.shown()));
         let notices = self.notices.iter().map(|(name, notice)| (format!("notices.{name}"), notice.shown()));
+        let organizations = self.organizations.iter();
+        let organizations = organizations.map(|(name, own)| (format!("organizations.{name}"), own.shown()));
         let mut entries = BTreeMap::new();
-        for (table, shown) in kinds.chain(notices) {
+        for (table, shown) in kinds.chain(notices).chain(organizations) {
             for (name, value) in shown {
                 let key = format!("{table}.{name}");
                 let origin = if self.lines.contains_key(&key) { self.origin(&key) } else { Origin::Default };

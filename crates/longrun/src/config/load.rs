@@ -168,6 +168,7 @@ impl Layers {
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) {
         let value = match self.entries.get(key).map(|(value, _)| value) {
             Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
+            Some(Value::Float(_)) => text.parse().map(Value::Float).ok(),
             Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).ok(),
             Some(Value::Array(_)) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -189,6 +190,9 @@ impl Layers {
                 None if key.starts_with("notices") => {
                     "must be a table with a name for each subscription, e.g. [notices.ci]".to_owned()
                 }
+                None if key.starts_with("organizations") => {
+                    "must be a table with the name of an organization, e.g. [organizations.acme]".to_owned()
+                }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
             };
             self.problems.push(Problem { origin, key: key.to_owned(), message });
@@ -208,6 +212,7 @@ impl Layers {
         let mut config = Config::deserialize_table(table).expect("every value was checked by itself");
         config.kinds.declared.clone_from(&self.declared.kinds);
         config.notices.clone_from(&self.declared.notices);
+        config.organizations.clone_from(&self.declared.organizations);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {
                 Some((_, origin)) => origin.clone(),

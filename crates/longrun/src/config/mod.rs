@@ -15,6 +15,7 @@ mod load;
 mod model;
 mod nearest;
 mod notices;
+mod organizations;
 mod tables;
 mod units;
 mod validate;

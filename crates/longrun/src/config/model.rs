@@ -10,6 +10,7 @@ use store::{InvalidStoreUrl, StoreUrl};
 
 use super::kinds::Kinds;
 use super::notices::Notice;
+use super::organizations::{Organization, OrganizationLimits};
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -37,6 +38,11 @@ pub struct Config {
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
     #[serde(skip)]
     pub notices: BTreeMap<String, Notice>,
+    /// What each organisation may have.
+    pub limits: OrganizationLimits,
+    /// What single organisations have that others do not: the tables `[organizations.NAME]`, which are read one by one.
+    #[serde(skip)]
+    pub organizations: BTreeMap<String, Organization>,
     /// How operations are run.
     pub engine: Engine,
     /// How long operations are kept.
@@ -161,6 +167,8 @@ impl Default for Config {
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
+            limits: OrganizationLimits::default(),
+            organizations: BTreeMap::new(),
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
@@ -232,6 +240,16 @@ impl Config {
     pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
         let default = &self.retention.default;
         if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
+    }
+
+    /// What organisations may have.
+    pub fn quotas(&self) -> store::Quotas {
+        let named = self
+            .organizations
+            .iter()
+            .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
+        let own_kinds = [kinds::notices::KIND.to_owned()].into();
+        store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds }
     }
 
     /// The standby to read from, if there is one.

@@ -87,6 +87,15 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         }
     }
 
+    for (key, message) in config.limits.check() {
+        check(false, &format!("limits.{key}"), &message);
+    }
+    for (name, organization) in &config.organizations {
+        for (key, message) in organization.check(name, &config.limits) {
+            check(false, &format!("organizations.{name}.{key}"), &message);
+        }
+    }
+
     let retention = config.default_retention();
     check(
         retention.is_ok_and(|time| time.is_none_or(|time| !time.is_zero() && time <= LONGEST_RETENTION)),

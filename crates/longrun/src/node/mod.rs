@@ -62,6 +62,7 @@ impl Node {
         };
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         store.set_default_retention(config.default_retention()?);
+        store.set_quotas(config.quotas());
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         let tls = tls(config)?;
@@ -87,6 +88,7 @@ impl Node {
         services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
+        services.quotas = config.quotas().into();
         services.evaluator = Some(evaluator);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();

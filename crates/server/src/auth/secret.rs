@@ -31,7 +31,7 @@ impl Secret {
     }
 
     fn of_bits(bits: [u8; 32]) -> Secret {
-        let random = base62(bits, RANDOM_DIGITS);
+        let random = base62(bits);
         Secret(format!("{PREFIX}{random}{}", checksum(&random)))
     }
 
@@ -65,14 +65,18 @@ impl fmt::Debug for Secret {
 }
 
 fn checksum(random: &str) -> String {
-    let mut number = [0; 32];
-    number[28..].copy_from_slice(&crc32fast::hash(random.as_bytes()).to_be_bytes());
-    base62(number, CHECKSUM_DIGITS)
+    let mut sum = crc32fast::hash(random.as_bytes());
+    let mut text = [0; CHECKSUM_DIGITS];
+    for digit in text.iter_mut().rev() {
+        *digit = DIGITS[(sum % 62) as usize];
+        sum /= 62;
+    }
+    text.into_iter().map(char::from).collect()
 }
 
-/// A big-endian number in exactly `digits` digits, by schoolbook division.
-fn base62(mut number: [u8; 32], digits: usize) -> String {
-    let mut text = vec![b'0'; digits];
+/// A big-endian number in [`RANDOM_DIGITS`] digits, by schoolbook division.
+fn base62(mut number: [u8; 32]) -> String {
+    let mut text = [b'0'; RANDOM_DIGITS];
     for digit in text.iter_mut().rev() {
         let mut remainder = 0_u32;
         for byte in &mut number {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
-use store::Store;
+use store::{Pausable, Paused, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -51,5 +51,28 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
 }
 
 async fn metrics(State(admin): State<Admin>) -> ([(http::HeaderName, &'static str); 1], String) {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
+    let mut text = admin.metrics.render();
+    // The rest is worth having while the store is away.
+    if let Ok(Ok(paused)) = tokio::time::timeout(PING_TIMEOUT, admin.store.paused()).await {
+        text.push_str(&render_paused(&paused));
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// A line for each thing that is paused: there are few, and only operators and organisations themselves make them.
+fn render_paused(paused: &[Paused]) -> String {
+    const NAME: &str = "longrun_paused";
+    let mut text = format!("# HELP {NAME} What is not started for the time being; empty: all.\n# TYPE {NAME} gauge\n");
+    for Paused { what, .. } in paused {
+        let (organization, kind) = match what {
+            Pausable::Organization(organization) => (organization.as_str(), ""),
+            Pausable::Kind(kind) => ("", kind.as_str()),
+            Pausable::KindOf { organization, kind } => (organization.as_str(), kind.as_str()),
+        };
+        // Names have no control characters, and so no line ends.
+        let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+        let (organization, kind) = (label(organization), label(kind));
+        text.push_str(&format!("{NAME}{{organization=\"{organization}\",kind=\"{kind}\"}} 1\n"));
+    }
+    text
 }

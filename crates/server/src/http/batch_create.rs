@@ -8,7 +8,7 @@ use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::Scope;
 
-use super::create::{fingerprinted, read};
+use super::create::{check_input, fingerprinted, read};
 use super::json::Fields;
 use super::render::{WireOperation, to_json};
 use super::{App, body, evaluate, idempotency};
@@ -38,10 +38,10 @@ pub(super) async fn create(
     for (index, operation) in operations.iter_mut().enumerate() {
         complete(&app, &caller, operation).await.map_err(|error| at(index, error))?;
     }
-    let canonical: Vec<String> = operations.iter().map(fingerprinted).collect();
-    let key = idempotency::key(&headers, &caller, "POST /v1/operations:batchCreate", &canonical.join("\n"))?;
+    let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
+    let key = idempotency::key(&headers, &caller, "POST /v1/operations:batchCreate", canonical)?;
     let created = app.store.create(caller.organization(), operations, key).await?;
-    app.waker.wake();
+    created.iter().for_each(|operation| app.waker.created(&operation.kind));
     let json = to_json(&Answer { operations: created.iter().map(WireOperation::from).collect() });
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }
@@ -54,6 +54,7 @@ struct Answer<'a> {
 /// What is asked of each creation besides its own fields.
 async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
+    check_input(app, caller, operation)?;
     if operation.kind == evaluate::KIND {
         evaluate::complete(app, caller, operation).await?;
     }

@@ -24,13 +24,14 @@ pub(super) async fn create(
     let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
     let mut operation = parse(&app, &body)?;
     caller.require_project(&operation.project_id)?;
+    check_input(&app, &caller, &operation)?;
     if operation.kind == evaluate::KIND {
         evaluate::complete(&app, &caller, &mut operation).await?;
     }
-    let key = idempotency::key(&headers, &caller, "POST /v1/operations", &fingerprinted(&operation))?;
+    let key = idempotency::key(&headers, &caller, "POST /v1/operations", || fingerprinted(&operation))?;
     let created = app.store.create(caller.organization(), vec![operation], key).await?;
     let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
-    app.waker.wake();
+    app.waker.created(&operation.kind);
     let location = format!("/v1/operations/{}", operation.id);
     let json = to_json(&OperationAnswer::from(operation));
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)], json).into_response())
@@ -109,6 +110,12 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
     }
     let known = if app.kinds.is_empty() { "(none)".to_owned() } else { app.kinds.join(", ") };
     Some(Violation::new("kind", format!("is not declared here; the declared kinds are {known}")))
+}
+
+/// Refuses an input that is longer than the caller's organisation may have.
+pub(super) fn check_input(app: &App, caller: &Caller, operation: &NewOperation) -> Result<(), ApiError> {
+    let violation = app.quotas.of(caller.organization()).input_violation(&operation.input);
+    violation.map_or(Ok(()), |violation| Err(ApiError::Invalid(vec![violation])))
 }
 
 /// The operation in a form that all spellings of the same request share.

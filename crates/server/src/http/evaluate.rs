@@ -60,16 +60,14 @@ pub(super) async fn evaluate(
         }
     };
     operation.input = with_digest(&operation.input, &digest);
+    super::create::check_input(&app, &caller, &operation)?;
     complete_at(&app, &caller, &mut operation, "").await?;
-    let key = idempotency::key(
-        &headers,
-        &caller,
-        "POST /v1/agents/evaluate-evidence",
-        &super::create::fingerprinted(&operation),
-    )?;
+    let key = idempotency::key(&headers, &caller, "POST /v1/agents/evaluate-evidence", || {
+        super::create::fingerprinted(&operation)
+    })?;
     let created = app.store.create(caller.organization(), vec![operation], key).await?;
     let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
-    app.waker.wake();
+    app.waker.created(&operation.kind);
     let json = to_json(&Answer { operation_id: operation.id.to_string() });
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

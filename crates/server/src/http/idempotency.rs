@@ -18,7 +18,7 @@ pub(super) fn key(
     headers: &HeaderMap,
     caller: &Caller,
     call: &str,
-    canonical: &str,
+    canonical: impl FnOnce() -> String,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -26,7 +26,7 @@ pub(super) fn key(
     let (Some(key), None) = (key, values.next()) else {
         return Err(ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters"));
     };
-    let fingerprint = Sha256::new().chain_update(call).chain_update(b"\n").chain_update(canonical).finalize();
+    let fingerprint = Sha256::new().chain_update(call).chain_update(b"\n").chain_update(canonical()).finalize();
     let key = match &caller.access().projects {
         Projects::All => key.to_owned(),
         Projects::Only(projects) => {

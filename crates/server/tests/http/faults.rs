@@ -157,6 +157,25 @@ impl Store for FaultyStore {
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.end_overdue_cancels(grace, limit).await
     }
+    async fn overruns(&self, timeouts: &store::AttemptTimeouts, limit: u32) -> Result<Vec<store::Overrun>, StoreError> {
+        self.inner.overruns(timeouts, limit).await
+    }
+    async fn pause(&self, what: store::Pausable) -> Result<bool, StoreError> {
+        self.inner.pause(what).await
+    }
+    async fn resume(&self, what: store::Pausable) -> Result<bool, StoreError> {
+        self.inner.resume(what).await
+    }
+    async fn paused(&self) -> Result<Vec<store::Paused>, StoreError> {
+        self.inner.paused().await
+    }
+    async fn organizations(&self) -> Result<Vec<store::Organization>, StoreError> {
+        self.inner.organizations().await
+    }
+    fn set_quotas(&self, quotas: store::Quotas) {
+        self.inner.set_quotas(quotas);
+    }
+
     fn set_default_retention(&self, retain_for: Option<Duration>) {
         self.inner.set_default_retention(retain_for);
     }

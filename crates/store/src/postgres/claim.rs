@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::rows;
-use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
 
 /// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
 const PROMOTE: &str = "
@@ -19,8 +19,8 @@ const PROMOTE: &str = "
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
         ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))";
 
-/// Organisations after $1 and up to $2 that have something to claim of the kinds $3, ready or due at $4: loose scans over
-/// the line, one seek each. Served by queue_ready and queue_due.
+/// Organisations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: loose scans over
+/// the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
 const WAITING: &str = "
     WITH RECURSIVE ready (id) AS (
         (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > $1
@@ -38,20 +38,27 @@ const WAITING: &str = "
         FROM due WHERE due.id IS NOT NULL AND ($2::text IS NULL OR due.id <= $2)
     )
     (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
-        SELECT FROM unnest($3::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT FROM (
+            SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
+                SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', ready.id]) AND kind = ANY (ARRAY['', u.kind]))
+            OFFSET 0) AS k CROSS JOIN LATERAL (
             SELECT FROM queue WHERE organization_id = ready.id AND kind = k.kind AND due_at IS NULL LIMIT 1) AS q
         ) LIMIT $5)
     UNION
     (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
-        SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL) LIMIT $5)
+        SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM pauses WHERE organization_id = due.id AND kind = '') LIMIT $5)
     ORDER BY id LIMIT $5";
 
-/// Takes the first in line of the kinds $2, at most $3 ({projects} alone), starts their attempts at $4, and leases each to
+/// Takes the first in line of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their attempts at $4, and leases each to
 /// the worker at its place in $5, until $6. What another server is claiming is passed over. Served by queue_ready and
 /// active's primary key, once a row. The last column is when more becomes due.
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
-        SELECT c.* FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
+        SELECT c.* FROM (
+            SELECT kind FROM unnest($2::text[]) AS u (kind) WHERE NOT EXISTS (
+                SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
+            OFFSET 0) AS k CROSS JOIN LATERAL (
             SELECT q.ctid AS at, q.priority, q.seq FROM queue q
             WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL{projects}
             ORDER BY q.priority DESC, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) c
@@ -225,7 +232,7 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
 
 /// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN $1::text IS NULL THEN l.expires_at <= $2 ELSE l.worker = $1 END
     LIMIT $3";
@@ -246,13 +253,61 @@ pub(super) async fn lost_leases(
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
                 reach: None,
             };
-            Ok(LostLease { lease, attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs() })
+            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            Ok(LostLease { lease, kind: row.try_get("kind")?, attempts })
         })
         .collect()
 }
 
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
+/// only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once a lease.
+const OVERRUNS: &str = "
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout
+    FROM leases l JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
+        CROSS JOIN LATERAL (SELECT coalesce(a.timeout_ms,
+            (SELECT k.timeout FROM unnest($1::text[], $2::bigint[]) AS k (kind, timeout) WHERE k.kind = a.kind),
+            $3) AS timeout) AS t
+    WHERE a.started_at < $4 - t.timeout AND EXISTS (SELECT FROM tokens WHERE id = l.worker)
+    LIMIT $5";
+
+pub(super) async fn overruns(
+    pool: &PgPool,
+    now: Timestamp,
+    timeouts: &AttemptTimeouts,
+    limit: u32,
+) -> Result<Vec<Overrun>, StoreError> {
+    let (kinds, of_kinds) = timeouts.by_kind();
+    let found = sqlx::query(OVERRUNS)
+        .bind(kinds)
+        .bind(of_kinds)
+        .bind(timeouts.otherwise_millis())
+        .bind(now.before(timeouts.grace).as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let lease = LeaseRef {
+                organization: row.try_get("organization_id")?,
+                id: rows::id(row)?,
+                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
+            };
+            let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
+            let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
+            Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
+        })
+        .collect()
+}
+
+/// Of an organisation that is paused, what becomes due stays as it is: nothing looks at it.
+const NEXT_DUE: &str = "
+    SELECT min(due_at) AS due_at FROM queue
+    WHERE due_at IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM pauses WHERE kind = '')";
+
 /// The earliest due time over all organisations: each one's first, by queue_due.
 pub(super) async fn next_due(pool: &PgPool) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query("SELECT min(due_at) AS due_at FROM queue WHERE due_at IS NOT NULL").fetch_one(pool).await?;
+    let row = sqlx::query(NEXT_DUE).fetch_one(pool).await?;
     rows::time(&row, "due_at")
 }

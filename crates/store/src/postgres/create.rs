@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
-use sqlx::Row;
 use sqlx::postgres::PgConnection;
+use sqlx::{Executor as _, Row};
 use uuid::Uuid;
 
 use super::{admin, list, rows};
 use crate::batch::Create;
-use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+use crate::quota::{Admission, Quotas};
+use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// Served by the primary key; "+ 0" keeps the index by age from being taken.
 const FIND_KEYS: &str = "
@@ -27,13 +28,24 @@ const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
+/// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the counters' primary key and
+/// counter_deltas_by_xid.
+const NOT_ENDED: &str = "
+    SELECT (coalesce((SELECT sum(pending + running) FROM counters
+            WHERE organization_id = $1 AND level = 20 AND kind <> ALL ($2)), 0)
+        + coalesce((SELECT sum(pending + running) FROM counter_deltas WHERE organization_id = $1
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
+            AND kind <> ALL ($2)), 0))::bigint";
+
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
-/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
-/// part of the feed. Answers no row when there is no such organisation.
+/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their part
+/// of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is
+/// looked at as it is once those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1
+            AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
         RETURNING next_seq - cardinality($3::uuid[]) AS first
     ), new AS MATERIALIZED (
         SELECT first + place - 1 AS seq, n.*
@@ -97,13 +109,15 @@ impl Rows {
     }
 }
 
-/// Carries out the creations of one organisation, in their order; a conflict of keys fails that creation only. Without
-/// keys it is one statement.
+/// Carries out the creations of one organisation, in their order; a conflict of keys, and a limit that would be exceeded,
+/// fail that creation only. Without keys and below the limit it is one statement.
 pub(super) async fn create(
     connection: &mut PgConnection,
     now: Timestamp,
+    admission: &Admission,
     organization: &str,
     creates: &[&Create],
+    in_transaction: bool,
 ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = HashMap::new();
@@ -112,51 +126,129 @@ pub(super) async fn create(
         lock_numbers(connection, now, organization).await?;
         known = find_keys(connection, now, organization, &keys).await?;
     }
-    let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
-    let mut new_rows = Rows::default();
-    let mut new_keys = Keys::default();
-    for create in creates {
-        if let Some(key) = &create.key
-            && let Some((fingerprint, operations)) = known.get(&key.key)
-        {
-            results.push(match operations {
-                _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                Some(operations) => Ok(operations.clone()),
-                None => Err(StoreError::IdempotencyGone),
-            });
-            continue;
-        }
-        let mut created = Vec::with_capacity(create.operations.len());
-        for (index, new) in create.operations.iter().enumerate() {
-            let mut operation = new.to_operation(now);
-            if let Some(id) = create.ids.get(index) {
-                operation.id = *id;
-            }
-            new_rows.push(&operation, new);
-            created.push(operation);
-        }
-        if let Some(key) = &create.key {
-            new_keys.push(key, &created);
-            // First used in this very batch.
-            known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
-        }
-        results.push(Ok(created));
+    let quotas = admission.quotas();
+    let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
+    let limit = quotas.of(organization).max_pending.filter(|_| is_limited);
+    let ceiling = limit.and_then(|_| admission.ceiling(organization, now));
+    let plan = Plan::of(now, &quotas, creates, known.clone(), None);
+    // A limit without a ceiling means that nobody has counted yet.
+    if plan.rows.ids.is_empty()
+        || (limit.is_none() || ceiling.is_some()) && insert(connection, now, organization, &plan.rows, ceiling).await?
+    {
+        return plan.keep(connection, now, organization).await;
     }
-    if !new_rows.ids.is_empty() && !insert(connection, now, organization, &new_rows).await? {
+    let Some(limit) = limit else {
         admin::create_organization(connection, now, organization).await?;
-        insert(connection, now, organization, &new_rows).await?;
+        insert(connection, now, organization, &plan.rows, None).await?;
+        return plan.keep(connection, now, organization).await;
+    };
+    if !in_transaction {
+        connection.execute("BEGIN").await?;
     }
-    if !new_keys.keys.is_empty() {
-        sqlx::query(KEEP_KEYS)
-            .bind(organization)
-            .bind(now.as_millis())
-            .bind(new_keys.keys)
-            .bind(new_keys.fingerprints)
-            .bind(new_keys.ids)
-            .execute(connection)
-            .await?;
+    let room = room(connection, now, admission, organization, limit).await?;
+    let plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
+    if !plan.rows.ids.is_empty() {
+        insert(connection, now, organization, &plan.rows, None).await?;
+    }
+    let results = plan.keep(connection, now, organization).await?;
+    if !in_transaction {
+        connection.execute("COMMIT").await?;
     }
     Ok(results)
+}
+
+/// What creations come to, before anything is written.
+struct Plan {
+    results: Vec<Result<Vec<Operation>, StoreError>>,
+    rows: Rows,
+    keys: Keys,
+}
+
+impl Plan {
+    /// `known` are the keys that were used; `room` is the limit, and how many operations may be created below it.
+    fn of(
+        now: Timestamp,
+        quotas: &Quotas,
+        creates: &[&Create],
+        mut known: HashMap<String, Use>,
+        room: Option<(u64, u64)>,
+    ) -> Plan {
+        let mut plan =
+            Plan { results: Vec::with_capacity(creates.len()), rows: Rows::default(), keys: Keys::default() };
+        let mut used = 0;
+        for create in creates {
+            if let Some(key) = &create.key
+                && let Some((fingerprint, operations)) = known.get(&key.key)
+            {
+                plan.results.push(match operations {
+                    _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
+                    Some(operations) => Ok(operations.clone()),
+                    None => Err(StoreError::IdempotencyGone),
+                });
+                continue;
+            }
+            let limited = quotas.limited(&create.operations) as u64;
+            if let Some((limit, room)) = room
+                && limited > 0
+                && used + limited > room
+            {
+                plan.results.push(Err(Exceeded::Pending { limit }.into()));
+                continue;
+            }
+            used += limited;
+            let mut created = Vec::with_capacity(create.operations.len());
+            for (index, new) in create.operations.iter().enumerate() {
+                let mut operation = new.to_operation(now);
+                if let Some(id) = create.ids.get(index) {
+                    operation.id = *id;
+                }
+                plan.rows.push(&operation, new);
+                created.push(operation);
+            }
+            if let Some(key) = &create.key {
+                plan.keys.push(key, &created);
+                // First used in this very batch.
+                known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
+            }
+            plan.results.push(Ok(created));
+        }
+        plan
+    }
+
+    /// Keeps the keys, once the rows are inserted; answers the results.
+    async fn keep(
+        self,
+        connection: &mut PgConnection,
+        now: Timestamp,
+        organization: &str,
+    ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
+        if !self.keys.keys.is_empty() {
+            sqlx::query(KEEP_KEYS)
+                .bind(organization)
+                .bind(now.as_millis())
+                .bind(self.keys.keys)
+                .bind(self.keys.fingerprints)
+                .bind(self.keys.ids)
+                .execute(connection)
+                .await?;
+        }
+        Ok(self.results)
+    }
+}
+
+/// How many operations may be created below the limit. Locks the organisation's row, so that it stays true.
+pub(super) async fn room(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    admission: &Admission,
+    organization: &str,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    let next_seq = lock_numbers(connection, now, organization).await?;
+    let own_kinds: Vec<String> = admission.quotas().own_kinds.iter().cloned().collect();
+    let pending = sqlx::query_scalar(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection).await?;
+    let ceiling = admission.counted(organization, limit, next_seq, pending, now);
+    Ok(ceiling.saturating_sub(next_seq).unsigned_abs())
 }
 
 /// Locks the organisation's row, made if it is new; answers its next number.
@@ -175,12 +267,13 @@ pub(super) async fn lock_numbers(
     }
 }
 
-/// Inserts the rows; `false` when there is no such organisation.
+/// Inserts the rows; `false` when there is no such organisation, or its numbers would pass the ceiling.
 async fn insert(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     rows: &Rows,
+    ceiling: Option<i64>,
 ) -> Result<bool, StoreError> {
     let first = sqlx::query(INSERT)
         .bind(organization)
@@ -197,6 +290,7 @@ async fn insert(
         .bind(&rows.timeouts)
         .bind(&rows.retain_fors)
         .bind(&rows.inputs)
+        .bind(ceiling)
         .fetch_optional(connection)
         .await?;
     Ok(first.is_some())

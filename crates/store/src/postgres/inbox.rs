@@ -9,11 +9,13 @@
 //! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order: they
 //! become visible at once, and are taken from the first on.
 //!
+//! **Limits.** What its organisation may not have yet, by its [quota](crate::Quota), stays in line until it may.
+//!
 //! A row that cannot become an operation stays, with the reason in `refused`, and is told by `longrun doctor`.
 
 use std::time::Duration;
 
-use operations::{NewOperation, OperationId, Resource, Timestamp};
+use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use uuid::Uuid;
@@ -21,6 +23,7 @@ use uuid::Uuid;
 use super::writer::{Folds, begin};
 use super::{create, rows};
 use crate::batch::Create;
+use crate::quota::Admission;
 use crate::{IdempotencyKey, StoreError};
 
 /// Bytes of input that one transaction takes at most (one row more may go over).
@@ -75,13 +78,22 @@ const REFUSE: &str = "
     WHERE i.organization_id = $1 AND i.id = r.id";
 
 /// Makes operations of up to `limit` rows of every organisation; answers how many rows were dealt with.
-pub(super) async fn drain(pool: &PgPool, now: Timestamp, limit: u32, folds: &Folds) -> Result<u64, StoreError> {
+pub(super) async fn drain(
+    pool: &PgPool,
+    now: Timestamp,
+    limit: u32,
+    admission: &Admission,
+    folds: &Folds,
+) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(WAITING).fetch_all(pool).await?;
     let (mut rows, mut failed) = (0, None);
     for organization in organizations {
+        if !admission.may_have_more(&organization, now) {
+            continue;
+        }
         let part = async {
             let mut transaction = begin(pool).await?;
-            let part = drain_one(&mut transaction, now, &organization, limit).await?;
+            let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
             transaction.commit().await?;
             Ok::<_, StoreError>(part)
         };
@@ -111,13 +123,23 @@ async fn drain_one(
     now: Timestamp,
     organization: &str,
     limit: u32,
+    admission: &Admission,
 ) -> Result<u64, StoreError> {
     sqlx::query(PLAN).execute(&mut *connection).await?;
     // Before the look: what is seen after this, no other server is at.
     create::lock_numbers(connection, now, organization).await?;
+    let quota = admission.of(organization);
+    let mut room = u64::from(limit).min(admission.allowed(organization, now).unwrap_or(u64::MAX));
+    if let Some(limit) = quota.max_pending {
+        room = room.min(create::room(connection, now, admission, organization, limit).await?);
+    }
+    if room == 0 {
+        admission.has_all(organization, now);
+        return Ok(0);
+    }
     let found = sqlx::query(FIRST_IN_LINE)
         .bind(organization)
-        .bind(i64::from(limit))
+        .bind(i64::try_from(room).unwrap_or(i64::MAX))
         .bind(BATCH_BYTES)
         .fetch_all(&mut *connection)
         .await?;
@@ -125,8 +147,18 @@ async fn drain_one(
     for row in &found {
         let (id, create) = create_of(organization, row)?;
         let place: String = row.try_get("place")?;
-        let violations: Vec<String> =
-            create.operations.iter().flat_map(NewOperation::violations).map(|v| v.to_string()).collect();
+        let is_own = admission.quotas().limited(&create.operations) == 0;
+        let reserved =
+            is_own.then(|| Violation::new("kind", "is reserved: longrun itself makes the operations of this kind"));
+        let too_long = create.operations.iter().filter_map(|new| quota.input_violation(&new.input));
+        let violations: Vec<String> = create
+            .operations
+            .iter()
+            .flat_map(NewOperation::violations)
+            .chain(too_long)
+            .chain(reserved)
+            .map(|violation| violation.to_string())
+            .collect();
         if row.try_get("id_is_taken")? {
             refused.push(id, "another operation has its id");
         } else if violations.is_empty() {
@@ -136,11 +168,13 @@ async fn drain_one(
         }
     }
     let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
-    let results = create::create(connection, now, organization, &requests).await?;
+    let results = create::create(connection, now, admission, organization, &requests, true).await?;
+    let mut left = 0;
     let mut done = Vec::with_capacity(creates.len());
     for ((id, place, _), result) in creates.iter().zip(results) {
         match result {
             Ok(_) => done.push(place.as_str()),
+            Err(StoreError::Exceeded(_)) => left += 1,
             Err(conflict) => refused.push(*id, &conflict.to_string()),
         }
     }
@@ -150,7 +184,9 @@ async fn drain_one(
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));
     }
     refused.write(connection, organization).await?;
-    Ok(found.len() as u64)
+    // There was room for so many a moment ago.
+    let _ = admission.take(organization, done.len(), now);
+    Ok(found.len() as u64 - left)
 }
 
 /// A row as a creation of one operation, with the id that the application was told.

@@ -18,16 +18,18 @@ mod history;
 mod import;
 mod inbox;
 mod list;
+mod pause;
 mod purge;
 mod readers;
 mod replica;
+mod rotate;
 mod rows;
 mod steer;
 mod transition;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,11 +40,13 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::batch::{Answer, Create, Lane, Write};
+use crate::quota::Admission;
 use crate::retention::{self, Retention};
+use crate::rotation::Rotation;
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
-    KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered,
-    Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -68,10 +72,10 @@ pub struct PostgresStore {
     others: Arc<[Lane]>,
     clock: Clock,
     retention: Retention,
+    admission: Admission,
     /// The organisation that was purged last.
     purged: Arc<Mutex<String>>,
-    /// The organisation that claims served last.
-    rotation: Arc<Mutex<String>>,
+    rotation: Arc<Mutex<Rotation>>,
     folds: Folds,
     replica: Option<Arc<Replica>>,
 }
@@ -147,15 +151,29 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written);
-        let retention = Retention::default();
+        let (retention, admission) = (Retention::default(), Admission::default());
         let lanes = || {
-            let writer = || Writer::new(pool.clone(), Arc::clone(&clock), retention.clone(), folds.clone());
+            let (clock, retention, admission) = (&clock, &retention, &admission);
+            let writer =
+                || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
             let lane = |_| Lane::start(writer());
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
         let (rotation, purged) = (Arc::default(), Arc::default());
-        Ok(PostgresStore { creations, claims, others, pool, clock, retention, purged, rotation, folds, replica })
+        Ok(PostgresStore {
+            creations,
+            claims,
+            others,
+            pool,
+            clock,
+            retention,
+            admission,
+            purged,
+            rotation,
+            folds,
+            replica,
+        })
     }
 
     /// The version of PostgreSQL, e.g. `15.18`.
@@ -249,13 +267,6 @@ fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     ]))
 }
 
-/// Everybody's first before anybody's second, so that a worker that takes them in order is fair too.
-fn round_robin(lines: Vec<Vec<Claimed>>) -> Vec<Claimed> {
-    let mut placed: Vec<(usize, Claimed)> = lines.into_iter().flat_map(|line| line.into_iter().enumerate()).collect();
-    placed.sort_by_key(|(round, _)| *round);
-    placed.into_iter().map(|(_, claimed)| claimed).collect()
-}
-
 /// Makes the schema and applies migrations; sqlx takes an advisory lock, so that one server does it.
 async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let mut connection = pool.acquire().await.map_err(unavailable)?;
@@ -284,10 +295,16 @@ impl Store for PostgresStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
+        let count = self.admission.quotas().limited(&operations);
+        self.admission.take(organization, count, self.now())?;
         let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
-        match self.submit(organization, Write::Create(create)).await? {
-            Answer::Operations(operations) => Ok(operations),
-            other => Err(other.unexpected()),
+        match self.submit(organization, Write::Create(create)).await {
+            Ok(Answer::Operations(operations)) => Ok(operations),
+            Ok(other) => Err(other.unexpected()),
+            Err(error) => {
+                self.admission.give_back(organization, count, self.now());
+                Err(error)
+            }
         }
     }
 
@@ -337,33 +354,7 @@ impl Store for PostgresStore {
                 other => Err(other.unexpected()),
             };
         }
-        let now = self.now();
-        let last = self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let organizations = claim::waiting(&self.pool, now, &last, &request.kinds, request.limit).await;
-        let organizations = organizations.map_err(StoreError::or_unavailable)?;
-        let share = request.limit.div_ceil(u32::try_from(organizations.len().max(1)).unwrap_or(u32::MAX));
-        let mut room = request.limit;
-        let mut lines: Vec<Vec<Claimed>> = Vec::new();
-        for organization in &organizations {
-            if room == 0 {
-                break;
-            }
-            let limit = share.min(room);
-            let access = Some(Access::organization(organization));
-            let request = ClaimRequest { limit, access, ..request.clone() };
-            match self.submit(organization, Write::Claim(request)).await {
-                Ok(Answer::Claimed(part)) => {
-                    room -= u32::try_from(part.len()).unwrap_or(room).min(room);
-                    lines.push(part);
-                }
-                Ok(other) => return Err(other.unexpected()),
-                // What was claimed already is the worker's, and must reach it.
-                Err(error) if lines.is_empty() => return Err(error),
-                Err(_) => break,
-            }
-            self.rotation.lock().unwrap_or_else(PoisonError::into_inner).clone_from(organization);
-        }
-        Ok(round_robin(lines))
+        self.claim_in_turn(&request).await
     }
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -376,7 +367,7 @@ impl Store for PostgresStore {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
         let at = self.now();
-        let events = settlements.into_iter().map(|s| s.into_event(at));
+        let events = settlements.into_iter().map(|s| self.admission.bounded(s).into_event(at));
         self.transition(events.collect()).await
     }
 
@@ -387,6 +378,10 @@ impl Store for PostgresStore {
 
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
         claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
+        claim::overruns(&self.pool, self.now(), timeouts, limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -411,6 +406,10 @@ impl Store for PostgresStore {
 
     fn set_default_retention(&self, retain_for: Option<Duration>) {
         self.retention.set(retain_for);
+    }
+
+    fn set_quotas(&self, quotas: Quotas) {
+        self.admission.set(quotas);
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
@@ -469,11 +468,30 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.folds).await.map(Some).map_err(StoreError::or_unavailable)
+        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds)
+            .await
+            .map(Some)
+            .map_err(StoreError::or_unavailable)
     }
 
     fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
+        Ok(self.count(what.key().0, Write::Pause(what.clone(), true)).await? > 0)
+    }
+
+    async fn resume(&self, what: Pausable) -> Result<bool, StoreError> {
+        Ok(self.count(what.key().0, Write::Pause(what.clone(), false)).await? > 0)
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
+        pause::all(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
+        pause::organizations(&self.pool).await.map_err(StoreError::or_unavailable)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

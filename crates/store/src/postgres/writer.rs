@@ -10,8 +10,9 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, purge, steer, transition};
+use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
@@ -34,12 +35,13 @@ pub(super) struct Writer {
     used: Instant,
     clock: Clock,
     retention: Retention,
+    admission: Admission,
     folds: Folds,
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, retention, folds }
+    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, admission: Admission, folds: Folds) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), clock, retention, admission, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -64,16 +66,17 @@ impl Writer {
             }
             None => self.connect().await?,
         };
-        let (now, retain_for_ms) = ((self.clock)(), self.retention.millis());
+        let settings =
+            Settings { now: (self.clock)(), retain_for_ms: self.retention.millis(), admission: &self.admission };
         let answers = if is_one_statement(writes) {
-            perform(&mut connection, now, retain_for_ms, organization, writes, false).await?
+            perform(&mut connection, settings, organization, writes, false).await?
         } else {
             // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
             if connection.execute("BEGIN").await.is_err() {
                 connection = self.connect().await?;
                 connection.execute("BEGIN").await.map_err(unavailable)?;
             }
-            let answers = perform(&mut connection, now, retain_for_ms, organization, writes, true).await?;
+            let answers = perform(&mut connection, settings, organization, writes, true).await?;
             connection.execute("COMMIT").await?;
             answers
         };
@@ -96,6 +99,7 @@ fn organization(write: &Write) -> &str {
         Write::Claim(request) => request.organization().unwrap_or(""),
         Write::Steer(access, ..) => &access.organization,
         Write::Purge(organization, _) => organization,
+        Write::Pause(what, _) => what.key().0,
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
@@ -109,21 +113,19 @@ fn organization(write: &Write) -> &str {
 #[async_trait]
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
-        if let [Write::Disconnect] = writes {
-            if let Some(connection) = self.connection.take() {
-                let _ = connection.close().await;
-            }
-            return Ok(vec![Ok(Answer::Count(0))]);
-        }
+        let closes = |write: &Write| matches!(write, Write::Disconnect);
         // A steering is a transaction by itself: it locks in an order of its own. So is a removal, which must see what it
         // removes before its transaction has a number (see `changes`).
         let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
             let alone = matches!(write, Write::Steer(..) | Write::Purge(..)).then_some(index);
-            by_organization.entry((organization(write), alone)).or_default().push(index);
+            if !closes(write) {
+                by_organization.entry((organization(write), alone)).or_default().push(index);
+            }
         }
         let single = by_organization.len() == 1;
-        let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+        let mut answers: Vec<Option<Answered>> =
+            writes.iter().map(|write| closes(write).then_some(Ok(Answer::Count(0)))).collect();
         for ((organization, _), indexes) in by_organization {
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
@@ -152,6 +154,13 @@ impl Commit for Writer {
                 }
             }
         }
+        // The store closes: what came beside it is written, and nothing comes after it.
+        if writes.iter().any(closes)
+            && let Some(connection) = self.connection.take()
+        {
+            // What the database does not hear of it finds out by itself.
+            let _ = connection.close().await;
+        }
         Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
     }
 }
@@ -174,14 +183,22 @@ fn events<'w>(writes: &[&'w Write]) -> Vec<&'w (LeaseRef, Event)> {
     transitions.flatten().collect()
 }
 
-async fn perform(
-    connection: &mut PgConnection,
+/// What holds for all writes of a transaction.
+#[derive(Clone, Copy)]
+struct Settings<'s> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    admission: &'s Admission,
+}
+
+async fn perform(
+    connection: &mut PgConnection,
+    settings: Settings<'_>,
     organization: &str,
     writes: &[&Write],
     in_transaction: bool,
 ) -> Result<Vec<Answered>, StoreError> {
+    let Settings { now, retain_for_ms, admission } = settings;
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
     // First, so that the transaction has no number yet (see `changes`).
     let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
@@ -206,7 +223,7 @@ async fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, organization, &requests).await?;
+        let results = create::create(connection, now, admission, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -237,6 +254,7 @@ async fn perform(
                 Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
+            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

@@ -27,7 +27,7 @@ const READ: &str = "
         c.*
     FROM (SELECT 1) AS one LEFT JOIN (
         SELECT id, at, status, ids FROM changes INDEXED BY changes_by_organization
-        WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4) AS c ON 1";
+        WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
 
 /// What operations became, gathered in memory and written once a statement.
 #[derive(Default)]

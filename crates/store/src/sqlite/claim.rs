@@ -10,19 +10,15 @@ use std::time::Duration;
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::rows;
-use crate::{ClaimRequest, Claimed, LeaseRef, LostLease, StoreError};
-
-/// Where the rotation over organisations stands: after the last one that was served.
-#[derive(Default)]
-pub(super) struct Rotation {
-    last: String,
-}
+use crate::quota::Quotas;
+use crate::rotation::{Rotation, deal, shares};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
 
 /// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
 /// Served by active_due.
 const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
 
-/// Organisations after ?1 that have something to claim of the kinds ?2: a loose scan over active_ready, one seek each.
+/// Organisations after ?1 that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM active INDEXED BY active_ready
@@ -34,25 +30,29 @@ const WAITING: &str = "
     )
     SELECT id FROM organization
     WHERE id IS NOT NULL AND EXISTS (
-        SELECT 1 FROM json_each(?2) k CROSS JOIN active INDEXED BY active_ready
-        WHERE organization_id = organization.id AND kind = k.value AND status = 1 AND due_at IS NULL)
-    LIMIT ?3";
+        SELECT 1 FROM json_each(?2) k CROSS JOIN active a INDEXED BY active_ready
+        WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL
+            AND NOT EXISTS (SELECT 1 FROM pauses p
+                WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)))
+    LIMIT ?3 + 0";
 
-/// The first in line of one organisation and kind. Served by active_ready.
+/// The first in line of one organisation and kind, unless that is paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
-    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+        AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
+    ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
 /// The same of the projects ?4 alone; walks past what other projects have in line, unless these have nothing at all.
 /// Served by active_ready and active_by_project.
 const FIRST_IN_LINE_OF_PROJECTS: &str = "
     SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
         AND a.project_id IN (SELECT value FROM json_each(?4))
         AND EXISTS (SELECT 1 FROM json_each(?4) p CROSS JOIN active INDEXED BY active_by_project
             WHERE organization_id = ?1 AND project_id = p.value AND project_id <> '' AND status = 1 AND kind = ?2)
-    ORDER BY a.priority DESC, a.seq LIMIT ?3";
+    ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
 const START: &str = "
     UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
@@ -70,6 +70,7 @@ type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
     now: Timestamp,
+    quotas: &Quotas,
     rotation: &mut Rotation,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
@@ -81,7 +82,10 @@ pub(super) async fn claim(
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
     for ((organization, projects, kinds), indexes) in groups {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
-        let rows = choose(connection, rotation, organization, projects, kinds, limit).await?;
+        let rows = match organization {
+            Some(organization) => of_one(connection, organization, projects, kinds, limit).await?,
+            None => in_turn(connection, quotas, rotation, kinds, limit).await?,
+        };
         // Whose each place in line is.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
         let chosen: Vec<Chosen> = rows
@@ -101,44 +105,48 @@ struct Chosen {
     index: usize,
 }
 
-/// Up to `limit` rows that are next, each with its organisation.
-async fn choose(
+/// Up to `limit` rows of one organisation that are next.
+async fn of_one(
     connection: &mut SqliteConnection,
-    rotation: &mut Rotation,
-    organization: Option<&str>,
+    organization: &str,
     projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    let organizations = match organization {
-        Some(organization) => vec![organization.to_owned()],
-        None => waiting(connection, rotation, kinds, limit).await?,
-    };
-    if organizations.is_empty() || limit == 0 {
-        return Ok(Vec::new());
-    }
-    let share = limit.div_ceil(u32::try_from(organizations.len()).unwrap_or(u32::MAX));
-    let mut lines = Vec::with_capacity(organizations.len());
-    for organization in &organizations {
-        lines.push(line(connection, organization, projects, kinds, share).await?);
-    }
-    // Round by round: everybody's first before anybody's second.
+    let rows = line(connection, organization, projects, kinds, limit).await?;
+    Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
+}
+
+/// Up to `limit` rows that are next over all organisations, each with its organisation.
+async fn in_turn(
+    connection: &mut SqliteConnection,
+    quotas: &Quotas,
+    rotation: &mut Rotation,
+    kinds: &[String],
+    limit: u32,
+) -> Result<Vec<(String, i64)>, StoreError> {
     let mut chosen = Vec::new();
-    'rounds: for round in 0..share as usize {
-        for (organization, line) in organizations.iter().zip(&lines) {
-            if let Some(row) = line.get(round) {
-                chosen.push((organization.clone(), *row));
-                if chosen.len() == limit as usize {
-                    break 'rounds;
-                }
-            }
-        }
+    let asked = rotation.left.min(limit);
+    if asked > 0 {
+        chosen = of_one(connection, &rotation.last, &Projects::All, kinds, asked).await?;
+        rotation.went_on(asked, chosen.len());
     }
-    if organization.is_none()
-        && let Some(last) = organizations.last()
-    {
-        rotation.last.clone_from(last);
+    let room = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
+    if room == 0 {
+        return Ok(chosen);
     }
+    let organizations = waiting(connection, rotation, kinds, room).await?;
+    let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
+    let turns = deal(&weights, room);
+    let mut lines = Vec::with_capacity(organizations.len());
+    for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
+        // What went on above is chosen, not started: it stands in line still.
+        let already = if *organization == rotation.last { chosen.len() } else { 0 };
+        let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
+        let mut line = of_one(connection, organization, &Projects::All, kinds, most).await?;
+        lines.push(line.split_off(already.min(line.len())));
+    }
+    chosen.extend(rotation.take(&turns, &organizations, &weights, lines));
     Ok(chosen)
 }
 
@@ -259,10 +267,10 @@ fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
 
 /// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
-    SELECT l.organization_id, l.fence, a.id, a.attempts FROM leases l
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE CASE WHEN ?1 IS NULL THEN l.expires_at <= ?2 ELSE l.worker = ?1 END
-    LIMIT ?3";
+    LIMIT ?3 + 0";
 
 pub(super) async fn lost_leases(
     readers: &SqlitePool,
@@ -280,7 +288,48 @@ pub(super) async fn lost_leases(
                 fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
                 reach: None,
             };
-            Ok(LostLease { lease, attempts: row.try_get("attempts")? })
+            Ok(LostLease { lease, kind: row.try_get("kind")?, attempts: row.try_get("attempts")? })
+        })
+        .collect()
+}
+
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
+/// only what runs now, so that it is read whole. Served by active_by_seq and the tokens' by id, once a lease.
+const OVERRUNS: &str = "
+    SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
+        coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout
+    FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
+    WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
+        AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
+    LIMIT ?4";
+
+pub(super) async fn overruns(
+    readers: &SqlitePool,
+    now: Timestamp,
+    timeouts: &AttemptTimeouts,
+    limit: u32,
+) -> Result<Vec<Overrun>, StoreError> {
+    let (kinds, of_kinds) = timeouts.by_kind();
+    let by_kind: BTreeMap<&str, i64> = kinds.into_iter().zip(of_kinds).collect();
+    let found = sqlx::query(OVERRUNS)
+        .bind(json!(by_kind).to_string())
+        .bind(timeouts.otherwise_millis())
+        .bind(now.before(timeouts.grace).as_millis())
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
+    found
+        .iter()
+        .map(|row| {
+            let lease = LeaseRef {
+                organization: row.try_get("organization_id")?,
+                id: rows::id(row)?,
+                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
+                reach: None,
+            };
+            let attempts = row.try_get("attempts")?;
+            let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
+            Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
         })
         .collect()
 }

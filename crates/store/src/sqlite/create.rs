@@ -11,7 +11,8 @@ use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::{admin, rows};
 use crate::batch::Create;
-use crate::{IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+use crate::quota::Admission;
+use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
 type Use = ([u8; 32], Option<Vec<Operation>>);
@@ -27,7 +28,7 @@ const KEEP_KEY: &str = "
 const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys INDEXED BY idempotency_keys_by_age
-        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)";
+        WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2 + 0)";
 
 const TAKE_NUMBERS: &str = "
     UPDATE organizations SET next_seq = next_seq + ?2 WHERE organization_id = ?1 RETURNING next_seq - ?2";
@@ -40,16 +41,27 @@ const INSERT: &str = "
         value->>8, value->>9, value->>10, 0, value->>11, 0, value->>12, value->>13, value->>14
     FROM json_each(?1)";
 
-/// Carries out the creations, in their order; a conflict of keys fails that creation only.
+/// Operations that have not ended, but for those of the kinds ?2. Served by the counters' primary key.
+const NOT_ENDED: &str = "
+    SELECT coalesce(sum(pending + running), 0) FROM counters
+    WHERE organization_id = ?1 AND level = 20 AND kind NOT IN (SELECT value FROM json_each(?2))";
+
+/// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that creation
+/// only.
 pub(super) async fn create(
     connection: &mut SqliteConnection,
     now: Timestamp,
+    admission: &Admission,
     creates: &[&Create],
 ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
     let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
     // Keys first used in this very batch: where their creation stands in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
     let mut numbers = take_numbers(connection, now, creates).await?;
+    let first_numbers = numbers.clone();
+    let quotas = admission.quotas();
+    // What this batch creates, by organisation; it is counted at the end.
+    let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut inserts = Vec::new();
     let mut counts = Changes::default();
     let mut told = Told::default();
@@ -70,6 +82,22 @@ pub(super) async fn create(
                 });
                 continue;
             }
+        }
+        let organization = create.organization.as_str();
+        let used = used.entry(organization).or_default();
+        let asked = Asked {
+            organization,
+            first: first_numbers[organization],
+            last: numbers[organization] + create.operations.len() as i64,
+            used: *used,
+            limited: quotas.limited(&create.operations) as u64,
+        };
+        if let Err(exceeded) = admit(connection, now, admission, &asked).await? {
+            results.push(Err(exceeded.into()));
+            continue;
+        }
+        *used += asked.limited;
+        if let Some(key) = &create.key {
             fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
         }
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organisation");
@@ -97,6 +125,38 @@ pub(super) async fn create(
         told.write(connection, now).await?;
     }
     Ok(results)
+}
+
+/// A creation that is to be admitted.
+struct Asked<'a> {
+    organization: &'a str,
+    /// Its next number before this batch.
+    first: i64,
+    /// Its next number after this creation.
+    last: i64,
+    /// Operations that this batch made before, as far as limits hold for them.
+    used: u64,
+    /// Such operations of this creation.
+    limited: u64,
+}
+
+/// Whether the organisation may have so many more.
+async fn admit(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    admission: &Admission,
+    asked: &Asked<'_>,
+) -> Result<Result<(), Exceeded>, StoreError> {
+    let Asked { organization, first, last, used, limited } = *asked;
+    let quotas = admission.quotas();
+    let Some(limit) = quotas.of(organization).max_pending.filter(|_| limited > 0) else { return Ok(Ok(())) };
+    if admission.ceiling(organization, now).is_some_and(|ceiling| last <= ceiling) {
+        return Ok(Ok(()));
+    }
+    let own_kinds = json!(quotas.own_kinds).to_string();
+    let pending: i64 = sqlx::query_scalar(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection).await?;
+    let room = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
+    Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
 }
 
 fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {

@@ -20,7 +20,7 @@ const APPEND_PROGRESS: &str = "
     FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1
     WHERE (SELECT count(*) FROM (
         SELECT 1 FROM events e INDEXED BY events_by_operation
-        WHERE e.organization_id = l.organization_id AND e.seq = l.seq AND e.kind = 4 LIMIT ?3)) < ?3";
+        WHERE e.organization_id = l.organization_id AND e.seq = l.seq AND e.kind = 4 LIMIT ?3 + 0)) < ?3";
 
 /// Appends notes, each of the operation with this organisation and number.
 pub(super) async fn append(

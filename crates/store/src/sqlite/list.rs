@@ -122,7 +122,7 @@ impl<'q> Page<'q> {
         let _ = write!(
             self.text,
             "WITH {span}, page (seq, settled, row) AS MATERIALIZED (
-                 {arms} ORDER BY 1 DESC LIMIT ?2 OFFSET (SELECT skip FROM span)
+                 {arms} ORDER BY 1 DESC LIMIT ?2 + 0 OFFSET (SELECT skip FROM span)
              )"
         );
     }

@@ -16,6 +16,7 @@ mod doctor;
 mod export;
 mod history;
 mod list;
+mod pause;
 mod purge;
 mod readers;
 mod rows;
@@ -34,13 +35,14 @@ use operations::{
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::quota::Admission;
 use crate::retention::{self, Retention};
+use crate::rotation::Rotation;
 use crate::{
-    Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
-    KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered,
-    Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
-use claim::Rotation;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -56,6 +58,7 @@ pub struct SqliteStore {
     writer: Lane,
     clock: Clock,
     retention: Retention,
+    admission: Admission,
     /// The organisation that was purged last.
     purged: Arc<Mutex<String>>,
     path: PathBuf,
@@ -104,11 +107,16 @@ impl SqliteStore {
             .await
             .map_err(|error| unusable(&error))?;
         let connection = writing.clone();
-        let (rotation, retention) = (Rotation::default(), Retention::default());
-        let writer =
-            Lane::start(Writer { connection, clock: Arc::clone(&clock), retention: retention.clone(), rotation });
+        let (retention, admission) = (Retention::default(), Admission::default());
+        let writer = Lane::start(Writer {
+            connection,
+            clock: Arc::clone(&clock),
+            retention: retention.clone(),
+            admission: admission.clone(),
+            rotation: Rotation::default(),
+        });
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, purged, path })
+        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -129,6 +137,13 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn engine_version(&self) -> Result<String, StoreError> {
         Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
+    }
+
+    async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
+        match self.writer.submit(Write::Pause(what, paused)).await? {
+            Answer::Count(count) => Ok(count > 0),
+            other => Err(other.unexpected()),
+        }
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
@@ -152,10 +167,16 @@ impl Store for SqliteStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
+        let count = self.admission.quotas().limited(&operations);
+        self.admission.take(organization, count, self.now())?;
         let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
-        match self.writer.submit(Write::Create(create)).await? {
-            Answer::Operations(operations) => Ok(operations),
-            other => Err(other.unexpected()),
+        match self.writer.submit(Write::Create(create)).await {
+            Ok(Answer::Operations(operations)) => Ok(operations),
+            Ok(other) => Err(other.unexpected()),
+            Err(error) => {
+                self.admission.give_back(organization, count, self.now());
+                Err(error)
+            }
         }
     }
 
@@ -191,7 +212,7 @@ impl Store for SqliteStore {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
         let at = self.now();
-        let events = settlements.into_iter().map(|s| s.into_event(at));
+        let events = settlements.into_iter().map(|s| self.admission.bounded(s).into_event(at));
         self.transition(events.collect()).await
     }
 
@@ -202,6 +223,10 @@ impl Store for SqliteStore {
 
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
         claim::lost_leases(&self.readers, worker, self.now(), limit).await
+    }
+
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
+        claim::overruns(&self.readers, self.now(), timeouts, limit).await
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -226,6 +251,10 @@ impl Store for SqliteStore {
 
     fn set_default_retention(&self, retain_for: Option<Duration>) {
         self.retention.set(retain_for);
+    }
+
+    fn set_quotas(&self, quotas: Quotas) {
+        self.admission.set(quotas);
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
@@ -284,6 +313,22 @@ impl Store for SqliteStore {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
+        self.set_paused(what, true).await
+    }
+
+    async fn resume(&self, what: Pausable) -> Result<bool, StoreError> {
+        self.set_paused(what, false).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
+        pause::all(&self.readers).await
+    }
+
+    async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
+        pause::organizations(&self.readers).await
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

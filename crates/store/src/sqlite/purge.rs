@@ -28,7 +28,7 @@ const DUE: &str = "
 const PURGE: &str = "
     DELETE FROM settled WHERE rowid IN (
         SELECT rowid FROM settled INDEXED BY settled_by_purge
-        WHERE organization_id = ?1 AND purge_at <= ?2 ORDER BY purge_at LIMIT ?3)
+        WHERE organization_id = ?1 AND purge_at <= ?2 ORDER BY purge_at LIMIT ?3 + 0)
     RETURNING id, seq, kind, status, project_id";
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + ?2 WHERE organization_id = ?1";

@@ -13,7 +13,7 @@ use crate::changes::Position;
 /// primary key, which is by age.
 const FORGETTABLE: &str = "
     SELECT c.id, c.organization_id, length(c.ids) / 16 AS entries
-    FROM (SELECT id, organization_id, at, ids FROM changes ORDER BY id LIMIT ?2) AS c
+    FROM (SELECT id, organization_id, at, ids FROM changes ORDER BY id LIMIT ?2 + 0) AS c
     WHERE c.at < ?1 AND (c.at < ?3 OR NOT EXISTS (
         SELECT 1 FROM change_readers r LEFT JOIN change_marks m
             ON m.reader = r.reader AND m.organization_id = c.organization_id
@@ -54,7 +54,7 @@ const UNREAD: &str = "
     SELECT organization_id, id, seen FROM place p WHERE EXISTS (
         SELECT 1 FROM changes c INDEXED BY changes_by_organization
         WHERE c.organization_id = p.organization_id AND c.id >= p.id AND (c.id > p.id OR length(c.ids) / 16 > p.seen))
-    LIMIT ?3";
+    LIMIT ?3 + 0";
 
 /// Answers how many rows it concerned.
 pub(super) async fn write(connection: &mut SqliteConnection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {

@@ -143,7 +143,7 @@ async fn find(
 /// Attempts that were asked to stop at least `grace` ago. Served by active_by_cancel.
 const OVERDUE: &str = "
     SELECT organization_id, id, fence FROM active INDEXED BY active_by_cancel
-    WHERE cancel_requested_at <= ?1 ORDER BY cancel_requested_at LIMIT ?2";
+    WHERE cancel_requested_at <= ?1 ORDER BY cancel_requested_at LIMIT ?2 + 0";
 
 /// The events that end such attempts.
 pub(super) async fn overdue(

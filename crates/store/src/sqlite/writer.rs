@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::claim::{self, Rotation};
-use super::{admin, create, purge, readers, steer, transition};
+use super::{admin, claim, create, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::quota::Admission;
 use crate::retention::Retention;
+use crate::rotation::Rotation;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Writes through a pool of one connection, which reconnects by itself.
@@ -19,6 +20,7 @@ pub(super) struct Writer {
     pub(super) connection: SqlitePool,
     pub(super) clock: Clock,
     pub(super) retention: Retention,
+    pub(super) admission: Admission,
     pub(super) rotation: Rotation,
 }
 
@@ -26,8 +28,8 @@ pub(super) struct Writer {
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?;
-        let answers =
-            perform(&mut transaction, (self.clock)(), self.retention.millis(), &mut self.rotation, writes).await?;
+        let Writer { clock, retention, admission, rotation, .. } = self;
+        let answers = perform(&mut transaction, clock(), retention.millis(), admission, rotation, writes).await?;
         transaction.commit().await.map_err(busy)?;
         Ok(answers)
     }
@@ -50,6 +52,7 @@ async fn perform(
     connection: &mut SqliteConnection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    admission: &Admission,
     rotation: &mut Rotation,
     writes: &[Write],
 ) -> Result<Vec<Answered>, StoreError> {
@@ -61,7 +64,7 @@ async fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, &requests).await?;
+        let results = create::create(connection, now, admission, &requests).await?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -86,7 +89,7 @@ async fn perform(
     });
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
-        let results = claim::claim(connection, now, rotation, &requests).await?;
+        let results = claim::claim(connection, now, &admission.quotas(), rotation, &requests).await?;
         for ((index, _), claimed) in claims.iter().zip(results) {
             answers[*index] = Some(Ok(Answer::Claimed(claimed)));
         }
@@ -106,6 +109,7 @@ async fn perform(
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
+            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

@@ -1,0 +1,60 @@
+//! Ends attempts of remote workers that take longer than they may: a worker that hangs may keep its lease for ever.
+//!
+//! Workers are told how long an attempt may take, and end it themselves; this looks a lease later. The attempt ends like
+//! one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
+
+use std::sync::Arc;
+
+use operations::Outcome;
+use store::{AttemptTimeouts, Overrun, Settlement, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Shared;
+
+/// Attempts that one write ends.
+const BATCH: u32 = 500;
+
+/// Looks for such attempts every half lease, until told to stop.
+pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
+    let settings = &shared.settings;
+    let timeouts = AttemptTimeouts {
+        kinds: shared.registry.timeouts(),
+        otherwise: settings.attempt_timeout,
+        grace: settings.lease,
+    };
+    let mut ticks = tokio::time::interval(settings.lease / 2);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        match end_some(&shared, &timeouts).await {
+            Ok(0) => {}
+            Ok(attempts) => {
+                tracing::warn!(attempts, "attempts of remote workers took longer than they may and were ended")
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "could not look for attempts that take too long"
+                );
+            }
+        }
+    }
+}
+
+async fn end_some(shared: &Shared, timeouts: &AttemptTimeouts) -> Result<usize, StoreError> {
+    let overruns = shared.store.overruns(timeouts, BATCH).await?;
+    if overruns.is_empty() {
+        return Ok(0);
+    }
+    let settlements = overruns.into_iter().map(|Overrun { lease, kind, attempts, timeout }| {
+        let message = format!("timed out after {} s", timeout.as_secs_f64());
+        let retry_after = shared.backoff(&kind).delay(attempts, rand::random());
+        Settlement { lease, outcome: Outcome::Failed { message, retryable: true }, retry_after }
+    });
+    let results = shared.store.settle(settlements.collect()).await?;
+    shared.waker.wake();
+    Ok(results.iter().filter(|result| result.is_ok()).count())
+}

@@ -1,0 +1,218 @@
+//! `longrun organizations` and `longrun kinds`: pausing and resuming, directly in the store. May run beside servers, which
+//! heed it from then on.
+
+use std::io;
+
+use operations::{Timestamp, check_kind, check_name};
+use serde_json::{Value, json};
+use store::{Organization, Pausable, Paused, Store};
+
+use crate::connection::OutputArgs;
+use crate::exit::{Exit, failure};
+use crate::render::{self, Answer, Style, printable, table};
+use crate::store_args::StoreArgs;
+
+/// What `longrun organizations list` takes.
+#[derive(Debug, clap::Args)]
+pub struct OrganizationsArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun organizations pause` and `resume` take.
+#[derive(Debug, clap::Args)]
+pub struct OrganizationArgs {
+    /// The organization
+    #[arg(value_name = "ORG")]
+    organization: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun kinds list` takes.
+#[derive(Debug, clap::Args)]
+pub struct KindsArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun kinds pause` and `resume` take.
+#[derive(Debug, clap::Args)]
+pub struct KindArgs {
+    /// The kind
+    kind: String,
+    /// Only in this organization; without it, in all
+    #[arg(long, value_name = "ORG")]
+    organization: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Lists organizations with what waits and runs.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn organizations(args: OrganizationsArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    let (organizations, paused) = (store.organizations().await?, store.paused().await?);
+    let since = |name: &str| {
+        let of = |paused: &&Paused| paused.what == Pausable::Organization(name.to_owned());
+        paused.iter().find(of).map(|paused| paused.since)
+    };
+    let rows = organizations.into_iter().map(|one| (since(&one.name), one)).collect();
+    render::print(args.output.format, &Organizations(rows))?;
+    Ok(Exit::Done)
+}
+
+/// Pauses an organization: nothing more of it is started, by any server.
+///
+/// # Errors
+/// When there is no such organization, or the store cannot be used.
+pub async fn pause_organization(args: OrganizationArgs) -> anyhow::Result<Exit> {
+    check_name("ORG", &args.organization)?;
+    let store = args.store.open_existing().await?;
+    pause(store.as_ref(), Pausable::Organization(args.organization)).await
+}
+
+/// Resumes an organization.
+///
+/// # Errors
+/// When it is not paused, or the store cannot be used.
+pub async fn resume_organization(args: OrganizationArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    resume(store.as_ref(), Pausable::Organization(args.organization)).await
+}
+
+/// Lists the kinds that are paused.
+///
+/// # Errors
+/// When the store cannot be used.
+pub async fn kinds(args: KindsArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    let kinds = store.paused().await?.into_iter().filter_map(|paused| match paused.what {
+        Pausable::Organization(_) => None,
+        Pausable::Kind(kind) => Some((kind, None, paused.since)),
+        Pausable::KindOf { organization, kind } => Some((kind, Some(organization), paused.since)),
+    });
+    render::print(args.output.format, &Kinds(kinds.collect()))?;
+    Ok(Exit::Done)
+}
+
+/// Pauses a kind: nothing more of it is started, by any server.
+///
+/// # Errors
+/// When there is no such organization, or the store cannot be used.
+pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
+    check_kind("KIND", &args.kind)?;
+    let store = args.store.open_existing().await?;
+    pause(store.as_ref(), what(args.kind, args.organization)).await
+}
+
+/// Resumes a kind.
+///
+/// # Errors
+/// When it is not paused, or the store cannot be used.
+pub async fn resume_kind(args: KindArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    resume(store.as_ref(), what(args.kind, args.organization)).await
+}
+
+fn what(kind: String, organization: Option<String>) -> Pausable {
+    match organization {
+        Some(organization) => Pausable::KindOf { organization, kind },
+        None => Pausable::Kind(kind),
+    }
+}
+
+fn shown(what: &Pausable) -> String {
+    match what {
+        Pausable::Organization(name) => format!("organization {}", printable(name)),
+        Pausable::Kind(kind) => format!("kind {}", printable(kind)),
+        Pausable::KindOf { organization, kind } => {
+            format!("kind {} in {}", printable(kind), printable(organization))
+        }
+    }
+}
+
+async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
+    let name = shown(&what);
+    if !store.pause(what).await? {
+        let hint = "`longrun organizations list` shows those that there are";
+        return Err(failure("there is no such organization", hint));
+    }
+    render::write(format!("paused: {name}\n"))?;
+    Ok(Exit::Done)
+}
+
+async fn resume(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
+    let name = shown(&what);
+    if !store.resume(what).await? {
+        let hint = "`longrun organizations list` and `longrun kinds list` show what is paused";
+        return Err(failure(format!("{name} is not paused"), hint));
+    }
+    render::write(format!("resumed: {name}\n"))?;
+    Ok(Exit::Done)
+}
+
+fn time(since: Option<Timestamp>) -> String {
+    since.map_or_else(|| "no".to_owned(), |since| format!("since {since}"))
+}
+
+/// Each with the time since which it is paused.
+struct Organizations(Vec<(Option<Timestamp>, Organization)>);
+
+impl Answer for Organizations {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let rows = self.0.iter().map(|(since, one)| {
+            json!({
+                "name": one.name, "created_at": one.created_at.to_string(), "pending": one.pending,
+                "running": one.running, "paused_since": since.map(|since| since.to_string()),
+            })
+        });
+        Ok(Value::from(rows.collect::<Vec<_>>()).to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let rows = self.0.iter().map(|(since, one)| {
+            [
+                one.name.clone(),
+                one.created_at.to_string(),
+                one.pending.to_string(),
+                one.running.to_string(),
+                time(*since),
+            ]
+        });
+        table(style, ["NAME", "CREATED", "PENDING", "RUNNING", "PAUSED"], rows)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|(_, one)| one.name.clone()).collect()
+    }
+}
+
+/// Kinds that are paused, with the organization if it is only one, and since when.
+struct Kinds(Vec<(String, Option<String>, Timestamp)>);
+
+impl Answer for Kinds {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let rows = self.0.iter().map(|(kind, organization, since)| {
+            json!({ "kind": kind, "organization": organization, "paused_since": since.to_string() })
+        });
+        Ok(Value::from(rows.collect::<Vec<_>>()).to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let rows = self.0.iter().map(|(kind, organization, since)| {
+            [kind.clone(), organization.clone().unwrap_or_else(|| "all".to_owned()), time(Some(*since))]
+        });
+        table(style, ["KIND", "ORGANIZATION", "PAUSED"], rows)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|(kind, ..)| kind.clone()).collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! What organisations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
+
+use operations::{MAX_INLINE_BYTES, check_name};
+use serde::{Deserialize, Serialize};
+use store::{Quota, Rate};
+use toml::Table;
+
+use super::tables::{self, Complaints};
+use super::units::ByteSize;
+
+/// What an organisation may have, unless its own table says otherwise. 0 is no limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrganizationLimits {
+    /// Operations that have not ended, over all servers.
+    pub max_pending: u64,
+    /// Operations that it may create in a second, on each server.
+    pub rate: f64,
+    /// Operations that it may create at once after a pause; 0: as many as in a second.
+    pub burst: u32,
+    /// The most bytes of an operation's input.
+    pub max_input: ByteSize,
+    /// The most bytes of an operation's output.
+    pub max_output: ByteSize,
+}
+
+/// What one organisation has that others do not; what is not set is as in [`OrganizationLimits`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Organization {
+    /// [`OrganizationLimits::max_pending`].
+    pub max_pending: Option<u64>,
+    /// [`OrganizationLimits::rate`].
+    pub rate: Option<f64>,
+    /// [`OrganizationLimits::burst`].
+    pub burst: Option<u32>,
+    /// [`OrganizationLimits::max_input`].
+    pub max_input: Option<ByteSize>,
+    /// [`OrganizationLimits::max_output`].
+    pub max_output: Option<ByteSize>,
+    /// Its operations that start for each one of an organisation of weight 1, while both have some waiting.
+    pub weight: u32,
+}
+
+/// More than this would keep others from starting for long.
+const MOST_WEIGHT: u32 = 1_000;
+
+impl Default for OrganizationLimits {
+    fn default() -> OrganizationLimits {
+        let inline = ByteSize(MAX_INLINE_BYTES as u64);
+        OrganizationLimits { max_pending: 0, rate: 0.0, burst: 0, max_input: inline, max_output: inline }
+    }
+}
+
+impl Default for Organization {
+    fn default() -> Organization {
+        Organization { max_pending: None, rate: None, burst: None, max_input: None, max_output: None, weight: 1 }
+    }
+}
+
+impl OrganizationLimits {
+    /// As the store has it, for an organisation of this weight.
+    pub fn quota(&self, weight: u32) -> Quota {
+        let burst = if self.burst == 0 { self.rate.ceil() } else { f64::from(self.burst) };
+        let size = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        Quota {
+            max_pending: (self.max_pending > 0).then_some(self.max_pending),
+            rate: (self.rate > 0.0).then_some(Rate { per_second: self.rate, burst }),
+            max_input: size(self.max_input),
+            max_output: size(self.max_output),
+            weight,
+        }
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        let message = "must be a number of operations a second, e.g. 50 or 0.5; 0 sets no limit";
+        check(self.rate.is_finite() && self.rate >= 0.0, "rate", message);
+        check(self.burst == 0 || self.rate > 0.0, "burst", "needs a rate: it is what may be saved up of it");
+        for (key, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
+            let message = "must be above 0 and at most 1MiB, the most that an operation keeps";
+            check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
+        }
+        complaints
+    }
+}
+
+impl Organization {
+    /// Reads the table `[organizations.NAME]`.
+    pub fn read(mut table: Table, complaints: &mut Complaints) -> Organization {
+        let organization = tables::take(&mut table, complaints);
+        tables::refuse_rest(&table, &tables::keys::<Organization>(), complaints);
+        organization
+    }
+
+    /// Every key that is set or has a default, with its value.
+    pub fn shown(&self) -> Table {
+        tables::shown(self)
+    }
+
+    /// What holds for it: its own limits, and for the rest those of everybody.
+    pub fn limits(&self, everybody: &OrganizationLimits) -> OrganizationLimits {
+        OrganizationLimits {
+            max_pending: self.max_pending.unwrap_or(everybody.max_pending),
+            rate: self.rate.unwrap_or(everybody.rate),
+            burst: self.burst.unwrap_or(everybody.burst),
+            max_input: self.max_input.unwrap_or(everybody.max_input),
+            max_output: self.max_output.unwrap_or(everybody.max_output),
+        }
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self, name: &str, everybody: &OrganizationLimits) -> Complaints {
+        let mut complaints = self.limits(everybody).check();
+        if !(1..=MOST_WEIGHT).contains(&self.weight) {
+            complaints.push(("weight".to_owned(), format!("must be between 1 and {MOST_WEIGHT}")));
+        }
+        if let Err(violation) = check_name("organizations", name) {
+            let message = format!("{name:?} is no name of an organization: it {}", violation.description);
+            complaints.push(("weight".to_owned(), message));
+        }
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_organization_has_its_own_limits_and_the_rest_of_everybodys() {
+        let everybody = OrganizationLimits { max_pending: 100, rate: 2.5, ..OrganizationLimits::default() };
+        let quota = everybody.quota(1);
+        assert_eq!((quota.max_pending, quota.rate), (Some(100), Some(Rate { per_second: 2.5, burst: 3.0 })));
+        let own = Organization { max_pending: Some(0), burst: Some(10), weight: 3, ..Organization::default() };
+        let quota = own.limits(&everybody).quota(own.weight);
+        assert_eq!((quota.max_pending, quota.weight), (None, 3));
+        assert_eq!(quota.rate, Some(Rate { per_second: 2.5, burst: 10.0 }));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        let everybody = OrganizationLimits::default();
+        let keys = |organization: Organization| {
+            organization.check("acme", &everybody).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(Organization::default()), Vec::<String>::new());
+        assert_eq!(keys(Organization { weight: 0, ..Organization::default() }), ["weight"]);
+        assert_eq!(keys(Organization { rate: Some(-1.0), ..Organization::default() }), ["rate"]);
+        assert_eq!(keys(Organization { burst: Some(5), ..Organization::default() }), ["burst"]);
+        let too_large = Some(ByteSize::mebibytes(2));
+        assert_eq!(keys(Organization { max_output: too_large, ..Organization::default() }), ["max_output"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! What is not started for the time being: an organisation, a kind, or a kind within an organisation.
+//!
+//! A pause is a row in the store, and every claim looks at it in its own statement: it holds for all servers from its
+//! commit on, and over their restarts. Nothing but claims is paused: what runs goes on, and operations are created,
+//! listed, cancelled and settled as ever.
+
+use operations::Timestamp;
+
+/// What can be paused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pausable {
+    /// Everything of an organisation.
+    Organization(String),
+    /// A kind, in every organisation.
+    Kind(String),
+    /// A kind, in one organisation.
+    KindOf {
+        /// The organisation.
+        organization: String,
+        /// The kind.
+        kind: String,
+    },
+}
+
+impl Pausable {
+    /// The organisation and the kind, empty for all.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        match self {
+            Pausable::Organization(organization) => (organization, ""),
+            Pausable::Kind(kind) => ("", kind),
+            Pausable::KindOf { organization, kind } => (organization, kind),
+        }
+    }
+
+    pub(crate) fn of_key(organization: String, kind: String) -> Pausable {
+        match (organization.is_empty(), kind.is_empty()) {
+            (true, _) => Pausable::Kind(kind),
+            (false, true) => Pausable::Organization(organization),
+            (false, false) => Pausable::KindOf { organization, kind },
+        }
+    }
+}
+
+/// What is paused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// What.
+    pub what: Pausable,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An organisation, for those who run the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organization {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Operations that wait.
+    pub pending: u64,
+    /// Operations that run.
+    pub running: u64,
+}

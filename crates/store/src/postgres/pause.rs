@@ -1,0 +1,66 @@
+//! What is paused, and who there is to be paused.
+
+use operations::Timestamp;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgPool};
+
+use super::rows;
+use crate::{Organization, Pausable, Paused, StoreError};
+
+/// Pauses an organisation that exists, or anything of everybody's; what is paused already stays paused since then.
+const PAUSE: &str = "
+    INSERT INTO pauses (organization_id, kind, paused_at)
+    SELECT $1, $2, $3 WHERE $1 = '' OR EXISTS (SELECT FROM organizations WHERE organization_id = $1)
+    ON CONFLICT (organization_id, kind) DO UPDATE SET paused_at = pauses.paused_at";
+
+const RESUME: &str = "DELETE FROM pauses WHERE organization_id = $1 AND kind = $2";
+
+/// Answers 1 when that was done, or 0: there is no such organisation, or what is to go on was not paused.
+pub(super) async fn set(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    what: &Pausable,
+    pause: bool,
+) -> Result<u64, StoreError> {
+    let (organization, kind) = what.key();
+    let query = sqlx::query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);
+    let query = if pause { query.bind(now.as_millis()) } else { query };
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+pub(super) async fn all(pool: &PgPool) -> Result<Vec<Paused>, StoreError> {
+    let sql = "SELECT organization_id, kind, paused_at FROM pauses ORDER BY organization_id, kind";
+    let found = sqlx::query(sql).fetch_all(pool).await?;
+    let paused = found.iter().map(|row| {
+        let what = Pausable::of_key(row.try_get("organization_id")?, row.try_get("kind")?);
+        Ok(Paused { what, since: Timestamp::from_millis(row.try_get("paused_at")?) })
+    });
+    paused.collect()
+}
+
+/// Base and deltas from the fold's horizon on, in one snapshot.
+const ORGANIZATIONS: &str = "
+    SELECT o.organization_id, o.created_at, coalesce(sum(n.pending), 0)::bigint AS pending,
+        coalesce(sum(n.running), 0)::bigint AS running
+    FROM organizations o LEFT JOIN (
+        SELECT organization_id, pending, running FROM counters WHERE level = 20
+        UNION ALL
+        SELECT d.organization_id, d.pending, d.running FROM counter_deltas d
+            LEFT JOIN counter_folds f ON f.organization_id = d.organization_id
+        WHERE d.xid >= coalesce(f.folded_before, '0')
+    ) n ON n.organization_id = o.organization_id
+    GROUP BY 1, 2 ORDER BY 1";
+
+pub(super) async fn organizations(pool: &PgPool) -> Result<Vec<Organization>, StoreError> {
+    let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
+    let found = sqlx::query(ORGANIZATIONS).fetch_all(pool).await?;
+    let organizations = found.iter().map(|row| {
+        Ok(Organization {
+            name: row.try_get("organization_id")?,
+            created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
+            pending: row.try_get::<i64, _>("pending")?.unsigned_abs(),
+            running: row.try_get::<i64, _>("running")?.unsigned_abs(),
+        })
+    });
+    organizations.collect()
+}

@@ -1,0 +1,77 @@
+//! The engine's claims: one organisation after the other, each by its weight, each in a transaction of its own.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use operations::Access;
+
+use super::{PostgresStore, claim};
+use crate::batch::{Answer, Write};
+use crate::rotation::{Rotation, deal, shares};
+use crate::{ClaimRequest, Claimed, Store as _, StoreError};
+
+impl PostgresStore {
+    /// Claims over all organisations. What was claimed is the worker's, and reaches it also when a later part fails.
+    pub(super) async fn claim_in_turn(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let mut claimed = self.go_on(request).await?;
+        let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        if room > 0 {
+            match self.claim_round(request, room).await {
+                Ok(round) => claimed.extend(round),
+                Err(error) if claimed.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(claimed)
+    }
+
+    fn rotation(&self) -> MutexGuard<'_, Rotation> {
+        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn that the last claim broke off.
+    async fn go_on(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let Rotation { last, left } = self.rotation().clone();
+        let asked = left.min(request.limit);
+        if asked == 0 {
+            return Ok(Vec::new());
+        }
+        let claimed = self.claim_of(&last, request, asked).await?;
+        self.rotation().went_on(asked, claimed.len());
+        Ok(claimed)
+    }
+
+    async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
+        let last = self.rotation().last.clone();
+        let organizations = claim::waiting(&self.pool, self.now(), &last, &request.kinds, room).await;
+        let organizations = organizations.map_err(StoreError::or_unavailable)?;
+        let quotas = self.admission.quotas();
+        let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
+        let turns = deal(&weights, room);
+        let mut lines: Vec<Vec<Claimed>> = Vec::with_capacity(organizations.len());
+        for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
+            if share == 0 {
+                break;
+            }
+            match self.claim_of(organization, request, share).await {
+                Ok(line) => lines.push(line),
+                Err(error) if lines.iter().all(Vec::is_empty) => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(self.rotation().take(&turns, &organizations, &weights, lines))
+    }
+
+    async fn claim_of(
+        &self,
+        organization: &str,
+        request: &ClaimRequest,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let access = Some(Access::organization(organization));
+        let request = ClaimRequest { limit, access, ..request.clone() };
+        match self.submit(organization, Write::Claim(request)).await? {
+            Answer::Claimed(claimed) => Ok(claimed),
+            other => Err(other.unexpected()),
+        }
+    }
+}

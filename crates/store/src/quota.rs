@@ -1,0 +1,295 @@
+//! What an organisation may have, and which part of the starts is its.
+//!
+//! **Operations that have not ended.** The number of an organisation's next operation is one that all servers share, so
+//! it says how much was created since a count: while it stays below a *ceiling* (the number at the count, plus the room
+//! there was) the limit cannot be exceeded, whoever creates. A creation compares the two in the statement that takes its
+//! numbers; only at the ceiling, or after [`CEILING_LASTS`], is there a count again.
+//!
+//! **Rate.** A bucket in each process, which may go into debt: a batch larger than the burst waits until the bucket is
+//! full, and those after it until the debt is paid.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
+
+use crate::Settlement;
+
+/// A ceiling is not used for longer: what is tried again raises the count without taking a number.
+const CEILING_LASTS: Duration = Duration::from_secs(10);
+/// When an organisation that has all it may have should ask again: how long its operations take is not known.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the inbox is not looked at after there was no room for what waits there: a look is a transaction.
+const INBOX_PAUSE: Duration = Duration::from_millis(100);
+
+/// What one organisation may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// Operations that have not ended, pending and running; `None`: any number.
+    pub max_pending: Option<u64>,
+    /// How fast operations may be created, in each process; `None`: as fast as they come.
+    pub rate: Option<Rate>,
+    /// The most bytes of an operation's input; not above [`MAX_INLINE_BYTES`].
+    pub max_input: usize,
+    /// The most bytes of an operation's output; not above [`MAX_INLINE_BYTES`].
+    pub max_output: usize,
+    /// Operations that it may start for each one that an organisation of weight 1 starts, while both have some waiting;
+    /// at least 1.
+    pub weight: u32,
+}
+
+/// How fast something may happen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Times a second, in the long run; above 0.
+    pub per_second: f64,
+    /// Times at once, after a pause; at least 1.
+    pub burst: f64,
+}
+
+impl Default for Quota {
+    /// No limit but those that hold for every operation, and the weight 1.
+    fn default() -> Quota {
+        Quota { max_pending: None, rate: None, max_input: MAX_INLINE_BYTES, max_output: MAX_INLINE_BYTES, weight: 1 }
+    }
+}
+
+impl Quota {
+    /// What is wrong with an input that is longer than it may be.
+    pub fn input_violation(&self, input: &str) -> Option<Violation> {
+        let (length, most) = (input.len(), self.max_input);
+        let told = || format!("is {length} bytes long; at most {most} are taken for an operation of this organization");
+        (length > most).then(|| Violation::new("input", told()))
+    }
+}
+
+/// What every organisation may have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Quotas {
+    /// Organisations that are not named in `named`.
+    pub everybody: Quota,
+    /// By the organisation's name.
+    pub named: BTreeMap<String, Quota>,
+    /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application may
+    /// put them into the inbox.
+    pub own_kinds: BTreeSet<String>,
+}
+
+impl Quotas {
+    /// That of one organisation.
+    pub fn of(&self, organization: &str) -> Quota {
+        self.named.get(organization).copied().unwrap_or(self.everybody)
+    }
+
+    /// How many of the operations the limits hold for.
+    pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
+        operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
+    }
+}
+
+/// Which limit of its organisation a creation would have exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum Exceeded {
+    /// [`Quota::max_pending`].
+    #[error(
+        "the organization may have at most {limit} operations that have not ended: wait until some have, or cancel some"
+    )]
+    Pending {
+        /// Operations.
+        limit: u64,
+    },
+    /// [`Quota::rate`].
+    #[error(
+        "the organization may create {} operations a second, and {} at once after a pause: wait as long as Retry-After says",
+        rate.per_second, rate.burst
+    )]
+    Rate {
+        /// What may be.
+        rate: Rate,
+        /// Until there is room for this creation, if nobody else creates.
+        wait: Duration,
+    },
+}
+
+impl Exceeded {
+    /// When to ask again.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Exceeded::Pending { .. } => FULL_RETRY,
+            Exceeded::Rate { wait, .. } => *wait,
+        }
+    }
+}
+
+/// The quotas of a store and what is known about their use, shared with its writers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Admission(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    quotas: RwLock<Arc<Quotas>>,
+    used: Mutex<HashMap<String, Used>>,
+}
+
+/// What is known about one organisation. Only organisations with a limit are kept.
+#[derive(Debug, Default)]
+struct Used {
+    /// What is in the bucket, and when it was looked at.
+    bucket: Option<(f64, Timestamp)>,
+    /// The number from which on there must be a count, and when there was one.
+    ceiling: Option<(i64, Timestamp)>,
+    /// When there was no room for what waits in the inbox.
+    had_all: Option<Timestamp>,
+}
+
+impl Admission {
+    /// Replaces the quotas; what is known about their use is forgotten.
+    pub(crate) fn set(&self, quotas: Quotas) {
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas);
+        self.used().clear();
+    }
+
+    pub(crate) fn quotas(&self) -> Arc<Quotas> {
+        Arc::clone(&self.0.quotas.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn of(&self, organization: &str) -> Quota {
+        self.quotas().of(organization)
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<String, Used>> {
+        // Every change is one assignment: a poisoned map is still whole.
+        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `count` creations out of the organisation's bucket.
+    pub(crate) fn take(&self, organization: &str, count: usize, now: Timestamp) -> Result<(), Exceeded> {
+        let Some(rate) = self.of(organization).rate.filter(|_| count > 0) else { return Ok(()) };
+        let mut used = self.used();
+        let left = bucket(&mut used, organization, rate, now);
+        let wanted = (count as f64).min(rate.burst);
+        // Rounding must not make a whole one a little less.
+        if *left + 1e-6 < wanted {
+            let wait = Duration::try_from_secs_f64((wanted - *left) / rate.per_second).unwrap_or(Duration::MAX);
+            return Err(Exceeded::Rate { rate, wait });
+        }
+        *left -= count as f64;
+        Ok(())
+    }
+
+    /// Puts back what was taken for creations that were not made.
+    pub(crate) fn give_back(&self, organization: &str, count: usize, now: Timestamp) {
+        let Some(rate) = self.of(organization).rate else { return };
+        let mut used = self.used();
+        let left = bucket(&mut used, organization, rate, now);
+        *left = (*left + count as f64).min(rate.burst);
+    }
+
+    /// Creations that the rate allows now; `None`: any number.
+    pub(crate) fn allowed(&self, organization: &str, now: Timestamp) -> Option<u64> {
+        let rate = self.of(organization).rate?;
+        let left = *bucket(&mut self.used(), organization, rate, now);
+        Some((left + 1e-6).max(0.0) as u64)
+    }
+
+    /// Notes that what waits in the inbox has to wait on.
+    pub(crate) fn has_all(&self, organization: &str, now: Timestamp) {
+        self.used().entry(organization.to_owned()).or_default().had_all = Some(now);
+    }
+
+    /// Whether it is worth a look if more of the inbox can be taken.
+    pub(crate) fn may_have_more(&self, organization: &str, now: Timestamp) -> bool {
+        let had_all = self.used().get(organization).and_then(|used| used.had_all);
+        had_all.is_none_or(|at| now >= at.after(INBOX_PAUSE) || now < at)
+    }
+
+    /// The ceiling, while it may be used.
+    pub(crate) fn ceiling(&self, organization: &str, now: Timestamp) -> Option<i64> {
+        let (ceiling, at) = self.used().get(organization)?.ceiling?;
+        (now < at.after(CEILING_LASTS) && now >= at).then_some(ceiling)
+    }
+
+    /// Notes a count: `pending` operations had not ended when the next number was `next_seq`, and none could be created.
+    /// Answers the ceiling.
+    pub(crate) fn counted(&self, organization: &str, limit: u64, next_seq: i64, pending: i64, now: Timestamp) -> i64 {
+        let room = i64::try_from(limit).unwrap_or(i64::MAX).saturating_sub(pending).max(0);
+        let ceiling = next_seq.saturating_add(room);
+        self.used().entry(organization.to_owned()).or_default().ceiling = Some((ceiling, now));
+        ceiling
+    }
+
+    /// The settlement, as a failure when its output is longer than the organisation's may be.
+    pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
+        let Outcome::Completed { output } = &settlement.outcome else { return settlement };
+        let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
+        if length <= most {
+            return settlement;
+        }
+        let message =
+            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
+        Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
+    }
+}
+
+/// The organisation's bucket with what has come in since the last look.
+fn bucket<'u>(used: &'u mut HashMap<String, Used>, organization: &str, rate: Rate, now: Timestamp) -> &'u mut f64 {
+    let used = used.entry(organization.to_owned()).or_default();
+    let (left, at) = used.bucket.get_or_insert((rate.burst, now));
+    let millis = now.as_millis().saturating_sub(at.as_millis()).max(0);
+    *left = (*left + millis as f64 / 1_000.0 * rate.per_second).min(rate.burst);
+    *at = now;
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(rate: Option<Rate>) -> Admission {
+        let admission = Admission::default();
+        admission.set(Quotas { everybody: Quota { rate, ..Quota::default() }, ..Quotas::default() });
+        admission
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(1_000_000 + millis)
+    }
+
+    #[test]
+    fn a_burst_is_taken_and_then_the_rate_holds() {
+        let admission = admission(Some(Rate { per_second: 2.0, burst: 3.0 }));
+        assert_eq!(
+            (0..4).map(|_| admission.take("a", 1, at(0)).is_ok()).collect::<Vec<_>>(),
+            [true, true, true, false]
+        );
+        let Err(Exceeded::Rate { wait, .. }) = admission.take("a", 1, at(0)) else { panic!("the bucket is empty") };
+        assert_eq!(wait, Duration::from_millis(500));
+        assert!(admission.take("b", 1, at(0)).is_ok(), "each organisation has its own");
+        assert!(admission.take("a", 1, at(499)).is_err());
+        assert!(admission.take("a", 1, at(500)).is_ok());
+        assert_eq!(admission.allowed("a", at(60_000)), Some(3), "no more than the burst is saved up");
+    }
+
+    #[test]
+    fn a_batch_above_the_burst_goes_through_once_and_is_paid_for_later() {
+        let admission = admission(Some(Rate { per_second: 10.0, burst: 5.0 }));
+        assert!(admission.take("a", 25, at(0)).is_ok());
+        assert!(admission.take("a", 1, at(2_000)).is_err(), "20 are owed");
+        assert!(admission.take("a", 1, at(2_100)).is_ok());
+        admission.give_back("a", 1, at(2_100));
+        assert_eq!(admission.allowed("a", at(2_100)), Some(1));
+    }
+
+    #[test]
+    fn a_ceiling_is_used_for_a_while() {
+        let admission = admission(None);
+        assert_eq!(admission.ceiling("a", at(0)), None);
+        assert_eq!(admission.counted("a", 100, 1_001, 90, at(0)), 1_011);
+        assert_eq!(admission.ceiling("a", at(9_999)), Some(1_011));
+        assert_eq!(admission.ceiling("a", at(10_000)), None);
+        assert_eq!(admission.ceiling("a", at(-1)), None, "a clock that was set back");
+        assert_eq!(admission.counted("a", 100, 1_001, 150, at(0)), 1_001, "more than may be leave no room");
+    }
+}

@@ -1,0 +1,109 @@
+//! Whose turn it is: the engine's claims go round the organisations that have something waiting, each by its weight.
+//!
+//! A claim rarely takes as much as a whole round, so the turn that it broke off goes on with the next claim.
+
+/// Where the rotation stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rotation {
+    /// The organisation that was served last; the round goes on after it.
+    pub(crate) last: String,
+    /// What is left of its turn.
+    pub(crate) left: u32,
+}
+
+/// A part of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// The place of its organisation in the round.
+    pub(crate) place: usize,
+    /// How many operations it may start.
+    pub(crate) starts: u32,
+}
+
+/// Deals `limit` starts out to organisations of these weights, in their order, round after round. Only the last turn may
+/// be less than its organisation's weight.
+pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let mut left = limit;
+    for (place, weight) in weights.iter().enumerate().cycle() {
+        if left == 0 {
+            break;
+        }
+        let starts = (*weight).clamp(1, left);
+        turns.push(Turn { place, starts });
+        left -= starts;
+    }
+    turns
+}
+
+/// How many of the starts are whose, by place; those at the end may get none.
+pub(crate) fn shares(turns: &[Turn], places: usize) -> Vec<u32> {
+    let mut shares = vec![0; places];
+    for turn in turns {
+        shares[turn.place] += turn.starts;
+    }
+    shares
+}
+
+impl Rotation {
+    /// Takes the turns: from each organisation's line what its turn allows, as far as it goes. Answers everything in the
+    /// order of the turns, and notes where the rotation stands then.
+    pub(crate) fn take<T>(
+        &mut self,
+        turns: &[Turn],
+        organizations: &[String],
+        weights: &[u32],
+        lines: Vec<Vec<T>>,
+    ) -> Vec<T> {
+        let mut lines: Vec<_> = lines.into_iter().map(Vec::into_iter).collect();
+        let mut taken = Vec::new();
+        for Turn { place, starts } in turns {
+            // Nobody came to this one.
+            let Some(line) = lines.get_mut(*place) else { continue };
+            let before = taken.len();
+            taken.extend(line.by_ref().take(*starts as usize));
+            let is_whole = taken.len() - before == *starts as usize;
+            self.last.clone_from(&organizations[*place]);
+            self.left = if is_whole { weights[*place].saturating_sub(*starts) } else { 0 };
+        }
+        taken
+    }
+
+    /// Notes that the broken off turn went on, and gave `taken` of the operations that it was `asked` for.
+    pub(crate) fn went_on(&mut self, asked: u32, taken: usize) {
+        self.left = if taken == asked as usize { self.left.saturating_sub(asked) } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starts(weights: &[u32], limit: u32) -> Vec<(usize, u32)> {
+        deal(weights, limit).into_iter().map(|turn| (turn.place, turn.starts)).collect()
+    }
+
+    #[test]
+    fn starts_are_dealt_out_by_weight_round_after_round() {
+        assert_eq!(starts(&[1, 1], 3), [(0, 1), (1, 1), (0, 1)]);
+        assert_eq!(starts(&[3, 1], 6), [(0, 3), (1, 1), (0, 2)]);
+        assert_eq!(starts(&[3, 1], 2), [(0, 2)]);
+        assert_eq!(starts(&[], 5), []);
+        assert_eq!(starts(&[1], 0), []);
+        assert_eq!(shares(&deal(&[3, 1, 1], 7), 3), [5, 1, 1]);
+    }
+
+    #[test]
+    fn a_turn_that_was_broken_off_goes_on_and_one_without_work_is_over() {
+        let organizations = ["a", "b"].map(str::to_owned);
+        let mut rotation = Rotation::default();
+        let turns = deal(&[3, 1], 2);
+        assert_eq!(rotation.take(&turns, &organizations, &[3, 1], vec![vec![1, 2], vec![]]), [1, 2]);
+        assert_eq!((rotation.last.as_str(), rotation.left), ("a", 1));
+        rotation.went_on(1, 1);
+        assert_eq!(rotation.left, 0);
+        let turns = deal(&[3, 1], 6);
+        assert_eq!(rotation.take(&turns, &organizations, &[3, 1], vec![vec![1, 2], vec![7]]), [1, 2, 7]);
+        assert_eq!((rotation.last.as_str(), rotation.left), ("a", 0), "a had no more");
+    }
+}
