@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
-use crate::types::{CreatedOperations, Deleted, ListRequest, NewOperation, OperationAnswer, OperationPage};
+use crate::types::{CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer, OperationPage};
 
 /// Everything that could end or change a path segment is escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
@@ -43,6 +43,15 @@ impl Client {
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
     pub async fn get(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
         let address = self.address(&format!("v1/operations/{}", segment(id)));
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation.
+    pub async fn events(&self, id: &str) -> Result<Answer<History>, Error> {
+        let address = self.address(&format!("v1/operations/{}/events", segment(id)));
         self.call(|| self.http().get(address.clone())).await
     }
 

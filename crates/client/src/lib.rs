@@ -29,16 +29,18 @@ mod pause;
 mod retry;
 mod types;
 mod wait;
+mod watch;
 mod work;
 mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    CreatedOperations, Deleted, EvaluateRequest, Kind, KindAnswer, ListRequest, NewOperation, Operation,
-    OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment,
-    PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
+    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use watch::{Watch, WatchEvent, WatchRequest};
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,
     Settlement,

@@ -100,6 +100,29 @@ pub struct Pagination {
     pub page_size: i32,
 }
 
+/// The history of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct History {
+    /// Oldest first.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// Something that happened to an operation. Strings that are not set are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct HistoryEvent {
+    /// When; RFC 3339.
+    pub time: String,
+    /// What, e.g. `ATTEMPT_STARTED`.
+    pub r#type: String,
+    /// The attempt that it belongs to, 1 for the first; 0 for none.
+    pub attempt: u32,
+    /// Who made the attempt.
+    pub worker: String,
+    /// A progress, or why something failed.
+    pub message: String,
+}
+
 /// What to list. A field left out means "any", or the server's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longrun_client::{
-    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, Worker,
+    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WatchRequest, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -173,6 +173,9 @@ async fn every_call_can_be_made_from_any_task() {
             let _ = self.0.list(&request).await;
             let _ = self.0.create(&NewOperation::default(), None).await;
             let _ = self.0.wait(&id, None, |_| ()).await;
+            if let Ok(mut watch) = self.0.watch(&WatchRequest::default()).await {
+                let _ = watch.next().await;
+            }
             let _ = self.0.evaluate_evidence(&EvaluateRequest::default()).await;
             let _ = self.0.put_evidence_file(std::path::Path::new("none"), |_| ()).await;
             let _ = self.0.get_evidence(&id).await;
@@ -256,11 +259,11 @@ async fn repeating_ends() {
 }
 
 #[tokio::test]
-async fn a_wait_asks_with_the_etag_until_the_end() {
+async fn a_wait_looks_and_then_has_the_server_hold_the_call() {
     let script = Script::start(&[
-        &answer("200 OK", "etag: \"a\"\r\nretry-after: 0\r\n", OPERATION),
-        &answer("304 Not Modified", "etag: \"a\"\r\nretry-after: 0\r\n", ""),
-        &answer("200 OK", "etag: \"b\"\r\n", COMPLETED),
+        &answer("200 OK", "", OPERATION),
+        &answer("503 Service Unavailable", "retry-after: 0\r\n", r#"{"code":14,"message":"away"}"#),
+        &answer("200 OK", "", COMPLETED),
     ])
     .await;
     let mut seen = Vec::new();
@@ -269,8 +272,43 @@ async fn a_wait_asks_with_the_etag_until_the_end() {
     assert!(ended.value.operation.is_terminal());
     assert_eq!(seen, ["PENDING", "COMPLETED"]);
     let requests = script.requests();
-    assert!(!requests[0].contains("if-none-match"));
-    assert!(requests[1].contains("if-none-match: \"a\"") && requests[2].contains("if-none-match: \"a\""));
+    assert!(requests[0].starts_with("get /v1/operations/1:wait?timeout=0.000s http"), "{}", requests[0]);
+    for request in &requests[1..] {
+        assert!(request.starts_with("get /v1/operations/1:wait?timeout=30.000s http"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_after_the_last_event_when_the_connection_breaks() {
+    let event = |id: &str, status: &str| {
+        format!("id: {id}\ndata: {{\"operation\":{{\"id\":\"1\",\"status\":\"ASYNC_OPERATION_STATUS_{status}\"}}}}\n\n")
+    };
+    let stream =
+        |body: String| format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n{body}");
+    let expired = r#"{"code":11,"message":"forgotten","details":[]}"#;
+    let script = Script::start(&[
+        &stream(format!(": watching\nid: 1-1-0\n\n{}id: 1-1-2\ndata: {{\"oper", event("1-1-1", "PENDING"))),
+        "",
+        &stream(event("1-1-2", "RUNNING")),
+        &stream(format!("event: error\ndata: {expired}\n\n")),
+    ])
+    .await;
+    let request = WatchRequest { kind: Some("a b".to_owned()), ..WatchRequest::default() };
+    let mut watch = script.client().watch(&request).await.unwrap();
+    let first = watch.next().await.unwrap();
+    assert_eq!((first.id.as_str(), first.operation.short_status()), ("1-1-1", "PENDING"));
+    let second = watch.next().await.unwrap();
+    assert_eq!((second.id.as_str(), second.operation.short_status()), ("1-1-2", "RUNNING"));
+    assert_eq!(watch.last_event_id(), Some("1-1-2"));
+    let error = watch.next().await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().status.code, 11, "{error}");
+    let requests = script.requests();
+    let after = |request: &String| {
+        assert!(request.starts_with("get /v1/operations:watch?kind=a+b http"), "{request}");
+        request.lines().find_map(|line| line.strip_prefix("last-event-id: ").map(str::to_owned))
+    };
+    let expected = [None, Some("1-1-1"), Some("1-1-1"), Some("1-1-2")].map(|id| id.map(str::to_owned));
+    assert_eq!(requests.iter().map(after).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]

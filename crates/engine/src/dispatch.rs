@@ -105,6 +105,15 @@ impl Shared {
 pub struct Engine;
 
 impl Engine {
+    /// Has the store keep what an engine with this registry is to look at. To be called before the process lets anything
+    /// end, so that nothing that ends is passed over; an engine that starts without does it a moment later.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn prepare(store: &dyn Store, registry: &Registry) -> Result<(), StoreError> {
+        if registry.follow_up().is_some() { duties::follow_ups::begin(store).await } else { Ok(()) }
+    }
+
     /// Starts an engine for the registry's kinds on the current runtime.
     ///
     /// `worker` names this process in leases; unique among the processes of one store. Attempts still leased to the
@@ -129,6 +138,8 @@ impl Engine {
         duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::follow_ups::create(Arc::clone(&shared), stop_duties.clone()));
+        duties.spawn(duties::changes::forget(Arc::clone(&shared), stop_duties.clone()));
         duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
         Running { shared, attempts, duties, stop_duties }
     }

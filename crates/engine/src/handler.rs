@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use operations::Operation;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Limits, Progress};
+use crate::{FollowUp, Limits, Progress};
 
 /// One attempt of an operation, as its handler sees it.
 #[derive(Clone, Debug)]
@@ -68,6 +68,7 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Registry {
     handlers: BTreeMap<String, Arc<dyn Handler>>,
     limits: BTreeMap<String, Limits>,
+    follow_up: Option<Arc<dyn FollowUp>>,
 }
 
 impl Registry {
@@ -88,6 +89,18 @@ impl Registry {
     pub fn with_limits(mut self, kind: impl Into<String>, limits: Limits) -> Registry {
         self.limits.insert(kind.into(), limits);
         self
+    }
+
+    /// Says what follows from the ends of operations, of all kinds and in all processes; the last one given counts.
+    #[must_use]
+    pub fn with_follow_up(mut self, follow_up: impl FollowUp) -> Registry {
+        self.follow_up = Some(Arc::new(follow_up));
+        self
+    }
+
+    /// What follows from the ends of operations, if anything does.
+    pub fn follow_up(&self) -> Option<Arc<dyn FollowUp>> {
+        self.follow_up.clone()
     }
 
     /// The limits of a kind.

@@ -2,7 +2,7 @@
 //!
 //! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
 //! task of its own, settle it. Beside it the duties: heartbeats for what runs here, rescue of what others lost, ending of
-//! what was asked to stop and did not, removal of what has passed its time, taking creations out of the store's inbox.
+//! what was asked to stop and did not, removal of what has passed its time, taking creations out of the store's inbox, creation of what follows from ends ([`FollowUp`]).
 //!
 //! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
 //! frees a place, when a pending operation becomes due, when the rate of a kind allows a start again, and after
@@ -16,6 +16,7 @@
 
 mod dispatch;
 mod duties;
+mod follow_up;
 mod handler;
 mod limits;
 mod progress;
@@ -24,6 +25,7 @@ mod run;
 mod settings;
 
 pub use dispatch::{Engine, Running, Waker, Wakes};
+pub use follow_up::FollowUp;
 pub use handler::{Attempt, Failure, Handler, Registry};
 pub use limits::Limits;
 pub use progress::Progress;

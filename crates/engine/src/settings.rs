@@ -20,6 +20,8 @@ pub struct Settings {
     pub drain: Duration,
     /// The longest time between two looks into the queue.
     pub poll: Duration,
+    /// How long the store's feed of changes is kept: who watches operations can be away for so long.
+    pub keep_changes: Duration,
     /// How long failed attempts wait.
     pub backoff: Backoff,
 }
@@ -34,6 +36,7 @@ impl Default for Settings {
             cancel_grace: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             poll: Duration::from_secs(1),
+            keep_changes: Duration::from_secs(3_600),
             backoff: Backoff::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Engine, Failure, Limits, Registry, Settings};
+use engine::{Engine, Failure, FollowUp, Limits, Registry, Settings};
 use kinds::notices::{KIND, NoticeFilter, Notices, Subscription};
 use kinds::webhook::{Endpoint, EndpointSettings, Secrets};
 use operations::backoff::Backoff;
@@ -116,4 +116,69 @@ async fn a_notice_is_an_operation_that_is_repeated_until_it_is_delivered() {
         tokio::task::yield_now().await;
     }
     engine.drain().await;
+}
+
+#[tokio::test]
+async fn every_end_that_somebody_subscribed_to_is_told_of_and_no_notice_is() {
+    let mut all = Receiver::start(|_| answer("200 OK", "", "")).await;
+    let mut failures = Receiver::start(|_| answer("200 OK", "", "")).await;
+    let filter = NoticeFilter { statuses: vec![Status::Failed], ..NoticeFilter::default() };
+    let of_failures = Subscription { filter, ..subscription(&failures) };
+    let subscriptions = BTreeMap::from([("all".to_owned(), subscription(&all)), ("failures".to_owned(), of_failures)]);
+    let notices = Notices::new(subscriptions);
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+    let ended_before = end(&*store, "scan", false).await;
+    let registry = Registry::new().with_follow_up(notices.clone()).with(KIND, notices);
+    Engine::prepare(&*store, &registry).await.unwrap();
+    let engine = Engine::start(Arc::clone(&store), registry, Settings::default(), "local");
+    let (completed, failed) = (end(&*store, "scan", true).await, end(&*store, "scan", false).await);
+    let mut subjects: Vec<String> = Vec::new();
+    for _ in 0..2 {
+        let request = all.next().await;
+        request.assert_signed();
+        subjects.push(request.json()["subject"].as_str().unwrap().to_owned());
+    }
+    subjects.sort();
+    assert_eq!(subjects, [completed.to_string(), failed.to_string()], "and not {ended_before}, which ended before");
+    assert_eq!(failures.next().await.json()["data"]["error_message"], "no luck");
+    // It is retried and fails again: another end.
+    store.steer(&Access::organization("acme"), failed, store::Steering::Retry).await.unwrap().unwrap().unwrap();
+    settle(&*store, "scan", false).await;
+    let mut ids = Vec::new();
+    for request in [all.next().await, failures.next().await] {
+        assert_eq!(request.json()["subject"], failed.to_string(), "and of no notice");
+        ids.push(request.json()["id"].clone());
+    }
+    assert_eq!(ids[0], ids[1]);
+    engine.drain().await;
+    let filter = operations::Filter { kind: Some(KIND.to_owned()), ..operations::Filter::default() };
+    let page = operations::PageRequest::default();
+    let made = store.list(&Access::organization("acme"), &filter, page).await.unwrap();
+    assert_eq!(made.page.total_count, 5, "one each: {made:?}");
+}
+
+/// An operation of `acme` that has ended.
+async fn end(store: &dyn Store, kind: &str, completes: bool) -> operations::OperationId {
+    let id = store.create("acme", vec![NewOperation::of_kind(kind)], None).await.unwrap()[0].id;
+    settle(store, kind, completes).await;
+    id
+}
+
+async fn settle(store: &dyn Store, kind: &str, completes: bool) {
+    let request = store::ClaimRequest {
+        kinds: vec![kind.to_owned()],
+        access: Some(Access::organization("acme")),
+        limit: 1,
+        worker: "test".to_owned(),
+        lease: Duration::from_secs(60),
+    };
+    let lease = store.claim(request).await.unwrap().remove(0).lease;
+    let outcome = if completes {
+        operations::Outcome::Completed { output: "fine".to_owned() }
+    } else {
+        operations::Outcome::Failed { message: "no luck".to_owned(), retryable: false }
+    };
+    let settlement = store::Settlement { lease, outcome, retry_after: Duration::ZERO };
+    store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
 }

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, pause, policy, restore, serve, token, worker,
+    evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -133,6 +133,10 @@ pub enum Operations {
     Delete(operations::SteerArgs),
     /// Wait until operations have ended; exit with 1 when one has failed
     Wait(operations::WaitArgs),
+    /// Print every transition of operations as it happens, until interrupted
+    Watch(watch::WatchArgs),
+    /// Show what happened to operations: attempts, workers, progress
+    Events(operations::GetArgs),
 }
 
 /// `longrun evidence`.

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, pause, policy, restore, serve, token, worker,
+        operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -73,6 +73,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Retry(args)) => operations::retry(args).await,
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
+        Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,

@@ -66,6 +66,11 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
+    /// The event to resume after is none of this server's, or what followed it is forgotten.
+    #[error(
+        "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
+    )]
+    EventUnknown,
     /// What the idempotency key made was deleted.
     #[error("the operation that this Idempotency-Key created was deleted since; to create another one use a new key")]
     IdempotencyGone,
@@ -92,6 +97,9 @@ pub enum ApiError {
     /// Too many large bodies at a time.
     #[error("too many large bodies are in work; try again later")]
     Busy,
+    /// Too many who watch.
+    #[error("too many clients watch at this server; try again later, or poll the list")]
+    TooManyWatchers,
     /// The store cannot be asked now; the cause is logged.
     #[error("the service is unavailable now; try again later")]
     Unavailable(#[source] BoxError),
@@ -129,6 +137,7 @@ impl ApiError {
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
@@ -136,6 +145,7 @@ impl ApiError {
             ApiError::Exceeded(Exceeded::Pending { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_PENDING"),
             ApiError::Exceeded(Exceeded::Rate { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "RATE_EXCEEDED"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
+            ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
             ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
@@ -144,7 +154,7 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::Unavailable(_) => Some(RETRY_DELAY),
+            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) => Some(RETRY_DELAY),
             // The header has whole seconds: rounded up, so that it is not too early.
             ApiError::Exceeded(exceeded) => Some(Duration::from_secs(
                 exceeded.retry_after().as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
@@ -184,6 +194,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),

@@ -116,6 +116,7 @@ impl<R: Read> Inner<R> {
 /// Errors cannot be cloned: every caller gets what it can act on.
 fn copy(error: &StoreError) -> StoreError {
     match error {
+        StoreError::PositionUnknown => StoreError::PositionUnknown,
         StoreError::Unavailable(reason) => StoreError::Unavailable(reason.clone()),
         error => StoreError::Unusable(error.to_string()),
     }

@@ -13,6 +13,7 @@ pub mod auth;
 mod error;
 mod gather;
 pub mod http;
+mod hub;
 mod services;
 
 pub use crate::http::metrics::Metrics;

@@ -137,6 +137,8 @@ pub struct ApiSettings {
     pub max_connections: usize,
     /// The most requests at a time on one HTTP/2 connection; default 200.
     pub max_streams: u32,
+    /// The most clients that watch operations at a time; default 1,000. A slow one holds some hundred KiB of events.
+    pub max_watchers: usize,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,
     /// What remote workers are given.
@@ -180,6 +182,7 @@ impl Default for ApiSettings {
             max_header_bytes: 32 * 1024,
             max_connections: 10_000,
             max_streams: 200,
+            max_watchers: 1_000,
             drain_timeout: Duration::from_secs(25),
             work: WorkSettings::default(),
         }

@@ -9,12 +9,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
-    Steered, Steering, StoreError, Token,
+    Position, Steered, Steering, StoreError, Token,
 };
 
 /// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
@@ -51,12 +51,26 @@ pub(crate) enum Write {
     ForgetIdempotencyKeys(u32),
     /// To be paused, or to go on.
     Pause(Pausable, bool),
+    /// What concerns the feed of changes; only in the embedded store.
+    Feed(Feed),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
     /// The store closes: give up what is kept between batches.
     Disconnect,
+}
+
+/// What is written about the feed of changes, and not into it.
+pub(crate) enum Feed {
+    /// Forget what is older than the first time, and read or older than the second.
+    Forget(Timestamp, Timestamp, u32),
+    /// A reader.
+    Begin(String),
+    /// A reader, whose turn, and until when.
+    TakeTurn(String, String, Timestamp),
+    /// A reader, an organisation, and up to where.
+    Mark(String, String, Position),
 }
 
 impl Write {

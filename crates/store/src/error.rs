@@ -9,6 +9,10 @@ pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
+    /// The place in the feed of changes is none that this store gave, or what followed it is forgotten already. Look at
+    /// the operations themselves and go on from the end of the feed.
+    #[error("what followed this place in the feed of changes is not known any more")]
+    PositionUnknown,
     /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not made
     /// again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]

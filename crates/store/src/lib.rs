@@ -13,9 +13,11 @@
 
 mod batch;
 mod census;
+mod changes;
 mod content;
 mod doctor;
 mod error;
+mod history;
 mod pause;
 mod plan;
 pub mod postgres;
@@ -33,9 +35,11 @@ use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
 pub use census::Census;
+pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
+pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
 pub use pause::{Organization, Pausable, Paused};
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
@@ -131,6 +135,9 @@ pub trait Store: Send + Sync + 'static {
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
 
+    /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
+
     /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before
     /// the next one's turn; then priority, then age. What is [paused](Store::pause) is passed over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
@@ -185,6 +192,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
+
+    /// The end of an organisation's feed of changes: what is committed after this call began comes after it.
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError>;
+
+    /// The transitions of an organisation's operations after a place, in commit order, at most `limit`: each once, of
+    /// whichever process, none left out. Transitions are creations, claims, ends, returns to pending, and removals.
+    ///
+    /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
+
+    /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
+    /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError>;
+
+    /// Whether it is this process' turn to read for a reader, now and for so long. It is if nobody else's has begun and
+    /// not ended.
+    async fn take_turn(&self, reader: &str, process: &str, time: std::time::Duration) -> Result<bool, StoreError>;
+
+    /// Up to `limit` organisations behind `after`, in order, with changes that the reader has not read, and where it stands.
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError>;
+
+    /// Notes up to where a reader has read the feed of an organisation. A later place stands.
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError>;
+
+    /// Forgets up to `limit` rows of the feeds of changes that are older than `keep`; answers how many.
+    async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
     /// rows of every organisation, in their order, each once. Answers how many rows it dealt with; `None` when this

@@ -14,7 +14,7 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organisation's rows together.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("organizations", "organization_id"),
     ("pauses", "organization_id"),
     ("tokens", "organization_id"),
@@ -22,6 +22,7 @@ const TABLES: [(&str, &str); 7] = [
     ("idempotency_keys", "organization_id"),
     ("settled", "organization_id, seq"),
     ("active", "organization_id, seq"),
+    ("events", "organization_id, rowid"),
 ];
 
 /// Why a store was not moved.

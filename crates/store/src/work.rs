@@ -99,7 +99,8 @@ pub struct Claimed {
 pub struct Heartbeat {
     /// Which attempt.
     pub lease: LeaseRef,
-    /// How far it is, for people. The stores do not keep it: there is no history yet that it would be part of.
+    /// How far it is, for people: a part of the history. The last of a call counts, and the first
+    /// [`MAX_PROGRESS_NOTES`](crate::MAX_PROGRESS_NOTES) of an operation are kept.
     pub progress: Option<String>,
 }
 

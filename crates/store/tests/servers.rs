@@ -242,3 +242,38 @@ async fn four_servers_and_eight_workers_agree_on_everything() {
         assert_eq!(ids, created, "what was answered is what there is");
     }
 }
+
+/// A heartbeat of another server that is under way while an attempt ends moves the lease's row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_takes_a_lease_away_that_moves_meanwhile() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 4).await.unwrap();
+    let foreign = sqlx::PgPool::connect(&url).await.unwrap();
+    let failed = Outcome::Failed { message: "broke".to_owned(), retryable: true };
+    for outcome in [Outcome::Completed { output: String::new() }, failed] {
+        store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+        let request = ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            access: None,
+            limit: 1,
+            worker: "test".to_owned(),
+            lease: LEASE,
+        };
+        let lease = store.claim(request).await.unwrap().remove(0).lease;
+        let mut heartbeat = foreign.begin().await.unwrap();
+        sqlx::query("UPDATE longrun.leases SET expires_at = expires_at + 1").execute(&mut *heartbeat).await.unwrap();
+        let settlement = Settlement { lease, outcome, retry_after: Duration::from_secs(3_600) };
+        let settling = tokio::spawn({
+            let store = store.clone();
+            async move { store.settle(vec![settlement]).await }
+        });
+        let is_waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)";
+        while !sqlx::query_scalar::<_, bool>(is_waiting).fetch_one(&foreign).await.unwrap() {
+            assert!(!settling.is_finished());
+        }
+        heartbeat.commit().await.unwrap();
+        settling.await.unwrap().unwrap().remove(0).unwrap();
+        assert_eq!(store.doctor().await.unwrap().findings, []);
+    }
+}

@@ -1,6 +1,8 @@
 //! What is done from time to time, one duty a file.
 
 pub(crate) mod cancels;
+pub(crate) mod changes;
+pub(crate) mod follow_ups;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod overruns;

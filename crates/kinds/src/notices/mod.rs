@@ -2,10 +2,11 @@
 //!
 //! A notice is a [CloudEvent](https://cloudevents.io) 1.0 with the operation as its data, posted and signed like the
 //! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an operation
-//! itself, of the built-in kind [`KIND`]: [`Notices::due`] makes them when an operation has ended, and [`Notices`] is
+//! itself, of the built-in kind [`KIND`]: [`Notices`] is the [`FollowUp`] that makes them when an operation has ended, and
 //! their [`Handler`].
 //!
-//! What it promises: at least once for each notice that was created, with the same id each time; none about notices.
+//! What it promises: at least once for each end that somebody subscribed to, with the same id each time; none about
+//! notices.
 
 mod event;
 mod wire;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Attempt, Failure, Handler};
+use engine::{Attempt, Failure, FollowUp, Handler};
 use operations::backoff::Backoff;
 use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
 use serde::{Deserialize, Serialize};
@@ -102,12 +103,14 @@ impl Notices {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// The notices that are due when this operation has ended: operations to be created in its organisation.
+impl FollowUp for Notices {
+    /// The notices that are due when this operation has ended.
     ///
     /// They belong to its project, so that who may see it may see whether it was told. An output that is too long for
     /// the input of an operation is left out; receivers read it by the operation's id.
-    pub fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
+    fn due(&self, organization: &str, operation: &Operation) -> Vec<NewOperation> {
         let matching = self.0.iter().filter(|(_, subscription)| subscription.filter.matches(organization, operation));
         matching.map(|(name, _)| notice(name, operation)).collect()
     }

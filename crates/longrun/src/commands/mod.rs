@@ -20,4 +20,5 @@ pub mod policy;
 pub mod restore;
 pub mod serve;
 pub mod token;
+pub mod watch;
 pub mod worker;

@@ -1,4 +1,4 @@
-//! `longrun operations`: list, get, create, cancel, retry, delete, wait.
+//! `longrun operations`: list, get, events, create, cancel, retry, delete, wait.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,13 @@ use crate::render;
 /// A status to filter by; wire names are taken as well.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusName(operations::Status);
+
+impl StatusName {
+    /// As it stands on the wire.
+    pub fn wire_name(self) -> &'static str {
+        self.0.wire_name()
+    }
+}
 
 impl ValueEnum for StatusName {
     fn value_variants<'a>() -> &'a [StatusName] {
@@ -68,7 +75,7 @@ pub struct ListArgs {
     server: ClientArgs,
 }
 
-/// What `longrun operations get` takes.
+/// What `longrun operations get` and `longrun operations events` take.
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
     /// Which operations
@@ -183,6 +190,19 @@ pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     for id in &args.ids {
         let answer = client.get(id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &answer)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what happened to operations.
+///
+/// # Errors
+/// What the calls may fail with.
+pub async fn events(args: GetArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = client.events(id).await.with_context(|| format!("operation {id}"))?;
         render::print(args.output.format, &answer)?;
     }
     Ok(Exit::Done)

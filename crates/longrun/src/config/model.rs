@@ -121,6 +121,8 @@ pub struct Engine {
     pub cancel_grace: Span,
     /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
     pub drain: Span,
+    /// How long changes are kept for those who watch operations: they can be away for so long and miss nothing.
+    pub keep_changes: Span,
 }
 
 /// How long operations are kept.
@@ -214,6 +216,7 @@ impl Default for Engine {
             timeout: Span::seconds(600),
             cancel_grace: Span::seconds(30),
             drain: Span::seconds(25),
+            keep_changes: Span::seconds(3_600),
         }
     }
 }

@@ -116,6 +116,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     for (key, span) in spans {
         check(!span.0.is_zero(), key, "must be above 0s");
     }
+    // Servers themselves read the feed, and may be slow.
+    let shortest = std::time::Duration::from_secs(60);
+    check(engine.keep_changes.0 >= shortest, "engine.keep_changes", "must be at least 60s");
     check(
         tracing_subscriber::EnvFilter::try_new(&config.log.filter).is_ok(),
         "log.filter",
@@ -139,7 +142,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
         look(format!("notices.{name}.secret_environment"), variable);
     }
-    warnings.extend(config.notices.keys().map(|name| format!("notices.{name}: notices are not sent yet")));
     warnings
 }
 
@@ -179,6 +181,7 @@ mod tests {
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
+        assert_eq!(keys(|c| c.engine.keep_changes = Span::seconds(59)), ["engine.keep_changes"]);
         assert_eq!(keys(|c| c.engine.cancel_grace = Span::seconds(0)), ["engine.cancel_grace"]);
         for bad in ["0s", "90", "for ever", "11years"] {
             assert_eq!(keys(|c| c.retention.default = bad.to_owned()), ["retention.default"], "{bad}");

@@ -42,7 +42,8 @@ pub fn registry(config: &Config, content: &ContentStore, evaluator: &Arc<Evaluat
     let notices = notices(config)?;
     if !notices.is_empty() {
         let limits = engine::Limits { backoff: Some(notices::BACKOFF), ..engine::Limits::default() };
-        registry = registry.with(notices::KIND, notices).with_limits(notices::KIND, limits);
+        registry = registry.with_follow_up(notices.clone()).with(notices::KIND, notices);
+        registry = registry.with_limits(notices::KIND, limits);
     }
     Ok(registry)
 }

@@ -80,6 +80,7 @@ impl Node {
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = kinds::registry(config, &content, &evaluator)?;
         let local_kinds = kinds::local(&registry);
+        engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
 
         let settings = api_settings(config);
@@ -198,6 +199,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     settings.attempt_timeout = config.engine.timeout.0;
     settings.cancel_grace = config.engine.cancel_grace.0;
     settings.drain = config.engine.drain.0;
+    settings.keep_changes = config.engine.keep_changes.0;
     settings
 }
 

@@ -70,7 +70,10 @@ pub fn write(text: impl AsRef<[u8]>) -> io::Result<()> {
 }
 
 /// A JSON text as a YAML document, members in the same order.
-fn yaml(json: &[u8]) -> io::Result<String> {
+///
+/// # Errors
+/// When the text is not JSON.
+pub fn yaml(json: &[u8]) -> io::Result<String> {
     let value: yaml_serde::Value = serde_json::from_slice(json)?;
     Ok(format!("---\n{}", yaml_serde::to_string(&value).map_err(io::Error::other)?))
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use longrun_client::{Operation, OperationAnswer, OperationPage};
+use longrun_client::{History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
 use super::{Answer, Style, printable, table};
@@ -100,6 +100,25 @@ impl Answer for longrun_client::Answer<OperationAnswer> {
 
     fn ids(&self) -> Vec<String> {
         vec![self.value.operation.id.clone()]
+    }
+}
+
+impl Answer for longrun_client::Answer<History> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let rows = self.value.events.iter().map(|event| {
+            let attempt = if event.attempt > 0 { event.attempt.to_string() } else { String::new() };
+            [event.time.clone(), event.r#type.clone(), attempt, event.worker.clone(), excerpt(&event.message)]
+        });
+        table(style, ["TIME", "EVENT", "ATTEMPT", "WORKER", "MESSAGE"], rows)
+    }
+
+    /// Events have no ids; what they are is the best that a script can have.
+    fn ids(&self) -> Vec<String> {
+        self.value.events.iter().map(|event| event.r#type.clone()).collect()
     }
 }
 

@@ -27,6 +27,8 @@ use crate::http::App;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     token: Arc<Token>,
+    /// By what the token is found.
+    hash: [u8; 32],
 }
 
 /// Where the access log learns who called: put into the request before, filled by the extraction of `Caller`.
@@ -44,6 +46,16 @@ impl Caller {
 
     pub(crate) fn token_id(&self) -> &str {
         &self.token.id
+    }
+
+    /// Whether the token is still what it was at the start of a call that takes long: neither revoked nor expired. One
+    /// that cannot be looked at now is.
+    pub(crate) async fn is_still_valid(&self, app: &App) -> bool {
+        match app.state().tokens.find(self.hash).await {
+            Ok(Some(token)) => token.is_valid(app.store.now()),
+            Ok(None) => false,
+            Err(_) => self.token.is_valid(app.store.now()),
+        }
     }
 
     /// Refuses a caller whose token lacks the scope.
@@ -73,7 +85,7 @@ impl FromRequestParts<App> for Caller {
             return Err(ApiError::Unauthenticated);
         }
         app.state().usage.note(&token.id);
-        let caller = Caller { token };
+        let caller = Caller { token, hash: secret.hash() };
         if let Some(slot) = parts.extensions.get::<CallerSlot>() {
             // Set once: a second extraction in the same request finds the same token.
             let _ = slot.set(caller.clone());

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use operations::{Access, Operation, OperationId};
 use store::{Digest, Scope, Store, StoreError};
 
-use super::App;
 use super::render::{OperationAnswer, to_json};
 use super::target::Target;
+use super::{App, wait};
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::gather::Read;
@@ -20,15 +20,23 @@ use crate::gather::Read;
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
 
+/// The answer for every operation that the caller cannot have, for whatever reason.
+pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
+
+/// `GET /v1/operations/{id}`, and with `:wait` at its end what [`wait`] does: the router knows no parameter with an ending.
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     target: Target,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    let found = app.state().gets.get(caller.access().clone(), target.id()?).await?;
-    let operation = found.ok_or(ApiError::NotFound("operation"))?;
+    if target.verb() == Some(wait::VERB) {
+        let id = target.id_before_verb()?;
+        return wait::wait(&app, &caller, id, query.as_deref().unwrap_or(""), &headers).await;
+    }
+    let operation = app.state().gets.get(caller.access().clone(), target.id()?).await?.ok_or(NOT_FOUND)?;
     Ok(answer(&operation, &headers))
 }
 
@@ -46,7 +54,7 @@ impl Read for Gets {
     }
 }
 
-fn answer(operation: &Operation, headers: &HeaderMap) -> Response {
+pub(super) fn answer(operation: &Operation, headers: &HeaderMap) -> Response {
     let json = to_json(&OperationAnswer::from(operation));
     // The body holds the id, the status, the times and the output: its digest is as strong as a tag can be.
     let etag = format!("\"{}\"", &Digest::of(&json).to_string()["sha256:".len()..][..32]);

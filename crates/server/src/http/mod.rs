@@ -10,6 +10,7 @@ mod body;
 mod create;
 mod duration;
 mod evaluate;
+mod events;
 mod evidence;
 mod get;
 mod idempotency;
@@ -26,6 +27,8 @@ mod stall;
 mod steer;
 mod target;
 mod tls;
+mod wait;
+mod watch;
 mod work;
 
 use std::ops::Deref;
@@ -47,6 +50,7 @@ pub use tls::{Tls, TlsError};
 use crate::auth::{TokenLookup, Usage};
 use crate::error::ApiError;
 use crate::gather::Gather;
+use crate::hub::Hub;
 use crate::services::Services;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
@@ -63,6 +67,12 @@ pub(crate) struct AppState {
     gets: Gather<get::Gets>,
     /// Reads pages.
     pages: Gather<list::Pages>,
+    /// Reads the feed of changes.
+    stretches: Gather<watch::Stretches>,
+    /// Tells who waits for operations.
+    hub: Hub,
+    /// One permit a client that watches.
+    watchers: Arc<Semaphore>,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
@@ -91,6 +101,9 @@ impl App {
             tokens: TokenLookup::new(services.store.clone()),
             gets: Gather::new(get::Gets(services.store.clone())),
             pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
+            stretches: Gather::new(watch::Stretches(services.store.clone())),
+            hub: Hub::start(services.store.clone()),
+            watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
             detections: Semaphore::new(settings.max_detections),
@@ -115,9 +128,11 @@ pub fn router(services: Services) -> Router {
     let operations = Router::new()
         .route("/v1/operations", get(list::list).post(create::create))
         .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
+        .route("/v1/operations/{id}/events", get(events::events))
         .route("/v1/operations:batchCreate", post(batch_create::create))
         .route("/v1/organizations/{name}", get(pause::get).post(pause::post_organization))
         .route("/v1/kinds/{name}", post(pause::post_kind))
+        .route("/v1/operations:watch", get(watch::watch))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()
         .route("/v1/operations:heartbeat", post(work::heartbeat))
@@ -146,7 +161,10 @@ fn finish(router: Router, metrics: metrics::Metrics) -> Router {
 }
 
 /// Ends a request that takes too long with 504. Futures of the store may be dropped at any time.
-async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+async fn within(State(mut limit): State<Duration>, request: Request, next: Next) -> Response {
+    if request.uri().path().ends_with(wait::SUFFIX) {
+        limit += wait::MAX_WAIT;
+    }
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::Timeout("the request").into_response(),

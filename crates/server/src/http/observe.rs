@@ -17,6 +17,7 @@ use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
 use super::metrics::{InFlight, Metrics};
+use super::wait;
 use crate::auth::{CallerSlot, PREFIX};
 use crate::error::{BoxError, Cause};
 
@@ -37,7 +38,7 @@ pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request
     let mut record = Record {
         started: Instant::now(),
         method: request.method().clone(),
-        route: request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned(),
+        route: route(&request),
         path: path(&request),
         request_id: request_id.clone(),
         client: request.extensions().get::<ClientAddress>().map(|address| address.0),
@@ -58,6 +59,14 @@ pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request
         return response;
     }
     response.map(|body| Body::new(ObservedBody { body, record: Some(record) }))
+}
+
+/// The template of the route. A verb at the end of a parameter is part of it: who waits is not counted among those who
+/// look once.
+fn route(request: &Request) -> String {
+    let matched = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str);
+    let is_wait = matched.ends_with('}') && request.uri().path().ends_with(wait::SUFFIX);
+    format!("{matched}{}", if is_wait { wait::SUFFIX } else { "" })
 }
 
 /// The client's id when it is 1 to 128 of letters, digits, `_`, `.` and `-`; else a new one.

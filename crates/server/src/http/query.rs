@@ -10,8 +10,11 @@ use percent_encoding::percent_decode;
 
 use crate::services::{ApiSettings, FirstPage};
 
-/// The parameters, in both spellings.
-const PARAMETERS: [(&str, &str); 6] = [
+/// A parameter, in both spellings.
+type Parameter = (&'static str, &'static str);
+
+/// Those of a list.
+const LIST: &[Parameter] = &[
     ("pagination.page", "pagination.page"),
     ("pagination.page_size", "pagination.pageSize"),
     ("resource_id", "resourceId"),
@@ -19,6 +22,17 @@ const PARAMETERS: [(&str, &str); 6] = [
     ("status", "status"),
     ("kind", "kind"),
 ];
+/// Those of a watch.
+const WATCH: &[Parameter] = &[
+    ("resource_id", "resourceId"),
+    ("resource_type", "resourceType"),
+    ("status", "status"),
+    ("kind", "kind"),
+    (LAST_EVENT_ID, "lastEventId"),
+];
+const LAST_EVENT_ID: &str = "last_event_id";
+/// That of a wait.
+const WAIT: &[Parameter] = &[("timeout", "timeout")];
 /// Names and values of a refused request are quoted up to this length.
 const QUOTED_CHARS: usize = 64;
 
@@ -33,52 +47,97 @@ impl ListQuery {
     /// Reads the part of the URL after `?`, or everything that is wrong with it.
     pub fn parse(query: &str, settings: &ApiSettings) -> Result<ListQuery, Vec<Violation>> {
         let mut found = Vec::new();
-        let given = Given::parse(query, &mut found);
+        let given = Given::parse(query, LIST, &mut found);
         let page = given.page(settings, &mut found);
         let filter = given.filter(&mut found);
         if found.is_empty() { Ok(ListQuery { filter, page }) } else { Err(found) }
     }
 }
 
+/// What a watch asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WatchQuery {
+    pub filter: Filter,
+    /// The event to resume after, for clients that cannot send the header.
+    pub last_event_id: Option<String>,
+}
+
+impl WatchQuery {
+    /// Reads the part of the URL after `?`, or everything that is wrong with it.
+    pub fn parse(query: &str) -> Result<WatchQuery, Vec<Violation>> {
+        let mut found = Vec::new();
+        let given = Given::parse(query, WATCH, &mut found);
+        let filter = given.filter(&mut found);
+        let last_event_id = given.get(LAST_EVENT_ID).map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty());
+        if found.is_empty() { Ok(WatchQuery { filter, last_event_id }) } else { Err(found) }
+    }
+}
+
+/// What a wait asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct WaitQuery {
+    /// As it was given.
+    pub timeout: Option<String>,
+}
+
+impl WaitQuery {
+    /// Reads the part of the URL after `?`, or everything that is wrong with it.
+    pub fn parse(query: &str) -> Result<WaitQuery, Vec<Violation>> {
+        let mut found = Vec::new();
+        let given = Given::parse(query, WAIT, &mut found);
+        let timeout = given.get("timeout").map(|(_, text)| text.to_owned()).filter(|text| !text.is_empty());
+        if found.is_empty() { Ok(WaitQuery { timeout }) } else { Err(found) }
+    }
+}
+
+/// For calls that take no parameters: what is wrong with those that are there.
+pub(super) fn none(query: &str) -> Result<(), Vec<Violation>> {
+    let mut found = Vec::new();
+    Given::parse(query, &[], &mut found);
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
 /// The parameters as they were given: each at most once, decoded.
-#[derive(Default)]
-struct Given<'a>([Option<(&'static str, Cow<'a, str>)>; PARAMETERS.len()]);
+struct Given<'a> {
+    parameters: &'static [Parameter],
+    values: Vec<Option<(&'static str, Cow<'a, str>)>>,
+}
 
 impl<'a> Given<'a> {
-    fn parse(query: &'a str, found: &mut Vec<Violation>) -> Given<'a> {
-        let mut given = Given::default();
+    fn parse(query: &'a str, parameters: &'static [Parameter], found: &mut Vec<Violation>) -> Given<'a> {
+        let mut given = Given { parameters, values: vec![None; parameters.len()] };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
                 found.push(Violation::new(quoted(name), "is not percent-encoded UTF-8"));
                 continue;
             };
-            let Some(index) = PARAMETERS.iter().position(|(snake, camel)| name == *snake || name == *camel) else {
-                found.push(Violation::new(quoted(&name), format!("unknown parameter; the parameters are {}", names())));
+            let Some(index) = parameters.iter().position(|(snake, camel)| name == *snake || name == *camel) else {
+                found.push(Violation::new(quoted(&name), unknown(parameters)));
                 continue;
             };
-            let (snake, camel) = PARAMETERS[index];
+            let (snake, camel) = parameters[index];
             let spelling = if name == snake { snake } else { camel };
             let Some(value) = decode(value) else {
                 found.push(Violation::new(spelling, "is not percent-encoded UTF-8"));
                 continue;
             };
-            match &given.0[index] {
+            match &given.values[index] {
                 Some((first, _)) if *first == spelling => {
                     found.push(Violation::new(spelling, "is given more than once"));
                 }
                 Some((first, _)) => {
                     found.push(Violation::new(spelling, format!("is given as {first} too; use one spelling")));
                 }
-                None => given.0[index] = Some((spelling, value)),
+                None => given.values[index] = Some((spelling, value)),
             }
         }
         given
     }
 
     fn get(&self, name: &str) -> Option<(&'static str, &str)> {
-        let index = PARAMETERS.iter().position(|(snake, _)| *snake == name)?;
-        self.0[index].as_ref().map(|(spelling, value)| (*spelling, value.as_ref()))
+        let index = self.parameters.iter().position(|(snake, _)| *snake == name)?;
+        self.values[index].as_ref().map(|(spelling, value)| (*spelling, value.as_ref()))
     }
 
     fn page(&self, settings: &ApiSettings, found: &mut Vec<Violation>) -> PageRequest {
@@ -168,8 +227,13 @@ fn quoted(text: &str) -> String {
     format!("{}{dots}", short.escape_debug())
 }
 
-fn names() -> String {
-    PARAMETERS.map(|(snake, _)| snake).join(", ")
+fn unknown(parameters: &[Parameter]) -> String {
+    let names: Vec<&str> = parameters.iter().map(|(snake, _)| *snake).collect();
+    match names.as_slice() {
+        [] => "unknown parameter; there are none here".to_owned(),
+        [name] => format!("unknown parameter; the parameter is {name}"),
+        names => format!("unknown parameter; the parameters are {}", names.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
-    ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, Listing,
-    LostLease, NewToken, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
+    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError,
+    Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,19 @@ struct FaultyStore {
     fault: Arc<AtomicU8>,
     /// How often it was asked for work.
     claims: watch::Sender<usize>,
+    /// How often it was read.
+    reads: watch::Sender<Reads>,
+}
+
+/// How often a store was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads {
+    /// For operations by their ids.
+    pub looks: usize,
+    /// Ids that were looked up.
+    pub ids: usize,
+    /// For changes.
+    pub changes: usize,
 }
 
 impl FaultyStore {
@@ -52,7 +66,12 @@ impl FaultyStore {
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
-        self.inner.get_many(access, ids).await
+        let found = self.inner.get_many(access, ids).await;
+        self.reads.send_modify(|reads| {
+            reads.looks += 1;
+            reads.ids += ids.len();
+        });
+        found
     }
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
         self.check()?;
@@ -73,7 +92,35 @@ impl Store for FaultyStore {
         self.inner.ping().await
     }
 
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        self.check()?;
+        let found = self.inner.changes(organization, after, limit).await;
+        self.reads.send_modify(|reads| reads.changes += 1);
+        found
+    }
+
     // The rest passes on.
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        self.inner.history(access, id).await
+    }
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
+        self.inner.end_of_changes(organization).await
+    }
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_changes(keep, limit).await
+    }
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        self.inner.begin_reading(reader).await
+    }
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        self.inner.take_turn(reader, process, time).await
+    }
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        self.inner.unread(reader, after, limit).await
+    }
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.inner.mark_read(reader, organization, position).await
+    }
     async fn create(
         &self,
         organization: &str,
@@ -178,14 +225,21 @@ pub async fn faulty() -> (Server, impl Fn(Fault)) {
 
 /// A server, the switch for its store's faults, and how often its store was asked for work.
 pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
+    let (server, switch, asked, _) = counted().await;
+    (server, switch, asked)
+}
+
+/// The same, and how often its store was read.
+pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch::Receiver<Reads>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
     let (claims, asked) = watch::channel(0);
+    let (counter, reads) = watch::channel(Reads::default());
     let server = Server::with(|services| {
-        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims });
+        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter });
     })
     .await;
-    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked)
+    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked, reads)
 }
 
 #[tokio::test]

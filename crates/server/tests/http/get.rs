@@ -63,7 +63,7 @@ async fn ids_that_do_not_exist_are_no_uuid_or_belong_to_others_are_indistinguish
     let acme = server.acme().await;
     let own = format!("/v1/operations/{}", operation.id);
     let mut answers = vec![other.get(&own).await, limited.get(&own).await];
-    for unknown in ["0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000", "nope", "%ff", "a%2Fb", &format!("{}:wait", operation.id)] {
+    for unknown in ["0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000", "nope", "%ff", "a%2Fb", &format!("{}:nap", operation.id)] {
         answers.push(acme.get(&format!("/v1/operations/{unknown}")).await);
     }
     for answer in &answers {

@@ -102,6 +102,24 @@ impl Server {
         foreign.close().await;
     }
 
+    /// Starts an attempt of the first operation of a kind in `acme`.
+    pub async fn claim(&self, kind: &str) -> store::Claimed {
+        let request = ClaimRequest {
+            kinds: vec![kind.to_owned()],
+            access: Some(Access::organization("acme")),
+            limit: 1,
+            worker: "test".to_owned(),
+            lease: Duration::from_secs(60),
+        };
+        self.store.claim(request).await.unwrap().remove(0)
+    }
+
+    /// Ends an attempt.
+    pub async fn settle(&self, claimed: store::Claimed, outcome: Outcome) {
+        let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
+        self.store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+    }
+
     /// An operation in `acme` that has ended with this output.
     pub async fn completed(&self, kind: &str, output: &str) -> Operation {
         self.ended(NewOperation::of_kind(kind), Outcome::Completed { output: output.to_owned() }).await
@@ -111,17 +129,9 @@ impl Server {
     pub async fn ended(&self, operation: NewOperation, outcome: Outcome) -> Operation {
         let kind = operation.kind.clone();
         let operation = self.create(operation).await;
-        let request = ClaimRequest {
-            kinds: vec![kind],
-            access: Some(Access::organization("acme")),
-            limit: 1,
-            worker: "test".to_owned(),
-            lease: Duration::from_secs(60),
-        };
-        let claimed = self.store.claim(request).await.unwrap().remove(0);
+        let claimed = self.claim(&kind).await;
         assert_eq!(claimed.operation.id, operation.id);
-        let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
-        self.store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+        self.settle(claimed, outcome).await;
         self.store.get(&Access::organization("acme"), operation.id).await.unwrap().unwrap()
     }
 }

@@ -7,6 +7,7 @@
 mod batch_create;
 mod create;
 mod errors;
+mod events;
 mod evidence;
 mod faults;
 mod get;
@@ -21,5 +22,7 @@ mod serving;
 mod slow;
 mod steer;
 mod tokens;
+mod wait;
+mod watch;
 mod work;
 mod work_waiting;

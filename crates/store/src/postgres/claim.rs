@@ -80,6 +80,9 @@ const CLAIM: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM started GROUP BY 2, 3, 4
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids)
+        SELECT $1, $4, 2, array_agg(id) FROM started HAVING count(*) > 0
     )
     SELECT {columns}, '' AS output, a.attempts, a.max_attempts, a.fence, a.cancel_requested, a.timeout_ms, a.input, place,
         (SELECT min(due_at) FROM queue WHERE organization_id = $1 AND due_at IS NOT NULL) AS next_due

@@ -39,8 +39,8 @@ const NOT_ENDED: &str = "
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
-/// Takes the organisation's next numbers, and with them makes the rows, their places in line and their counts. Answers no
-/// row when there is no such organisation, or its numbers would pass the ceiling $15: the row is looked at as it is once
+/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
+/// part of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is looked at as it is once
 /// those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
@@ -65,6 +65,8 @@ const INSERT: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, count(*), 0, 0, 0 FROM new GROUP BY 2, 3, 4
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids) SELECT $1, $2, 1, $3 FROM numbered
     )
     SELECT first FROM numbered";
 

@@ -55,6 +55,12 @@ const CHECKS: &[(&str, &str)] = &[
             OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id)",
     ),
     (
+        "histories are of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM events e
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
+    ),
+    (
         "only what runs was asked to stop, and what names its retention says when it is to be removed",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)

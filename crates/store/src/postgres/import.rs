@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
+use super::changes;
 use super::counters::{self, Changes};
 use super::writer::{begin, unavailable};
 use super::{PostgresStore, rows};
@@ -65,10 +66,10 @@ impl PostgresStore {
         organization: &str,
         rows: Vec<Map<String, Value>>,
     ) -> Result<(), StoreError> {
-        let mut changes = Changes::default();
+        let mut counts = Changes::default();
         if matches!(table, "active" | "settled") {
             for row in &rows {
-                count(&mut changes, row)?;
+                count(&mut counts, row)?;
             }
         }
         let rows = Value::Array(rows.into_iter().map(|row| Value::Object(converted(row))).collect());
@@ -80,7 +81,7 @@ impl PostgresStore {
             if table == "active" {
                 sqlx::query(QUEUE).bind(&rows).execute(&mut *transaction).await?;
             }
-            changes.write(&mut transaction, organization).await?;
+            counts.write(&mut transaction, organization).await?;
             transaction.commit().await?;
             Ok::<_, StoreError>(())
         };
@@ -91,6 +92,7 @@ impl PostgresStore {
     pub(crate) async fn settle_import(&self, organizations: impl Iterator<Item = &String>) -> Result<(), StoreError> {
         for organization in organizations {
             counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+            changes::begin_anew(&self.pool, organization).await.map_err(unavailable)?;
         }
         for table in ["active", "queue", "settled", "counters", "project_counters"] {
             sqlx::query(AssertSqlSafe(format!("ANALYZE {table}"))).execute(&self.pool).await.map_err(unavailable)?;
@@ -99,12 +101,12 @@ impl PostgresStore {
     }
 }
 
-fn count(changes: &mut Changes, row: &Map<String, Value>) -> Result<(), StoreError> {
+fn count(counts: &mut Changes, row: &Map<String, Value>) -> Result<(), StoreError> {
     let damaged = || StoreError::Unusable("a row of the source has no number, kind or status".to_owned());
     let text = |column: &str| row.get(column).and_then(Value::as_str).ok_or_else(damaged);
     let number = |column: &str| row.get(column).and_then(Value::as_i64).ok_or_else(damaged);
     let status = Status::from_number(number("status")?).ok_or_else(damaged)?;
-    changes.add(number("seq")?, text("project_id")?, text("kind")?, status, 1);
+    counts.add(number("seq")?, text("project_id")?, text("kind")?, status, 1);
     Ok(())
 }
 
@@ -117,7 +119,7 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
             "hash" | "fingerprint" => Value::from(format!("\\x{text}")),
             // Arrays are JSON texts there.
             "scopes" | "projects" | "ids" => serde_json::from_str(text).unwrap_or_default(),
-            "output" | "error_message" => Value::from(rows::text_in(std::mem::take(text))),
+            "output" | "error_message" | "message" => Value::from(rows::text_in(std::mem::take(text))),
             _ => continue,
         };
     }

@@ -6,16 +6,21 @@
 //! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
 
 mod admin;
+mod changes;
 mod claim;
 mod clock;
+mod complete;
 mod counters;
 mod create;
 mod doctor;
+mod heartbeat;
+mod history;
 mod import;
 mod inbox;
 mod list;
 mod pause;
 mod purge;
+mod readers;
 mod replica;
 mod rotate;
 mod rows;
@@ -39,9 +44,9 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun, Pausable, Paused, Quotas, Report, Settlement,
-    Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -132,6 +137,7 @@ impl PostgresStore {
             .map_err(unavailable)?;
         migrate(&pool).await?;
         counters::adopt(&pool).await.map_err(unavailable)?;
+        changes::adopt(&pool).await.map_err(unavailable)?;
         let clock = match clock {
             Some(clock) => clock,
             None => DatabaseClock::start(pool.clone()).await?,
@@ -336,6 +342,10 @@ impl Store for PostgresStore {
         list::output(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
     }
 
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        history::read(&self.pool, access, id).await.map_err(StoreError::or_unavailable)
+    }
+
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
         if let Some(organization) = request.organization().map(str::to_owned) {
@@ -418,6 +428,43 @@ impl Store for PostgresStore {
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
         self.count("", Write::ForgetIdempotencyKeys(limit)).await
+    }
+
+    async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
+        changes::end(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        let read = changes::read(&self.pool, organization, after, limit).await.map_err(StoreError::or_unavailable)?;
+        if !read.changes.is_empty() {
+            // Who looks at what has changed must see it so.
+            self.folds.seen(organization);
+        }
+        Ok(read)
+    }
+
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        let now = self.now();
+        let (before, unread_before) = (now.before(keep), now.before(keep.max(KEPT_FOR_READERS)));
+        readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        readers::begin(&self.pool, reader).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        let now = self.now();
+        let turn = readers::take_turn(&self.pool, now, reader, process, now.after(time)).await;
+        turn.map_err(StoreError::or_unavailable)
+    }
+
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        readers::unread(&self.pool, reader, after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        readers::mark(&self.pool, reader, organization, position).await.map_err(StoreError::or_unavailable)
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {

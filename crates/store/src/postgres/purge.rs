@@ -19,14 +19,21 @@ const DUE: &str = "
         SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL LIMIT 1) AS o
     WHERE id IS NOT NULL ORDER BY id COLLATE \"C\"";
 
-/// Removes those whose time was over first, with their counts; what another server is at is left to it. The lock on the
-/// organisation's row, which creations wait for, is taken last. Served by settled_by_purge.
+/// Removes those whose time was over first, with their counts and histories, and tells it; what another server is at is left to it. The lock on the
+/// organisation's row, which creations wait for, is taken last. Served by settled_by_purge
+/// and events_by_operation.
 const PURGE: &str = "
     WITH gone AS (
         DELETE FROM settled WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 AND purge_at <= $2 AND purge_at IS NOT NULL
             ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED))
-        RETURNING seq, kind, status, project_id
+        RETURNING id, seq, kind, status, project_id
+    ), forgotten AS (
+        DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
+            SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids)
+        SELECT $1, $2, 0, array_agg(id) FROM gone HAVING count(*) > 0
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, 0, 0,

@@ -1,7 +1,8 @@
 //! Steering one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
 //! A steering is a transaction by itself. It looks where the operation stands, locks it there, and looks again: what has
-//! moved meanwhile is looked for anew. A place in line is locked before the operation that stands there, as claims do it;
+//! moved or changed meanwhile is looked for anew, so that what the transaction sees was committed by older ones (see
+//! [`super::changes`]). A place in line is locked before the operation that stands there, as claims do it;
 //! claims pass over a place that is locked, so that what is cancelled while pending is not started.
 
 use std::time::Duration;
@@ -12,7 +13,8 @@ use sqlx::{AssertSqlSafe, Executor as _, Row};
 
 use super::counters::Changes;
 use super::list::projects;
-use super::{purge, rows, transition};
+use super::{changes as feed, history, purge, rows, transition};
+use crate::history::steering_notes;
 use crate::steer::in_state;
 use crate::{LeaseRef, Steered, Steering, StoreError};
 
@@ -23,11 +25,11 @@ const LOOKS: u32 = 10;
 /// settled_by_id.
 const LOOK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT true AS is_active, seq, kind, priority, due_at, status FROM active
+        SELECT true AS is_active, ctid::text || ' ' || xmin::text AS version, seq, kind, priority, due_at, status FROM active
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o
     UNION ALL
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT false, seq, kind, priority, NULL::bigint, status FROM settled
+        SELECT false, ctid::text || ' ' || xmin::text, seq, kind, priority, NULL::bigint, status FROM settled
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
 
 /// A place in line. Served by queue_ready or, before its time, queue_due.
@@ -44,7 +46,7 @@ const LOCK_PLACE_DUE: &str = "
 /// The operation in the table {from} under the name {alias}, locked. Served by the table's index by id.
 const LOCK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT {alias}.ctid::text AS place, {columns}, priority, attempts, max_attempts, fence
+        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence
         FROM {from} {alias}
         WHERE {alias}.id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3))
         FOR UPDATE) AS o";
@@ -91,9 +93,11 @@ pub(super) async fn steer(
         if let Some(found) = target.lock(connection, seen.try_get("is_active")?).await? {
             let before =
                 if found.is_active { rows::active_state(&found.row)? } else { rows::settled_state(&found.row)? };
+            let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
             let is_in_line = found.is_active && before.status() == Status::Pending;
             // Without its place in line a pending operation may be just about to be claimed.
-            if !is_in_line || steering != Steering::Cancel || place_in_line.is_some() {
+            let may_be_claimed = is_in_line && steering == Steering::Cancel && place_in_line.is_none();
+            if is_unchanged && !may_be_claimed {
                 let steered = Steer { connection, now, retain_for_ms, access, found, before, place_in_line };
                 return steered.carry_out(steering).await.map(Some);
             }
@@ -141,7 +145,7 @@ impl Target<'_> {
         let (from, alias, columns) = if is_active {
             ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
         } else {
-            ("settled", "s", format!("{}, output", rows::SETTLED_COLUMNS))
+            ("settled", "s", format!("{}, output, worker", rows::SETTLED_COLUMNS))
         };
         let sql = LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.access.organization).bind(self.ids.as_slice());
@@ -175,9 +179,14 @@ impl Steer<'_> {
         let organization = access.organization.as_str();
         let operation = rows::operation(&row)?;
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
-        let mut changes = Changes::default();
+        let mut counts = Changes::default();
         if !is_active {
-            changes.add(seq, &operation.project_id, &operation.kind, before.status(), -1);
+            counts.add(seq, &operation.project_id, &operation.kind, before.status(), -1);
+        }
+        if let Some(after) = &after {
+            let worker = if is_active { "" } else { row.try_get("worker")? };
+            let notes = steering_notes(now, &before, after, worker);
+            history::append(connection, organization, notes.into_iter().map(|note| (seq, note)).collect()).await?;
         }
         match &after {
             Some(State::Running { .. }) => {
@@ -188,6 +197,7 @@ impl Steer<'_> {
                     sqlx::query(LEAVE_LINE).bind([place]).execute(&mut *connection).await?;
                 }
                 let entry = transition::Entry {
+                    id: operation.id,
                     place,
                     seq,
                     kind: operation.kind.clone(),
@@ -195,8 +205,9 @@ impl Steer<'_> {
                     project_id: operation.project_id.clone(),
                     before: before.status(),
                     state: state.clone(),
+                    note: None,
                 };
-                transition::write(connection, organization, retain_for_ms, vec![entry]).await?;
+                transition::write(connection, now, organization, retain_for_ms, vec![entry]).await?;
             }
             Some(State::Pending { progress, started_at, due_at }) => {
                 sqlx::query(RETRY)
@@ -207,17 +218,21 @@ impl Steer<'_> {
                     .bind(transition::small(progress.max_attempts))
                     .execute(&mut *connection)
                     .await?;
-                changes.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
+                counts.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
+                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
+                    .await?;
             }
             Some(State::Completed { .. } | State::Failed { .. }) => {
                 return Err(StoreError::Unusable("what has ended ended again".to_owned()));
             }
             None => {
                 sqlx::query(REMOVE).bind([place]).execute(&mut *connection).await?;
+                history::forget(connection, organization, seq).await?;
+                feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
                 purge::note_removed(connection, organization, 1).await?;
             }
         }
-        changes.write(connection, organization).await?;
+        counts.write(connection, organization).await?;
         Ok(Ok(match after {
             Some(state) => in_state(operation, &state),
             None => operation,

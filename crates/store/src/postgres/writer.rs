@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 
 use super::replica::Written;
-use super::{ALIVE, admin, claim, counters, create, pause, purge, steer, transition};
+use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -102,7 +102,11 @@ fn organization(write: &Write) -> &str {
         Write::Pause(what, _) => what.key().0,
         Write::CreateToken(token) => &token.access.organization,
         Write::PutEvidence(organization, _) => organization,
-        Write::ForgetIdempotencyKeys(_) | Write::RevokeToken(_) | Write::TouchTokens(_) | Write::Disconnect => "",
+        Write::ForgetIdempotencyKeys(_)
+        | Write::Feed(_)
+        | Write::RevokeToken(_)
+        | Write::TouchTokens(_)
+        | Write::Disconnect => "",
     }
 }
 
@@ -110,10 +114,11 @@ fn organization(write: &Write) -> &str {
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
         let closes = |write: &Write| matches!(write, Write::Disconnect);
-        // A steering is a transaction by itself: it locks in an order of its own.
+        // A steering is a transaction by itself: it locks in an order of its own. So is a removal, which must see what it
+        // removes before its transaction has a number (see `changes`).
         let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
-            let alone = matches!(write, Write::Steer(..)).then_some(index);
+            let alone = matches!(write, Write::Steer(..) | Write::Purge(..)).then_some(index);
             if !closes(write) {
                 by_organization.entry((organization(write), alone)).or_default().push(index);
             }
@@ -166,7 +171,7 @@ fn is_one_statement(writes: &[&Write]) -> bool {
         Write::Create(create) => create.key.is_none(),
         Write::Claim(_) | Write::Transition(_) => true,
         _ => false,
-    }) && transition::is_plain(&events(writes))
+    }) && complete::is_plain(&events(writes))
 }
 
 /// The transitions, one after the other.
@@ -195,6 +200,23 @@ async fn perform(
 ) -> Result<Vec<Answered>, StoreError> {
     let Settings { now, retain_for_ms, admission } = settings;
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+    // First, so that the transaction has no number yet (see `changes`).
+    let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
+        Write::Transition(events) => Some(events),
+        _ => None,
+    });
+    if !transitions.is_empty() {
+        let events = events(writes);
+        let results = if complete::is_plain(&events) {
+            complete_or_decide(connection, now, organization, retain_for_ms, &events, in_transaction).await?
+        } else {
+            transition::apply(connection, now, organization, retain_for_ms, &events).await?
+        };
+        let mut results = results.into_iter();
+        for (index, events) in &transitions {
+            answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
+        }
+    }
     let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
         Write::Create(create) => Some(create),
         _ => None,
@@ -204,22 +226,6 @@ async fn perform(
         let results = create::create(connection, now, admission, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
-        }
-    }
-    let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
-        Write::Transition(events) => Some(events),
-        _ => None,
-    });
-    if !transitions.is_empty() {
-        let events = events(writes);
-        let results = if transition::is_plain(&events) {
-            complete(connection, organization, retain_for_ms, &events, in_transaction).await?
-        } else {
-            transition::apply(connection, organization, retain_for_ms, &events).await?
-        };
-        let mut results = results.into_iter();
-        for (index, events) in &transitions {
-            answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
     }
     // After the creations, so that a claim of the same batch can have them.
@@ -239,7 +245,7 @@ async fn perform(
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
                 let beats: Vec<_> = beats.iter().collect();
-                Answer::Leases(transition::heartbeat(connection, organization, &beats, now.after(*lease)).await?)
+                Answer::Leases(heartbeat::heartbeat(connection, now, organization, &beats, now.after(*lease)).await?)
             }
             Write::Steer(access, id, steering) => {
                 Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
@@ -255,7 +261,8 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
-            Write::Disconnect => Answer::Count(0),
+            // Of no lane here: see `PostgresStore::forget_changes`.
+            Write::Feed(_) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
@@ -264,30 +271,84 @@ async fn perform(
 
 /// Carries plain transitions out by one statement, and looks again at those that it refused: it cannot see what changed
 /// while it waited.
-async fn complete(
+async fn complete_or_decide(
     connection: &mut PgConnection,
+    now: Timestamp,
     organization: &str,
     retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
     in_transaction: bool,
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-    let mut results = transition::complete(connection, organization, retain_for_ms, events).await?;
+    let mut results = complete::complete(connection, organization, retain_for_ms, events).await?;
     let refused: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_err()).collect();
     if refused.is_empty() {
         return Ok(results);
     }
-    if !in_transaction {
-        connection.execute("BEGIN").await?;
-    }
     let again: Vec<&(LeaseRef, Event)> = refused.iter().map(|index| events[*index]).collect();
-    let decided = transition::apply(connection, organization, retain_for_ms, &again).await?;
-    if !in_transaction {
-        connection.execute("COMMIT").await?;
-    }
+    let decided = if in_transaction {
+        transition::apply(connection, now, organization, retain_for_ms, &again).await?
+    } else {
+        // What was completed stays so, and must not be tried again with the rest.
+        decide(connection, now, organization, retain_for_ms, &again).await.map_err(StoreError::or_unavailable)?
+    };
     for (index, result) in refused.into_iter().zip(decided) {
         results[index] = result;
     }
     Ok(results)
+}
+
+/// [`transition::apply`] in a transaction of its own, again when it lost against another one.
+async fn decide(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        connection.execute("BEGIN").await?;
+        match transition::apply(connection, now, organization, retain_for_ms, events).await {
+            Err(error) if tries < TRIES && error.lost_against_another() => connection.execute("ROLLBACK").await?,
+            result => {
+                let decided = result?;
+                connection.execute("COMMIT").await?;
+                return Ok(decided);
+            }
+        };
+    }
+}
+
+/// As a database's error: the transaction may succeed when it is tried again (40001, a serialisation failure).
+#[derive(Debug, thiserror::Error)]
+#[error("another transaction was faster")]
+pub(super) struct Overtaken;
+
+impl sqlx::error::DatabaseError for Overtaken {
+    fn message(&self) -> &str {
+        "another transaction was faster"
+    }
+
+    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        Some("40001".into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> sqlx::error::ErrorKind {
+        sqlx::error::ErrorKind::Other
+    }
 }
 
 /// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.
@@ -333,11 +394,16 @@ impl Folds {
         folds
     }
 
-    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
-    pub(super) fn note(&self, organization: &str) {
+    /// Notes that something of an organisation was seen, so that a standby that lacks it is not read.
+    pub(super) fn seen(&self, organization: &str) {
         if let Some(written) = &self.written {
             written.note(organization);
         }
+    }
+
+    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
+    pub(super) fn note(&self, organization: &str) {
+        self.seen(organization);
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if !dirty.contains(organization) {
             dirty.insert(organization.to_owned());

@@ -7,6 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::rows;
 use crate::quota::Quotas;
@@ -223,7 +224,8 @@ async fn start(
     let found =
         sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json!(wanted).to_string()).fetch_all(&mut *connection).await?;
     let (mut starts, mut leases) = (Vec::new(), Vec::new());
-    let mut changes = Changes::default();
+    let mut counts = Changes::default();
+    let mut told = Told::default();
     for (Chosen { organization, row: rowid, index }, row) in chosen.iter().zip(&found) {
         let request = requests[*index];
         let expires_at = now.after(request.lease);
@@ -234,8 +236,9 @@ async fn start(
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
         let seq: i64 = row.try_get("seq")?;
         let counted = Counted { organization, project_id: &operation.project_id, seq, kind: &operation.kind };
-        changes.add(&counted, Status::Pending, -1);
-        changes.add(&counted, Status::Running, 1);
+        counts.add(&counted, Status::Pending, -1);
+        counts.add(&counted, Status::Running, 1);
+        told.add(organization, Some(Status::Running), &operation.id);
         starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
         leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
         answers[*index].push(Claimed {
@@ -253,7 +256,8 @@ async fn start(
     }
     sqlx::query(START).bind(serde_json::Value::Array(starts).to_string()).execute(&mut *connection).await?;
     sqlx::query(LEASE).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
-    changes.write(connection).await
+    counts.write(&mut *connection).await?;
+    told.write(connection, now).await
 }
 
 fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
@@ -297,7 +301,7 @@ const OVERRUNS: &str = "
     FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
         AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
-    LIMIT ?4";
+    LIMIT ?4 + 0";
 
 pub(super) async fn overruns(
     readers: &SqlitePool,

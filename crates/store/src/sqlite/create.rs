@@ -7,6 +7,7 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::{admin, rows};
 use crate::batch::Create;
@@ -62,7 +63,8 @@ pub(super) async fn create(
     // What this batch creates, by organisation; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut inserts = Vec::new();
-    let mut changes = Changes::default();
+    let mut counts = Changes::default();
+    let mut told = Told::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
             let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
@@ -104,7 +106,8 @@ pub(super) async fn create(
             .iter()
             .map(|new| {
                 let operation = new.to_operation(now);
-                changes.add(&counted(&create.organization, new, *next), Status::Pending, 1);
+                counts.add(&counted(&create.organization, new, *next), Status::Pending, 1);
+                told.add(&create.organization, Some(Status::Pending), &operation.id);
                 inserts.push(insert_row(&create.organization, *next, &operation, new));
                 *next += 1;
                 operation
@@ -118,7 +121,8 @@ pub(super) async fn create(
     give_back(connection, &numbers).await?;
     if !inserts.is_empty() {
         sqlx::query(INSERT).bind(serde_json::Value::Array(inserts).to_string()).execute(&mut *connection).await?;
-        changes.write(connection).await?;
+        counts.write(&mut *connection).await?;
+        told.write(connection, now).await?;
     }
     Ok(results)
 }

@@ -42,6 +42,12 @@ const CHECKS: &[(&str, &str)] = &[
          WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
     ),
     (
+        "histories are of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM events e
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
+    ),
+    (
         "only what runs was asked to stop, and what names its retention says when it is to be removed",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)

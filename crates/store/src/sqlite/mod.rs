@@ -8,14 +8,17 @@
 //! snapshot but the write-ahead log, which is truncated once the snapshot ends.
 
 mod admin;
+mod changes;
 mod claim;
 mod counters;
 mod create;
 mod doctor;
 mod export;
+mod history;
 mod list;
 mod pause;
 mod purge;
+mod readers;
 mod rows;
 mod steer;
 mod transition;
@@ -31,14 +34,14 @@ use operations::{
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::batch::{Answer, Create, Lane, Write};
+use crate::batch::{Answer, Create, Feed, Lane, Write};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun, Pausable, Paused, Quotas, Report, Settlement,
-    Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use writer::Writer;
 
@@ -116,6 +119,13 @@ impl SqliteStore {
         Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
     }
 
+    async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::Feed(write)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -180,6 +190,10 @@ impl Store for SqliteStore {
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         list::output(&self.readers, access, id).await
+    }
+
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        history::read(&self.readers, access, id).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
@@ -265,6 +279,36 @@ impl Store for SqliteStore {
             Answer::Count(count) => Ok(count),
             other => Err(other.unexpected()),
         }
+    }
+
+    async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
+        changes::end(&self.readers).await
+    }
+
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        changes::read(&self.readers, organization, after, limit).await
+    }
+
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        let now = self.now();
+        self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
+    }
+
+    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
+        self.feed(Feed::Begin(reader.to_owned())).await.map(drop)
+    }
+
+    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        let turn = Feed::TakeTurn(reader.to_owned(), process.to_owned(), self.now().after(time));
+        Ok(self.feed(turn).await? > 0)
+    }
+
+    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        readers::unread(&self.readers, reader, after, limit).await
+    }
+
+    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.feed(Feed::Mark(reader.to_owned(), organization.to_owned(), position)).await.map(drop)
     }
 
     fn now(&self) -> Timestamp {

@@ -6,8 +6,9 @@ use operations::{Status, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
-use super::rows;
+use super::{history, rows};
 use crate::StoreError;
 
 /// Organisations, in order, that have something whose time is over: a loose scan over settled_by_purge, one seek each.
@@ -28,7 +29,7 @@ const PURGE: &str = "
     DELETE FROM settled WHERE rowid IN (
         SELECT rowid FROM settled INDEXED BY settled_by_purge
         WHERE organization_id = ?1 AND purge_at <= ?2 ORDER BY purge_at LIMIT ?3 + 0)
-    RETURNING seq, kind, status, project_id";
+    RETURNING id, seq, kind, status, project_id";
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + ?2 WHERE organization_id = ?1";
 
@@ -49,15 +50,21 @@ pub(super) async fn purge(
         return Ok(0);
     }
     let mut counts: BTreeMap<(i64, String, String, Status), i64> = BTreeMap::new();
+    let (mut told, mut seqs) = (Told::default(), Vec::with_capacity(removed.len()));
     for row in &removed {
-        let key = (row.try_get("seq")?, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
+        let seq: i64 = row.try_get("seq")?;
+        told.add(organization, None, &rows::id(row)?);
+        seqs.push(seq);
+        let key = (seq, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
         *counts.entry(key).or_default() += 1;
     }
     let mut changes = Changes::default();
     for ((seq, project_id, kind, status), n) in &counts {
         changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
     }
-    changes.write(connection).await?;
+    changes.write(&mut *connection).await?;
+    history::forget(connection, organization, &seqs).await?;
+    told.write(connection, now).await?;
     note_removed(connection, organization, removed.len() as u64).await?;
     Ok(removed.len() as u64)
 }

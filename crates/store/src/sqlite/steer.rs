@@ -8,9 +8,11 @@ use operations::{Access, Event, OperationId, State, Status, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
-use super::{purge, rows, transition};
+use super::{history, purge, rows, transition};
+use crate::history::steering_notes;
 use crate::steer::in_state;
 use crate::{LeaseRef, Steered, Steering, StoreError};
 
@@ -52,21 +54,31 @@ pub(super) async fn steer(
     let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
     let counted =
         Counted { organization: &access.organization, project_id: &operation.project_id, seq, kind: &operation.kind };
+    let organization = &access.organization;
+    if let Some(after) = &after {
+        let worker = if is_active { "" } else { found.try_get("worker")? };
+        let notes = steering_notes(now, &before, after, worker);
+        let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
+        history::append(connection, notes.collect()).await?;
+    }
+    let mut told = Told::default();
     match &after {
         Some(State::Running { .. }) => {
-            sqlx::query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(connection).await?;
+            sqlx::query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(&mut *connection).await?;
         }
         Some(state) if is_active => {
             let entry = transition::Entry {
+                id,
                 row,
-                organization: access.organization.clone(),
+                organization: organization.clone(),
                 seq,
                 kind: operation.kind.clone(),
                 project_id: operation.project_id.clone(),
                 before: before.status(),
                 state: state.clone(),
+                note: None,
             };
-            transition::write(connection, retain_for_ms, vec![entry]).await?;
+            transition::write(connection, now, retain_for_ms, vec![entry]).await?;
         }
         Some(State::Pending { progress, started_at, due_at }) => {
             sqlx::query(RETRY)
@@ -81,7 +93,8 @@ pub(super) async fn steer(
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
             changes.add(&counted, Status::Pending, 1);
-            changes.write(connection).await?;
+            changes.write(&mut *connection).await?;
+            told.add(organization, Some(Status::Pending), &id);
         }
         Some(State::Completed { .. } | State::Failed { .. }) => {
             return Err(StoreError::Unusable("what has ended ended again".to_owned()));
@@ -90,10 +103,13 @@ pub(super) async fn steer(
             sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
-            changes.write(connection).await?;
-            purge::note_removed(connection, &access.organization, 1).await?;
+            changes.write(&mut *connection).await?;
+            history::forget(connection, organization, &[seq]).await?;
+            told.add(organization, None, &id);
+            purge::note_removed(connection, organization, 1).await?;
         }
     }
+    told.write(connection, now).await?;
     Ok(Some(Ok(match after {
         Some(state) => in_state(operation, &state),
         None => operation,
@@ -110,7 +126,7 @@ async fn find(
     let (columns, more, from) = if is_active {
         (rows::ACTIVE_COLUMNS, "'' AS output, due_at, cancel_requested", "active a INDEXED BY active_by_id")
     } else {
-        (rows::SETTLED_COLUMNS, "output", "settled s INDEXED BY settled_by_id")
+        (rows::SETTLED_COLUMNS, "output, worker", "settled s INDEXED BY settled_by_id")
     };
     let sql = format!(
         "SELECT rowid AS row, {columns}, {more}, attempts, max_attempts, fence FROM {from}

@@ -10,8 +10,10 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::changes::Told;
 use super::counters::{Changes, Counted};
-use super::rows;
+use super::{history, rows};
+use crate::history::{Note, bounded, note};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
@@ -24,12 +26,12 @@ const FIND: &str = "
 const SETTLE: &str = "
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, purge_at, error_message, output, input)
+        retain_for_ms, purge_at, error_message, output, input, worker)
     SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
         a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
         j.value->>6, a.timeout_ms, a.retain_for_ms,
         j.value->>3 + coalesce(a.retain_for_ms, ?2), j.value->>7, j.value->>8,
-        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END
+        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END, j.value->>9
     FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value->>0";
 
 const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?1))";
@@ -40,7 +42,8 @@ const PEND: &str = "
     FROM json_each(?1) j WHERE active.rowid = j.value->>0";
 
 const DROP_LEASES: &str = "
-    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
+    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))
+    RETURNING organization_id, seq, worker";
 
 const EXTEND: &str = "
     UPDATE leases SET expires_at = ?2
@@ -48,6 +51,7 @@ const EXTEND: &str = "
 
 /// An operation of `active` while events are applied to it.
 pub(super) struct Entry {
+    pub(super) id: OperationId,
     pub(super) row: i64,
     pub(super) organization: String,
     pub(super) seq: i64,
@@ -55,6 +59,8 @@ pub(super) struct Entry {
     pub(super) project_id: String,
     pub(super) before: Status,
     pub(super) state: State,
+    /// Of an attempt that ended; its worker is added when it is written.
+    pub(super) note: Option<Note>,
 }
 
 type Entries = HashMap<(String, OperationId), Entry>;
@@ -71,7 +77,9 @@ async fn find<'l>(
     for row in &found {
         let state = rows::active_state(row)?;
         let organization: String = row.try_get("organization_id")?;
+        let id = rows::id(row)?;
         let entry = Entry {
+            id,
             row: row.try_get("row")?,
             organization: organization.clone(),
             seq: row.try_get("seq")?,
@@ -79,8 +87,9 @@ async fn find<'l>(
             project_id: row.try_get("project_id")?,
             before: state.status(),
             state,
+            note: None,
         };
-        entries.insert((organization, rows::id(row)?), entry);
+        entries.insert((organization, id), entry);
     }
     Ok(entries)
 }
@@ -89,6 +98,7 @@ async fn find<'l>(
 /// `retain_for_ms` unless it says otherwise.
 pub(super) async fn apply(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
@@ -100,34 +110,51 @@ pub(super) async fn apply(
             None => Err(Refusal::StaleLease),
             Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
+                entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
                 entry.state = after;
                 entry.state.status()
             }),
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, retain_for_ms, changed).await?;
+    write(connection, now, retain_for_ms, changed).await?;
     Ok(results)
 }
 
 /// Writes operations whose status has changed.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     retain_for_ms: Option<i64>,
     changed: Vec<Entry>,
 ) -> Result<(), StoreError> {
-    let mut changes = Changes::default();
-    let (mut settled, mut pending, mut leases) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in changed {
+    let mut counts = Changes::default();
+    let mut told = Told::default();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let leases: Vec<_> = changed.iter().map(|entry| json!([entry.organization, entry.seq])).collect();
+    let released: Vec<(String, i64, String)> = sqlx::query_as(DROP_LEASES)
+        .bind(serde_json::Value::Array(leases).to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut workers: HashMap<(String, i64), String> =
+        released.into_iter().map(|(organization, seq, worker)| ((organization, seq), worker)).collect();
+    let (mut settled, mut pending, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for mut entry in changed {
+        let worker = workers.remove(&(entry.organization.clone(), entry.seq)).unwrap_or_default();
+        if let Some(note) = entry.note.take() {
+            notes.push((entry.organization.clone(), entry.seq, Note { worker: worker.clone(), ..note }));
+        }
         let counted = Counted {
             organization: &entry.organization,
             project_id: &entry.project_id,
             seq: entry.seq,
             kind: &entry.kind,
         };
-        changes.add(&counted, entry.before, -1);
-        changes.add(&counted, entry.state.status(), 1);
-        leases.push(json!([entry.organization, entry.seq]));
+        counts.add(&counted, entry.before, -1);
+        counts.add(&counted, entry.state.status(), 1);
+        told.add(&entry.organization, Some(entry.state.status()), &entry.id);
         let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
             let Progress { attempts, max_attempts, fence } = progress;
             json!([
@@ -139,7 +166,8 @@ pub(super) async fn write(
                 max_attempts,
                 fence,
                 error,
-                output
+                output,
+                worker
             ])
         };
         match entry.state {
@@ -159,10 +187,7 @@ pub(super) async fn write(
             State::Running { .. } => {}
         }
     }
-    if leases.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
+    history::append(connection, notes).await?;
     if !settled.is_empty() {
         let settled = serde_json::Value::Array(settled).to_string();
         sqlx::query(SETTLE).bind(&settled).bind(retain_for_ms).execute(&mut *connection).await?;
@@ -171,7 +196,8 @@ pub(super) async fn write(
     if !pending.is_empty() {
         sqlx::query(PEND).bind(serde_json::Value::Array(pending).to_string()).execute(&mut *connection).await?;
     }
-    changes.write(connection).await
+    counts.write(&mut *connection).await?;
+    told.write(connection, now).await
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {
@@ -181,11 +207,14 @@ fn millis(time: Option<Timestamp>) -> Option<i64> {
 /// Extends the leases that are still held.
 pub(super) async fn heartbeat(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     beats: &[Heartbeat],
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
     let entries = find(connection, beats.iter().map(|beat| &beat.lease)).await?;
     let mut held = Vec::new();
+    // The last of each counts.
+    let mut said: HashMap<(&str, i64), serde_json::Value> = HashMap::new();
     let statuses = beats
         .iter()
         .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
@@ -198,6 +227,10 @@ pub(super) async fn heartbeat(
                 ..
             }) if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) => {
                 held.push(json!([organization, seq]));
+                if let Some(text) = &beat.progress {
+                    let row = json!([organization, seq, progress.attempts, bounded(text)]);
+                    said.insert((organization.as_str(), *seq), row);
+                }
                 LeaseStatus::Held { expires_at, cancel_requested: *cancel_requested }
             }
             _ => LeaseStatus::Lost,
@@ -207,8 +240,9 @@ pub(super) async fn heartbeat(
         sqlx::query(EXTEND)
             .bind(serde_json::Value::Array(held).to_string())
             .bind(expires_at.as_millis())
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
     }
+    history::append_progress(connection, now, said.into_values().collect()).await?;
     Ok(statuses)
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::{admin, claim, create, pause, purge, steer, transition};
+use super::{admin, claim, create, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -76,7 +76,7 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, retain_for_ms, &events).await?.into_iter();
+        let mut results = transition::apply(connection, now, retain_for_ms, &events).await?.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -99,7 +99,7 @@ async fn perform(
         let answer = match write {
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
-                Answer::Leases(transition::heartbeat(connection, beats, now.after(*lease)).await?)
+                Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease)).await?)
             }
             Write::Steer(access, id, steering) => {
                 Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
@@ -109,6 +109,7 @@ async fn perform(
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
+            Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

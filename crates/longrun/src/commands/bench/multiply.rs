@@ -16,7 +16,7 @@ const CHUNK: u64 = 1_000_000;
 
 /// The columns of `settled`, as both engines have them, that a copy shares with its original.
 const SAME: &str = "kind, status, resource_type, project_id, project_version_id, priority, attempts, max_attempts, \
-    fence, timeout_ms, retain_for_ms, error_message, output, input";
+    fence, timeout_ms, retain_for_ms, error_message, output, input, worker";
 
 /// Copies the first `from` operations until there are `until`. Nothing else may use the store.
 ///

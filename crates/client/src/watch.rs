@@ -1,0 +1,293 @@
+//! Watching operations: a stream of their transitions that goes on after the connection broke.
+
+use std::collections::VecDeque;
+
+use futures_util::{Stream, stream};
+use reqwest::Response;
+
+use crate::client::{Client, Sent};
+use crate::error::{Error, Refusal, origin};
+use crate::retry::pause;
+use crate::types::{Operation, OperationAnswer};
+
+/// The header that names the event to go on after.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// The most bytes of an event: an output of 1 MiB in JSON, with room for escapes.
+const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What to watch. A field left out means "any".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchRequest {
+    /// Only transitions to this status, by its wire name.
+    pub status: Option<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only about a resource of this type; goes together with `resource_id`.
+    pub resource_type: Option<String>,
+    /// Only about this resource; goes together with `resource_type`.
+    pub resource_id: Option<String>,
+    /// The id of the event to go on after; from now on when it is left out.
+    pub last_event_id: Option<String>,
+}
+
+impl WatchRequest {
+    fn query(&self) -> Vec<(&'static str, &str)> {
+        let parameters = [
+            ("status", &self.status),
+            ("kind", &self.kind),
+            ("resource_type", &self.resource_type),
+            ("resource_id", &self.resource_id),
+        ];
+        parameters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+}
+
+/// A transition of an operation, or its deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchEvent {
+    /// Where to go on from: [`WatchRequest::last_event_id`].
+    pub id: String,
+    /// The operation as it was right after it; of one that was deleted, the id alone.
+    pub operation: Operation,
+    /// Whether it was deleted. Deletions are told whatever is watched, to callers that may see all projects.
+    pub is_deletion: bool,
+    /// What the server sent: `{"operation":{…}}`, or `{"id":"…"}` for a deletion.
+    pub data: String,
+}
+
+/// Transitions as they happen; made by [`Client::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    request: WatchRequest,
+    response: Option<Response>,
+    parser: Parser,
+    /// Connections in a row that brought nothing.
+    failures: u32,
+}
+
+impl Client {
+    /// `GET /v1/operations:watch`: every transition of the operations that match, from when this returns.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 11 when the server has forgotten what followed
+    /// [`WatchRequest::last_event_id`].
+    pub async fn watch(&self, request: &WatchRequest) -> Result<Watch, Error> {
+        let mut watch = Watch {
+            client: self.clone(),
+            request: request.clone(),
+            response: None,
+            parser: Parser::default(),
+            failures: 0,
+        };
+        watch.connect().await?;
+        Ok(watch)
+    }
+}
+
+impl Watch {
+    /// The next transition. When the connection breaks (a server that stops, a proxy) it is made again, and what happened
+    /// meanwhile follows: nothing is missed and nothing comes twice.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When the server refuses, and when it cannot be reached again [`Settings::retries`](crate::Settings::retries) times
+    /// in a row.
+    pub async fn next(&mut self) -> Result<WatchEvent, Error> {
+        loop {
+            while let Some(block) = self.parser.blocks.pop_front() {
+                if let Some(event) = self.take(block)? {
+                    return Ok(event);
+                }
+            }
+            let Some(response) = &mut self.response else {
+                let error = match self.connect().await {
+                    Ok(()) => continue,
+                    Err(error) if error.is_transient() && self.failures < self.client.settings.retries => error,
+                    Err(error) => return Err(error),
+                };
+                tracing::debug!(%error, "the server cannot be watched; again");
+                let pause = pause(None, self.failures);
+                self.failures += 1;
+                tokio::time::sleep(pause).await;
+                continue;
+            };
+            match response.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.failures = 0;
+                    if !self.parser.push(&bytes) {
+                        return Err(self.unexpected("an event without an end"));
+                    }
+                }
+                Ok(None) | Err(_) => {
+                    self.response = None;
+                    // What was not whole comes again.
+                    self.parser = Parser::default();
+                    // Not at once: a server that stops ends its streams while it still takes connections, perhaps.
+                    let pause = pause(None, self.failures);
+                    self.failures = self.failures.saturating_add(1);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Where the stream stands: what to go on from in another life of the program.
+    pub fn last_event_id(&self) -> Option<&str> {
+        self.request.last_event_id.as_deref()
+    }
+
+    /// The same as a stream, which ends after its first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<WatchEvent, Error>> + Send {
+        stream::unfold(Some(self), |watch| async move {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(event) => Some((Ok(event), Some(watch))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let mut address = self.client.address("v1/operations:watch");
+        let query = self.request.query();
+        if !query.is_empty() {
+            address.query_pairs_mut().extend_pairs(query);
+        }
+        let mut repetition = 0;
+        loop {
+            let mut request = self.client.http().get(address.clone());
+            if let Some(id) = &self.request.last_event_id {
+                request = request.header(LAST_EVENT_ID, id);
+            }
+            match self.client.send_once(request).await? {
+                Sent::Done(response) => {
+                    self.response = Some(response);
+                    return Ok(());
+                }
+                Sent::Busy(response) => self.client.pause(response, &mut repetition).await?,
+            }
+        }
+    }
+
+    fn take(&mut self, block: Block) -> Result<Option<WatchEvent>, Error> {
+        if block.name == "error" {
+            let Ok(status) = serde_json::from_str(&block.data) else {
+                return Err(self.unexpected(&block.data));
+            };
+            return Err(Error::Refused(Box::new(Refusal {
+                http_status: 400,
+                status,
+                request_id: None,
+                retry_after: None,
+            })));
+        }
+        if !block.id.is_empty() {
+            self.request.last_event_id = Some(block.id.clone());
+        }
+        if block.name == "deleted" {
+            let Ok(Gone { id }) = serde_json::from_str(&block.data) else {
+                return Err(self.unexpected(&block.data));
+            };
+            let operation = Operation { id, ..Operation::default() };
+            return Ok(Some(WatchEvent { id: block.id, operation, is_deletion: true, data: block.data }));
+        }
+        if block.data.is_empty() || !block.name.is_empty() {
+            // A sign of life, or something of a later server.
+            return Ok(None);
+        }
+        match serde_json::from_str::<OperationAnswer>(&block.data) {
+            Ok(answer) => {
+                Ok(Some(WatchEvent { id: block.id, operation: answer.operation, is_deletion: false, data: block.data }))
+            }
+            Err(_) => Err(self.unexpected(&block.data)),
+        }
+    }
+
+    fn unexpected(&self, text: &str) -> Error {
+        let excerpt = text.chars().take(200).collect();
+        Error::Unexpected { url: origin(&self.client.address("")), http_status: 200, excerpt }
+    }
+}
+
+/// What is told of an operation that was deleted.
+#[derive(serde::Deserialize)]
+struct Gone {
+    id: String,
+}
+
+/// One block of the stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Block {
+    id: String,
+    name: String,
+    data: String,
+}
+
+/// Takes a stream of events apart as it comes.
+#[derive(Debug, Default)]
+struct Parser {
+    rest: Vec<u8>,
+    /// Bytes of `rest` that are known to have no line end.
+    looked_at: usize,
+    block: Block,
+    blocks: VecDeque<Block>,
+}
+
+impl Parser {
+    /// Takes what came; `false` when an event is larger than any.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        self.rest.extend(bytes);
+        while let Some(at) = self.rest[self.looked_at..].iter().position(|byte| *byte == b'\n') {
+            let end = self.looked_at + at;
+            let line = String::from_utf8_lossy(&self.rest[..end]).trim_end_matches('\r').to_owned();
+            self.rest.drain(..=end);
+            self.looked_at = 0;
+            self.line(&line);
+        }
+        self.looked_at = self.rest.len();
+        self.rest.len() + self.block.data.len() <= MAX_EVENT_BYTES
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.is_empty() {
+            let block = std::mem::take(&mut self.block);
+            if block != Block::default() {
+                self.blocks.push_back(block);
+            }
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => value.clone_into(&mut self.block.id),
+            "event" => value.clone_into(&mut self.block.name),
+            "data" => {
+                if !self.block.data.is_empty() {
+                    self.block.data.push('\n');
+                }
+                self.block.data.push_str(value);
+            }
+            // A comment, which has no name, or a field that is of no use here.
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_found_however_the_bytes_come() {
+        let text = ": watching\nid: 1-1-0\n\nid: 1-1-1\ndata: {\"a\":\"é\"}\n\n\n:\n\nevent: error\r\ndata:x\r\ndata: y\r\n\r\nid: 2";
+        let block = |id: &str, name: &str, data: &str| Block { id: id.into(), name: name.into(), data: data.into() };
+        let expected = [block("1-1-0", "", ""), block("1-1-1", "", "{\"a\":\"é\"}"), block("", "error", "x\ny")];
+        for size in 1..=text.len() {
+            let mut parser = Parser::default();
+            assert!(text.as_bytes().chunks(size).all(|part| parser.push(part)));
+            assert_eq!(parser.blocks, expected, "in parts of {size}");
+        }
+    }
+}

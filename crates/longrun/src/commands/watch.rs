@@ -1,0 +1,138 @@
+//! `longrun operations watch`: transitions as they happen, one a line.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use longrun_client::{WatchEvent, WatchRequest};
+
+use super::operations::StatusName;
+use crate::config::Span;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::Exit;
+use crate::render::{self, Format, Style};
+
+/// What `longrun operations watch` takes.
+#[derive(Debug, clap::Args)]
+pub struct WatchArgs {
+    /// Only transitions to this status
+    #[arg(long, value_enum, ignore_case = true)]
+    status: Option<StatusName>,
+    /// Only operations of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only operations about a resource of this type
+    #[arg(long, value_name = "TYPE", requires = "resource_id")]
+    resource_type: Option<String>,
+    /// Only operations about this resource
+    #[arg(long, value_name = "ID", requires = "resource_type")]
+    resource_id: Option<String>,
+    /// Begin after this event; event ids are printed with --show-ids, and with -o json
+    #[arg(long, value_name = "EVENT")]
+    after: Option<String>,
+    /// Print the id of each event at the beginning of its line
+    #[arg(long)]
+    show_ids: bool,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// End after so long, e.g. 5m
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Prints transitions until it is interrupted, or has printed enough.
+///
+/// # Errors
+/// What the call may fail with.
+pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
+    let request = WatchRequest {
+        status: args.status.map(|status| status.wire_name().to_owned()),
+        kind: args.kind,
+        resource_type: args.resource_type,
+        resource_id: args.resource_id,
+        last_event_id: args.after,
+    };
+    let limit = args.timeout.map_or(Duration::MAX, |Span(limit)| limit);
+    let print = async {
+        let mut watch = args.server.client()?.watch(&request).await?;
+        let mut left = args.limit.unwrap_or(u64::MAX);
+        while left > 0 {
+            let event = watch.next().await?;
+            render::write(line(args.output.format, args.show_ids, &event)?)?;
+            left -= 1;
+        }
+        Ok(Exit::Done)
+    };
+    tokio::select! {
+        printed = print => printed,
+        () = tokio::time::sleep(limit) => Ok(Exit::Done),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("cannot receive SIGINT")?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// What the server sent, with the id of the event in front.
+fn json(event: &WatchEvent) -> String {
+    if event.is_deletion {
+        return serde_json::json!({ "id": event.id, "deleted": event.operation.id }).to_string();
+    }
+    format!("{{\"id\":\"{}\",{}", event.id, event.data.trim_start_matches('{'))
+}
+
+fn line(format: Format, show_ids: bool, event: &WatchEvent) -> anyhow::Result<String> {
+    let operation = &event.operation;
+    let text = match format {
+        Format::Json => return Ok(format!("{}\n", json(event))),
+        Format::Yaml => return Ok(render::yaml(json(event).as_bytes())?),
+        Format::Id => operation.id.clone(),
+        Format::Table if event.is_deletion => format!("{}  DELETED", operation.id),
+        Format::Table => {
+            let times = [&operation.finished_at, &operation.started_at, &operation.created_at];
+            let at = times.into_iter().flatten().next().map_or("", String::as_str);
+            let error = operation.error_message.lines().next().unwrap_or_default();
+            let parts = [at, &operation.id, operation.short_status(), &operation.kind, error];
+            parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        }
+    };
+    let id =
+        if show_ids { Style::of_stdout().faint(&format!("{}  ", render::printable(&event.id))) } else { String::new() };
+    Ok(format!("{id}{}\n", render::printable(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use longrun_client::Operation;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_happened() {
+        let operation = Operation {
+            id: "0199".to_owned(),
+            kind: "scan".to_owned(),
+            status: "ASYNC_OPERATION_STATUS_FAILED".to_owned(),
+            created_at: Some("2026-01-23T04:56:07.000Z".to_owned()),
+            finished_at: Some("2026-01-23T04:56:08.000Z".to_owned()),
+            error_message: "no\u{1b}[31m\nmore".to_owned(),
+            ..Operation::default()
+        };
+        let data = "{\"operation\":{}}".to_owned();
+        let event = WatchEvent { id: "1-2-3".to_owned(), operation, is_deletion: false, data };
+        let shown = |format, ids| line(format, ids, &event).expect("a line");
+        assert_eq!(shown(Format::Table, false), "2026-01-23T04:56:08.000Z  0199  FAILED  scan  no\\u{1b}[31m\n");
+        assert_eq!(shown(Format::Id, true), "1-2-3  0199\n");
+        assert_eq!(shown(Format::Json, false), "{\"id\":\"1-2-3\",\"operation\":{}}\n");
+        let gone = Operation { id: "0199".to_owned(), ..Operation::default() };
+        let data = "{\"id\":\"0199\"}".to_owned();
+        let event = WatchEvent { id: "1-2-4".to_owned(), operation: gone, is_deletion: true, data };
+        let shown = |format| line(format, false, &event).expect("a line");
+        assert_eq!(shown(Format::Table), "0199  DELETED\n");
+        assert_eq!(shown(Format::Json), "{\"deleted\":\"0199\",\"id\":\"1-2-4\"}\n");
+    }
+}

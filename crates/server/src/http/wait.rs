@@ -1,0 +1,58 @@
+//! `GET /v1/operations/{id}:wait`: one operation, once it has ended or the time is over.
+//!
+//! Those who wait are told by the [hub](crate::hub) that their operation has ended, and then read together what the
+//! [`Gather`](crate::gather::Gather) of single operations collects: a thousand of them cost no more than a few.
+
+use std::time::Duration;
+
+use http::header::HeaderMap;
+use operations::OperationId;
+use tokio::time::Instant;
+
+use super::App;
+use super::duration;
+use super::query::WaitQuery;
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// How long it waits when the client does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait; longer wishes get this one. Below the time-outs of usual proxies and clients.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The verb behind the id.
+pub(super) const VERB: &str = "wait";
+/// The same as it ends the path.
+pub(super) const SUFFIX: &str = ":wait";
+
+pub(super) async fn wait(
+    app: &App,
+    caller: &Caller,
+    id: OperationId,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<axum::response::Response, ApiError> {
+    let asked = WaitQuery::parse(query).map_err(ApiError::Invalid)?;
+    let timeout = match asked.timeout {
+        None => DEFAULT_WAIT,
+        Some(text) => duration::parse(&text)
+            .ok_or_else(|| ApiError::field("timeout", "must be a duration in seconds such as 30s or 1.5s"))?
+            .min(MAX_WAIT),
+    };
+    let until = Instant::now() + timeout;
+    let access = caller.access();
+    // Before the look.
+    let mut ending = app.state().hub.ending(&access.organization, id).await?;
+    let mut is_over = false;
+    loop {
+        let operation = app.state().gets.get(access.clone(), id).await?.ok_or(super::get::NOT_FOUND)?;
+        if operation.status.is_terminal() || is_over {
+            return Ok(super::get::answer(&operation, headers));
+        }
+        tokio::select! {
+            () = ending.told() => {}
+            () = tokio::time::sleep_until(until) => is_over = true,
+            // A server that stops answers who waits.
+            () = app.shutdown.cancelled() => is_over = true,
+        }
+    }
+}

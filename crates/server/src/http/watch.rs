@@ -1,0 +1,302 @@
+//! `GET /v1/operations:watch`: every transition of the operations that the caller may see, as server-sent events.
+//!
+//! Each client reads the store's feed at its own pace: what it does not take is not read for it, so that a slow one costs
+//! a stretch of the feed in memory and nothing more, and one that takes nothing at all is cut off by the connection's
+//! patience. Clients with the same access that stand at the same place, as all do who keep up, share what is read. The
+//! [hub](crate::hub) tells them when there is more.
+//!
+//! The id of an event is its place in the feed, the same on every server of the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
+use http::{HeaderName, HeaderValue};
+use operations::{Access, Filter, Operation, OperationId, Projects};
+use store::{Position, Scope, Store, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::App;
+use super::query::WatchQuery;
+use super::render::{OperationAnswer, to_json};
+use crate::auth::Caller;
+use crate::error::{ApiError, BoxError};
+use crate::gather::Read;
+use crate::hub::Moves;
+
+/// Between two signs of life; proxies give up on a stream that is silent for a minute or so. So often too the token is
+/// looked at again.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Changes of one stretch.
+const STRETCH: u32 = 64;
+/// Outputs longer than this are read when their event is sent, so that a client that does not take what it asked for holds
+/// at most 64 times this, and errors, in memory.
+const HELD_OUTPUT_BYTES: usize = 4 * 1024;
+/// After a look at a store that is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+pub(super) async fn watch(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let permit = Arc::clone(&app.state().watchers).try_acquire_owned().map_err(|_| ApiError::TooManyWatchers)?;
+    let query = WatchQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
+    let resumed = resumed(&headers, query.last_event_id.as_deref())?;
+    // Before the first look.
+    let moves = app.state().hub.moves(caller.organization()).await?;
+    let position = match resumed {
+        Some(position) => {
+            // A place that is none is told as an answer and not as an event.
+            app.state().stretches.get((caller.access().clone(), position), ()).await?;
+            position
+        }
+        None => moves.end,
+    };
+    let now = Instant::now();
+    let watcher = Watcher {
+        app,
+        caller,
+        filter: query.filter,
+        moves,
+        position,
+        waiting: VecDeque::new(),
+        heartbeat_at: now,
+        look_at_token_at: now + HEARTBEAT,
+        ended: false,
+        _permit: permit,
+    };
+    let mut response = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
+        let frame = watcher.next().await?;
+        Some((Ok::<_, BoxError>(frame), watcher))
+    }))
+    .into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Some proxies collect what they pass on, unless they are told not to.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The place to go on from. The header counts before the parameter: a browser that connects again sends its latest event
+/// in the header, and the address as it was.
+fn resumed(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Position>, ApiError> {
+    let (name, text) = match headers.get(LAST_EVENT_ID) {
+        Some(header) => ("Last-Event-ID", Some(header.to_str().unwrap_or("?"))),
+        None => ("last_event_id", parameter),
+    };
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| ApiError::field(name, "is not the id of an event of :watch"))
+}
+
+/// Reads stretches of the feed, each for all who stand at the same place with the same access.
+pub(super) struct Stretches(pub(super) Arc<dyn Store>);
+
+/// A stretch of the feed, with the operations as they were.
+pub(super) struct Stretch {
+    events: Vec<Event>,
+    next: Position,
+}
+
+/// Something that happened to an operation that the caller may see.
+struct Event {
+    position: Position,
+    what: What,
+}
+
+enum What {
+    /// A transition.
+    Became {
+        /// As it was after the transition, without a long output.
+        operation: Box<Operation>,
+        output_left_out: bool,
+    },
+    Deleted(OperationId),
+}
+
+#[async_trait]
+impl Read for Stretches {
+    type Key = (Access, Position);
+    type Item = ();
+    type Found = Arc<Stretch>;
+
+    async fn read(&self, (access, position): &Self::Key, items: Vec<()>) -> Result<Vec<Arc<Stretch>>, StoreError> {
+        let part = self.0.changes(&access.organization, *position, STRETCH).await?;
+        let mut ids: Vec<OperationId> = part.changes.iter().map(|change| change.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = if ids.is_empty() { Vec::new() } else { self.0.get_many(access, &ids).await? };
+        let events = part.changes.iter().filter_map(|change| {
+            if change.status.is_none() {
+                // The feed keeps nothing of what is gone but its id: only who may see everything may have seen it.
+                let deleted = Event { position: change.position, what: What::Deleted(change.id) };
+                return Some(deleted).filter(|_| access.projects == Projects::All);
+            }
+            // What was deleted since, and what the caller may not see, is none of its events.
+            let index = ids.binary_search(&change.id).ok()?;
+            let operation = change.then(found.get(index)?.clone()?)?;
+            let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;
+            let output = if output_left_out { String::new() } else { operation.output };
+            let operation = Box::new(Operation { output, ..operation });
+            Some(Event { position: change.position, what: What::Became { operation, output_left_out } })
+        });
+        let stretch = Arc::new(Stretch { events: events.collect(), next: part.next });
+        Ok(vec![stretch; items.len()])
+    }
+}
+
+/// A client that watches.
+struct Watcher {
+    app: App,
+    caller: Caller,
+    filter: Filter,
+    moves: Moves,
+    /// Up to where the client was told.
+    position: Position,
+    /// What of the stretch that was read last is still to be told: places in it.
+    waiting: VecDeque<(Arc<Stretch>, usize)>,
+    heartbeat_at: Instant,
+    look_at_token_at: Instant,
+    ended: bool,
+    /// One of the places for those who watch.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watcher {
+    /// The next piece of the stream; `None` when it ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            // A server that stops ends the stream; the client goes on at another one. So does a token that is revoked.
+            if self.ended || self.app.shutdown.is_cancelled() || !self.may_go_on().await {
+                return None;
+            }
+            if let Some((stretch, index)) = self.waiting.pop_front() {
+                let event = &stretch.events[index];
+                match self.frame(event).await {
+                    Ok(frame) => {
+                        self.position = event.position;
+                        let Some(frame) = frame else { continue };
+                        self.heartbeat_at = Instant::now() + HEARTBEAT;
+                        return Some(frame);
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "an output was not read; later");
+                        self.waiting.push_front((stretch, index));
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
+                }
+            }
+            if Instant::now() >= self.heartbeat_at {
+                return Some(self.heartbeat());
+            }
+            self.moves.forget();
+            let key = (self.caller.access().clone(), self.position);
+            let pause = match self.app.state().stretches.get(key, ()).await {
+                Ok(stretch) if stretch.next == self.position => HEARTBEAT,
+                Ok(stretch) => {
+                    self.take(&stretch);
+                    continue;
+                }
+                Err(StoreError::PositionUnknown) => {
+                    self.ended = true;
+                    return Some(failure(ApiError::EventUnknown).await);
+                }
+                // The store is away; the client need not know.
+                Err(_) => RETRY,
+            };
+            let until = (Instant::now() + pause).min(self.heartbeat_at);
+            tokio::select! {
+                () = self.moves.next() => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = self.app.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Puts what matches of a stretch in line. What does not match is passed.
+    fn take(&mut self, stretch: &Arc<Stretch>) {
+        let matching = stretch.events.iter().enumerate().filter(|(_, event)| match &event.what {
+            What::Became { operation, .. } => self.filter.matches(operation),
+            What::Deleted(_) => true,
+        });
+        self.waiting.extend(matching.map(|(index, _)| (Arc::clone(stretch), index)));
+        if self.waiting.is_empty() {
+            self.position = stretch.next;
+        }
+    }
+
+    /// An event as it is sent; `None` when its operation is gone.
+    async fn frame(&self, event: &Event) -> Result<Option<Bytes>, StoreError> {
+        match &event.what {
+            What::Deleted(id) => Ok(Some(deleted(event.position, *id))),
+            What::Became { operation, output_left_out: false } => Ok(Some(frame(event.position, operation))),
+            What::Became { operation, output_left_out: true } => {
+                let output = self.app.store.output(self.caller.access(), operation.id).await?;
+                Ok(output.map(|output| frame(event.position, &Operation { output, ..Operation::clone(operation) })))
+            }
+        }
+    }
+
+    /// A sign of life, with the place up to which there is nothing for this client: where it goes on when it connects
+    /// again, however long nothing matched.
+    fn heartbeat(&mut self) -> Bytes {
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
+        format!(": watching\nid: {}\n\n", self.position).into()
+    }
+
+    async fn may_go_on(&mut self) -> bool {
+        if Instant::now() < self.look_at_token_at {
+            return true;
+        }
+        self.look_at_token_at = Instant::now() + HEARTBEAT;
+        self.caller.is_still_valid(&self.app).await
+    }
+}
+
+fn frame(position: Position, operation: &Operation) -> Bytes {
+    let mut frame = format!("id: {position}\ndata: ").into_bytes();
+    // JSON escapes line ends, which would end the event.
+    frame.extend(to_json(&OperationAnswer::from(operation)));
+    frame.extend(b"\n\n");
+    frame.into()
+}
+
+/// That an operation is gone.
+fn deleted(position: Position, id: OperationId) -> Bytes {
+    format!("id: {position}\nevent: deleted\ndata: {{\"id\":\"{id}\"}}\n\n").into()
+}
+
+/// Why the stream ends, as an event; the body is that of an error.
+async fn failure(error: ApiError) -> Bytes {
+    let body = axum::body::to_bytes(error.into_response().into_body(), usize::MAX).await.unwrap_or_default();
+    [b"event: error\ndata: ".as_slice(), &body, b"\n\n"].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_header_counts_before_the_parameter() {
+        let headers = |text: &'static str| HeaderMap::from_iter([(LAST_EVENT_ID, HeaderValue::from_static(text))]);
+        let shown = |headers, parameter| resumed(&headers, parameter).unwrap().map(|position| position.to_string());
+        assert_eq!(shown(HeaderMap::new(), None), None);
+        assert_eq!(shown(HeaderMap::new(), Some("1-2-3")).unwrap(), "1-2-3");
+        assert_eq!(shown(headers("4-5-6"), Some("1-2-3")).unwrap(), "4-5-6");
+        assert!(resumed(&headers("nope"), None).is_err() && resumed(&HeaderMap::new(), Some("1-2")).is_err());
+    }
+}

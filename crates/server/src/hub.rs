@@ -1,0 +1,243 @@
+//! Tells those who wait for operations, and those who watch them, that something happened.
+//!
+//! The store's feed of changes is read once an organisation that somebody waits in, however many wait: every [`POLL`], and
+//! no notification is depended on. Who waits registers before its first look at the operation, so that an end between the
+//! look and the wait is not slept over.
+//!
+//! One task does it all. It ends when [`Hub`] is dropped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use operations::{OperationId, Status};
+use store::{Position, Store, StoreError};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
+
+/// Between two looks at a feed.
+const POLL: Duration = Duration::from_millis(50);
+/// Feeds that are looked at at a time.
+const LOOKS: usize = 4;
+/// Changes that one look takes; there are further looks at once when there are more.
+const BATCH: u32 = 1_000;
+/// A feed that is held up for so long (by a transaction that somebody else has open) does not tell of ends any more: those
+/// who wait then look for themselves, this often.
+const HELD_UP: Duration = Duration::from_secs(2);
+
+/// The feeds that somebody waits at.
+pub(crate) struct Hub(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    feeds: Mutex<HashMap<String, Arc<Feed>>>,
+    /// Wakes the task when there is a first feed; its end is the task's.
+    arrivals: watch::Sender<()>,
+}
+
+struct Feed {
+    organization: String,
+    /// Where it was when the first came; set before anybody looks at an operation.
+    start: OnceCell<Position>,
+    progress: Mutex<Progress>,
+    /// Marked as changed when there are changes.
+    moved: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Up to where it was read; `None` before the first look.
+    position: Option<Position>,
+    /// By the operation that is waited for.
+    waiting: HashMap<OperationId, watch::Sender<()>>,
+    /// When those who wait looked for themselves last.
+    looked: Option<Instant>,
+}
+
+/// Waits for the end of an operation. Dropped, it waits no more.
+pub(crate) struct Ending {
+    feed: Arc<Feed>,
+    id: OperationId,
+    told: Option<watch::Receiver<()>>,
+}
+
+impl Ending {
+    /// Returns when the operation has ended, perhaps, since this was registered or this returned last.
+    pub(crate) async fn told(&mut self) {
+        let Some(told) = &mut self.told else { return std::future::pending().await };
+        if told.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.told = None;
+        let mut progress = self.feed.lock();
+        if progress.waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
+            progress.waiting.remove(&self.id);
+        }
+    }
+}
+
+/// Waits for changes of an organisation.
+pub(crate) struct Moves {
+    _feed: Arc<Feed>,
+    moved: watch::Receiver<()>,
+    /// Where the feed was when this was registered, or before.
+    pub(crate) end: Position,
+}
+
+impl Moves {
+    /// Returns when there were changes since the last call of [`Moves::forget`].
+    pub(crate) async fn next(&mut self) {
+        if self.moved.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes note of what has happened until now. To be called before a look at the feed.
+    pub(crate) fn forget(&mut self) {
+        self.moved.mark_unchanged();
+    }
+}
+
+impl Hub {
+    pub(crate) fn start(store: Arc<dyn Store>) -> Hub {
+        let (arrivals, arrived) = watch::channel(());
+        let inner = Arc::new(Inner { store, feeds: Mutex::default(), arrivals });
+        tokio::spawn(follow(Arc::downgrade(&inner), arrived));
+        Hub(inner)
+    }
+
+    /// Registers for the end of an operation. What ends after this returned is told.
+    pub(crate) async fn ending(&self, organization: &str, id: OperationId) -> Result<Ending, StoreError> {
+        let feed = self.feed(organization);
+        let told = feed.lock().waiting.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
+        let ending = Ending { feed, id, told: Some(told) };
+        self.started(&ending.feed).await?;
+        Ok(ending)
+    }
+
+    /// Registers for the changes of an organisation. What is committed after this returned is told.
+    pub(crate) async fn moves(&self, organization: &str) -> Result<Moves, StoreError> {
+        let feed = self.feed(organization);
+        let moved = feed.moved.subscribe();
+        self.started(&feed).await?;
+        let end = self.0.store.end_of_changes(organization).await?;
+        Ok(Moves { _feed: feed, moved, end })
+    }
+
+    fn feed(&self, organization: &str) -> Arc<Feed> {
+        let mut feeds = self.0.lock();
+        let feed = feeds.entry(organization.to_owned()).or_insert_with(|| {
+            Arc::new(Feed {
+                organization: organization.to_owned(),
+                start: OnceCell::new(),
+                progress: Mutex::default(),
+                moved: watch::Sender::new(()),
+            })
+        });
+        Arc::clone(feed)
+    }
+
+    async fn started(&self, feed: &Feed) -> Result<(), StoreError> {
+        feed.start.get_or_try_init(|| self.0.store.end_of_changes(&feed.organization)).await?;
+        self.0.arrivals.send_replace(());
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Feed>>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feeds that somebody waits at; the others are given up.
+    fn waited_for(&self) -> Vec<Arc<Feed>> {
+        let mut feeds = self.lock();
+        // Handles are made under this lock only, so that one that nobody else has stays so.
+        feeds.retain(|_, feed| Arc::strong_count(feed) > 1);
+        feeds.values().cloned().collect()
+    }
+}
+
+async fn follow(hub: Weak<Inner>, mut arrived: watch::Receiver<()>) {
+    loop {
+        arrived.mark_unchanged();
+        let Some(inner) = hub.upgrade() else { return };
+        let feeds = inner.waited_for();
+        let is_idle = feeds.is_empty();
+        let store = Arc::clone(&inner.store);
+        drop(inner);
+        stream::iter(feeds).for_each_concurrent(LOOKS, async |feed| feed.advance(&*store).await).await;
+        if is_idle {
+            if arrived.changed().await.is_err() {
+                return;
+            }
+        } else {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Feed {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads on, and tells those who wait.
+    async fn advance(&self, store: &dyn Store) {
+        let Some(start) = self.start.get() else { return };
+        loop {
+            let position = self.lock().position.unwrap_or(*start);
+            match store.changes(&self.organization, position, BATCH).await {
+                Ok(part) => {
+                    let mut progress = self.lock();
+                    progress.position = Some(part.next);
+                    for change in part.changes.iter().filter(|change| change.status.is_none_or(Status::is_terminal)) {
+                        if let Some(told) = progress.waiting.get(&change.id) {
+                            told.send_replace(());
+                        }
+                    }
+                    let late = part.held_up.is_some_and(|at| at.after(HELD_UP) <= store.now());
+                    if late && progress.looked.is_none_or(|at| at.elapsed() >= HELD_UP) {
+                        progress.tell_all();
+                    }
+                    drop(progress);
+                    if part.changes.is_empty() {
+                        return;
+                    }
+                    self.moved.send_replace(());
+                    if part.changes.len() < BATCH as usize {
+                        return;
+                    }
+                }
+                // The store was away for longer than it keeps changes: everybody looks for himself.
+                Err(StoreError::PositionUnknown) => {
+                    let Ok(end) = store.end_of_changes(&self.organization).await else { return };
+                    let mut progress = self.lock();
+                    progress.position = Some(end);
+                    progress.tell_all();
+                    self.moved.send_replace(());
+                }
+                // Those who wait learn it from their own looks.
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a feed of changes was not read; later");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn tell_all(&mut self) {
+        self.looked = Some(Instant::now());
+        for told in self.waiting.values() {
+            told.send_replace(());
+        }
+    }
+}

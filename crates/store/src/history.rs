@@ -1,0 +1,220 @@
+//! What happened to an operation: told by its row as far as it can, and by notes of what the row cannot tell.
+
+use operations::{Event, Operation, Outcome, State, Status, Timestamp};
+
+/// Progress texts that are kept of an operation; later ones are dropped.
+pub const MAX_PROGRESS_NOTES: u32 = 100;
+/// The most bytes of a text in a history. It is for people.
+const MAX_NOTE_BYTES: usize = 4 * 1024;
+
+/// What sort of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HistoryKind {
+    /// The operation was created.
+    Created,
+    /// An attempt was started.
+    AttemptStarted,
+    /// The worker of the attempt said how far it was.
+    Progress,
+    /// Somebody asked the attempt to stop.
+    CancelRequested,
+    /// The attempt failed, and there is to be another one.
+    AttemptFailed,
+    /// The worker of the attempt was not heard of in time, and there is to be another one.
+    AttemptLost,
+    /// The worker handed the attempt back in good order; it is not charged.
+    AttemptReleased,
+    /// The operation ended with an output.
+    Completed,
+    /// The operation ended with an error.
+    Failed,
+    /// Somebody wanted the failed operation tried again.
+    Retried,
+}
+
+/// Something that happened to an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: HistoryKind,
+    /// Which attempt it belongs to, 1 for the first; 0 for none.
+    pub attempt: u32,
+    /// Who made the attempt, or empty.
+    pub worker: String,
+    /// A progress, or why something failed; else empty.
+    pub message: String,
+}
+
+/// What a store keeps of something that the row cannot tell, or is about to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: HistoryKind,
+    pub(crate) attempt: u32,
+    pub(crate) worker: String,
+    /// When the attempt that ended was started.
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) message: String,
+}
+
+impl HistoryKind {
+    /// The number that stores keep; `None` of what rows tell.
+    pub(crate) const fn number(self) -> Option<u8> {
+        match self {
+            HistoryKind::AttemptFailed => Some(1),
+            HistoryKind::AttemptLost => Some(2),
+            HistoryKind::AttemptReleased => Some(3),
+            HistoryKind::Progress => Some(4),
+            HistoryKind::CancelRequested => Some(5),
+            HistoryKind::Retried => Some(6),
+            HistoryKind::Failed => Some(7),
+            HistoryKind::Created | HistoryKind::AttemptStarted | HistoryKind::Completed => None,
+        }
+    }
+
+    pub(crate) fn from_number(number: i64) -> Option<HistoryKind> {
+        use HistoryKind::{AttemptFailed, AttemptLost, AttemptReleased, CancelRequested, Failed, Progress, Retried};
+        let kinds = [AttemptFailed, AttemptLost, AttemptReleased, Progress, CancelRequested, Retried, Failed];
+        kinds.into_iter().find(|kind| kind.number().map(i64::from) == Some(number))
+    }
+}
+
+/// The text, cut at a character's end where it is too long.
+pub(crate) fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_NOTE_BYTES)]
+}
+
+/// What is to be noted of an event that ended an attempt and not its operation. The store adds the worker.
+pub(crate) fn note(now: Timestamp, event: &Event, before: &State, after: &State) -> Option<Note> {
+    let (State::Running { progress, started_at, .. }, State::Pending { .. }) = (before, after) else { return None };
+    let (at, kind, message) = match event {
+        Event::Settle { at, outcome: Outcome::Failed { message, .. }, .. } => {
+            (*at, HistoryKind::AttemptFailed, bounded(message))
+        }
+        Event::LoseLease { at, .. } => (*at, HistoryKind::AttemptLost, ""),
+        Event::Release { .. } => (now, HistoryKind::AttemptReleased, ""),
+        _ => return None,
+    };
+    Some(Note {
+        at,
+        kind,
+        attempt: progress.attempts,
+        worker: String::new(),
+        started_at: Some(*started_at),
+        message: message.to_owned(),
+    })
+}
+
+/// What is to be noted of a steering. `worker` made the last attempt of an operation that has ended.
+pub(crate) fn steering_notes(now: Timestamp, before: &State, after: &State, worker: &str) -> Vec<Note> {
+    let note = |at, kind, worker: &str, started_at, message: &str| Note {
+        at,
+        kind,
+        attempt: before.progress().attempts,
+        worker: worker.to_owned(),
+        started_at,
+        message: bounded(message).to_owned(),
+    };
+    match (before, after) {
+        (State::Running { cancel_requested: false, .. }, State::Running { .. }) => {
+            vec![note(now, HistoryKind::CancelRequested, "", None, "")]
+        }
+        // The row is about to forget this end. Without a worker, the attempt that was started last is noted already.
+        (State::Failed { started_at, finished_at, error_message, .. }, State::Pending { .. }) => {
+            let started_at = started_at.filter(|_| !worker.is_empty());
+            vec![
+                note(*finished_at, HistoryKind::Failed, worker, started_at, error_message),
+                note(now, HistoryKind::Retried, "", None, ""),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The whole history, oldest first. `attempts` and `worker` are those of the row: of the attempt under way, or of the last
+/// one of an operation that has ended; an empty worker means that there is none.
+pub(crate) fn assemble(operation: &Operation, attempts: u32, worker: &str, notes: Vec<Note>) -> Vec<HistoryEvent> {
+    let event = |at, kind, attempt, worker: &str, message: &str| HistoryEvent {
+        at,
+        kind,
+        attempt,
+        worker: worker.to_owned(),
+        message: message.to_owned(),
+    };
+    let mut events = vec![event(operation.created_at, HistoryKind::Created, 0, "", "")];
+    // Read a moment later than the row, the notes may have the end of what the row tells to be under way.
+    let is_noted = notes.iter().any(|note| note.attempt == attempts && note.started_at == operation.started_at);
+    if let Some(started_at) = operation.started_at.filter(|_| !worker.is_empty() && !is_noted) {
+        events.push(event(started_at, HistoryKind::AttemptStarted, attempts, worker, ""));
+    }
+    // So may they have an end that was the last one when the row was read.
+    let end_is_noted = notes.iter().any(|note| {
+        note.kind == HistoryKind::Failed && note.attempt == attempts && Some(note.at) == operation.finished_at
+    });
+    for note in notes {
+        if let Some(started_at) = note.started_at {
+            events.push(event(started_at, HistoryKind::AttemptStarted, note.attempt, &note.worker, ""));
+        }
+        events.push(event(note.at, note.kind, note.attempt, &note.worker, &note.message));
+    }
+    let end = match operation.status {
+        Status::Completed => Some(HistoryKind::Completed),
+        Status::Failed if !end_is_noted => Some(HistoryKind::Failed),
+        Status::Failed | Status::Pending | Status::Running => None,
+    };
+    if let (Some(kind), Some(at)) = (end, operation.finished_at) {
+        events.push(event(at, kind, attempts, worker, &operation.error_message));
+    }
+    // Kinds are in the order in which they happen within an attempt.
+    events.sort_by_key(|event| (event.at, event.attempt, event.kind));
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use operations::NewOperation;
+
+    use super::*;
+
+    #[test]
+    fn a_history_is_told_in_order() {
+        let at = Timestamp::from_millis;
+        let note = |millis, kind, attempt, started: Option<i64>, message: &str| Note {
+            at: at(millis),
+            kind,
+            attempt,
+            worker: "w".to_owned(),
+            started_at: started.map(at),
+            message: message.to_owned(),
+        };
+        let operation = Operation {
+            status: Status::Failed,
+            started_at: Some(at(30)),
+            finished_at: Some(at(40)),
+            error_message: "broken".to_owned(),
+            ..NewOperation::of_kind("scan").to_operation(at(0))
+        };
+        let notes = vec![
+            note(10, HistoryKind::Progress, 1, None, "half"),
+            note(20, HistoryKind::AttemptFailed, 1, Some(10), "no luck"),
+            note(30, HistoryKind::Progress, 2, None, "again"),
+        ];
+        let told: Vec<_> = assemble(&operation, 2, "v", notes)
+            .into_iter()
+            .map(|event| (event.at.as_millis(), event.kind, event.attempt, event.worker, event.message))
+            .collect();
+        let expected = [
+            (0, HistoryKind::Created, 0, "", ""),
+            (10, HistoryKind::AttemptStarted, 1, "w", ""),
+            (10, HistoryKind::Progress, 1, "w", "half"),
+            (20, HistoryKind::AttemptFailed, 1, "w", "no luck"),
+            (30, HistoryKind::AttemptStarted, 2, "v", ""),
+            (30, HistoryKind::Progress, 2, "w", "again"),
+            (40, HistoryKind::Failed, 2, "v", "broken"),
+        ]
+        .map(|(at, kind, attempt, worker, message)| (at, kind, attempt, worker.to_owned(), message.to_owned()));
+        assert_eq!(told, expected);
+    }
+}

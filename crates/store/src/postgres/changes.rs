@@ -1,0 +1,141 @@
+//! The feed of changes: appended by the statements that change operations, read in commit order.
+//!
+//! **Order.** A row's place is the number of its transaction. Of two transactions that change the same operation, the
+//! first to commit must have the smaller number. It has, where a transaction takes its number (by its first lock) after the
+//! snapshot that showed it the operation: then whatever it sees was committed by older ones. What was changed between that
+//! snapshot and the lock may be a younger one's: see [`overtaken`].
+//!
+//! **Readers** stop at the oldest transaction under way, below which nothing can be committed any more. They take no lock
+//! and need no notification.
+
+use operations::{OperationId, Status, Timestamp};
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use uuid::Uuid;
+
+use super::{rows, writer};
+use crate::StoreError;
+use crate::changes::{Changes, Position, stretch};
+
+/// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
+/// operation at least.
+const ROWS: u32 = 256;
+
+/// Served by the primary key. There is always a row, with what concerns the whole.
+const READ: &str = "
+    SELECT $2::text::xid8 > pg_snapshot_xmax(pg_current_snapshot()) OR coalesce((
+            SELECT ($2::text::xid8, $3::int, $4::int) < (f.xid, f.n, f.entries)
+            FROM change_floors f WHERE f.organization_id = $1), false) AS is_unknown,
+        c.*,
+        (SELECT h.at FROM changes h WHERE h.organization_id = $1 AND h.xid >= pg_snapshot_xmin(pg_current_snapshot())
+            ORDER BY h.xid, h.n LIMIT 1) AS held_up
+    FROM (SELECT 1) AS one LEFT JOIN LATERAL (
+        SELECT xid::text AS xid_text, n, at, status, ids FROM changes
+        WHERE organization_id = $1 AND (xid, n) >= ($2::text::xid8, $3::int)
+            AND xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY xid, n LIMIT $5) AS c ON true";
+
+/// One row for each status, in its order.
+const APPEND: &str = "
+    INSERT INTO changes (organization_id, at, status, ids)
+    SELECT $1, $2, status, array_agg(id) FROM unnest($3::uuid[], $4::smallint[]) AS c (id, status) GROUP BY status";
+
+/// The end of every feed: nothing can be committed below it any more.
+pub(super) async fn end(pool: &PgPool) -> Result<Position, StoreError> {
+    let xmin: String =
+        sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(pool).await?;
+    Ok(Position { row: number(&xmin)?, part: 0, seen: 0 })
+}
+
+pub(super) async fn read(
+    pool: &PgPool,
+    organization: &str,
+    after: Position,
+    limit: u32,
+) -> Result<Changes, StoreError> {
+    let (Ok(part), Ok(seen)) = (i32::try_from(after.part), i32::try_from(after.seen)) else {
+        return Err(StoreError::PositionUnknown);
+    };
+    let row_limit = limit.saturating_add(1).min(ROWS);
+    let found = sqlx::query(READ)
+        .bind(organization)
+        .bind(after.row.to_string())
+        .bind(part)
+        .bind(seen)
+        .bind(i64::from(row_limit))
+        .fetch_all(pool)
+        .await?;
+    let (mut rows_found, mut held_up) = (Vec::with_capacity(found.len()), None);
+    for row in &found {
+        if row.try_get("is_unknown")? {
+            return Err(StoreError::PositionUnknown);
+        }
+        held_up = rows::time(row, "held_up")?;
+        let Some(xid) = row.try_get::<Option<String>, _>("xid_text")? else { continue };
+        let ids: Vec<Uuid> = row.try_get("ids")?;
+        let ids = ids.into_iter().map(|id| OperationId::from_bytes(*id.as_bytes())).collect();
+        let at = Timestamp::from_millis(row.try_get("at")?);
+        let part = row.try_get::<i32, _>("n")?.unsigned_abs();
+        rows_found.push((number(&xid)?, part, at, became(row)?, ids));
+    }
+    let is_full = rows_found.len() >= row_limit as usize;
+    let mut changes = stretch(after, limit, rows_found);
+    if !is_full && changes.changes.len() < limit as usize {
+        changes.held_up = held_up;
+    }
+    Ok(changes)
+}
+
+/// What the operations of a row became.
+fn became(row: &PgRow) -> Result<Option<Status>, StoreError> {
+    if row.try_get::<i16, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
+}
+
+pub(super) fn number(xid: &str) -> Result<u64, StoreError> {
+    xid.parse().map_err(|_| StoreError::Unusable("the number of a transaction is none".to_owned()))
+}
+
+/// Appends what operations became; `None`: they were removed.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    organization: &str,
+    at: Timestamp,
+    changes: &[(Uuid, Option<Status>)],
+) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let (ids, statuses): (Vec<Uuid>, Vec<i16>) =
+        changes.iter().map(|(id, status)| (*id, status.map_or(0, |status| status.number().into()))).unzip();
+    sqlx::query(APPEND).bind(organization).bind(at.as_millis()).bind(ids).bind(statuses).execute(connection).await?;
+    Ok(())
+}
+
+/// Forgets changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
+pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
+    // What is committed here and visible has a number below that of the next transaction.
+    for table in ["changes", "change_floors"] {
+        let sql = format!("DELETE FROM {table} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
+    }
+    // Readers of the servers' own begin anew.
+    for table in ["change_marks", "change_readers"] {
+        let sql = format!("DELETE FROM {table} WHERE xid > pg_snapshot_xmax(pg_current_snapshot())");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(pool).await?;
+    }
+    Ok(())
+}
+
+/// Has every place that was given before be unknown: what was imported has no changes.
+pub(super) async fn begin_anew(pool: &PgPool, organization: &str) -> Result<(), sqlx::Error> {
+    let sql = "INSERT INTO change_floors (organization_id, xid, n, entries) VALUES ($1, pg_current_xact_id(), 0, 0)
+        ON CONFLICT (organization_id) DO UPDATE SET xid = excluded.xid, n = 0, entries = 0";
+    sqlx::query(sql).bind(organization).execute(pool).await?;
+    Ok(())
+}
+
+/// The error for a row that another transaction changed between this one's first look and its lock. That transaction may
+/// have a greater number, and yet its change came first: this one is tried again, with a new number.
+pub(super) fn overtaken() -> StoreError {
+    StoreError::Database(sqlx::Error::Database(Box::new(writer::Overtaken)))
+}

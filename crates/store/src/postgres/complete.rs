@@ -1,0 +1,103 @@
+//! Completions, which most attempts end with: all of a batch in one statement.
+
+use std::collections::HashSet;
+
+use operations::{Event, Outcome, Projects, Refusal, Status};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::rows;
+use crate::{LeaseRef, StoreError};
+
+/// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
+/// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
+const COMPLETE: &str = "
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
+    ), held AS MATERIALIZED (
+        SELECT a.ctid AS place FROM ended e CROSS JOIN LATERAL (
+            SELECT ctid FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence AND status = 2
+                AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+            FOR UPDATE) AS a
+    ), moved AS (
+        DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held))
+        RETURNING *
+    ), released AS (
+        DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
+            SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
+        RETURNING seq, worker
+    ), counted AS (
+        INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+        SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
+    ), told AS (
+        INSERT INTO changes (organization_id, at, status, ids)
+        SELECT $1, (SELECT max(finished_at) FROM ended), 3, array_agg(id) FROM moved HAVING count(*) > 0
+    ), kept AS (
+        INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
+            project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
+            retain_for_ms, purge_at, error_message, output, input, worker)
+        SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
+            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms,
+            finished_at + coalesce(retain_for_ms, $8), '', output, '', coalesce(worker, '')
+        FROM moved m JOIN ended USING (id) LEFT JOIN released USING (seq)
+    )
+    -- A lease that moves meanwhile, since a heartbeat came in between, is not found at its new place.
+    SELECT id FROM moved
+    WHERE CASE WHEN (SELECT count(*) FROM released) < (SELECT count(*) FROM moved) THEN overtaken() ELSE true END";
+
+/// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
+pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
+    let mut ids = HashSet::with_capacity(events.len());
+    let reach = events.first().and_then(|(lease, _)| lease.reach.as_ref());
+    events.iter().all(|(lease, event)| {
+        let completed = matches!(event, Event::Settle { outcome: Outcome::Completed { .. }, .. });
+        completed && lease.reach.as_ref() == reach && ids.insert(lease.id)
+    })
+}
+
+/// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while the statement waits for it (a
+/// caller asks it to stop) is refused as stale: [`apply`](super::transition::apply) has the last word on a refusal.
+pub(super) async fn complete(
+    connection: &mut PgConnection,
+    organization: &str,
+    retain_for_ms: Option<i64>,
+    events: &[&(LeaseRef, Event)],
+) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+    // By id, which is by age: two transactions that end the same operations lock them in the same order.
+    let mut rows = Vec::with_capacity(events.len());
+    for (lease, event) in events {
+        let Event::Settle { fence, at, outcome: Outcome::Completed { output }, .. } = event else { continue };
+        rows.push((rows::uuid(&lease.id), fence.cast_signed(), rows::text_in(output.clone()), at.as_millis()));
+    }
+    rows.sort_unstable();
+    let (mut ids, mut fences, mut outputs, mut finished_ats) = (vec![], vec![], vec![], vec![]);
+    for (id, fence, output, finished_at) in rows {
+        ids.push(id);
+        fences.push(fence);
+        outputs.push(output);
+        finished_ats.push(finished_at);
+    }
+    let reach = events.first().and_then(|(lease, _)| lease.reach.as_deref());
+    let projects: Option<Vec<&str>> = reach.and_then(|reach| match &reach.projects {
+        Projects::All => None,
+        Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
+    });
+    let except_kinds: &[String] = reach.map_or(&[], |reach| &reach.except_kinds);
+    let ended: HashSet<Uuid> = sqlx::query_scalar(COMPLETE)
+        .bind(organization)
+        .bind(ids)
+        .bind(fences)
+        .bind(outputs)
+        .bind(finished_ats)
+        .bind(projects)
+        .bind(except_kinds)
+        .bind(retain_for_ms)
+        .fetch_all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let result = |lease: &LeaseRef| {
+        if ended.contains(&rows::uuid(&lease.id)) { Ok(Status::Completed) } else { Err(Refusal::StaleLease) }
+    };
+    Ok(events.iter().map(|(lease, _)| result(lease)).collect())
+}

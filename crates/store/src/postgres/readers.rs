@@ -1,0 +1,162 @@
+//! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
+
+use operations::Timestamp;
+use sqlx::postgres::PgPool;
+
+use super::changes::number;
+use crate::StoreError;
+use crate::changes::Position;
+
+/// Forgets the first of the oldest $3 rows of an organisation: as long as they are older than $2, and read by every reader
+/// or older than $4. The floor keeps the look from passing over what was forgotten before and is not cleaned up yet.
+const FORGET: &str = "
+    WITH floor AS MATERIALIZED (
+        SELECT xid, n FROM (SELECT xid, n FROM change_floors WHERE organization_id = $1
+            UNION ALL SELECT '0'::xid8, 0) AS f ORDER BY xid DESC LIMIT 1
+    ), read AS MATERIALIZED (
+        SELECT coalesce(m.xid, r.xid) AS xid, coalesce(m.n, 0) AS n, coalesce(m.seen, 0) AS seen
+        FROM change_readers r LEFT JOIN change_marks m ON m.reader = r.reader AND m.organization_id = $1
+        ORDER BY 1, 2, 3 LIMIT 1
+    ), forgotten AS (
+        DELETE FROM changes WHERE ctid = ANY (ARRAY(
+            SELECT place FROM (
+                -- The clocks of servers differ: a row goes with those before it only.
+                SELECT ctid AS place, xid, n, cardinality(ids) AS entries, max(at) OVER (ORDER BY xid, n) AS at
+                FROM (SELECT ctid, xid, n, ids, at FROM changes
+                    WHERE organization_id = $1 AND (xid, n) > ((SELECT xid FROM floor), (SELECT n FROM floor))
+                        AND xid < pg_snapshot_xmin(pg_current_snapshot())
+                    ORDER BY xid, n LIMIT $3) AS oldest) AS c
+            WHERE at < $2 AND (at < $4 OR NOT EXISTS (
+                SELECT FROM read r
+                WHERE (c.xid, c.n) > (r.xid, r.n) OR (c.xid, c.n) = (r.xid, r.n) AND c.entries > r.seen))))
+        RETURNING xid, n, cardinality(ids) AS entries
+    ), last AS (
+        SELECT xid, n, entries FROM forgotten ORDER BY xid DESC, n DESC LIMIT 1
+    ), noted AS (
+        INSERT INTO change_floors (organization_id, xid, n, entries) SELECT $1, xid, n, entries FROM last
+        ON CONFLICT (organization_id) DO UPDATE
+            SET xid = excluded.xid, n = excluded.n, entries = excluded.entries
+            WHERE (change_floors.xid, change_floors.n) < (excluded.xid, excluded.n)
+    )
+    SELECT count(*) FROM forgotten";
+
+/// Organisations that have changes: a loose scan over the primary key, one seek each.
+const ORGANIZATIONS: &str = "
+    WITH RECURSIVE organization (id) AS (
+        (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT organization_id FROM changes WHERE organization_id > organization.id
+            ORDER BY organization_id LIMIT 1)
+        FROM organization WHERE organization.id IS NOT NULL
+    )
+    SELECT id FROM organization WHERE id IS NOT NULL";
+
+const BEGIN: &str = "
+    INSERT INTO change_readers (reader, xid) VALUES ($1, pg_snapshot_xmin(pg_current_snapshot()))
+    ON CONFLICT DO NOTHING";
+
+const TAKE_TURN: &str = "
+    UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1 AND (holder = $2 OR held_until <= $3)";
+
+const MARK: &str = "
+    INSERT INTO change_marks (reader, organization_id, xid, n, seen) VALUES ($1, $2, $3::text::xid8, $4, $5)
+    ON CONFLICT (reader, organization_id) DO UPDATE SET xid = excluded.xid, n = excluded.n, seen = excluded.seen
+    WHERE (change_marks.xid, change_marks.n, change_marks.seen) < (excluded.xid, excluded.n, excluded.seen)";
+
+/// As [`ORGANIZATIONS`], and two seeks for each.
+const UNREAD: &str = "
+    WITH RECURSIVE organization (id) AS (
+        (SELECT organization_id FROM changes WHERE organization_id > $2 ORDER BY organization_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT organization_id FROM changes WHERE organization_id > organization.id
+            ORDER BY organization_id LIMIT 1)
+        FROM organization WHERE organization.id IS NOT NULL
+    )
+    SELECT o.id, p.xid::text, p.n, p.seen
+    FROM organization o CROSS JOIN LATERAL (
+        SELECT coalesce(m.xid, r.xid) AS xid, coalesce(m.n, 0) AS n, coalesce(m.seen, 0) AS seen
+        FROM change_readers r LEFT JOIN change_marks m ON m.reader = r.reader AND m.organization_id = o.id
+        WHERE r.reader = $1 OFFSET 0) AS p CROSS JOIN LATERAL (
+        SELECT FROM changes c
+        WHERE c.organization_id = o.id AND (c.xid, c.n) >= (p.xid, p.n)
+            AND c.xid < pg_snapshot_xmin(pg_current_snapshot())
+            AND ((c.xid, c.n) > (p.xid, p.n) OR cardinality(c.ids) > p.seen)
+        LIMIT 1) AS c
+    WHERE o.id IS NOT NULL
+    LIMIT $3";
+
+pub(super) async fn begin(pool: &PgPool, reader: &str) -> Result<(), StoreError> {
+    sqlx::query(BEGIN).bind(reader).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn take_turn(
+    pool: &PgPool,
+    now: Timestamp,
+    reader: &str,
+    process: &str,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis());
+    Ok(query.execute(pool).await?.rows_affected() > 0)
+}
+
+pub(super) async fn mark(
+    pool: &PgPool,
+    reader: &str,
+    organization: &str,
+    position: Position,
+) -> Result<(), StoreError> {
+    let small = |n: u32| i32::try_from(n).map_err(|_| StoreError::PositionUnknown);
+    sqlx::query(MARK)
+        .bind(reader)
+        .bind(organization)
+        .bind(position.row.to_string())
+        .bind(small(position.part)?)
+        .bind(small(position.seen)?)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Organisations with something that a reader has not read, and where it stands there.
+pub(super) async fn unread(
+    pool: &PgPool,
+    reader: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, Position)>, StoreError> {
+    let found: Vec<(String, String, i32, i32)> =
+        sqlx::query_as(UNREAD).bind(reader).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+    let placed = |(organization, xid, n, seen): (String, String, i32, i32)| {
+        let position = Position { row: number(&xid)?, part: n.unsigned_abs(), seen: seen.unsigned_abs() };
+        Ok((organization, position))
+    };
+    found.into_iter().map(placed).collect()
+}
+
+/// Forgets up to `limit` rows that are older than `before`, unread ones only before `unread_before`; answers how many.
+pub(super) async fn forget(
+    pool: &PgPool,
+    before: Timestamp,
+    unread_before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let organizations: Vec<String> = sqlx::query_scalar(ORGANIZATIONS).fetch_all(pool).await?;
+    let mut forgotten = 0_u64;
+    for organization in organizations {
+        let room = u64::from(limit).saturating_sub(forgotten);
+        if room == 0 {
+            break;
+        }
+        let count: i64 = sqlx::query_scalar(FORGET)
+            .bind(organization)
+            .bind(before.as_millis())
+            .bind(i64::try_from(room).unwrap_or(i64::MAX))
+            .bind(unread_before.as_millis())
+            .fetch_one(pool)
+            .await?;
+        forgotten += count.unsigned_abs();
+    }
+    Ok(forgotten)
+}

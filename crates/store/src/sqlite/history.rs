@@ -1,0 +1,130 @@
+//! Histories: notes of what the rows of operations cannot tell, and how the two are read together.
+
+use operations::{Access, OperationId, Timestamp};
+use serde_json::json;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{list, rows};
+use crate::StoreError;
+use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
+
+const APPEND: &str = "
+    INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?1)";
+
+/// Served by the primary key of leases and by events_by_operation.
+const APPEND_PROGRESS: &str = "
+    INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
+    SELECT l.organization_id, l.seq, ?2, 4, j.value->>2, l.worker, NULL, j.value->>3
+    FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1
+    WHERE (SELECT count(*) FROM (
+        SELECT 1 FROM events e INDEXED BY events_by_operation
+        WHERE e.organization_id = l.organization_id AND e.seq = l.seq AND e.kind = 4 LIMIT ?3 + 0)) < ?3";
+
+/// Appends notes, each of the operation with this organisation and number.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    notes: Vec<(String, i64, Note)>,
+) -> Result<(), StoreError> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let notes: Vec<_> = notes
+        .into_iter()
+        .map(|(organization, seq, note)| {
+            json!([
+                organization,
+                seq,
+                note.at.as_millis(),
+                note.kind.number(),
+                note.attempt,
+                note.worker,
+                note.started_at.map(Timestamp::as_millis),
+                note.message
+            ])
+        })
+        .collect();
+    sqlx::query(APPEND).bind(serde_json::Value::Array(notes).to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// Appends what workers say of their attempts, each as organisation, number, attempt and text.
+pub(super) async fn append_progress(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    said: Vec<serde_json::Value>,
+) -> Result<(), StoreError> {
+    if said.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(APPEND_PROGRESS)
+        .bind(serde_json::Value::Array(said).to_string())
+        .bind(now.as_millis())
+        .bind(MAX_PROGRESS_NOTES)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the notes of operations that are removed. Served by events_by_operation.
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    organization: &str,
+    seqs: &[i64],
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM events WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
+    sqlx::query(sql).bind(organization).bind(json!(seqs).to_string()).execute(connection).await?;
+    Ok(())
+}
+
+/// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
+pub(super) async fn read(
+    readers: &SqlitePool,
+    access: &Access,
+    id: OperationId,
+) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+    let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
+    let sql = format!(
+        "SELECT {active}, '' AS output, a.attempts, coalesce((
+                 SELECT l.worker FROM leases l WHERE l.organization_id = ?1 AND l.seq = a.seq), '') AS worker
+         FROM active a INDEXED BY active_by_id WHERE a.organization_id = ?1 AND a.id = ?2
+             AND (?3 IS NULL OR a.project_id IN (SELECT value FROM json_each(?3)))
+         UNION ALL
+         SELECT {settled}, '' AS output, s.attempts, s.worker
+         FROM settled s INDEXED BY settled_by_id WHERE s.organization_id = ?1 AND s.id = ?2
+             AND (?3 IS NULL OR s.project_id IN (SELECT value FROM json_each(?3)))"
+    );
+    let mut snapshot = readers.begin().await?;
+    let found = sqlx::query(AssertSqlSafe(sql))
+        .bind(&access.organization)
+        .bind(id.as_bytes().as_slice())
+        .bind(list::project_list(access))
+        .fetch_optional(&mut *snapshot)
+        .await?;
+    let Some(row) = found else { return Ok(None) };
+    let noted = sqlx::query(
+        "SELECT at, kind, attempt, worker, started_at, message FROM events INDEXED BY events_by_operation
+         WHERE organization_id = ?1 AND seq = ?2 ORDER BY rowid",
+    )
+    .bind(&access.organization)
+    .bind(row.try_get::<i64, _>("seq")?)
+    .fetch_all(&mut *snapshot)
+    .await?;
+    snapshot.commit().await?;
+    let mut notes = Vec::with_capacity(noted.len());
+    for note in &noted {
+        // A kind of a later version is left out.
+        let Some(kind) = HistoryKind::from_number(note.try_get("kind")?) else { continue };
+        notes.push(Note {
+            at: Timestamp::from_millis(note.try_get("at")?),
+            kind,
+            attempt: note.try_get("attempt")?,
+            worker: note.try_get("worker")?,
+            started_at: rows::time(note, "started_at")?,
+            message: note.try_get("message")?,
+        });
+    }
+    let worker: String = row.try_get("worker")?;
+    Ok(Some(assemble(&rows::operation(&row)?, row.try_get("attempts")?, &worker, notes)))
+}

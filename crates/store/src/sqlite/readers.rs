@@ -1,0 +1,108 @@
+//! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
+
+use operations::Timestamp;
+use serde_json::json;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use crate::StoreError;
+use crate::batch::Feed;
+use crate::changes::Position;
+
+/// Of the oldest rows those that may be forgotten: older than ?1, and read by every reader or older than ?3. By the
+/// primary key, which is by age.
+const FORGETTABLE: &str = "
+    SELECT c.id, c.organization_id, length(c.ids) / 16 AS entries
+    FROM (SELECT id, organization_id, at, ids FROM changes ORDER BY id LIMIT ?2 + 0) AS c
+    WHERE c.at < ?1 AND (c.at < ?3 OR NOT EXISTS (
+        SELECT 1 FROM change_readers r LEFT JOIN change_marks m
+            ON m.reader = r.reader AND m.organization_id = c.organization_id
+        WHERE c.id > coalesce(m.id, r.id) OR c.id = coalesce(m.id, r.id) AND length(c.ids) / 16 > coalesce(m.seen, 0)))";
+
+const NOTE_FLOORS: &str = "
+    INSERT INTO change_floors (organization_id, id, entries)
+    SELECT value->>1, max(value->>0), value->>2 FROM json_each(?1) GROUP BY value->>1 HAVING true
+    ON CONFLICT DO UPDATE SET id = excluded.id, entries = excluded.entries";
+
+const FORGET: &str = "DELETE FROM changes WHERE id IN (SELECT value->>0 FROM json_each(?1))";
+
+const BEGIN: &str = "
+    INSERT INTO change_readers (reader, id)
+    VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'changes'))
+    ON CONFLICT DO NOTHING";
+
+const TAKE_TURN: &str = "
+    UPDATE change_readers SET holder = ?2, held_until = ?4 WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3)";
+
+const MARK: &str = "
+    INSERT INTO change_marks (reader, organization_id, id, seen) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET id = excluded.id, seen = excluded.seen WHERE (id, seen) < (excluded.id, excluded.seen)";
+
+/// A loose scan over changes_by_organization, one seek each; and two for each organisation.
+const UNREAD: &str = "
+    WITH RECURSIVE organization (id) AS (
+        SELECT min(organization_id) FROM changes WHERE organization_id > ?2
+        UNION ALL
+        SELECT (SELECT min(organization_id) FROM changes WHERE organization_id > organization.id)
+        FROM organization WHERE organization.id IS NOT NULL
+    ), place (organization_id, id, seen) AS (
+        SELECT o.id, coalesce(m.id, r.id), coalesce(m.seen, 0)
+        FROM organization o CROSS JOIN change_readers r
+        LEFT JOIN change_marks m ON m.reader = r.reader AND m.organization_id = o.id
+        WHERE o.id IS NOT NULL AND r.reader = ?1
+    )
+    SELECT organization_id, id, seen FROM place p WHERE EXISTS (
+        SELECT 1 FROM changes c INDEXED BY changes_by_organization
+        WHERE c.organization_id = p.organization_id AND c.id >= p.id AND (c.id > p.id OR length(c.ids) / 16 > p.seen))
+    LIMIT ?3 + 0";
+
+/// Answers how many rows it concerned.
+pub(super) async fn write(connection: &mut SqliteConnection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
+    let query = match write {
+        Feed::Forget(before, unread_before, limit) => {
+            return forget(connection, *before, *unread_before, *limit).await;
+        }
+        Feed::Begin(reader) => sqlx::query(BEGIN).bind(reader),
+        Feed::TakeTurn(reader, process, until) => {
+            sqlx::query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis())
+        }
+        Feed::Mark(reader, organization, Position { row, seen, .. }) => {
+            sqlx::query(MARK).bind(reader).bind(organization).bind(row.cast_signed()).bind(seen)
+        }
+    };
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+async fn forget(
+    connection: &mut SqliteConnection,
+    before: Timestamp,
+    unread_before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let query = sqlx::query(FORGETTABLE).bind(before.as_millis()).bind(limit).bind(unread_before.as_millis());
+    let found = query.fetch_all(&mut *connection).await?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in &found {
+        let (id, organization): (i64, String) = (row.try_get("id")?, row.try_get("organization_id")?);
+        rows.push(json!([id, organization, row.try_get::<i64, _>("entries")?]));
+    }
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let rows = serde_json::Value::Array(rows).to_string();
+    sqlx::query(NOTE_FLOORS).bind(&rows).execute(&mut *connection).await?;
+    Ok(sqlx::query(FORGET).bind(&rows).execute(connection).await?.rows_affected())
+}
+
+/// Organisations with something that a reader has not read, and where it stands there.
+pub(super) async fn unread(
+    pool: &SqlitePool,
+    reader: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, Position)>, StoreError> {
+    let found: Vec<(String, i64, u32)> =
+        sqlx::query_as(UNREAD).bind(reader).bind(after).bind(limit).fetch_all(pool).await?;
+    let place = |row: i64, seen| Position { row: row.unsigned_abs(), part: Position::SQLITE, seen };
+    Ok(found.into_iter().map(|(organization, row, seen)| (organization, place(row, seen))).collect())
+}
