@@ -117,7 +117,7 @@ fn a_notice_survives_a_receiver_that_fails_and_a_server_that_is_killed() {
     let made = ops(folder, &server, &["list", "--kind", "notice"])["operations"].clone();
     assert_eq!((made.as_array().unwrap().len(), &made[0]["resource_id"]), (1, &Value::from(id)));
     let notice = made[0]["id"].as_str().unwrap();
-    ops(folder, &server, &["wait", notice, "--quiet"]);
+    ops(folder, &server, &["wait", notice]);
     let history = ops(folder, &server, &["events", notice]);
     let told: Vec<&str> = history["events"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
     let of = |kind| told.iter().filter(|other| **other == kind).count();
