@@ -49,10 +49,10 @@ pub(crate) enum Write {
     /// Of one organisation, at most so many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
-    /// What concerns the feed of changes; only in the embedded store.
-    Feed(Feed),
     /// To be paused, or to go on.
     Pause(Pausable, bool),
+    /// What concerns the feed of changes; only in the embedded store.
+    Feed(Feed),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),

@@ -130,9 +130,9 @@ pub fn router(services: Services) -> Router {
         .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
         .route("/v1/operations/{id}/events", get(events::events))
         .route("/v1/operations:batchCreate", post(batch_create::create))
-        .route("/v1/operations:watch", get(watch::watch))
         .route("/v1/organizations/{name}", get(pause::get).post(pause::post_organization))
         .route("/v1/kinds/{name}", post(pause::post_kind))
+        .route("/v1/operations:watch", get(watch::watch))
         .layer(from_fn_with_state(settings.request_timeout, within));
     let work = Router::new()
         .route("/v1/operations:heartbeat", post(work::heartbeat))

@@ -39,9 +39,9 @@ const NOT_ENDED: &str = "
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
 
-/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their part
-/// of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is
-/// looked at as it is once those who create at the same time are through.
+/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
+/// part of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is looked at as it is once
+/// those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1

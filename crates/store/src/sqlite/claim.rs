@@ -301,7 +301,7 @@ const OVERRUNS: &str = "
     FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
     WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
         AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
-    LIMIT ?4";
+    LIMIT ?4 + 0";
 
 pub(super) async fn overruns(
     readers: &SqlitePool,

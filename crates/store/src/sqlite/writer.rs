@@ -108,8 +108,8 @@ async fn perform(
                 Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
-            Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
+            Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),

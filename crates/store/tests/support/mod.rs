@@ -57,6 +57,14 @@ async fn open(place: &Place, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
 }
 
 impl Fixture {
+    /// What the store is opened by: the path of its file, or the URL of its database.
+    pub fn place(&self) -> String {
+        match &self.place {
+            Place::Folder(folder) => folder.path().join("longrun.db").to_str().unwrap().to_owned(),
+            Place::Database(url) => url.clone(),
+        }
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }

@@ -1,0 +1,242 @@
+//! Holds a record against the promises.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use operations::{Operation, OperationId, Status};
+
+use crate::record::{Answer, Call, Record, Seen};
+
+/// What is known of one operation.
+#[derive(Default)]
+struct Life<'r> {
+    calls: Vec<&'r Call>,
+    feed: Vec<Option<Status>>,
+    last: Option<&'r Operation>,
+}
+
+/// What is wrong, if anything is.
+pub fn judge(record: &Record) -> Result<(), String> {
+    let calls = record.calls();
+    let mut lives: BTreeMap<OperationId, Life> = BTreeMap::new();
+    for call in &calls {
+        lives.entry(call.id).or_default().calls.push(call);
+    }
+    for (id, status) in &record.feed {
+        lives.entry(*id).or_default().feed.push(*status);
+    }
+    for operation in &record.operations {
+        if lives.entry(operation.id).or_default().last.replace(operation).is_some() {
+            return Err(format!("{} is listed twice", operation.id));
+        }
+    }
+    for (id, life) in &lives {
+        let wrong = [life.path(), life.end(), life.outcome(), life.counts(), life.claims(), life.fencing()];
+        if let Some(wrong) = wrong.into_iter().find_map(Result::err) {
+            return Err(format!("{id} {wrong}: told {:?}, is {:?}, by {:#?}", life.feed, life.last, life.calls));
+        }
+    }
+    totals(record)
+}
+
+/// The totals of the list are those of what it lists.
+fn totals(record: &Record) -> Result<(), String> {
+    let mut counted = [record.operations.len() as u64, 0, 0, 0, 0];
+    for operation in &record.operations {
+        counted[usize::from(operation.status.number())] += 1;
+    }
+    if counted == record.totals {
+        Ok(())
+    } else {
+        Err(format!("{counted:?} are listed, counts say {:?}", record.totals))
+    }
+}
+
+fn ensure(holds: bool, wrong: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(wrong.to_owned()) }
+}
+
+impl<'r> Life<'r> {
+    fn number(&self, is: impl Fn(&Seen) -> bool) -> usize {
+        self.calls.iter().filter(|call| is(&call.seen)).count()
+    }
+
+    /// The feed told each transition once and in order: there is a way through the states that makes it.
+    fn path(&self) -> Result<(), String> {
+        use Status::{Completed, Failed, Pending, Running};
+        ensure(self.feed.first() == Some(&Some(Pending)), "does not begin by its creation")?;
+        let allowed = |pair: &[Option<Status>]| match (pair[0], pair[1]) {
+            (Some(Pending), after) => matches!(after, Some(Running | Failed)),
+            (Some(Running), after) => matches!(after, Some(Pending | Completed | Failed)),
+            (Some(Failed), after) => matches!(after, Some(Pending) | None),
+            (Some(Completed), after) => after.is_none(),
+            (None, _) => false,
+        };
+        ensure(self.feed.windows(2).all(allowed), "went a way that there is not")
+    }
+
+    /// Nothing is lost and nothing is stuck: it has ended and is there, or somebody removed it.
+    fn end(&self) -> Result<(), String> {
+        match (self.feed.last().copied().flatten(), self.last) {
+            (None, Some(_)) => Err("was removed and is there".to_owned()),
+            (None, None) => {
+                let deleted = |seen: &Seen| matches!(seen, Seen::Deleted(Answer::Accepted(()) | Answer::Unknown));
+                ensure(self.number(deleted) > 0, "is gone, and nobody deleted it")
+            }
+            (Some(_), None) => Err("is lost".to_owned()),
+            (Some(status), Some(operation)) => {
+                ensure(operation.status == status, "is not what it became last")?;
+                ensure(status.is_terminal() && operation.finished_at.is_some(), "is stuck")
+            }
+        }
+    }
+
+    /// What was recorded is what one worker said, and if a worker was told that it completed it, that one's.
+    fn outcome(&self) -> Result<(), String> {
+        let said = |wanted: fn(&Answer<Status>) -> bool| {
+            let texts = self.calls.iter().filter_map(move |call| match &call.seen {
+                Seen::Settled { text, answer, .. } if wanted(answer) => Some(text.as_str()),
+                _ => None,
+            });
+            texts.collect::<BTreeSet<_>>()
+        };
+        let completed = said(|answer| *answer == Answer::Accepted(Status::Completed));
+        ensure(completed.len() <= 1, "has two outcomes")?;
+        let Some(operation) = self.last else { return Ok(()) };
+        if let Some(text) = completed.first() {
+            ensure(operation.status == Status::Completed && operation.output == *text, "is not as it was completed")?;
+        }
+        if operation.status == Status::Completed {
+            let perhaps = said(|answer| matches!(answer, Answer::Unknown));
+            let output = operation.output.as_str();
+            ensure(completed.contains(output) || perhaps.contains(output), "has an outcome that nobody brought")?;
+        }
+        Ok(())
+    }
+
+    /// Every end and every retry that was answered is in the feed.
+    fn counts(&self) -> Result<(), String> {
+        let told = |status| self.feed.iter().filter(|told| **told == Some(status)).count();
+        let failed = self.number(|seen| {
+            let failed = Answer::Accepted(Status::Failed);
+            matches!(seen, Seen::Settled { answer, .. } | Seen::Cancelled(answer) if *answer == failed)
+        });
+        ensure(told(Status::Failed) >= failed, "failed more often than was told")?;
+        let claimed = self.number(|seen| matches!(seen, Seen::Claimed(_)));
+        ensure(told(Status::Running) >= claimed, "was claimed more often than was told")?;
+        let back = |pair: &&[Option<Status>]| *pair == [Some(Status::Failed), Some(Status::Pending)];
+        let retried = self.feed.windows(2).filter(back).count();
+        let least = self.number(|seen| *seen == Seen::Retried(Answer::Accepted(())));
+        let most = least + self.number(|seen| *seen == Seen::Retried(Answer::Unknown));
+        ensure((least..=most).contains(&retried), "was retried more or less often than was asked")
+    }
+
+    /// Fencing tokens grow, and none is given twice.
+    fn claims(&self) -> Result<(), String> {
+        let mut fences = HashMap::new();
+        for call in &self.calls {
+            if let Seen::Claimed(fence) = call.seen {
+                ensure(fences.insert(fence, call.span).is_none(), "has a fencing token twice")?;
+            }
+        }
+        for (fence, span) in &fences {
+            let grows = fences.iter().all(|(other, later)| !span.is_before(*later) || fence < other);
+            ensure(grows, "has a fencing token that does not grow")?;
+        }
+        Ok(())
+    }
+
+    /// Who has lost its lease changes nothing: not after a later claim, nor after its attempt has ended.
+    fn fencing(&self) -> Result<(), String> {
+        let ended = |call: &Call| match &call.seen {
+            Seen::Settled { fence, answer: Answer::Accepted(_), .. } => Some(*fence),
+            _ => None,
+        };
+        let mut settled = BTreeSet::new();
+        for call in &self.calls {
+            let ends = ended(call);
+            let fence = match call.seen {
+                Seen::Held(fence) => fence,
+                _ => match ends {
+                    Some(fence) => fence,
+                    None => continue,
+                },
+            };
+            for earlier in self.calls.iter().filter(|other| other.span.is_before(call.span)) {
+                let claimed = matches!(earlier.seen, Seen::Claimed(later) if later > fence);
+                ensure(!claimed, "took something from a worker whose lease was another's")?;
+                ensure(
+                    ended(earlier).is_none_or(|other| other < fence),
+                    "took something of an attempt that had ended",
+                )?;
+            }
+            ensure(ends.is_none_or(|fence| settled.insert(fence)), "took two ends of one attempt")?;
+        }
+        Ok(())
+    }
+}
+
+/// A judge that lets everything pass is none.
+mod tests {
+    use operations::{NewOperation, Timestamp};
+
+    use super::*;
+
+    /// An operation that is claimed, completed, and there.
+    fn good() -> (Record, OperationId) {
+        let at = Timestamp::from_millis(0);
+        let mut operation = NewOperation::of_kind("scan").to_operation(at);
+        let id = operation.id;
+        let record = Record::default();
+        record.note(record.begin(), id, Seen::Created);
+        record.note(record.begin(), id, Seen::Claimed(1));
+        record.note(record.begin(), id, settled(1, Status::Completed));
+        (operation.status, operation.output, operation.finished_at) = (Status::Completed, "1".to_owned(), Some(at));
+        let feed = [Status::Pending, Status::Running, Status::Completed].map(|status| (id, Some(status))).to_vec();
+        (Record { feed, operations: vec![operation], totals: [1, 0, 0, 1, 0], ..record }, id)
+    }
+
+    fn settled(fence: u64, status: Status) -> Seen {
+        Seen::Settled { fence, text: fence.to_string(), answer: Answer::Accepted(status) }
+    }
+
+    fn wrong(change: impl Fn(&mut Record, OperationId), what: &str) {
+        let (mut record, id) = good();
+        assert_eq!(judge(&record), Ok(()));
+        change(&mut record, id);
+        let found = judge(&record).unwrap_err();
+        assert!(found.contains(what), "{found}, and not: {what}");
+    }
+
+    #[test]
+    fn broken_promises_are_found() {
+        let add = |record: &Record, id, seen| record.note(record.begin(), id, seen);
+        wrong(|record, _| record.operations.clear(), "is lost");
+        wrong(|record, _| record.totals[0] = 2, "counts say");
+        wrong(|record, _| record.operations.push(record.operations[0].clone()), "listed twice");
+        wrong(|record, id| record.feed.push((id, Some(Status::Completed))), "a way that there is not");
+        wrong(|record, _| record.feed = record.feed.split_off(1), "does not begin");
+        wrong(|record, _| record.feed.truncate(2), "is not what it became last");
+        wrong(
+            |record, id| {
+                record.feed.push((id, None));
+                record.operations.clear();
+            },
+            "nobody deleted it",
+        );
+        wrong(|record, _| record.operations[0].finished_at = None, "is stuck");
+        wrong(|record, _| record.operations[0].output = "2".to_owned(), "not as it was completed");
+        wrong(|record, id| add(record, id, settled(2, Status::Completed)), "two outcomes");
+        wrong(|record, id| add(record, id, settled(1, Status::Completed)), "an attempt that had ended");
+        wrong(|record, id| add(record, id, settled(2, Status::Failed)), "failed more often");
+        wrong(|record, id| add(record, id, Seen::Held(1)), "an attempt that had ended");
+        wrong(|record, id| add(record, id, Seen::Claimed(2)), "was claimed more often");
+        wrong(|record, id| add(record, id, Seen::Retried(Answer::Accepted(()))), "was retried more or less");
+        let again = |record: &mut Record, id, fence| {
+            record.feed.splice(1..1, [(id, Some(Status::Running)), (id, Some(Status::Pending))]);
+            add(record, id, Seen::Claimed(fence));
+        };
+        wrong(|record, id| again(record, id, 1), "twice");
+        wrong(|record, id| again(record, id, 0), "does not grow");
+        wrong(|record, id| add(record, id, Seen::Held(0)), "whose lease was another's");
+    }
+}

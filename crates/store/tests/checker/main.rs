@@ -1,0 +1,56 @@
+//! Randomised lives of operations, under faults, held against what was promised (spec: durable, one outcome, no limbo).
+//!
+//! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed in
+//! the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any more.
+//! Everything that was asked and answered is recorded; when nothing is left to do, [`judge`] holds the record against the
+//! store's feed of changes and its final state.
+//!
+//! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed settles what everybody wants to do;
+//! the order in which it happens is the machine's.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actors;
+mod judge;
+mod record;
+mod server;
+
+use std::sync::Arc;
+
+use support::Engine;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 25;
+/// The store is examined as a whole after so many seeds, and at the end.
+const EXAMINE_EVERY: u64 = 25;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    match (number("LONGRUN_SEED"), number("LONGRUN_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
+    }
+}
+
+async fn check(engine: Engine) {
+    let place = Arc::new(server::Place::new(engine).await);
+    for seed in seeds() {
+        let record = actors::run(&place, seed).await;
+        judge::judge(&record).unwrap_or_else(|wrong| panic!("{engine:?}, LONGRUN_SEED={seed}: {wrong}"));
+        if (seed + 1).is_multiple_of(EXAMINE_EVERY) || seed + 1 == seeds().end {
+            place.assert_sound().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite() {
+    check(Engine::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres() {
+    check(Engine::Postgres).await;
+}

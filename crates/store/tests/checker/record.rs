@@ -1,0 +1,94 @@
+//! What was asked of the store and what it answered, in the order of one clock.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use operations::{Operation, OperationId, Status};
+
+/// From when to when a call took, by the record's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub from: u64,
+    pub until: u64,
+}
+
+impl Span {
+    /// Whether it had ended when the other began.
+    pub fn is_before(self, other: Span) -> bool {
+        self.until < other.from
+    }
+}
+
+/// What a call came to; `Unknown` when the server died under it, so that it happened whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// An operation was created.
+    Created,
+    /// An attempt was started, with its fencing token.
+    Claimed(u64),
+    /// The holder of this token was told that it still holds.
+    Held(u64),
+    /// The holder of this token said how the attempt ended, and was told what the operation is now; the text is the output
+    /// or the message.
+    Settled { fence: u64, text: String, answer: Answer<Status> },
+    /// A failed operation was to be tried again.
+    Retried(Answer<()>),
+    /// An operation was to be cancelled.
+    Cancelled(Answer<Status>),
+    /// An operation was to be removed.
+    Deleted(Answer<()>),
+}
+
+/// What a call that changes something was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    Accepted(T),
+    Refused,
+    Unknown,
+}
+
+/// A call about one operation.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: OperationId,
+    pub span: Span,
+    pub seen: Seen,
+}
+
+/// The record of a run. The last three are filled when nothing happens any more.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub clock: AtomicU64,
+    pub calls: Mutex<Vec<Call>>,
+    /// The feed of changes, from before the first operation; `None`: removed.
+    pub feed: Vec<(OperationId, Option<Status>)>,
+    /// All operations that there are.
+    pub operations: Vec<Operation>,
+    /// Totals that the list told: of all, and by status in the order of their numbers.
+    pub totals: [u64; 5],
+}
+
+impl Record {
+    /// The time at which a call begins.
+    pub fn begin(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Notes what a call that began at `from` came to.
+    pub fn note(&self, from: u64, id: OperationId, seen: Seen) {
+        let span = Span { from, until: self.begin() };
+        self.calls.lock().unwrap().push(Call { id, span, seen });
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// Operations whose creation was answered.
+    pub fn created(&self) -> Vec<OperationId> {
+        let calls = self.calls.lock().unwrap();
+        let created = calls.iter().filter(|call| call.seen == Seen::Created).map(|call| call.id);
+        created.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
