@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use operations::{OperationId, Status, Timestamp};
 use serde_json::json;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::rows;
+use super::script::Script;
 use crate::StoreError;
 use crate::changes::{Changes, Position, stretch};
 
@@ -18,7 +19,7 @@ const ROWS: u32 = 256;
 
 const APPEND: &str = "
     INSERT INTO changes (organization_id, at, status, ids)
-    SELECT value->>0, ?2, value->>1, unhex(value->>2) FROM json_each(?1)";
+    SELECT value->>0, ?, value->>1, unhex(value->>2) FROM json_each(?)";
 
 /// Served by changes_by_organization. There is always a row, with what concerns the whole.
 const READ: &str = "
@@ -41,19 +42,14 @@ impl Told {
         ids.push_str(&format!("{:032x}", u128::from_be_bytes(*id.as_bytes())));
     }
 
-    /// Appends it to the feed.
-    pub(super) async fn write(self, connection: &mut SqliteConnection, at: Timestamp) -> Result<(), StoreError> {
+    /// Has it appended to the feed.
+    pub(super) fn add_to(self, script: &mut Script, at: Timestamp) {
         if self.0.is_empty() {
-            return Ok(());
+            return;
         }
         let rows: Vec<_> =
             self.0.into_iter().map(|((organization, status), ids)| json!([organization, status, ids])).collect();
-        sqlx::query(APPEND)
-            .bind(serde_json::Value::Array(rows).to_string())
-            .bind(at.as_millis())
-            .execute(connection)
-            .await?;
-        Ok(())
+        script.add(APPEND).bind(at.as_millis()).bind(serde_json::Value::Array(rows).to_string());
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::rows;
+use super::script::Script;
 use crate::quota::Quotas;
 use crate::rotation::{Rotation, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
@@ -56,11 +57,11 @@ const FIRST_IN_LINE_OF_PROJECTS: &str = "
 
 const START: &str = "
     UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
-    FROM json_each(?1) j WHERE active.rowid = j.value->>0";
+    FROM json_each(?) j WHERE active.rowid = j.value->>0";
 
 const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1)";
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)";
 
 /// What workers ask for that may have the same: organisation, projects, kinds.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
@@ -254,10 +255,12 @@ async fn start(
     if starts.is_empty() {
         return Ok(());
     }
-    sqlx::query(START).bind(serde_json::Value::Array(starts).to_string()).execute(&mut *connection).await?;
-    sqlx::query(LEASE).bind(serde_json::Value::Array(leases).to_string()).execute(&mut *connection).await?;
-    counts.write(&mut *connection).await?;
-    told.write(connection, now).await
+    let mut script = Script::default();
+    script.add(START).bind(serde_json::Value::Array(starts).to_string());
+    script.add(LEASE).bind(serde_json::Value::Array(leases).to_string());
+    counts.add_to(&mut script);
+    told.add_to(&mut script, now);
+    script.run(connection).await
 }
 
 fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {

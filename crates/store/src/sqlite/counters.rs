@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use operations::Status;
 use operations::page::{LEVELS, bucket};
 use serde_json::json;
-use sqlx::sqlite::SqliteConnection;
 
-use crate::StoreError;
+use super::script::Script;
 
 /// Signed changes, one for each status in the order of their numbers, by key in key order.
 #[derive(Default)]
@@ -40,8 +39,8 @@ impl Changes {
         }
     }
 
-    /// Writes the changes.
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    /// Adds the changes to what is to be written.
+    pub(super) fn add_to(self, script: &mut Script) {
         let organizations: Vec<_> = self
             .organizations
             .into_iter()
@@ -52,7 +51,7 @@ impl Changes {
             .collect();
         if !organizations.is_empty() {
             let changes = serde_json::Value::Array(organizations).to_string();
-            sqlx::query(ADD).bind(&changes).execute(&mut *connection).await?;
+            script.add(ADD).bind(changes);
         }
         let projects: Vec<_> = self
             .projects
@@ -64,9 +63,8 @@ impl Changes {
             .collect();
         if !projects.is_empty() {
             let changes = serde_json::Value::Array(projects).to_string();
-            sqlx::query(ADD_PROJECTS).bind(&changes).execute(&mut *connection).await?;
+            script.add(ADD_PROJECTS).bind(changes);
         }
-        Ok(())
     }
 }
 
@@ -74,13 +72,13 @@ impl Changes {
 const ADD: &str = "
     INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7
-    FROM json_each(?1) WHERE true
+    FROM json_each(?) WHERE true
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
         completed = completed + excluded.completed, failed = failed + excluded.failed";
 
 const ADD_PROJECTS: &str = "
     INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
-    FROM json_each(?1) WHERE true
+    FROM json_each(?) WHERE true
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
         completed = completed + excluded.completed, failed = failed + excluded.failed";

@@ -1,6 +1,7 @@
 //! Creating operations, once per idempotency key.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use operations::{NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
@@ -9,6 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::script::Script;
 use super::{admin, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
@@ -39,7 +41,7 @@ const INSERT: &str = "
         input)
     SELECT value->>0, value->>1, unhex(value->>2, '-'), value->>3, 1, value->>4, value->>5, value->>6, value->>7,
         value->>8, value->>9, value->>10, 0, value->>11, 0, value->>12, value->>13, value->>14
-    FROM json_each(?1)";
+    FROM json_each(?)";
 
 /// Operations that have not ended, but for those of the kinds ?2. Served by the counters' primary key.
 const NOT_ENDED: &str = "
@@ -58,7 +60,7 @@ pub(super) async fn create(
     // Keys first used in this very batch: where their creation stands in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
     let mut numbers = take_numbers(connection, now, creates).await?;
-    let first_numbers = numbers.clone();
+    let taken = numbers.clone();
     let quotas = admission.quotas();
     // What this batch creates, by organisation; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
@@ -87,8 +89,8 @@ pub(super) async fn create(
         let used = used.entry(organization).or_default();
         let asked = Asked {
             organization,
-            first: first_numbers[organization],
-            last: numbers[organization] + create.operations.len() as i64,
+            first: taken[organization].start,
+            last: numbers[organization].start + create.operations.len() as i64,
             used: *used,
             limited: quotas.limited(&create.operations) as u64,
         };
@@ -106,10 +108,11 @@ pub(super) async fn create(
             .iter()
             .map(|new| {
                 let operation = new.to_operation(now);
-                counts.add(&counted(&create.organization, new, *next), Status::Pending, 1);
+                let seq = next.start;
+                counts.add(&counted(&create.organization, new, seq), Status::Pending, 1);
                 told.add(&create.organization, Some(Status::Pending), &operation.id);
-                inserts.push(insert_row(&create.organization, *next, &operation, new));
-                *next += 1;
+                inserts.push(insert_row(&create.organization, seq, &operation, new));
+                next.start += 1;
                 operation
             })
             .collect();
@@ -120,9 +123,11 @@ pub(super) async fn create(
     }
     give_back(connection, &numbers).await?;
     if !inserts.is_empty() {
-        sqlx::query(INSERT).bind(serde_json::Value::Array(inserts).to_string()).execute(&mut *connection).await?;
-        counts.write(&mut *connection).await?;
-        told.write(connection, now).await?;
+        let mut script = Script::default();
+        script.add(INSERT).bind(serde_json::Value::Array(inserts).to_string());
+        counts.add_to(&mut script);
+        told.add_to(&mut script, now);
+        script.run(connection).await?;
     }
     Ok(results)
 }
@@ -189,38 +194,37 @@ fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOper
     ])
 }
 
-/// Takes a run of numbers for every organisation of the batch; answers the first of each run.
+/// Takes a run of numbers for every organisation of the batch.
 async fn take_numbers<'c>(
     connection: &mut SqliteConnection,
     now: Timestamp,
     creates: &[&'c Create],
-) -> Result<BTreeMap<&'c str, i64>, StoreError> {
+) -> Result<BTreeMap<&'c str, Range<i64>>, StoreError> {
     let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
     for create in creates {
         *wanted.entry(&create.organization).or_default() += create.operations.len() as i64;
     }
-    for (organization, number) in &mut wanted {
-        let taken =
-            sqlx::query(TAKE_NUMBERS).bind(*organization).bind(*number).fetch_optional(&mut *connection).await?;
-        *number = match taken {
+    let mut numbers = BTreeMap::new();
+    for (organization, number) in wanted {
+        let take = || sqlx::query(TAKE_NUMBERS).bind(organization).bind(number);
+        let first: i64 = match take().fetch_optional(&mut *connection).await? {
             Some(row) => row.try_get(0)?,
             None => {
                 admin::create_organization(connection, now, organization).await?;
-                let row =
-                    sqlx::query(TAKE_NUMBERS).bind(*organization).bind(*number).fetch_one(&mut *connection).await?;
-                row.try_get(0)?
+                take().fetch_one(&mut *connection).await?.try_get(0)?
             }
         };
+        numbers.insert(organization, first..first + number);
     }
-    Ok(wanted)
+    Ok(numbers)
 }
 
 /// Numbers that replayed keys did not use go back, so that the sequence has no gap.
-async fn give_back(connection: &mut SqliteConnection, next: &BTreeMap<&str, i64>) -> Result<(), StoreError> {
-    for (organization, next_seq) in next {
-        sqlx::query("UPDATE organizations SET next_seq = ?2 WHERE organization_id = ?1 AND next_seq <> ?2")
+async fn give_back(connection: &mut SqliteConnection, left: &BTreeMap<&str, Range<i64>>) -> Result<(), StoreError> {
+    for (organization, left) in left.iter().filter(|(_, left)| !left.is_empty()) {
+        sqlx::query("UPDATE organizations SET next_seq = ?2 WHERE organization_id = ?1")
             .bind(*organization)
-            .bind(next_seq)
+            .bind(left.start)
             .execute(&mut *connection)
             .await?;
     }

@@ -5,13 +5,14 @@ use serde_json::json;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::script::Script;
 use super::{list, rows};
 use crate::StoreError;
 use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
 
 const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?1)";
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?)";
 
 /// Served by the primary key of leases and by events_by_operation.
 const APPEND_PROGRESS: &str = "
@@ -22,13 +23,10 @@ const APPEND_PROGRESS: &str = "
         SELECT 1 FROM events e INDEXED BY events_by_operation
         WHERE e.organization_id = l.organization_id AND e.seq = l.seq AND e.kind = 4 LIMIT ?3 + 0)) < ?3";
 
-/// Appends notes, each of the operation with this organisation and number.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    notes: Vec<(String, i64, Note)>,
-) -> Result<(), StoreError> {
+/// Has notes appended, each of the operation with this organisation and number.
+pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
     if notes.is_empty() {
-        return Ok(());
+        return;
     }
     let notes: Vec<_> = notes
         .into_iter()
@@ -45,8 +43,7 @@ pub(super) async fn append(
             ])
         })
         .collect();
-    sqlx::query(APPEND).bind(serde_json::Value::Array(notes).to_string()).execute(connection).await?;
-    Ok(())
+    script.add(APPEND).bind(serde_json::Value::Array(notes).to_string());
 }
 
 /// Appends what workers say of their attempts, each as organisation, number, attempt and text.

@@ -1,7 +1,9 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
 //! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Readers run beside it,
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. What a batch writes is one call to
+//! the connection where it can be ([`script`]), and no parameter stands alone as a LIMIT: SQLite would prepare the statement
+//! anew each time that it is bound, since its plan may depend on it. Readers run beside it,
 //! each list in one read transaction, so that page and count are of one snapshot.
 //!
 //! Counters are updated in place: SQLite has one writer and no row versions, so nothing bloats under a long-held
@@ -20,6 +22,7 @@ mod pause;
 mod purge;
 mod readers;
 mod rows;
+mod script;
 mod steer;
 mod transition;
 mod writer;

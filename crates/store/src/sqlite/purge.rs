@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::script::Script;
 use super::{history, rows};
 use crate::StoreError;
 
@@ -62,9 +63,11 @@ pub(super) async fn purge(
     for ((seq, project_id, kind, status), n) in &counts {
         changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
     }
-    changes.write(&mut *connection).await?;
+    let mut script = Script::default();
+    changes.add_to(&mut script);
     history::forget(connection, organization, &seqs).await?;
-    told.write(connection, now).await?;
+    told.add_to(&mut script, now);
+    script.run(connection).await?;
     note_removed(connection, organization, removed.len() as u64).await?;
     Ok(removed.len() as u64)
 }

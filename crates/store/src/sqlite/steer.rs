@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
+use super::script::Script;
 use super::{history, purge, rows, transition};
 use crate::history::steering_notes;
 use crate::steer::in_state;
@@ -55,11 +56,12 @@ pub(super) async fn steer(
     let counted =
         Counted { organization: &access.organization, project_id: &operation.project_id, seq, kind: &operation.kind };
     let organization = &access.organization;
+    let mut script = Script::default();
     if let Some(after) = &after {
         let worker = if is_active { "" } else { found.try_get("worker")? };
         let notes = steering_notes(now, &before, after, worker);
         let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
-        history::append(connection, notes.collect()).await?;
+        history::append(&mut script, notes.collect());
     }
     let mut told = Told::default();
     match &after {
@@ -93,7 +95,7 @@ pub(super) async fn steer(
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
             changes.add(&counted, Status::Pending, 1);
-            changes.write(&mut *connection).await?;
+            changes.add_to(&mut script);
             told.add(organization, Some(Status::Pending), &id);
         }
         Some(State::Completed { .. } | State::Failed { .. }) => {
@@ -103,13 +105,14 @@ pub(super) async fn steer(
             sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
-            changes.write(&mut *connection).await?;
+            changes.add_to(&mut script);
             history::forget(connection, organization, &[seq]).await?;
             told.add(organization, None, &id);
             purge::note_removed(connection, organization, 1).await?;
         }
     }
-    told.write(connection, now).await?;
+    told.add_to(&mut script, now);
+    script.run(connection).await?;
     Ok(Some(Ok(match after {
         Some(state) => in_state(operation, &state),
         None => operation,

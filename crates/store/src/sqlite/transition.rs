@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::script::Script;
 use super::{history, rows};
 use crate::history::{Note, bounded, note};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
@@ -30,16 +31,16 @@ const SETTLE: &str = "
     SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
         a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
         j.value->>6, a.timeout_ms, a.retain_for_ms,
-        j.value->>3 + coalesce(a.retain_for_ms, ?2), j.value->>7, j.value->>8,
+        j.value->>3 + coalesce(a.retain_for_ms, ?), j.value->>7, j.value->>8,
         CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END, j.value->>9
-    FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value->>0";
+    FROM json_each(?) j CROSS JOIN active a ON a.rowid = j.value->>0";
 
-const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?1))";
+const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?))";
 
 const PEND: &str = "
     UPDATE active SET status = 1, started_at = j.value->>1, due_at = j.value->>2, attempts = j.value->>3,
         max_attempts = j.value->>4, fence = j.value->>5
-    FROM json_each(?1) j WHERE active.rowid = j.value->>0";
+    FROM json_each(?) j WHERE active.rowid = j.value->>0";
 
 const DROP_LEASES: &str = "
     DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))
@@ -187,17 +188,19 @@ pub(super) async fn write(
             State::Running { .. } => {}
         }
     }
-    history::append(connection, notes).await?;
+    let mut script = Script::default();
+    history::append(&mut script, notes);
     if !settled.is_empty() {
         let settled = serde_json::Value::Array(settled).to_string();
-        sqlx::query(SETTLE).bind(&settled).bind(retain_for_ms).execute(&mut *connection).await?;
-        sqlx::query(REMOVE).bind(&settled).execute(&mut *connection).await?;
+        script.add(SETTLE).bind(retain_for_ms).bind(settled.clone());
+        script.add(REMOVE).bind(settled);
     }
     if !pending.is_empty() {
-        sqlx::query(PEND).bind(serde_json::Value::Array(pending).to_string()).execute(&mut *connection).await?;
+        script.add(PEND).bind(serde_json::Value::Array(pending).to_string());
     }
-    counts.write(&mut *connection).await?;
-    told.write(connection, now).await
+    counts.add_to(&mut script);
+    told.add_to(&mut script, now);
+    script.run(connection).await
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {
