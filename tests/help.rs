@@ -42,6 +42,8 @@ const COMMANDS: &[&str] = &[
     "policy check",
     "worker",
     "bench pages",
+    "bench waiters",
+    "bench fairness",
     "completions",
     "man",
 ];

@@ -83,7 +83,8 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
     Ok(report)
 }
 
-fn config(target: &Target, folder: &std::path::Path) -> anyhow::Result<Config> {
+/// A server without limits of its own, for a target.
+pub fn config(target: &Target, folder: &std::path::Path) -> anyhow::Result<Config> {
     let store = match &target.url {
         StoreUrl::Sqlite(path) => format!("sqlite:{}", path.to_str().context("the path of the store is not Unicode")?),
         StoreUrl::Postgres(url) => url.clone(),

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::{Attempt, Engine, Failure, Handler, Registry, Settings};
+use engine::{Attempt, Engine, Failure, Handler, Registry, Running, Settings};
 use hdrhistogram::Histogram;
 use operations::OperationId;
 use serde_json::json;
+use store::Store;
 use tokio::sync::{Notify, mpsc};
 
 use super::load::{ORGANIZATION, operation};
@@ -24,14 +25,31 @@ const WARM_UP: u32 = 20;
 /// An operation that has not started by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Says when it was started, and does nothing.
-struct Stopwatch(mpsc::UnboundedSender<(OperationId, Instant)>);
+/// Starts as their handler saw them.
+pub type Starts = mpsc::UnboundedReceiver<(OperationId, Instant)>;
+
+/// Says when it was started, and then takes its time.
+pub struct Stopwatch {
+    started: mpsc::UnboundedSender<(OperationId, Instant)>,
+    takes: Duration,
+}
+
+impl Stopwatch {
+    /// One whose attempts take so long.
+    pub fn new(takes: Duration) -> (Stopwatch, Starts) {
+        let (started, starts) = mpsc::unbounded_channel();
+        (Stopwatch { started, takes }, starts)
+    }
+}
 
 #[async_trait::async_trait]
 impl Handler for Stopwatch {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
         // Nobody waits any more when the benchmark was stopped.
-        let _ = self.0.send((attempt.operation.id, Instant::now()));
+        let _ = self.started.send((attempt.operation.id, Instant::now()));
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
         Ok(String::new())
     }
 }
@@ -58,17 +76,35 @@ pub async fn measure(target: &Target, samples: u32, pause: Duration) -> anyhow::
 
 async fn engine(target: &Target, samples: u32, pause: Duration) -> anyhow::Result<Histogram<u64>> {
     let store = target.open().await?;
-    let (sender, mut started) = mpsc::unbounded_channel();
-    let registry = Registry::new().with(operation().kind, Stopwatch(sender));
+    let (stopwatch, mut starts) = Stopwatch::new(Duration::ZERO);
+    let registry = Registry::new().with(operation().kind, stopwatch);
     let running = Engine::start(Arc::clone(&store), registry, Settings::default(), "bench");
+    let histogram = time_starts(&*store, &running, &mut starts, ORGANIZATION, samples, pause).await?;
+    running.drain().await;
+    store.close().await;
+    Ok(histogram)
+}
+
+/// Creates operations of an organisation, one after the other, and times how long each takes to start.
+///
+/// # Errors
+/// When one does not start, and those of the store.
+pub async fn time_starts(
+    store: &dyn Store,
+    running: &Running,
+    starts: &mut Starts,
+    organization: &str,
+    samples: u32,
+    pause: Duration,
+) -> anyhow::Result<Histogram<u64>> {
     let waker = running.waker();
     let mut histogram = Histogram::<u64>::new(3)?;
-    // What an earlier run left in a store that is kept starts too, and is not ours.
+    // What is there besides starts too, and is not what is timed.
     let mut early: HashMap<OperationId, Instant> = HashMap::new();
     for sample in 0..samples + WARM_UP {
         tokio::time::sleep(pause).await;
         let begin = Instant::now();
-        let created = store.create(ORGANIZATION, vec![operation()], None).await?;
+        let created = store.create(organization, vec![operation()], None).await?;
         waker.wake();
         let id = created.first().map(|operation| operation.id);
         let id = id.ok_or_else(|| anyhow::anyhow!("the store created nothing"))?;
@@ -76,7 +112,7 @@ async fn engine(target: &Target, samples: u32, pause: Duration) -> anyhow::Resul
             if let Some(start) = early.remove(&id) {
                 break start;
             }
-            let next = tokio::time::timeout(PATIENCE, started.recv()).await;
+            let next = tokio::time::timeout(PATIENCE, starts.recv()).await;
             let next = next.map_err(|_| anyhow::anyhow!("an operation was not started within {PATIENCE:?}"))?;
             let (id, start) = next.ok_or_else(|| anyhow::anyhow!("the engine has stopped"))?;
             early.insert(id, start);
@@ -85,8 +121,6 @@ async fn engine(target: &Target, samples: u32, pause: Duration) -> anyhow::Resul
             histogram.record(u64::try_from(start.duration_since(begin).as_nanos())?)?;
         }
     }
-    running.drain().await;
-    store.close().await;
     Ok(histogram)
 }
 

@@ -81,7 +81,8 @@ impl Side {
     }
 }
 
-fn claim_request(limit: u32) -> ClaimRequest {
+/// Asks for so many of them.
+pub fn claim_request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec![KIND.to_owned()],
         access: Some(Access::organization(ORGANIZATION)),
@@ -91,7 +92,8 @@ fn claim_request(limit: u32) -> ClaimRequest {
     }
 }
 
-fn completed(lease: store::LeaseRef) -> Settlement {
+/// Ends one well.
+pub fn completed(lease: store::LeaseRef) -> Settlement {
     Settlement { lease, outcome: Outcome::Completed { output: OUTPUT.to_owned() }, retry_after: Duration::ZERO }
 }
 

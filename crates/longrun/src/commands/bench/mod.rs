@@ -4,6 +4,7 @@
 //! people and JSON with the machine, the versions and the settings.
 
 mod data;
+mod fairness;
 mod fill;
 mod http;
 mod latency;
@@ -15,6 +16,7 @@ mod plain;
 mod report;
 mod sizes;
 mod target;
+mod waiters;
 mod wire;
 
 use std::time::Duration;
@@ -37,6 +39,10 @@ pub enum Bench {
     Latency(LatencyArgs),
     /// Creations and reads over HTTP, by clients that keep their connection
     Http(HttpArgs),
+    /// Thousands of clients that wait for operations: memory, queries, time from the end to the answer
+    Waiters(WaitersArgs),
+    /// How long an organisation's first operation waits behind a million of another's
+    Fairness(FairnessArgs),
 }
 
 /// The forms of a report.
@@ -124,6 +130,32 @@ pub struct HttpArgs {
     seconds: u32,
 }
 
+/// `longrun bench waiters`.
+#[derive(Debug, clap::Args)]
+pub struct WaitersArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Clients that wait, each with a connection of its own and for an operation of its own
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    waiters: u32,
+}
+
+/// `longrun bench fairness`.
+#[derive(Debug, clap::Args)]
+pub struct FairnessArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Operations of one organisation that wait
+    #[arg(long, default_value_t = 1_000_000)]
+    pending: u64,
+    /// Operations of the other, created one after the other
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..))]
+    samples: u32,
+    /// Milliseconds between two of these
+    #[arg(long, default_value_t = 20)]
+    pause: u64,
+}
+
 /// Runs a benchmark and prints its report.
 ///
 /// # Errors
@@ -134,6 +166,8 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
         Bench::Lifecycle(args) => &args.common,
         Bench::Latency(args) => &args.common,
         Bench::Http(args) => &args.common,
+        Bench::Waiters(args) => &args.common,
+        Bench::Fairness(args) => &args.common,
     };
     let form = common.output;
     let target = Target::prepare(common.store.as_ref()).await?;
@@ -154,6 +188,10 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
         }
         Bench::Latency(args) => latency::measure(&target, args.samples, Duration::from_millis(args.pause)).await?,
         Bench::Http(args) => http::measure(&target, args.clients, Duration::from_secs(args.seconds.into())).await?,
+        Bench::Waiters(args) => waiters::measure(&target, args.waiters).await?,
+        Bench::Fairness(args) => {
+            fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?
+        }
     };
     render::write(match form {
         Form::Table => report.table(),

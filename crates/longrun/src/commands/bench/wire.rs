@@ -38,7 +38,7 @@ impl Connection {
     pub async fn open(address: std::net::SocketAddr) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(64 * 1024) })
+        Ok(Connection { stream, buffer: Vec::new() })
     }
 
     /// Sends a request and reads its answer; the body.
@@ -46,7 +46,23 @@ impl Connection {
     /// # Errors
     /// When the answer is no success, or none that this can read.
     pub async fn call(&mut self, wire: &Wire) -> anyhow::Result<&[u8]> {
-        self.stream.write_all(&wire.0).await?;
+        self.send(wire).await?;
+        self.answer().await
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn send(&mut self, wire: &Wire) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(&wire.0).await?)
+    }
+
+    /// Reads the answer to what was sent; the body.
+    ///
+    /// # Errors
+    /// When it is no success, or none that this can read.
+    pub async fn answer(&mut self) -> anyhow::Result<&[u8]> {
         self.buffer.clear();
         let head = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {

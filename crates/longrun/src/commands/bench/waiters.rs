@@ -1,0 +1,177 @@
+//! `longrun bench waiters`: thousands of clients that wait, each for an operation of its own, by `GET …:wait`.
+//!
+//! The server is the real one; every client has a connection of its own, in the same process. Told are: what a waiter
+//! takes in memory (the client's end of it included), what the database is asked while nothing happens, and how long it
+//! takes from the answer to a settlement to the answer to whoever waited for it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use operations::{Access, OperationId};
+use serde_json::json;
+use store::{Claimed, Scope, Settlement, Store};
+use tokio::sync::mpsc;
+
+use super::load::{ORGANIZATION, claim_request, completed, operation};
+use super::report::{Measured, Report, Times};
+use super::target::{Database, Target};
+use super::wire::{Connection, Wire};
+use crate::commands::token;
+use crate::node::Node;
+use crate::progress::Spinner;
+
+/// How long the database is looked at while nothing happens.
+const IDLE: Duration = Duration::from_secs(5);
+/// Settled one after the other; the rest is settled at once.
+const ONE_BY_ONE: usize = 500;
+/// Between two of these.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Operations of one call.
+const BATCH: usize = 1_000;
+/// Connections are opened so many at a time.
+const OPENING: usize = 100;
+
+/// An answer that came, and when.
+type Answered = mpsc::UnboundedReceiver<(OperationId, Instant)>;
+
+/// Measures with so many waiters.
+pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let mut config = super::http::config(target, folder.path())?;
+    config.api.max_connections = waiters + 100;
+    let node = Node::start(&config).await?;
+    let (_, secret) = token::make(
+        &**node.store(),
+        "bench".to_owned(),
+        Access::organization(ORGANIZATION),
+        [Scope::Admin].into(),
+        None,
+    )
+    .await?;
+    let url = node.url();
+    let address: SocketAddr = url.strip_prefix("http://").context("the server has TLS")?.parse()?;
+    let spinner = Spinner::start("creating");
+    let claimed = claimed(&**node.store(), waiters as usize).await?;
+    let before = resident_bytes()?;
+    spinner.say("clients begin to wait");
+    let mut answered = wait(address, secret.expose(), &claimed).await?;
+    let grown = resident_bytes()?.saturating_sub(before);
+    spinner.say("nothing happens");
+    let idle = queries_per_second(target).await?;
+
+    spinner.say("settling one by one");
+    let (few, rest) = claimed.split_at(ONE_BY_ONE.min(claimed.len()));
+    let mut one_by_one = Histogram::<u64>::new(3)?;
+    for claimed in few {
+        tokio::time::sleep(PAUSE).await;
+        settle(&**node.store(), std::slice::from_ref(claimed)).await?;
+        let settled = Instant::now();
+        let (id, at) = answered.recv().await.context("a client broke off")?;
+        anyhow::ensure!(id == claimed.operation.id, "an operation that has not ended was answered");
+        one_by_one.record(nanos(at, settled)?)?;
+    }
+    spinner.say("settling the rest at once");
+    let mut at_once = Histogram::<u64>::new(3)?;
+    for part in rest.chunks(BATCH) {
+        settle(&**node.store(), part).await?;
+        let settled = Instant::now();
+        for _ in part {
+            let (_, at) = answered.recv().await.context("a client broke off")?;
+            at_once.record(nanos(at, settled)?)?;
+        }
+    }
+    drop(spinner);
+    let row = |mode: String, histogram: &Histogram<u64>| Measured {
+        mode: Some(mode),
+        ..Measured::new("waiters", target.engine(), Times::of(histogram))
+    };
+    let mut results = vec![row("settle to answer, one by one".to_owned(), &one_by_one)];
+    if !rest.is_empty() {
+        results.push(row(format!("settle to answer, {BATCH} at once"), &at_once));
+    }
+    let settings = json!({ "waiters": waiters, "engine": target.settings().await? });
+    let mut report = Report::new(target, settings, results);
+    let each = grown / u64::from(waiters.max(1));
+    report.notes.push(format!("{each} bytes a waiter in memory, both ends of its connection together"));
+    if let Some(idle) = idle {
+        report
+            .notes
+            .push(format!("{idle:.1} transactions a second at the database while {waiters} wait and nothing happens"));
+    }
+    node.stop().await;
+    Ok(report)
+}
+
+fn nanos(at: Instant, since: Instant) -> anyhow::Result<u64> {
+    Ok(u64::try_from(at.saturating_duration_since(since).as_nanos())?)
+}
+
+/// So many operations, running.
+async fn claimed(store: &dyn Store, number: usize) -> anyhow::Result<Vec<Claimed>> {
+    let mut claimed = Vec::with_capacity(number);
+    while claimed.len() < number {
+        let part = BATCH.min(number - claimed.len());
+        store.create(ORGANIZATION, vec![operation(); part], None).await?;
+        claimed.extend(store.claim(claim_request(u32::try_from(part)?)).await?);
+    }
+    Ok(claimed)
+}
+
+async fn settle(store: &dyn Store, claimed: &[Claimed]) -> anyhow::Result<()> {
+    let settlements: Vec<Settlement> = claimed.iter().map(|claimed| completed(claimed.lease.clone())).collect();
+    for settled in store.settle(settlements).await? {
+        settled.map_err(|refusal| anyhow::anyhow!("a settlement was refused: {refusal:?}"))?;
+    }
+    Ok(())
+}
+
+/// Has a client wait for each; returns when all have asked.
+async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow::Result<Answered> {
+    let (sender, answered) = mpsc::unbounded_channel();
+    for part in claimed.chunks(OPENING) {
+        let mut asking = tokio::task::JoinSet::new();
+        for claimed in part {
+            let (id, sender) = (claimed.operation.id, sender.clone());
+            let wire = Wire::new("GET", &format!("/v1/operations/{id}:wait?timeout=60s"), secret, None);
+            asking.spawn(async move {
+                let mut connection = Connection::open(address).await?;
+                connection.send(&wire).await?;
+                tokio::spawn(async move {
+                    // A client that breaks off ends the channel, and the run with it.
+                    if connection.answer().await.is_ok() {
+                        let _ = sender.send((id, Instant::now()));
+                    }
+                });
+                anyhow::Ok(())
+            });
+        }
+        while let Some(asked) = asking.join_next().await {
+            asked??;
+        }
+    }
+    // The last of them are about to be served.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(answered)
+}
+
+/// What the process takes of memory.
+fn resident_bytes() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kibibytes * 1024)
+}
+
+/// Transactions that PostgreSQL counted while nothing happened; an embedded store does not count.
+async fn queries_per_second(target: &Target) -> anyhow::Result<Option<f64>> {
+    let Database::Postgres(pool) = &target.database else { return Ok(None) };
+    // Connections report what they did within a second or so.
+    let count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let before: i64 = sqlx::query_scalar(count).fetch_one(pool).await?;
+    let start = Instant::now();
+    tokio::time::sleep(IDLE).await;
+    let after: i64 = sqlx::query_scalar(count).fetch_one(pool).await?;
+    Ok(Some((after - before) as f64 / start.elapsed().as_secs_f64()))
+}
