@@ -24,6 +24,7 @@ mod readers;
 mod replica;
 mod rotate;
 mod rows;
+mod session;
 mod steer;
 mod transition;
 mod writer;
@@ -36,8 +37,7 @@ use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::postgres::PgPool;
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::quota::Admission;
@@ -55,12 +55,8 @@ use writer::{Folds, Writer, unavailable};
 
 /// Lanes for each sort of write: as many transactions of different organisations are under way at a time.
 const LANES: usize = 2;
-/// How long a caller waits for a connection before the store is unavailable to it.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection that was used so short a time ago is not asked whether it is alive.
 const ALIVE: Duration = Duration::from_secs(1);
-/// No statement of a request may run longer; what takes longer is a defect or a database in trouble.
-const STATEMENT_TIMEOUT: &str = "30s";
 
 /// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
 #[derive(Clone)]
@@ -119,23 +115,8 @@ impl PostgresStore {
         clock: Option<Clock>,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A round trip before each use would be dear; one that was used a moment ago is alive.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > ALIVE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options(url)?)
-            .await
-            .map_err(unavailable)?;
-        migrate(&pool).await?;
+        let pool = session::pool(url, connections).await?;
+        session::migrate(&pool).await?;
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
         let clock = match clock {
@@ -145,7 +126,7 @@ impl PostgresStore {
         let written = read_url.map(|_| Written::default());
         let replica = match (read_url, &written) {
             (Some(url), Some(written)) => {
-                let replica = Replica::open(options(url)?, connections, pool.clone(), written.clone()).await?;
+                let replica = Replica::open(session::options(url)?, connections, pool.clone(), written.clone()).await?;
                 Some(Arc::new(replica))
             }
             _ => None,
@@ -246,45 +227,6 @@ impl PostgresStore {
             other => Err(other.unexpected()),
         }
     }
-}
-
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let options: PgConnectOptions =
-        url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
-    Ok(options.application_name("longrun").options([
-        ("search_path", "longrun"),
-        ("statement_timeout", STATEMENT_TIMEOUT),
-        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
-        ("synchronous_commit", "on"),
-        // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
-        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life. Index
-        // scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
-        ("enable_seqscan", "off"),
-        ("enable_bitmapscan", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        // A compiled plan would cost more than it runs.
-        ("jit", "off"),
-    ]))
-}
-
-/// Makes the schema and applies migrations; sqlx takes an advisory lock, so that one server does it.
-async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.map_err(unavailable)?;
-    // Two servers that start at once may both find it missing; the loser's complaint is that it is there.
-    let made = connection.execute("CREATE SCHEMA IF NOT EXISTS longrun").await;
-    if let Err(error) = made {
-        let exists =
-            error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "42P06");
-        if !exists {
-            return Err(unavailable(error));
-        }
-    }
-    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
-        )),
-        other => StoreError::Unusable(other.to_string()),
-    })
 }
 
 #[async_trait]

@@ -26,8 +26,8 @@ use crate::progress::Spinner;
 const IDLE: Duration = Duration::from_secs(5);
 /// Settled one after the other; the rest is settled at once.
 const ONE_BY_ONE: usize = 500;
-/// Between two of these.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two of these, at most: it varies, so that they do not fall in step with the server's looks.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Operations of one call.
 const BATCH: usize = 1_000;
 /// Connections are opened so many at a time.
@@ -64,8 +64,8 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     spinner.say("settling one by one");
     let (few, rest) = claimed.split_at(ONE_BY_ONE.min(claimed.len()));
     let mut one_by_one = Histogram::<u64>::new(3)?;
-    for claimed in few {
-        tokio::time::sleep(PAUSE).await;
+    for (number, claimed) in few.iter().enumerate() {
+        tokio::time::sleep(PAUSE.mul_f64((number as f64 * 0.618).fract())).await;
         settle(&**node.store(), std::slice::from_ref(claimed)).await?;
         let settled = Instant::now();
         let (id, at) = answered.recv().await.context("a client broke off")?;

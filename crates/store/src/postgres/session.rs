@@ -1,0 +1,75 @@
+//! Connections: how they are set, the pool of them, and the schema that they find.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
+
+use super::ALIVE;
+use super::writer::unavailable;
+use crate::StoreError;
+
+/// How long a caller waits for a connection before the store is unavailable to it.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// No statement of a request may run longer; what takes longer is a defect or a database in trouble.
+const STATEMENT_TIMEOUT: &str = "30s";
+
+/// Up to so many connections to the database at `url`.
+pub(super) async fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A round trip before each use would be dear; one that was used a moment ago is alive.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > ALIVE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options(url)?)
+        .await
+        .map_err(unavailable)
+}
+
+/// What every connection is set to.
+pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options: PgConnectOptions =
+        url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
+    Ok(options.application_name("longrun").options([
+        ("search_path", "longrun"),
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ("synchronous_commit", "on"),
+        // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
+        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life. Index
+        // scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        // A compiled plan would cost more than it runs.
+        ("jit", "off"),
+    ]))
+}
+
+/// Makes the schema and applies migrations; sqlx takes an advisory lock, so that one server does it.
+pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    // Two servers that start at once may both find it missing; the loser's complaint is that it is there.
+    let made = connection.execute("CREATE SCHEMA IF NOT EXISTS longrun").await;
+    if let Err(error) = made {
+        let exists =
+            error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "42P06");
+        if !exists {
+            return Err(unavailable(error));
+        }
+    }
+    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
+            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
+        )),
+        other => StoreError::Unusable(other.to_string()),
+    })
+}
