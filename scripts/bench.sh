@@ -40,5 +40,7 @@ measure 'create, claim, settle, each durable' lifecycle --seconds "$seconds"
 measure 'the same, with a snapshot held open' lifecycle --seconds "$((seconds * 3))" --held-snapshot
 measure 'from a creation to the start of its handler' latency
 measure 'creations and reads over HTTP' http --seconds "$seconds"
+measure 'clients that wait' waiters --waiters 5000
+measure 'behind a long line of another organisation' fairness --pending 200000
 cp "$report" bench/RESULTS.md
 cat bench/RESULTS.md
