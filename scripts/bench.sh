@@ -1,5 +1,5 @@
 #!/bin/sh
-# A short run of the benchmarks, about ten minutes on two cores; writes bench/RESULTS.md. ROWS, SAMPLES and SECONDS_EACH
+# A short run of the benchmarks, about a quarter of an hour on two cores; writes bench/RESULTS.md. ROWS, SAMPLES and SECONDS_EACH
 # set its size. PostgreSQL is a cluster that each benchmark makes and removes.
 set -eu
 
@@ -12,6 +12,8 @@ if [ -z "${LONGRUN:-}" ]; then
 	cargo build --locked --release --package longrun
 fi
 mkdir -p bench
+# Waiters need two descriptors each.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 
