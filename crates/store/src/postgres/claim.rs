@@ -247,12 +247,7 @@ pub(super) async fn lost_leases(
     found
         .iter()
         .map(|row| {
-            let lease = LeaseRef {
-                organization: row.try_get("organization_id")?,
-                id: rows::id(row)?,
-                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
-                reach: None,
-            };
+            let lease = rows::lease(row)?;
             let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
             Ok(LostLease { lease, kind: row.try_get("kind")?, attempts })
         })
@@ -288,12 +283,7 @@ pub(super) async fn overruns(
     found
         .iter()
         .map(|row| {
-            let lease = LeaseRef {
-                organization: row.try_get("organization_id")?,
-                id: rows::id(row)?,
-                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
-                reach: None,
-            };
+            let lease = rows::lease(row)?;
             let attempts = row.try_get::<i32, _>("attempts")?.unsigned_abs();
             let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
             Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })

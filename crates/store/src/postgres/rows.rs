@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::{LeaseRef, StoreError};
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
 pub(super) const ACTIVE_COLUMNS: &str = "a.seq, a.id, a.kind, a.status, a.resource_type, a.resource_id, a.project_id, \
@@ -23,6 +23,12 @@ pub(super) fn uuid(id: &OperationId) -> Uuid {
 
 pub(super) fn id(row: &PgRow) -> Result<OperationId, StoreError> {
     Ok(OperationId::from_bytes(*row.try_get::<Uuid, _>("id")?.as_bytes()))
+}
+
+/// The lease of a row that names its organisation and its fencing token.
+pub(super) fn lease(row: &PgRow) -> Result<LeaseRef, StoreError> {
+    let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, reach: None })
 }
 
 pub(super) fn time(row: &PgRow, column: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -285,12 +285,7 @@ pub(super) async fn lost_leases(
     found
         .iter()
         .map(|row| {
-            let lease = LeaseRef {
-                organization: row.try_get("organization_id")?,
-                id: rows::id(row)?,
-                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
-                reach: None,
-            };
+            let lease = rows::lease(row)?;
             Ok(LostLease { lease, kind: row.try_get("kind")?, attempts: row.try_get("attempts")? })
         })
         .collect()
@@ -324,12 +319,7 @@ pub(super) async fn overruns(
     found
         .iter()
         .map(|row| {
-            let lease = LeaseRef {
-                organization: row.try_get("organization_id")?,
-                id: rows::id(row)?,
-                fence: row.try_get::<i64, _>("fence")?.unsigned_abs(),
-                reach: None,
-            };
+            let lease = rows::lease(row)?;
             let attempts = row.try_get("attempts")?;
             let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
             Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })

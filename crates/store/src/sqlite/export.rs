@@ -46,13 +46,7 @@ impl SqliteStore {
         let sql = "SELECT l.organization_id, a.id, l.fence FROM leases l
             JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq";
         let found = sqlx::query(sql).fetch_all(&self.readers).await?;
-        let leases: Vec<LeaseRef> = found
-            .iter()
-            .map(|row| {
-                let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
-                Ok(LeaseRef { organization: row.try_get("organization_id")?, id: rows::id(row)?, fence, reach: None })
-            })
-            .collect::<Result<_, StoreError>>()?;
+        let leases = found.iter().map(rows::lease).collect::<Result<Vec<LeaseRef>, StoreError>>()?;
         let count = leases.len() as u64;
         let results: Vec<Result<(), Refusal>> = self.release(leases.clone()).await?;
         debug_assert!(results.iter().all(Result::is_ok), "nobody else settles them: {results:?}");

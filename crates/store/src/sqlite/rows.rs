@@ -4,7 +4,7 @@ use operations::{Operation, OperationId, Progress, Resource, State, Status, Time
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::StoreError;
+use crate::{LeaseRef, StoreError};
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
 pub(super) const ACTIVE_COLUMNS: &str = "a.seq, a.id, a.kind, a.status, a.resource_type, a.resource_id, a.project_id, \
@@ -19,6 +19,12 @@ fn damaged(what: &str) -> StoreError {
 pub(super) fn id(row: &SqliteRow) -> Result<OperationId, StoreError> {
     let bytes: &[u8] = row.try_get("id")?;
     Ok(OperationId::from_bytes(bytes.try_into().map_err(|_| damaged("id"))?))
+}
+
+/// The lease of a row that names its organisation and its fencing token.
+pub(super) fn lease(row: &SqliteRow) -> Result<LeaseRef, StoreError> {
+    let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, reach: None })
 }
 
 pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -159,12 +159,9 @@ pub(super) async fn overdue(
     found
         .iter()
         .map(|row| {
-            let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
-            let organization = row.try_get("organization_id")?;
-            Ok((
-                LeaseRef { organization, id: rows::id(row)?, fence, reach: None },
-                Event::CancelOverdue { fence, at: now },
-            ))
+            let lease = rows::lease(row)?;
+            let event = Event::CancelOverdue { fence: lease.fence, at: now };
+            Ok((lease, event))
         })
         .collect()
 }
