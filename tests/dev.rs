@@ -262,3 +262,32 @@ fn the_demonstration_shows_verdicts_and_the_list() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_batch_is_created_from_a_file_all_or_none() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = folder.path().join("batch.json");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, r#"[{"kind": "scan", "priority": 1}, {"kind": "build", "input": {"n": 1}}]"#).unwrap();
+    let made = dev.run(&["ops", "create-batch", path, "-o", "json"]).expect(0).json();
+    let kinds: Vec<&str> =
+        made["operations"].as_array().unwrap().iter().map(|made| made["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["scan", "build"]);
+    // One object a line, and the same key once more.
+    std::fs::write(&file, "{\"kind\": \"scan\"}\n{\"kind\": \"scan\"}\n").unwrap();
+    let with_key = || dev.run(&["ops", "create-batch", path, "--idempotency-key", "k", "-o", "id"]).expect(0).stdout;
+    let ids = with_key();
+    assert_eq!(ids.lines().count(), 2);
+    assert_eq!(with_key(), ids);
+    for (text, says) in [
+        ("{\"kind\": \"scan\"}\n{\"kind\": \"no spaces\"}", "operations[1].kind"),
+        ("[{\"kind\": \"scan\", \"colour\": \"red\"}]", "unknown field `colour`"),
+        ("", "1 to 1000"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        dev.run(&["ops", "create-batch", path]).expect(2).says(says);
+    }
+    let all = dev.run(&["ops", "list", "-o", "id"]).expect(0).stdout;
+    assert_eq!(all.lines().count(), 4, "what was refused made nothing: {all}");
+}

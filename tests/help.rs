@@ -34,6 +34,7 @@ const COMMANDS: &[&str] = &[
     "operations wait",
     "operations watch",
     "operations events",
+    "operations create-batch",
     "ops list",
     "evidence evaluate",
     "evidence detect",

@@ -155,8 +155,9 @@ impl ListRequest {
     }
 }
 
-/// An operation to be created. What is `None` or empty is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// An operation to be created. What is `None` or empty is left out. Read from JSON, it refuses fields that it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NewOperation {
     /// What kind of work.
     pub kind: String,

@@ -125,6 +125,8 @@ pub enum Operations {
     Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
+    /// Create up to 1,000 operations from a file, all or none
+    CreateBatch(operations::CreateBatchArgs),
     /// Cancel operations: what is pending ends at once, what runs is asked to stop
     Cancel(operations::SteerArgs),
     /// Try failed operations again

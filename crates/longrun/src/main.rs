@@ -69,6 +69,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::List(args)) => operations::list(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
+        Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,
         Command::Operations(Operations::Cancel(args)) => operations::cancel(args).await,
         Command::Operations(Operations::Retry(args)) => operations::retry(args).await,
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,

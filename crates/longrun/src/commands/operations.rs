@@ -147,6 +147,22 @@ pub struct CreateArgs {
     server: ClientArgs,
 }
 
+/// What `longrun operations create-batch` takes.
+#[derive(Debug, clap::Args)]
+pub struct CreateBatchArgs {
+    /// Up to 1,000 operations with the fields of POST /v1/operations: a JSON list, or one JSON object after the other;
+    /// - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Creating again with the same key and the same rest answers the first operations
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
 /// What `longrun operations wait` takes.
 #[derive(Debug, clap::Args)]
 pub struct WaitArgs {
@@ -237,6 +253,25 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         retain_for: args.retain_for.map(seconds),
     };
     let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
+    render::print(args.output.format, &answer)?;
+    Ok(Exit::Done)
+}
+
+/// Creates several operations, all or none.
+///
+/// # Errors
+/// When the file holds no operations, and what the call may fail with.
+pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
+    let text = read(&args.file)?;
+    let operations: Result<Vec<NewOperation>, _> = if text.trim_start().starts_with('[') {
+        serde_json::from_str(&text)
+    } else {
+        serde_json::Deserializer::from_str(&text).into_iter().collect()
+    };
+    let operations = operations
+        .with_context(|| format!("{} holds no operations", args.file.display()))
+        .hint("write a JSON list of objects such as {\"kind\": \"scan\"}, or one such object a line")?;
+    let answer = args.server.client()?.batch_create(&operations, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
     Ok(Exit::Done)
 }

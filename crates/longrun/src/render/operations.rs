@@ -2,7 +2,7 @@
 
 use std::io;
 
-use longrun_client::{History, Operation, OperationAnswer, OperationPage};
+use longrun_client::{CreatedOperations, History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
 use super::{Answer, Style, printable, table};
@@ -100,6 +100,20 @@ impl Answer for longrun_client::Answer<OperationAnswer> {
 
     fn ids(&self) -> Vec<String> {
         vec![self.value.operation.id.clone()]
+    }
+}
+
+impl Answer for longrun_client::Answer<CreatedOperations> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        operations_table(style, &self.value.operations)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.value.operations.iter().map(|operation| operation.id.clone()).collect()
     }
 }
 
