@@ -122,23 +122,23 @@ pub enum Operations {
     /// List operations, newest first
     List(operations::ListArgs),
     /// Show operations
-    Get(operations::GetArgs),
+    Get(operations::IdsArgs),
     /// Create an operation
     Create(operations::CreateArgs),
     /// Create up to 1,000 operations from a file, all or none
     CreateBatch(operations::CreateBatchArgs),
     /// Cancel operations: what is pending ends at once, what runs is asked to stop
-    Cancel(operations::SteerArgs),
+    Cancel(operations::IdsArgs),
     /// Try failed operations again
-    Retry(operations::SteerArgs),
+    Retry(operations::IdsArgs),
     /// Delete operations that have ended
-    Delete(operations::SteerArgs),
+    Delete(operations::IdsArgs),
     /// Wait until operations have ended; exit with 1 when one has failed
     Wait(operations::WaitArgs),
     /// Print every transition of operations as it happens, until interrupted
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
-    Events(operations::GetArgs),
+    Events(operations::IdsArgs),
 }
 
 /// `longrun evidence`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, ValueEnum};
-use longrun_client::{ListRequest, NewOperation};
+use longrun_client::{Answer, Client, ListRequest, NewOperation};
 use operations::Timestamp;
 
 use crate::config::Span;
@@ -75,21 +75,9 @@ pub struct ListArgs {
     server: ClientArgs,
 }
 
-/// What `longrun operations get` and `longrun operations events` take.
+/// What commands for operations that are named take: `get`, `events`, `cancel`, `retry`, `delete`.
 #[derive(Debug, clap::Args)]
-pub struct GetArgs {
-    /// Which operations
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    server: ClientArgs,
-}
-
-/// What `longrun operations cancel`, `retry` and `delete` take.
-#[derive(Debug, clap::Args)]
-pub struct SteerArgs {
+pub struct IdsArgs {
     /// Which operations
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -198,30 +186,36 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Makes a call for each operation that is named, and prints what it answers.
+async fn each<T>(
+    args: &IdsArgs,
+    call: impl AsyncFn(&Client, &str) -> Result<Answer<T>, longrun_client::Error>,
+) -> anyhow::Result<Exit>
+where
+    Answer<T>: render::Answer,
+{
+    let client = args.server.client()?;
+    for id in &args.ids {
+        let answer = call(&client, id).await.with_context(|| format!("operation {id}"))?;
+        render::print(args.output.format, &answer)?;
+    }
+    Ok(Exit::Done)
+}
+
 /// Shows operations.
 ///
 /// # Errors
 /// What the calls may fail with.
-pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = client.get(id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &answer)?;
-    }
-    Ok(Exit::Done)
+pub async fn get(args: IdsArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, id| client.get(id).await).await
 }
 
 /// Shows what happened to operations.
 ///
 /// # Errors
 /// What the calls may fail with.
-pub async fn events(args: GetArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = client.events(id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &answer)?;
-    }
-    Ok(Exit::Done)
+pub async fn events(args: IdsArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, id| client.events(id).await).await
 }
 
 /// Creates an operation.
@@ -280,33 +274,23 @@ pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
 ///
 /// # Errors
 /// When one of them has ended, and what the calls may fail with.
-pub async fn cancel(args: SteerArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = client.cancel(id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &answer)?;
-    }
-    Ok(Exit::Done)
+pub async fn cancel(args: IdsArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, id| client.cancel(id).await).await
 }
 
 /// Has failed operations tried again.
 ///
 /// # Errors
 /// When one of them has not failed, and what the calls may fail with.
-pub async fn retry(args: SteerArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = client.retry(id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &answer)?;
-    }
-    Ok(Exit::Done)
+pub async fn retry(args: IdsArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, id| client.retry(id).await).await
 }
 
 /// Removes operations that have ended.
 ///
 /// # Errors
 /// When one of them has not ended, and what the calls may fail with.
-pub async fn delete(args: SteerArgs) -> anyhow::Result<Exit> {
+pub async fn delete(args: IdsArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     for id in &args.ids {
         let answer = client.delete(id).await.with_context(|| format!("operation {id}"))?;
