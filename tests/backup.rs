@@ -1,14 +1,10 @@
 //! `longrun backup`, `restore` and `migrate --from … --to …`: what comes out is what went in.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Dev, Process, command, example, run_in};
+use crate::common::{Dev, Process, command, example, run_in};
 use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Status};
 use serde_json::Value;
 use store::{

@@ -1,17 +1,13 @@
 //! Several servers on one database, as they run in production: real processes, killed at random.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::{PATIENCE, Server, admin_token, command, run};
 use bytes::Bytes;
-use common::{PATIENCE, Server, admin_token, command, run};
 use longrun_client::{Client, Error, ListRequest, NewOperation, Operation, Settings, Token};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};

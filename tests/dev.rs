@@ -1,14 +1,10 @@
 //! `longrun dev` and the commands that call it, end to end.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Dev, command, example, get, run, run_in};
+use crate::common::{Dev, command, example, get, run, run_in};
 use tempfile::tempdir;
 
 #[test]

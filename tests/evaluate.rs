@@ -1,10 +1,6 @@
 //! `longrun evidence evaluate` and `detect`, `longrun policy check`, `longrun operations wait`: verdicts as exit codes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Dev, example, run, run_in};
+use crate::common::{Dev, example, run, run_in};
 use tempfile::tempdir;
 
 #[test]

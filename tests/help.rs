@@ -1,10 +1,6 @@
 //! What the command line says of itself.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{run, run_in};
+use crate::common::{run, run_in};
 
 const COMMANDS: &[&str] = &[
     "demo",

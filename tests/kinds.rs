@@ -1,14 +1,10 @@
 //! Kinds that the configuration declares, as the binary runs them: real programs, created and awaited over HTTP.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use common::{PATIENCE, Process, Ran, Server, admin_token, command, example, run, run_in};
+use crate::common::{PATIENCE, Process, Ran, Server, admin_token, command, example, run, run_in};
 use tempfile::{TempDir, tempdir};
 
 /// A server with a configuration, and a caller of it.

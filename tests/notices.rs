@@ -1,16 +1,12 @@
 //! Completion notices, sent by the real server to a real receiver that fails and while servers are killed.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use common::{PATIENCE, Server, admin_token, command, run_in};
+use crate::common::{PATIENCE, Server, admin_token, command, run_in};
 use serde_json::Value;
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};

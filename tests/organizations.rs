@@ -1,10 +1,6 @@
 //! What organizations may have and what is paused, as operators set it and callers meet it.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{Ran, Server, admin_token, get, run_in};
+use crate::common::{Ran, Server, admin_token, get, run_in};
 use tempfile::{TempDir, tempdir};
 
 /// A folder with a configuration, a store and a token of the organization "acme".

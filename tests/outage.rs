@@ -1,15 +1,11 @@
 //! The database goes away under a server and comes back: callers are told to try again, and nobody has to do anything.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::common::{PATIENCE, Server, admin_token, get, run, slow_policy};
 use bytes::Bytes;
-use common::{PATIENCE, Server, admin_token, get, run, slow_policy};
 use longrun_client::{Client, Error, ListRequest, NewOperation, Settings, Token};
 use serde_json::json;
 use sqlx::Connection as _;

@@ -1,13 +1,9 @@
 //! `longrun serve`, `config`, `migrate` and `doctor`: configuration, the lock on the store, signals, crashes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::path::Path;
 use std::time::Instant;
 
-use common::{Dev, PATIENCE, Process, command, example, get, run_in, slow_policy};
+use crate::common::{Dev, PATIENCE, Process, command, example, get, run_in, slow_policy};
 use tempfile::tempdir;
 
 const CONFIG: &str = "\

@@ -1,14 +1,10 @@
 //! `examples/transactional-create/`, run as its reader runs it: psql, a server, one database.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Process, command, example, run_in};
+use crate::common::{PATIENCE, Process, command, example, run_in};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::tempdir;

@@ -1,12 +1,8 @@
 //! `longrun operations wait`, `watch` and `events` against the real server.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Dev, PATIENCE, Process, command};
+use crate::common::{Dev, PATIENCE, Process, command};
 use tempfile::tempdir;
 
 fn create(dev: &Dev, kind: &str) -> String {

@@ -1,14 +1,10 @@
 //! Remote workers end to end: `longrun worker` around commands, and the example in Python, against the real server.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Dev, PATIENCE, Process, command, example, run, run_in};
+use crate::common::{Dev, PATIENCE, Process, command, example, run, run_in};
 use tempfile::tempdir;
 
 /// A `longrun worker` of the kind `task` that runs a shell script in `folder`.

@@ -1,7 +1,5 @@
 //! The client against a server that answers from a script: what is sent, what is repeated, what becomes an error.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

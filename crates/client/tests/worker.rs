@@ -1,7 +1,5 @@
 //! The worker against the real server, over real sockets and a real store.
 
-#![allow(clippy::unwrap_used)]
-
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;

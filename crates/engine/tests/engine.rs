@@ -1,6 +1,4 @@
 //! The engine against the real embedded store: what it promises, one test a promise.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,4 @@
 //! What follows from the end of an operation is created once, over crashes and with several engines.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;

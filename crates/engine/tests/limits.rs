@@ -1,6 +1,4 @@
 //! Limits of one kind: what has no room is left to others and started when there is room.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,4 @@
 //! Policies in the form that Chainloop's own have, boilerplate included, run unchanged.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 

@@ -1,8 +1,6 @@
 //! The examples of the repository do what they say: each policy under `examples/policies/` is run on each of its cases,
 //! and longrun's own evidence passes the release gate.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

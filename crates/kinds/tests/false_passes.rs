@@ -1,7 +1,5 @@
 //! What OPA refuses, or what would object there, must not pass in silence here: each way to do so that was found, tried
 //! from the request on.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 

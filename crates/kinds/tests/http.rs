@@ -1,16 +1,12 @@
 //! Calls over real sockets: what is sent, what each answer means, and where no call goes.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{DEADLINE, Receiver, SECRET, answer};
 use engine::{Attempt, Failure, Handler, Progress};
 use kinds::http::HttpHandler;
 use kinds::webhook::{Endpoint, EndpointSettings, Secrets};
 use operations::{NewOperation, Resource, Timestamp};
 use serde_json::json;
-use support::{DEADLINE, Receiver, SECRET, answer};
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: usize = 100;

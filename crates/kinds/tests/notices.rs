@@ -1,12 +1,9 @@
 //! Notices over real sockets, delivered directly and as operations that a real engine runs.
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{DEADLINE, Receiver, SECRET, answer};
 use engine::{Engine, Failure, FollowUp, Limits, Registry, Settings};
 use kinds::notices::{KIND, NoticeFilter, Notices, Subscription};
 use kinds::webhook::{Endpoint, EndpointSettings, Secrets};
@@ -14,7 +11,6 @@ use operations::backoff::Backoff;
 use operations::{Access, NewOperation, Operation, Resource, Status, Timestamp};
 use serde_json::json;
 use store::{SqliteStore, Store};
-use support::{DEADLINE, Receiver, SECRET, answer};
 
 fn subscription(receiver: &Receiver) -> Subscription {
     let url = format!("http://{}/hooks", receiver.address);

@@ -1,16 +1,12 @@
 //! The feed of changes: every transition once and in commit order, for every reader, on both engines.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use store::{Change, Position, PostgresStore, Settlement, Steering, Store, StoreError};
-use support::*;
 use testkit::{Cluster, Durability};
 
 /// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.

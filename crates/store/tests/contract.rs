@@ -1,18 +1,14 @@
 //! The contract of a store: what every implementation promises, one test a promise.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
     ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus,
     NewToken, Reach, Scope, Settlement, SqliteStore, Store as _, StoreError,
 };
-use support::*;
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
 /// What asking for every operation to be stopped leaves in the store.

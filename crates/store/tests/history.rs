@@ -1,13 +1,9 @@
 //! Histories on both engines: what happened to an operation, and nothing more kept than the row cannot tell.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, NewOperation, OperationId};
 use store::{Heartbeat, HistoryKind, MAX_PROGRESS_NOTES, Steering, Store};
-use support::*;
 
 /// Kinds, attempts, workers and messages.
 async fn told(store: &dyn Store, id: OperationId) -> Vec<(HistoryKind, u32, String, String)> {

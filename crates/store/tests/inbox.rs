@@ -1,6 +1,4 @@
 //! The inbox: operations that applications create in transactions of their own, with no other right than that.
-#![allow(clippy::unwrap_used, missing_docs)]
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

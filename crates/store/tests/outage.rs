@@ -1,6 +1,4 @@
 //! The database goes away and comes back: callers are told, nothing is lost, nothing is done twice.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

@@ -1,12 +1,8 @@
 //! Pagination against a naive model: random histories, every filter, every page, count and page from one snapshot.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
+use crate::support::*;
 use operations::page::FINEST;
 use operations::{Access, Filter, NewOperation, Operation, PageRequest, Resource, Status};
 use proptest::prelude::*;
-use support::*;
 
 const KINDS: [&str; 3] = ["scan", "export", "evaluate"];
 const PROJECTS: [&str; 4] = ["", "a", "b", "c"];

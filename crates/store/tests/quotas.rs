@@ -1,14 +1,10 @@
 //! What organisations may have: how many operations that have not ended, how fast, how large.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, Filter, NewOperation, PageRequest, Status};
 use store::{Exceeded, IdempotencyKey, Quota, Quotas, Rate, Steering, Store, StoreError};
-use support::*;
 
 fn everybody(quota: Quota) -> Quotas {
     Quotas { everybody: quota, ..Quotas::default() }

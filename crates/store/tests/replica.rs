@@ -1,6 +1,4 @@
 //! Reads from a standby: they go there, they see what this process wrote, and the primary answers when they cannot.
-#![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, Instant};
 
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest};

@@ -1,6 +1,4 @@
 //! Several servers on one database: claims never overlap, each attempt has one outcome, counts are exact at any moment.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,15 +1,11 @@
 //! Steering: cancel, retry, delete and purge, one test a promise; then all of them at once.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status};
 use store::{Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Settlement, Steered, Steering, Store, StoreError};
-use support::*;
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
 const GRACE: Duration = Duration::from_secs(30);

@@ -1,7 +1,5 @@
 //! TLS to PostgreSQL, by the parameters of the URL.
 
-#![allow(clippy::unwrap_used)]
-
 use operations::{Access, NewOperation};
 use sqlx::{Connection, Executor, PgConnection};
 use store::{PostgresStore, Store, StoreError};

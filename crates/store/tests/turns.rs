@@ -1,14 +1,10 @@
 //! Whose operations start: organisations in turn, by weight; nothing of what is paused.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::*;
 use operations::{Access, NewOperation, Status};
 use store::{AttemptTimeouts, ClaimRequest, NewToken, Pausable, Paused, Quota, Quotas, Scope};
-use support::*;
 
 fn weights(weights: &[(&str, u32)]) -> Quotas {
     let named =

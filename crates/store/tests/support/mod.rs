@@ -171,7 +171,8 @@ pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
 }
 
 /// Makes two tests of each function: one against each engine.
-#[macro_export]
+
+#[allow(unused_macros)]
 macro_rules! against_both_engines {
     ($($name:ident),* $(,)?) => {
         mod sqlite {
@@ -188,3 +189,6 @@ macro_rules! against_both_engines {
         }
     };
 }
+// The history checker has engines of its own choice.
+#[allow(unused_imports)]
+pub(crate) use against_both_engines;

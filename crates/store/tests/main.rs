@@ -1,0 +1,16 @@
+//! The contract of the stores, and what is particular to PostgreSQL: one program, so that it is built and linked once.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod changes;
+mod contract;
+mod history;
+mod inbox;
+mod outage;
+mod pagination;
+mod quotas;
+mod replica;
+mod servers;
+mod steering;
+mod support;
+mod tls;
+mod turns;

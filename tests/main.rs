@@ -1,0 +1,17 @@
+//! The binary as its users run it, in one program: one build and one start serve all of these tests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod backup;
+mod cluster;
+mod common;
+mod dev;
+mod evaluate;
+mod help;
+mod kinds;
+mod notices;
+mod organizations;
+mod outage;
+mod serve;
+mod transactional_create;
+mod watch;
+mod workers;
