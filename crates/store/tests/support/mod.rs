@@ -171,7 +171,6 @@ pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
 }
 
 /// Makes two tests of each function: one against each engine.
-
 #[allow(unused_macros)]
 macro_rules! against_both_engines {
     ($($name:ident),* $(,)?) => {
