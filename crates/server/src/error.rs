@@ -23,6 +23,8 @@ use store::{ContentError, Exceeded, Scope, StoreError};
 
 /// When a busy or unavailable server may be asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// When a claim that may not wait here now may come again: others have waited for as long as they wanted to by then.
+const WAITING_DELAY: Duration = Duration::from_secs(5);
 /// Violations named in `message`; the others are in the details only.
 const VIOLATIONS_IN_MESSAGE: usize = 5;
 
@@ -97,6 +99,17 @@ pub enum ApiError {
     /// Too many large bodies at a time.
     #[error("too many large bodies are in work; try again later")]
     Busy,
+    /// Too many claims wait.
+    #[error(
+        "too many claims of this token or of its organization wait; try again later, with fewer or with the same kinds"
+    )]
+    TooManyWaiting,
+    /// The address of the client has tried too many tokens that nobody knows.
+    #[error("too many unknown tokens came from this address; try again later")]
+    TooManyUnknownTokens {
+        /// When it may try the next.
+        retry_after: Duration,
+    },
     /// Too many who watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
@@ -145,6 +158,8 @@ impl ApiError {
             ApiError::Exceeded(Exceeded::Pending { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_PENDING"),
             ApiError::Exceeded(Exceeded::Rate { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "RATE_EXCEEDED"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
+            ApiError::TooManyWaiting => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WAITING_CLAIMS"),
+            ApiError::TooManyUnknownTokens { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_UNKNOWN_TOKENS"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
@@ -155,10 +170,9 @@ impl ApiError {
     fn retry_delay(&self) -> Option<Duration> {
         match self {
             ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) => Some(RETRY_DELAY),
-            // The header has whole seconds: rounded up, so that it is not too early.
-            ApiError::Exceeded(exceeded) => Some(Duration::from_secs(
-                exceeded.retry_after().as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),
-            )),
+            ApiError::TooManyWaiting => Some(WAITING_DELAY),
+            ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
+            ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
             _ => None,
         }
     }
@@ -184,6 +198,11 @@ fn summary(violations: &[Violation]) -> String {
         shown.push(format!("and {} more", violations.len() - VIOLATIONS_IN_MESSAGE));
     }
     shown.join("; ")
+}
+
+/// The header has whole seconds: rounded up, so that it is not too early.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
 }
 
 fn project_problem(given: bool) -> &'static str {

@@ -15,6 +15,8 @@ mod gather;
 pub mod http;
 mod hub;
 mod services;
+mod shares;
+mod turns;
 
 pub use crate::http::metrics::Metrics;
 pub use error::ApiError;

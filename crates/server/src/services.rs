@@ -1,6 +1,7 @@
 //! What the handlers work with, and the settings of the API.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,11 +117,15 @@ pub struct ApiSettings {
     /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with room for escapes. A body that carries
     /// evidence in base64 may be larger by what the content store takes.
     pub body_limit: u64,
-    /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4.
-    /// Further ones get 429. At the default content limit of 100 MiB one takes about 235 MiB while it is decoded.
+    /// How many bytes of JSON bodies are in memory at a time, larger ones than `body_limit` apart; default 256 MiB, and a
+    /// fourth of it beside for what workers send. Beyond it, and for an organisation beyond its share (as much as is left
+    /// for others), 429.
+    pub body_memory: u64,
+    /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4, of
+    /// which one organisation has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes about 235 MiB while it is decoded.
     pub max_large_bodies: usize,
     /// How many pieces of evidence are looked into (for their kind) at a time, and the policies of how many requests are
-    /// checked; default 2.
+    /// checked; default 2. The last place for evidence is left to other organisations.
     pub max_detections: usize,
     /// How long a request may take, apart from sending the answer; default 30 s.
     pub request_timeout: Duration,
@@ -128,6 +133,8 @@ pub struct ApiSettings {
     pub upload_timeout: Duration,
     /// How long a body may pause between two pieces, in either direction; default 15 s.
     pub body_idle_timeout: Duration,
+    /// How many bytes a second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4 KiB.
+    pub body_min_rate: u64,
     /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none comes
     /// for so long is closed.
     pub header_read_timeout: Duration,
@@ -135,10 +142,23 @@ pub struct ApiSettings {
     pub max_header_bytes: usize,
     /// The most connections at a time; further ones wait in the kernel's queue; default 10,000.
     pub max_connections: usize,
+    /// The most connections of one client address (of an IPv6 network of 64 bits) at a time; further ones are closed;
+    /// default 1,000. At 0 clients are not told apart by addresses, neither for this nor for the tokens that they try.
+    pub max_connections_per_address: usize,
+    /// Addresses that many clients come from, whose connections and unknown tokens are therefore not counted; default the
+    /// loopback addresses.
+    pub proxies: Vec<IpAddr>,
+    /// A connection on which no request had a valid token for so long is closed; default 30 s; zero: never.
+    pub unauthenticated_timeout: Duration,
+    /// A connection without a request under way for so long is closed; default 5 min; zero: never.
+    pub idle_timeout: Duration,
     /// The most requests at a time on one HTTP/2 connection; default 200.
     pub max_streams: u32,
     /// The most clients that watch operations at a time; default 1,000. A slow one holds some hundred KiB of events.
     pub max_watchers: usize,
+    /// The most claims of one organisation that wait for work at a time, of which one token has half at most; further ones
+    /// get 429; default 4,000.
+    pub max_waiting_claims: usize,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,
     /// What remote workers are given.
@@ -173,16 +193,23 @@ impl Default for ApiSettings {
             max_page_size: MAX_PAGE_SIZE,
             first_page: FirstPage::Zero,
             body_limit: 2 * 1024 * 1024,
+            body_memory: 256 * 1024 * 1024,
             max_large_bodies: 4,
             max_detections: 2,
             request_timeout: Duration::from_secs(30),
             upload_timeout: Duration::from_secs(600),
             body_idle_timeout: Duration::from_secs(15),
+            body_min_rate: 4 * 1024,
             header_read_timeout: Duration::from_secs(15),
             max_header_bytes: 32 * 1024,
             max_connections: 10_000,
+            max_connections_per_address: 1_000,
+            proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            unauthenticated_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
             max_streams: 200,
             max_watchers: 1_000,
+            max_waiting_claims: 4_000,
             drain_timeout: Duration::from_secs(25),
             work: WorkSettings::default(),
         }

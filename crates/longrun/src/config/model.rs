@@ -3,6 +3,7 @@
 //! A text that is empty means "not set": in TOML and in the environment alike there is no other way to say so.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,17 @@ pub struct Api {
     pub header_timeout: Span,
     /// The most connections at a time.
     pub max_connections: u32,
+    /// The most connections of one client address at a time; 0: addresses are not counted, nor the unknown tokens that
+    /// come from them.
+    pub max_connections_per_address: u32,
+    /// Addresses of reverse proxies, which are not counted.
+    pub proxies: Vec<IpAddr>,
+    /// How long a connection may be open without a request that had a valid token; 0s: for ever.
+    pub unauthenticated_timeout: Span,
+    /// How long a connection may be open without a request under way; 0s: for ever.
+    pub idle_timeout: Span,
+    /// The most claims of one organisation that wait for work at a time; one token has half of them at most.
+    pub max_waiting_claims: u32,
 }
 
 /// Where evidence is kept.
@@ -187,6 +199,11 @@ impl Default for Api {
             upload_timeout: Span::seconds(600),
             header_timeout: Span::seconds(15),
             max_connections: 10_000,
+            max_connections_per_address: 1_000,
+            proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            unauthenticated_timeout: Span::seconds(30),
+            idle_timeout: Span::seconds(300),
+            max_waiting_claims: 4_000,
         }
     }
 }

@@ -62,6 +62,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     );
     check(api.first_page <= 1, "api.first_page", "must be 0 or 1");
     check(api.max_connections > 0, "api.max_connections", "must be at least 1");
+    check(api.max_waiting_claims > 0, "api.max_waiting_claims", "must be at least 1");
     check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
 
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
         assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);
         assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);
+        assert_eq!(keys(|c| c.api.max_waiting_claims = 0), ["api.max_waiting_claims"]);
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);

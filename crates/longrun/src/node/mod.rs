@@ -10,9 +10,10 @@ mod lock;
 mod logging;
 mod signals;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -104,7 +105,12 @@ impl Node {
                 router,
                 None,
                 CancellationToken::new(),
-                settings.clone(),
+                // Nobody has a token there.
+                ApiSettings {
+                    unauthenticated_timeout: Duration::ZERO,
+                    max_connections_per_address: 0,
+                    ..settings.clone()
+                },
             )));
         }
         let router = server::http::router(services);
@@ -214,6 +220,11 @@ fn api_settings(config: &Config) -> ApiSettings {
         upload_timeout: api.upload_timeout.0,
         header_read_timeout: api.header_timeout.0,
         max_connections: usize::try_from(api.max_connections).unwrap_or(usize::MAX),
+        max_connections_per_address: usize::try_from(api.max_connections_per_address).unwrap_or(usize::MAX),
+        proxies: api.proxies.iter().map(IpAddr::to_canonical).collect(),
+        unauthenticated_timeout: api.unauthenticated_timeout.0,
+        idle_timeout: api.idle_timeout.0,
+        max_waiting_claims: usize::try_from(api.max_waiting_claims).unwrap_or(usize::MAX),
         drain_timeout: config.engine.drain.0,
         work: WorkSettings {
             lease: config.engine.lease.0,

@@ -1,58 +1,101 @@
 //! Looks tokens up in the store.
 //!
 //! A valid token is taken at its word for [`FRESH`]; a busy client costs a query a second and not one a request. So a
-//! token that is revoked is refused a second later at most, by whatever server. What is unknown is looked up every time.
-//! Concurrent requests of one token share a look (see [`crate::gather`]).
+//! token that is revoked is refused a second later at most, by whatever server. For as long it is remembered that a token
+//! is unknown: one that was tried before it was made is taken a second after that at most, and any other at once.
+//! Concurrent requests of one token share a look (see [`crate::gather`]). How many unknown tokens an address may try is
+//! bounded ([`Refusals`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use store::{Store, StoreError, Token};
 
+use super::refusals::Refusals;
+use crate::error::ApiError;
 use crate::gather::{Gather, Read};
 
-/// How long a token that was found is not looked up again.
+/// How long a token that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Tokens remembered at most; past it all are looked up anew.
+/// Tokens remembered at most, and unknown ones apart from them; past it all are looked up anew.
 const REMEMBERED: usize = 10_000;
 
-/// A token, and when it was asked for.
-type Remembered = (Arc<Token>, Instant);
+/// By the SHA-256 of the secrets: what is known, and when it was asked for.
+#[derive(Default)]
+struct Memory {
+    found: HashMap<[u8; 32], (Arc<Token>, Instant)>,
+    unknown: HashMap<[u8; 32], Instant>,
+}
 
 /// Tokens by the SHA-256 of their secrets.
 pub(crate) struct TokenLookup {
     looks: Gather<Looks>,
-    found: Mutex<HashMap<[u8; 32], Remembered>>,
+    memory: Mutex<Memory>,
+    refusals: Refusals,
 }
 
 impl TokenLookup {
     pub(crate) fn new(store: Arc<dyn Store>) -> TokenLookup {
-        TokenLookup { looks: Gather::new(Looks(store)), found: Mutex::default() }
+        TokenLookup { looks: Gather::new(Looks(store)), memory: Mutex::default(), refusals: Refusals::default() }
     }
 
-    /// The token, as the store had it within the last second.
-    pub(crate) async fn find(&self, hash: [u8; 32]) -> Result<Option<Arc<Token>>, StoreError> {
-        let remembered = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
-        if let Some((token, at)) = remembered
-            && at.elapsed() < FRESH
-        {
-            return Ok(Some(token));
-        }
+    /// The token, as the store had it within the last second. `address` is the one that unknown tokens are counted by, if
+    /// they are.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyUnknownTokens`] when the token was not seen here before, and its address has tried too many that
+    /// nobody knows; and when the store cannot be asked.
+    pub(crate) async fn find(&self, hash: [u8; 32], address: Option<IpAddr>) -> Result<Option<Arc<Token>>, ApiError> {
+        let is_known = {
+            let memory = self.lock();
+            match memory.found.get(&hash) {
+                Some((token, at)) if at.elapsed() < FRESH => return Ok(Some(Arc::clone(token))),
+                Some(_) => true,
+                None if memory.unknown.get(&hash).is_some_and(|at| at.elapsed() < FRESH) => return Ok(None),
+                None => false,
+            }
+        };
+        let look = match address.filter(|_| !is_known) {
+            Some(address) => {
+                let look = self.refusals.begin(address);
+                Some(look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })?)
+            }
+            None => None,
+        };
         let asked = Instant::now();
         let token = self.looks.get(hash, ()).await?;
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        match &token {
-            Some(token) => {
-                if found.len() >= REMEMBERED {
-                    found.clear();
-                }
-                found.insert(hash, (Arc::clone(token), asked));
-            }
-            None => drop(found.remove(&hash)),
+        self.lock().remember(hash, token.as_ref(), asked);
+        if let Some(look) = look.filter(|_| token.is_none()) {
+            look.found_nothing();
         }
         Ok(token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, hash: [u8; 32], token: Option<&Arc<Token>>, asked: Instant) {
+        match token {
+            Some(token) => {
+                if self.found.len() >= REMEMBERED {
+                    self.found.clear();
+                }
+                self.found.insert(hash, (Arc::clone(token), asked));
+            }
+            None => {
+                self.found.remove(&hash);
+                if self.unknown.len() >= REMEMBERED {
+                    self.unknown.clear();
+                }
+                self.unknown.insert(hash, asked);
+            }
+        }
     }
 }
 
@@ -67,5 +110,21 @@ impl Read for Looks {
     async fn read(&self, hash: &[u8; 32], items: Vec<()>) -> Result<Vec<Option<Arc<Token>>>, StoreError> {
         let token = self.0.find_token(hash).await?.map(Arc::new);
         Ok(vec![token; items.len()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_unknown_tokens_are_remembered_than_fit() {
+        let mut memory = Memory::default();
+        for number in 0..2 * REMEMBERED {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&number.to_be_bytes());
+            memory.remember(hash, None, Instant::now());
+            assert!(memory.unknown.len() <= REMEMBERED);
+        }
     }
 }

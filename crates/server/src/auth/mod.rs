@@ -4,10 +4,13 @@
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
 
 mod lookup;
+mod refusals;
 mod secret;
 mod usage;
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
@@ -21,7 +24,10 @@ pub use secret::Secret;
 pub(crate) use usage::Usage;
 
 use crate::error::ApiError;
-use crate::http::App;
+use crate::http::{App, Link};
+
+/// How often the token of a call that waits is looked at, when nothing happens.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The holder of a valid token.
 #[derive(Clone, Debug)]
@@ -48,10 +54,29 @@ impl Caller {
         &self.token.id
     }
 
+    /// What comes of a wait, for a caller whose token is still valid then: before that nothing of it is delivered. One that
+    /// is no more is sent away soon, also when nothing comes.
+    pub(crate) async fn while_valid<T>(
+        &self,
+        app: &App,
+        waiting: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let mut waiting = pin!(waiting);
+        loop {
+            let result = tokio::time::timeout(LOOK_AGAIN, &mut waiting).await;
+            if !self.is_still_valid(app).await {
+                return Err(ApiError::Unauthenticated);
+            }
+            if let Ok(result) = result {
+                return result;
+            }
+        }
+    }
+
     /// Whether the token is still what it was at the start of a call that takes long: neither revoked nor expired. One
-    /// that cannot be looked at now is.
+    /// that cannot be looked at now is. Costs a query a second at most, however many ask (see [`TokenLookup`]).
     pub(crate) async fn is_still_valid(&self, app: &App) -> bool {
-        match app.state().tokens.find(self.hash).await {
+        match app.state().tokens.find(self.hash, None).await {
             Ok(Some(token)) => token.is_valid(app.store.now()),
             Ok(None) => false,
             Err(_) => self.token.is_valid(app.store.now()),
@@ -80,9 +105,14 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let token = app.state().tokens.find(secret.hash()).await?.ok_or(ApiError::Unauthenticated)?;
+        let link = parts.extensions.get::<Link>();
+        let found = app.state().tokens.find(secret.hash(), link.and_then(Link::counted)).await?;
+        let token = found.ok_or(ApiError::Unauthenticated)?;
         if !token.is_valid(app.store.now()) {
             return Err(ApiError::Unauthenticated);
+        }
+        if let Some(link) = link {
+            link.authenticated();
         }
         app.state().usage.note(&token.id);
         let caller = Caller { token, hash: secret.hash() };

@@ -28,7 +28,8 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let body = body::read_json(&app, &headers, body, app.settings.body_limit.saturating_mul(BODIES)).await?;
+    let limit = app.settings.body_limit.saturating_mul(BODIES);
+    let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let mut fields = Fields::parse(&body)?;
     let mut operations = fields.rows::<NewOperation, MAX_OPERATIONS>("operations", |fields| Some(read(&app, fields)));
     let violations = fields.finish();

@@ -1,4 +1,7 @@
-//! Bodies from the network: bounded in size, in time between pieces, and in how many large ones are in memory.
+//! Bodies from the network: bounded in size, in time, and in how much of them is in memory.
+//!
+//! Memory is taken as the bytes arrive, not as they are announced, and no organisation can take all of it
+//! ([`Shares`]). The calls of workers have memory of their own: whatever others send, heartbeats and settlements arrive.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,29 +12,51 @@ use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::App;
+use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::services::ApiSettings;
+use crate::shares::{Share, Shares};
 
-/// How much of JSON bodies is in memory at a time, in KiB; large ones apart, which [`permit`] bounds. At least one body
-/// of the limit has room.
-pub(super) fn memory_kib(body_limit: u64) -> usize {
-    usize::try_from(body_limit.div_ceil(1024))
-        .unwrap_or(Semaphore::MAX_PERMITS)
-        .clamp(256 * 1024, Semaphore::MAX_PERMITS)
+/// A body begins with so much memory, and doubles it when it is full.
+const FIRST_BYTES: usize = 16 * 1024;
+/// What part of the memory for bodies those of workers have beside it.
+const WORKERS_PART: u64 = 4;
+
+/// The memory of bodies.
+pub(crate) struct Memory {
+    /// Bytes of JSON bodies, large ones apart.
+    small: Shares,
+    /// Bytes of what workers send.
+    work: Shares,
+    /// One a large body, or a large piece of evidence that is being read.
+    large: Shares,
+}
+
+impl Memory {
+    pub fn new(settings: &ApiSettings) -> Memory {
+        // Whatever the settings are, several organisations have room for a body of the limit each.
+        let least = settings.body_limit;
+        let bytes = |wanted: u64| Shares::new(wanted.max(least.saturating_mul(4)), least);
+        Memory {
+            small: bytes(settings.body_memory),
+            work: bytes(settings.body_memory / WORKERS_PART),
+            large: Shares::new(settings.max_large_bodies as u64, 1),
+        }
+    }
 }
 
 /// A JSON body, and the place in memory that it takes.
 pub(super) struct Json {
     bytes: Bytes,
-    place: OwnedSemaphorePermit,
+    place: Share,
 }
 
 impl Json {
     /// Lets the bytes go, but for what others hold of them, and keeps the place.
-    pub fn into_place(self) -> OwnedSemaphorePermit {
+    pub fn into_place(self) -> Share {
         self.place
     }
 }
@@ -47,8 +72,8 @@ impl std::ops::Deref for Json {
 /// Why a body did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// The client went silent.
-    Idle,
+    /// The client went silent, or sends too little at a time.
+    Slow,
     /// The client ended it early or framed it wrongly.
     Cut,
 }
@@ -56,7 +81,7 @@ pub(super) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Broken::Idle => "nothing arrived for too long",
+            Broken::Slow => "it arrived too slowly",
             Broken::Cut => "it ended early",
         })
     }
@@ -65,24 +90,60 @@ impl fmt::Display for Broken {
 impl From<Broken> for ApiError {
     fn from(broken: Broken) -> ApiError {
         match broken {
-            Broken::Idle => ApiError::Timeout("waiting for the request's body"),
+            Broken::Slow => ApiError::Timeout("waiting for the request's body"),
             Broken::Cut => ApiError::Malformed("the request's body ended early".to_owned()),
         }
     }
 }
 
-/// The pieces of a body; ends with [`Broken::Idle`] when the client pauses for too long.
+/// The pieces of a body; ends with [`Broken::Slow`] when the client pauses for too long, or is slower than it may be.
+///
+/// A client may be waited for so long as it may pause, and what it sends gives it time again: each byte what it may take
+/// at the least rate. Only what the client lets us wait counts, not what is done with the pieces.
 pub(super) struct Pieces {
     data: BodyDataStream,
-    idle: Duration,
+    /// How long the client may pause.
+    pause: Duration,
+    /// How long it may be waited for now.
+    left: Duration,
+    /// Bytes a second that it has to send.
+    min_rate: u64,
+    /// Since when it is waited for.
+    waits: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
     /// How it broke, for those who hand the stream on and get another error back.
     pub broken: Option<Broken>,
 }
 
 impl Pieces {
-    pub fn new(body: Body, idle: Duration) -> Pieces {
-        Pieces { data: body.into_data_stream(), idle, alarm: Box::pin(tokio::time::sleep(idle)), broken: None }
+    pub fn new(body: Body, settings: &ApiSettings) -> Pieces {
+        let pause = settings.body_idle_timeout;
+        Pieces {
+            data: body.into_data_stream(),
+            pause,
+            left: pause,
+            min_rate: settings.body_min_rate.max(1),
+            waits: None,
+            alarm: Box::pin(tokio::time::sleep(pause)),
+            broken: None,
+        }
+    }
+
+    /// Takes note of a piece that came.
+    fn came(&mut self, bytes: usize) {
+        let waited = self.waits.take().map_or(Duration::ZERO, |since| since.elapsed());
+        let earned = Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / self.min_rate);
+        self.left = (self.left.saturating_sub(waited) + earned).min(self.pause);
+    }
+
+    /// Whether the client may be waited for still; else how it broke.
+    fn may_wait(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
+        if self.waits.is_none() {
+            let now = Instant::now();
+            self.waits = Some(now);
+            self.alarm.as_mut().reset(now + self.left);
+        }
+        self.alarm.as_mut().poll(context).map(|()| Broken::Slow)
     }
 }
 
@@ -92,14 +153,13 @@ impl Stream for Pieces {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let broken = match self.data.poll_next_unpin(context) {
             Poll::Ready(Some(Ok(piece))) => {
-                let deadline = Instant::now() + self.idle;
-                self.alarm.as_mut().reset(deadline);
+                self.came(piece.len());
                 return Poll::Ready(Some(Ok(piece)));
             }
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(_))) => Broken::Cut,
-            Poll::Pending => match self.alarm.as_mut().poll(context) {
-                Poll::Ready(()) => Broken::Idle,
+            Poll::Pending => match self.may_wait(context) {
+                Poll::Ready(broken) => broken,
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -121,39 +181,73 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Takes a place among the large bodies in memory.
-pub(super) fn permit(app: &App) -> Result<OwnedSemaphorePermit, ApiError> {
-    app.state().large_bodies.clone().try_acquire_owned().map_err(|_| ApiError::Busy)
+pub(super) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
+    app.state().memory.large.take(caller.organization(), 1).ok_or(ApiError::Busy)
 }
 
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
 ///
 /// # Errors
-/// [`ApiError::Busy`] when there is no place for it in memory: waiting would keep the client's upload in the kernel for
-/// who knows how long.
-pub(super) async fn read_json(app: &App, headers: &HeaderMap, body: Body, limit: u64) -> Result<Json, ApiError> {
+/// [`ApiError::Busy`] when the caller's organisation has no place left for it in memory: waiting would keep the client's
+/// upload in the kernel for who knows how long.
+pub(super) async fn read_json(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+    limit: u64,
+) -> Result<Json, ApiError> {
+    read(app, &app.state().memory.small, caller, headers, body, limit).await
+}
+
+/// The same for what workers send, in memory of its own.
+pub(super) async fn read_work(app: &App, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Json, ApiError> {
+    read(app, &app.state().memory.work, caller, headers, body, app.settings.body_limit).await
+}
+
+async fn read(
+    app: &App,
+    memory: &Shares,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+    limit: u64,
+) -> Result<Json, ApiError> {
     check_json(headers)?;
     check_length(headers, limit)?;
-    let most = declared_length(headers).unwrap_or(limit);
-    let place = if most > app.settings.body_limit {
-        permit(app)?
-    } else {
-        let kib = u32::try_from(most.div_ceil(1024)).unwrap_or(u32::MAX);
-        app.state().body_memory.clone().try_acquire_many_owned(kib).map_err(|_| ApiError::Busy)?
-    };
-    let mut pieces = Pieces::new(body, app.settings.body_idle_timeout);
+    let small = app.settings.body_limit;
+    let most = declared_length(headers).unwrap_or(limit).min(limit);
+    let mut place = memory.take(caller.organization(), 0).ok_or(ApiError::Busy)?;
+    let mut is_large = false;
+    let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        if (whole.len() + piece.len()) as u64 > limit {
+        let length = whole.len() + piece.len();
+        if length as u64 > limit {
             return Err(ApiError::TooLarge { limit });
         }
-        if whole.is_empty() {
-            let declared = declared_length(headers).unwrap_or(0).min(limit);
-            whole.reserve_exact(usize::try_from(declared).unwrap_or(0).max(piece.len()));
+        if length as u64 > small && !is_large {
+            // In exchange for the bytes that it had.
+            place = permit(app, caller)?;
+            is_large = true;
+        }
+        if length > whole.capacity() {
+            let most = if is_large { most } else { most.min(small) };
+            let capacity = grown(whole.capacity(), length, usize::try_from(most).unwrap_or(usize::MAX));
+            if !is_large && !place.grow((capacity - whole.capacity()) as u64) {
+                return Err(ApiError::Busy);
+            }
+            whole.reserve_exact(capacity - whole.len());
         }
         whole.extend_from_slice(&piece);
     }
     Ok(Json { bytes: whole.into(), place })
+}
+
+/// How much memory a body gets when it has `length` bytes and will have `most`.
+fn grown(capacity: usize, length: usize, most: usize) -> usize {
+    capacity.saturating_mul(2).max(FIRST_BYTES).min(most).max(length)
 }
 
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -169,4 +263,18 @@ fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
 /// Whether the body is compressed: it would be taken for what it is not.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_grows_with_what_arrives() {
+        assert_eq!(grown(0, 1, 2_000_000), FIRST_BYTES, "whatever is announced");
+        assert_eq!(grown(0, 1, 100), 100);
+        assert_eq!(grown(FIRST_BYTES, FIRST_BYTES + 1, 2_000_000), 2 * FIRST_BYTES);
+        assert_eq!(grown(FIRST_BYTES, 9 * FIRST_BYTES, 2_000_000), 9 * FIRST_BYTES);
+        assert_eq!(grown(1_500_000, 1_500_001, 2_000_000), 2_000_000);
+    }
 }

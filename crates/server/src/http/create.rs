@@ -21,7 +21,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
+    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
     let mut operation = parse(&app, &body)?;
     caller.require_project(&operation.project_id)?;
     check_input(&app, &caller, &operation)?;

@@ -40,7 +40,7 @@ pub(super) async fn evaluate(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let limit = app.content.limit().div_ceil(3).saturating_mul(4).saturating_add(BODY_OVERHEAD);
-    let body = body::read_json(&app, &headers, body, limit).await?;
+    let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let Asked { evidence, mut operation } = Asked::parse(&app, &body)?;
     // Held until the content is stored: what is bounded is memory.
     let _place = body.into_place();

@@ -11,13 +11,14 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, Head
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use store::{ContentError, Digest, EvidenceRecord, Scope};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::body::{self, Pieces};
 use super::render::to_json;
 use super::{App, get::matches};
 use crate::auth::Caller;
 use crate::error::{ApiError, BoxError};
+use crate::shares::Share;
 
 /// Content that is in memory is sent, and stored, in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -41,7 +42,7 @@ pub(super) async fn put(
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
     body::check_length(&headers, app.content.limit())?;
-    let mut pieces = Pieces::new(body, app.settings.body_idle_timeout);
+    let mut pieces = Pieces::new(body, &app.settings);
     let (digest, size) = match app.content.put(caller.organization(), &mut pieces).await {
         Ok(stored) => stored,
         Err(ContentError::Receive(text)) => {
@@ -95,7 +96,7 @@ async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<
     if record.size <= app.settings.body_limit {
         return Ok(load(app, caller, &record.digest).await?.into());
     }
-    let permit = body::permit(app)?;
+    let permit = body::permit(app, caller)?;
     let content = load(app, caller, &record.digest).await?;
     Ok(slowly(content, permit, app.settings.body_idle_timeout, app.settings.upload_timeout))
 }
@@ -104,7 +105,7 @@ async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<
 ///
 /// Nobody asks the body for more while the client takes nothing, so the clock runs in a task of its own, and what waits to
 /// be sent are copies.
-fn slowly(content: Bytes, permit: OwnedSemaphorePermit, idle: Duration, whole: Duration) -> Body {
+fn slowly(content: Bytes, permit: Share, idle: Duration, whole: Duration) -> Body {
     let (sender, receiver) = mpsc::channel(1);
     let size = content.len();
     tokio::spawn(async move {
@@ -169,7 +170,7 @@ async fn note(
     size: u64,
     content: Bytes,
 ) -> Result<EvidenceRecord, ApiError> {
-    let _place = app.state().detections.acquire().await.expect("the semaphore is never closed");
+    let _place = app.state().detections.take(caller.organization()).await;
     let kind = tokio::task::spawn_blocking(move || kinds::evidence::detect(&content))
         .await
         .map_err(|error| ApiError::Internal(error.into()))?;

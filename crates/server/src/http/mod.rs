@@ -4,6 +4,7 @@
 //! panics, a time limit, then the handler,
 //! whose `Caller` argument authenticates. One file a call: parse, call, render.
 
+mod addresses;
 mod admin;
 mod batch_create;
 mod body;
@@ -16,6 +17,7 @@ mod get;
 mod idempotency;
 mod json;
 mod leftover;
+mod link;
 mod list;
 pub(crate) mod metrics;
 mod observe;
@@ -44,6 +46,7 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::admin_router;
+pub(crate) use link::Link;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 
@@ -52,6 +55,7 @@ use crate::error::ApiError;
 use crate::gather::Gather;
 use crate::hub::Hub;
 use crate::services::Services;
+use crate::turns::Turns;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
 #[derive(Clone)]
@@ -75,14 +79,12 @@ pub(crate) struct AppState {
     watchers: Arc<Semaphore>,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
-    /// One permit a large body in memory.
-    pub(crate) large_bodies: Arc<Semaphore>,
-    /// One permit a piece of evidence that is looked into.
-    pub(crate) detections: Semaphore,
+    /// The memory of bodies.
+    pub(crate) memory: body::Memory,
+    /// One turn a piece of evidence that is looked into.
+    pub(crate) detections: Turns,
     /// One permit a request whose policies are checked.
     pub(crate) checks: Semaphore,
-    /// One permit a kibibyte of JSON bodies in memory.
-    pub(crate) body_memory: Arc<Semaphore>,
 }
 
 impl Deref for App {
@@ -104,11 +106,11 @@ impl App {
             stretches: Gather::new(watch::Stretches(services.store.clone())),
             hub: Hub::start(services.store.clone()),
             watchers: Arc::new(Semaphore::new(settings.max_watchers)),
-            lines: work::Lines::start(&services),
-            large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
-            detections: Semaphore::new(settings.max_detections),
+            lines: work::Lines::new(&services),
+            memory: body::Memory::new(settings),
+            // The last place is left to others.
+            detections: Turns::new(settings.max_detections, settings.max_detections.saturating_sub(1)),
             checks: Semaphore::new(settings.max_detections),
-            body_memory: Arc::new(Semaphore::new(body::memory_kib(settings.body_limit))),
             services,
         };
         App(Arc::new(state))

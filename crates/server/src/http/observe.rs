@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
+use super::link::{Link, UnderWay};
 use super::metrics::{InFlight, Metrics};
 use super::wait;
 use crate::auth::{CallerSlot, PREFIX};
@@ -27,27 +28,25 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The route of a path that no route matches: a fixed label, whatever clients try.
 const UNMATCHED: &str = "unmatched";
 
-/// The other end of the connection; [`super::serve()`] puts it into each request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientAddress(pub SocketAddr);
-
 pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let caller = CallerSlot::default();
     request.extensions_mut().insert(caller.clone());
+    let link = request.extensions().get::<Link>();
     let mut record = Record {
         started: Instant::now(),
         method: request.method().clone(),
         route: route(&request),
         path: path(&request),
         request_id: request_id.clone(),
-        client: request.extensions().get::<ClientAddress>().map(|address| address.0),
+        client: link.map(Link::address),
         caller,
         status: StatusCode::INTERNAL_SERVER_ERROR,
         cause: None,
         bytes: 0,
         whole: false,
         _in_flight: metrics.enter(),
+        _under_way: link.map(Link::begin),
         metrics,
     };
     let mut response = next.run(request).await;
@@ -110,6 +109,7 @@ struct Record {
     whole: bool,
     metrics: Metrics,
     _in_flight: InFlight,
+    _under_way: Option<UnderWay>,
 }
 
 impl Drop for Record {

@@ -2,19 +2,19 @@
 //!
 //! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is told to end
 //! after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is left.
+//! In the same way ends a connection on which nobody was authenticated in time, or that was idle for too long.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -22,13 +22,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::Tls;
-use super::observe::ClientAddress;
+use super::addresses::{self, Addresses};
 use super::stall::Impatient;
+use super::{Link, Tls};
 use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines of the log about connections that were refused.
+const TELL: Duration = Duration::from_secs(60);
 /// HTTP/2 pings a silent peer this often, and gives it as long to answer, so that dead connections free their place.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -41,10 +43,11 @@ pub async fn serve(
     settings: ApiSettings,
 ) {
     let places = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
+    let addresses = Addresses::new(settings.max_connections_per_address);
+    let mut refused = Refused::default();
     let mut connections = JoinSet::new();
-    let (patience, idle) = (settings.header_read_timeout, settings.body_idle_timeout);
-    let shared = Arc::new(Shared { builder: builder(&settings), router, tls, patience, idle });
+    let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
+    let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
         // The place comes first: beyond the limit, connections wait in the kernel's queue and cost nothing.
         let accepted = async {
@@ -63,19 +66,43 @@ pub async fn serve(
                 continue;
             }
         };
-        let (shared, watcher) = (shared.clone(), graceful.watcher());
+        let link = Link::new(address, addresses::counted(address.ip(), &shared.settings));
+        let Some(counted) = addresses.enter(link.counted()) else {
+            refused.tell(address);
+            continue;
+        };
+        let shared = shared.clone();
         connections.spawn(async move {
-            if let Err(error) = shared.serve(stream, address, watcher).await {
+            if let Err(error) = shared.serve(stream, link).await {
                 tracing::debug!(client = %address, error, "connection ended");
             }
-            drop(place);
+            drop((place, counted));
         });
     }
     drop(listener);
-    if tokio::time::timeout(settings.drain_timeout, graceful.shutdown()).await.is_err() {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain_timeout, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "the drain time is over; cutting what is left");
     }
     connections.shutdown().await;
+}
+
+/// Tells the log of connections that were refused, once in a while.
+#[derive(Default)]
+struct Refused {
+    told: Option<Instant>,
+    since: u64,
+}
+
+impl Refused {
+    fn tell(&mut self, address: SocketAddr) {
+        self.since += 1;
+        if self.told.is_none_or(|at| at.elapsed() >= TELL) {
+            let connections = self.since;
+            tracing::warn!(client = %address, connections, "an address has as many connections as it may; closing further ones");
+            *self = Refused { told: Some(Instant::now()), since: 0 };
+        }
+    }
 }
 
 fn builder(settings: &ApiSettings) -> Builder<TokioExecutor> {
@@ -110,47 +137,62 @@ struct Shared {
     builder: Builder<TokioExecutor>,
     router: Router,
     tls: Option<Tls>,
-    /// How long the TLS handshake may take, and again the first request.
-    patience: Duration,
-    /// How long a client may read nothing of what is sent to it.
-    idle: Duration,
+    settings: ApiSettings,
+    shutdown: CancellationToken,
 }
 
 impl Shared {
-    async fn serve(&self, stream: TcpStream, address: SocketAddr, watcher: Watcher) -> Result<(), String> {
+    async fn serve(&self, stream: TcpStream, link: Link) -> Result<(), String> {
         // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, self.idle);
+        let stream = Impatient::new(stream, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
-            return self.speak(TokioIo::new(stream), address, watcher).await;
+            return self.speak(TokioIo::new(stream), link).await;
         };
-        let stream = tokio::time::timeout(self.patience, tls.acceptor.accept(stream))
+        let stream = tokio::time::timeout(self.settings.header_read_timeout, tls.acceptor.accept(stream))
             .await
             .map_err(|_| "the TLS handshake took too long".to_owned())?
             .map_err(|error| format!("the TLS handshake failed: {error}"))?;
-        self.speak(TokioIo::new(stream), address, watcher).await
+        self.speak(TokioIo::new(stream), link).await
     }
 
-    async fn speak<I>(&self, io: I, address: SocketAddr, watcher: Watcher) -> Result<(), String>
+    async fn speak<I>(&self, io: I, link: Link) -> Result<(), String>
     where
         I: Read + Write + Unpin + Send + 'static,
     {
         let begun = CancellationToken::new();
-        let begins = begun.clone();
+        let (begins, of_requests) = (begun.clone(), link.clone());
         let service = self.router.clone().map_request(move |mut request: http::Request<Incoming>| {
             begins.cancel();
-            request.extensions_mut().insert(ClientAddress(address));
+            request.extensions_mut().insert(of_requests.clone());
             request.map(axum::body::Body::new)
         });
+        let settings = &self.settings;
         let connection = self.builder.serve_connection(io, TowerToHyperService::new(service)).into_owned();
-        let mut connection = pin!(watcher.watch(connection));
+        let mut connection = pin!(connection);
         // hyper has no limit of its own for the bytes that tell HTTP/1 from HTTP/2: who sends none, or half of them,
         // would keep its place for ever.
         tokio::select! {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
             () = begun.cancelled() => {}
-            () = tokio::time::sleep(self.patience) => return Err("no request came in time".to_owned()),
+            () = self.shutdown.cancelled() => {}
+            () = tokio::time::sleep(settings.header_read_timeout) => return Err("no request came in time".to_owned()),
         }
-        connection.await.map_err(|error| error.to_string())
+        tokio::select! {
+            ended = &mut connection => return ended.map_err(|error| error.to_string()),
+            () = self.shutdown.cancelled() => {}
+            () = link.has_expired(settings.unauthenticated_timeout, settings.idle_timeout) => {}
+        }
+        // What is under way may end; it has limits of its own.
+        connection.as_mut().graceful_shutdown();
+        loop {
+            tokio::select! {
+                ended = &mut connection => return ended.map_err(|error| error.to_string()),
+                () = tokio::time::sleep(settings.header_read_timeout) => {}
+            }
+            if link.is_quiet() {
+                return Err("the client did not take leave in time".to_owned());
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::header::HeaderMap;
-use operations::OperationId;
+use operations::{Access, Operation, OperationId};
 use tokio::time::Instant;
 
 use super::App;
@@ -39,14 +39,19 @@ pub(super) async fn wait(
             .min(MAX_WAIT),
     };
     let until = Instant::now() + timeout;
-    let access = caller.access();
+    let operation = caller.while_valid(app, ended(app, caller.access(), id, until)).await?;
+    Ok(super::get::answer(&operation, headers))
+}
+
+/// The operation once it has ended, or as it is when the time is over.
+async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Operation, ApiError> {
     // Before the look.
     let mut ending = app.state().hub.ending(&access.organization, id).await?;
     let mut is_over = false;
     loop {
         let operation = app.state().gets.get(access.clone(), id).await?.ok_or(super::get::NOT_FOUND)?;
         if operation.status.is_terminal() || is_over {
-            return Ok(super::get::answer(&operation, headers));
+            return Ok(operation);
         }
         tokio::select! {
             () = ending.told() => {}

@@ -26,13 +26,12 @@ use tokio::time::Instant;
 use super::App;
 use super::query::WatchQuery;
 use super::render::{OperationAnswer, to_json};
-use crate::auth::Caller;
+use crate::auth::{Caller, LOOK_AGAIN};
 use crate::error::{ApiError, BoxError};
 use crate::gather::Read;
 use crate::hub::Moves;
 
-/// Between two signs of life; proxies give up on a stream that is silent for a minute or so. So often too the token is
-/// looked at again.
+/// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Changes of one stretch.
 const STRETCH: u32 = 64;
@@ -64,7 +63,6 @@ pub(super) async fn watch(
         }
         None => moves.end,
     };
-    let now = Instant::now();
     let watcher = Watcher {
         app,
         caller,
@@ -72,8 +70,7 @@ pub(super) async fn watch(
         moves,
         position,
         waiting: VecDeque::new(),
-        heartbeat_at: now,
-        look_at_token_at: now + HEARTBEAT,
+        heartbeat_at: Instant::now(),
         ended: false,
         _permit: permit,
     };
@@ -168,7 +165,6 @@ struct Watcher {
     /// What of the stretch that was read last is still to be told: places in it.
     waiting: VecDeque<(Arc<Stretch>, usize)>,
     heartbeat_at: Instant,
-    look_at_token_at: Instant,
     ended: bool,
     /// One of the places for those who watch.
     _permit: OwnedSemaphorePermit,
@@ -178,9 +174,14 @@ impl Watcher {
     /// The next piece of the stream; `None` when it ends.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            // A server that stops ends the stream; the client goes on at another one. So does a token that is revoked.
-            if self.ended || self.app.shutdown.is_cancelled() || !self.may_go_on().await {
+            // A server that stops ends the stream; the client goes on at another one.
+            if self.ended || self.app.shutdown.is_cancelled() {
                 return None;
+            }
+            // Before each event; the answer is remembered for a second.
+            if !self.caller.is_still_valid(&self.app).await {
+                self.ended = true;
+                return Some(failure(ApiError::Unauthenticated).await);
             }
             if let Some((stretch, index)) = self.waiting.pop_front() {
                 let event = &stretch.events[index];
@@ -217,7 +218,8 @@ impl Watcher {
                 // The store is away; the client need not know.
                 Err(_) => RETRY,
             };
-            let until = (Instant::now() + pause).min(self.heartbeat_at);
+            // The token is looked at again also when nothing happens.
+            let until = (Instant::now() + pause.min(LOOK_AGAIN)).min(self.heartbeat_at);
             tokio::select! {
                 () = self.moves.next() => {}
                 () = tokio::time::sleep_until(until) => {}
@@ -255,14 +257,6 @@ impl Watcher {
     fn heartbeat(&mut self) -> Bytes {
         self.heartbeat_at = Instant::now() + HEARTBEAT;
         format!(": watching\nid: {}\n\n", self.position).into()
-    }
-
-    async fn may_go_on(&mut self) -> bool {
-        if Instant::now() < self.look_at_token_at {
-            return true;
-        }
-        self.look_at_token_at = Instant::now() + HEARTBEAT;
-        self.caller.is_still_valid(&self.app).await
     }
 }
 

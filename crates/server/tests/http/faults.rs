@@ -38,7 +38,14 @@ struct FaultyStore {
     claims: watch::Sender<usize>,
     /// How often it was read.
     reads: watch::Sender<Reads>,
+    /// Claims of the organisation [`STUCK`] that are under way: they never end.
+    stuck: watch::Sender<usize>,
+    /// How often it was asked for a token.
+    lookups: watch::Sender<usize>,
 }
+
+/// An organisation whose claims get no answer from the store.
+pub const STUCK: &str = "stuck";
 
 /// How often a store was read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -131,6 +138,10 @@ impl Store for FaultyStore {
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
+        if request.access.as_ref().is_some_and(|access| access.organization == STUCK) {
+            self.stuck.send_modify(|stuck| *stuck += 1);
+            return std::future::pending().await;
+        }
         let claimed = self.inner.claim(request).await;
         self.claims.send_modify(|claims| *claims += 1);
         claimed
@@ -201,6 +212,7 @@ impl Store for FaultyStore {
         self.inner.revoke_token(id).await
     }
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        self.lookups.send_modify(|lookups| *lookups += 1);
         self.inner.find_token(hash).await
     }
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
@@ -233,13 +245,39 @@ pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
 pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch::Receiver<Reads>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
-    let (claims, asked) = watch::channel(0);
-    let (counter, reads) = watch::channel(Reads::default());
+    let (server, seen) = seen(fault, |_| {}).await;
+    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), seen.claims, seen.reads)
+}
+
+/// What a store was asked for.
+pub struct Seen {
+    pub claims: watch::Receiver<usize>,
+    pub reads: watch::Receiver<Reads>,
+    pub stuck: watch::Receiver<usize>,
+    pub lookups: watch::Receiver<usize>,
+}
+
+/// A server that was changed before it started, and what its store is asked for.
+pub async fn watched(change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+    seen(Arc::default(), change).await
+}
+
+async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+    let (claims, reads, stuck, lookups) =
+        (watch::Sender::default(), watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
+    let seen = Seen {
+        claims: claims.subscribe(),
+        reads: reads.subscribe(),
+        stuck: stuck.subscribe(),
+        lookups: lookups.subscribe(),
+    };
     let server = Server::with(|services| {
-        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter });
+        let inner = services.store.clone();
+        services.store = Arc::new(FaultyStore { inner, fault, claims, reads, stuck, lookups });
+        change(services);
     })
     .await;
-    (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked, reads)
+    (server, seen)
 }
 
 #[tokio::test]

@@ -250,6 +250,20 @@ impl Caller {
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
+    /// Begins a call whose body is not sent whole: declares `length` bytes and sends these. The answer is left in the
+    /// connection.
+    pub async fn begin(&self, path: &str, length: usize, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let auth = self.authorization_line();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: t\r\n{auth}content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        // The server may refuse it before it has read all.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(bytes).await;
+        stream
+    }
+
     /// Writes bytes as they are, half-closes if asked to, and reads until the server closes.
     pub async fn raw(&self, bytes: &[u8], half_close: bool) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();

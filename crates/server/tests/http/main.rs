@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod batch_create;
+mod bodies;
+mod connections;
 mod create;
 mod errors;
 mod events;
@@ -18,10 +20,12 @@ mod list_edge_cases;
 mod log;
 mod operators;
 mod pause;
+mod revoked;
 mod serving;
 mod slow;
 mod steer;
 mod tokens;
+mod unknown_tokens;
 mod wait;
 mod watch;
 mod work;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use operations::{Access, NewOperation, Operation, Status};
+use store::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::faults::{Fault, observed};
+use crate::faults::{Fault, STUCK, observed, watched};
 use crate::harness::{Caller, Server};
 use crate::work::{claim, claimed, worker};
 
@@ -193,4 +194,96 @@ async fn send_claim(server: &Server, worker: &Caller, body: &str) -> TcpStream {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body.as_bytes()).await.unwrap();
     stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_claims_of_one_organization_do_not_delay_anothers() {
+    const CLAIMS: usize = 1_000;
+    /// Sets of kinds that a token may wait for.
+    const LINES: usize = 256;
+    let (server, mut seen) = watched(|services| services.allow_undeclared_kinds = true).await;
+    // The store never answers a claim of this organisation: whoever waited for one would wait for ever.
+    let evil = server.caller(Access::organization(STUCK), &[Scope::OperationsWork]).await;
+    let mut attack = tokio::task::JoinSet::new();
+    for number in 0..CLAIMS {
+        let kinds: Vec<String> = (0..100).map(|kind| format!("kind-{number}-{kind}")).collect();
+        let (evil, body) = (evil.clone(), serde_json::json!({"kinds": kinds, "wait": "60s"}).to_string());
+        attack.spawn(async move { evil.post("/v1/operations:claim", body).await });
+    }
+    for _ in LINES..CLAIMS {
+        let answer = tokio::time::timeout(DEADLINE, attack.join_next()).await.expect("in time").unwrap().unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "5"));
+        assert_eq!(answer.reason(), "TOO_MANY_WAITING_CLAIMS");
+    }
+    tokio::time::timeout(DEADLINE, seen.stuck.wait_for(|stuck| *stuck == 2)).await.expect("in time").unwrap();
+
+    let worker = worker(&server).await;
+    let claims = *seen.claims.borrow();
+    let waiting = waits(&worker, LONG);
+    asked_more_than(&mut seen.claims, claims).await;
+    server.acme().await.post("/v1/operations", r#"{"kind":"scan"}"#).await;
+    assert_eq!(claimed(&in_time(waiting).await).len(), 1);
+    assert_eq!(*seen.stuck.borrow(), 2, "the store carries out so many claims of an organization at a time");
+    assert!(attack.try_join_next().is_none(), "the attack still waits");
+    assert_eq!(attack.len(), LINES);
+}
+
+/// Waits until a claim is refused because others wait.
+async fn refused(worker: &Caller) {
+    let refused = async {
+        loop {
+            let answer = worker.post("/v1/operations:claim", r#"{"kinds":["scan"]}"#).await;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("TOO_MANY_WAITING_CLAIMS", "5"));
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, refused).await.expect("those who wait take the places");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_claims_of_a_token_and_of_an_organization_may_wait() {
+    let server = Server::with_settings(|settings| settings.max_waiting_claims = 4).await;
+    let (first, second, third) = (worker(&server).await, worker(&server).await, worker(&server).await);
+    let other = server.caller(Access::organization("other"), &[Scope::OperationsWork]).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for caller in [&first, &second] {
+        for _ in 0..2 {
+            let caller = caller.clone();
+            // A probe below may be in its place for a moment.
+            waiting.spawn(async move {
+                while caller.post("/v1/operations:claim", LONG).await.status == StatusCode::TOO_MANY_REQUESTS {}
+            });
+        }
+        refused(caller).await;
+    }
+    refused(&third).await;
+    assert!(claim(&other, 1).await.is_empty(), "another organization");
+    waiting.shutdown().await;
+    let again = async {
+        while third.post("/v1/operations:claim", r#"{"kinds":["scan"]}"#).await.status != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, again).await.expect("who went away does not wait any more");
+}
+
+#[tokio::test]
+async fn who_came_first_is_served_first() {
+    let (server, _, mut asked) = observed().await;
+    let worker = worker(&server).await;
+    let one = r#"{"kinds":["scan"],"wait":"60s"}"#;
+    let first = waits(&worker, one);
+    asked_more_than(&mut asked, 0).await;
+    let second = waits(&worker, one);
+    let claims = *asked.borrow();
+    asked_more_than(&mut asked, claims + 2).await;
+    let operation = server.pending("scan").await;
+    server.services.waker.wake();
+    assert_eq!(claimed(&in_time(first).await)[0]["operation"]["id"], operation.id.to_string());
+    assert!(!second.is_finished());
+    server.pending("scan").await;
+    server.services.waker.wake();
+    assert_eq!(claimed(&in_time(second).await).len(), 1);
 }

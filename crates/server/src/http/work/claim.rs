@@ -38,12 +38,12 @@ pub(in crate::http) async fn claim(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWork)?;
-    let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
+    let body = body::read_work(&app, &caller, &headers, body).await?;
     let Wish { kinds, max_operations, wait } = parse(&app, &body)?;
     // It does not stay in memory while the worker waits.
     drop(body);
     let line = Line { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
-    let delivery = app.state().lines.wait(line, max_operations, wait).await?;
+    let delivery = caller.while_valid(&app, app.state().lines.wait(line, max_operations, wait)).await?;
     let settings = &app.settings.work;
     let operations = delivery.claimed().iter().map(|claimed| {
         let of_kind = app.defaults(&claimed.operation.kind).timeout;

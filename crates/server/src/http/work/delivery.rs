@@ -60,11 +60,11 @@ impl Drop for Undelivered {
             let operations = leases.len();
             match store.release(leases).await {
                 Ok(_) => {
-                    tracing::info!(operations, "a worker went away before it got its operations; they are handed back");
+                    tracing::info!(operations, "operations did not reach the worker that claimed them; they are handed back");
                     waker.wake();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, operations, "a worker went away before it got its operations; their leases will run out");
+                    tracing::warn!(%error, operations, "operations did not reach the worker that claimed them; their leases will run out");
                 }
             }
         });

@@ -25,7 +25,7 @@ pub(in crate::http) async fn heartbeat(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWork)?;
-    let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
+    let body = body::read_work(&app, &caller, &headers, body).await?;
     let beats = parse(&app, &caller, &body)?;
     let ids: Vec<OperationId> = beats.iter().map(|beat| beat.lease.id).collect();
     let statuses = app.store.heartbeat(beats, app.settings.work.lease).await?;

@@ -3,26 +3,31 @@
 //! So the store is asked by lines, not by workers: a line is one API token with one set of kinds. A line looks into the
 //! queue when somebody joins it, when there is new work in this process (the wake-up is registered before the look, so
 //! that no creation is slept over), and every [`POLL`]: other processes create too, and what waited out its backoff makes
-//! no noise. It never looks more often than every [`PACE`], and at most [`LOOKS`] lines look at a time.
+//! no noise. It never looks more often than every [`PACE`].
 //!
-//! One task does it all. It ends when [`Lines`] is dropped.
+//! Each line is a task of its own, which ends when nobody waits in it, and no line waits for another's look. For a look it
+//! waits for its organisation's turn: at most [`LOOKS`] lines look at a time, and at most [`LOOKS_OF_ONE`] of an
+//! organisation. How many may wait is bounded by organisation and token.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::{Waker, Wakes};
-use futures_util::{FutureExt, StreamExt, stream};
+use engine::Waker;
+use futures_util::FutureExt;
 use operations::Access;
 use store::{ClaimRequest, Claimed, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::delivery::Delivery;
+use super::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;
+use crate::turns::{Turn, Turns};
 
 /// Between two looks of a line where nothing wakes it.
 const POLL: Duration = Duration::from_secs(1);
@@ -30,12 +35,12 @@ const POLL: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(10);
 /// Lines that look at a time.
 const LOOKS: usize = 4;
+/// Lines of one organisation that look at a time.
+const LOOKS_OF_ONE: usize = 2;
 /// Operations of one claim. Each may bring 1 MiB of input, so this and [`LOOKS`] bound the memory of looking.
 const BATCH: u32 = 32;
 /// An answer with so many bytes of input gets no more operations.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// Workers that may wait to be put into a line; further ones wait for room.
-const ARRIVALS: usize = 1024;
 
 /// Those who may have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +61,8 @@ struct Waiter {
     reply: Reply,
     given: Vec<Claimed>,
     bytes: usize,
+    /// Its place among those who may wait.
+    _place: Place,
 }
 
 impl Waiter {
@@ -87,10 +94,17 @@ impl Queue {
         self.look_at = Some(self.look_at.map_or(soonest, |planned| planned.min(soonest)));
     }
 
-    /// When something is to be done for the line.
-    fn due(&self) -> Option<Instant> {
-        let ends = self.waiters.iter().filter(|waiter| self.was_looked_for(waiter)).map(|waiter| waiter.until);
-        ends.chain(self.look_at).min()
+    /// Takes in who has arrived.
+    fn take_arrivals(&mut self, incoming: &mut mpsc::UnboundedReceiver<Waiter>) {
+        while let Ok(waiter) = incoming.try_recv() {
+            self.waiters.push_back(waiter);
+            self.wake(Instant::now());
+        }
+    }
+
+    /// When somebody has waited long enough.
+    fn ends_at(&self) -> Option<Instant> {
+        self.waiters.iter().filter(|waiter| self.was_looked_for(waiter)).map(|waiter| waiter.until).min()
     }
 
     /// Whether there was a look since the worker came: who wants an answer at once gets one, but not without a look.
@@ -111,101 +125,145 @@ impl Queue {
 
 /// The lines. Dropping it ends them.
 pub(crate) struct Lines {
-    arrivals: mpsc::Sender<(Line, Waiter)>,
+    desk: Arc<Desk>,
+    _ends: DropGuard,
 }
 
 impl Lines {
-    /// Starts the task.
-    pub(crate) fn start(services: &Services) -> Lines {
-        let (arrivals, incoming) = mpsc::channel(ARRIVALS);
-        let desk =
-            Desk { store: services.store.clone(), waker: services.waker.clone(), lease: services.settings.work.lease };
-        tokio::spawn(serve(desk, services.waker.subscribe(), incoming, services.shutdown.clone()));
-        Lines { arrivals }
+    pub(crate) fn new(services: &Services) -> Lines {
+        let stopped = services.shutdown.child_token();
+        let desk = Desk {
+            store: services.store.clone(),
+            waker: services.waker.clone(),
+            lease: services.settings.work.lease,
+            turns: Turns::new(LOOKS, LOOKS_OF_ONE),
+            places: Places::new(services.settings.max_waiting_claims),
+            lines: Mutex::default(),
+            stopped: stopped.clone(),
+        };
+        Lines { desk: Arc::new(desk), _ends: stopped.drop_guard() }
     }
 
     /// Waits for up to `limit` operations, for `wait` at most; answers none when none came, or the server is stopping.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyWaiting`]; and when the store cannot be asked.
     pub(super) async fn wait(&self, line: Line, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
+        let place = self.desk.places.take(&line.access.organization, &line.worker).ok_or(ApiError::TooManyWaiting)?;
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
-        let waiter = Waiter { limit, since, until: since + wait, reply, given: Vec::new(), bytes: 0 };
-        let ended = || ApiError::Internal("the line ended".into());
-        self.arrivals.send((line, waiter)).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?.map_err(|error| match &*error {
+        let waiter = Waiter { limit, since, until: since + wait, reply, given: Vec::new(), bytes: 0, _place: place };
+        self.desk.join(line, waiter)?;
+        let ended = |_| ApiError::Internal("the line ended".into());
+        answer.await.map_err(ended)?.map_err(|error| match &*error {
             StoreError::Unavailable(_) => ApiError::Unavailable(error.to_string().into()),
             _ => ApiError::Internal(error.to_string().into()),
         })
     }
 }
 
-/// What looking takes.
-#[derive(Clone)]
+/// What the lines share.
 struct Desk {
     store: Arc<dyn Store>,
     waker: Waker,
     lease: Duration,
+    turns: Turns,
+    places: Places,
+    /// How each line is joined.
+    lines: Mutex<HashMap<Line, Entry>>,
+    /// A server that stops gives nothing away any more.
+    stopped: CancellationToken,
 }
 
-async fn serve(
-    desk: Desk,
-    mut wakes: Wakes,
-    mut incoming: mpsc::Receiver<(Line, Waiter)>,
-    shutdown: CancellationToken,
-) {
-    let mut lines: HashMap<Line, Queue> = HashMap::new();
-    loop {
-        let due = lines.values().filter_map(Queue::due).min();
-        tokio::select! {
-            arrival = incoming.recv() => {
-                let Some(arrival) = arrival else { return };
-                let now = Instant::now();
-                let others = std::iter::from_fn(|| incoming.try_recv().ok());
-                for (line, waiter) in std::iter::once(arrival).chain(others) {
-                    let queue = lines.entry(line).or_default();
-                    queue.waiters.push_back(waiter);
-                    queue.wake(now);
-                }
-            }
-            () = wakes.next() => {
-                let now = Instant::now();
-                lines.values_mut().for_each(|queue| queue.wake(now));
-            }
-            () = until(due) => {}
-            // A server that stops gives nothing away any more.
-            () = shutdown.cancelled(), if !lines.is_empty() => {
-                lines.drain().for_each(|(_, queue)| desk.answer_all(queue.waiters));
-                continue;
-            }
-        }
-        let now = Instant::now();
-        let looking = lines.iter_mut().filter(|(_, queue)| queue.look_at.is_some_and(|at| at <= now));
-        stream::iter(looking)
-            .for_each_concurrent(LOOKS, async |(line, queue)| {
-                queue.look_at = Some(now + POLL);
-                queue.looked_at = Some(now);
-                // A defect in a look is told to those who wait in the line, and is not the end of all lines.
-                if AssertUnwindSafe(desk.look(line, &mut queue.waiters)).catch_unwind().await.is_err() {
-                    tracing::error!("a claim panicked");
-                    queue.waiters.clear();
-                }
-            })
-            .await;
-        let now = Instant::now();
-        lines.retain(|_, queue| {
-            desk.answer_all(queue.take_ended(now));
-            !queue.waiters.is_empty()
-        });
-    }
+/// How a line is joined.
+struct Entry {
+    arrivals: mpsc::UnboundedSender<Waiter>,
+    /// Its place among the lines of its token.
+    _place: Place,
 }
 
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
+/// A line's turn to look, which is waited for.
+type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 impl Desk {
+    fn lines(&self) -> MutexGuard<'_, HashMap<Line, Entry>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a waiter into its line. The number of waiters is bounded by their places, and so are the arrivals.
+    fn join(self: &Arc<Desk>, line: Line, mut waiter: Waiter) -> Result<(), ApiError> {
+        let mut lines = self.lines();
+        if let Some(entry) = lines.get(&line) {
+            match entry.arrivals.send(waiter) {
+                Ok(()) => return Ok(()),
+                // Its task broke off: there is a new one.
+                Err(mpsc::error::SendError(returned)) => waiter = returned,
+            }
+            lines.remove(&line);
+        }
+        let place = self.places.take_line(&line.worker).ok_or(ApiError::TooManyWaiting)?;
+        let (arrivals, incoming) = mpsc::unbounded_channel();
+        // Nobody has the receiver yet, so it takes what is sent.
+        let _ = arrivals.send(waiter);
+        lines.insert(line.clone(), Entry { arrivals, _place: place });
+        tokio::spawn(Arc::clone(self).serve(line, incoming));
+        Ok(())
+    }
+
+    /// Ends a line, unless somebody has joined it meanwhile.
+    fn leave(&self, line: &Line, incoming: &mut mpsc::UnboundedReceiver<Waiter>, queue: &mut Queue) -> bool {
+        let mut lines = self.lines();
+        queue.take_arrivals(incoming);
+        if queue.waiters.is_empty() {
+            lines.remove(line);
+        }
+        queue.waiters.is_empty()
+    }
+
+    async fn serve(self: Arc<Desk>, line: Line, mut incoming: mpsc::UnboundedReceiver<Waiter>) {
+        let mut wakes = self.waker.subscribe();
+        let mut queue = Queue::default();
+        let mut turning: Option<Turning> = None;
+        queue.take_arrivals(&mut incoming);
+        while !queue.waiters.is_empty() || !self.leave(&line, &mut incoming, &mut queue) {
+            if turning.is_none() && queue.look_at.is_some_and(|at| at <= Instant::now()) {
+                let (turns, organization) = (self.turns.clone(), line.access.organization.clone());
+                turning = Some(Box::pin(async move { turns.take(&organization).await }));
+            }
+            let look_at = queue.look_at.filter(|_| turning.is_none());
+            tokio::select! {
+                biased;
+                () = self.stopped.cancelled() => self.answer_all(std::mem::take(&mut queue.waiters)),
+                turn = given(&mut turning) => {
+                    turning = None;
+                    queue.take_arrivals(&mut incoming);
+                    self.look_safely(&line, &mut queue).await;
+                    drop(turn);
+                }
+                () = until(queue.ends_at()) => {}
+                () = wakes.next() => queue.wake(Instant::now()),
+                arrival = incoming.recv() => {
+                    queue.waiters.extend(arrival);
+                    queue.wake(Instant::now());
+                    queue.take_arrivals(&mut incoming);
+                }
+                () = until(look_at) => {}
+            }
+            self.answer_all(queue.take_ended(Instant::now()));
+        }
+    }
+
+    async fn look_safely(&self, line: &Line, queue: &mut Queue) {
+        let now = Instant::now();
+        queue.look_at = Some(now + POLL);
+        queue.looked_at = Some(now);
+        // A defect in a look is told to those who wait in the line, and is not the end of it.
+        if AssertUnwindSafe(self.look(line, &mut queue.waiters)).catch_unwind().await.is_err() {
+            tracing::error!("a claim panicked");
+            queue.waiters.clear();
+        }
+    }
+
     /// Claims for those who wait in a line, first come, first served, and answers those who got something.
     async fn look(&self, line: &Line, waiters: &mut VecDeque<Waiter>) {
         loop {
@@ -264,5 +322,19 @@ impl Desk {
         let delivery = Delivery::new(self.store.clone(), self.waker.clone(), waiter.given);
         // Who is gone cannot take it: dropped, the delivery hands the operations back.
         let _ = waiter.reply.send(Ok(delivery));
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn given(turning: &mut Option<Turning>) -> Turn {
+    match turning {
+        Some(turning) => turning.await,
+        None => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ mod claim;
 mod delivery;
 mod heartbeat;
 mod lines;
+mod places;
 mod settle;
 
 use std::fmt;

@@ -22,7 +22,7 @@ pub(in crate::http) async fn settle(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWork)?;
-    let body = body::read_json(&app, &headers, body, app.settings.body_limit).await?;
+    let body = body::read_work(&app, &caller, &headers, body).await?;
     let ends = parse(&app, &caller, &body)?;
     let (mut settlements, mut releases) = (Vec::new(), Vec::new());
     let mut rows: Vec<Row> = Vec::with_capacity(ends.len());

@@ -1,0 +1,99 @@
+//! Clients by their addresses: how many connections each has.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::services::ApiSettings;
+
+/// The part of an IPv6 address that a client does not choose itself.
+const NETWORK: u128 = !0 << 64;
+
+/// The address that a client is counted by: of an IPv6 address the network. `None` when clients are not told apart by
+/// addresses, or many stand behind this one.
+pub(super) fn counted(address: IpAddr, settings: &ApiSettings) -> Option<IpAddr> {
+    let address = address.to_canonical();
+    if settings.max_connections_per_address == 0 || settings.proxies.contains(&address) {
+        return None;
+    }
+    Some(match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & NETWORK).into(),
+    })
+}
+
+/// Counts connections by address. Clones share the counts.
+#[derive(Clone)]
+pub(super) struct Addresses {
+    most: usize,
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A connection that is counted, until this is dropped.
+pub(super) struct Counted(Option<(Addresses, IpAddr)>);
+
+impl Addresses {
+    pub fn new(most: usize) -> Addresses {
+        Addresses { most, open: Arc::default() }
+    }
+
+    /// Counts a connection, unless its address has as many as it may.
+    pub fn enter(&self, address: Option<IpAddr>) -> Option<Counted> {
+        let Some(address) = address else { return Some(Counted(None)) };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get(&address).is_some_and(|count| *count >= self.most) {
+            return None;
+        }
+        *open.entry(address).or_default() += 1;
+        Some(Counted(Some((self.clone(), address))))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let Some((addresses, address)) = &self.0 else { return };
+        let mut open = addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn proxies_are_not_counted_and_networks_are_one() {
+        let mut settings = ApiSettings::default();
+        let counted_as = |text: &str, settings: &ApiSettings| {
+            counted(text.parse().unwrap(), settings).map(|address| address.to_string())
+        };
+        assert_eq!(counted_as("127.0.0.1", &settings), None);
+        assert_eq!(counted_as("::1", &settings), None);
+        assert_eq!(counted_as("::ffff:127.0.0.1", &settings), None, "an IPv4 address on an IPv6 socket");
+        assert_eq!(counted_as("192.0.2.7", &settings).unwrap(), "192.0.2.7");
+        assert_eq!(counted_as("2001:db8::1", &settings), counted_as("2001:db8::ffff:1", &settings));
+        assert_ne!(counted_as("2001:db8::1", &settings), counted_as("2001:db8:0:1::1", &settings));
+        settings.max_connections_per_address = 0;
+        assert_eq!(counted_as("192.0.2.7", &settings), None);
+    }
+
+    #[test]
+    fn what_is_closed_counts_no_more() {
+        let addresses = Addresses::new(1);
+        let (one, other) = ("192.0.2.1".parse().ok(), "192.0.2.2".parse().ok());
+        let first = addresses.enter(one).unwrap();
+        assert!(addresses.enter(one).is_none());
+        let more = [addresses.enter(other), addresses.enter(None), addresses.enter(None)];
+        assert!(more.iter().all(Option::is_some));
+        drop(first);
+        assert!(addresses.enter(one).is_some());
+        drop(more);
+        assert!(addresses.open.lock().unwrap().is_empty());
+    }
+}

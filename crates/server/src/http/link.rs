@@ -1,0 +1,100 @@
+//! A connection as its requests know it: where it comes from, whether anybody was authenticated on it, how long it has
+//! been quiet. [`super::serve()`] puts it into each request.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A connection. Clones are the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Link(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: SocketAddr,
+    /// The address as clients are counted by it; `None` when they are not.
+    counted: Option<IpAddr>,
+    opened: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    is_authenticated: bool,
+    under_way: usize,
+    quiet_since: Instant,
+}
+
+/// A request that is under way on a connection; not any more when this is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Link);
+
+impl Link {
+    pub(crate) fn new(address: SocketAddr, counted: Option<IpAddr>) -> Link {
+        let opened = Instant::now();
+        let state = Mutex::new(State { is_authenticated: false, under_way: 0, quiet_since: opened });
+        Link(Arc::new(Inner { address, counted, opened, state }))
+    }
+
+    /// The other end.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// The address that refusals are counted by, if they are.
+    pub(crate) fn counted(&self) -> Option<IpAddr> {
+        self.0.counted
+    }
+
+    /// Takes note that a request had a valid token.
+    pub(crate) fn authenticated(&self) {
+        self.lock().is_authenticated = true;
+    }
+
+    /// Takes note of a request until the guard is dropped: to be kept until the answer was sent.
+    pub(crate) fn begin(&self) -> UnderWay {
+        self.lock().under_way += 1;
+        UnderWay(self.clone())
+    }
+
+    /// Whether no request is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.lock().under_way == 0
+    }
+
+    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for so long. A time of
+    /// zero is for ever.
+    pub(crate) async fn has_expired(&self, unauthenticated: Duration, idle: Duration) {
+        let after = |from: Instant, time: Duration| from.checked_add(time).filter(|_| !time.is_zero());
+        loop {
+            let now = Instant::now();
+            let look_at = {
+                let state = self.lock();
+                // What is under way is not quiet before it has ended, and then for so long.
+                let quiet = after(if state.under_way == 0 { state.quiet_since } else { now }, idle);
+                let stranger = after(self.0.opened, unauthenticated).filter(|_| !state.is_authenticated);
+                [quiet, stranger].into_iter().flatten().min()
+            };
+            match look_at {
+                Some(at) if at <= now => return,
+                Some(at) => tokio::time::sleep_until(at).await,
+                // Who is authenticated later is not to be closed either.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.under_way -= 1;
+        state.quiet_since = Instant::now();
+    }
+}

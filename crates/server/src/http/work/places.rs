@@ -1,0 +1,94 @@
+//! How many claims may wait: of an organisation, of one token, and in how many lines.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Sets of kinds that one token waits for at a time. Each is a line that asks the store once a second at least.
+const LINES_OF_TOKEN: usize = 256;
+
+/// Counts those who wait. A name that nobody waits under is forgotten.
+#[derive(Clone)]
+pub(super) struct Places {
+    /// The most of an organisation; of a token half of it.
+    most: usize,
+    taken: Arc<Mutex<HashMap<Name, usize>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    /// Claims of an organisation.
+    Organization(String),
+    /// Claims of a token.
+    Token(String),
+    /// Lines of a token.
+    Lines(String),
+}
+
+/// A place, until this is dropped.
+pub(super) struct Place {
+    of: Places,
+    names: Vec<Name>,
+}
+
+impl Places {
+    pub fn new(most: usize) -> Places {
+        Places { most, taken: Arc::default() }
+    }
+
+    /// A place for a claim that waits, if there is one.
+    pub fn take(&self, organization: &str, token: &str) -> Option<Place> {
+        let organization = (Name::Organization(organization.to_owned()), self.most);
+        self.count([organization, (Name::Token(token.to_owned()), self.most.div_ceil(2))])
+    }
+
+    /// A place for a line, if there is one.
+    pub fn take_line(&self, token: &str) -> Option<Place> {
+        self.count([(Name::Lines(token.to_owned()), LINES_OF_TOKEN)])
+    }
+
+    /// One more under each of these names, unless one has as many as it may.
+    fn count<const N: usize>(&self, names: [(Name, usize); N]) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.iter().any(|(name, most)| taken.get(name).is_some_and(|count| count >= most)) {
+            return None;
+        }
+        let names: Vec<Name> = names.into_iter().map(|(name, _)| name).collect();
+        for name in &names {
+            *taken.entry(name.clone()).or_default() += 1;
+        }
+        Some(Place { of: self.clone(), names })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            if let Some(count) = taken.get_mut(name) {
+                *count -= 1;
+                if *count == 0 {
+                    taken.remove(name);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_may_have_half_of_what_its_organisation_may() {
+        let places = Places::new(4);
+        let first = [places.take("acme", "a"), places.take("acme", "a")];
+        assert!(first.iter().all(Option::is_some) && places.take("acme", "a").is_none());
+        let second = [places.take("acme", "b"), places.take("acme", "b")];
+        assert!(second.iter().all(Option::is_some) && places.take("acme", "c").is_none());
+        assert!(places.take("other", "d").is_some());
+        let lines: Vec<_> = (0..=LINES_OF_TOKEN).map(|_| places.take_line("a")).collect();
+        assert!(lines[LINES_OF_TOKEN].is_none() && lines[LINES_OF_TOKEN - 1].is_some());
+        drop((first, second, lines));
+        assert_eq!(places.taken.lock().map(|taken| taken.len()).ok(), Some(0));
+    }
+}

@@ -1,0 +1,114 @@
+//! What all organisations share: there is so much at a time, and none of them can take it all.
+//!
+//! An organisation may hold as much as it leaves free: alone a half, beside another that holds all it may a third, and so
+//! on. So there is always something left for the next one, without a part that lies idle for each. Beside that, a least
+//! amount is given to whoever holds nothing, as long as there is room at all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An amount of something, of which organisations hold shares. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Shares(Arc<Inner>);
+
+struct Inner {
+    total: u64,
+    least: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    sum: u64,
+    by_organization: HashMap<String, u64>,
+}
+
+/// What somebody holds until this is dropped.
+pub(crate) struct Share {
+    of: Shares,
+    organization: String,
+    amount: u64,
+}
+
+impl Shares {
+    /// `total` for all, of which each may hold `least` while there is room.
+    pub(crate) fn new(total: u64, least: u64) -> Shares {
+        Shares(Arc::new(Inner { total, least, held: Mutex::default() }))
+    }
+
+    /// Takes so much, unless there is not so much left for this organisation.
+    pub(crate) fn take(&self, organization: &str, amount: u64) -> Option<Share> {
+        let mut share = Share { of: self.clone(), organization: organization.to_owned(), amount: 0 };
+        share.grow(amount).then_some(share)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Takes more; says whether there was so much left.
+    pub(crate) fn grow(&mut self, by: u64) -> bool {
+        let mut held = self.of.lock();
+        let sum = held.sum.saturating_add(by);
+        let own = held.by_organization.get(&self.organization).copied().unwrap_or(0).saturating_add(by);
+        let Some(free) = self.of.0.total.checked_sub(sum) else { return false };
+        if own > free.max(self.of.0.least) {
+            return false;
+        }
+        held.sum = sum;
+        if own > 0 {
+            held.by_organization.insert(self.organization.clone(), own);
+        }
+        self.amount += by;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.of.lock();
+        held.sum -= self.amount;
+        if let Some(own) = held.by_organization.get_mut(&self.organization) {
+            *own -= self.amount;
+            if *own == 0 {
+                held.by_organization.remove(&self.organization);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nobody_can_take_all() {
+        let shares = Shares::new(100, 1);
+        let mut evil = shares.take("evil", 50).unwrap();
+        assert!(!evil.grow(1), "half of it is the most of one");
+        let other = shares.take("other", 25).unwrap();
+        assert!(shares.take("other", 1).is_none());
+        assert!(shares.take("third", 13).is_none() && shares.take("third", 12).is_some());
+        drop(other);
+        drop(evil);
+        assert!(shares.take("other", 50).is_some(), "what is dropped is free");
+        let held = shares.lock();
+        assert_eq!((held.sum, held.by_organization.len()), (0, 0));
+    }
+
+    #[test]
+    fn who_has_nothing_gets_the_last() {
+        let shares = Shares::new(4, 1);
+        let take = |organization| shares.take(organization, 1);
+        let mut held = vec![take("a").unwrap(), take("a").unwrap()];
+        assert!(take("a").is_none());
+        held.extend([take("b").unwrap(), take("c").unwrap()]);
+        assert!(take("d").is_none() && take("a").is_none(), "there is no more");
+        held.pop();
+        assert!(take("a").is_none() && take("d").is_some());
+        assert!(Shares::new(1, 1).take("a", 1).is_some());
+    }
+}

@@ -1,0 +1,202 @@
+//! The memory of bodies: taken as they arrive, shared by organisations, never refused to workers for what others send.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use operations::Access;
+use serde_json::json;
+use store::Scope;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Caller, Server};
+use crate::work::{claim, worker};
+
+/// A test that waits longer than this for something has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+const CREATE: &str = "/v1/operations";
+const BATCH: &str = "/v1/operations:batchCreate";
+
+async fn evil(server: &Server) -> Caller {
+    server.caller(Access::organization("evil"), &[Scope::Admin]).await
+}
+
+/// Waits until the server has so many requests under way.
+async fn under_way(server: &Server, requests: usize) {
+    let line = format!("longrun_http_requests_in_flight {requests}\n");
+    let reached = async {
+        while !server.services.metrics.render().contains(&line) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reached).await.expect("the requests arrive");
+}
+
+/// A creation of about so many bytes.
+fn creation(bytes: usize) -> String {
+    json!({"kind": "scan", "input": "x".repeat(bytes)}).to_string()
+}
+
+/// Begins calls of such bodies that never end, until there is no more room for another one of the caller's.
+async fn take_the_share(caller: &Caller, path: &str, bytes: usize) -> Vec<tokio::net::TcpStream> {
+    let body = vec![b' '; bytes];
+    let mut held = Vec::new();
+    let taking = async {
+        loop {
+            let answer = caller.post(path, body.clone()).await;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("TOO_MANY_LARGE_BODIES", "1"));
+                return;
+            }
+            held.push(caller.begin(path, bytes + 1, &body).await);
+        }
+    };
+    tokio::time::timeout(DEADLINE, taking).await.expect("the share has an end");
+    assert!(!held.is_empty(), "there was no room for the first");
+    held
+}
+
+async fn until_it_is_taken(caller: &Caller, path: &str, body: &[u8]) {
+    let taken = async {
+        while caller.post(path, body.to_vec()).await.status == StatusCode::TOO_MANY_REQUESTS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, taken).await.expect("what was broken off is free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_announced_and_not_sent_takes_no_memory() {
+    let server = Server::start().await;
+    let (evil, acme) = (evil(&server).await, server.acme().await);
+    // As much as there is for all, 256 MiB, and half of it again.
+    let mut held = Vec::new();
+    for _ in 0..192 {
+        held.push(evil.begin(CREATE, 2 * 1024 * 1024, b"{").await);
+    }
+    under_way(&server, held.len()).await;
+    for caller in [&acme, &evil] {
+        let answer = caller.post(CREATE, creation(10_000)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_organization_cannot_take_the_memory_of_all() {
+    let server = Server::with_settings(|settings| {
+        settings.body_limit = 64 * 1024;
+        settings.body_memory = 256 * 1024;
+    })
+    .await;
+    let (evil, acme) = (evil(&server).await, server.acme().await);
+    let held = take_the_share(&evil, CREATE, 60 * 1024).await;
+    let answer = acme.post(CREATE, creation(60_000)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    // Workers' calls are read apart, also those of the organisation itself.
+    for access in [Access::organization("evil"), Access::organization("acme")] {
+        let worker = server.caller(access.clone(), &[Scope::OperationsWork]).await;
+        server.store.create(&access.organization, vec![operations::NewOperation::of_kind("scan")], None).await.unwrap();
+        let claimed = claim(&worker, 1).await.remove(0);
+        let row = json!({"id": claimed["operation"]["id"], "lease_token": claimed["lease_token"]});
+        let beat = json!({"operations": [row]}).to_string();
+        assert_eq!(worker.post("/v1/operations:heartbeat", beat).await.status, StatusCode::OK);
+        let mut end = row.clone();
+        end["output"] = "x".repeat(50_000).into();
+        let answer = worker.post("/v1/operations:settle", json!({"results": [end]}).to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    drop(held);
+    until_it_is_taken(&evil, CREATE, creation(60_000).as_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_workers_send_is_bounded_too_and_shared() {
+    let server = Server::with_settings(|settings| {
+        settings.body_limit = 64 * 1024;
+        settings.body_memory = 256 * 1024;
+    })
+    .await;
+    let evil = evil(&server).await;
+    let _held = take_the_share(&evil, "/v1/operations:settle", 60 * 1024).await;
+    server.pending("scan").await;
+    assert_eq!(claim(&worker(&server).await, 1).await.len(), 1, "of another organization");
+    let answer = evil.post(CREATE, creation(60_000)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_organization_cannot_take_the_places_of_large_bodies() {
+    let server = Server::with_settings(|settings| settings.body_limit = 8 * 1024).await;
+    let (evil, acme) = (evil(&server).await, server.acme().await);
+    // Announced alone takes none.
+    let mut announced = Vec::new();
+    for _ in 0..8 {
+        announced.push(evil.begin(BATCH, 30_000, b"{").await);
+    }
+    under_way(&server, announced.len()).await;
+    let batch = json!({"operations": [{"kind": "scan", "input": "x".repeat(20_000)}]}).to_string();
+    assert_eq!(evil.post(BATCH, batch.clone()).await.status, StatusCode::OK);
+    let held = take_the_share(&evil, BATCH, 20_000).await;
+    let answer = acme.post(BATCH, batch.clone()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    drop(held);
+    until_it_is_taken(&evil, BATCH, batch.as_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_trickles_is_given_up() {
+    let server = Server::with_settings(|settings| {
+        settings.body_idle_timeout = Duration::from_millis(500);
+        settings.body_min_rate = 1024 * 1024;
+        settings.request_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let acme = server.acme().await;
+    for path in [CREATE, "/v1/evidence"] {
+        let stream = acme.begin(path, 60_000, b"{").await;
+        let (mut answers, mut body) = stream.into_split();
+        // Never silent for as long as a body may pause.
+        let trickling = tokio::spawn(async move {
+            while body.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut answer = [0; 4096];
+        let read = tokio::time::timeout(DEADLINE, answers.read(&mut answer)).await.expect("it is given up").unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 504"), "{path}: {answer}");
+        assert!(answer.contains("waiting for the request's body took too long"), "{path}: {answer}");
+        trickling.abort();
+    }
+    // Who pauses now and then, but is fast in sum, is not.
+    let (content, auth) = ("x".repeat(50_000), acme.authorization_line());
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let head =
+        format!("POST /v1/evidence HTTP/1.1\r\nhost: t\r\n{auth}content-length: 50000\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for half in content.as_bytes().chunks(25_000) {
+        stream.write_all(half).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_taken_up_to_the_limit() {
+    let server = Server::with_settings(|settings| settings.body_limit = 64 * 1024).await;
+    let acme = server.acme().await;
+    let chunked = |body: String| {
+        let auth = acme.authorization_line();
+        let length = body.len();
+        format!(
+            "POST /v1/operations HTTP/1.1\r\nhost: t\r\nconnection: close\r\n{auth}content-type: application/json\r\n\
+             transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
+        )
+    };
+    let answer = acme.raw(chunked(creation(65_000)).as_bytes(), false).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = acme.raw(chunked(creation(66_000)).as_bytes(), false).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert_eq!(acme.send(Method::GET, CREATE, &[], "").await.ids().len(), 1);
+}
