@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    backup, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man,
+    migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.

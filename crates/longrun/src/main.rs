@@ -44,8 +44,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, pause, policy, restore, serve, token, watch, worker,
+        backup, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations,
+        pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -82,7 +82,10 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Worker(args) => worker::run(args).await,
-        Command::Bench(bench) => bench::run(bench).await,
+        Command::Bench(bench) => {
+            render::write(bench::run(bench).await?)?;
+            Ok(Exit::Done)
+        }
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::EvaluationWorker => commands::evaluation_worker::run(),

@@ -1,7 +1,6 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
 pub mod backup;
-pub mod bench;
 pub mod command_runner;
 pub mod completions;
 pub mod config;

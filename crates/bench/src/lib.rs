@@ -3,6 +3,7 @@
 //! Machines are noisy: what counts are the ratios of one run, not the milliseconds of two. The report is a table for
 //! people and JSON with the machine, the versions and the settings.
 
+mod api;
 mod data;
 mod fairness;
 mod fill;
@@ -14,7 +15,9 @@ mod multiply;
 mod pages;
 mod plain;
 mod report;
+
 mod sizes;
+mod spinner;
 mod target;
 mod waiters;
 mod wire;
@@ -23,10 +26,9 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
-use crate::exit::Exit;
-use crate::render;
 use report::Report;
-use target::{Choice, Target};
+use store::StoreUrl;
+use target::Target;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -57,10 +59,10 @@ pub enum Form {
 /// What every benchmark takes.
 #[derive(Debug, clap::Args)]
 pub struct Common {
-    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; "postgres" alone is a
-    /// cluster made for the run and removed after it. Without it a temporary SQLite file
+    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE. Without it a temporary
+    /// SQLite file
     #[arg(long, value_name = "URL")]
-    store: Option<Choice>,
+    store: Option<StoreUrl>,
     /// The form of the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
@@ -156,11 +158,11 @@ pub struct FairnessArgs {
     pause: u64,
 }
 
-/// Runs a benchmark and prints its report.
+/// Runs a benchmark; answers its report.
 ///
 /// # Errors
 /// When the store cannot be used, or holds something other than this benchmark's rows.
-pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
+pub async fn run(bench: Bench) -> anyhow::Result<String> {
     let common = match &bench {
         Bench::Pages(args) => &args.common,
         Bench::Lifecycle(args) => &args.common,
@@ -170,7 +172,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
         Bench::Fairness(args) => &args.common,
     };
     let form = common.output;
-    let target = Target::prepare(common.store.as_ref()).await?;
+    let target = Target::prepare(common.store.clone()).await?;
     let report: Report = match bench {
         Bench::Pages(args) => pages::measure(&target, args.rows, args.samples).await?,
         Bench::Lifecycle(args) => {
@@ -193,9 +195,8 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
             fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?
         }
     };
-    render::write(match form {
+    Ok(match form {
         Form::Table => report.table(),
         Form::Json => report.json()?,
-    })?;
-    Ok(Exit::Done)
+    })
 }
