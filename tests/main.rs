@@ -12,6 +12,7 @@ mod notices;
 mod organizations;
 mod outage;
 mod serve;
+mod stores;
 mod transactional_create;
 mod watch;
 mod workers;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::config::ConfigArgs;
 use crate::connection::DEV_FOLDER;
-use crate::exit::{Hint, failure};
-use crate::node;
-use store::{Store, StoreUrl};
+use crate::exit::Hint;
+use crate::node::{self, StoreLock};
+use crate::render::Style;
+use store::{Open, Store, StoreError, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
@@ -62,34 +63,30 @@ impl StoreArgs {
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 
-    /// Opens the store, which must exist: a mistyped path shall not make an empty one.
+    /// Opens the store, which must exist and be of this version: a mistyped name shall not make an empty one, and a store under a server
+    /// is not migrated.
     ///
     /// # Errors
     /// When there is none or it cannot be used.
     pub async fn open_existing(&self) -> anyhow::Result<Arc<dyn Store>> {
-        node::open(&self.existing_url()?).await
+        node::open(&self.url()?, Open::Existing).await
     }
 
-    /// The store, which must exist where that can be seen without opening it.
-    ///
-    /// # Errors
-    /// When there is none, or the configuration has problems.
-    pub fn existing_url(&self) -> anyhow::Result<StoreUrl> {
-        let url = self.url()?;
-        if let StoreUrl::Sqlite(path) = &url
-            && !path.exists()
-        {
-            let message = format!("there is no store at {}", path.display());
-            return Err(failure(message, "name it with --store, --config or --data-dir"));
-        }
-        Ok(url)
-    }
-
-    /// Opens the store, or makes it: tokens can be made before the first start of a server.
+    /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before the
+    /// first start of a server.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        node::open(&self.url()?).await
+    pub async fn open_or_make(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let url = self.url()?;
+        match self.open_existing().await {
+            Err(error) if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) => {
+                let _lock = StoreLock::acquire_for(&url)?;
+                let made = node::open(&url, Open::Create).await?;
+                eprintln!("{} there was no store at {url}: a new one was made", Style::of_stderr().notable("note:"));
+                Ok(made)
+            }
+            opened => opened,
+        }
     }
 }

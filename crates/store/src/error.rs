@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// There is no store, and it was not to be made. The text says where it is missing.
+    #[error("there is no store {0}")]
+    Missing(String),
     /// The database cannot be used by this program. An operator must act.
     #[error("the database cannot be used: {0}")]
     Unusable(String),

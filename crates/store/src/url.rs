@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{PostgresStore, SqliteStore, Store, StoreError};
+use crate::{Open, PostgresStore, SqliteStore, Store, StoreError};
 
 /// Where a store is. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,15 +60,14 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// Opens a store, makes it when it is missing, and brings its schema up to date. `connections` bounds the connections to
-/// a PostgreSQL server.
+/// Opens a store as `how` says. `connections` bounds the connections to a PostgreSQL server.
 ///
 /// # Errors
-/// Those of [`SqliteStore::open`] and [`PostgresStore::connect`].
-pub async fn open(url: &StoreUrl, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
+/// Those of [`SqliteStore::open_as`] and [`PostgresStore::connect_as`].
+pub async fn open(url: &StoreUrl, how: Open, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
-        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect(url, connections).await?),
+        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open_as(path, how).await?),
+        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect_as(url, how, connections).await?),
     })
 }
 

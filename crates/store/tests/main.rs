@@ -5,6 +5,7 @@ mod changes;
 mod contract;
 mod history;
 mod inbox;
+mod open;
 mod outage;
 mod pagination;
 mod quotas;

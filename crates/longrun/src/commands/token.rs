@@ -78,7 +78,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     } else {
         Access::projects(args.organization, args.projects)
     };
-    let store = args.store.open().await?;
+    let store = args.store.open_or_make().await?;
     let expires_at = args.expires_in.map(|Span(valid)| store.now().after(valid));
     let scopes = args.scopes.into_iter().collect();
     let (token, secret) = make(store.as_ref(), args.name, access, scopes, expires_at).await?;

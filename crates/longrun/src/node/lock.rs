@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use store::StoreUrl;
 
 use crate::exit::failure;
 
@@ -17,6 +18,17 @@ pub struct StoreLock {
 }
 
 impl StoreLock {
+    /// Takes the lock of a store, if it is one that a process has for itself.
+    ///
+    /// # Errors
+    /// Those of [`StoreLock::acquire`].
+    pub fn acquire_for(store: &StoreUrl) -> anyhow::Result<Option<StoreLock>> {
+        match store {
+            StoreUrl::Sqlite(path) => StoreLock::acquire(path).map(Some),
+            StoreUrl::Postgres(_) => Ok(None),
+        }
+    }
+
     /// Takes the lock beside a store's file, `<file>.lock`, which stays there.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentStore, PostgresStore, Store, StoreUrl};
+use store::{ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -146,24 +146,36 @@ impl Node {
     }
 }
 
-/// Opens a store, makes it when it is missing, and brings it up to this version.
+/// Opens a store as `how` says.
 ///
 /// # Errors
-/// When the file or the database cannot be used.
-pub async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
-    store::open(url, CONNECTIONS).await.with_context(|| format!("cannot open the store {url}")).hint(match url {
-        StoreUrl::Sqlite(_) => "check --store, and whether this user may read and write the file and its folder",
-        StoreUrl::Postgres(_) => {
+/// When there is none and none is to be made, or the file or the database cannot be used.
+pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
+    opened(url, store::open(url, how, CONNECTIONS).await)
+}
+
+/// What came of opening the store at `url`, with advice when it failed.
+///
+/// # Errors
+/// The error that it came with.
+pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
+    let hint = match (&opened, url) {
+        (Err(StoreError::Missing(_)), _) => {
+            "name another one with --store, --config or --data-dir; or make one: `longrun migrate`, `longrun serve`, `longrun dev` and the first `longrun token create` do"
+        }
+        (_, StoreUrl::Sqlite(_)) => "check --store, and whether this user may read and write the file and its folder",
+        (_, StoreUrl::Postgres(_)) => {
             "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
         }
-    })
+    };
+    opened.with_context(|| format!("cannot open the store {url}")).hint(hint)
 }
 
 /// Opens the store of a server, which may have a standby to read from.
 async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyhow::Result<Arc<dyn Store>> {
     // The configuration was validated: only a PostgreSQL store has a standby.
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
-        return open(url).await;
+        return open(url, Open::Create).await;
     };
     let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
     let store = store

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use super::ALIVE;
 use super::writer::unavailable;
 use crate::StoreError;
+use crate::open;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/postgres/migrations");
+/// How the store is called in errors; which one it is, callers know.
+const PLACE: &str = "it";
 
 /// How long a caller waits for a connection before the store is unavailable to it.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,10 +72,19 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
             return Err(unavailable(error));
         }
     }
-    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
-        )),
-        other => StoreError::Unusable(other.to_string()),
-    })
+    MIGRATIONS.run(&mut *connection).await.map_err(|error| open::refused(PLACE, &error))
+}
+
+/// Accepts a database only that has a store of this version, and changes nothing about it.
+pub(super) async fn accept(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(unavailable)?;
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('longrun.' || $1) IS NOT NULL")
+        .bind(open::APPLIED)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    if !is_there {
+        return Err(StoreError::Missing("in the database: it has no schema \"longrun\" with longrun's tables".to_owned()));
+    }
+    open::accept_current(&mut *connection, &MIGRATIONS, PLACE).await
 }

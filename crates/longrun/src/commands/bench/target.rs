@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use store::{Store, StoreUrl};
+use store::{Open, Store, StoreUrl};
 use testkit::{Cluster, Durability};
 
 use crate::exit::Hint;
@@ -102,7 +102,7 @@ impl Target {
     /// # Errors
     /// When it cannot be used.
     pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(store::open(&self.url, STORE_CONNECTIONS).await?)
+        Ok(store::open(&self.url, Open::Create, STORE_CONNECTIONS).await?)
     }
 
     /// `sqlite` or `postgres`.
