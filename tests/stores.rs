@@ -75,3 +75,85 @@ async fn a_store_of_an_older_version_is_migrated_by_migrate_only() {
         run_in(folder.path(), &[&CREATE[..], &[store]].concat()).expect(2).says("run `longrun migrate`");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_database_cannot_be_used_is_told_without_the_password() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let database = cluster.database().await.unwrap();
+    let folder = tempdir().unwrap();
+    let options: sqlx::postgres::PgConnectOptions = database.parse().unwrap();
+    let admin = sqlx::PgPool::connect_with(options).await.unwrap();
+    for sql in [
+        "CREATE ROLE visitor LOGIN PASSWORD 'right'",
+        // From here on this user needs its password, and no connection is encrypted.
+        "COPY (SELECT 'host all visitor all scram-sha-256' UNION ALL SELECT 'host all all all trust') TO PROGRAM 'cat >pg_hba.conf'",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::query(sql).execute(&admin).await.unwrap();
+    }
+    admin.close().await;
+    let at = database.split_once('@').unwrap().1;
+    let host = at.split_once('/').unwrap().0;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (url, cause) in [
+        (format!("postgres://visitor:wr0ng@{at}"), "password authentication failed for user \"visitor\""),
+        (format!("postgres://visitor@{at}?password=wr0ng"), "password authentication failed for user \"visitor\""),
+        (format!("postgres://longrun:wr0ng@{host}/nosuch"), "database \"nosuch\" does not exist"),
+        ("postgres://longrun:wr0ng@no-such-host.invalid/l".to_owned(), "failed to lookup address"),
+        (format!("postgres://longrun:wr0ng@127.0.0.1:{free}/l"), "Connection refused"),
+        (format!("postgres://longrun:wr0ng@{at}?sslmode=require"), "no encrypted connection"),
+        (format!("postgres://visitor:right@{at}"), "permission denied for database"),
+    ] {
+        let ran = on(folder.path(), &["migrate"], &url).expect(2).says(cause);
+        assert!(!ran.stderr.contains("wr0ng") && !ran.stderr.contains("right"), "{}", ran.stderr);
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--store", &url];
+        let ran = run_in(folder.path(), &serve).expect(2).says(cause);
+        assert!(!ran.stderr.contains("wr0ng") && !ran.stderr.contains("right"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn no_command_shows_a_password_or_passes_over_a_parameter() {
+    let folder = tempdir().unwrap();
+    let hidden = |ran: Ran| {
+        assert!(!ran.stderr.contains("s3cret") && !ran.stdout.contains("s3cret"), "{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    let url = "postgres://me@127.0.0.1:1/l?password=s3cret&sslmode=require";
+    let shown = hidden(on(folder.path(), &["config", "show"], url).expect(0));
+    assert!(shown.stdout.contains("postgres://me@127.0.0.1:1/l?password=****&sslmode=require"), "{}", shown.stdout);
+    hidden(on(folder.path(), &["config", "show", "-o", "json"], url).expect(0));
+    let url = "postgres://me:s3cret@127.0.0.1:1/l?sslmod=require";
+    for command in [&["config", "check"][..], &["serve"], &["doctor"], &["migrate"], &["bench", "latency"]] {
+        let refused = hidden(on(folder.path(), command, url).expect(2));
+        refused.says("unknown parameter \"sslmod\"").says("did you mean sslmode?");
+    }
+    for (from, to) in [("sqlite:a.db", url), (url, "postgres://h/d")] {
+        let refused = hidden(run_in(folder.path(), &["migrate", "--from", from, "--to", to]).expect(2));
+        refused.says("unknown parameter \"sslmod\"");
+    }
+}
+
+#[test]
+fn a_leaked_secret_is_revoked_and_not_repeated() {
+    let folder = tempdir().unwrap();
+    let create = [&CREATE[..], &["sqlite:longrun.db", "-o", "id"]].concat();
+    let secret = run_in(folder.path(), &create).expect(0).line();
+    let listed = |state: &str| {
+        let tokens = on(folder.path(), &["token", "list", "-o", "json"], "sqlite:longrun.db").expect(0).json();
+        assert_eq!(tokens[0]["state"], state);
+        tokens[0]["id"].as_str().unwrap().to_owned()
+    };
+    let revoke = |secret: &str| {
+        let ran = on(folder.path(), &["token", "revoke", secret], "sqlite:longrun.db");
+        assert!(!ran.stdout.contains("lrn_") && !ran.stderr.contains("lrn_"), "{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    revoke(&secret[..secret.len() - 1]).expect(2).says("looks like the secret of a token");
+    // Well-formed, and nobody's.
+    let foreign = tempdir().unwrap();
+    revoke(&run_in(foreign.path(), &create).expect(0).line()).expect(2).says("no token of this store has this secret");
+    let id = listed("valid");
+    assert_eq!(revoke(&secret).expect(0).line(), format!("revoked {id}"));
+    listed("revoked");
+}

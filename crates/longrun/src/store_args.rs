@@ -80,7 +80,9 @@ impl StoreArgs {
     pub async fn open_or_make(&self) -> anyhow::Result<Arc<dyn Store>> {
         let url = self.url()?;
         match self.open_existing().await {
-            Err(error) if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) => {
+            Err(error)
+                if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) =>
+            {
                 let _lock = StoreLock::acquire_for(&url)?;
                 let made = node::open(&url, Open::Create).await?;
                 eprintln!("{} there was no store at {url}: a new one was made", Style::of_stderr().notable("note:"));

@@ -51,7 +51,7 @@ impl StoreError {
         };
         if away {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database is away or too busy");
-            return StoreError::Unavailable("the database cannot be reached".to_owned());
+            return StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)));
         }
         StoreError::Database(error)
     }
@@ -60,5 +60,17 @@ impl StoreError {
     pub(crate) fn lost_against_another(&self) -> bool {
         let StoreError::Database(sqlx::Error::Database(error)) = self else { return false };
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
+/// What the database or the system says, without the driver's words around it. Holds no password, but perhaps the names of
+/// a user, a host and a database: for the command line and the log, never for a client.
+pub(crate) fn cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
+        sqlx::Error::Configuration(error) => error.to_string(),
+        other => other.to_string(),
     }
 }

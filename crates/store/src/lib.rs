@@ -49,7 +49,7 @@ pub use sqlite::SqliteStore;
 pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
-pub use url::{InvalidStoreUrl, StoreUrl, open};
+pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
 pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of

@@ -4,6 +4,7 @@
 use anyhow::Context;
 use store::{Open, PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
 
+use crate::config::{Unseen, store_url};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{self, StoreLock};
 use crate::progress::Spinner;
@@ -17,10 +18,10 @@ const CONNECTIONS: u32 = 4;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Move this store: sqlite:PATH. No server may use it; it keeps what it has
-    #[arg(long, value_name = "URL", requires = "to")]
+    #[arg(long, value_name = "URL", requires = "to", value_parser = Unseen(store_url))]
     from: Option<StoreUrl>,
     /// Move it to this database, which has no operations yet: postgres://USER@HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL", requires = "from")]
+    #[arg(long, value_name = "URL", requires = "from", value_parser = Unseen(store_url))]
     to: Option<StoreUrl>,
     #[command(flatten)]
     store: StoreArgs,

@@ -54,8 +54,9 @@ pub struct ListArgs {
 /// What `longrun token revoke` takes.
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
-    /// The token's id, as `longrun token list` shows it
-    id: String,
+    /// The token's id, as `longrun token list` shows it; or its secret, which is not repeated
+    #[arg(value_name = "ID")]
+    token: String,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -114,19 +115,31 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Revokes a token. A running server refuses it from then on.
+/// Revokes a token, by its id or by its secret: whoever finds a leaked secret has nothing else. A running server refuses it from
+/// then on. The secret is never repeated.
 ///
 /// # Errors
 /// When there is no such token, or the store cannot be used.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
-    if !store.revoke_token(&args.id).await? {
-        return Err(failure(
-            format!("there is no token with the id {}", printable(&args.id)),
-            "`longrun token list` shows the ids",
-        ));
+    const HINT: &str = "`longrun token list` shows the ids";
+    let text = args.token.trim();
+    let secret = Secret::parse(text);
+    if secret.is_none() && text.starts_with("lrn_") {
+        let message = "this looks like the secret of a token, but it is not whole or has been mistyped";
+        return Err(failure(message, format!("give the whole secret, or the token's id; {HINT}")));
     }
-    render::write(format!("revoked {}\n", printable(&args.id)))?;
+    let store = args.store.open_existing().await?;
+    let id = match secret {
+        None => text.to_owned(),
+        Some(secret) => match store.find_token(&secret.hash()).await? {
+            Some(token) => token.id,
+            None => return Err(failure("no token of this store has this secret", HINT)),
+        },
+    };
+    if !store.revoke_token(&id).await? {
+        return Err(failure(format!("there is no token with the id {}", printable(&id)), HINT));
+    }
+    render::write(format!("revoked {}\n", printable(&id)))?;
     Ok(Exit::Done)
 }
 

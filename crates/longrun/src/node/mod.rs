@@ -165,7 +165,7 @@ pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Resul
         }
         (_, StoreUrl::Sqlite(_)) => "check --store, and whether this user may read and write the file and its folder",
         (_, StoreUrl::Postgres(_)) => {
-            "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
+            "check in --store the host and port, the user, the database and sslmode; the password, there or in PGPASSFILE or PGPASSWORD; and whether the server is running"
         }
     };
     opened.with_context(|| format!("cannot open the store {url}")).hint(hint)

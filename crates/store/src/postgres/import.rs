@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
 use super::changes;
 use super::counters::{self, Changes};
+use super::session::refused;
 use super::writer::{begin, unavailable};
 use super::{PostgresStore, rows};
 use crate::{Census, StoreError};
@@ -33,7 +34,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub async fn is_there(url: &str) -> Result<bool, StoreError> {
-        let mut connection = PgConnection::connect(url).await.map_err(unavailable)?;
+        let mut connection = PgConnection::connect(url).await.map_err(refused)?;
         let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'longrun')")
             .fetch_one(&mut connection)
             .await;

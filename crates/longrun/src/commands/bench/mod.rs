@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
+use crate::config::Unseen;
 use crate::exit::Exit;
 use crate::render;
 use report::Report;
@@ -59,7 +60,7 @@ pub enum Form {
 pub struct Common {
     /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; "postgres" alone is a
     /// cluster made for the run and removed after it. Without it a temporary SQLite file
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = Unseen(Choice::of_text))]
     store: Option<Choice>,
     /// The form of the report
     #[arg(short, long, value_enum, default_value = "table")]

@@ -1,7 +1,6 @@
 //! What is measured: a store of either engine, given or made for the run, and the way to its database beside it.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use store::{Open, Store, StoreUrl};
 use testkit::{Cluster, Durability};
 
+use crate::config::store_url;
 use crate::exit::Hint;
 
 /// Connections of the store to PostgreSQL; what a server takes.
@@ -25,14 +25,16 @@ pub enum Choice {
     Url(StoreUrl),
 }
 
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Choice, String> {
+impl Choice {
+    /// What a flag says.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn of_text(text: &str) -> Result<Choice, String> {
         if text == "postgres" {
             return Ok(Choice::ThrowAway);
         }
-        text.parse().map(Choice::Url).map_err(|error: store::InvalidStoreUrl| format!("{error}, or just postgres"))
+        store_url(text).map(Choice::Url).map_err(|error| format!("{error}, or just postgres"))
     }
 }
 
