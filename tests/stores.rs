@@ -1,8 +1,10 @@
 //! Opening a store by the command line: what makes one, what is said of one that cannot be used, who may read its files.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
-use crate::common::{Ran, run_in};
+use crate::common::{Process, Ran, Server, command, run_in};
 use store::{PostgresStore, SqliteStore, Store};
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
@@ -156,4 +158,122 @@ fn a_leaked_secret_is_revoked_and_not_repeated() {
     let id = listed("valid");
     assert_eq!(revoke(&secret).expect(0).line(), format!("revoked {id}"));
     listed("revoked");
+}
+
+/// Runs a command with a umask that takes nothing away.
+fn open_handed(folder: &Path, args: &[&str]) -> Command {
+    let binary = command();
+    let mut open_handed = Command::new("sh");
+    open_handed.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(binary.get_program()).args(args).current_dir(folder);
+    for (name, _) in binary.get_envs() {
+        open_handed.env_remove(name);
+    }
+    open_handed
+}
+
+/// Asserts that nobody but its user has a right on anything in a folder, the folder included; answers the names of files.
+#[track_caller]
+fn private(folder: &Path) -> Vec<String> {
+    let (mut left, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(path) = left.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let rights = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(metadata.mode() & 0o7777, rights, "{}", path.display());
+        if metadata.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            files.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_its_users_alone_whatever_the_umask() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let database = cluster.database().await.unwrap();
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let token = data.join("token").display().to_string();
+    // The kind tells the umask of what it runs, which is not the server's affair.
+    std::fs::write(
+        folder.path().join("longrun.toml"),
+        "[evidence]\nfolder = \"data/evidence\"\n[kinds.umask]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"umask\"]\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("evidence.json"), "{}").unwrap();
+    for store in ["sqlite:data/longrun.db", &database] {
+        let args = [&CREATE[..], &[store, "-o", "id"]].concat();
+        let made = open_handed(folder.path(), &args).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::write(&token, made.stdout).unwrap();
+        std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--store", store];
+        let server = Server::of(&mut open_handed(folder.path(), &serve));
+        let call = |args: &[&str]| {
+            run_in(folder.path(), &[args, &["--url", &server.url, "--token-file", &token]].concat()).expect(0)
+        };
+        call(&["evidence", "put", "evidence.json"]);
+        let id = call(&["ops", "create", "--kind", "umask", "-o", "id"]).line();
+        call(&["ops", "wait", &id, "--quiet", "--timeout", "60s"]);
+        let operation = call(&["ops", "get", &id, "-o", "json"]).json();
+        assert_eq!(operation["operation"]["output"], "0000\n");
+        let files = private(&data);
+        if store.starts_with("sqlite:") {
+            for name in ["longrun.db", "longrun.db-wal", "longrun.db-shm", "longrun.db.lock"] {
+                assert!(files.iter().any(|file| file == name), "{name} is not among {files:?}");
+            }
+        }
+        assert!(files.iter().any(|file| file.len() == 64), "no evidence among {files:?}");
+        let copy = format!("copy-{}", &store[..6]);
+        let backed_up = open_handed(folder.path(), &["backup", &copy, "--store", store]).output().unwrap();
+        assert!(backed_up.status.success(), "{backed_up:?}");
+        assert_eq!(private(&folder.path().join(&copy)).len(), 3, "store, manifest, evidence");
+        drop(server);
+    }
+    let restore = ["restore", "copy-sqlite", "--store", "sqlite:again/longrun.db", "--evidence", "again/evidence"];
+    let restored = open_handed(folder.path(), &restore).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
+    private(&folder.path().join("again"));
+}
+
+#[test]
+fn one_server_at_a_time_by_whatever_name_the_file_is_found() {
+    let folder = tempdir().unwrap();
+    let serve = |store: &str| {
+        let mut serve = command();
+        serve.current_dir(folder.path()).args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "",
+            "--store",
+            store,
+        ]);
+        serve
+    };
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../real.db", folder.path().join("elsewhere/symbolic.db")).unwrap();
+    // It leads nowhere yet: the server makes the file behind it.
+    let mut first = Process::start(&mut serve("sqlite:elsewhere/symbolic.db"));
+    first.line_with("\"listening\"");
+    std::fs::hard_link(folder.path().join("real.db"), folder.path().join("elsewhere/hard.db")).unwrap();
+    for name in ["real.db", "elsewhere/symbolic.db", "elsewhere/hard.db", "./elsewhere/../real.db"] {
+        let second = serve(&format!("sqlite:{name}")).output().unwrap();
+        let said = String::from_utf8(second.stderr).unwrap();
+        assert_eq!(second.status.code(), Some(2), "{said}");
+        assert!(said.contains("another longrun is using"), "{said}");
+        on(folder.path(), &["migrate"], &format!("sqlite:{name}")).expect(2).says("another longrun is using");
+    }
+    // Tools go on beside it, and its own locks on the database hold.
+    run_in(folder.path(), &[&CREATE[..], &["sqlite:real.db"]].concat()).expect(0);
+    on(folder.path(), &["doctor"], "sqlite:elsewhere/symbolic.db").expect(0);
+    first.signal("TERM");
+    assert_eq!(first.exit_code(), 0);
+    std::fs::remove_file(folder.path().join("elsewhere/hard.db")).unwrap();
+    let mut next = Process::start(&mut serve("sqlite:real.db"));
+    next.line_with("\"listening\"");
 }

@@ -74,6 +74,34 @@ pub enum Command {
     Runner(command_runner::Args),
 }
 
+impl Command {
+    /// Whether it makes files that are its user's alone.
+    pub const fn works_on_a_store(&self) -> bool {
+        match self {
+            Command::Demo(_)
+            | Command::Dev(_)
+            | Command::Serve(_)
+            | Command::Migrate(_)
+            | Command::Doctor(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Token(_)
+            | Command::Organizations(_)
+            | Command::Kinds(_)
+            | Command::Bench(_) => true,
+            Command::Config(_)
+            | Command::Operations(_)
+            | Command::Evidence(_)
+            | Command::Policy(_)
+            | Command::Worker(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::EvaluationWorker
+            | Command::Runner(_) => false,
+        }
+    }
+}
+
 /// `longrun config`.
 #[derive(Debug, Subcommand)]
 pub enum Config {

@@ -11,6 +11,7 @@ mod connection;
 mod exit;
 mod node;
 mod policy_file;
+mod private;
 mod progress;
 mod render;
 mod store_args;
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         Command::Runner(args) => commands::command_runner::run(&args),
         command => command,
     };
+    if command.works_on_a_store() {
+        private::keep_private();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     exit::report(runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(run(command));

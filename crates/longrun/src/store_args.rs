@@ -83,10 +83,11 @@ impl StoreArgs {
             Err(error)
                 if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) =>
             {
-                let _lock = StoreLock::acquire_for(&url)?;
-                let made = node::open(&url, Open::Create).await?;
+                let lock = StoreLock::acquire_for(&url)?;
+                node::open(&url, Open::Create).await?.close().await;
+                drop(lock);
                 eprintln!("{} there was no store at {url}: a new one was made", Style::of_stderr().notable("note:"));
-                Ok(made)
+                self.open_existing().await
             }
             opened => opened,
         }

@@ -65,6 +65,10 @@ impl Node {
         store.set_quotas(config.quotas());
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
+        if let StoreUrl::Sqlite(path) = &url {
+            warn_of_readers(path);
+        }
+        warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
@@ -182,6 +186,14 @@ async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyho
         .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
         .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;
     Ok(Arc::new(store))
+}
+
+/// What this program makes is its user's alone; what was there before, by an older one or by hand, is left as it is.
+fn warn_of_readers(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others on this machine have rights on it; `chmod -R go= PATH` takes them away");
+    }
 }
 
 async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {
