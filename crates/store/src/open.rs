@@ -27,16 +27,14 @@ pub(crate) async fn accept_current(
     if let Some(unknown) = applied.iter().find(|applied| !known.version_exists(applied.version)) {
         return Err(newer(place, unknown.version));
     }
-    let versions = known.iter().map(|migration| migration.version);
-    match versions.max().filter(|newest| applied.iter().all(|applied| applied.version != *newest)) {
-        None => Ok(()),
-        Some(newest) => {
-            let version = applied.last().map_or(0, |applied| applied.version);
-            Err(StoreError::Unusable(format!(
-                "{place} has schema version {version}, and this longrun needs {newest}: run `longrun migrate`, which brings it there (servers do the same when they start)"
-            )))
-        }
+    if known.iter().all(|migration| applied.iter().any(|applied| applied.version == migration.version)) {
+        return Ok(());
     }
+    let (version, needed) =
+        (applied.last().map_or(0, |applied| applied.version), known.iter().last().map_or(0, |newest| newest.version));
+    Err(StoreError::Unusable(format!(
+        "{place} has schema version {version}, and this longrun needs {needed}: run `longrun migrate`, which brings it there (servers do the same when they start)"
+    )))
 }
 
 /// Why the migrations could not be applied.
