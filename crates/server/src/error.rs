@@ -196,6 +196,8 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
+            // Its tokens are revoked; this one was looked up a moment before.
+            StoreError::OrganizationGone => ApiError::Unauthenticated,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
             StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) => {

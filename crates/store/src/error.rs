@@ -17,6 +17,9 @@ pub enum StoreError {
     /// again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
+    /// The organisation is deleted, or is being deleted: nothing is created in it.
+    #[error("the organization is deleted")]
+    OrganizationGone,
     /// The organisation has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),

@@ -15,6 +15,7 @@ mod batch;
 mod census;
 mod changes;
 mod content;
+mod deletion;
 mod doctor;
 mod error;
 mod history;
@@ -38,6 +39,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use deletion::Contents;
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
@@ -245,7 +247,25 @@ pub trait Store: Send + Sync + 'static {
     /// Every organisation, by name.
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError>;
 
-    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new.
+    /// Every kind that operations of this store have or had, in order; of one organisation or of all.
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError>;
+
+    /// What an organisation has, from one snapshot; `None` when there is no such organisation.
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
+
+    /// Begins to delete an organisation, or goes on with it: its tokens are revoked, nothing of it is started, nothing is
+    /// created in it. Answers how many operations have not ended; when there are any, that is done only if `unfinished_too`.
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
+
+    /// Removes up to `limit` rows of an organisation whose deletion has begun, in one transaction; answers how many. 0 when
+    /// there are no more.
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
+
+    /// Ends a deletion whose parts are done: the organisation is there no more.
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
+
+    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new; fails with
+    /// [`StoreError::OrganizationGone`] while it is being deleted.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
     /// Every token, oldest first; of one organisation or of all.

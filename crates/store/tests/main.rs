@@ -3,6 +3,7 @@
 
 mod changes;
 mod contract;
+mod deletion;
 mod history;
 mod inbox;
 mod open;

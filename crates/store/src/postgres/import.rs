@@ -129,7 +129,8 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
 
 async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
     let mut census = Census::default();
-    for row in sqlx::query("SELECT organization_id, next_seq FROM organizations").fetch_all(&mut *connection).await? {
+    let sql = "SELECT organization_id, next_seq FROM organizations WHERE deleted < 2";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
     // Recounted, not read from the counters: those are among what is checked.

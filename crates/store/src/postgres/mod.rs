@@ -12,6 +12,7 @@ mod clock;
 mod complete;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod heartbeat;
 mod history;
@@ -45,7 +46,7 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
@@ -448,6 +449,27 @@ impl Store for PostgresStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too).await;
+        begun.map_err(StoreError::or_unavailable)
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        deletion::part(&self.pool, organization, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

@@ -105,6 +105,7 @@ fn organization(write: &Write) -> &str {
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
         | Write::Feed(_)
+        | Write::Delete(..)
         | Write::RevokeToken(_)
         | Write::TouchTokens(_)
         | Write::Disconnect => "",
@@ -262,8 +263,8 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
-            // Of no lane here: see `PostgresStore::forget_changes`.
-            Write::Feed(_) | Write::Disconnect => Answer::Count(0),
+            // Of no lane here: see `PostgresStore::forget_changes` and `delete_part`.
+            Write::Feed(_) | Write::Delete(..) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }

@@ -14,6 +14,7 @@ mod changes;
 mod claim;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod export;
 mod history;
@@ -40,12 +41,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
@@ -158,6 +160,13 @@ impl SqliteStore {
     /// [`StoreError::Database`].
     pub async fn engine_version(&self) -> Result<String, StoreError> {
         Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
+    }
+
+    async fn delete(&self, organization: &str, step: Deletion) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::Delete(organization.to_owned(), step)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
     }
 
     async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
@@ -372,6 +381,26 @@ impl Store for SqliteStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.readers).await
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.readers, organization).await
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.readers, organization).await
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Begin(unfinished_too)).await
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Part(limit)).await
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.delete(organization, Deletion::End).await.map(drop)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
