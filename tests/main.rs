@@ -13,6 +13,7 @@ mod organizations;
 mod outage;
 mod serve;
 mod stores;
+mod tenants;
 mod transactional_create;
 mod watch;
 mod workers;

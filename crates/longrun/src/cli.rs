@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    backup, bench, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, evaluate,
+    evaluation_worker, evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -42,7 +42,7 @@ pub enum Command {
     /// Make, list and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
-    /// List, pause and resume organizations, directly in the store
+    /// List, pause, resume and delete organizations, directly in the store
     #[command(subcommand)]
     Organizations(Organizations),
     /// Pause and resume kinds, directly in the store
@@ -131,6 +131,8 @@ pub enum Organizations {
     Pause(pause::OrganizationArgs),
     /// Let an organization go on
     Resume(pause::OrganizationArgs),
+    /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
+    Delete(delete_organization::Args),
 }
 
 /// `longrun kinds`.

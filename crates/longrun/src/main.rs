@@ -48,8 +48,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, pause, policy, restore, serve, token, watch, worker,
+        backup, bench, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence,
+        man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -67,6 +67,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Organizations(Organizations::Pause(args)) => pause::pause_organization(args).await,
         Command::Organizations(Organizations::Resume(args)) => pause::resume_organization(args).await,
+        Command::Organizations(Organizations::Delete(args)) => delete_organization::run(args).await,
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,

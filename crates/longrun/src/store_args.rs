@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::ConfigArgs;
+use crate::config::{Config, ConfigArgs, Loaded};
 use crate::connection::DEV_FOLDER;
 use crate::exit::Hint;
 use crate::node::{self, StoreLock};
@@ -47,14 +47,30 @@ impl StoreArgs {
         Ok(self.places()?.1)
     }
 
+    /// The kinds that the configuration declares, and the built-in ones.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`].
+    pub fn kinds(&self) -> anyhow::Result<Vec<String>> {
+        let config = match &self.data_dir {
+            Some(_) => Config::default(),
+            None => self.load()?.config,
+        };
+        Ok(node::known_kinds(&config))
+    }
+
+    fn load(&self) -> anyhow::Result<Loaded> {
+        let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
+        args.load().hint("name the store with --store URL")
+    }
+
     /// The store and its evidence.
     fn places(&self) -> anyhow::Result<(StoreUrl, PathBuf)> {
         let of_dev = |folder: &Path| (StoreUrl::Sqlite(folder.join(DEV_STORE)), folder.join(DEV_EVIDENCE));
         if let Some(folder) = &self.data_dir {
             return Ok(of_dev(folder));
         }
-        let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
-        let loaded = args.load().hint("name the store with --store URL")?;
+        let loaded = self.load()?;
         let is_named = loaded.entries.get("store").is_some_and(|(_, origin)| *origin != crate::config::Origin::Default);
         let url = loaded.config.store_url()?;
         let dev = of_dev(Path::new(DEV_FOLDER));

@@ -261,7 +261,8 @@ pub trait Store: Send + Sync + 'static {
     /// there are no more.
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
 
-    /// Ends a deletion whose parts are done: the organisation is there no more.
+    /// Ends a deletion whose parts are done: the organisation is there no more. [`StoreError::Unavailable`] when more
+    /// operations came to be seen meanwhile: more parts are to be removed.
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
 
     /// Keeps a token (its hash, never the secret). Creates the organisation if it is new; fails with

@@ -26,13 +26,13 @@ pub use flags::ConfigArgs;
 pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
+pub use nearest::nearest;
 pub use units::{ByteSize, Span};
 pub use unseen::Unseen;
 pub use validate::validate;
 
 use std::fmt;
 
-use nearest::nearest;
 use store::{InvalidStoreUrl, StoreUrl};
 
 /// What is wrong with a configuration.

@@ -150,6 +150,13 @@ impl Node {
     }
 }
 
+/// The kinds that a configuration declares, and those that longrun brings.
+pub fn known_kinds(config: &Config) -> Vec<String> {
+    let mut known = kinds::known(config);
+    known.push(::kinds::notices::KIND.to_owned());
+    known
+}
+
 /// Opens a store as `how` says.
 ///
 /// # Errors

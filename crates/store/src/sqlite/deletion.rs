@@ -170,7 +170,7 @@ async fn end(connection: &mut SqliteConnection, organization: &str) -> Result<()
     let sql = "SELECT (SELECT count(*) FROM active WHERE organization_id = ?1)
         + (SELECT count(*) FROM settled WHERE organization_id = ?1)";
     if sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(&mut *connection).await? > 0 {
-        return Err(StoreError::Unusable("the organization still has operations".to_owned()));
+        return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
     for sql in END.into_iter().chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"]) {
         sqlx::query(sql).bind(organization).execute(&mut *connection).await?;
