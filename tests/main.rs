@@ -5,6 +5,7 @@ mod backup;
 mod cluster;
 mod common;
 mod dev;
+mod docs;
 mod evaluate;
 mod help;
 mod kinds;

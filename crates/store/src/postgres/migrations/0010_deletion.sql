@@ -36,7 +36,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = create_operation.organization AND o.deleted = 0) THEN
         RAISE EXCEPTION 'there is no organization %', quote_nullable(organization) USING
             ERRCODE = 'foreign_key_violation',
-            HINT = 'longrun token create makes an organization together with its first token.';
+            HINT = 'longrun token create --create-organization makes one, together with its first token.';
     END IF;
     wanted.kind := kind;
     wanted.input := coalesce(input::text, '');
