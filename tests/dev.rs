@@ -166,6 +166,7 @@ fn a_revoked_token_is_refused() {
         "create",
         "--data-dir",
         "data",
+        "--create-organization",
         "--organization",
         "acme",
         "--name",

@@ -24,6 +24,7 @@ mod wire;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
 use report::Report;
@@ -62,7 +63,7 @@ pub struct Common {
     /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE. Without it a temporary
     /// SQLite file
     #[arg(long, value_name = "URL")]
-    store: Option<StoreUrl>,
+    store: Option<String>,
     /// The form of the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
@@ -172,7 +173,9 @@ pub async fn run(bench: Bench) -> anyhow::Result<String> {
         Bench::Fairness(args) => &args.common,
     };
     let form = common.output;
-    let target = Target::prepare(common.store.clone()).await?;
+    // Told without the text, which may hold a password.
+    let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
+    let target = Target::prepare(url).await?;
     let report: Report = match bench {
         Bench::Pages(args) => pages::measure(&target, args.rows, args.samples).await?,
         Bench::Lifecycle(args) => {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use store::{Store, StoreUrl};
+use store::{Open, Store, StoreUrl};
 
 /// Connections of the store to PostgreSQL; what a server takes.
 const STORE_CONNECTIONS: u32 = 16;
@@ -70,7 +70,7 @@ impl Target {
     /// # Errors
     /// When it cannot be used.
     pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(store::open(&self.url, STORE_CONNECTIONS).await?)
+        Ok(store::open(&self.url, Open::Create, STORE_CONNECTIONS).await?)
     }
 
     /// `sqlite` or `postgres`.

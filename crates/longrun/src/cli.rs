@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker, evidence, man,
-    migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, evaluate,
+    evaluation_worker, evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -42,7 +42,7 @@ pub enum Command {
     /// Make, list and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
-    /// List, pause and resume organizations, directly in the store
+    /// List, pause, resume and delete organizations, directly in the store
     #[command(subcommand)]
     Organizations(Organizations),
     /// Pause and resume kinds, directly in the store
@@ -74,6 +74,34 @@ pub enum Command {
     Runner(command_runner::Args),
 }
 
+impl Command {
+    /// Whether it makes files that are its user's alone.
+    pub const fn works_on_a_store(&self) -> bool {
+        match self {
+            Command::Demo(_)
+            | Command::Dev(_)
+            | Command::Serve(_)
+            | Command::Migrate(_)
+            | Command::Doctor(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Token(_)
+            | Command::Organizations(_)
+            | Command::Kinds(_)
+            | Command::Bench(_) => true,
+            Command::Config(_)
+            | Command::Operations(_)
+            | Command::Evidence(_)
+            | Command::Policy(_)
+            | Command::Worker(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::EvaluationWorker
+            | Command::Runner(_) => false,
+        }
+    }
+}
+
 /// `longrun config`.
 #[derive(Debug, Subcommand)]
 pub enum Config {
@@ -103,6 +131,8 @@ pub enum Organizations {
     Pause(pause::OrganizationArgs),
     /// Let an organization go on
     Resume(pause::OrganizationArgs),
+    /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
+    Delete(delete_organization::Args),
 }
 
 /// `longrun kinds`.

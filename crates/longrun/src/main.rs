@@ -11,6 +11,7 @@ mod connection;
 mod exit;
 mod node;
 mod policy_file;
+mod private;
 mod progress;
 mod render;
 mod store_args;
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         Command::Runner(args) => commands::command_runner::run(&args),
         command => command,
     };
+    if command.works_on_a_store() {
+        private::keep_private();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     exit::report(runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(run(command));
@@ -44,8 +48,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate, operations,
-        pause, policy, restore, serve, token, watch, worker,
+        backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence, man,
+        migrate, operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -63,6 +67,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Organizations(Organizations::Pause(args)) => pause::pause_organization(args).await,
         Command::Organizations(Organizations::Resume(args)) => pause::resume_organization(args).await,
+        Command::Organizations(Organizations::Delete(args)) => delete_organization::run(args).await,
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,

@@ -196,9 +196,13 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
+            // Its tokens are revoked; this one was looked up a moment before.
+            StoreError::OrganizationGone => ApiError::Unauthenticated,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
-            StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
+            StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::deletion::Deletion;
 use crate::{
     ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
     Position, Steered, Steering, StoreError, Token,
@@ -53,6 +54,8 @@ pub(crate) enum Write {
     Pause(Pausable, bool),
     /// What concerns the feed of changes; only in the embedded store.
     Feed(Feed),
+    /// A part of the deletion of an organisation; only in the embedded store.
+    Delete(String, Deletion),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),
@@ -83,7 +86,7 @@ impl Write {
             Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
             Write::Heartbeat(beats, _) => (beats.len(), 0),
             Write::Claim(request) => (request.limit as usize, 0),
-            Write::Purge(_, limit) => (*limit as usize, 0),
+            Write::Purge(_, limit) | Write::Delete(_, Deletion::Part(limit)) => (*limit as usize, 0),
             _ => (1, 0),
         }
     }

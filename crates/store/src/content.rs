@@ -160,6 +160,24 @@ impl ContentStore {
         Ok((digest, size))
     }
 
+    /// Removes everything of an organisation; answers how many pieces there were. What is being stored meanwhile may stay.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`]; a part may be gone then.
+    pub async fn remove_all(&self, organization: &str) -> Result<u64, ContentError> {
+        let folder = Path::from_iter([PathPart::from("organizations"), PathPart::from(organization)]);
+        let mut found = self.objects.list(Some(&folder));
+        let mut removed = 0;
+        while let Some(piece) = found.next().await {
+            match self.objects.delete(&piece?.location).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removed)
+    }
+
     /// The content with this digest, verified, or `None` when the organisation has none such.
     ///
     /// # Errors
@@ -239,6 +257,23 @@ mod tests {
         let broken = stream::iter([Ok(Bytes::from_static(b"he")), Err("gone")]);
         assert!(matches!(store.put("acme", broken).await.unwrap_err(), ContentError::Receive(_)));
         assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn an_organisations_content_is_removed_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        for organization in ["a/b", "a", "a/b/c"] {
+            store.put(organization, pieces(&[b"one"])).await.unwrap();
+            store.put(organization, pieces(&[b"two"])).await.unwrap();
+        }
+        assert_eq!(store.remove_all("a/b").await.unwrap(), 2);
+        assert_eq!(store.remove_all("a/b").await.unwrap(), 0);
+        let left = ["a", "a/b", "a/b/c"].map(|organization| store.get(organization, &Digest::of(b"one")));
+        let left: Vec<bool> =
+            futures_util::future::join_all(left).await.into_iter().map(|l| l.unwrap().is_some()).collect();
+        assert_eq!(left, [true, false, true]);
+        assert_eq!(files_below(folder.path()), 4);
     }
 
     #[tokio::test]

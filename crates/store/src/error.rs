@@ -17,12 +17,18 @@ pub enum StoreError {
     /// again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
+    /// The organisation is deleted, or is being deleted: nothing is created in it.
+    #[error("the organization is deleted")]
+    OrganizationGone,
     /// The organisation has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// There is no store, and it was not to be made. The text says where it is missing.
+    #[error("there is no store {0}")]
+    Missing(String),
     /// The database cannot be used by this program. An operator must act.
     #[error("the database cannot be used: {0}")]
     Unusable(String),
@@ -48,7 +54,7 @@ impl StoreError {
         };
         if away {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database is away or too busy");
-            return StoreError::Unavailable("the database cannot be reached".to_owned());
+            return StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)));
         }
         StoreError::Database(error)
     }
@@ -57,5 +63,17 @@ impl StoreError {
     pub(crate) fn lost_against_another(&self) -> bool {
         let StoreError::Database(sqlx::Error::Database(error)) = self else { return false };
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
+/// What the database or the system says, without the driver's words around it. Holds no password, but perhaps the names of
+/// a user, a host and a database: for the command line and the log, never for a client.
+pub(crate) fn cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
+        sqlx::Error::Configuration(error) => error.to_string(),
+        other => other.to_string(),
     }
 }

@@ -15,9 +15,11 @@ mod batch;
 mod census;
 mod changes;
 mod content;
+mod deletion;
 mod doctor;
 mod error;
 mod history;
+mod open;
 mod pause;
 mod plan;
 pub mod postgres;
@@ -37,9 +39,11 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use deletion::Contents;
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
+pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
@@ -47,7 +51,7 @@ pub use sqlite::SqliteStore;
 pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
-pub use url::{InvalidStoreUrl, StoreUrl, open};
+pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
 pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
@@ -243,7 +247,26 @@ pub trait Store: Send + Sync + 'static {
     /// Every organisation, by name.
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError>;
 
-    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new.
+    /// Every kind that operations of this store have or had, in order; of one organisation or of all.
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError>;
+
+    /// What an organisation has, from one snapshot; `None` when there is no such organisation.
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
+
+    /// Begins to delete an organisation, or goes on with it: its tokens are revoked, nothing of it is started, nothing is
+    /// created in it. Answers how many operations have not ended; when there are any, that is done only if `unfinished_too`.
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
+
+    /// Removes up to `limit` rows of an organisation whose deletion has begun, in one transaction; answers how many. 0 when
+    /// there are no more.
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
+
+    /// Ends a deletion whose parts are done: the organisation is there no more. [`StoreError::Unavailable`] when more
+    /// operations came to be seen meanwhile: more parts are to be removed.
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
+
+    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new; fails with
+    /// [`StoreError::OrganizationGone`] while it is being deleted.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
     /// Every token, oldest first; of one organisation or of all.

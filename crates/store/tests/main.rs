@@ -3,8 +3,10 @@
 
 mod changes;
 mod contract;
+mod deletion;
 mod history;
 mod inbox;
+mod open;
 mod outage;
 mod pagination;
 mod quotas;

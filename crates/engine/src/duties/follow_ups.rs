@@ -129,8 +129,8 @@ impl Round<'_> {
             }
             match store.create(organization, due, Some(key(change))).await {
                 Ok(_) => Ok(true),
-                // They were created, and somebody removed them since.
-                Err(StoreError::IdempotencyGone) => Ok(false),
+                // They were created, and somebody removed them since; or the whole organisation.
+                Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => Ok(false),
                 Err(error) => Err(error),
             }
         }));

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod command_runner;
 pub mod completions;
 pub mod config;
+pub mod delete_organization;
 pub mod demo;
 pub mod detect;
 pub mod dev;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentStore, PostgresStore, Store, StoreUrl};
+use store::{ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +65,10 @@ impl Node {
         store.set_quotas(config.quotas());
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
+        if let StoreUrl::Sqlite(path) = &url {
+            warn_of_readers(path);
+        }
+        warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
@@ -146,30 +150,57 @@ impl Node {
     }
 }
 
-/// Opens a store, makes it when it is missing, and brings it up to this version.
+/// The kinds that a configuration declares, and those that longrun brings.
+pub fn known_kinds(config: &Config) -> Vec<String> {
+    let mut known = kinds::known(config);
+    known.push(::kinds::notices::KIND.to_owned());
+    known
+}
+
+/// Opens a store as `how` says.
 ///
 /// # Errors
-/// When the file or the database cannot be used.
-pub async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
-    store::open(url, CONNECTIONS).await.with_context(|| format!("cannot open the store {url}")).hint(match url {
-        StoreUrl::Sqlite(_) => "check --store, and whether this user may read and write the file and its folder",
-        StoreUrl::Postgres(_) => {
-            "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
+/// When there is none and none is to be made, or the file or the database cannot be used.
+pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
+    opened(url, store::open(url, how, CONNECTIONS).await)
+}
+
+/// What came of opening the store at `url`, with advice when it failed.
+///
+/// # Errors
+/// The error that it came with.
+pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
+    let hint = match (&opened, url) {
+        (Err(StoreError::Missing(_)), _) => {
+            "name another one with --store, --config or --data-dir; or make one: `longrun migrate`, `longrun serve`, `longrun dev` and the first `longrun token create` do"
         }
-    })
+        (_, StoreUrl::Sqlite(_)) => "check --store, and whether this user may read and write the file and its folder",
+        (_, StoreUrl::Postgres(_)) => {
+            "check in --store the host and port, the user, the database and sslmode; the password, there or in PGPASSFILE or PGPASSWORD; and whether the server is running"
+        }
+    };
+    opened.with_context(|| format!("cannot open the store {url}")).hint(hint)
 }
 
 /// Opens the store of a server, which may have a standby to read from.
 async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyhow::Result<Arc<dyn Store>> {
     // The configuration was validated: only a PostgreSQL store has a standby.
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
-        return open(url).await;
+        return open(url, Open::Create).await;
     };
     let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
     let store = store
         .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
         .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;
     Ok(Arc::new(store))
+}
+
+/// What this program makes is its user's alone; what was there before, by an older one or by hand, is left as it is.
+fn warn_of_readers(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others on this machine have rights on it; `chmod -R go= PATH` takes them away");
+    }
 }
 
 async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {

@@ -172,6 +172,21 @@ impl Store for FaultyStore {
     async fn organizations(&self) -> Result<Vec<store::Organization>, StoreError> {
         self.inner.organizations().await
     }
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.inner.kinds(organization).await
+    }
+    async fn contents(&self, organization: &str) -> Result<Option<store::Contents>, StoreError> {
+        self.inner.contents(organization).await
+    }
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.inner.begin_deletion(organization, unfinished_too).await
+    }
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.inner.delete_part(organization, limit).await
+    }
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.inner.end_deletion(organization).await
+    }
     fn set_quotas(&self, quotas: store::Quotas) {
         self.inner.set_quotas(quotas);
     }

@@ -52,7 +52,7 @@ const CHECKS: &[(&str, &str)] = &[
         "what is in the inbox can become an operation",
         "SELECT organization_id || ' ' || id || ': ' || coalesce(refused, 'there is no such organization') FROM inbox i
          WHERE refused IS NOT NULL
-            OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id)",
+            OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id AND o.deleted < 2)",
     ),
     (
         "histories are of operations that are there",
@@ -137,7 +137,7 @@ pub(super) async fn examine(pool: &PgPool) -> Result<Report, StoreError> {
         sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *snapshot).await?;
     }
     let totals = sqlx::query(
-        "SELECT (SELECT count(*) FROM organizations), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
+        "SELECT (SELECT count(*) FROM organizations WHERE deleted < 2), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
     )
     .fetch_one(&mut *snapshot)
     .await?;

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
 
 use super::changes;
 use super::counters::{self, Changes};
+use super::session::refused;
 use super::writer::{begin, unavailable};
 use super::{PostgresStore, rows};
 use crate::{Census, StoreError};
@@ -33,7 +34,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub async fn is_there(url: &str) -> Result<bool, StoreError> {
-        let mut connection = PgConnection::connect(url).await.map_err(unavailable)?;
+        let mut connection = PgConnection::connect(url).await.map_err(refused)?;
         let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'longrun')")
             .fetch_one(&mut connection)
             .await;
@@ -128,7 +129,8 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
 
 async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
     let mut census = Census::default();
-    for row in sqlx::query("SELECT organization_id, next_seq FROM organizations").fetch_all(&mut *connection).await? {
+    let sql = "SELECT organization_id, next_seq FROM organizations WHERE deleted < 2";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
     // Recounted, not read from the counters: those are among what is checked.

@@ -40,7 +40,7 @@ const WAITING: &str = "
         FROM organization WHERE organization.id IS NOT NULL
     )
     SELECT id FROM organization
-    WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id)";
+    WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id AND o.deleted = 0)";
 
 /// The table is empty at most times, and the planner's figures of it are worth nothing when it is not: what it must do
 /// is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a plan that was

@@ -12,6 +12,7 @@ mod clock;
 mod complete;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod heartbeat;
 mod history;
@@ -40,11 +41,12 @@ use operations::{
 use sqlx::postgres::PgPool;
 
 use crate::batch::{Answer, Create, Lane, Write};
+use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
@@ -84,7 +86,16 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is none,
     /// or the schema was made by a newer longrun.
     pub async fn connect(url: &str, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, None, connections, None).await
+        PostgresStore::connect_as(url, Open::Create, connections).await
+    }
+
+    /// As [`PostgresStore::connect`], with the schema as [`Open`] says.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
+    /// when an older longrun made it.
+    pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, how, None, connections, None).await
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
@@ -97,7 +108,7 @@ impl PostgresStore {
         read_url: &str,
         connections: u32,
     ) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Some(read_url), connections, None).await
+        PostgresStore::start(url, Open::Create, Some(read_url), connections, None).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -105,18 +116,22 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, None, connections, Some(clock)).await
+        PostgresStore::start(url, Open::Create, None, connections, Some(clock)).await
     }
 
     async fn start(
         url: &str,
+        how: Open,
         read_url: Option<&str>,
         connections: u32,
         clock: Option<Clock>,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
         let pool = session::pool(url, connections).await?;
-        session::migrate(&pool).await?;
+        match how {
+            Open::Existing => session::accept(&pool).await?,
+            Open::Create => session::migrate(&pool).await?,
+        }
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
         let clock = match clock {
@@ -434,6 +449,27 @@ impl Store for PostgresStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too).await;
+        begun.map_err(StoreError::or_unavailable)
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        deletion::part(&self.pool, organization, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

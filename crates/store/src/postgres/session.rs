@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use super::ALIVE;
 use super::writer::unavailable;
-use crate::StoreError;
+use crate::error::cause;
+use crate::{StoreError, open};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/postgres/migrations");
+/// How the store is called in errors; which one it is, callers know.
+const PLACE: &str = "it";
 
 /// How long a caller waits for a connection before the store is unavailable to it.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,7 +22,8 @@ const STATEMENT_TIMEOUT: &str = "30s";
 
 /// Up to so many connections to the database at `url`.
 pub(super) async fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    PgPoolOptions::new()
+    let options = options(url)?;
+    let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // A round trip before each use would be dear; one that was used a moment ago is alive.
@@ -29,9 +36,29 @@ pub(super) async fn pool(url: &str, connections: u32) -> Result<PgPool, StoreErr
                 Ok(true)
             })
         })
-        .connect_with(options(url)?)
-        .await
-        .map_err(unavailable)
+        .connect_with(options.clone())
+        .await;
+    match pool {
+        Ok(pool) => Ok(pool),
+        // The pool tries again and again, and forgets why.
+        Err(sqlx::Error::PoolTimedOut) => {
+            match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await {
+                Ok(Err(error)) => Err(refused(error)),
+                Ok(Ok(_)) | Err(_) => Err(refused(sqlx::Error::PoolTimedOut)),
+            }
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Why the store cannot be opened. What the database itself refuses (a user, a password, a database, a right) is to be put right by an
+/// operator; the rest may pass.
+pub(super) fn refused(error: sqlx::Error) -> StoreError {
+    match StoreError::Database(error).or_unavailable() {
+        StoreError::Database(error @ sqlx::Error::Database(_)) => StoreError::Unusable(cause(&error)),
+        StoreError::Database(error) => unavailable(error),
+        away => away,
+    }
 }
 
 /// What every connection is set to.
@@ -63,13 +90,24 @@ pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
         let exists =
             error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "42P06");
         if !exists {
-            return Err(unavailable(error));
+            return Err(refused(error));
         }
     }
-    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
-        )),
-        other => StoreError::Unusable(other.to_string()),
-    })
+    MIGRATIONS.run(&mut *connection).await.map_err(|error| open::refused(PLACE, &error))
+}
+
+/// Accepts a database only that has a store of this version, and changes nothing about it.
+pub(super) async fn accept(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(refused)?;
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('longrun.' || $1) IS NOT NULL")
+        .bind(open::APPLIED)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(refused)?;
+    if !is_there {
+        return Err(StoreError::Missing(
+            "in the database: it has no schema \"longrun\" with longrun's tables".to_owned(),
+        ));
+    }
+    open::accept_current(&mut *connection, &MIGRATIONS, PLACE).await
 }

@@ -12,6 +12,7 @@ use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
 use super::replica::Written;
 use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::error::cause;
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
@@ -104,6 +105,7 @@ fn organization(write: &Write) -> &str {
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
         | Write::Feed(_)
+        | Write::Delete(..)
         | Write::RevokeToken(_)
         | Write::TouchTokens(_)
         | Write::Disconnect => "",
@@ -261,8 +263,8 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
-            // Of no lane here: see `PostgresStore::forget_changes`.
-            Write::Feed(_) | Write::Disconnect => Answer::Count(0),
+            // Of no lane here: see `PostgresStore::forget_changes` and `delete_part`.
+            Write::Feed(_) | Write::Delete(..) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
@@ -359,7 +361,7 @@ pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres
 /// Every error on the way to the database means that it is away.
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be reached");
-    StoreError::Unavailable("the database cannot be reached".to_owned())
+    StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)))
 }
 
 /// Notes which organisations have deltas, for the task that folds them, and were written to, for reads from a standby.

@@ -14,6 +14,7 @@ mod changes;
 mod claim;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod export;
 mod history;
@@ -35,14 +36,18 @@ use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::deletion::Deletion;
+use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
@@ -52,6 +57,8 @@ use writer::Writer;
 const READERS: u32 = 4;
 /// How long a statement waits for another process that writes (`longrun token create` beside a server).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
 #[derive(Clone)]
@@ -73,7 +80,16 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unusable`] when the file is no database, cannot be written, or was made by a newer longrun.
     pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_with_clock(path, Arc::new(system_time)).await
+        SqliteStore::open_as(path, Open::Create).await
+    }
+
+    /// Opens the database file as [`Open`] says.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`] when an
+    /// older longrun made it.
+    pub async fn open_as(path: &Path, how: Open) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(path, how, Arc::new(system_time)).await
     }
 
     /// As [`SqliteStore::open`], with a clock of the caller's choice (tests move time by hand).
@@ -81,28 +97,32 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn open_with_clock(path: &Path, clock: Clock) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(path, Open::Create, clock).await
+    }
+
+    async fn start(path: &Path, how: Open, clock: Clock) -> Result<SqliteStore, StoreError> {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+        let options = SqliteConnectOptions::new().filename(path).foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
+        match how {
+            Open::Existing => accept(path, &options).await?,
+            Open::Create => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+                }
+            }
         }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
+        let options = options
+            .create_if_missing(how == Open::Create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "memory")
             .pragma("mmap_size", "1073741824");
         let single = SqlitePoolOptions::new().min_connections(1).max_connections(1);
         let writing = single.connect_with(options.clone()).await.map_err(|error| unusable(&error))?;
-        sqlx::migrate!("src/sqlite/migrations").run(&writing).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-                "{} has schema version {version}, which this longrun does not know: use the newer longrun that wrote it",
-                path.display()
-            )),
-            other => unusable(&other),
-        })?;
+        if how == Open::Create {
+            let place = path.display().to_string();
+            MIGRATIONS.run(&writing).await.map_err(|error| open::refused(&place, &error))?;
+        }
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
@@ -142,6 +162,13 @@ impl SqliteStore {
         Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
     }
 
+    async fn delete(&self, organization: &str, step: Deletion) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::Delete(organization.to_owned(), step)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
     async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
         match self.writer.submit(Write::Pause(what, paused)).await? {
             Answer::Count(count) => Ok(count > 0),
@@ -155,6 +182,28 @@ impl SqliteStore {
             other => Err(other.unexpected()),
         }
     }
+}
+
+/// Accepts a file only that has a store of this version, and changes nothing about it.
+async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    let place = path.display().to_string();
+    let missing = || StoreError::Missing(format!("at {place}"));
+    if !path.exists() {
+        return Err(missing());
+    }
+    let unusable = |error: sqlx::Error| StoreError::Unusable(format!("{place}: {error}"));
+    let mut connection = options.connect().await.map_err(unusable)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+        .bind(open::APPLIED)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(unusable)?;
+    let accepted = match tables {
+        0 => Err(missing()),
+        _ => open::accept_current(&mut connection, &MIGRATIONS, &place).await,
+    };
+    connection.close().await.map_err(unusable)?;
+    accepted
 }
 
 fn system_time() -> Timestamp {
@@ -332,6 +381,26 @@ impl Store for SqliteStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.readers).await
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.readers, organization).await
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.readers, organization).await
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Begin(unfinished_too)).await
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Part(limit)).await
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.delete(organization, Deletion::End).await.map(drop)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::{admin, claim, create, pause, purge, readers, steer, transition};
+use super::{admin, claim, create, deletion, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -109,6 +109,9 @@ async fn perform(
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
+            Write::Delete(organization, step) => {
+                Answer::Count(deletion::step(connection, now, organization, *step).await?)
+            }
             Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
