@@ -230,6 +230,9 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock.
     fn now(&self) -> Timestamp;
 
+    /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
+    fn health(&self) -> tasks::Health;
+
     /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
     /// on. Answers whether there is such an organisation.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use anyhow::Context;
 use kinds::command::{Runner, runner};
 
+use crate::node::complain;
+
 /// How the command is called.
 pub const NAME: &str = "command-runner";
 
@@ -25,7 +27,7 @@ const CANNOT_START: i32 = 127;
 /// Becomes the command. Runs without an async runtime: threads of it would be lost on the way.
 pub fn run(args: &Args) -> ! {
     let error = runner::become_command(&args.job, &args.command);
-    eprintln!("{error}");
+    complain(&error);
     std::process::exit(CANNOT_START)
 }
 

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::exit::Hint;
 
 pub use lock::StoreLock;
-pub use logging::start_logging;
+pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
 
 /// How a process on an embedded store is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
@@ -93,6 +93,11 @@ impl Node {
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();
+        services.metrics.add_counter(
+            "longrun_log_lines_lost_total",
+            "Lines of the log that could not be written.",
+            logging::lost_lines,
+        );
         let shutdown = services.shutdown.clone();
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();

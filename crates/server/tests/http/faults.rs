@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
@@ -15,7 +16,7 @@ use store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::Server;
+use crate::harness::{Answer, Caller, Server};
 
 /// How the store fails; the numbers are those of [`FaultyStore::fault`].
 #[derive(Clone, Copy)]
@@ -26,9 +27,20 @@ pub enum Fault {
     Panic,
     OutputGone,
     OutputFails,
+    /// What looks for lost leases panics.
+    RescuePanics,
+    /// What looks for lost leases never answers.
+    RescueHangs,
+    /// What writes panics within its call.
+    TouchPanics,
 }
 
 pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
+
+/// How long a task of a server with such a store may be without a success.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A test that waits longer than this for something has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A store whose reads fail when told to.
 struct FaultyStore {
@@ -38,6 +50,8 @@ struct FaultyStore {
     claims: watch::Sender<usize>,
     /// How often it was read.
     reads: watch::Sender<Reads>,
+    /// Impatient, so that tests need not wait.
+    health: Health,
 }
 
 /// How often a store was read.
@@ -100,6 +114,9 @@ impl Store for FaultyStore {
     }
 
     // The rest passes on.
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
         self.inner.history(access, id).await
     }
@@ -145,7 +162,11 @@ impl Store for FaultyStore {
         self.inner.release(leases).await
     }
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        self.inner.lost_leases(worker, limit).await
+        match self.fault.load(Ordering::SeqCst) {
+            f if f == Fault::RescuePanics as u8 => panic!("{SECRET_CAUSE}"),
+            f if f == Fault::RescueHangs as u8 => std::future::pending().await,
+            _ => self.inner.lost_leases(worker, limit).await,
+        }
     }
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         self.inner.lose(lost).await
@@ -204,6 +225,9 @@ impl Store for FaultyStore {
         self.inner.find_token(hash).await
     }
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        if self.fault.load(Ordering::SeqCst) == Fault::TouchPanics as u8 {
+            panic!("{SECRET_CAUSE}");
+        }
         self.inner.touch_tokens(ids).await
     }
     async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
@@ -236,7 +260,8 @@ pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch
     let (claims, asked) = watch::channel(0);
     let (counter, reads) = watch::channel(Reads::default());
     let server = Server::with(|services| {
-        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter });
+        let health = Health::patient_for(PATIENCE);
+        services.store = Arc::new(FaultyStore { inner: services.store.clone(), fault, claims, reads: counter, health });
     })
     .await;
     (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), asked, reads)
@@ -293,4 +318,102 @@ async fn a_server_without_its_store_is_alive_but_not_ready() {
         assert_eq!(admin.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(admin.get("/healthz").await.status, StatusCode::OK);
     }
+}
+
+/// Asks the admin listener until `done` holds of the answer.
+async fn until(admin: &Caller, path: &str, done: impl Fn(&Answer) -> bool) -> Answer {
+    let asked = async {
+        loop {
+            let answer = admin.get(path).await;
+            if done(&answer) {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked).await.expect("in time")
+}
+
+/// The value of a counter of the tasks' restarts.
+fn restarts(metrics: &Answer, task: &str) -> u64 {
+    let text = metrics.text();
+    let name = format!("longrun_task_restarts_total{{task=\"{task}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_maintenance_task_that_panics_or_hangs_is_told_counted_and_goes_on() {
+    let (server, switch) = faulty().await;
+    let admin = crate::operators::admin(&server, CancellationToken::new()).await;
+    let lease = Duration::from_millis(60);
+    let settings = Settings { lease, drain: Duration::ZERO, ..Settings::default() };
+    let engine = Engine::start(server.store.clone(), Registry::new(), settings, "test");
+    until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+    assert_eq!(restarts(&admin.get("/metrics").await, "rescue"), 0);
+
+    for fault in [Fault::RescuePanics, Fault::RescueHangs] {
+        switch(fault);
+        let answer = until(&admin, "/readyz", |answer| answer.status == StatusCode::SERVICE_UNAVAILABLE).await;
+        assert!(answer.text().contains("the maintenance task rescue"), "{answer:?}");
+        assert!(!answer.text().contains("secret"), "{answer:?}");
+        assert_eq!(admin.get("/healthz").await.status, StatusCode::OK);
+        if matches!(fault, Fault::RescuePanics) {
+            until(&admin, "/metrics", |metrics| restarts(metrics, "rescue") >= 2).await;
+        }
+        // A round that hangs ends with its time limit, which is for the unit tests: here the fault is told from the start
+        // of the next engine on.
+        switch(Fault::None);
+        if matches!(fault, Fault::RescueHangs) {
+            break;
+        }
+        until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+    }
+    // One that hangs does not hold up the end, and what is gone is no trouble.
+    tokio::time::timeout(DEADLINE, engine.drain()).await.expect("it ends");
+    until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+    let engine =
+        Engine::start(server.store.clone(), Registry::new(), Settings { lease, ..Settings::default() }, "test");
+    let lost = server.pending("scan").await;
+    server
+        .store
+        .claim(store::ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            access: None,
+            limit: 1,
+            worker: "another".to_owned(),
+            lease: Duration::ZERO,
+        })
+        .await
+        .unwrap();
+    let is_pending = async {
+        while server.store.get(&Access::organization("acme"), lost.id).await.unwrap().unwrap().status != Status::Pending
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, is_pending).await.expect("it is rescued");
+    engine.drain().await;
+}
+
+#[tokio::test]
+async fn uses_of_tokens_are_noted_again_after_a_panic() {
+    let (server, switch) = faulty().await;
+    let admin = crate::operators::admin(&server, CancellationToken::new()).await;
+    switch(Fault::TouchPanics);
+    assert_eq!(server.acme().await.get("/v1/operations").await.status, StatusCode::OK);
+    until(&admin, "/metrics", |metrics| restarts(metrics, "token_uses") == 1).await;
+    switch(Fault::None);
+    let (caller, token) = server.caller_and_token(Access::organization("acme"), &[store::Scope::Admin]).await;
+    assert_eq!(caller.get("/v1/operations").await.status, StatusCode::OK);
+    let noted = async {
+        loop {
+            let tokens = server.store.tokens(None).await.unwrap();
+            if tokens.iter().any(|known| known.id == token.id && known.last_used_at.is_some()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, noted).await.expect("in time");
 }

@@ -38,6 +38,8 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use sqlx::postgres::PgPool;
+use tasks::Health;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::quota::Admission;
@@ -67,6 +69,9 @@ pub struct PostgresStore {
     /// Settlements, heartbeats and the rest.
     others: Arc<[Lane]>,
     clock: Clock,
+    health: Health,
+    /// Cancelled when the store closes.
+    closing: CancellationToken,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -119,9 +124,10 @@ impl PostgresStore {
         session::migrate(&pool).await?;
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
+        let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {
             Some(clock) => clock,
-            None => DatabaseClock::start(pool.clone()).await?,
+            None => DatabaseClock::start(pool.clone(), &health, &closing).await?,
         };
         let written = read_url.map(|_| Written::default());
         let replica = match (read_url, &written) {
@@ -131,13 +137,13 @@ impl PostgresStore {
             }
             _ => None,
         };
-        let folds = Folds::start(pool.clone(), written);
+        let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let lanes = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
                 || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
-            let lane = |_| Lane::start(writer());
+            let lane = |_| Lane::start(writer(), &health);
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
@@ -148,6 +154,8 @@ impl PostgresStore {
             others,
             pool,
             clock,
+            health,
+            closing,
             retention,
             admission,
             purged,
@@ -420,6 +428,10 @@ impl Store for PostgresStore {
         (self.clock)()
     }
 
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
         Ok(self.count(what.key().0, Write::Pause(what.clone(), true)).await? > 0)
     }
@@ -468,6 +480,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.closing.cancel();
         if let Some(replica) = &self.replica {
             replica.close().await;
         }

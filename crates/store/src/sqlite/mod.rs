@@ -46,6 +46,7 @@ use crate::{
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use tasks::Health;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -60,6 +61,7 @@ pub struct SqliteStore {
     writing: SqlitePool,
     writer: Lane,
     clock: Clock,
+    health: Health,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -111,15 +113,17 @@ impl SqliteStore {
             .map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
-        let writer = Lane::start(Writer {
+        let health = Health::default();
+        let committer = Writer {
             connection,
             clock: Arc::clone(&clock),
             retention: retention.clone(),
             admission: admission.clone(),
             rotation: Rotation::default(),
-        });
+        };
+        let writer = Lane::start(committer, &health);
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
+        Ok(SqliteStore { readers, writing, writer, clock, health, retention, admission, purged, path })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -316,6 +320,10 @@ impl Store for SqliteStore {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
