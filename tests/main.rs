@@ -12,6 +12,7 @@ mod notices;
 mod organizations;
 mod outage;
 mod serve;
+mod standard_error;
 mod transactional_create;
 mod watch;
 mod workers;

@@ -13,10 +13,12 @@ mod signals;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentStore, PostgresStore, Store, StoreUrl};
+use store::{ContentError, ContentStore, PostgresStore, Store, StoreUrl};
+use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,9 @@ const EMBEDDED_WORKER: &str = "longrun";
 /// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// Between two looks at what broken uploads left.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
 /// A server at work.
 pub struct Node {
     store: Arc<dyn Store>,
@@ -43,6 +48,8 @@ pub struct Node {
     uses_tls: bool,
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
+    /// Removes what broken uploads left.
+    sweeping: JoinHandle<()>,
     shutdown: CancellationToken,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -77,6 +84,7 @@ impl Node {
             None => None,
         };
 
+        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = kinds::registry(config, &content, &evaluator)?;
         let local_kinds = kinds::local(&registry);
@@ -114,7 +122,7 @@ impl Node {
         }
         let router = server::http::router(services);
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        Ok(Node { store, address, admin_address, uses_tls, engine, listeners, shutdown, _lock: lock })
+        Ok(Node { store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
     }
 
     /// The store that it works on.
@@ -146,9 +154,23 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
-        self.listeners.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().chain([&self.sweeping]).for_each(JoinHandle::abort);
         self.store.close().await;
     }
+}
+
+/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has written
+/// to for as long as an upload may take is none under way, of this server or another one of the store.
+async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
+    let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
+    run_periodic(&health, schedule, &CancellationToken::new(), || async {
+        let files = content.sweep(upload_timeout).await?;
+        if files > 0 {
+            tracing::info!(files, "what broken uploads left was removed");
+        }
+        Ok::<_, ContentError>(Next::AfterPeriod)
+    })
+    .await;
 }
 
 /// Opens a store, makes it when it is missing, and brings it up to this version.
