@@ -39,7 +39,9 @@ pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
 pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
-pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
+pub use history::{
+    HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
+};
 pub use pause::{Organization, Pausable, Paused};
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
@@ -135,7 +137,7 @@ pub trait Store: Send + Sync + 'static {
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
 
-    /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
+    /// What happened to an operation, oldest first, as far as it is kept ([`MAX_NOTES`]); `None` when it does not exist or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
     /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before

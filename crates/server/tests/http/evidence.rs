@@ -291,10 +291,15 @@ async fn sending_content_again_repairs_a_lost_file() {
     let (path, file) = (format!("/v1/evidence/{digest}"), server.evidence_file(&digest));
     let evaluate = request(json!({"content": STANDARD.encode(SBOM)}));
     for is_sent_alone in [true, false] {
-        for lose in [|file: &std::path::Path| std::fs::remove_file(file), |file| std::fs::write(file, "damaged")] {
-            lose(&file).unwrap();
+        for is_damaged in [true, false] {
+            if is_damaged {
+                std::fs::write(&file, "damaged").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
             assert_eq!(caller.get(&path).await.status, StatusCode::INTERNAL_SERVER_ERROR);
-            let answer = if is_sent_alone { put(&caller, SBOM).await } else { caller.post(EVALUATE, &evaluate).await };
+            let answer =
+                if is_sent_alone { put(&caller, SBOM).await } else { caller.post(EVALUATE, evaluate.clone()).await };
             assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
             assert_eq!(caller.get(&path).await.text(), SBOM);
         }
