@@ -119,8 +119,9 @@ impl Engine {
 
     /// Starts an engine for the registry's kinds on the current runtime.
     ///
-    /// `worker` names this process in leases; unique among the processes of one store. Attempts still leased to the
-    /// same name are those of a process that died, and are lost at once rather than when their lease runs out.
+    /// `worker` names this process in leases and histories; unique among the processes of one store. With
+    /// [`Settings::is_alone`], attempts that are leased to any process are those of one that died, and are lost at once
+    /// rather than when their lease runs out.
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let shared = Arc::new(Shared {
             health: store.health(),
@@ -209,7 +210,10 @@ struct Dispatcher {
 impl Dispatcher {
     async fn run(&mut self, shared: &Arc<Shared>, task: &Task) {
         let has_begun = std::mem::replace(&mut self.has_begun, true);
-        if !has_begun && timeout(ROUND_LIMIT, duties::rescue::own_past(shared)).await.is_err() {
+        if shared.settings.is_alone
+            && !has_begun
+            && timeout(ROUND_LIMIT, duties::rescue::own_past(shared)).await.is_err()
+        {
             tracing::error!("could not look for lost leases in time");
         }
         while !shared.stop_claiming.is_cancelled() {

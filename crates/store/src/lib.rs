@@ -20,6 +20,7 @@ mod error;
 mod history;
 mod pause;
 mod plan;
+mod position_key;
 pub mod postgres;
 mod quota;
 mod retention;
@@ -43,6 +44,7 @@ pub use history::{
     HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
 };
 pub use pause::{Organization, Pausable, Paused};
+pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use sqlite::SqliteStore;
@@ -161,8 +163,8 @@ pub trait Store: Send + Sync + 'static {
     /// Hands attempts back in good order, without charging them; answers in the order given.
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
 
-    /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
+    /// Up to `limit` attempts that are lost.
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
     /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
     /// however well they keep their leases.
@@ -203,6 +205,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
+
+    /// What places in the feed are sealed with before clients see them; the same in every process of the store.
+    async fn position_key(&self) -> Result<PositionKey, StoreError>;
 
     /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
     /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
@@ -277,6 +282,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
+}
+
+/// Which attempts are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Those whose lease has run out.
+    Expired,
+    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the store
+    /// finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
+    Local,
 }
 
 /// An attempt whose worker was not heard of in time.

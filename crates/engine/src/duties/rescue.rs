@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::StoreError;
+use store::{Lost, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +20,11 @@ enum Look {
     Done,
 }
 
-/// Takes up what this worker's own past life left behind. To be called before the first claim: after it, the leases of
-/// this name are those of the living.
+/// Takes up what the former life of this process left, which is alone on its store. To be called before the first claim:
+/// after it, the leases are those of the living.
 pub(crate) async fn own_past(shared: &Shared) {
     loop {
-        match rescue(shared, Some(&shared.worker)).await {
+        match rescue(shared, Lost::Local).await {
             Ok(Look::Full) => {}
             Ok(Look::Done) => return,
             Err(error) => {
@@ -39,7 +39,7 @@ pub(crate) async fn own_past(shared: &Shared) {
 pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let schedule = Schedule::every("rescue", shared.settings.lease / 6);
     run_periodic(&shared.health, schedule, &stop, || async {
-        Ok::<_, StoreError>(match rescue(&shared, None).await? {
+        Ok::<_, StoreError>(match rescue(&shared, Lost::Expired).await? {
             Look::Full => Next::After(Duration::ZERO),
             Look::Done => Next::AfterPeriod,
         })
@@ -47,8 +47,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     .await;
 }
 
-async fn rescue(shared: &Shared, worker: Option<&str>) -> Result<Look, StoreError> {
-    let lost = shared.store.lost_leases(worker, BATCH).await?;
+async fn rescue(shared: &Shared, which: Lost) -> Result<Look, StoreError> {
+    let lost = shared.store.lost_leases(which, BATCH).await?;
     if lost.is_empty() {
         return Ok(Look::Done);
     }

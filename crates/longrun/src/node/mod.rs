@@ -8,6 +8,7 @@ mod evaluator;
 mod kinds;
 mod lock;
 mod logging;
+mod name;
 mod signals;
 
 use std::net::SocketAddr;
@@ -30,10 +31,6 @@ pub use lock::StoreLock;
 pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
 
-/// How a process on an embedded store is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
-/// name when it starts was lost by its predecessor, and is taken up at once.
-const EMBEDDED_WORKER: &str = "longrun";
-
 /// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
@@ -42,6 +39,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// A server at work.
 pub struct Node {
+    /// In the log, in leases and in histories.
+    name: String,
     store: Arc<dyn Store>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
@@ -62,11 +61,11 @@ impl Node {
     /// When another process uses the store, or a file, a folder or an address cannot be used.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
         let url = config.store_url()?;
-        let (lock, worker) = match &url {
-            StoreUrl::Sqlite(path) => (Some(StoreLock::acquire(path)?), EMBEDDED_WORKER.to_owned()),
-            // Several servers share the database: a name of its own, never used again.
-            StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
+        let lock = match &url {
+            StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
+            StoreUrl::Postgres(_) => None,
         };
+        let name = name::of_this_process();
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
@@ -89,7 +88,9 @@ impl Node {
         let registry = kinds::registry(config, &content, &evaluator)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
-        let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
+        // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
+        let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
+        let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
@@ -122,7 +123,12 @@ impl Node {
         }
         let router = server::http::router(services);
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        Ok(Node { store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
+        Ok(Node { name, store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
+    }
+
+    /// How this process is called in the log, in leases and in histories: the machine and a short id.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The store that it works on.

@@ -123,13 +123,6 @@ impl HistoryQuery {
     }
 }
 
-/// For calls that take no parameters: what is wrong with those that are there.
-pub(super) fn none(query: &str) -> Result<(), Vec<Violation>> {
-    let mut found = Vec::new();
-    Given::parse(query, &[], &mut found);
-    if found.is_empty() { Ok(()) } else { Err(found) }
-}
-
 /// The parameters as they were given: each at most once, decoded.
 struct Given<'a> {
     parameters: &'static [Parameter],

@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
     Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError,
-    Token,
+    LeaseStatus, Listing, Lost, LostLease, NewToken, Position, PositionKey, Report, Settlement, Steered, Steering,
+    Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +130,9 @@ impl Store for FaultyStore {
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_changes(keep, limit).await
     }
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        self.inner.position_key().await
+    }
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         self.inner.begin_reading(reader).await
     }
@@ -165,13 +168,13 @@ impl Store for FaultyStore {
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         self.inner.release(leases).await
     }
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
         self.reads.send_modify(|reads| reads.lost += 1);
         match self.fault.load(Ordering::SeqCst) {
             f if f == Fault::RescueIsStuck as u8 => Ok((0..limit).map(|_| unknown_lease(self.now())).collect()),
             f if f == Fault::RescuePanics as u8 => panic!("{SECRET_CAUSE}"),
             f if f == Fault::RescueHangs as u8 => std::future::pending().await,
-            _ => self.inner.lost_leases(worker, limit).await,
+            _ => self.inner.lost_leases(which, limit).await,
         }
     }
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {

@@ -39,6 +39,7 @@ use operations::{
 };
 use sqlx::postgres::PgPool;
 use tasks::Health;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Answer, Create, Lane, Write};
@@ -47,8 +48,8 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -70,6 +71,8 @@ pub struct PostgresStore {
     others: Arc<[Lane]>,
     clock: Clock,
     health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
     /// Cancelled when the store closes.
     closing: CancellationToken,
     retention: Retention,
@@ -155,6 +158,7 @@ impl PostgresStore {
             pool,
             clock,
             health,
+            position_key: Arc::default(),
             closing,
             retention,
             admission,
@@ -326,8 +330,8 @@ impl Store for PostgresStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.pool, which, self.now(), limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
@@ -397,6 +401,17 @@ impl Store for PostgresStore {
         let now = self.now();
         let (before, unread_before) = (now.before(keep), now.before(keep.max(KEPT_FOR_READERS)));
         readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> =
+                sqlx::query_scalar(sql).fetch_optional(&self.pool).await.map_err(unavailable)?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
     }
 
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {

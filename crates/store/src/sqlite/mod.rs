@@ -43,10 +43,11 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use tasks::Health;
+use tokio::sync::OnceCell;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -62,6 +63,8 @@ pub struct SqliteStore {
     writer: Lane,
     clock: Clock,
     health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -123,7 +126,8 @@ impl SqliteStore {
         };
         let writer = Lane::start(committer, &health);
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, health, retention, admission, purged, path })
+        let position_key = Arc::default();
+        Ok(SqliteStore { readers, writing, writer, clock, health, position_key, retention, admission, purged, path })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -228,8 +232,8 @@ impl Store for SqliteStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.readers, worker, self.now(), limit).await
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.readers, which, self.now(), limit).await
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
@@ -299,6 +303,16 @@ impl Store for SqliteStore {
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         let now = self.now();
         self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
+    }
+
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> = sqlx::query_scalar(sql).fetch_optional(&self.readers).await?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
     }
 
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
