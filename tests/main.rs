@@ -13,6 +13,7 @@ mod notices;
 mod organizations;
 mod outage;
 mod serve;
+mod standard_error;
 mod stores;
 mod tenants;
 mod transactional_create;

@@ -215,7 +215,7 @@ impl Client {
         }
     }
 
-    fn unexpected(&self, status: StatusCode, body: &[u8]) -> Error {
+    pub(crate) fn unexpected(&self, status: StatusCode, body: &[u8]) -> Error {
         let text = String::from_utf8_lossy(body);
         let excerpt = text.chars().take(EXCERPT_CHARS).collect();
         Error::Unexpected { url: origin(&self.base), http_status: status.as_u16(), excerpt }

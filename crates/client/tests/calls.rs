@@ -342,3 +342,18 @@ async fn nobody_at_the_address_is_an_error_of_its_own() {
     assert!(matches!(error, Error::Connect { .. }), "{error}");
     assert!(!error.to_string().contains("lrn_t"));
 }
+
+#[tokio::test]
+async fn a_history_is_fetched_to_its_end_and_its_body_is_one() {
+    let page = |n: u32, next: &str| {
+        answer("200 OK", "", &format!(r#"{{"events":[{{"type":"PROGRESS","attempt":{n},"new":1}}]{next}}}"#))
+    };
+    let script = Script::start(&[&page(1, r#","next_page_token":"a+b""#), &page(2, "")]).await;
+    let told = script.client().events("1").await.unwrap();
+    assert_eq!(told.value.events.iter().map(|event| event.attempt).collect::<Vec<_>>(), [1, 2]);
+    let whole = r#"{"events":[{"type":"PROGRESS","attempt":1,"new":1},{"type":"PROGRESS","attempt":2,"new":1}]}"#;
+    assert_eq!(told.body, whole);
+    let sent = script.requests();
+    assert!(sent[0].starts_with("get /v1/operations/1/events http/1.1"), "{sent:?}");
+    assert!(sent[1].starts_with("get /v1/operations/1/events?page_size=1000&page_token=a%2bb http/1.1"), "{sent:?}");
+}

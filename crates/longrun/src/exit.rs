@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use longrun_client::Error as ClientError;
 
+use crate::node::complain;
 use crate::render::{Style, printable};
 
 /// What a command that was carried out answers.
@@ -72,9 +73,9 @@ pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let style = Style::of_stderr();
-            eprintln!("{} {}", style.bad("error:"), message(&error));
+            complain(format_args!("{} {}", style.bad("error:"), message(&error)));
             if let Some(hint) = hint(&error) {
-                eprintln!("{} {hint}", style.notable("hint:"));
+                complain(format_args!("{} {hint}", style.notable("hint:")));
             }
             ExitCode::from(FAILED)
         }

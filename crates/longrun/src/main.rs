@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         let result = runtime.block_on(run(command));
         // What still blocks a thread (a read from a terminal) must not hold the exit back.
         runtime.shutdown_background();
+        node::flush_log();
         result
     }))
 }

@@ -103,6 +103,9 @@ pub enum ApiError {
     /// The store cannot be asked now; the cause is logged.
     #[error("the service is unavailable now; try again later")]
     Unavailable(#[source] BoxError),
+    /// The answer to a probe of readiness, which names what is wrong: only operators reach it.
+    #[error("not ready: {0}")]
+    NotReady(String),
     /// It took too long; says what.
     #[error("{0} took too long")]
     Timeout(&'static str),
@@ -146,7 +149,7 @@ impl ApiError {
             ApiError::Exceeded(Exceeded::Rate { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "RATE_EXCEEDED"),
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
-            ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
+            ApiError::Unavailable(_) | ApiError::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
             ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
         }
@@ -154,7 +157,9 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) => Some(RETRY_DELAY),
+            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
+                Some(RETRY_DELAY)
+            }
             // The header has whole seconds: rounded up, so that it is not too early.
             ApiError::Exceeded(exceeded) => Some(Duration::from_secs(
                 exceeded.retry_after().as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX),

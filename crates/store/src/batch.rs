@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tasks::{Health, supervise};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::deletion::Deletion;
 use crate::{
@@ -141,9 +143,19 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts the lane's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit) -> Lane {
+    pub(crate) fn start(committer: impl Commit, health: &Health) -> Lane {
         let (queue, incoming) = mpsc::channel(QUEUE);
-        tokio::spawn(run(committer, incoming));
+        let task = health.register("writes", None);
+        tokio::spawn(async move {
+            let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
+            // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
+            supervise(&task, &stop, || async {
+                let (committer, incoming) = &mut *writing.lock().await;
+                run(committer, incoming).await;
+                stop.cancel();
+            })
+            .await;
+        });
         Lane { queue }
     }
 
@@ -156,7 +168,7 @@ impl Lane {
     }
 }
 
-async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();

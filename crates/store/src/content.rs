@@ -5,9 +5,10 @@
 //! is not another's, even with the same digest.
 
 use std::fmt;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -18,6 +19,9 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes gathered before they are handed to the object store as one part; S3 wants at least 5 MiB a part.
 const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// The folder of uploads under way.
+const INCOMING: &str = "incoming";
 
 /// The SHA-256 of a content, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +98,8 @@ pub enum ContentError {
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
+    /// Where uploads under way are.
+    incoming: PathBuf,
     limit: u64,
 }
 
@@ -106,7 +112,7 @@ impl ContentStore {
         std::fs::create_dir_all(folder)
             .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
-        Ok(ContentStore { objects: Arc::new(objects), limit })
+        Ok(ContentStore { objects: Arc::new(objects), incoming: folder.join(INCOMING), limit })
     }
 
     /// The most bytes that a piece may have.
@@ -125,7 +131,7 @@ impl ContentStore {
         E: fmt::Display,
     {
         let staging =
-            Path::from_iter([PathPart::from("incoming"), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
+            Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
         let mut upload = self.objects.put_multipart(&staging).await?;
         let received: Result<(Digest, u64), ContentError> = async {
             let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
@@ -158,6 +164,35 @@ impl ContentStore {
         upload.complete().await?;
         self.objects.rename(&staging, &address(organization, &digest)).await?;
         Ok((digest, size))
+    }
+
+    /// Whether the content with this digest is there, and is what its address says.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn is_sound(&self, organization: &str, digest: &Digest) -> Result<bool, ContentError> {
+        let mut stream = match self.objects.get(&address(organization, digest)).await {
+            Ok(result) => result.into_stream(),
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let mut hasher = Sha256::new();
+        while let Some(piece) = stream.next().await {
+            hasher.update(&piece?);
+        }
+        Ok(Digest(hasher.finalize().into()) == *digest)
+    }
+
+    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long. Answers
+    /// how many.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn sweep(&self, untouched_for: Duration) -> Result<u64, ContentError> {
+        let incoming = self.incoming.clone();
+        let swept = tokio::task::spawn_blocking(move || remove_untouched(&incoming, untouched_for)).await;
+        let swept = swept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
     }
 
     /// Removes everything of an organisation; answers how many pieces there were. What is being stored meanwhile may stay.
@@ -196,6 +231,24 @@ impl ContentStore {
         });
         if found == digest { Ok(Some(bytes)) } else { Err(ContentError::Damaged(digest)) }
     }
+}
+
+/// In a folder. A file that goes away meanwhile, or that is from the future, is left alone.
+fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result<u64> {
+    let files = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        files => files?,
+    };
+    let mut removed = 0;
+    for file in files {
+        let file = file?;
+        let Ok(known) = file.metadata() else { continue };
+        let is_old = known.modified()?.elapsed().is_ok_and(|age| age >= untouched_for);
+        if known.is_file() && is_old && std::fs::remove_file(file.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].
@@ -260,6 +313,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_broken_uploads_left_is_swept_and_what_is_under_way_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 0, "there is no such folder yet");
+        store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        // As the object store names what it has not finished, and what was not moved to its address any more.
+        let age = Duration::from_secs(3_600);
+        for (name, age) in [("0aaa#1", age), ("0bbb", age), ("0ccc#1", Duration::ZERO)] {
+            let file = std::fs::File::create(folder.path().join("incoming").join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        assert_eq!(store.sweep(age / 2).await.unwrap(), 2);
+        assert_eq!(files_below(&folder.path().join("incoming")), 1);
+        assert_eq!(files_below(&folder.path().join("organizations")), 1);
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_and_sending_the_content_again_repairs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        let (digest, _) = store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        assert!(store.is_sound("acme", &digest).await.unwrap());
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(&file, b"hellO").unwrap();
+        assert!(!store.is_sound("acme", &digest).await.unwrap());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!store.is_sound("acme", &digest).await.unwrap());
+        store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        assert!(store.is_sound("acme", &digest).await.unwrap());
+    }
+
+    #[tokio::test]
     async fn an_organisations_content_is_removed_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::local(folder.path(), 100).unwrap();
@@ -269,7 +354,8 @@ mod tests {
         }
         assert_eq!(store.remove_all("a/b").await.unwrap(), 2);
         assert_eq!(store.remove_all("a/b").await.unwrap(), 0);
-        let left = ["a", "a/b", "a/b/c"].map(|organization| store.get(organization, &Digest::of(b"one")));
+        let one = Digest::of(b"one");
+        let left = ["a", "a/b", "a/b/c"].map(|organization| store.get(organization, &one));
         let left: Vec<bool> =
             futures_util::future::join_all(left).await.into_iter().map(|l| l.unwrap().is_some()).collect();
         assert_eq!(left, [true, false, true]);

@@ -22,6 +22,7 @@ mod history;
 mod open;
 mod pause;
 mod plan;
+mod position_key;
 pub mod postgres;
 mod quota;
 mod retention;
@@ -42,9 +43,12 @@ pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
 pub use deletion::Contents;
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
-pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
+pub use history::{
+    HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
+};
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
+pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use sqlite::SqliteStore;
@@ -139,7 +143,7 @@ pub trait Store: Send + Sync + 'static {
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
 
-    /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
+    /// What happened to an operation, oldest first, as far as it is kept ([`MAX_NOTES`]); `None` when it does not exist or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
     /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before
@@ -163,8 +167,8 @@ pub trait Store: Send + Sync + 'static {
     /// Hands attempts back in good order, without charging them; answers in the order given.
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
 
-    /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
+    /// Up to `limit` attempts that are lost.
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
     /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
     /// however well they keep their leases.
@@ -206,6 +210,9 @@ pub trait Store: Send + Sync + 'static {
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
 
+    /// What places in the feed are sealed with before clients see them; the same in every process of the store.
+    async fn position_key(&self) -> Result<PositionKey, StoreError>;
+
     /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
     /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError>;
@@ -233,6 +240,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The store's clock.
     fn now(&self) -> Timestamp;
+
+    /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
+    fn health(&self) -> tasks::Health;
 
     /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
     /// on. Answers whether there is such an organisation.
@@ -295,6 +305,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
+}
+
+/// Which attempts are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Those whose lease has run out.
+    Expired,
+    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the store
+    /// finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
+    Local,
 }
 
 /// An attempt whose worker was not heard of in time.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
-    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus,
+    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus, Lost,
     NewToken, Reach, Scope, Settlement, SqliteStore, Store as _, StoreError,
 };
 
@@ -49,7 +49,7 @@ async fn a_stale_settlement_is_told_and_changes_nothing(fixture: Fixture) {
     let created = fixture.create("acme", NewOperation::of_kind("scan")).await;
     let first = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.advance(Duration::from_secs(31));
-    let lost = fixture.store.lost_leases(None, 10).await.unwrap();
+    let lost = fixture.store.lost_leases(Lost::Expired, 10).await.unwrap();
     assert_eq!((lost[0].lease.clone(), lost[0].attempts), (first.lease.clone(), 1));
     assert_eq!(fixture.store.lose(vec![(first.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
     let second = fixture.claim(&["scan"], 1).await.remove(0);
@@ -86,9 +86,9 @@ async fn a_heartbeat_keeps_the_lease(fixture: Fixture) {
     let expires_at = fixture.store.now().after(Duration::from_secs(30));
     assert_eq!(answer, [LeaseStatus::Held { expires_at, cancel_requested: false }]);
     fixture.advance(Duration::from_secs(29));
-    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap(), []);
+    assert_eq!(fixture.store.lost_leases(Lost::Expired, 10).await.unwrap(), []);
     fixture.advance(Duration::from_secs(1));
-    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap().len(), 1);
+    assert_eq!(fixture.store.lost_leases(Lost::Expired, 10).await.unwrap().len(), 1);
 }
 
 async fn a_retryable_failure_waits_out_its_backoff_and_then_gives_up(fixture: Fixture) {
@@ -214,11 +214,31 @@ async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn a_dead_workers_leases_are_found_by_its_name(fixture: Fixture) {
-    fixture.create("acme", NewOperation::of_kind("scan")).await;
+async fn the_leases_of_servers_are_told_from_those_of_remote_workers(fixture: Fixture) {
+    let store = &*fixture.store;
+    let new = NewToken {
+        hash: [7; 32],
+        name: "worker".to_owned(),
+        access: Access::organization("acme"),
+        scopes: [Scope::OperationsWork].into(),
+        expires_at: None,
+    };
+    let token = store.create_token(new).await.unwrap();
+    for _ in 0..2 {
+        fixture.create("acme", NewOperation::of_kind("scan")).await;
+    }
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    assert_eq!(fixture.store.lost_leases(Some("somebody else"), 10).await.unwrap(), []);
-    assert_eq!(fixture.store.lost_leases(Some("test"), 10).await.unwrap()[0].lease, claimed.lease);
+    let remote = ClaimRequest {
+        kinds: vec!["scan".to_owned()],
+        access: Some(Access::organization("acme")),
+        limit: 1,
+        worker: token.id,
+        lease: Duration::from_secs(30),
+    };
+    assert_eq!(store.claim(remote).await.unwrap().len(), 1);
+    let local: Vec<_> = store.lost_leases(Lost::Local, 10).await.unwrap().into_iter().map(|lost| lost.lease).collect();
+    assert_eq!(local, [claimed.lease]);
+    assert_eq!(store.lost_leases(Lost::Expired, 10).await.unwrap(), []);
 }
 
 async fn claims_go_by_priority_and_then_by_age(fixture: Fixture) {
@@ -487,7 +507,7 @@ against_both_engines!(
     what_is_out_of_a_workers_reach_is_as_good_as_lost,
     a_retryable_failure_waits_out_its_backoff_and_then_gives_up,
     a_release_charges_no_attempt,
-    a_dead_workers_leases_are_found_by_its_name,
+    the_leases_of_servers_are_told_from_those_of_remote_workers,
     claims_go_by_priority_and_then_by_age,
     claims_rotate_over_organisations,
     run_after_is_not_claimed_before_its_time,

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use anyhow::Context;
 use kinds::command::{Runner, runner};
 
+use crate::node::complain;
 use crate::private;
 
 /// How the command is called.
@@ -30,8 +31,8 @@ const CANNOT_START: i32 = 127;
 /// Becomes the command. Runs without an async runtime: threads of it would be lost on the way.
 pub fn run(args: &Args) -> ! {
     match args.umask.as_deref().map_or(Ok(()), private::set_umask) {
-        Ok(()) => eprintln!("{}", runner::become_command(&args.job, &args.command)),
-        Err(error) => eprintln!("{error}"),
+        Ok(()) => complain(&runner::become_command(&args.job, &args.command)),
+        Err(error) => complain(&error),
     }
     std::process::exit(CANNOT_START)
 }

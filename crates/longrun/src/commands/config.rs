@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::config::{ConfigArgs, Loaded, masked};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, Hint};
+use crate::node::complain;
 use crate::render::{self, Answer, Style, table};
 
 /// What `longrun config check` takes.
@@ -58,7 +59,7 @@ fn load(args: &ConfigArgs) -> anyhow::Result<Loaded> {
 
 fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        eprintln!("{} {warning}", Style::of_stderr().notable("warning:"));
+        complain(format_args!("{} {warning}", Style::of_stderr().notable("warning:")));
     }
 }
 

@@ -48,6 +48,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     start_logging(config.log.format, &config.log.filter).context("--log is not a filter")?;
     let signals = StopSignals::listen()?;
     let node = Node::start(&config).await?;
+    tracing::info!(server = node.name(), url = node.url(), "started");
     keep_out_of_git(&args.data_dir)?;
     let token_file = args.token_file.clone().unwrap_or_else(|| args.data_dir.join(DEV_TOKEN));
     let secret = token(&**node.store(), &token_file).await?;

@@ -54,6 +54,7 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
         let filter = NoticeFilter {
             kinds: notice.filter.kinds.clone(),
             statuses: notice.filter.statuses.iter().copied().map(Status::from).collect(),
+            verdicts: notice.filter.verdicts.clone(),
             organizations: notice.filter.organizations.clone(),
         };
         let endpoint = endpoint(&format!("notices.{name}"), &notice.endpoint)?;

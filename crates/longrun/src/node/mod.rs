@@ -8,15 +8,18 @@ mod evaluator;
 mod kinds;
 mod lock;
 mod logging;
+mod name;
 mod signals;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
+use store::{ContentError, ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
+use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,24 +28,27 @@ use crate::config::Config;
 use crate::exit::Hint;
 
 pub use lock::StoreLock;
-pub use logging::start_logging;
+pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
-
-/// How a process on an embedded store is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
-/// name when it starts was lost by its predecessor, and is taken up at once.
-const EMBEDDED_WORKER: &str = "longrun";
 
 /// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// Between two looks at what broken uploads left.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
 /// A server at work.
 pub struct Node {
+    /// In the log, in leases and in histories.
+    name: String,
     store: Arc<dyn Store>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     uses_tls: bool,
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
+    /// Removes what broken uploads left.
+    sweeping: JoinHandle<()>,
     shutdown: CancellationToken,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -55,11 +61,11 @@ impl Node {
     /// When another process uses the store, or a file, a folder or an address cannot be used.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
         let url = config.store_url()?;
-        let (lock, worker) = match &url {
-            StoreUrl::Sqlite(path) => (Some(StoreLock::acquire(path)?), EMBEDDED_WORKER.to_owned()),
-            // Several servers share the database: a name of its own, never used again.
-            StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
+        let lock = match &url {
+            StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
+            StoreUrl::Postgres(_) => None,
         };
+        let name = name::of_this_process();
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
@@ -81,11 +87,14 @@ impl Node {
             None => None,
         };
 
+        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluator = Arc::new(evaluator::evaluator(config)?);
         let registry = kinds::registry(config, &content, &evaluator)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
-        let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
+        // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
+        let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
+        let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
@@ -97,6 +106,11 @@ impl Node {
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();
+        services.metrics.add_counter(
+            "longrun_log_lines_lost_total",
+            "Lines of the log that could not be written.",
+            logging::lost_lines,
+        );
         let shutdown = services.shutdown.clone();
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();
@@ -113,7 +127,12 @@ impl Node {
         }
         let router = server::http::router(services);
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        Ok(Node { store, address, admin_address, uses_tls, engine, listeners, shutdown, _lock: lock })
+        Ok(Node { name, store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
+    }
+
+    /// How this process is called in the log, in leases and in histories: the machine and a short id.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The store that it works on.
@@ -145,7 +164,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
-        self.listeners.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().chain([&self.sweeping]).for_each(JoinHandle::abort);
         self.store.close().await;
     }
 }
@@ -155,6 +174,20 @@ pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
     known.push(::kinds::notices::KIND.to_owned());
     known
+}
+
+/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has written
+/// to for as long as an upload may take is none under way, of this server or another one of the store.
+async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
+    let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
+    run_periodic(&health, schedule, &CancellationToken::new(), || async {
+        let files = content.sweep(upload_timeout).await?;
+        if files > 0 {
+            tracing::info!(files, "what broken uploads left was removed");
+        }
+        Ok::<_, ContentError>(Next::AfterPeriod)
+    })
+    .await;
 }
 
 /// Opens a store as `how` says.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Node;
+use super::{Node, flush_log};
 use crate::exit::FAILED;
 
 /// The signals that ask a server to stop. Made before the server says that it is there, so that none is missed.
@@ -41,6 +41,7 @@ impl StopSignals {
             () = node.stop() => tracing::info!("stopped"),
             received = self.next() => {
                 tracing::warn!(signal = received, "stopping at once");
+                flush_log();
                 // No destructors: they would wait for what was to be cut off.
                 std::process::exit(i32::from(FAILED));
             }

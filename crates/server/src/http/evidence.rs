@@ -138,21 +138,28 @@ fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin
     )
 }
 
-/// Stores content that is in memory, unless the organisation has it; answers its record.
+/// Stores content that is in memory, unless the organisation has it already, whole; answers its record.
 pub(super) async fn keep(
     app: &App,
     caller: &Caller,
     digest: Digest,
     content: Bytes,
 ) -> Result<EvidenceRecord, ApiError> {
-    if let Some(record) = app.store.evidence(caller.organization(), &digest).await? {
-        return Ok(record);
+    let record = app.store.evidence(caller.organization(), &digest).await?;
+    if let Some(record) = &record
+        && app.content.is_sound(caller.organization(), &digest).await?
+    {
+        return Ok(record.clone());
     }
+    // Also what is on record and was lost: whoever sends it again repairs it.
     let (stored, size) = app.content.put(caller.organization(), pieces(content.clone())).await?;
     if stored != digest {
         return Err(ApiError::Internal(format!("{digest} was stored as {stored}").into()));
     }
-    note(app, caller, digest, size, content).await
+    match record {
+        Some(record) => Ok(record),
+        None => note(app, caller, digest, size, content).await,
+    }
 }
 
 /// What was just stored, or is on record.

@@ -281,3 +281,27 @@ async fn places_for_large_bodies_are_given_back() {
         assert_eq!((got.status, got.body.len()), (StatusCode::OK, 1536));
     }
 }
+
+#[tokio::test]
+async fn sending_content_again_repairs_a_lost_file() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    put(&caller, SBOM).await;
+    let (path, file) = (format!("/v1/evidence/{digest}"), server.evidence_file(&digest));
+    let evaluate = request(json!({"content": STANDARD.encode(SBOM)}));
+    for is_sent_alone in [true, false] {
+        for is_damaged in [true, false] {
+            if is_damaged {
+                std::fs::write(&file, "damaged").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+            assert_eq!(caller.get(&path).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+            let answer =
+                if is_sent_alone { put(&caller, SBOM).await } else { caller.post(EVALUATE, evaluate.clone()).await };
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert_eq!(caller.get(&path).await.text(), SBOM);
+        }
+    }
+}

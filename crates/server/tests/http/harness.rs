@@ -102,6 +102,12 @@ impl Server {
         foreign.close().await;
     }
 
+    /// The file with this content, of `acme`.
+    pub fn evidence_file(&self, digest: &str) -> std::path::PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self._folder.path().join("evidence/organizations/acme/sha256").join(&hex[..2]).join(hex)
+    }
+
     /// Starts an attempt of the first operation of a kind in `acme`.
     pub async fn claim(&self, kind: &str) -> store::Claimed {
         let request = ClaimRequest {

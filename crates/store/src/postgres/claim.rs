@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::rows;
-use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
 /// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
 const PROMOTE: &str = "
@@ -230,20 +230,25 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+/// Where $1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
-    WHERE CASE WHEN $1::text IS NULL THEN l.expires_at <= $2 ELSE l.worker = $1 END
+    WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
     LIMIT $3";
 
 pub(super) async fn lost_leases(
     pool: &PgPool,
-    worker: Option<&str>,
+    which: Lost,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<LostLease>, StoreError> {
-    let found = sqlx::query(LOST).bind(worker).bind(now.as_millis()).bind(i64::from(limit)).fetch_all(pool).await?;
+    let found = sqlx::query(LOST)
+        .bind(which == Lost::Local)
+        .bind(now.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     found
         .iter()
         .map(|row| {

@@ -39,6 +39,9 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use sqlx::postgres::PgPool;
+use tasks::Health;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Answer, Create, Lane, Write};
 use crate::open::Open;
@@ -47,8 +50,8 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 pub use import::Snapshot;
@@ -69,6 +72,11 @@ pub struct PostgresStore {
     /// Settlements, heartbeats and the rest.
     others: Arc<[Lane]>,
     clock: Clock,
+    health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
+    /// Cancelled when the store closes.
+    closing: CancellationToken,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -134,9 +142,10 @@ impl PostgresStore {
         }
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
+        let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {
             Some(clock) => clock,
-            None => DatabaseClock::start(pool.clone()).await?,
+            None => DatabaseClock::start(pool.clone(), &health, &closing).await?,
         };
         let written = read_url.map(|_| Written::default());
         let replica = match (read_url, &written) {
@@ -146,13 +155,13 @@ impl PostgresStore {
             }
             _ => None,
         };
-        let folds = Folds::start(pool.clone(), written);
+        let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let lanes = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
                 || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
-            let lane = |_| Lane::start(writer());
+            let lane = |_| Lane::start(writer(), &health);
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
@@ -163,6 +172,9 @@ impl PostgresStore {
             others,
             pool,
             clock,
+            health,
+            position_key: Arc::default(),
+            closing,
             retention,
             admission,
             purged,
@@ -333,8 +345,8 @@ impl Store for PostgresStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.pool, which, self.now(), limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
@@ -406,6 +418,17 @@ impl Store for PostgresStore {
         readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
     }
 
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> =
+                sqlx::query_scalar(sql).fetch_optional(&self.pool).await.map_err(unavailable)?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
+    }
+
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         readers::begin(&self.pool, reader).await.map_err(StoreError::or_unavailable)
     }
@@ -433,6 +456,10 @@ impl Store for PostgresStore {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
@@ -504,6 +531,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.closing.cancel();
         if let Some(replica) = &self.replica {
             replica.close().await;
         }

@@ -1,13 +1,16 @@
 //! What carries a lane's batches out: one transaction an organisation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use operations::{Event, Refusal, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
+use tasks::{Health, Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
 
 use super::replica::Written;
 use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
@@ -373,25 +376,32 @@ pub(super) struct Folds {
 }
 
 impl Folds {
-    /// Starts the folding task; it ends when the last handle is dropped.
-    pub(super) fn start(pool: PgPool, written: Option<Written>) -> Folds {
+    /// Starts the folding task; it ends when the last handle is dropped, or the store closes.
+    pub(super) fn start(pool: PgPool, written: Option<Written>, health: &Health, closing: &CancellationToken) -> Folds {
         let folds = Folds { dirty: Arc::default(), written };
         let weak = Arc::downgrade(&folds.dirty);
+        let (health, closing) = (health.clone(), closing.clone());
         tokio::spawn(async move {
-            for round in 0_u32.. {
-                let Some(dirty) = weak.upgrade() else { return };
-                let mut organizations = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
-                drop(dirty);
-                if round.is_multiple_of(SWEEP_EVERY) {
-                    organizations.extend(counters::unfolded(&pool).await.unwrap_or_default());
+            let rounds = AtomicU32::new(0);
+            run_periodic(&health, Schedule::every("counter_folds", FOLD_EVERY), &closing, || async {
+                let Some(dirty) = weak.upgrade() else { return Ok(Next::Never) };
+                if rounds.load(Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
+                    let found = counters::unfolded(&pool).await?;
+                    lock(&dirty).extend(found);
                 }
+                rounds.fetch_add(1, Ordering::Relaxed);
+                let organizations = lock(&dirty).clone();
                 for organization in organizations {
+                    // Taken out before: what is written meanwhile is noted anew.
+                    lock(&dirty).remove(&organization);
                     if let Err(error) = counters::fold(&pool, &organization).await {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "counters were not folded; later");
+                        lock(&dirty).insert(organization);
+                        return Err(error);
                     }
                 }
-                tokio::time::sleep(FOLD_EVERY).await;
-            }
+                Ok::<_, StoreError>(Next::AfterPeriod)
+            })
+            .await;
         });
         folds
     }
@@ -406,9 +416,14 @@ impl Folds {
     /// Notes that the organisation has deltas. To be called after the commit and before the answer.
     pub(super) fn note(&self, organization: &str) {
         self.seen(organization);
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = lock(&self.dirty);
         if !dirty.contains(organization) {
             dirty.insert(organization.to_owned());
         }
     }
+}
+
+/// Nothing that holds the lock can panic between two changes.
+fn lock(dirty: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    dirty.lock().unwrap_or_else(PoisonError::into_inner)
 }

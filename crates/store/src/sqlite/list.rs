@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
+use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
 use serde_json::json;
 use sqlx::sqlite::{SqliteArguments, SqlitePool};
 use sqlx::{Arguments, AssertSqlSafe, Row};
@@ -89,6 +89,14 @@ impl<'q> Page<'q> {
         Ok(self.arguments.len())
     }
 
+    /// The condition on the kind of a table's rows; every index that serves a filter holds the kind.
+    fn of_kind(&self, table: &str) -> String {
+        match self.kind {
+            Some(kind) => format!(" AND {table}.kind = ?{kind}"),
+            None => format!(" AND {table}.kind <> '{NOTICE_KIND}'"),
+        }
+    }
+
     /// Matching operations per bucket of a level. Served by the counters' primary keys.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
         let counter = plan::counter(self.filter.status);
@@ -103,9 +111,7 @@ impl<'q> Page<'q> {
             let _ =
                 write!(condition, " AND c.bucket >= t.bucket << {inside} AND c.bucket < (t.bucket + 1) << {inside}");
         }
-        if let Some(kind) = self.kind {
-            let _ = write!(condition, " AND c.kind = ?{kind}");
-        }
+        condition.push_str(&self.of_kind("c"));
         tables.push(if self.projects.is_some() { "project_counters c" } else { "counters c" }.to_owned());
         format!(
             "SELECT c.bucket AS bucket, sum({counter}) AS n FROM {}
@@ -215,9 +221,7 @@ impl<'q> Page<'q> {
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
             let _ = write!(sql, " AND t.status = {}", status.number());
         }
-        if let Some(kind) = self.kind {
-            let _ = write!(sql, " AND t.kind = ?{kind}");
-        }
+        sql.push_str(&self.of_kind("t"));
         match self.projects {
             // "<> ''" lets the planner use the partial index.
             Some(_) if by_project.is_some() => sql.push_str(" AND t.project_id = p.value AND t.project_id <> ''"),

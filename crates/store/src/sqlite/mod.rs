@@ -48,9 +48,11 @@ use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use tasks::Health;
+use tokio::sync::OnceCell;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -67,6 +69,9 @@ pub struct SqliteStore {
     writing: SqlitePool,
     writer: Lane,
     clock: Clock,
+    health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -131,15 +136,18 @@ impl SqliteStore {
             .map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
-        let writer = Lane::start(Writer {
+        let health = Health::default();
+        let committer = Writer {
             connection,
             clock: Arc::clone(&clock),
             retention: retention.clone(),
             admission: admission.clone(),
             rotation: Rotation::default(),
-        });
+        };
+        let writer = Lane::start(committer, &health);
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
+        let position_key = Arc::default();
+        Ok(SqliteStore { readers, writing, writer, clock, health, position_key, retention, admission, purged, path })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -273,8 +281,8 @@ impl Store for SqliteStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.readers, worker, self.now(), limit).await
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.readers, which, self.now(), limit).await
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
@@ -346,6 +354,16 @@ impl Store for SqliteStore {
         self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
     }
 
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> = sqlx::query_scalar(sql).fetch_optional(&self.readers).await?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
+    }
+
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         self.feed(Feed::Begin(reader.to_owned())).await.map(drop)
     }
@@ -365,6 +383,10 @@ impl Store for SqliteStore {
 
     fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {

@@ -16,7 +16,8 @@ use engine::{Waker, Wakes};
 use futures_util::{FutureExt, StreamExt, stream};
 use operations::Access;
 use store::{ClaimRequest, Claimed, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tasks::supervise;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -120,7 +121,17 @@ impl Lines {
         let (arrivals, incoming) = mpsc::channel(ARRIVALS);
         let desk =
             Desk { store: services.store.clone(), waker: services.waker.clone(), lease: services.settings.work.lease };
-        tokio::spawn(serve(desk, services.waker.subscribe(), incoming, services.shutdown.clone()));
+        let task = services.store.health().register("waiting_workers", None);
+        let (wakes, shutdown) = (services.waker.subscribe(), services.shutdown.clone());
+        tokio::spawn(async move {
+            let (stop, sources) = (CancellationToken::new(), Mutex::new((wakes, incoming)));
+            supervise(&task, &stop, || async {
+                let (wakes, incoming) = &mut *sources.lock().await;
+                serve(desk.clone(), wakes, incoming, shutdown.clone()).await;
+                stop.cancel();
+            })
+            .await;
+        });
         Lines { arrivals }
     }
 
@@ -148,8 +159,8 @@ struct Desk {
 
 async fn serve(
     desk: Desk,
-    mut wakes: Wakes,
-    mut incoming: mpsc::Receiver<(Line, Waiter)>,
+    wakes: &mut Wakes,
+    incoming: &mut mpsc::Receiver<(Line, Waiter)>,
     shutdown: CancellationToken,
 ) {
     let mut lines: HashMap<Line, Queue> = HashMap::new();
