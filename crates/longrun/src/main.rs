@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
+        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, list, man, migrate,
         operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
@@ -66,7 +66,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
-        Command::Operations(Operations::List(args)) => operations::list(args).await,
+        Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,

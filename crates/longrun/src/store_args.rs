@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::ConfigArgs;
 use crate::connection::DEV_FOLDER;
-use crate::exit::{Hint, failure};
+use crate::exit::{Hint, Missing};
 use crate::node;
 use store::{Store, StoreUrl};
 
@@ -80,7 +80,7 @@ impl StoreArgs {
             && !path.exists()
         {
             let message = format!("there is no store at {}", path.display());
-            return Err(failure(message, "name it with --store, --config or --data-dir"));
+            return Err(Missing(message)).hint("name it with --store, --config or --data-dir");
         }
         Ok(url)
     }

@@ -1,10 +1,25 @@
 //! The name that a misspelt one was probably meant to be.
 
-/// The candidate nearest to `name`, unless even that one is quite another word.
+/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count, and
+/// neither do the last words of the candidate when the name has the first: `maxpage` means `max_page_size`.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = joined(name);
     let limit = name.chars().count().div_ceil(3).max(1);
-    let distances = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
+    let distance_of = |candidate: &str| {
+        let whole = joined(candidate);
+        let is_begun = name.chars().count() >= SHORTEST_BEGINNING && whole.starts_with(&name);
+        (if is_begun { 0 } else { distance(&name, &whole) }, whole.len())
+    };
+    let distances = candidates.into_iter().map(|candidate| (distance_of(candidate), candidate));
+    distances.filter(|((distance, _), _)| *distance <= limit).min().map(|(_, candidate)| candidate)
+}
+
+/// Fewer letters than these begin too many names.
+const SHORTEST_BEGINNING: usize = 4;
+
+/// The letters and digits of a name.
+fn joined(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// How many characters must be inserted, deleted or replaced (Levenshtein), one row of the matrix at a time.
@@ -40,5 +55,9 @@ mod tests {
         assert_eq!(nearest("lisen", ["store", "listen"]), Some("listen"));
         assert_eq!(nearest("api.max_page_sise", ["api.max_page_size", "api.first_page"]), Some("api.max_page_size"));
         assert_eq!(nearest("colour", ["store", "listen"]), None);
+        let keys = ["API_FIRST_PAGE", "API_MAX_PAGE_SIZE", "API_MAX_CONNECTIONS", "LISTEN"];
+        assert_eq!(nearest("API_MAXPAGE", keys), Some("API_MAX_PAGE_SIZE"));
+        assert_eq!(nearest("API_MAX_PAGESIZE", keys), Some("API_MAX_PAGE_SIZE"));
+        assert_eq!(nearest("API", keys), None, "it begins too many");
     }
 }
