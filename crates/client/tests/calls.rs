@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longrun_client::{
-    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WaitStep, WatchRequest,
-    WatchStep, Worker,
+    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WaitStep,
+    WatchRequest, WatchStep, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -19,7 +19,7 @@ pub const TABLE: &str = "Exit codes:
   3  nothing was decided: an evaluation was skipped
   4  not found
   5  the time of --timeout was over
-  6  the server or database cannot be reached, or is too busy now
+  6  the server or the database cannot be reached
 
 Of several operations or files, all are tried: 2 when they could not be done for different reasons, else the code of
 what could not be done, else 1, else 3.";
@@ -40,7 +40,7 @@ pub enum Exit {
     NotFound = 4,
     /// The time that was given was over.
     TimedOut = 5,
-    /// The server or the database cannot be reached or is too busy: the same command may succeed later.
+    /// The server or the database cannot be reached or is not ready: the same command may succeed later.
     Unreachable = 6,
 }
 
@@ -84,7 +84,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         ClientError::Refused(refusal) if refusal.http_status == 404 => Exit::NotFound,
         ClientError::StillRunning { .. } => Exit::TimedOut,
         ClientError::Connect { .. } | ClientError::Transport { .. } => Exit::Unreachable,
-        // 429 and 503 are given to the caller when the client has repeated the call in vain; a proxy says 502 and 504 when
+        // 503 is given to the caller when the client has repeated the call in vain; a proxy says 502 and 504 when
         // the server behind it is away.
         ClientError::Refused(refusal) if is_away(refusal.http_status) => Exit::Unreachable,
         ClientError::Unexpected { http_status, .. } if is_away(*http_status) => Exit::Unreachable,
@@ -93,7 +93,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 }
 
 fn is_away(http_status: u16) -> bool {
-    matches!(http_status, 429 | 502..=504)
+    matches!(http_status, 502..=504)
 }
 
 /// What came of a command's several operations or files, each of which is tried whatever became of the others.

@@ -34,7 +34,10 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     warn(&loaded);
     let told = match args.config.file() {
         Some(file) => format!("the configuration of {} is valid\n", file.display()),
-        None => "the configuration is valid; no file was read: there is no longrun.toml here, and --config names none\n".to_owned(),
+        None => {
+            "the configuration is valid; no file was read: there is no longrun.toml here, and --config names none\n"
+                .to_owned()
+        }
     };
     render::write(told)?;
     Ok(Exit::Done)

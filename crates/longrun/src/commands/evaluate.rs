@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use longrun_client::{
-    Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep,
-};
+use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep};
 
 use super::evidence::upload;
 use crate::config::Span;

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::Tls;
-use super::plain;
 use super::observe::ClientAddress;
+use super::plain;
 use super::stall::Impatient;
 use crate::services::ApiSettings;
 

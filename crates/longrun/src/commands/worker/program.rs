@@ -38,7 +38,9 @@ pub fn check(program: &OsStr, path: Option<&OsStr>) -> anyhow::Result<()> {
         }
         None => failure(
             format!("there is no program {shown} in the folders of PATH"),
-            format!("a program of the current folder is ./{shown}; one word is one argument: -- sh -c 'a | b' for a shell"),
+            format!(
+                "a program of the current folder is ./{shown}; one word is one argument: -- sh -c 'a | b' for a shell"
+            ),
         ),
     })
 }
@@ -49,8 +51,7 @@ fn executable(file: &Path) -> io::Result<()> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    access(file, Access::EXEC_OK)
-        .map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "it may not be executed"))
+    access(file, Access::EXEC_OK).map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "it may not be executed"))
 }
 
 #[cfg(test)]
