@@ -278,50 +278,6 @@ fn a_folder_of_policies_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_list_is_as_long_as_it_is_asked_to_be_and_says_when_there_is_more() {
-    let folder = tempdir().unwrap();
-    let dev = Dev::start(folder.path());
-    let file = folder.path().join("batch.json");
-    std::fs::write(&file, "{\"kind\":\"scan\"}\n".repeat(250)).unwrap();
-    dev.run(&["ops", "create-batch", file.to_str().unwrap()]).expect(0);
-    let ids = |args: &[&str]| {
-        let ran = dev.run(&[&["ops", "list", "-o", "id"], args].concat()).expect(0);
-        (ran.stdout.lines().map(str::to_owned).collect::<Vec<_>>(), ran.stderr)
-    };
-    let (all, told) = ids(&["--all"]);
-    assert_eq!((all.len(), told.as_str()), (250, ""));
-    let distinct: std::collections::HashSet<&String> = all.iter().collect();
-    assert_eq!(distinct.len(), 250);
-    for (args, shown) in [
-        (&[][..], 50),
-        (&["--page-size", "1000"], 100),
-        (&["--limit", "150"], 150),
-        (&["--limit", "7"], 7),
-        (&["--limit", "7", "--page-size", "3"], 7),
-    ] {
-        let (some, told) = ids(args);
-        assert_eq!(some, all[..shown], "{args:?}");
-        let expected =
-            format!("note: {shown} of 250 operations are shown; --limit N shows the newest N, --all shows all\n");
-        assert_eq!(told, expected, "{args:?}");
-    }
-    assert_eq!(ids(&["--limit", "1000"]), (all.clone(), String::new()));
-    // JSON: the pages, one a line, as the API answers them.
-    let pages = dev.run(&["ops", "list", "--all", "--page-size", "90", "-o", "json"]).expect(0).stdout;
-    let expected: Vec<String> = (0..3)
-        .map(|page| {
-            let query = format!("/v1/operations?pagination.page={page}&pagination.page_size=90");
-            get(&dev.url, &query, Some(&dev.token)).1
-        })
-        .collect();
-    assert_eq!(pages.lines().collect::<Vec<_>>(), expected);
-    let table = dev.run(&["ops", "list", "--limit", "120"]).expect(0).stdout;
-    assert_eq!(table.lines().count(), 122, "one heading, and the footer");
-    assert!(table.ends_with("120 of 250 operations\n"), "{table}");
-    dev.run(&["ops", "list", "--all", "--page", "1"]).expect(2).says("--page");
-}
-
-#[test]
 fn one_operation_that_is_refused_keeps_no_other_from_its_turn() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

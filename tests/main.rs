@@ -8,6 +8,7 @@ mod dev;
 mod evaluate;
 mod help;
 mod kinds;
+mod list;
 mod notices;
 mod organizations;
 mod outage;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep};
 
 use super::evidence::upload;
+use super::operations::within;
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, back, lost};
 use crate::exit::{Exit, Hint, Tally};
@@ -142,7 +143,8 @@ async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tall
             WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, error)),
             WaitStep::Back => spinner.step_aside(|| back(&url)),
         };
-        let answer = client.wait(id, left, told).await.with_context(|| format!("the evaluation of {file}"));
+        let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
+        let answer = answer.with_context(|| format!("the evaluation of {file}"));
         drop(spinner);
         let answer = match answer {
             Ok(answer) => answer,

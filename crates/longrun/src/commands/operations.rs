@@ -173,6 +173,16 @@ fn about(id: &str, error: longrun_client::Error) -> anyhow::Error {
     }
 }
 
+/// The error, with the whole time that a command was given where only the rest of it was left for this operation.
+pub fn within(error: longrun_client::Error, timeout: Option<Span>) -> longrun_client::Error {
+    match (error, timeout) {
+        (longrun_client::Error::StillRunning { id, .. }, Some(Span(after))) => {
+            longrun_client::Error::StillRunning { id, after }
+        }
+        (error, _) => error,
+    }
+}
+
 /// Shows an answer as it is.
 fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
 where
@@ -285,7 +295,7 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
             WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, error)),
             WaitStep::Back => spinner.step_aside(|| back(&url)),
         };
-        let answer = client.wait(id, left, told).await;
+        let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
         drop(spinner);
         let answer = match answer {
             Ok(answer) => answer,
