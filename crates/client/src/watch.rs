@@ -75,7 +75,7 @@ pub struct Watch {
 #[derive(Debug)]
 pub enum WatchStep {
     /// A transition, or a deletion.
-    Event(WatchEvent),
+    Event(Box<WatchEvent>),
     /// The connection broke, for this reason; it is made again after growing pauses. Told once, until it is back.
     Lost(String),
     /// The connection is back; what happened meanwhile follows.
@@ -127,7 +127,7 @@ impl Watch {
     pub async fn next(&mut self) -> Result<WatchEvent, Error> {
         loop {
             if let WatchStep::Event(event) = self.next_step().await? {
-                return Ok(event);
+                return Ok(*event);
             }
         }
     }
@@ -140,7 +140,7 @@ impl Watch {
         loop {
             while let Some(block) = self.parser.blocks.pop_front() {
                 if let Some(event) = self.take(block)? {
-                    return Ok(WatchStep::Event(event));
+                    return Ok(WatchStep::Event(Box::new(event)));
                 }
             }
             if self.response.is_none() {
