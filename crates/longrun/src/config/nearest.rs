@@ -1,17 +1,19 @@
 //! The name that a misspelt one was probably meant to be.
 
-/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count, and
-/// neither do the last words of the candidate when the name has the first: `maxpage` means `max_page_size`.
+/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count; and
+/// where one candidate alone begins with the name, it is the one: `maxpage` means `max_page_size`.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = joined(name);
+    let candidates: Vec<(String, &str)> = candidates.into_iter().map(|each| (joined(each), each)).collect();
+    if name.len() >= SHORTEST_BEGINNING {
+        let mut begun = candidates.iter().filter(|(joined, _)| joined.starts_with(&name));
+        if let (Some((_, only)), None) = (begun.next(), begun.next()) {
+            return Some(only);
+        }
+    }
     let limit = name.chars().count().div_ceil(3).max(1);
-    let distance_of = |candidate: &str| {
-        let whole = joined(candidate);
-        let is_begun = name.chars().count() >= SHORTEST_BEGINNING && whole.starts_with(&name);
-        (if is_begun { 0 } else { distance(&name, &whole) }, whole.len())
-    };
-    let distances = candidates.into_iter().map(|candidate| (distance_of(candidate), candidate));
-    distances.filter(|((distance, _), _)| *distance <= limit).min().map(|(_, candidate)| candidate)
+    let distances = candidates.iter().map(|(joined, candidate)| (distance(&name, joined), *candidate));
+    distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
 }
 
 /// Fewer letters than these begin too many names.
@@ -58,6 +60,7 @@ mod tests {
         let keys = ["API_FIRST_PAGE", "API_MAX_PAGE_SIZE", "API_MAX_CONNECTIONS", "LISTEN"];
         assert_eq!(nearest("API_MAXPAGE", keys), Some("API_MAX_PAGE_SIZE"));
         assert_eq!(nearest("API_MAX_PAGESIZE", keys), Some("API_MAX_PAGE_SIZE"));
-        assert_eq!(nearest("API", keys), None, "it begins too many");
+        assert_eq!(nearest("API_MAX", keys), None, "it begins two of them");
+        assert_eq!(nearest("LIS", keys), None, "too short to mean anything");
     }
 }
