@@ -65,6 +65,16 @@ pub fn lost(url: &str, reason: impl fmt::Display) {
     warn(format!("lost {url}: {reason}; trying again"));
 }
 
+/// Why it is lost, without the address.
+pub fn reason(error: &longrun_client::Error) -> String {
+    match error {
+        longrun_client::Error::Connect { reason, .. } | longrun_client::Error::Transport { reason, .. } => {
+            reason.clone()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Says that the server is back.
 pub fn back(url: &str) {
     note(format!("{url} is back"));

@@ -10,7 +10,7 @@ use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttac
 use super::evidence::upload;
 use super::operations::within;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs, back, lost};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
 use crate::exit::{Exit, Hint, Tally};
 use crate::policy_file::self_contained;
 use crate::progress::Spinner;
@@ -69,6 +69,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "no_wait")]
     allow_skipped: bool,
     #[command(flatten)]
+    reconnect: ReconnectArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     server: ClientArgs,
@@ -88,7 +90,7 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
-    let client = args.server.client()?;
+    let client = args.server.client_with(args.reconnect.settings())?;
     let mut tally = Tally::new();
     let mut started = Vec::new();
     for file in &args.files {
@@ -140,7 +142,7 @@ async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tall
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
         let told = |step: WaitStep<'_>| match step {
             WaitStep::State(_) => {}
-            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, error)),
+            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
             WaitStep::Back => spinner.step_aside(|| back(&url)),
         };
         let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));

@@ -11,7 +11,7 @@ use operations::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
 use crate::exit::{Exit, Hint, Missing, Tally};
 use crate::progress::Spinner;
 use crate::render::{self, Format};
@@ -292,7 +292,7 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
         let told = |step: WaitStep<'_>| match step {
             WaitStep::State(seen) => spinner.say(format!("waiting for {id}: {}", seen.operation.short_status())),
-            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, error)),
+            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
             WaitStep::Back => spinner.step_aside(|| back(&url)),
         };
         let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
