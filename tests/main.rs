@@ -9,6 +9,7 @@ mod docs;
 mod evaluate;
 mod help;
 mod kinds;
+mod list;
 mod notices;
 mod organizations;
 mod outage;

@@ -141,6 +141,64 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn http_to_a_port_of_tls_is_told() {
+    let folder = tempdir().unwrap();
+    let file = |name: &str| {
+        let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/http/tls").join(name);
+        tls.to_str().unwrap().to_owned()
+    };
+    let (cert, key) = (file("localhost.crt"), file("localhost.key"));
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("token"), "lrn_x").unwrap();
+    let mut process = serve(folder.path(), &["--tls-cert", &cert, "--tls-key", &key]);
+    let (url, _) = listening(&mut process);
+    assert!(url.starts_with("https://"), "{url}");
+    let plain = url.replace("https:", "http:");
+    let told = run_in(folder.path(), &["ops", "list", "--url", &plain, "--token-file", "token"]).expect(2);
+    told.says("This port speaks TLS: use an address that begins with https://").says(&format!("try {url}"));
+}
+
+#[test]
+fn a_finding_of_the_doctor_says_what_is_wrong_and_then_what_must_hold() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    dev.run(&["ops", "create", "--kind", "scan"]).expect(0);
+    let Dev { process, .. } = dev;
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), 0);
+    let doctor = ["doctor", "--data-dir", "data"];
+    run_in(folder.path(), &doctor).expect(0);
+    let damage = async {
+        use sqlx::{Connection, SqliteConnection};
+        let url = format!("sqlite:{}", folder.path().join("data/longrun.db").display());
+        let mut database = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("UPDATE organizations SET next_seq = next_seq + 1").execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(damage);
+    let shown = run_in(folder.path(), &doctor).expect(1).stdout;
+    let finding = "✗ dev: 2 numbers, 0 removed, 1 operations up to 1 (must hold: an organisation's numbers have no gap";
+    assert!(shown.contains(finding), "{shown}");
+    run_in(folder.path(), &["doctor", "--store", "sqlite:none.db"]).expect(4).says("there is no store at none.db");
+    run_in(folder.path(), &["doctor", "--store", "postgres://me@127.0.0.1:9/none"]).expect(6);
+}
+
+#[test]
+fn a_check_of_the_configuration_names_its_file() {
+    let folder = tempdir().unwrap();
+    let check = |args: &[&str]| run_in(folder.path(), &[&["config", "check"], args].concat()).expect(0).stdout;
+    assert!(check(&[]).contains("no file was read"));
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("other.toml"), CONFIG).unwrap();
+    assert_eq!(check(&[]), "the configuration of longrun.toml is valid\n");
+    assert_eq!(check(&["--config", "other.toml"]), "the configuration of other.toml is valid\n");
+    let misspelt =
+        command().current_dir(folder.path()).env("LONGRUN_API_MAXPAGE", "7").args(["config", "check"]).output();
+    let told = String::from_utf8(misspelt.unwrap().stderr).unwrap();
+    assert!(told.contains("LONGRUN_API_MAXPAGE sets nothing; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
+}
+
+#[test]
 fn problems_of_the_configuration_are_told_all_at_once() {
     let folder = tempdir().unwrap();
     let text = "lisen = \"127.0.0.1:1\"\n[api]\nfirst_page = 2\nmax_page_size = \"many\"\n";

@@ -4,15 +4,19 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, evaluate,
-    evaluation_worker, evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    evaluation_worker, evidence, list, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
-///
-/// Exit codes: 0 done; 1 the answer is no (violations, a failed operation waited for); 2 wrong usage or could not be
-/// done.
 #[derive(Debug, Parser)]
-#[command(name = "longrun", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "longrun",
+    version,
+    max_term_width = 120,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = crate::exit::TABLE
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -150,7 +154,7 @@ pub enum Kinds {
 #[derive(Debug, Subcommand)]
 pub enum Operations {
     /// List operations, newest first
-    List(operations::ListArgs),
+    List(list::ListArgs),
     /// Show operations
     Get(operations::IdsArgs),
     /// Create an operation
@@ -175,7 +179,7 @@ pub enum Operations {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
 pub enum Evidence {
-    /// Evaluate evidence against policies; exit with 1 when one is violated
+    /// Evaluate evidence against policies; exit with 1 when one is violated, with 3 when none looked at it
     Evaluate(evaluate::Args),
     /// Tell what kind of evidence a file is, without a server; exit with 1 when it is none that is known
     Detect(detect::Args),

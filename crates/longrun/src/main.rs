@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence, man,
-        migrate, operations, pause, policy, restore, serve, token, watch, worker,
+        backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence, list,
+        man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -72,7 +72,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
-        Command::Operations(Operations::List(args)) => operations::list(args).await,
+        Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
@@ -131,6 +131,15 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     let cases: Vec<CaseReport> = cases.into_iter().map(|case| run(&evaluator, &reference, folder, case)).collect();
     let ok = cases.iter().all(|case| case.ok);
     Ok(Report { policy: policy.metadata.name, ok, notes, cases })
+}
+
+/// The evidence of an example that passes a policy as it is, without inputs, if there is one.
+pub fn passing_example(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent().filter(|_| file.is_file())?;
+    let is_plain = |case: &Case| case.kind.is_none() && case.material_name.is_none() && case.with.is_empty();
+    let cases = read_cases(&folder.join("cases.yaml")).ok()?;
+    let passes = cases.into_iter().find(|case| case.expect == Status::Passed && is_plain(case))?;
+    Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
 }
 
 fn read_cases(file: &Path) -> Result<Vec<Case>, PolicyError> {

@@ -33,7 +33,14 @@ pub struct ShowArgs {
 pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let loaded = load(&args.config)?;
     warn(&loaded);
-    render::write("the configuration is valid\n")?;
+    let told = match args.config.file() {
+        Some(file) => format!("the configuration of {} is valid\n", file.display()),
+        None => {
+            "the configuration is valid; no file was read: there is no longrun.toml here, and --config names none\n"
+                .to_owned()
+        }
+    };
+    render::write(told)?;
     Ok(Exit::Done)
 }
 

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod evaluation_worker;
 pub mod evidence;
+pub mod list;
 pub mod man;
 pub mod migrate;
 pub mod operations;

@@ -156,8 +156,11 @@ impl Layers {
                 None if OTHER_VARIABLES.contains(&name.as_str()) => {}
                 // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and the like beside a service of that name.
                 None => {
-                    let hint = nearest(name, keys.keys().map(String::as_str))
-                        .map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+                    // Without what all have in common, which would make any two of them alike.
+                    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+                    let names: Vec<String> = keys.keys().map(|name| bare(name)).collect();
+                    let hint = nearest(&bare(name), names.iter().map(String::as_str))
+                        .map_or_else(String::new, |nearest| format!("; did you mean {PREFIX}{nearest}?"));
                     self.warnings.push(format!("the environment variable {name} sets nothing{hint}"));
                 }
             }

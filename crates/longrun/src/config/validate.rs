@@ -48,7 +48,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "tls.cert and tls.key go together: set both or neither",
     );
     for (key, file) in [("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
-        check(file.is_empty() || std::fs::File::open(file).is_ok(), key, "the file cannot be read");
+        check(file.is_empty() || std::fs::File::open(file).is_ok(), key, &format!("the file {file} cannot be read"));
     }
 
     let api = &config.api;
@@ -65,7 +65,8 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
     check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
     let folder = &config.policies.folder;
-    check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", "there is no such folder");
+    let missing = format!("there is no folder {folder}");
+    check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);
     check(
         config.policies.default.is_empty() || !folder.is_empty(),
         "policies.default",

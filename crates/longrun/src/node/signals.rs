@@ -4,7 +4,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Node, flush_log};
-use crate::exit::FAILED;
+use crate::exit::Exit;
 
 /// The signals that ask a server to stop. Made before the server says that it is there, so that none is missed.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl StopSignals {
                 tracing::warn!(signal = received, "stopping at once");
                 flush_log();
                 // No destructors: they would wait for what was to be cut off.
-                std::process::exit(i32::from(FAILED));
+                std::process::exit(Exit::Failed as i32);
             }
         }
     }

@@ -10,7 +10,7 @@ use futures_util::{Stream, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
-use store::{ContentError, Digest, EvidenceRecord, Scope};
+use store::{ContentError, Digest, EvidenceRecord, InvalidDigest, Scope};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::body::{self, Pieces};
@@ -69,8 +69,9 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::EvidenceRead)?;
     const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
-    let Path(digest) = digest.map_err(|_| NOT_FOUND)?;
-    let digest: Digest = digest.parse().map_err(|_| NOT_FOUND)?;
+    let invalid = || ApiError::field("digest", InvalidDigest.to_string());
+    let Path(digest) = digest.map_err(|_| invalid())?;
+    let digest: Digest = digest.parse().map_err(|_| invalid())?;
     let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
     let etag = format!("\"{digest}\"");
     let mut response = if matches(&headers, &etag) {

@@ -20,6 +20,7 @@ mod list;
 pub(crate) mod metrics;
 mod observe;
 mod pause;
+mod plain;
 mod query;
 mod render;
 mod serve;

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::Tls;
 use super::observe::ClientAddress;
+use super::plain;
 use super::stall::Impatient;
 use crate::services::ApiSettings;
 
@@ -120,11 +121,16 @@ impl Shared {
     async fn serve(&self, stream: TcpStream, address: SocketAddr, watcher: Watcher) -> Result<(), String> {
         // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, self.idle);
         let Some(tls) = &self.tls else {
-            return self.speak(TokioIo::new(stream), address, watcher).await;
+            return self.speak(TokioIo::new(Impatient::new(stream, self.idle)), address, watcher).await;
         };
-        let stream = tokio::time::timeout(self.patience, tls.acceptor.accept(stream))
+        let handshake = async {
+            if plain::is_spoken(&stream).await? {
+                return Err(plain::refuse(stream).await);
+            }
+            tls.acceptor.accept(Impatient::new(stream, self.idle)).await
+        };
+        let stream = tokio::time::timeout(self.patience, handshake)
             .await
             .map_err(|_| "the TLS handshake took too long".to_owned())?
             .map_err(|error| format!("the TLS handshake failed: {error}"))?;

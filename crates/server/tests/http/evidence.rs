@@ -95,11 +95,18 @@ async fn evidence_above_the_limit_is_413_and_not_kept() {
 }
 
 #[tokio::test]
-async fn a_digest_that_is_unknown_or_none_is_404() {
+async fn a_digest_that_is_unknown_is_404_and_what_is_no_digest_is_400() {
     let server = Server::start().await;
     let caller = server.acme().await;
-    for unknown in [Digest::of(b"unknown").to_string().as_str(), "nope", "sha256:00", "%ff"] {
-        assert_eq!(caller.get(&format!("/v1/evidence/{unknown}")).await.status, StatusCode::NOT_FOUND, "{unknown}");
+    let unknown = Digest::of(b"unknown");
+    assert_eq!(caller.get(&format!("/v1/evidence/{unknown}")).await.status, StatusCode::NOT_FOUND);
+    let upper = unknown.to_string().to_uppercase().replace("SHA256", "sha256");
+    for none in [upper.as_str(), "nope", "sha256:00", "%ff"] {
+        let answer = caller.get(&format!("/v1/evidence/{none}")).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "INVALID_FIELDS"), "{none}");
+        let (field, told) = answer.violations().remove(0);
+        assert_eq!(field, "digest", "{none}");
+        assert!(told.contains("sha256: followed by 64 lower-case hexadecimal digits"), "{none}: {told}");
     }
 }
 
