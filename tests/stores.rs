@@ -130,6 +130,10 @@ fn no_command_shows_a_password_or_passes_over_a_parameter() {
         let refused = hidden(on(folder.path(), command, url).expect(2));
         refused.says("unknown parameter \"sslmod\"").says("did you mean sslmode?");
     }
+    std::fs::write(folder.path().join("bad.toml"), "listen = \"127.0.0.1:0\"\nstore = postgres://u:s3cret@h/d\n")
+        .unwrap();
+    let refused = hidden(run_in(folder.path(), &["config", "check", "--config", "bad.toml"]).expect(2));
+    refused.says("bad.toml is not valid TOML: line 2, column 9: string values must be quoted");
     for (from, to) in [("sqlite:a.db", url), (url, "postgres://h/d")] {
         let refused = hidden(run_in(folder.path(), &["migrate", "--from", from, "--to", to]).expect(2));
         refused.says("unknown parameter \"sslmod\"");

@@ -82,6 +82,8 @@ async fn everything_of_an_organisation_goes_and_nothing_else(mut fixture: Fixtur
     let create = |key| fixture.store.create("acme", vec![NewOperation::of_kind("waiting")], key);
     assert!(is_gone(create(None).await) && is_gone(create(Some(key("new"))).await));
     assert!(is_gone(fixture.store.create_token(token("acme", 3)).await));
+    let record = EvidenceRecord { digest: Digest::of(b"late"), size: 4, kind: String::new() };
+    assert!(is_gone(fixture.store.put_evidence("acme", record.clone()).await));
     assert!(fixture.store.find_token(&[1; 32]).await.unwrap().unwrap().revoked_at.is_some());
     assert!(fixture.store.find_token(&[2; 32]).await.unwrap().unwrap().revoked_at.is_none());
     let claimed = fixture.store.claim(claim_request(&["waiting"], 100)).await.unwrap();
@@ -116,6 +118,7 @@ async fn everything_of_an_organisation_goes_and_nothing_else(mut fixture: Fixtur
     assert!(fixture.store.paused().await.unwrap().iter().all(|paused| !format!("{paused:?}").contains("acme")));
     assert_eq!(total(fixture.store.as_ref(), "acme").await, 0);
     // A call that began before makes it not anew.
+    assert!(is_gone(fixture.store.put_evidence("acme", record).await));
     assert!(is_gone(fixture.store.create("acme", vec![NewOperation::of_kind("late")], None).await));
     assert!(!fixture.store.pause(Pausable::Organization("acme".to_owned())).await.unwrap());
 

@@ -133,7 +133,13 @@ impl Layers {
         let shown = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
-        let syntax = |error: toml::de::Error| ConfigError::Syntax { path: shown.clone(), message: error.to_string() };
+        // The place and not the line itself, which may hold a password.
+        let syntax = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len) + 1);
+            let message = format!("line {line}, column {column}: {}", error.message());
+            ConfigError::Syntax { path: shown.clone(), message }
+        };
         let spanned = toml::de::DeTable::parse(&text).map_err(syntax)?;
         let mut table: Table = toml::from_str(&text).map_err(syntax)?;
         let mut lines = BTreeMap::new();

@@ -25,12 +25,17 @@ pub(super) async fn create_organization(
     Ok(())
 }
 
+/// Whether an organisation is deleted, or is being deleted.
+async fn is_gone(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1";
+    Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
+}
+
 /// Has an organisation that was deleted be there again.
 async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = $2 WHERE organization_id = $1 AND deleted = 2";
     sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
-    let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1";
-    if sqlx::query_scalar(sql).bind(organization).fetch_one(connection).await? {
+    if is_gone(connection, organization).await? {
         return Err(StoreError::OrganizationGone);
     }
     Ok(())
@@ -150,8 +155,11 @@ pub(super) async fn put_evidence(
     .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
     .bind(&record.kind)
     .bind(now.as_millis())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 && is_gone(connection, organization).await? {
+        return Err(StoreError::OrganizationGone);
+    }
     Ok(done.rows_affected())
 }
 
