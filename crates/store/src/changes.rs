@@ -1,6 +1,7 @@
 //! The feed of changes, as readers see it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use operations::{Operation, OperationId, Status, Timestamp};
@@ -11,7 +12,8 @@ pub const KEPT_FOR_READERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A place in the feed of an organisation: after some changes and before the others.
 ///
-/// Places are ordered, and mean something to the store that gave them only. Clients see them sealed: [`crate::PositionKey`].
+/// Places are ordered, and mean something to the store that gave them only. Their text is for logs and keys; clients see them
+/// sealed: [`crate::PositionKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The row of the feed: in PostgreSQL the transaction that wrote it, in SQLite its key.
@@ -37,6 +39,24 @@ impl fmt::Display for Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the id of an event of this server")]
 pub struct InvalidPosition;
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    fn from_str(text: &str) -> Result<Position, InvalidPosition> {
+        let mut numbers = text.split('-').map(|part| {
+            let is_canonical = part == "0" || (!part.starts_with(['0', '+']) && !part.is_empty());
+            if is_canonical { part.parse::<u64>().map_err(|_| InvalidPosition) } else { Err(InvalidPosition) }
+        });
+        let mut next = || numbers.next().ok_or(InvalidPosition)?;
+        let (row, part, seen) = (next()?, next()?, next()?);
+        if numbers.next().is_some() {
+            return Err(InvalidPosition);
+        }
+        let small = |number: u64| u32::try_from(number).map_err(|_| InvalidPosition);
+        Ok(Position { row, part: small(part)?, seen: small(seen)? })
+    }
+}
 
 /// A transition of an operation, or its removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +132,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn places_come_back_from_their_text_and_other_texts_are_refused() {
+        for position in [
+            Position { row: 0, part: 0, seen: 0 },
+            Position { row: u64::MAX, part: 7, seen: 1_000 },
+            Position { row: 12, part: Position::SQLITE, seen: 1 },
+        ] {
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+        for text in
+            ["", "1", "1-2", "1-2-3-4", "1--3", "-1-2-3", "a-b-c", "01-2-3", "+1-2-3", "1-2-4294967296", "1-2-3 "]
+        {
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
+        }
+    }
+
+    #[test]
     fn an_operation_is_told_as_it_was() {
         let at = Timestamp::from_millis;
         let now = Operation {
@@ -133,8 +169,7 @@ mod tests {
         assert_eq!(told(Status::Failed, 20, &now).1, Some(at(20)), "it failed again since");
         let retried = Operation { status: Status::Running, finished_at: None, error_message: String::new(), ..now };
         assert_eq!(told(Status::Failed, 20, &retried), (Some(at(30)), Some(at(20)), String::new()));
-        let removed =
-            Change { position: Position { row: 1, part: 1, seen: 1 }, at: at(50), id: retried.id, status: None };
+        let removed = Change { position: "1-1-1".parse().unwrap(), at: at(50), id: retried.id, status: None };
         assert_eq!(removed.then(retried), None);
     }
 
