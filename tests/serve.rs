@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::common::{Dev, PATIENCE, Process, command, example, get, run_in, slow_policy};
+use crate::common::{Dev, PATIENCE, Process, Server, admin_token, command, example, get, run_in, slow_policy};
 use tempfile::tempdir;
 
 const CONFIG: &str = "\
@@ -106,6 +106,48 @@ fn work_that_a_killed_server_left_is_taken_up_again() {
     second.run(&["ops", "wait", &running, &waiting, "--quiet", "--timeout", "60s"]).expect(0);
     assert!(start.elapsed() < PATIENCE);
     run_in(folder.path(), &["doctor", "--data-dir", "data"]).expect(0);
+}
+
+#[test]
+fn a_server_is_called_the_same_in_its_log_and_in_histories_and_its_work_is_taken_up_at_once() {
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    let store = format!("sqlite:{}", folder.join("longrun.db").display());
+    std::fs::write(folder.join("token"), admin_token(&store)).unwrap();
+    // So long a lease that nobody would live to see its end.
+    let start = || Server::start(folder, &[("store", &store), ("engine.lease", "1h"), ("engine.cancel_grace", "1h")]);
+    let ops = |server: &Server, args: &[&str]| {
+        let client = ["--url", &server.url, "--token-file", "token", "-o", "json"];
+        run_in(folder, &[args, &client].concat()).expect(0).json()
+    };
+    let (policy, file) = (slow_policy(folder), example("evidence/longrun.junit.xml"));
+    let first = start();
+    let created = ops(&first, &["evidence", "evaluate", &file, "--policy", &policy, "--no-wait"]);
+    let id = created["operation_id"].as_str().or(created["operation"]["id"].as_str()).unwrap().to_owned();
+    let deadline = Instant::now() + PATIENCE;
+    while ops(&first, &["ops", "get", &id])["operation"]["status"] != "ASYNC_OPERATION_STATUS_RUNNING" {
+        assert!(Instant::now() < deadline, "it is not started");
+    }
+    let first_name = first.name.clone();
+    first.process.kill_9();
+    let second = start();
+    ops(&second, &["ops", "wait", &id, "--timeout", "60s"]);
+    assert_ne!(first_name, second.name);
+    let history = ops(&second, &["ops", "events", &id]);
+    let told: Vec<(&str, &str)> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["type"].as_str().unwrap(), event["worker"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("CREATED", ""),
+        ("ATTEMPT_STARTED", &*first_name),
+        ("ATTEMPT_LOST", &*first_name),
+        ("ATTEMPT_STARTED", &*second.name),
+        ("COMPLETED", &*second.name),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[test]

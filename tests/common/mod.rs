@@ -222,6 +222,8 @@ impl Dev {
 /// A `longrun serve` at work, on free ports.
 pub struct Server {
     pub process: Process,
+    /// As its log calls it.
+    pub name: String,
     pub url: String,
     pub admin_url: String,
 }
@@ -243,7 +245,7 @@ impl Server {
         let mut process = Process::start(serve);
         let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).unwrap();
         let address = |key: &str| line[key].as_str().unwrap().to_owned();
-        Server { url: address("url"), admin_url: address("admin_url"), process }
+        Server { name: address("server"), url: address("url"), admin_url: address("admin_url"), process }
     }
 }
 

@@ -265,12 +265,12 @@ async fn what_a_dead_process_left_is_taken_up_at_once() {
         kinds: vec!["scan".to_owned()],
         access: None,
         limit: 1,
-        worker: "local".to_owned(),
+        worker: "its former life".to_owned(),
         lease: Duration::from_secs(3_600),
     };
     let claimed = store.claim(request).await.unwrap().remove(0);
-    // The process that claimed it is gone; a new one starts under its name.
-    let engine = start(&store, Echo, settings());
+    // The process that claimed it is gone, since this one is alone.
+    let engine = start(&store, Echo, Settings { is_alone: true, ..settings() });
     assert_eq!(ended(&store, id).await.status, Status::Completed);
     let late = store::Settlement {
         lease: claimed.lease,

@@ -285,8 +285,14 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let ApiError::Unavailable(cause) | ApiError::Internal(cause) = &self {
-            response.extensions_mut().insert(Cause(chain(cause.as_ref())));
+        match &self {
+            ApiError::Unavailable(cause) | ApiError::Internal(cause) => {
+                response.extensions_mut().insert(Cause(chain(cause.as_ref())));
+            }
+            ApiError::NotReady(cause) => {
+                response.extensions_mut().insert(Cause(cause.clone()));
+            }
+            _ => {}
         }
         response
     }
