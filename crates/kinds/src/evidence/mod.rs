@@ -22,6 +22,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 pub mod worker;
+pub mod yaml;
 
 pub use evaluator::{EvaluateError, Evaluator, EvaluatorConfig};
 pub use handler::{EvaluationHandler, KIND};
