@@ -5,19 +5,27 @@
 //! is not another's, even with the same digest.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path as FsPath;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes gathered before they are handed to the object store as one part; S3 wants at least 5 MiB a part.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
+/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+const PART_BYTES: usize = 128 * 1024;
+/// Stored content is read in pieces of this size.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// The SHA-256 of a content, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,24 +168,110 @@ impl ContentStore {
         Ok((digest, size))
     }
 
-    /// The content with this digest, verified, or `None` when the organisation has none such.
+    /// The content with this digest, to be read in pieces, or `None` when the organisation has none such.
     ///
     /// # Errors
-    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
-    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+    /// [`ContentError::Store`].
+    pub async fn open(&self, organization: &str, digest: &Digest) -> Result<Option<Content>, ContentError> {
         let result = match self.objects.get(&address(organization, digest)).await {
             Ok(result) => result,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let bytes = result.bytes().await?;
-        let (digest, checked) = (*digest, bytes.clone());
-        // Hashing 100 MiB takes a good part of a second: off the async threads.
-        let found = tokio::task::spawn_blocking(move || Digest::of(&checked)).await.unwrap_or_else(|error| {
-            std::panic::resume_unwind(error.into_panic());
-        });
-        if found == digest { Ok(Some(bytes)) } else { Err(ContentError::Damaged(digest)) }
+        let size = result.meta.size;
+        let pieces = match result.payload {
+            GetResultPayload::File(file, _) => of_file(file),
+            GetResultPayload::Stream(pieces) => pieces.map_err(ContentError::from).boxed(),
+        };
+        Ok(Some(Content { size, pieces: verified(pieces, *digest) }))
     }
+
+    /// The content with this digest, whole and verified, or `None` when the organisation has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
+    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(None) };
+        let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or(0));
+        while let Some(piece) = content.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole.into()))
+    }
+}
+
+/// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have the
+/// digest; otherwise there is [`ContentError::Damaged`] in its place.
+pub struct Content {
+    /// How many bytes there are in all.
+    pub size: u64,
+    pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.poll_next_unpin(context)
+    }
+}
+
+/// Runs what takes a while, or waits for the disk, off the async threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn of_file(file: File) -> BoxStream<'static, Result<Bytes, ContentError>> {
+    let read = |mut file: File| {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let most = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
+        let read = (&mut file).take(most).read_to_end(&mut piece);
+        read.map(|_| (!piece.is_empty()).then_some((Bytes::from(piece), file)))
+    };
+    let pieces = stream::try_unfold(file, move |file| async move {
+        aside(move || read(file))
+            .await
+            .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) }.into())
+    });
+    pieces.boxed()
+}
+
+/// The same pieces, the last of which waits for the digest.
+fn verified(
+    pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+    wanted: Digest,
+) -> BoxStream<'static, Result<Bytes, ContentError>> {
+    struct Reading {
+        pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+        hasher: Sha256,
+        held: Option<Bytes>,
+    }
+    let reading = Reading { pieces, hasher: Sha256::new(), held: None };
+    let checked = stream::try_unfold(Some(reading), move |reading| async move {
+        let Some(mut reading) = reading else { return Ok(None) };
+        while let Some(piece) = reading.pieces.try_next().await? {
+            let (mut hasher, hashed) = (reading.hasher, piece.clone());
+            reading.hasher = aside(move || {
+                hasher.update(&hashed);
+                hasher
+            })
+            .await;
+            if let Some(before) = reading.held.replace(piece) {
+                return Ok(Some((before, Some(reading))));
+            }
+        }
+        if Digest(reading.hasher.finalize().into()) != wanted {
+            return Err(ContentError::Damaged(wanted));
+        }
+        Ok(reading.held.map(|last| (last, None)))
+    });
+    checked.boxed()
 }
 
 /// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].
@@ -239,6 +333,26 @@ mod tests {
         let broken = stream::iter([Ok(Bytes::from_static(b"he")), Err("gone")]);
         assert!(matches!(store.put("acme", broken).await.unwrap_err(), ContentError::Receive(_)));
         assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn content_is_read_in_pieces_and_the_last_one_waits_for_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), u64::MAX).unwrap();
+        let long: Vec<u8> = (0..3 * PIECE_BYTES + 1).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let (digest, _) = store.put("acme", stream::iter([Ok::<_, String>(Bytes::from(long.clone()))])).await.unwrap();
+        let content = store.open("acme", &digest).await.unwrap().unwrap();
+        assert_eq!(content.size, long.len() as u64);
+        let read: Vec<Bytes> = content.try_collect().await.unwrap();
+        assert!(read.len() == 4 && read.iter().all(|piece| piece.len() <= PIECE_BYTES));
+        assert!(read.concat() == long);
+
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(file, &long[..long.len() - 1]).unwrap();
+        let read: Vec<_> = store.open("acme", &digest).await.unwrap().unwrap().collect().await;
+        let good: usize = read.iter().flatten().map(Bytes::len).sum();
+        assert!(good < long.len() - 1);
+        assert!(matches!(read.last(), Some(Err(ContentError::Damaged(_)))), "{read:?}");
     }
 
     #[tokio::test]

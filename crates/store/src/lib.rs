@@ -36,7 +36,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
-pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
