@@ -168,12 +168,14 @@ impl Scanner<'_> {
             ',' => self.skip(),
             '?' if self.open > 0 => self.skip(),
             '&' => {
-                return Err(self
-                    .refuse("anchors are not taken: write the node out where it is needed, or put the text in quotes"));
+                return Err(self.refuse(
+                    "anchors are not taken: write the node out where it is needed, or put the text in quotes",
+                ));
             }
             '*' => {
-                return Err(self
-                    .refuse("aliases are not taken: write the node out where it is needed, or put the text in quotes"));
+                return Err(self.refuse(
+                    "aliases are not taken: write the node out where it is needed, or put the text in quotes",
+                ));
             }
             '!' => return Err(self.refuse("tags are not taken: leave it out, or put the text in quotes")),
             '|' | '>' if self.open == 0 => self.block_scalar(),
