@@ -7,6 +7,7 @@ mod common;
 mod dev;
 mod evaluate;
 mod help;
+mod hostile;
 mod kinds;
 mod notices;
 mod organizations;

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 /// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
 const PART_BYTES: usize = 128 * 1024;
 /// Stored content is read in pieces of this size.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: usize = 128 * 1024;
 
 /// The SHA-256 of a content, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
