@@ -42,6 +42,9 @@ fn main() {
         an_output_is_bounded_in_the_process
         a_kind_is_detected_in_the_process
         damaged_evidence_is_not_evaluated
+        a_process_serves_one_organization_again_and_again
+        a_process_is_replaced_after_a_job_that_failed_or_left_it_large
+        the_longest_waiting_processes_go_when_there_are_too_many
     }
 }
 
@@ -89,7 +92,7 @@ async fn content(bytes: impl Into<Bytes>) -> Content {
 
 async fn evaluate(config: EvaluatorConfig, body: &str) -> Result<Output, (String, bool)> {
     let evaluations = evaluations(config);
-    match evaluations.evaluate(&json(&request(body)), content(EVIDENCE).await, OUTPUT_LIMIT).await {
+    match evaluations.evaluate("acme", &json(&request(body)), content(EVIDENCE).await, OUTPUT_LIMIT).await {
         Ok(output) => Ok(serde_json::from_str(&output).unwrap()),
         Err(JobError::Failed { message, retryable }) => Err((message, retryable)),
         Err(error) => panic!("{error}"),
@@ -97,7 +100,7 @@ async fn evaluate(config: EvaluatorConfig, body: &str) -> Result<Output, (String
 }
 
 async fn check(config: EvaluatorConfig, request: &EvaluateRequest) -> (String, String) {
-    match evaluations(config).check(&json(request), ()).await {
+    match evaluations(config).check("acme", &json(request), ()).await {
         Err(CheckError::Request(error)) => (error.field, error.message),
         other => panic!("{other:?}"),
     }
@@ -152,7 +155,7 @@ async fn what_nobody_wants_any_more_is_killed_and_holds_its_place_until_then() {
     let (sender, mut gone) = oneshot::channel();
     let evaluations = evaluations(config());
     let request = json(&crossed(2_000));
-    let check = evaluations.check(&request, Held(Some(sender)));
+    let check = evaluations.check("acme", &request, Held(Some(sender)));
     let waited = tokio::time::timeout(Duration::from_millis(500), check).await;
     assert!(waited.is_err(), "checked already: {waited:?}");
     assert!(gone.try_recv().is_err(), "given back before the process is gone");
@@ -162,7 +165,10 @@ async fn what_nobody_wants_any_more_is_killed_and_holds_its_place_until_then() {
 
 async fn a_request_is_checked_in_the_process() {
     assert!(
-        evaluations(config()).check(&json(&request("violations contains \"one\" if input.a == 1")), ()).await.is_ok()
+        evaluations(config())
+            .check("acme", &json(&request("violations contains \"one\" if input.a == 1")), ())
+            .await
+            .is_ok()
     );
     let (field, message) = check(config(), &request("violations contains nope(1)")).await;
     assert_eq!(field, "policies[0].embedded");
@@ -215,7 +221,7 @@ async fn an_output_is_bounded_in_the_process() {
 async fn a_kind_is_detected_in_the_process() {
     let evaluations = evaluations(EvaluatorConfig { memory_limit: 16 * MIB, ..config() });
     let sbom = r#"{"bomFormat":"CycloneDX","specVersion":"1.5"}"#;
-    let detect = async |bytes: Vec<u8>| evaluations.detect(content(bytes).await, ()).await.unwrap();
+    let detect = async |bytes: Vec<u8>| evaluations.detect("acme", content(bytes).await, ()).await.unwrap();
     assert_eq!(detect(sbom.into()).await, Some(MaterialKind::SbomCyclonedxJson));
     assert_eq!(detect(b"text".to_vec()).await, None);
     assert_eq!(detect("[".repeat(1_000_000).into()).await, None);
@@ -232,11 +238,94 @@ async fn damaged_evidence_is_not_evaluated() {
     std::fs::write(file, br#"{"a": 2}"#).unwrap();
     let content = store.open("acme", &digest).await.unwrap().unwrap();
     let request = json(&request("violations contains \"one\" if input.a == 1"));
-    let outcome = evaluations(config()).evaluate(&request, content, OUTPUT_LIMIT).await;
+    let outcome = evaluations(config()).evaluate("acme", &request, content, OUTPUT_LIMIT).await;
     assert!(matches!(outcome, Err(JobError::Content(ContentError::Damaged(_)))), "{outcome:?}");
 }
 
 fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// The processes that this one has started and that live.
+fn children() -> Vec<u32> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let Ok(stat) = std::fs::read_to_string(entry.unwrap().path().join("stat")) else { continue };
+        // The id, the name in parentheses, the state, the parent.
+        let (id, rest) = stat.split_once(" (").unwrap();
+        let mut rest = rest.rsplit_once(") ").unwrap().1.split(' ');
+        let (state, parent) = (rest.next().unwrap(), rest.next().unwrap());
+        if parent == std::process::id().to_string() && state != "Z" {
+            children.push(id.parse().unwrap());
+        }
+    }
+    children
+}
+
+/// Waits until so many processes are left.
+async fn until_children(count: usize) -> Vec<u32> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let children = children();
+        if children.len() == count {
+            return children;
+        }
+        assert!(Instant::now() < deadline, "{children:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+const OBJECTS: &str = "violations contains \"one\" if input.a == 1";
+
+async fn passes(evaluations: &Evaluations, organization: &str, body: &str) -> bool {
+    let outcome =
+        evaluations.evaluate(organization, &json(&request(body)), content(EVIDENCE).await, OUTPUT_LIMIT).await;
+    outcome.is_ok()
+}
+
+async fn a_process_serves_one_organization_again_and_again() {
+    until_children(0).await;
+    let evaluations = evaluations(config());
+    assert!(passes(&evaluations, "acme", OBJECTS).await);
+    let first = children();
+    assert_eq!(first.len(), 1);
+    evaluations.check("acme", &json(&request(OBJECTS)), ()).await.unwrap();
+    evaluations.detect("acme", content(EVIDENCE).await, ()).await.unwrap();
+    assert!(passes(&evaluations, "acme", "violations contains \"two\" if input.a == 2").await);
+    assert_eq!(children(), first, "the same process did it all");
+    assert!(passes(&evaluations, "globex", OBJECTS).await);
+    let both = children();
+    assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");
+    assert!(passes(&evaluations, "acme", OBJECTS).await && passes(&evaluations, "globex", OBJECTS).await);
+    assert_eq!(children(), both);
+    drop(evaluations);
+    until_children(0).await;
+}
+
+async fn a_process_is_replaced_after_a_job_that_failed_or_left_it_large() {
+    let evaluations = evaluations(EvaluatorConfig { memory_limit: 4096 * MIB, ..config() });
+    assert!(passes(&evaluations, "acme", OBJECTS).await);
+    assert!(!passes(&evaluations, "acme", "violations contains to_number(\"x\")").await);
+    until_children(0).await;
+    assert!(evaluations.check("acme", &json(&request("violations contains nope(1)")), ()).await.is_err());
+    until_children(0).await;
+    let large = vec![b'x'; 140 * 1024 * 1024];
+    assert_eq!(evaluations.detect("acme", content(large).await, ()).await.unwrap(), None);
+    until_children(0).await;
+    assert!(passes(&evaluations, "acme", OBJECTS).await);
+    assert_eq!(children().len(), 1);
+    drop(evaluations);
+    until_children(0).await;
+}
+
+async fn the_longest_waiting_processes_go_when_there_are_too_many() {
+    let evaluations = evaluations(config());
+    let most = 2 * std::thread::available_parallelism().unwrap().get();
+    for organization in 0..most + 3 {
+        assert!(passes(&evaluations, &organization.to_string(), OBJECTS).await);
+    }
+    until_children(most).await;
+    drop(evaluations);
+    until_children(0).await;
 }

@@ -179,11 +179,12 @@ impl ContentStore {
             Err(error) => return Err(error.into()),
         };
         let size = result.meta.size;
-        let pieces = match result.payload {
-            GetResultPayload::File(file, _) => of_file(file),
-            GetResultPayload::Stream(pieces) => pieces.map_err(ContentError::from).boxed(),
+        let source = match result.payload {
+            GetResultPayload::File(file, _) => Source::File(file),
+            GetResultPayload::Stream(pieces) => Source::Stream(pieces),
         };
-        Ok(Some(Content { size, pieces: verified(pieces, *digest) }))
+        let reading = Reading { source, left: size, hasher: Sha256::new(), wanted: *digest };
+        Ok(Some(Content { size, pieces: stream::try_unfold(Some(reading), next_piece).boxed() }))
     }
 
     /// The content with this digest, whole and verified, or `None` when the organisation has none such.
@@ -227,51 +228,57 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn of_file(file: File) -> BoxStream<'static, Result<Bytes, ContentError>> {
-    let read = |mut file: File| {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let most = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
-        let read = (&mut file).take(most).read_to_end(&mut piece);
-        read.map(|_| (!piece.is_empty()).then_some((Bytes::from(piece), file)))
-    };
-    let pieces = stream::try_unfold(file, move |file| async move {
-        aside(move || read(file))
-            .await
-            .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) }.into())
-    });
-    pieces.boxed()
+enum Source {
+    File(File),
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
-/// The same pieces, the last of which waits for the digest.
-fn verified(
-    pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+/// How far content has been read.
+struct Reading {
+    source: Source,
+    left: u64,
+    hasher: Sha256,
     wanted: Digest,
-) -> BoxStream<'static, Result<Bytes, ContentError>> {
-    struct Reading {
-        pieces: BoxStream<'static, Result<Bytes, ContentError>>,
-        hasher: Sha256,
-        held: Option<Bytes>,
-    }
-    let reading = Reading { pieces, hasher: Sha256::new(), held: None };
-    let checked = stream::try_unfold(Some(reading), move |reading| async move {
-        let Some(mut reading) = reading else { return Ok(None) };
-        while let Some(piece) = reading.pieces.try_next().await? {
-            let (mut hasher, hashed) = (reading.hasher, piece.clone());
-            reading.hasher = aside(move || {
-                hasher.update(&hashed);
-                hasher
-            })
-            .await;
-            if let Some(before) = reading.held.replace(piece) {
-                return Ok(Some((before, Some(reading))));
-            }
-        }
-        if Digest(reading.hasher.finalize().into()) != wanted {
-            return Err(ContentError::Damaged(wanted));
-        }
-        Ok(reading.held.map(|last| (last, None)))
+}
+
+/// The next piece, and what is left to read after it; nothing after the last one.
+async fn next_piece(reading: Option<Reading>) -> Result<Option<(Bytes, Option<Reading>)>, ContentError> {
+    let Some(mut reading) = reading else { return Ok(None) };
+    let streamed = match &mut reading.source {
+        Source::File(_) => None,
+        Source::Stream(pieces) => Some(pieces.try_next().await?.unwrap_or_default()),
+    };
+    // Reading waits for the disk, and hashing a piece takes a good part of a millisecond.
+    let read = aside(move || {
+        let piece = match (streamed, &mut reading.source) {
+            (None, Source::File(file)) => read_piece(file, reading.left)?,
+            (streamed, _) => streamed.unwrap_or_default(),
+        };
+        reading.hasher.update(&piece);
+        Ok::<_, object_store::Error>((piece, reading))
     });
-    checked.boxed()
+    let (piece, mut reading) = read.await?;
+    let size = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+    // A source that ends early, or does not end, is damaged too.
+    let Some(left) = reading.left.checked_sub(size).filter(|left| size > 0 || *left == 0) else {
+        return Err(ContentError::Damaged(reading.wanted));
+    };
+    if left > 0 {
+        reading.left = left;
+        return Ok(Some((piece, Some(reading))));
+    }
+    if Digest(reading.hasher.finalize().into()) != reading.wanted {
+        return Err(ContentError::Damaged(reading.wanted));
+    }
+    Ok((!piece.is_empty()).then_some((piece, None)))
+}
+
+fn read_piece(file: &mut File, left: u64) -> object_store::Result<Bytes> {
+    let most = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+    let mut piece = Vec::with_capacity(most);
+    let read = file.take(u64::try_from(most).unwrap_or(0)).read_to_end(&mut piece);
+    read.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
+    Ok(piece.into())
 }
 
 /// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].

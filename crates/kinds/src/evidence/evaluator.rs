@@ -218,6 +218,10 @@ fn run_all(
     cancelled: &AtomicBool,
 ) -> Result<Vec<PolicyOutput>, EvaluateError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(planned.len());
+    if workers < 2 {
+        let outcomes = planned.iter().map(|policy| run_one(policy, material, deadline, limit, cancelled));
+        return outcomes.filter_map(Result::transpose).collect();
+    }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let outcomes = Mutex::new(Vec::new());

@@ -46,7 +46,7 @@ impl Handler for EvaluationHandler {
                 let message = format!("evidence: {digest} is not stored");
                 return Err(JobError::Failed { message, retryable: false });
             };
-            self.evaluations.evaluate(&attempt.input, content, MAX_INLINE_BYTES).await
+            self.evaluations.evaluate(&attempt.organization, &attempt.input, content, MAX_INLINE_BYTES).await
         };
         let outcome = tokio::select! {
             outcome = evaluate => outcome,

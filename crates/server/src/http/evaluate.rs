@@ -188,7 +188,7 @@ async fn request(app: &App, caller: &Caller, input: &str, prefix: &str) -> Resul
     request.validate().map_err(field)?;
     if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
         let turn = app.state().checks.take(caller.organization()).await;
-        match evaluations.check(input, turn).await {
+        match evaluations.check(caller.organization(), input, turn).await {
             Ok(()) => {}
             Err(CheckError::Request(error)) => return Err(field(error)),
             Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),

@@ -176,7 +176,8 @@ async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<E
     let mut kind = None;
     if let Some(evaluations) = &app.evaluations {
         let turn = app.state().checks.take(caller.organization()).await;
-        let detected = evaluations.detect(open(app, caller, &digest).await?, turn).await;
+        let content = open(app, caller, &digest).await?;
+        let detected = evaluations.detect(caller.organization(), content, turn).await;
         kind = detected.map_err(|error| match error {
             JobError::Content(error) => ApiError::from(error),
             failed @ JobError::Failed { .. } => ApiError::Unavailable(failed.into()),

@@ -1,5 +1,6 @@
 //! What a server asks of its evaluation processes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::IgnoredAny;
@@ -8,6 +9,7 @@ use store::{Content, ContentError};
 use super::super::evaluator::{EvaluateError, Evaluator, EvaluatorConfig};
 use super::super::material::MaterialKind;
 use super::super::request::RequestError;
+use super::pool::Pool;
 use super::process::{Broken, Process, Worker};
 use super::wire::{Answer, Setup, Task};
 
@@ -16,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The longest that checking the policies of one request may take.
 const MAX_CHECK: Duration = Duration::from_secs(10);
 
-/// Checks requests, detects kinds and evaluates, each in a process of its own.
+/// Checks requests, detects kinds and evaluates, in processes that serve one organisation each and do one job at a time.
 ///
 /// Whoever no longer wants an answer drops the future: the process is killed then. What a call holds (`held`) is dropped
 /// once the process is done with it, or gone.
@@ -24,6 +26,7 @@ const MAX_CHECK: Duration = Duration::from_secs(10);
 pub struct Evaluations {
     worker: Worker,
     config: EvaluatorConfig,
+    pool: Arc<Pool>,
 }
 
 /// Why there is no answer.
@@ -60,7 +63,9 @@ impl Evaluations {
     /// [`EvaluateError`] when the policy folder is not there or a default policy is not in order.
     pub fn new(worker: Worker, config: EvaluatorConfig) -> Result<Evaluations, EvaluateError> {
         Evaluator::new(config.clone())?;
-        Ok(Evaluations { worker, config })
+        // As many as evaluate at a time by default, and as many again for other organisations and checks.
+        let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)) })
     }
 
     /// Checks a request, JSON, as far as that goes without the evidence: every policy is there, in order, and has its
@@ -68,10 +73,10 @@ impl Evaluations {
     ///
     /// # Errors
     /// [`CheckError::Request`] with the path of the first field that is not in order.
-    pub async fn check(&self, request: &str, held: impl Send + 'static) -> Result<(), CheckError> {
+    pub async fn check(&self, organization: &str, request: &str, held: impl Send + 'static) -> Result<(), CheckError> {
         let limit = self.config.time_limit.min(MAX_CHECK);
         let refused = |message| RequestError { field: "policies".to_owned(), message };
-        match self.run(Task::Check, request, None, limit, held).await {
+        match self.run(organization, Task::Check, request, None, limit, held).await {
             Ok((Answer::Checked, _)) => Ok(()),
             Ok((Answer::Refused { field, message }, _)) => Err(RequestError { field, message }.into()),
             Ok(_) => Err(nonsense().into()),
@@ -85,11 +90,16 @@ impl Evaluations {
     ///
     /// # Errors
     /// [`JobError`] when it could not be looked at for a reason that is not its own.
-    pub async fn detect(&self, content: Content, held: impl Send + 'static) -> Result<Option<MaterialKind>, JobError> {
+    pub async fn detect(
+        &self,
+        organization: &str,
+        content: Content,
+        held: impl Send + 'static,
+    ) -> Result<Option<MaterialKind>, JobError> {
         if content.size > self.config.memory_limit {
             return Ok(None);
         }
-        match self.run(Task::Detect, "", Some(content), self.config.time_limit, held).await {
+        match self.run(organization, Task::Detect, "", Some(content), self.config.time_limit, held).await {
             Ok((Answer::Detected(kind), _)) => Ok(kind),
             Ok(_) => Err(nonsense()),
             Err(JobError::Failed { retryable: false, .. }) => Ok(None),
@@ -102,11 +112,17 @@ impl Evaluations {
     ///
     /// # Errors
     /// [`JobError`] when there is no verdict.
-    pub async fn evaluate(&self, request: &str, content: Content, output_limit: usize) -> Result<String, JobError> {
+    pub async fn evaluate(
+        &self,
+        organization: &str,
+        request: &str,
+        content: Content,
+        output_limit: usize,
+    ) -> Result<String, JobError> {
         let failed = |error: EvaluateError| JobError::Failed { message: error.to_string(), retryable: false };
         self.config.check_size(content.size).map_err(failed)?;
         let task = Task::Evaluate { output_limit };
-        match self.run(task, request, Some(content), self.config.time_limit, ()).await? {
+        match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
             // Looked over, not read: a server that trusts its processes with memory need not trust them with its answers.
             (Answer::Output { .. }, json) if serde_json::from_slice::<IgnoredAny>(&json).is_ok() => {
                 String::from_utf8(json).map_err(|_| nonsense())
@@ -117,6 +133,7 @@ impl Evaluations {
 
     async fn run(
         &self,
+        organization: &str,
         task: Task,
         request: &str,
         content: Option<Content>,
@@ -127,21 +144,33 @@ impl Evaluations {
             Task::Evaluate { output_limit } => output_limit,
             Task::Check | Task::Detect => 0,
         };
-        let setup = Setup { config: self.config.clone(), parent: std::process::id() };
         let work = async {
-            let mut process = Process::start(&self.worker, &setup).await.map_err(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not start an evaluation process");
-                again("the server could not start an evaluation process")
-            })?;
+            let mut process = match self.pool.take(organization) {
+                Some(process) => process,
+                None => self.start().await?,
+            };
             process.hold(held);
             let answered = process.work(task, request.as_bytes(), content, output_limit).await;
-            answered.map_err(|broken| self.explain(broken))
+            let (reply, output) = answered.map_err(|broken| self.explain(broken))?;
+            process.release();
+            if !reply.ends {
+                self.pool.put(organization, process);
+            }
+            Ok((reply.answer, output))
         };
         let answered = tokio::time::timeout(limit.saturating_add(GRACE), work).await;
         match answered.unwrap_or_else(|_| Err(self.took_too_long(task, limit)))? {
             (Answer::Failed { message, retryable }, _) => Err(JobError::Failed { message, retryable }),
             answered => Ok(answered),
         }
+    }
+
+    async fn start(&self) -> Result<Process, JobError> {
+        let setup = Setup { config: self.config.clone(), parent: std::process::id() };
+        Process::start(&self.worker, &setup).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "could not start an evaluation process");
+            again("the server could not start an evaluation process")
+        })
     }
 
     fn took_too_long(&self, task: Task, limit: Duration) -> JobError {

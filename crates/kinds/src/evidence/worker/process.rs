@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::wire::{Answer, Job, MAX_LINE, Setup, Task};
+use super::wire::{Answer, Job, MAX_LINE, Reply, Setup, Task};
 
 /// How much of the process's standard error is kept.
 const MAX_COMPLAINT: usize = 16 * 1024;
@@ -74,6 +74,16 @@ impl Process {
         self.held = Some(Box::new(held));
     }
 
+    /// Lets go of what the job held.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Gives the process a job and answers what it says, with the output. `most` bounds the output.
     pub async fn work(
         &mut self,
@@ -81,7 +91,7 @@ impl Process {
         request: &[u8],
         content: Option<Content>,
         most: usize,
-    ) -> Result<(Answer, Vec<u8>), Broken> {
+    ) -> Result<(Reply, Vec<u8>), Broken> {
         match self.converse(task, request, content, most).await {
             Ok(answered) => Ok(answered),
             Err(Wrong::Content(error)) => Err(Broken::Content(error)),
@@ -95,13 +105,13 @@ impl Process {
         request: &[u8],
         content: Option<Content>,
         most: usize,
-    ) -> Result<(Answer, Vec<u8>), Wrong> {
+    ) -> Result<(Reply, Vec<u8>), Wrong> {
         let size = content.as_ref().map_or(0, |content| content.size);
         let job = Job { task, request: request.len(), content: usize::try_from(size).map_err(|_| Wrong::Pipe)? };
         let mut line = serde_json::to_vec(&job)?;
         line.push(b'\n');
+        line.extend_from_slice(request);
         self.stdin.write_all(&line).await?;
-        self.stdin.write_all(request).await?;
         if let Some(mut content) = content {
             while let Some(piece) = content.try_next().await.map_err(Wrong::Content)? {
                 self.stdin.write_all(&piece).await?;
@@ -109,16 +119,16 @@ impl Process {
         }
         let mut line = Vec::new();
         (&mut self.stdout).take(MAX_LINE).read_until(b'\n', &mut line).await?;
-        let answer: Answer = serde_json::from_slice(&line)?;
+        let reply: Reply = serde_json::from_slice(&line)?;
         let mut output = Vec::new();
-        if let Answer::Output { size } = answer {
+        if let Answer::Output { size } = reply.answer {
             if size > most {
                 return Err(Wrong::Pipe);
             }
             output.resize(size, 0);
             self.stdout.read_exact(&mut output).await?;
         }
-        Ok((answer, output))
+        Ok((reply, output))
     }
 
     /// What became of a process that gives no answer.

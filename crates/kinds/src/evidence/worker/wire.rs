@@ -41,6 +41,14 @@ pub enum Task {
     },
 }
 
+/// What the process says when a job is done.
+#[derive(Serialize, Deserialize)]
+pub struct Reply {
+    pub answer: Answer,
+    /// Whether the process takes no further job.
+    pub ends: bool,
+}
+
 /// What came of a job.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
