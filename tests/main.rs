@@ -8,6 +8,7 @@ mod dev;
 mod docs;
 mod evaluate;
 mod help;
+mod hostile;
 mod kinds;
 mod list;
 mod notices;

@@ -15,6 +15,7 @@ mod gather;
 pub mod http;
 mod hub;
 mod services;
+mod turns;
 
 pub use crate::http::metrics::Metrics;
 pub use error::ApiError;

@@ -5,20 +5,28 @@
 //! is not another's, even with the same digest.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path as FsPath, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes gathered before they are handed to the object store as one part; S3 wants at least 5 MiB a part.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
+/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+const PART_BYTES: usize = 128 * 1024;
+/// Stored content is read in pieces of this size.
+const PIECE_BYTES: usize = 128 * 1024;
 
 /// The folder of uploads under way.
 const INCOMING: &str = "incoming";
@@ -171,16 +179,15 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Store`].
     pub async fn is_sound(&self, organization: &str, digest: &Digest) -> Result<bool, ContentError> {
-        let mut stream = match self.objects.get(&address(organization, digest)).await {
-            Ok(result) => result.into_stream(),
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let mut hasher = Sha256::new();
-        while let Some(piece) = stream.next().await {
-            hasher.update(&piece?);
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(false) };
+        loop {
+            match content.next().await {
+                None => return Ok(true),
+                Some(Ok(_)) => {}
+                Some(Err(ContentError::Damaged(_))) => return Ok(false),
+                Some(Err(error)) => return Err(error),
+            }
         }
-        Ok(Digest(hasher.finalize().into()) == *digest)
     }
 
     /// Removes what uploads that broke off with their process left: files that nobody has written to for so long. Answers
@@ -213,24 +220,117 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// The content with this digest, verified, or `None` when the organisation has none such.
+    /// The content with this digest, to be read in pieces, or `None` when the organisation has none such.
     ///
     /// # Errors
-    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
-    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+    /// [`ContentError::Store`].
+    pub async fn open(&self, organization: &str, digest: &Digest) -> Result<Option<Content>, ContentError> {
         let result = match self.objects.get(&address(organization, digest)).await {
             Ok(result) => result,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let bytes = result.bytes().await?;
-        let (digest, checked) = (*digest, bytes.clone());
-        // Hashing 100 MiB takes a good part of a second: off the async threads.
-        let found = tokio::task::spawn_blocking(move || Digest::of(&checked)).await.unwrap_or_else(|error| {
-            std::panic::resume_unwind(error.into_panic());
-        });
-        if found == digest { Ok(Some(bytes)) } else { Err(ContentError::Damaged(digest)) }
+        let size = result.meta.size;
+        let source = match result.payload {
+            GetResultPayload::File(file, _) => Source::File(file),
+            GetResultPayload::Stream(pieces) => Source::Stream(pieces),
+        };
+        let reading = Reading { source, left: size, hasher: Sha256::new(), wanted: *digest };
+        Ok(Some(Content { size, pieces: stream::try_unfold(Some(reading), next_piece).boxed() }))
     }
+
+    /// The content with this digest, whole and verified, or `None` when the organisation has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
+    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(None) };
+        let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or(0));
+        while let Some(piece) = content.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole.into()))
+    }
+}
+
+/// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have the
+/// digest; otherwise there is [`ContentError::Damaged`] in its place.
+pub struct Content {
+    /// How many bytes there are in all.
+    pub size: u64,
+    pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.poll_next_unpin(context)
+    }
+}
+
+/// Runs what takes a while, or waits for the disk, off the async threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+enum Source {
+    File(File),
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
+}
+
+/// How far content has been read.
+struct Reading {
+    source: Source,
+    left: u64,
+    hasher: Sha256,
+    wanted: Digest,
+}
+
+/// The next piece, and what is left to read after it; nothing after the last one.
+async fn next_piece(reading: Option<Reading>) -> Result<Option<(Bytes, Option<Reading>)>, ContentError> {
+    let Some(mut reading) = reading else { return Ok(None) };
+    let streamed = match &mut reading.source {
+        Source::File(_) => None,
+        Source::Stream(pieces) => Some(pieces.try_next().await?.unwrap_or_default()),
+    };
+    // Reading waits for the disk, and hashing a piece takes a good part of a millisecond.
+    let read = aside(move || {
+        let piece = match (streamed, &mut reading.source) {
+            (None, Source::File(file)) => read_piece(file, reading.left)?,
+            (streamed, _) => streamed.unwrap_or_default(),
+        };
+        reading.hasher.update(&piece);
+        Ok::<_, object_store::Error>((piece, reading))
+    });
+    let (piece, mut reading) = read.await?;
+    let size = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+    // A source that ends early, or does not end, is damaged too.
+    let Some(left) = reading.left.checked_sub(size).filter(|left| size > 0 || *left == 0) else {
+        return Err(ContentError::Damaged(reading.wanted));
+    };
+    if left > 0 {
+        reading.left = left;
+        return Ok(Some((piece, Some(reading))));
+    }
+    if Digest(reading.hasher.finalize().into()) != reading.wanted {
+        return Err(ContentError::Damaged(reading.wanted));
+    }
+    Ok((!piece.is_empty()).then_some((piece, None)))
+}
+
+fn read_piece(file: &mut File, left: u64) -> object_store::Result<Bytes> {
+    let most = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+    let mut piece = Vec::with_capacity(most);
+    let read = file.take(u64::try_from(most).unwrap_or(0)).read_to_end(&mut piece);
+    read.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
+    Ok(piece.into())
 }
 
 /// In a folder. A file that goes away meanwhile, or that is from the future, is left alone.
@@ -360,6 +460,26 @@ mod tests {
         }
         assert_eq!(left, [true, false, true]);
         assert_eq!(files_below(folder.path()), 4);
+    }
+
+    #[tokio::test]
+    async fn content_is_read_in_pieces_and_the_last_one_waits_for_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), u64::MAX).unwrap();
+        let long: Vec<u8> = (0..3 * PIECE_BYTES + 1).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let (digest, _) = store.put("acme", stream::iter([Ok::<_, String>(Bytes::from(long.clone()))])).await.unwrap();
+        let content = store.open("acme", &digest).await.unwrap().unwrap();
+        assert_eq!(content.size, long.len() as u64);
+        let read: Vec<Bytes> = content.try_collect().await.unwrap();
+        assert!(read.len() == 4 && read.iter().all(|piece| piece.len() <= PIECE_BYTES));
+        assert!(read.concat() == long);
+
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(file, &long[..long.len() - 1]).unwrap();
+        let read: Vec<_> = store.open("acme", &digest).await.unwrap().unwrap().collect().await;
+        let good: usize = read.iter().flatten().map(Bytes::len).sum();
+        assert!(good < long.len() - 1);
+        assert!(matches!(read.last(), Some(Err(ContentError::Damaged(_)))), "{read:?}");
     }
 
     #[tokio::test]

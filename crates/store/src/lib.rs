@@ -39,7 +39,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
-pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
 pub use deletion::Contents;
 pub use doctor::{Finding, Report};
 pub use error::StoreError;

@@ -24,6 +24,7 @@ use super::evaluator::{EvaluateError, Evaluator, EvaluatorConfig};
 use super::output::{Output, Status};
 use super::policy::{Policy, PolicyAttachment, PolicyError, Resolver, Scalar, digest, lint};
 use super::request::EvaluateRequest;
+use super::yaml;
 
 /// What came of checking a policy file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -150,12 +151,7 @@ fn read_cases(file: &Path) -> Result<Vec<Case>, PolicyError> {
             return Err(PolicyError::Reference { reference: "cases.yaml".to_owned(), message: error.to_string() });
         }
     };
-    let cases: Cases = yaml_serde::from_str(&text).map_err(|error| PolicyError::Syntax {
-        file: "cases.yaml".to_owned(),
-        line: error.location().map_or(0, |place| place.line()),
-        column: error.location().map_or(0, |place| place.column()),
-        message: error.to_string(),
-    })?;
+    let cases: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax("cases.yaml", error))?;
     Ok(cases.cases)
 }
 

@@ -88,8 +88,8 @@ impl Node {
         };
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let evaluator = Arc::new(evaluator::evaluator(config)?);
-        let registry = kinds::registry(config, &content, &evaluator)?;
+        let evaluations = Arc::new(evaluator::evaluations(config)?);
+        let registry = kinds::registry(config, &content, &evaluations)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -102,7 +102,7 @@ impl Node {
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
         services.quotas = config.quotas().into();
-        services.evaluator = Some(evaluator);
+        services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();

@@ -53,6 +53,7 @@ use crate::error::ApiError;
 use crate::gather::Gather;
 use crate::hub::Hub;
 use crate::services::Services;
+use crate::turns::Turns;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
 #[derive(Clone)]
@@ -78,10 +79,8 @@ pub(crate) struct AppState {
     pub(crate) lines: work::Lines,
     /// One permit a large body in memory.
     pub(crate) large_bodies: Arc<Semaphore>,
-    /// One permit a piece of evidence that is looked into.
-    pub(crate) detections: Semaphore,
-    /// One permit a request whose policies are checked.
-    pub(crate) checks: Semaphore,
+    /// One a process that checks policies or looks into evidence.
+    pub(crate) checks: Turns,
     /// One permit a kibibyte of JSON bodies in memory.
     pub(crate) body_memory: Arc<Semaphore>,
 }
@@ -107,8 +106,7 @@ impl App {
             watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             lines: work::Lines::start(&services),
             large_bodies: Arc::new(Semaphore::new(settings.max_large_bodies)),
-            detections: Semaphore::new(settings.max_detections),
-            checks: Semaphore::new(settings.max_detections),
+            checks: Turns::new(settings.max_checks),
             body_memory: Arc::new(Semaphore::new(body::memory_kib(settings.body_limit))),
             services,
         };
