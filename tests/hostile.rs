@@ -52,7 +52,7 @@ fn evaluate(url: &str, token: &str, body: &str) -> (u16, Value) {
 
 fn token(store: &str, organization: &str) -> String {
     let create = ["token", "create", "--organization", organization, "--name", "t", "--scopes", "admin", "-o", "id"];
-    run(&[&create[..], &["--store", store]].concat()).expect(0).line()
+    run(&[&create[..], &["--create-organization", "--store", store]].concat()).expect(0).line()
 }
 
 /// A POST without the client under test.

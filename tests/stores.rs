@@ -35,9 +35,9 @@ async fn only_what_is_meant_to_make_a_store_makes_one() {
     let database = cluster.database().await.unwrap();
     let folder = tempdir().unwrap();
     for command in COMMANDS {
-        let ran = on(folder.path(), command, "sqlite:typo/longrun.db").expect(2);
+        let ran = on(folder.path(), command, "sqlite:typo/longrun.db").expect(4);
         ran.says("there is no store at typo/longrun.db").says("`longrun migrate`");
-        on(folder.path(), command, &database).expect(2).says("there is no store in the database");
+        on(folder.path(), command, &database).expect(4).says("there is no store in the database");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
     assert!(!PostgresStore::is_there(&database).await.unwrap());
@@ -97,19 +97,20 @@ async fn why_a_database_cannot_be_used_is_told_without_the_password() {
     let at = database.split_once('@').unwrap().1;
     let host = at.split_once('/').unwrap().0;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for (url, cause) in [
-        (format!("postgres://visitor:wr0ng@{at}"), "password authentication failed for user \"visitor\""),
-        (format!("postgres://visitor@{at}?password=wr0ng"), "password authentication failed for user \"visitor\""),
-        (format!("postgres://longrun:wr0ng@{host}/nosuch"), "database \"nosuch\" does not exist"),
-        ("postgres://longrun:wr0ng@no-such-host.invalid/l".to_owned(), "failed to lookup address"),
-        (format!("postgres://longrun:wr0ng@127.0.0.1:{free}/l"), "Connection refused"),
-        (format!("postgres://longrun:wr0ng@{at}?sslmode=require"), "no encrypted connection"),
-        (format!("postgres://visitor:right@{at}"), "permission denied for database"),
+    // 6: what a later call may find in order, since nothing answered; 2: what must be mended first.
+    for (url, code, cause) in [
+        (format!("postgres://visitor:wr0ng@{at}"), 2, "password authentication failed for user \"visitor\""),
+        (format!("postgres://visitor@{at}?password=wr0ng"), 2, "password authentication failed for user \"visitor\""),
+        (format!("postgres://longrun:wr0ng@{host}/nosuch"), 2, "database \"nosuch\" does not exist"),
+        ("postgres://longrun:wr0ng@no-such-host.invalid/l".to_owned(), 6, "failed to lookup address"),
+        (format!("postgres://longrun:wr0ng@127.0.0.1:{free}/l"), 6, "Connection refused"),
+        (format!("postgres://longrun:wr0ng@{at}?sslmode=require"), 6, "no encrypted connection"),
+        (format!("postgres://visitor:right@{at}"), 2, "permission denied for database"),
     ] {
-        let ran = on(folder.path(), &["migrate"], &url).expect(2).says(cause);
+        let ran = on(folder.path(), &["migrate"], &url).expect(code).says(cause);
         assert!(!ran.stderr.contains("wr0ng") && !ran.stderr.contains("right"), "{}", ran.stderr);
         let serve = ["serve", "--listen", "127.0.0.1:0", "--store", &url];
-        let ran = run_in(folder.path(), &serve).expect(2).says(cause);
+        let ran = run_in(folder.path(), &serve).expect(code).says(cause);
         assert!(!ran.stderr.contains("wr0ng") && !ran.stderr.contains("right"), "{}", ran.stderr);
     }
 }
@@ -128,7 +129,7 @@ fn no_command_shows_a_password_or_passes_over_a_parameter() {
     let url = "postgres://me:s3cret@127.0.0.1:1/l?sslmod=require";
     for command in [&["config", "check"][..], &["serve"], &["doctor"], &["migrate"], &["bench", "latency"]] {
         let refused = hidden(on(folder.path(), command, url).expect(2));
-        refused.says("unknown parameter \"sslmod\"").says("did you mean sslmode?");
+        refused.says("unknown parameter \"sslmod\"").says("sslmode");
     }
     std::fs::write(folder.path().join("bad.toml"), "listen = \"127.0.0.1:0\"\nstore = postgres://u:s3cret@h/d\n")
         .unwrap();
