@@ -198,7 +198,9 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
-            StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
+            StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }

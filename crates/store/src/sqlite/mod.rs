@@ -12,6 +12,7 @@
 mod admin;
 mod changes;
 mod claim;
+mod connections;
 mod counters;
 mod create;
 mod doctor;
@@ -20,6 +21,7 @@ mod history;
 mod list;
 mod pause;
 mod purge;
+mod read;
 mod readers;
 mod rows;
 mod script;
@@ -46,6 +48,7 @@ use crate::{
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use connections::Readers;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -57,6 +60,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    reads: Readers,
     writing: SqlitePool,
     writer: Lane,
     clock: Clock,
@@ -109,6 +113,7 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
+        let reads = Readers::open(path, BUSY_TIMEOUT).map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
         let writer = Lane::start(Writer {
@@ -119,7 +124,7 @@ impl SqliteStore {
             rotation: Rotation::default(),
         });
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
+        Ok(SqliteStore { readers, reads, writing, writer, clock, retention, admission, purged, path })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -184,15 +189,18 @@ impl Store for SqliteStore {
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
-        list::get(&self.readers, access, ids).await
+        let (access, ids) = (access.clone(), ids.to_vec());
+        self.reads.read(move |connection| list::get(connection, &access, &ids)).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        list::list(&self.readers, access, filter, page).await
+        let (access, filter) = (access.clone(), filter.clone());
+        self.reads.read(move |connection| list::list(connection, &access, &filter, page)).await
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
-        list::output(&self.readers, access, id).await
+        let access = access.clone();
+        self.reads.read(move |connection| list::output(connection, &access, id)).await
     }
 
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
@@ -369,6 +377,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        self.reads.close().await;
         self.readers.close().await;
         // The last connection empties the write-ahead log into the file and removes it.
         self.writing.close().await;
