@@ -205,7 +205,7 @@ impl From<StoreError> for ApiError {
             StoreError::OrganizationGone => ApiError::Unauthenticated,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
-            StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) => {
+            StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
                 ApiError::Internal(error.into())
             }
         }

@@ -35,6 +35,9 @@ pub enum StoreError {
     /// A statement failed: a defect, a full disk or a damaged file. An operator must look.
     #[error("the store failed")]
     Database(#[from] sqlx::Error),
+    /// The same of the embedded database.
+    #[error("the store failed")]
+    Embedded(#[from] rusqlite::Error),
 }
 
 impl StoreError {

@@ -12,6 +12,7 @@
 mod admin;
 mod changes;
 mod claim;
+mod connections;
 mod counters;
 mod create;
 mod deletion;
@@ -21,6 +22,7 @@ mod history;
 mod list;
 mod pause;
 mod purge;
+mod read;
 mod readers;
 mod rows;
 mod script;
@@ -51,6 +53,7 @@ use crate::{
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use connections::Readers;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::Writer;
@@ -66,6 +69,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    reads: Readers,
     writing: SqlitePool,
     writer: Lane,
     clock: Clock,
@@ -134,6 +138,7 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
+        let reads = Readers::open(path, BUSY_TIMEOUT).map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
         let health = Health::default();
@@ -147,7 +152,19 @@ impl SqliteStore {
         let writer = Lane::start(committer, &health);
         let (path, purged) = (path.to_owned(), Arc::default());
         let position_key = Arc::default();
-        Ok(SqliteStore { readers, writing, writer, clock, health, position_key, retention, admission, purged, path })
+        Ok(SqliteStore {
+            readers,
+            reads,
+            writing,
+            writer,
+            clock,
+            health,
+            position_key,
+            retention,
+            admission,
+            purged,
+            path,
+        })
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -241,15 +258,18 @@ impl Store for SqliteStore {
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
-        list::get(&self.readers, access, ids).await
+        let (access, ids) = (access.clone(), ids.to_vec());
+        self.reads.read(move |connection| list::get(connection, &access, &ids)).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        list::list(&self.readers, access, filter, page).await
+        let (access, filter) = (access.clone(), filter.clone());
+        self.reads.read(move |connection| list::list(connection, &access, &filter, page)).await
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
-        list::output(&self.readers, access, id).await
+        let access = access.clone();
+        self.reads.read(move |connection| list::output(connection, &access, id)).await
     }
 
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
@@ -460,6 +480,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        self.reads.close().await;
         self.readers.close().await;
         // The last connection empties the write-ahead log into the file and removes it.
         self.writing.close().await;
