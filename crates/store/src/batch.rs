@@ -57,6 +57,8 @@ pub(crate) enum Write {
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
+    /// Show that something can be written.
+    Ping,
     /// The store closes: give up what is kept between batches.
     Disconnect,
 }
@@ -182,6 +184,10 @@ async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
         let answers = match committer.commit(&writes).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
+            // To try one by one would make everybody wait once a write for what is away, locked or full.
+            Err(StoreError::Unavailable(why)) => {
+                writes.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect()
+            }
             Err(error) => {
                 let writes_in_batch = writes.len();
                 tracing::warn!(

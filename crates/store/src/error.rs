@@ -1,6 +1,12 @@
 //! The store's error: what a caller can do about it.
 
+use sqlx::sqlite::SqliteError;
+
 use crate::Exceeded;
+
+/// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the disk
+/// fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
+const PASSING: [u32; 5] = [5, 6, 10, 13, 14];
 
 /// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write may have been
 /// carried out whole: its answer was lost. Creations are found again by their idempotency key.
@@ -26,9 +32,24 @@ pub enum StoreError {
     /// The database cannot be used by this program. An operator must act.
     #[error("the database cannot be used: {0}")]
     Unusable(String),
-    /// A statement failed: a defect, a full disk or a damaged file. An operator must look.
+    /// A statement failed: a defect or a damaged file. An operator must look.
     #[error("the store failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        let passes = match &error {
+            // The primary code is the low byte of SQLite's extended ones.
+            sqlx::Error::Database(database) if database.try_downcast_ref::<SqliteError>().is_some() => {
+                let code = database.code().and_then(|code| code.parse::<u32>().ok());
+                code.is_some_and(|code| PASSING.contains(&(code & 0xff)))
+            }
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if passes { StoreError::Unavailable(error.to_string()) } else { StoreError::Database(error) }
+    }
 }
 
 impl StoreError {

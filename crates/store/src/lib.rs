@@ -267,7 +267,7 @@ pub trait Store: Send + Sync + 'static {
     /// Closes the connections once what is under way has ended; later calls fail.
     async fn close(&self);
 
-    /// Answers when the store does.
+    /// Answers when the store can be read and written: it writes a little, as durably as everything else.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Recounts everything and compares: counters, sequences, tables, leases.

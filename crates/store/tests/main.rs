@@ -3,6 +3,7 @@
 
 mod changes;
 mod contract;
+mod full_disk;
 mod history;
 mod inbox;
 mod outage;

@@ -12,6 +12,20 @@ use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
 const TOUCH_MILLIS: i64 = 60_000;
 
+/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others, so
+/// that a standby that is waited for is waited for here too.
+const WRITE_NOTHING: &str = "
+    SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
+        ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";
+
+/// Fails unless the database takes writes.
+pub(super) async fn write_nothing(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    if sqlx::query_scalar(WRITE_NOTHING).fetch_one(connection).await? {
+        return Ok(0);
+    }
+    Err(StoreError::Unavailable("the database takes no writes: it is a standby or read-only".to_owned()))
+}
+
 pub(super) async fn create_organization(
     connection: &mut PgConnection,
     now: Timestamp,

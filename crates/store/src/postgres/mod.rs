@@ -480,7 +480,7 @@ impl Store for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
-        Ok(())
+        self.submit("", Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -35,6 +35,7 @@ use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::batch::{Answer, Create, Feed, Lane, Write};
@@ -106,6 +107,13 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
+            // A read in whose midst the disk failed: SQLite has ended its transaction, and the library does not know it.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
@@ -376,7 +384,7 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
+        self.writer.submit(Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {
