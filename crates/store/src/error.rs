@@ -58,6 +58,9 @@ impl StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
+            // What came was not PostgreSQL's protocol, or broke off: a proxy has no server to pass on to. What came whole and
+            // cannot be read is another error.
+            sqlx::Error::Protocol(_) => true,
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources; 25006:
             // a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03: others were
             // in the way, again and again.
@@ -78,5 +81,19 @@ impl StoreError {
     pub(crate) fn lost_against_another(&self) -> bool {
         let StoreError::Database(sqlx::Error::Database(error)) = self else { return false };
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_off_is_away_and_what_cannot_be_read_is_not() {
+        let away = |error: sqlx::Error| matches!(StoreError::from(error).or_unavailable(), StoreError::Unavailable(_));
+        assert!(away(sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".to_owned())));
+        assert!(away(sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into())));
+        assert!(!away(sqlx::Error::Decode("not a number".into())));
+        assert!(!away(sqlx::Error::ColumnNotFound("seq".to_owned())));
     }
 }

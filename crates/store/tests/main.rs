@@ -3,6 +3,7 @@
 
 mod changes;
 mod contract;
+mod frozen;
 mod full_disk;
 mod history;
 mod inbox;

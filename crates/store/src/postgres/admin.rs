@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use operations::{Access, Projects, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 
+use super::connections::Connections;
 use super::rows;
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 
@@ -97,7 +98,7 @@ fn token(row: &PgRow) -> Result<Token, StoreError> {
     })
 }
 
-pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+pub(super) async fn tokens(pool: &Connections, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
     );
@@ -105,7 +106,7 @@ pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<
     found.iter().map(token).collect()
 }
 
-pub(super) async fn find_token(pool: &PgPool, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = $1");
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(pool).await?;
     found.as_ref().map(token).transpose()
@@ -158,7 +159,7 @@ pub(super) async fn put_evidence(
 }
 
 pub(super) async fn evidence(
-    pool: &PgPool,
+    pool: &Connections,
     organization: &str,
     digest: &Digest,
 ) -> Result<Option<EvidenceRecord>, StoreError> {

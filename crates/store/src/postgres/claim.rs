@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
 
@@ -98,7 +99,7 @@ const OF_PROJECTS: &str = "
 
 /// Up to `limit` organisations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     last: &str,
     kinds: &[String],
@@ -238,7 +239,7 @@ const LOST: &str = "
     LIMIT $3";
 
 pub(super) async fn lost_leases(
-    pool: &PgPool,
+    pool: &Connections,
     worker: Option<&str>,
     now: Timestamp,
     limit: u32,
@@ -266,7 +267,7 @@ const OVERRUNS: &str = "
     LIMIT $5";
 
 pub(super) async fn overruns(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     timeouts: &AttemptTimeouts,
     limit: u32,
@@ -297,7 +298,7 @@ const NEXT_DUE: &str = "
     WHERE due_at IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM pauses WHERE kind = '')";
 
 /// The earliest due time over all organisations: each one's first, by queue_due.
-pub(super) async fn next_due(pool: &PgPool) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn next_due(pool: &Connections) -> Result<Option<Timestamp>, StoreError> {
     let row = sqlx::query(NEXT_DUE).fetch_one(pool).await?;
     rows::time(&row, "due_at")
 }

@@ -16,11 +16,12 @@
 use std::time::Duration;
 
 use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
-use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection as _, Row};
 use uuid::Uuid;
 
-use super::writer::{Folds, begin};
+use super::connections::Connections;
+use super::writer::{Folds, unavailable};
 use super::{create, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
@@ -79,7 +80,7 @@ const REFUSE: &str = "
 
 /// Makes operations of up to `limit` rows of every organisation; answers how many rows were dealt with.
 pub(super) async fn drain(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     limit: u32,
     admission: &Admission,
@@ -92,12 +93,14 @@ pub(super) async fn drain(
             continue;
         }
         let part = async {
-            let mut transaction = begin(pool).await?;
+            let mut connection = pool.acquire().await.map_err(unavailable)?;
+            let mut transaction = connection.begin().await?;
             let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
             transaction.commit().await?;
+            connection.release();
             Ok::<_, StoreError>(part)
         };
-        match part.await.map_err(StoreError::or_unavailable) {
+        match pool.within(part).await.map_err(StoreError::or_unavailable) {
             Ok(part) => {
                 rows += part;
                 folds.note(&organization);

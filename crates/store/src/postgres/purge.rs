@@ -1,8 +1,9 @@
 //! Removing terminal operations whose time is over.
 
 use operations::Timestamp;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use crate::StoreError;
 
 /// Organisations, in order, that have something whose time is over: a loose scan, one seek each. Served by
@@ -44,7 +45,7 @@ const PURGE: &str = "
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + $2 WHERE organization_id = $1";
 
-pub(super) async fn due(pool: &PgPool, now: Timestamp) -> Result<Vec<String>, StoreError> {
+pub(super) async fn due(pool: &Connections, now: Timestamp) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(DUE).bind(now.as_millis()).fetch_all(pool).await?)
 }
 

@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use operations::{Access, Event, OperationId, State, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row};
 
+use super::connections::Connections;
 use super::counters::Changes;
 use super::list::projects;
 use super::{changes as feed, history, purge, rows, transition};
@@ -247,7 +248,7 @@ const OVERDUE: &str = "
 
 /// The events that end attempts that were asked to stop at least `grace` ago.
 pub(super) async fn overdue(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     grace: Duration,
     limit: u32,
