@@ -12,6 +12,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod servers;
+mod shards;
 mod steering;
 mod support;
 mod tls;

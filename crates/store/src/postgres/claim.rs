@@ -18,7 +18,7 @@ use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
-        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))";
+        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1";
 
 /// Organisations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: loose scans over
 /// the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
@@ -67,11 +67,12 @@ const CLAIM: &str = "
     ), placed AS MATERIALIZED (
         SELECT seq, row_number() OVER (ORDER BY priority DESC, seq) AS place FROM line
     ), taken AS (
-        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line))
+        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
         UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
         WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM line CROSS JOIN LATERAL (
             SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
+            AND organization_id IS NOT DISTINCT FROM $1
         RETURNING *
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)

@@ -70,9 +70,9 @@ const FIRST_IN_LINE: &str = "
     WHERE coalesce(bytes_before, 0) < $3
     ORDER BY xid, position";
 
-/// By their places alone, which nothing but a foreign hand can change meanwhile: offered an index too, the planner may
-/// read the whole backlog by it.
-const TAKE_OUT: &str = "DELETE FROM inbox WHERE ctid = ANY ($1::text[]::tid[])";
+/// By their places, which nothing but a foreign hand can change meanwhile.
+const TAKE_OUT: &str =
+    "DELETE FROM inbox WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 const REFUSE: &str = "
     UPDATE inbox i SET refused = r.reason FROM unnest($2::uuid[], $3::text[]) AS r (id, reason)
@@ -181,7 +181,7 @@ async fn drain_one(
             Err(conflict) => refused.push(*id, &conflict.to_string()),
         }
     }
-    let taken_out = sqlx::query(TAKE_OUT).bind(&done).execute(&mut *connection).await?;
+    let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut *connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
         // Somebody deleted rows by hand meanwhile; what was just made of them goes with the transaction.
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));

@@ -126,6 +126,7 @@ impl PostgresStore {
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
         let pool = Connections::new(session::options(url, limits)?, connections, limits);
+        session::refuse_distributed(&pool).await?;
         session::migrate(&pool).await?;
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;

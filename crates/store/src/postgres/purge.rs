@@ -27,11 +27,12 @@ const PURGE: &str = "
     WITH gone AS (
         DELETE FROM settled WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 AND purge_at <= $2 AND purge_at IS NOT NULL
-            ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+            ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
         RETURNING id, seq, kind, status, project_id
     ), forgotten AS (
         DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
             SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
+            AND organization_id IS NOT DISTINCT FROM $1
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 0, array_agg(id) FROM gone HAVING count(*) > 0

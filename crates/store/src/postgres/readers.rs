@@ -29,6 +29,7 @@ const FORGET: &str = "
             WHERE at < $2 AND (at < $4 OR NOT EXISTS (
                 SELECT FROM read r
                 WHERE (c.xid, c.n) > (r.xid, r.n) OR (c.xid, c.n) = (r.xid, r.n) AND c.entries > r.seen))))
+            AND organization_id IS NOT DISTINCT FROM $1
         RETURNING xid, n, cardinality(ids) AS entries
     ), last AS (
         SELECT xid, n, entries FROM forgotten ORDER BY xid DESC, n DESC LIMIT 1

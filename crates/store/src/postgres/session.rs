@@ -45,6 +45,29 @@ pub(super) async fn unhurried(pool: &Connections) -> Result<PgConnection, StoreE
     Ok(connection)
 }
 
+/// Fails when Citus has distributed the tables: many statements fail there, and others count wrong.
+pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreError> {
+    let catalog: Option<String> = sqlx::query_scalar("SELECT to_regclass('pg_dist_partition')::text")
+        .fetch_one(pool)
+        .await
+        .map_err(unavailable)?;
+    let Some(catalog) = catalog else { return Ok(()) };
+    // Named as PostgreSQL names it, quoted where it must be.
+    let sql = format!(
+        "SELECT c.relname::text FROM {catalog} p JOIN pg_class c ON c.oid = p.logicalrelid
+         WHERE c.relnamespace = to_regnamespace('longrun') ORDER BY 1"
+    );
+    let tables: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.map_err(unavailable)?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "its tables are distributed by Citus, which longrun cannot use: make them ordinary ones again (undistribute_table): {}",
+        tables.join(", ")
+    )))
+}
+
 /// Makes the schema and applies migrations, one server at a time. The others wait for as long as it takes.
 pub(super) async fn migrate(pool: &Connections) -> Result<(), StoreError> {
     let mut connection = unhurried(pool).await?;
