@@ -22,6 +22,7 @@ mod pause;
 mod plan;
 pub mod postgres;
 mod quota;
+mod repeat;
 mod retention;
 mod rotation;
 pub mod sqlite;

@@ -22,6 +22,7 @@ mod list;
 mod pause;
 mod purge;
 mod readers;
+mod repeat;
 mod replica;
 mod rotate;
 mod rows;

@@ -6,7 +6,8 @@
 //!
 //! Rows are locked in the order of their ids (so that two transactions cannot wait for each other),
 //! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
-//! the other against the state in memory, so that the second of two settlements is told it is stale.
+//! the other against the state in memory, so that the second of two settlements is told it is stale,
+//! unless it says the same (see [`crate::repeat`]).
 
 use std::collections::HashMap;
 
@@ -16,8 +17,9 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::counters::Changes;
-use super::{changes, history, rows};
+use super::{changes, history, repeat, rows};
 use crate::history::{Note, note};
+use crate::repeat::refused;
 use crate::{LeaseRef, StoreError};
 
 /// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
@@ -133,6 +135,7 @@ pub(super) async fn apply(
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, organization, retain_for_ms, changed).await?;
+    repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;
     Ok(results)
 }
 

@@ -21,6 +21,7 @@ mod list;
 mod pause;
 mod purge;
 mod readers;
+mod repeat;
 mod rows;
 mod script;
 mod steer;
