@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod changes;
+mod clock;
 mod contract;
 mod frozen;
 mod full_disk;

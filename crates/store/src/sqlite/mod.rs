@@ -12,6 +12,7 @@
 mod admin;
 mod changes;
 mod claim;
+mod clock;
 mod counters;
 mod create;
 mod doctor;
@@ -30,7 +31,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{
@@ -48,6 +49,7 @@ use crate::{
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use clock::Clocks;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -61,7 +63,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     writing: SqlitePool,
     writer: Lane,
-    clock: Clock,
+    clocks: Arc<Clocks>,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -75,7 +77,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unusable`] when the file is no database, cannot be written, or was made by a newer longrun.
     pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_with_clock(path, Arc::new(system_time)).await
+        SqliteStore::open_with_clocks(path, clock::system(), clock::passing()).await
     }
 
     /// As [`SqliteStore::open`], with a clock of the caller's choice (tests move time by hand).
@@ -83,6 +85,14 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn open_with_clock(path: &Path, clock: Clock) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_with_clocks(path, Arc::clone(&clock), clock).await
+    }
+
+    /// As [`SqliteStore::open_with_clock`]; leases go by `passing`, which is never set, however `clock` is.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clocks(path: &Path, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
@@ -120,15 +130,35 @@ impl SqliteStore {
             .map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
+        let clocks = Arc::new(Clocks::new(clock, passing));
         let writer = Lane::start(Writer {
             connection,
-            clock: Arc::clone(&clock),
+            clocks: Arc::clone(&clocks),
+            has_bounded_leases: false,
             retention: retention.clone(),
             admission: admission.clone(),
             rotation: Rotation::default(),
         });
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
+        Ok(SqliteStore { readers, writing, writer, clocks, retention, admission, purged, path })
+    }
+
+    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change until
+    /// they were read.
+    async fn look_at_leases(&self) -> Result<(Timestamp, i64), StoreError> {
+        loop {
+            let (offset, now) = (self.clocks.offset(), self.now());
+            if self.clocks.set_by() == 0 {
+                return Ok((now, offset));
+            }
+            // Every write moves them first.
+            self.writer.submit(Write::Ping).await?;
+        }
+    }
+
+    /// What was found, unless leases were moved while they were read: then nothing is sure, and the next look has it.
+    fn if_unmoved<T>(&self, offset: i64, found: Vec<T>) -> Vec<T> {
+        if self.clocks.offset() == offset { found } else { Vec::new() }
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -164,11 +194,6 @@ impl SqliteStore {
             other => Err(other.unexpected()),
         }
     }
-}
-
-fn system_time() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[async_trait]
@@ -234,11 +259,13 @@ impl Store for SqliteStore {
     }
 
     async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.readers, worker, self.now(), limit).await
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::lost_leases(&self.readers, worker, now, limit).await?))
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
-        claim::overruns(&self.readers, self.now(), timeouts, limit).await
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::overruns(&self.readers, now, timeouts, limit).await?))
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -256,7 +283,8 @@ impl Store for SqliteStore {
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
-        let events = steer::overdue(&self.readers, self.now(), grace, limit).await?;
+        let (now, offset) = self.look_at_leases().await?;
+        let events = self.if_unmoved(offset, steer::overdue(&self.readers, now, grace, limit).await?);
         let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
@@ -324,7 +352,7 @@ impl Store for SqliteStore {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clocks.now()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {

@@ -4,22 +4,27 @@
 //! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order that
 //! a caller could know of.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
+use super::clock::{self, Clocks};
 use super::{admin, claim, create, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotation;
-use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
+use crate::{ClaimRequest, LeaseRef, StoreError};
 
 /// Writes through a pool of one connection, which reconnects by itself.
 pub(super) struct Writer {
     pub(super) connection: SqlitePool,
-    pub(super) clock: Clock,
+    pub(super) clocks: Arc<Clocks>,
+    /// Whether the leases of a former life were bounded.
+    pub(super) has_bounded_leases: bool,
     pub(super) retention: Retention,
     pub(super) admission: Admission,
     pub(super) rotation: Rotation,
@@ -48,9 +53,24 @@ impl Writer {
         writes: &[Write],
     ) -> Result<Vec<Answered>, StoreError> {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let Writer { clock, retention, admission, rotation, .. } = self;
-        let answers = perform(&mut transaction, clock(), retention.millis(), admission, rotation, writes).await?;
+        let Writer { clocks, retention, admission, rotation, has_bounded_leases, .. } = self;
+        let (now, set_by) = (clocks.now(), clocks.set_by());
+        if set_by != 0 {
+            clock::move_leases(&mut transaction, set_by).await?;
+        }
+        // Who claims is the process that owns the store, and not a command beside it.
+        let lease = writes.iter().filter_map(|write| match write {
+            Write::Claim(request) => Some(request.lease),
+            _ => None,
+        });
+        let lease = lease.max().filter(|_| !*has_bounded_leases);
+        if let Some(lease) = lease {
+            clock::bound_leases(&mut transaction, now.after(lease)).await?;
+        }
+        let answers = perform(&mut transaction, now, retention.millis(), admission, rotation, writes).await?;
         transaction.commit().await?;
+        clocks.moved(set_by);
+        *has_bounded_leases |= lease.is_some();
         Ok(answers)
     }
 }
