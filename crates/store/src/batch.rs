@@ -62,6 +62,8 @@ pub(crate) enum Write {
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
+    /// Show that something can be written.
+    Ping,
     /// The store closes: give up what is kept between batches.
     Disconnect,
 }
@@ -197,6 +199,10 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>)
         let answers = match committer.commit(&writes).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
+            // To try one by one would make everybody wait once a write for what is away, locked or full.
+            Err(StoreError::Unavailable(why)) => {
+                writes.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect()
+            }
             Err(error) => {
                 let writes_in_batch = writes.len();
                 tracing::warn!(

@@ -25,6 +25,7 @@ mod plan;
 mod position_key;
 pub mod postgres;
 mod quota;
+mod repeat;
 mod retention;
 mod rotation;
 pub mod sqlite;
@@ -300,7 +301,7 @@ pub trait Store: Send + Sync + 'static {
     /// Closes the connections once what is under way has ended; later calls fail.
     async fn close(&self);
 
-    /// Answers when the store does.
+    /// Answers when the store can be read and written: it writes a little, as durably as everything else.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Recounts everything and compares: counters, sequences, tables, leases.

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod changes;
+mod clock;
 mod contract;
 mod deletion;
+mod frozen;
+mod full_disk;
 mod history;
 mod inbox;
 mod open;
@@ -12,6 +15,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod servers;
+mod shards;
 mod steering;
 mod support;
 mod tls;

@@ -4,13 +4,28 @@ use std::collections::BTreeSet;
 
 use operations::{Access, Projects, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 
+use super::connections::Connections;
 use super::rows;
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
 const TOUCH_MILLIS: i64 = 60_000;
+
+/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others, so
+/// that a standby that is waited for is waited for here too.
+const WRITE_NOTHING: &str = "
+    SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
+        ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";
+
+/// Fails unless the database takes writes.
+pub(super) async fn write_nothing(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    if sqlx::query_scalar(WRITE_NOTHING).fetch_one(connection).await? {
+        return Ok(0);
+    }
+    Err(StoreError::Unavailable("the database takes no writes: it is a standby or read-only".to_owned()))
+}
 
 pub(super) async fn create_organization(
     connection: &mut PgConnection,
@@ -100,7 +115,7 @@ fn token(row: &PgRow) -> Result<Token, StoreError> {
     })
 }
 
-pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+pub(super) async fn tokens(pool: &Connections, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
     );
@@ -108,7 +123,7 @@ pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<
     found.iter().map(token).collect()
 }
 
-pub(super) async fn find_token(pool: &PgPool, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = $1");
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(pool).await?;
     found.as_ref().map(token).transpose()
@@ -164,7 +179,7 @@ pub(super) async fn put_evidence(
 }
 
 pub(super) async fn evidence(
-    pool: &PgPool,
+    pool: &Connections,
     organization: &str,
     digest: &Digest,
 ) -> Result<Option<EvidenceRecord>, StoreError> {

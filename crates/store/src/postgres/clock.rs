@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use operations::Timestamp;
-use sqlx::postgres::PgPool;
 use tasks::{Health, Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::writer::unavailable;
 use crate::{Clock, StoreError};
 
@@ -24,7 +24,11 @@ pub(super) struct DatabaseClock {
 
 impl DatabaseClock {
     /// Reads the time, and keeps it right until the clock is dropped.
-    pub(super) async fn start(pool: PgPool, health: &Health, closing: &CancellationToken) -> Result<Clock, StoreError> {
+    pub(super) async fn start(
+        pool: Connections,
+        health: &Health,
+        closing: &CancellationToken,
+    ) -> Result<Clock, StoreError> {
         let clock = Arc::new(DatabaseClock { read: Mutex::new(read(&pool).await.map_err(unavailable)?) });
         let weak = Arc::downgrade(&clock);
         let (health, closing) = (health.clone(), closing.clone());
@@ -48,11 +52,16 @@ impl DatabaseClock {
 }
 
 /// The database's time, taken to be that of the middle of the round trip.
-async fn read(pool: &PgPool) -> Result<(Instant, i64), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let asked = Instant::now();
-    let millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-        .fetch_one(&mut *connection)
-        .await?;
-    Ok((asked + asked.elapsed() / 2, millis))
+async fn read(pool: &Connections) -> Result<(Instant, i64), sqlx::Error> {
+    let read = async {
+        let mut connection = pool.acquire().await?;
+        let asked = Instant::now();
+        let millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&mut *connection)
+            .await?;
+        let middle = asked + asked.elapsed() / 2;
+        connection.release();
+        Ok((middle, millis))
+    };
+    pool.within(read).await
 }

@@ -4,10 +4,10 @@
 //! stand there, as claims do it; the organisation's row, which creations wait for, comes last in a part.
 
 use operations::Timestamp;
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row};
 
-use super::writer::begin as begin_transaction;
+use super::connections::Connections;
 use super::{changes, counters, purge};
 use crate::{Contents, StoreError};
 
@@ -101,7 +101,7 @@ const END: [&str; 9] = [
     "counter_deltas",
 ];
 
-pub(super) async fn contents(pool: &PgPool, organization: &str) -> Result<Option<Contents>, StoreError> {
+pub(super) async fn contents(pool: &Connections, organization: &str) -> Result<Option<Contents>, StoreError> {
     let Some(row) = sqlx::query(CONTENTS).bind(organization).fetch_optional(pool).await? else { return Ok(None) };
     let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     Ok(Some(Contents {
@@ -114,17 +114,32 @@ pub(super) async fn contents(pool: &PgPool, organization: &str) -> Result<Option
     }))
 }
 
-pub(super) async fn kinds(pool: &PgPool, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+pub(super) async fn kinds(pool: &Connections, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(KINDS).bind(organization).fetch_all(pool).await?)
 }
 
 pub(super) async fn begin(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     organization: &str,
     unfinished_too: bool,
 ) -> Result<u64, StoreError> {
-    let mut transaction = begin_transaction(pool).await?;
+    let begin = async {
+        let mut connection = pool.acquire().await?;
+        let unfinished = begin_on(&mut connection, now, organization, unfinished_too).await?;
+        connection.release();
+        Ok(unfinished)
+    };
+    pool.within(begin).await
+}
+
+async fn begin_on(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    unfinished_too: bool,
+) -> Result<u64, StoreError> {
+    let mut transaction = connection.begin().await?;
     // Creations wait here, and are refused afterwards or counted now.
     let sql = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted < 2 FOR UPDATE";
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
@@ -152,11 +167,25 @@ async fn is_begun(connection: &mut PgConnection, organization: &str) -> Result<b
     Ok(sqlx::query_scalar(sql).bind(organization).fetch_one(connection).await?)
 }
 
-pub(super) async fn part(pool: &PgPool, organization: &str, limit: u32) -> Result<u64, StoreError> {
+pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> Result<u64, StoreError> {
     let limit = i64::from(limit);
-    let mut transaction = begin_transaction(pool).await?;
+    let part = async {
+        let mut connection = pool.acquire().await?;
+        let removed = part_on(&mut connection, organization, limit).await?;
+        connection.release();
+        Ok::<_, StoreError>(removed)
+    };
+    match pool.within(part).await? {
+        Some(0) => remove_counters(pool, organization, limit).await,
+        removed => Ok(removed.unwrap_or_default()),
+    }
+}
+
+/// Answers how many rows it removed; `None` when the organisation is not being deleted.
+async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) -> Result<Option<u64>, StoreError> {
+    let mut transaction = connection.begin().await?;
     if !is_begun(&mut transaction, organization).await? {
-        return Ok(0);
+        return Ok(None);
     }
     for sql in [
         REMOVE_PENDING.replace("{due}", "due_at IS NULL"),
@@ -170,7 +199,7 @@ pub(super) async fn part(pool: &PgPool, organization: &str, limit: u32) -> Resul
         if rows > 0 {
             purge::note_removed(&mut transaction, organization, operations).await?;
             transaction.commit().await?;
-            return Ok(rows.unsigned_abs());
+            return Ok(Some(rows.unsigned_abs()));
         }
     }
     for (table, order) in TABLES {
@@ -181,15 +210,15 @@ pub(super) async fn part(pool: &PgPool, organization: &str, limit: u32) -> Resul
         let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(&mut *transaction).await?;
         if done.rows_affected() > 0 {
             transaction.commit().await?;
-            return Ok(done.rows_affected());
+            return Ok(Some(done.rows_affected()));
         }
     }
     transaction.rollback().await?;
-    remove_counters(pool, organization, limit).await
+    Ok(Some(0))
 }
 
 /// Counters of what is removed, in parts: once folded they are zero, and say nothing.
-async fn remove_counters(pool: &PgPool, organization: &str, limit: i64) -> Result<u64, StoreError> {
+async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> Result<u64, StoreError> {
     counters::fold(pool, organization).await?;
     for (table, order) in [("project_counters", "project_id, level, bucket, kind"), ("counters", "level, bucket, kind")]
     {
@@ -207,11 +236,25 @@ async fn remove_counters(pool: &PgPool, organization: &str, limit: i64) -> Resul
     Ok(0)
 }
 
-pub(super) async fn end(pool: &PgPool, organization: &str) -> Result<(), StoreError> {
-    let mut transaction = begin_transaction(pool).await?;
+pub(super) async fn end(pool: &Connections, organization: &str) -> Result<(), StoreError> {
+    let end = async {
+        let mut connection = pool.acquire().await?;
+        let is_ended = end_on(&mut connection, organization).await?;
+        connection.release();
+        Ok::<_, StoreError>(is_ended)
+    };
+    if pool.within(end).await? {
+        changes::begin_anew(pool, organization).await?;
+    }
+    Ok(())
+}
+
+/// Answers whether there was something to end.
+async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await?;
     let sql = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 1 FOR UPDATE";
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     // One statement, one snapshot: what moves between the tables is in one of them.
     let sql = "SELECT EXISTS (SELECT FROM active WHERE organization_id = $1)
@@ -231,6 +274,5 @@ pub(super) async fn end(pool: &PgPool, organization: &str) -> Result<(), StoreEr
     let sql = "UPDATE organizations SET deleted = 2 WHERE organization_id = $1";
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    changes::begin_anew(pool, organization).await?;
-    Ok(())
+    Ok(true)
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use operations::{Access, OperationId, Projects, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
 use crate::StoreError;
 use crate::history::{HistoryEvent, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Note, assemble};
@@ -115,7 +116,7 @@ pub(super) async fn forget(connection: &mut PgConnection, organization: &str, se
 
 /// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
 pub(super) async fn read(
-    pool: &PgPool,
+    pool: &Connections,
     access: &Access,
     id: OperationId,
 ) -> Result<Option<Vec<HistoryEvent>>, StoreError> {

@@ -6,16 +6,17 @@
 use std::fmt::Write as _;
 
 use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
-use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
+use sqlx::postgres::{PgArguments, PgExecutor};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
 use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
 pub(super) async fn list(
-    pool: &PgPool,
+    pool: &Connections,
     access: &Access,
     filter: &Filter,
     page: PageRequest,
@@ -279,7 +280,7 @@ pub(super) async fn get(
 }
 
 /// Served by settled_by_id.
-pub(super) async fn output(pool: &PgPool, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+pub(super) async fn output(pool: &Connections, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
     let found: Option<String> = sqlx::query_scalar(
         "SELECT output FROM settled
          WHERE organization_id = $1 AND id = $2 AND ($3::text[] IS NULL OR project_id = ANY ($3))",

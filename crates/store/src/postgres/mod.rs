@@ -10,6 +10,7 @@ mod changes;
 mod claim;
 mod clock;
 mod complete;
+mod connections;
 mod counters;
 mod create;
 mod deletion;
@@ -22,6 +23,7 @@ mod list;
 mod pause;
 mod purge;
 mod readers;
+mod repeat;
 mod replica;
 mod rotate;
 mod rows;
@@ -35,10 +37,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
-use sqlx::postgres::PgPool;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -54,19 +56,19 @@ use crate::{
     Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
+use connections::Connections;
+pub use connections::Limits;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::{Folds, Writer, unavailable};
 
 /// Lanes for each sort of write: as many transactions of different organisations are under way at a time.
 const LANES: usize = 2;
-/// A connection that was used so short a time ago is not asked whether it is alive.
-const ALIVE: Duration = Duration::from_secs(1);
 
 /// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    pool: Connections,
     creations: Arc<[Lane]>,
     claims: Arc<[Lane]>,
     /// Settlements, heartbeats and the rest.
@@ -103,7 +105,7 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
     /// when an older longrun made it.
     pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, how, None, connections, None).await
+        PostgresStore::start(url, how, None, connections, None, Limits::default()).await
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
@@ -116,7 +118,7 @@ impl PostgresStore {
         read_url: &str,
         connections: u32,
     ) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, Some(read_url), connections, None).await
+        PostgresStore::start(url, Open::Create, Some(read_url), connections, None, Limits::default()).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -124,7 +126,15 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, None, connections, Some(clock)).await
+        PostgresStore::start(url, Open::Create, None, connections, Some(clock), Limits::default()).await
+    }
+
+    /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests have no patience).
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_with_limits(url: &str, connections: u32, limits: Limits) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, Open::Create, None, connections, None, limits).await
     }
 
     async fn start(
@@ -133,9 +143,11 @@ impl PostgresStore {
         read_url: Option<&str>,
         connections: u32,
         clock: Option<Clock>,
+        limits: Limits,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let pool = session::pool(url, connections).await?;
+        let pool = Connections::new(session::options(url, limits)?, connections, limits);
+        session::refuse_distributed(&pool).await?;
         match how {
             Open::Existing => session::accept(&pool).await?,
             Open::Create => session::migrate(&pool).await?,
@@ -150,7 +162,8 @@ impl PostgresStore {
         let written = read_url.map(|_| Written::default());
         let replica = match (read_url, &written) {
             (Some(url), Some(written)) => {
-                let replica = Replica::open(session::options(url)?, connections, pool.clone(), written.clone()).await?;
+                let replica =
+                    Replica::open(session::options(url, limits)?, connections, pool.clone(), written.clone()).await?;
                 Some(Arc::new(replica))
             }
             _ => None,
@@ -193,7 +206,7 @@ impl PostgresStore {
     }
 
     /// Reads from the standby, if there is one that has what must be seen; `None`: ask the primary.
-    async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(PgPool) -> R) -> Option<T>
+    async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(Connections) -> R) -> Option<T>
     where
         R: Future<Output = Result<T, StoreError>>,
     {
@@ -535,16 +548,18 @@ impl Store for PostgresStore {
         if let Some(replica) = &self.replica {
             replica.close().await;
         }
-        for lane in [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter()) {
-            // One that has stopped has no connection any more.
-            let _ = lane.submit(Write::Disconnect).await;
+        let lanes = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter());
+        // All at once: one that is stuck ends by its own time limit, and must not keep the others from it.
+        let disconnected = join_all(lanes.map(|lane| lane.submit(Write::Disconnect)));
+        if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
+            tracing::warn!("not all writes were answered before the store was closed");
         }
         self.pool.close().await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
-        Ok(())
+        self.submit("", Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -2,8 +2,9 @@
 
 use operations::Timestamp;
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use super::rows;
 use crate::{Organization, Pausable, Paused, StoreError};
 
@@ -28,7 +29,7 @@ pub(super) async fn set(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-pub(super) async fn all(pool: &PgPool) -> Result<Vec<Paused>, StoreError> {
+pub(super) async fn all(pool: &Connections) -> Result<Vec<Paused>, StoreError> {
     let sql = "SELECT organization_id, kind, paused_at FROM pauses ORDER BY organization_id, kind";
     let found = sqlx::query(sql).fetch_all(pool).await?;
     let paused = found.iter().map(|row| {
@@ -51,7 +52,7 @@ const ORGANIZATIONS: &str = "
     ) n ON n.organization_id = o.organization_id
     WHERE o.deleted < 2 GROUP BY 1, 2, 3 ORDER BY 1";
 
-pub(super) async fn organizations(pool: &PgPool) -> Result<Vec<Organization>, StoreError> {
+pub(super) async fn organizations(pool: &Connections) -> Result<Vec<Organization>, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
     let found = sqlx::query(ORGANIZATIONS).fetch_all(pool).await?;
     let organizations = found.iter().map(|row| {

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use operations::{Event, Refusal, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
 use tasks::{Health, Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
+use super::connections::{ALIVE, Connections};
 use super::replica::Written;
-use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
+use super::{admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::error::cause;
 use crate::quota::Admission;
@@ -22,9 +23,6 @@ use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
 const TRIES: u32 = 5;
-/// How long a transaction may take. The database bounds each statement; this is for a database that no longer answers,
-/// whose connections break only when the operating system gives them up.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two folds of what this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
@@ -32,11 +30,13 @@ const SWEEP_EVERY: u32 = 60;
 
 /// Writes the batches of one lane, over a connection of its own.
 pub(super) struct Writer {
-    pool: PgPool,
+    pool: Connections,
     /// Taken out of the pool, which would look whether it is alive before and after every use.
     connection: Option<PgConnection>,
     /// When it was used last.
     used: Instant,
+    /// There was no connection, or it fell silent: what else there is to be written would fare no better.
+    is_away: bool,
     clock: Clock,
     retention: Retention,
     admission: Admission,
@@ -44,8 +44,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, admission: Admission, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, retention, admission, folds }
+    pub(super) fn new(
+        pool: Connections,
+        clock: Clock,
+        retention: Retention,
+        admission: Admission,
+        folds: Folds,
+    ) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), is_away: false, clock, retention, admission, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -53,8 +59,12 @@ impl Writer {
         let mut tries = 0;
         loop {
             tries += 1;
-            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, self.attempt(organization, writes)).await;
-            match ended.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".to_owned()))) {
+            let limit = self.pool.limits().call;
+            let attempt = tokio::time::timeout(limit, self.attempt(organization, writes)).await;
+            match attempt.unwrap_or_else(|_| {
+                self.is_away = true;
+                Err(StoreError::Unavailable("the database does not answer".to_owned()))
+            }) {
                 Err(error) if tries < TRIES && error.lost_against_another() => {}
                 result => return result.map_err(StoreError::or_unavailable),
             }
@@ -65,32 +75,32 @@ impl Writer {
         // Given back at the end only: one whose transaction failed or was given up is not used again.
         let mut connection = match self.connection.take() {
             Some(mut kept) => {
-                let is_alive = self.used.elapsed() < ALIVE || kept.ping().await.is_ok();
+                let is_alive = self.used.elapsed() < ALIVE || self.pool.is_alive(&mut kept).await;
                 if is_alive { kept } else { self.connect().await? }
             }
             None => self.connect().await?,
         };
+        let in_transaction = !is_one_statement(writes);
+        // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
+        if in_transaction && connection.execute("BEGIN").await.is_err() {
+            connection = self.connect().await?;
+            connection.execute("BEGIN").await.map_err(unavailable)?;
+        }
         let settings =
             Settings { now: (self.clock)(), retain_for_ms: self.retention.millis(), admission: &self.admission };
-        let answers = if is_one_statement(writes) {
-            perform(&mut connection, settings, organization, writes, false).await?
-        } else {
-            // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
-            if connection.execute("BEGIN").await.is_err() {
-                connection = self.connect().await?;
-                connection.execute("BEGIN").await.map_err(unavailable)?;
-            }
-            let answers = perform(&mut connection, settings, organization, writes, true).await?;
+        let answers = perform(&mut connection, settings, organization, writes, in_transaction).await?;
+        if in_transaction {
             connection.execute("COMMIT").await?;
-            answers
-        };
+        }
         self.connection = Some(connection);
         self.used = Instant::now();
         Ok(answers)
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        Ok(self.pool.acquire().await.map_err(unavailable)?.detach())
+    async fn connect(&mut self) -> Result<PgConnection, StoreError> {
+        let connected = self.pool.connect().await;
+        self.is_away = connected.is_err();
+        connected.map_err(unavailable)
     }
 }
 
@@ -111,6 +121,7 @@ fn organization(write: &Write) -> &str {
         | Write::Delete(..)
         | Write::RevokeToken(_)
         | Write::TouchTokens(_)
+        | Write::Ping
         | Write::Disconnect => "",
     }
 }
@@ -131,7 +142,15 @@ impl Commit for Writer {
         let single = by_organization.len() == 1;
         let mut answers: Vec<Option<Answered>> =
             writes.iter().map(|write| closes(write).then_some(Ok(Answer::Count(0)))).collect();
+        self.is_away = false;
+        let mut away: Option<String> = None;
         for ((organization, _), indexes) in by_organization {
+            if let Some(why) = &away {
+                for index in indexes {
+                    answers[index] = Some(Err(StoreError::Unavailable(why.clone())));
+                }
+                continue;
+            }
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
                 Ok(part) => {
@@ -146,6 +165,7 @@ impl Commit for Writer {
                     for index in indexes {
                         answers[index] = Some(Err(StoreError::Unavailable(why.clone())));
                     }
+                    away = self.is_away.then_some(why);
                 }
                 Err(error) if single => return Err(error),
                 // Others of the batch are committed: these writes are tried alone, here and now.
@@ -266,6 +286,7 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
+            Write::Ping => Answer::Count(admin::write_nothing(connection).await?),
             // Of no lane here: see `PostgresStore::forget_changes` and `delete_part`.
             Write::Feed(_) | Write::Delete(..) | Write::Disconnect => Answer::Count(0),
         };
@@ -356,11 +377,6 @@ impl sqlx::error::DatabaseError for Overtaken {
     }
 }
 
-/// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.
-pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    pool.begin().await.map_err(unavailable)
-}
-
 /// Every error on the way to the database means that it is away.
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be reached");
@@ -377,7 +393,12 @@ pub(super) struct Folds {
 
 impl Folds {
     /// Starts the folding task; it ends when the last handle is dropped, or the store closes.
-    pub(super) fn start(pool: PgPool, written: Option<Written>, health: &Health, closing: &CancellationToken) -> Folds {
+    pub(super) fn start(
+        pool: Connections,
+        written: Option<Written>,
+        health: &Health,
+        closing: &CancellationToken,
+    ) -> Folds {
         let folds = Folds { dirty: Arc::default(), written };
         let weak = Arc::downgrade(&folds.dirty);
         let (health, closing) = (health.clone(), closing.clone());

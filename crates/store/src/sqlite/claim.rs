@@ -298,7 +298,7 @@ const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
         coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout
     FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
-    WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
+    WHERE a.started_at + l.clock_set_by < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
         AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
     LIMIT ?4 + 0";
 

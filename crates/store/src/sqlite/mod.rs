@@ -12,6 +12,7 @@
 mod admin;
 mod changes;
 mod claim;
+mod clock;
 mod connections;
 mod counters;
 mod create;
@@ -24,6 +25,7 @@ mod pause;
 mod purge;
 mod read;
 mod readers;
+mod repeat;
 mod rows;
 mod script;
 mod steer;
@@ -32,7 +34,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{
@@ -53,6 +55,7 @@ use crate::{
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use clock::Clocks;
 use connections::Readers;
 use tasks::Health;
 use tokio::sync::OnceCell;
@@ -72,7 +75,7 @@ pub struct SqliteStore {
     reads: Readers,
     writing: SqlitePool,
     writer: Lane,
-    clock: Clock,
+    clocks: Arc<Clocks>,
     health: Health,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
@@ -98,7 +101,7 @@ impl SqliteStore {
     /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`] when an
     /// older longrun made it.
     pub async fn open_as(path: &Path, how: Open) -> Result<SqliteStore, StoreError> {
-        SqliteStore::start(path, how, Arc::new(system_time)).await
+        SqliteStore::start(path, how, clock::system(), clock::passing()).await
     }
 
     /// As [`SqliteStore::open`], with a clock of the caller's choice (tests move time by hand).
@@ -106,10 +109,18 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn open_with_clock(path: &Path, clock: Clock) -> Result<SqliteStore, StoreError> {
-        SqliteStore::start(path, Open::Create, clock).await
+        SqliteStore::open_with_clocks(path, Arc::clone(&clock), clock).await
     }
 
-    async fn start(path: &Path, how: Open, clock: Clock) -> Result<SqliteStore, StoreError> {
+    /// As [`SqliteStore::open_with_clock`]; leases go by `passing`, which is never set, however `clock` is.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clocks(path: &Path, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(path, Open::Create, clock, passing).await
+    }
+
+    async fn start(path: &Path, how: Open, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
         let options = SqliteConnectOptions::new().filename(path).foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
         match how {
@@ -135,16 +146,24 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
+            // A read in whose midst the disk failed: SQLite has ended its transaction, and the library does not know it.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
         let reads = Readers::open(path, BUSY_TIMEOUT).map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
-        let health = Health::default();
+        let (health, clocks) = (Health::default(), Arc::new(Clocks::new(clock, passing)));
         let committer = Writer {
             connection,
-            clock: Arc::clone(&clock),
+            clocks: Arc::clone(&clocks),
+            has_bounded_leases: false,
             retention: retention.clone(),
             admission: admission.clone(),
             rotation: Rotation::default(),
@@ -157,7 +176,7 @@ impl SqliteStore {
             reads,
             writing,
             writer,
-            clock,
+            clocks,
             health,
             position_key,
             retention,
@@ -165,6 +184,24 @@ impl SqliteStore {
             purged,
             path,
         })
+    }
+
+    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change until
+    /// they were read.
+    async fn look_at_leases(&self) -> Result<(Timestamp, i64), StoreError> {
+        loop {
+            let (offset, now) = (self.clocks.offset(), self.now());
+            if self.clocks.set_by() == 0 {
+                return Ok((now, offset));
+            }
+            // Every write moves them first.
+            self.writer.submit(Write::Ping).await?;
+        }
+    }
+
+    /// What was found, unless leases were moved while they were read: then nothing is sure, and the next look has it.
+    fn if_unmoved<T>(&self, offset: i64, found: Vec<T>) -> Vec<T> {
+        if self.clocks.offset() == offset { found } else { Vec::new() }
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -229,11 +266,6 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
     };
     connection.close().await.map_err(unusable)?;
     accepted
-}
-
-fn system_time() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[async_trait]
@@ -302,11 +334,13 @@ impl Store for SqliteStore {
     }
 
     async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.readers, which, self.now(), limit).await
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::lost_leases(&self.readers, which, now, limit).await?))
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
-        claim::overruns(&self.readers, self.now(), timeouts, limit).await
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::overruns(&self.readers, now, timeouts, limit).await?))
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -324,7 +358,8 @@ impl Store for SqliteStore {
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
-        let events = steer::overdue(&self.readers, self.now(), grace, limit).await?;
+        let (now, offset) = self.look_at_leases().await?;
+        let events = self.if_unmoved(offset, steer::overdue(&self.readers, now, grace, limit).await?);
         let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
@@ -402,7 +437,7 @@ impl Store for SqliteStore {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clocks.now()
     }
 
     fn health(&self) -> Health {
@@ -488,7 +523,7 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
+        self.writer.submit(Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {
