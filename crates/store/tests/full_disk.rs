@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::Command;
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use store::{SqliteStore, Store, StoreError};
 
 /// The process that this is set for is the one whose disk is full: its value is the folder of the store.
@@ -30,7 +30,8 @@ fn writes_succeed_again_when_there_is_space_again() {
 }
 
 fn limit_files(bytes: Option<u64>) {
-    setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
 }
 
 async fn create(store: &SqliteStore, bytes: usize) -> Result<OperationId, StoreError> {
