@@ -2,13 +2,14 @@
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test lint bench setup
+.PHONY: help demo test lint bench fuzz setup
 
 help:
 	@echo 'make demo       build longrun and show its main job on real evidence'
 	@echo 'make test       all tests'
 	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
 	@echo 'make bench      measure; writes bench/RESULTS.md'
+	@echo 'make fuzz       fuzz what reads policies and evidence; needs a nightly compiler'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make setup      install what building and testing need'
 
@@ -28,5 +29,8 @@ lint: setup
 
 bench: setup
 	scripts/bench.sh
+
+fuzz: setup
+	scripts/fuzz.sh
 
 include mk/examples.mk

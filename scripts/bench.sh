@@ -11,6 +11,7 @@ longrun=${LONGRUN:-target/release/longrun}
 if [ -z "${LONGRUN:-}" ]; then
 	cargo build --locked --release --package longrun
 fi
+cargo build --locked --package testkit --bins
 mkdir -p bench
 # Waiters need two descriptors each.
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
@@ -23,10 +24,14 @@ measure() {
 	shift
 	printf '\n## `longrun bench %s`: %s\n' "$1" "$title" >>"$report"
 	for store in sqlite postgres; do
-		if [ "$store" = sqlite ]; then set -- "$@"; else set -- "$@" --store postgres; fi
-		echo "bench: $*" >&2
-		printf '\n```text\n$ longrun bench %s\n' "$*" >>"$report"
-		"$longrun" bench "$@" >>"$report"
+		echo "bench: $* ($store)" >&2
+		if [ "$store" = sqlite ]; then
+			printf '\n```text\n$ longrun bench %s\n' "$*" >>"$report"
+			"$longrun" bench "$@" >>"$report"
+		else
+			printf '\n```text\n$ longrun bench %s --store postgres://…\n' "$*" >>"$report"
+			target/debug/with-postgres "$longrun" bench "$@" --store >>"$report"
+		fi
 		printf '```\n' >>"$report"
 	done
 }

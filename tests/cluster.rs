@@ -68,8 +68,12 @@ impl User {
         drop(addresses);
         let token = &self.token;
         let client = self.clients.entry(url.clone()).or_insert_with(|| {
-            let settings =
-                Settings { connect_timeout: Duration::from_secs(2), read_timeout: Duration::from_secs(20), retries: 0 };
+            let settings = Settings {
+                connect_timeout: Duration::from_secs(2),
+                read_timeout: Duration::from_secs(20),
+                retries: 0,
+                ..Settings::default()
+            };
             Client::with_settings(&url, Token::new(token).unwrap(), settings).unwrap()
         });
         client.clone()

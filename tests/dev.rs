@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{Dev, command, example, get, run, run_in};
+use crate::common::{Dev, Process, command, example, get, run, run_in};
 use tempfile::tempdir;
 
 #[test]
@@ -106,7 +106,7 @@ fn operations_are_cancelled_tried_again_and_deleted() {
     assert!(table.contains("FAILED") && table.contains("cancelled"), "{table}");
     assert_eq!(dev.run(&["ops", "delete", &one]).expect(0).stdout, format!("deleted {one}\n"));
     assert_eq!(dev.run(&["ops", "delete", &two, "-o", "json"]).expect(0).stdout, "{}\n");
-    dev.run(&["ops", "delete", &two]).expect(2).says("not found");
+    dev.run(&["ops", "delete", &two]).expect(4).says("not found");
     assert_eq!(dev.run(&["ops", "list", "-o", "id"]).expect(0).stdout, "");
     let Dev { process, .. } = dev;
     process.signal("TERM");
@@ -123,7 +123,7 @@ fn what_the_server_refuses_is_told_with_its_fields() {
     let refused = dev.run(&["ops", "create", "--kind", "no spaces", "--max-attempts", "0"]).expect(2);
     refused.says("kind").says("max_attempts");
     dev.run(&["ops", "create", "--kind", "scan", "--input", "{oops"]).expect(2).says("not JSON").says("hint:");
-    dev.run(&["ops", "get", "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"]).expect(2).says("error: operation 0199aaaa");
+    dev.run(&["ops", "get", "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000"]).expect(4).says("error: operation 0199aaaa");
 }
 
 #[test]
@@ -153,8 +153,12 @@ fn evidence_is_stored_once_and_comes_back_whole() {
     dev.run(&["evidence", "get", &digest, "--to", "copy.json"]).expect(0);
     assert_eq!(std::fs::read_to_string(folder.path().join("copy.json")).unwrap(), content);
     let unknown = format!("sha256:{}", "0".repeat(64));
-    dev.run(&["evidence", "get", &unknown, "--to", "none"]).expect(2).says("error:");
+    dev.run(&["evidence", "get", &unknown, "--to", "none"]).expect(4).says("evidence not found");
     assert!(!folder.path().join("none").exists());
+    for none in ["nope", "sha256:00", &digest.to_uppercase()] {
+        let refused = dev.run(&["evidence", "get", none]).expect(2);
+        refused.says(&format!("{none:?} is not a digest")).says("sha256: and 64 hexadecimal digits");
+    }
 }
 
 #[test]
@@ -166,6 +170,7 @@ fn a_revoked_token_is_refused() {
         "create",
         "--data-dir",
         "data",
+        "--create-organization",
         "--organization",
         "acme",
         "--name",
@@ -217,7 +222,7 @@ fn with_o_id_the_secret_stands_alone_on_standard_output() {
     assert!(secret.starts_with("lrn_"), "{secret}");
     let wrong = ["token", "create", "--store", "sqlite:t.db", "--organization", "o", "--name", "n", "--scopes", "all"];
     run_in(folder.path(), &wrong).expect(2).says("operations:read");
-    run_in(folder.path(), &["token", "list", "--store", "sqlite:none.db"]).expect(2).says("there is no store");
+    run_in(folder.path(), &["token", "list", "--store", "sqlite:none.db"]).expect(4).says("there is no store");
     assert!(!folder.path().join("none.db").exists(), "a mistyped path makes no store");
 }
 
@@ -227,11 +232,82 @@ fn without_address_and_token_the_dev_server_of_the_folder_is_called() {
     run_in(folder.path(), &["operations", "list"]).expect(2).says("no token was given").says("hint:");
     std::fs::create_dir(folder.path().join(".longrun")).unwrap();
     std::fs::write(folder.path().join(".longrun/token"), "lrn_x\n").unwrap();
-    // The port of the fallback may be taken by anything: what matters is that the token was found and is not printed,
-    // and that it goes nowhere else.
-    let called = run_in(folder.path(), &["operations", "list"]).expect(2);
-    assert!(!called.stderr.contains("no token was given") && !called.stderr.contains("lrn_x"), "{}", called.stderr);
+    // What matters is that token and address were found, that the token is not printed, and that it goes nowhere else.
+    std::fs::write(folder.path().join(".longrun/url"), "http://127.0.0.1:9\n").unwrap();
+    let called = run_in(folder.path(), &["operations", "list"]).expect(6).says("cannot connect to http://127.0.0.1:9");
+    assert!(!called.stderr.contains("lrn_x"), "{}", called.stderr);
     run_in(folder.path(), &["operations", "list", "--url", "http://127.0.0.1:9"]).expect(2).says("no token was given");
+    // The folder may have come with somebody's repository: no address of another machine is taken from it.
+    std::fs::write(folder.path().join(".longrun/url"), "http://192.0.2.1:9\n").unwrap();
+    let called = run_in(folder.path(), &["operations", "list"]);
+    assert!(!called.stderr.contains("192.0.2.1"), "{}", called.stderr);
+}
+
+#[test]
+fn commands_in_the_folder_of_a_dev_server_find_it_wherever_it_listens() {
+    let folder = tempdir().unwrap();
+    let dev = |more: &[&str]| {
+        let mut dev = command();
+        Process::start(dev.current_dir(folder.path()).args(["dev", "--listen", "127.0.0.1:0"]).args(more))
+    };
+    let tried = |process: &mut Process| {
+        let line = process.line_with("try:");
+        let tried = line.trim_start_matches("try:").trim().strip_prefix("longrun ").map(str::to_owned);
+        tried.unwrap_or_else(|| panic!("it needs no environment: {line}"))
+    };
+    let shell = |line: &str| run_in(folder.path(), &line.split(' ').collect::<Vec<_>>());
+    let mut first = dev(&[]);
+    let url = first.line_with("listening").split_whitespace().last().unwrap().to_owned();
+    assert_eq!(std::fs::read_to_string(folder.path().join(".longrun/url")).unwrap(), format!("{url}\n"));
+    let created = shell(&tried(&mut first)).expect(0).stdout;
+    assert!(created.contains("PENDING"), "{created}");
+    shell("operations list -o id").expect(0).line();
+    drop(first);
+    // On another port now, and with policies: what it prints evaluates the example of one.
+    let policies = std::path::Path::new(&example("policies")).to_owned();
+    let mut second = dev(&["--policies", policies.to_str().unwrap()]);
+    let evaluated = shell(&tried(&mut second)).expect(0).stdout;
+    assert!(evaluated.contains(": passed\n  ✓ "), "{evaluated}");
+}
+
+#[test]
+fn a_folder_of_policies_that_is_not_there_is_named() {
+    run(&["dev", "--listen", "127.0.0.1:0", "--policies", "nosuch"])
+        .expect(2)
+        .says("--policies: there is no folder nosuch");
+    run(&["dev", "--listen", "nowhere"]).expect(2).says("--listen: must be address:port");
+}
+
+#[test]
+fn one_operation_that_is_refused_keeps_no_other_from_its_turn() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = || dev.run(&["ops", "create", "--kind", "scan", "-o", "id"]).expect(0).line();
+    let (one, two, nobody) = (create(), create(), "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000");
+    let both = format!("{one}\n{two}\n");
+    for verb in ["get", "cancel", "wait", "retry"] {
+        let ran = dev.run(&["ops", verb, nobody, &one, "nope", &two, "-o", "id"]);
+        // Both have failed when they are waited for; what could not be done comes before that.
+        let ran = ran.expect(4).says(&format!("error: operation {nobody} not found"));
+        assert_eq!(ran.stdout, both, "{verb}");
+        assert_eq!(ran.says("error: operation nope not found").stderr.lines().count(), 2, "{verb}");
+    }
+    let deleted = dev.run(&["ops", "delete", &one, nobody, &two]).expect(2);
+    deleted
+        .says(&format!("error: operation {one}: the operation is PENDING"))
+        .says(&format!("operation {nobody} not found"));
+    dev.run(&["ops", "cancel", &one]).expect(0);
+    let deleted = dev.run(&["ops", "delete", &two, &one]).expect(2);
+    assert_eq!(deleted.stdout, format!("deleted {one}\n"));
+}
+
+#[test]
+fn https_to_a_plain_port_is_told() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let url = dev.url.replace("http:", "https:");
+    let args = ["operations", "list", "--url", &url, "--token-file", "data/token"];
+    run_in(folder.path(), &args).expect(6).says("the server does not speak TLS").says(&format!("try {}", dev.url));
 }
 
 #[test]
@@ -240,7 +316,7 @@ fn a_server_that_is_not_there_is_told_with_a_hint() {
     std::fs::write(folder.path().join("t"), "lrn_x").unwrap();
     // Port 9 of this machine: discard, which nobody runs.
     let args = ["operations", "list", "--url", "http://127.0.0.1:9", "--token-file", "t"];
-    run_in(folder.path(), &args).expect(2).says("cannot connect to http://127.0.0.1:9").says("longrun dev");
+    run_in(folder.path(), &args).expect(6).says("cannot connect to http://127.0.0.1:9").says("longrun dev");
     let args = ["operations", "list", "--url", "nonsense", "--token-file", "t"];
     run_in(folder.path(), &args).expect(2).says("LONGRUN_URL");
     let args = ["operations", "list", "--token-file", "missing"];
@@ -278,7 +354,8 @@ fn a_batch_is_created_from_a_file_all_or_none() {
     assert_eq!(with_key(), ids);
     for (text, says) in [
         ("{\"kind\": \"scan\"}\n{\"kind\": \"no spaces\"}", "operations[1].kind"),
-        ("[{\"kind\": \"scan\", \"colour\": \"red\"}]", "unknown field `colour`"),
+        ("[{\"kind\": \"scan\", \"colour\": \"red\"}]", "operations[0]: unknown field `colour`"),
+        ("{\"kind\": \"scan\"}\n{\"kind\": 7}", "operations[1]: invalid type"),
         ("", "1 to 1000"),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -58,11 +58,50 @@ fn without_waiting_the_operation_is_answered_and_can_be_waited_for() {
 }
 
 #[test]
-fn a_wait_that_is_over_too_soon_is_exit_code_2() {
+fn a_wait_that_is_over_too_soon_is_exit_code_5() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
     let id = dev.run(&["ops", "create", "--kind", "nobody-runs-this", "-o", "id"]).expect(0).line();
-    dev.run(&["ops", "wait", &id, "--timeout", "300ms"]).expect(2).says("has not ended").says("--timeout");
+    dev.run(&["ops", "wait", &id, "--timeout", "300ms"]).expect(5).says("has not ended").says("--timeout");
+}
+
+#[test]
+fn what_no_policy_looked_at_is_exit_code_3_unless_that_is_allowed() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (sarif, policy) = (example("evidence/longrun.sarif.json"), example("policies/junit-no-failures/policy.yaml"));
+    let evaluate = |files: &[&str], more: &[&str]| {
+        dev.run(&[&["evidence", "evaluate", "--policy", policy.as_str()], more, files].concat())
+    };
+    let shown = evaluate(&[&sarif], &[]).expect(3).stdout;
+    assert!(shown.starts_with("longrun.sarif.json SARIF: skipped\n"), "{shown}");
+    evaluate(&[&sarif], &["--allow-skipped"]).expect(0);
+    let (passes, fails) = (
+        example("policies/junit-no-failures/evidence/passing.xml"),
+        example("policies/junit-no-failures/evidence/failing.xml"),
+    );
+    evaluate(&[&passes, &sarif], &[]).expect(3);
+    evaluate(&[&passes, &sarif], &["--allow-skipped"]).expect(0);
+    evaluate(&[&sarif, &fails], &["--allow-skipped"]).expect(1);
+    evaluate(&[&sarif, &fails], &[]).expect(1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_no_other_from_being_looked_at() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (file, policy) = (example("evidence/longrun.junit.xml"), example("policies/junit-no-failures/policy.yaml"));
+    let evaluated = dev.run(&["evidence", "evaluate", "none.xml", &file, "--policy", &policy]).expect(2);
+    assert!(evaluated.stdout.contains("longrun.junit.xml JUNIT_XML: passed"), "{}", evaluated.stdout);
+    evaluated.says("cannot read none.xml");
+    let stored = dev.run(&["evidence", "put", "none.xml", &file, "-o", "id"]).expect(2);
+    assert!(stored.line().starts_with("sha256:"));
+    stored.says("cannot read none.xml");
+    let detected = run(&["evidence", "detect", "none.xml", &file, "-o", "id"]).expect(2);
+    assert_eq!(detected.line(), "JUNIT_XML");
+    let checked = run(&["policy", "check", "nosuch.yaml", &policy]).expect(2);
+    assert!(checked.stdout.starts_with('✓'), "{}", checked.stdout);
+    checked.says("error: cannot read nosuch.yaml: No such file");
 }
 
 #[test]

@@ -96,6 +96,24 @@ fn wrong_usage_is_exit_code_2_with_the_nearest_right_one() {
 }
 
 #[test]
+fn the_exit_codes_are_in_the_help_and_in_the_documentation() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md")).unwrap();
+    for args in [&["help"][..], &["--help"]] {
+        let help = run(args).expect(0).stdout;
+        let (_, table) = help.split_once("Exit codes:\n").expect("a table");
+        let rows: Vec<(&str, &str)> = table
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(|line| line.trim().split_once("  ").unwrap())
+            .collect();
+        assert_eq!(rows.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "5", "6"]);
+        for (code, meaning) in rows {
+            assert!(text.contains(&format!("| {code} | {meaning}")), "docs/cli.md lacks {code}: {meaning}");
+        }
+    }
+}
+
+#[test]
 fn the_version_is_told() {
     assert_eq!(run(&["--version"]).expect(0).line(), format!("longrun {}", env!("CARGO_PKG_VERSION")));
 }

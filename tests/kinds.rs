@@ -304,7 +304,18 @@ type = "remote"
 url = "https://example.com/"
 secret_environment = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 statuses = ["RUNNING"]
+verdicts = ["bad"]
 organizations = [""]
+[notices.never]
+url = "https://example.com/"
+secret_file = "b"
+statuses = ["FAILED"]
+verdicts = ["failed"]
+[notices.neither]
+url = "https://example.com/"
+secret_file = "b"
+kinds = ["scan"]
+verdicts = ["failed"]
 "#;
     std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
     let told = run_in(folder.path(), &["config", "check"]).expect(2);
@@ -326,6 +337,9 @@ organizations = [""]
         "kinds.notice.type: cannot be declared",
         "notices.ci.secret_environment: is the name of a variable, not the secret itself",
         "notices.ci.statuses: unknown variant `RUNNING`, expected `COMPLETED` or `FAILED`",
+        "notices.ci.verdicts: unknown variant `bad`, expected one of `passed`, `failed`, `skipped`",
+        "notices.never.verdicts: never match here: an evaluation that found something is COMPLETED",
+        "notices.neither.verdicts: never match here: only an evidence_evaluation has a verdict",
         "notices.ci.organizations: \"\" is no name of an organisation",
         "kinds.remote: there is no such key; a kind is declared by a table [kinds.remote]",
     ] {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::common::{PATIENCE, Server, admin_token, command, run_in};
+use crate::common::{PATIENCE, Server, admin_token, command, example, run_in};
 use serde_json::Value;
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
@@ -119,6 +119,42 @@ fn a_notice_survives_a_receiver_that_fails_and_a_server_that_is_killed() {
     let of = |kind| told.iter().filter(|other| **other == kind).count();
     assert_eq!((of("ATTEMPT_LOST"), of("ATTEMPT_FAILED"), of("COMPLETED")), (1, 1, 1), "{history}");
     assert!(events.try_recv().is_err(), "there is no notice of a notice");
+}
+
+#[test]
+fn a_subscription_to_failed_verdicts_is_told_of_those_alone_and_lists_stay_free_of_notices() {
+    let (address, events) = receiver(|_| Reply::Status("200 OK"));
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("secret"), SECRET).unwrap();
+    let config = format!(
+        "[notices.ci]\nurl = \"http://{address}/\"\nsecret_file = \"secret\"\nallow_private_addresses = true\n\
+         kinds = [\"evidence_evaluation\"]\nverdicts = [\"failed\"]\n"
+    );
+    std::fs::write(folder.join("longrun.toml"), config).unwrap();
+    let store = format!("sqlite:{}", folder.join("longrun.db").display());
+    std::fs::write(folder.join("token"), admin_token(&store)).unwrap();
+    let server = Server::start(folder, &[("store", &store)]);
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let evaluate = |file: &str, code: i32| {
+        let file = example(&format!("policies/sbom-licenses-present/evidence/{file}"));
+        let evaluate = ["evidence", "evaluate", &file, "--policy", &policy, "-o", "id"];
+        run_in(folder, &[&evaluate[..], &["--url", &server.url, "--token-file", "token"]].concat()).expect(code).line()
+    };
+    // The one that passed ended first: a notice of it would come before the other.
+    let passed = evaluate("licensed.cdx.json", 0);
+    let failed = evaluate("unlicensed.cdx.json", 1);
+    let event = events.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        (event["subject"].as_str(), event["type"].as_str()),
+        (Some(&*failed), Some("longrun.operation.completed"))
+    );
+    let notices = ops(folder, &server, &["list", "--kind", "notice"]);
+    assert_eq!(notices["pagination"]["total_count"], 1);
+    let all = ops(folder, &server, &["list"]);
+    let ids: Vec<&str> =
+        all["operations"].as_array().unwrap().iter().map(|found| found["id"].as_str().unwrap()).collect();
+    assert_eq!((ids, &all["pagination"]["total_count"]), (vec![&*failed, &*passed], &Value::from(2)));
 }
 
 #[test]

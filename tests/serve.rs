@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::common::{Dev, PATIENCE, Process, command, example, get, run_in, slow_policy};
+use crate::common::{Dev, PATIENCE, Process, Server, admin_token, command, example, get, run_in, slow_policy};
 use tempfile::tempdir;
 
 const CONFIG: &str = "\
@@ -109,6 +109,48 @@ fn work_that_a_killed_server_left_is_taken_up_again() {
 }
 
 #[test]
+fn a_server_is_called_the_same_in_its_log_and_in_histories_and_its_work_is_taken_up_at_once() {
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    let store = format!("sqlite:{}", folder.join("longrun.db").display());
+    std::fs::write(folder.join("token"), admin_token(&store)).unwrap();
+    // So long a lease that nobody would live to see its end.
+    let start = || Server::start(folder, &[("store", &store), ("engine.lease", "1h"), ("engine.cancel_grace", "1h")]);
+    let ops = |server: &Server, args: &[&str]| {
+        let client = ["--url", &server.url, "--token-file", "token", "-o", "json"];
+        run_in(folder, &[args, &client].concat()).expect(0).json()
+    };
+    let (policy, file) = (slow_policy(folder), example("evidence/longrun.junit.xml"));
+    let first = start();
+    let created = ops(&first, &["evidence", "evaluate", &file, "--policy", &policy, "--no-wait"]);
+    let id = created["operation_id"].as_str().or(created["operation"]["id"].as_str()).unwrap().to_owned();
+    let deadline = Instant::now() + PATIENCE;
+    while ops(&first, &["ops", "get", &id])["operation"]["status"] != "ASYNC_OPERATION_STATUS_RUNNING" {
+        assert!(Instant::now() < deadline, "it is not started");
+    }
+    let first_name = first.name.clone();
+    first.process.kill_9();
+    let second = start();
+    ops(&second, &["ops", "wait", &id, "--timeout", "60s"]);
+    assert_ne!(first_name, second.name);
+    let history = ops(&second, &["ops", "events", &id]);
+    let told: Vec<(&str, &str)> = history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (event["type"].as_str().unwrap(), event["worker"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("CREATED", ""),
+        ("ATTEMPT_STARTED", &*first_name),
+        ("ATTEMPT_LOST", &*first_name),
+        ("ATTEMPT_STARTED", &*second.name),
+        ("COMPLETED", &*second.name),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn sigterm_lets_what_runs_end_and_exits_with_0() {
     let folder = tempdir().unwrap();
     let policy = slow_policy(folder.path());
@@ -138,6 +180,64 @@ fn a_second_signal_ends_at_once() {
     dev.process.signal("TERM");
     dev.process.line_with("stopping at once");
     assert_eq!(dev.process.exit_code(), 2);
+}
+
+#[test]
+fn http_to_a_port_of_tls_is_told() {
+    let folder = tempdir().unwrap();
+    let file = |name: &str| {
+        let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/http/tls").join(name);
+        tls.to_str().unwrap().to_owned()
+    };
+    let (cert, key) = (file("localhost.crt"), file("localhost.key"));
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("token"), "lrn_x").unwrap();
+    let mut process = serve(folder.path(), &["--tls-cert", &cert, "--tls-key", &key]);
+    let (url, _) = listening(&mut process);
+    assert!(url.starts_with("https://"), "{url}");
+    let plain = url.replace("https:", "http:");
+    let told = run_in(folder.path(), &["ops", "list", "--url", &plain, "--token-file", "token"]).expect(2);
+    told.says("This port speaks TLS: use an address that begins with https://").says(&format!("try {url}"));
+}
+
+#[test]
+fn a_finding_of_the_doctor_says_what_is_wrong_and_then_what_must_hold() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    dev.run(&["ops", "create", "--kind", "scan"]).expect(0);
+    let Dev { process, .. } = dev;
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), 0);
+    let doctor = ["doctor", "--data-dir", "data"];
+    run_in(folder.path(), &doctor).expect(0);
+    let damage = async {
+        use sqlx::{Connection, SqliteConnection};
+        let url = format!("sqlite:{}", folder.path().join("data/longrun.db").display());
+        let mut database = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("UPDATE organizations SET next_seq = next_seq + 1").execute(&mut database).await.unwrap();
+        database.close().await.unwrap();
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(damage);
+    let shown = run_in(folder.path(), &doctor).expect(1).stdout;
+    let finding = "✗ dev: 2 numbers, 0 removed, 1 operations up to 1 (must hold: an organisation's numbers have no gap";
+    assert!(shown.contains(finding), "{shown}");
+    run_in(folder.path(), &["doctor", "--store", "sqlite:none.db"]).expect(4).says("there is no store at none.db");
+    run_in(folder.path(), &["doctor", "--store", "postgres://me@127.0.0.1:9/none"]).expect(6);
+}
+
+#[test]
+fn a_check_of_the_configuration_names_its_file() {
+    let folder = tempdir().unwrap();
+    let check = |args: &[&str]| run_in(folder.path(), &[&["config", "check"], args].concat()).expect(0).stdout;
+    assert!(check(&[]).contains("no file was read"));
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("other.toml"), CONFIG).unwrap();
+    assert_eq!(check(&[]), "the configuration of longrun.toml is valid\n");
+    assert_eq!(check(&["--config", "other.toml"]), "the configuration of other.toml is valid\n");
+    let misspelt =
+        command().current_dir(folder.path()).env("LONGRUN_API_MAXPAGE", "7").args(["config", "check"]).output();
+    let told = String::from_utf8(misspelt.unwrap().stderr).unwrap();
+    assert!(told.contains("LONGRUN_API_MAXPAGE sets nothing; did you mean LONGRUN_API_MAX_PAGE_SIZE?"), "{told}");
 }
 
 #[test]

@@ -22,6 +22,45 @@ fn psql(url: &str, user: &str, script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_can_be_set_up_by_a_plain_owner_of_a_database() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let database = cluster.database().await.unwrap();
+    let mut admin = PgConnection::connect(&database).await.unwrap();
+    let name = database.rsplit_once('/').unwrap().1;
+    admin.execute("CREATE ROLE owner LOGIN").await.unwrap();
+    admin.execute(AssertSqlSafe(format!("ALTER DATABASE {name} OWNER TO owner"))).await.unwrap();
+    admin.execute("CREATE ROLE shop LOGIN").await.unwrap();
+    let folder = tempdir().unwrap();
+    let owned = database.replacen("longrun@", "owner@", 1);
+    let (process, url) = server(folder.path(), &owned);
+    psql(&database, "owner", "setup.sql");
+    psql(&database, "shop", "order.sql");
+    operations(folder.path(), &url, 1);
+    drop(process);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_longrun_makes_itself_is_refused_where_it_is_put_in() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let database = cluster.database().await.unwrap();
+    let folder = tempdir().unwrap();
+    let (process, _) = server(folder.path(), &database);
+    let mut app = PgConnection::connect(&database).await.unwrap();
+    for sql in [
+        "SELECT longrun.create_operation('acme', 'notice')",
+        "SELECT longrun.create_operation('acme', 'notice', idempotency_key => 'k')",
+        "INSERT INTO longrun.inbox (organization_id, kind) VALUES ('acme', 'notice')",
+    ] {
+        let refused = app.execute(sql).await.unwrap_err().to_string();
+        assert!(refused.contains("kind notice is reserved: longrun makes its operations itself"), "{refused}");
+    }
+    let refused = app.execute("SELECT longrun.create_operation('acne', 'scan')").await.unwrap_err().to_string();
+    assert!(refused.contains("there is no organization 'acne'"), "{refused}");
+    run_in(folder.path(), &["doctor", "--store", &database]).expect(0);
+    drop(process);
+}
+
 /// A server for the database, with a token of the organisation `acme`.
 fn server(folder: &Path, database: &str) -> (Process, String) {
     let token = [

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{Dev, PATIENCE, Process, command, example, run, run_in};
+use crate::common::{Dev, PATIENCE, Process, command, example, free_address, run, run_in};
 use tempfile::tempdir;
 
 /// A `longrun worker` of the kind `task` that runs a shell script in `folder`.
@@ -158,9 +158,7 @@ fn a_second_signal_hands_back_what_runs() {
 #[test]
 fn a_server_that_restarts_is_worked_for_again() {
     let folder = tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    let address = free_address();
     let serve = || {
         let mut serve = command();
         serve.current_dir(folder.path()).args(["dev", "--listen", &address, "--data-dir", "data"]);
@@ -201,6 +199,66 @@ fn a_worker_that_may_not_work_says_so() {
     dev.run(&["worker", "--kind", "evidence_evaluation", "--", "true"]).expect(2).says("run by the server itself");
     run(&["worker", "--kind", "task"]).expect(2).says("COMMAND");
     run(&["worker", "--", "true"]).expect(2).says("--kind");
+}
+
+/// A file that may be executed, or not.
+fn script(folder: &Path, name: &str, text: &str, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What happened to an operation.
+fn events(dev: &Dev, id: &str) -> Vec<String> {
+    dev.run(&["operations", "events", id, "-o", "id"]).expect(0).stdout.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_told_before_anything_is_claimed() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let id = create(&dev, &[]);
+    script(folder.path(), "data.txt", "#!/bin/sh\n", 0o644);
+    for (program, says) in [
+        ("./nosuch.sh", "cannot run ./nosuch.sh: No such file or directory"),
+        ("./data.txt", "cannot run ./data.txt: it may not be executed"),
+        ("./data", "cannot run ./data: it is not a file"),
+        ("nosuch-program", "there is no program nosuch-program in the folders of PATH"),
+    ] {
+        dev.run(&["worker", "--kind", "task", "--", program]).expect(2).says(says).says("hint:");
+    }
+    dev.until_status(&id, "PENDING");
+    assert_eq!(events(&dev, &id), ["CREATED"]);
+}
+
+#[test]
+fn what_cannot_be_started_is_handed_back_uncharged_and_ends_the_worker() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let good = "#!/bin/sh\nprintf \"attempt $LONGRUN_ATTEMPT\"\n";
+    script(folder.path(), "run.sh", good, 0o755);
+    // Directly, and by a program that is to become it.
+    for command in [&["./run.sh"][..], &["env", "./run.sh"]] {
+        let mut worker = dev.start_client(&[&["worker", "--kind", "task", "--"], command].concat());
+        worker.line_with("working");
+        let id = create(&dev, &[]);
+        assert_eq!(ended(&dev, &id, "COMPLETED", "output"), "attempt 1");
+        std::fs::remove_file(folder.path().join("run.sh")).unwrap();
+        let (one, two) = (create(&dev, &[]), create(&dev, &[]));
+        worker.line_with("error: 5 attempts in a row could not be started");
+        assert_eq!(worker.exit_code(), 2);
+        for id in [&one, &two] {
+            dev.until_status(id, "PENDING");
+        }
+        script(folder.path(), "run.sh", good, 0o755);
+        let mended = dev.start_client(&[&["worker", "--kind", "task", "--"], command].concat());
+        // Each may take one attempt only.
+        for id in [&one, &two] {
+            assert_eq!(ended(&dev, id, "COMPLETED", "output"), "attempt 1");
+        }
+        drop(mended);
+    }
 }
 
 #[test]

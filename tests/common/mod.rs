@@ -6,7 +6,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses a part of this.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -127,6 +127,11 @@ impl Process {
         self.lines.recv_timeout(time).ok()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, by its name without SIG.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
@@ -173,15 +178,13 @@ pub struct Dev {
 impl Dev {
     /// Starts one with its data in `folder`.
     pub fn start(folder: &Path) -> Dev {
-        let mut process = Process::start(command().current_dir(folder).args([
-            "dev",
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            "data",
-            "--log",
-            "info",
-        ]));
+        Dev::start_at(folder, "127.0.0.1:0")
+    }
+
+    /// Starts one at an address, so that it can be started there again.
+    pub fn start_at(folder: &Path, address: &str) -> Dev {
+        let args = ["dev", "--listen", address, "--data-dir", "data", "--log", "info"];
+        let mut process = Process::start(command().current_dir(folder).args(args));
         let after = |line: String, label: &str| line.trim_start_matches(label).trim().to_owned();
         let url = after(process.line_with("listening  "), "listening");
         let token = after(process.line_with("token"), "token");
@@ -191,9 +194,19 @@ impl Dev {
 
     /// Runs a client command against it.
     pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.client(args).output().unwrap(), args)
+    }
+
+    /// A client command that goes on.
+    pub fn start_client(&self, args: &[&str]) -> Process {
+        Process::start(&mut self.client(args))
+    }
+
+    fn client(&self, args: &[&str]) -> Command {
         let mut command = command();
         command.env("LONGRUN_URL", &self.url).env("LONGRUN_TOKEN", &self.token);
-        Ran::of(command.current_dir(&self.folder).args(args).output().unwrap(), args)
+        command.current_dir(&self.folder).args(args);
+        command
     }
 
     /// Asks until the operation has this status.
@@ -214,6 +227,8 @@ impl Dev {
 /// A `longrun serve` at work, on free ports.
 pub struct Server {
     pub process: Process,
+    /// As its log calls it.
+    pub name: String,
     pub url: String,
     pub admin_url: String,
 }
@@ -235,8 +250,13 @@ impl Server {
         let mut process = Process::start(serve);
         let line: serde_json::Value = serde_json::from_str(&process.line_with("\"listening\"")).unwrap();
         let address = |key: &str| line[key].as_str().unwrap().to_owned();
-        Server { url: address("url"), admin_url: address("admin_url"), process }
+        Server { name: address("server"), url: address("url"), admin_url: address("admin_url"), process }
     }
+}
+
+/// An address of this machine that was free a moment ago, for a server that is to be started twice.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Makes a token of the organization "acme" that may do everything, directly in the store.

@@ -1,7 +1,10 @@
 //! The calls about operations.
 
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
@@ -17,6 +20,20 @@ pub(crate) fn segment(text: &str) -> String {
 
 /// The header that makes a repeated call the same call.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Pages of events as one; each event as the server wrote it.
+fn joined(pages: &[Bytes]) -> serde_json::Result<Bytes> {
+    #[derive(Serialize, Deserialize)]
+    struct Page<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
+    }
+    let mut whole = Page { events: Vec::new() };
+    for page in pages {
+        whole.events.extend(serde_json::from_slice::<Page>(page)?.events);
+    }
+    serde_json::to_vec(&whole).map(Bytes::from)
+}
 
 /// A key that nobody else has.
 pub(crate) fn new_key() -> String {
@@ -46,12 +63,36 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first.
+    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first; all of it, page by page. The body is
+    /// as if it had come in one.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
     pub async fn events(&self, id: &str) -> Result<Answer<History>, Error> {
-        let address = self.address(&format!("v1/operations/{}/events", segment(id)));
+        let mut whole = self.events_page(id, "").await?;
+        if whole.value.next_page_token.is_empty() {
+            return Ok(whole);
+        }
+        let mut bodies = vec![whole.body.clone()];
+        while !whole.value.next_page_token.is_empty() {
+            let page = self.events_page(id, &whole.value.next_page_token).await?;
+            whole.value.events.extend(page.value.events);
+            whole.value.next_page_token = page.value.next_page_token;
+            bodies.push(page.body);
+        }
+        whole.body = joined(&bodies).map_err(|_| self.unexpected(StatusCode::OK, &whole.body))?;
+        Ok(whole)
+    }
+
+    /// One page of [`Client::events`]: the one that a token of the page before asks for, or the first.
+    ///
+    /// # Errors
+    /// As [`Client::events`].
+    pub async fn events_page(&self, id: &str, page_token: &str) -> Result<Answer<History>, Error> {
+        let mut address = self.address(&format!("v1/operations/{}/events", segment(id)));
+        if !page_token.is_empty() {
+            address.query_pairs_mut().extend_pairs([("page_size", "1000"), ("page_token", page_token)]);
+        }
         self.call(|| self.http().get(address.clone())).await
     }
 

@@ -1,13 +1,15 @@
 //! The client itself: one server, one token, one connection pool, and how a call is sent.
 
 use std::fmt;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::error::{Error, Refusal, origin};
 use crate::retry::{pause, retry_after};
@@ -50,11 +52,18 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// How often a call that was answered with 429 or 503 is repeated, if repeating it is safe.
     pub retries: u32,
+    /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reach a server again that they lost; `None`: for ever.
+    pub reconnect_for: Option<Duration>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { connect_timeout: Duration::from_secs(10), read_timeout: Duration::from_secs(90), retries: 4 }
+        Settings {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(90),
+            retries: 4,
+            reconnect_for: None,
+        }
     }
 }
 
@@ -73,6 +82,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     pub(crate) settings: Settings,
+    /// Whether a server has ever answered at this address.
+    answered: Arc<AtomicBool>,
 }
 
 /// How a server took a call.
@@ -125,7 +136,7 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| invalid(Error::from_reqwest(&base, &error).to_string()))?;
-        Ok(Client { http, base, settings })
+        Ok(Client { http, base, settings, answered: Arc::default() })
     }
 
     /// The server's address, for messages.
@@ -162,11 +173,23 @@ impl Client {
     /// Sends a call once.
     pub(crate) async fn send_once(&self, request: RequestBuilder) -> Result<Sent, Error> {
         let response = request.send().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
+        self.answered.store(true, Ordering::Relaxed);
         match response.status() {
             status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok(Sent::Done(response)),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Ok(Sent::Busy(response)),
             _ => Err(self.failure(response).await),
         }
+    }
+
+    /// Whether a server has ever answered this client or a clone of it. Where none has, the address is probably wrong, and
+    /// waiting would be in vain.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether to try again to reach a server that has been away since then.
+    pub(crate) fn goes_on_since(&self, lost: Instant) -> bool {
+        self.settings.reconnect_for.is_none_or(|longest| lost.elapsed() < longest)
     }
 
     /// Pauses as the server asked for it; its refusal when there were enough repetitions.
@@ -186,6 +209,14 @@ impl Client {
     ) -> Result<Answer<T>, Error> {
         let response = self.send(request).await?;
         self.read(response).await
+    }
+
+    /// Sends a call once and reads its answer; that the server is busy is a refusal like others.
+    pub(crate) async fn call_once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
+        match self.send_once(request).await? {
+            Sent::Done(response) => self.read(response).await,
+            Sent::Busy(response) => Err(self.failure(response).await),
+        }
     }
 
     /// Reads the answer of a successful call.
@@ -215,7 +246,7 @@ impl Client {
         }
     }
 
-    fn unexpected(&self, status: StatusCode, body: &[u8]) -> Error {
+    pub(crate) fn unexpected(&self, status: StatusCode, body: &[u8]) -> Error {
         let text = String::from_utf8_lossy(body);
         let excerpt = text.chars().take(EXCERPT_CHARS).collect();
         Error::Unexpected { url: origin(&self.base), http_status: status.as_u16(), excerpt }

@@ -67,6 +67,14 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// A [`Worker`](crate::Worker) gave up: attempt after attempt could not even be started. They were handed back.
+    #[error("{attempts} attempts in a row could not be started: {reason}")]
+    NotStarted {
+        /// How many.
+        attempts: u32,
+        /// What its handler said of the last one.
+        reason: String,
+    },
 }
 
 fn seconds(duration: &Duration) -> String {
@@ -88,7 +96,11 @@ impl Error {
             Error::Connect { .. } | Error::Transport { .. } => true,
             Error::Refused(refusal) => refusal.http_status == 429 || refusal.http_status >= 500,
             Error::Unexpected { http_status, .. } => *http_status == 429 || *http_status >= 500,
-            Error::InvalidUrl { .. } | Error::InvalidToken | Error::File { .. } | Error::StillRunning { .. } => false,
+            Error::InvalidUrl { .. }
+            | Error::InvalidToken
+            | Error::File { .. }
+            | Error::StillRunning { .. }
+            | Error::NotStarted { .. } => false,
         }
     }
 

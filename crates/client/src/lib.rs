@@ -6,8 +6,8 @@
 //! **Promises.** Every [`Answer`] keeps the body as the server sent it beside its typed form, so that a program that
 //! passes answers on changes nothing. The token never appears in an error, a log or a `Debug` text, and is never sent
 //! to another host than the one configured: redirects are not followed. Only calls whose repetition cannot do the work
-//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows. Every
-//! call's future is `Send`.
+//! twice are repeated, and only when the server asked for it (429, 503), as often as [`Settings::retries`] allows.
+//! [`Client::wait`], [`Watch`] and [`Worker`] outlive a server that restarts. Every call's future is `Send`.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), longrun_client::Error> {
@@ -40,7 +40,8 @@ pub use types::{
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
-pub use watch::{Watch, WatchEvent, WatchRequest};
+pub use wait::WaitStep;
+pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,
     Settlement,

@@ -105,6 +105,9 @@ pub struct Pagination {
 pub struct History {
     /// Oldest first.
     pub events: Vec<HistoryEvent>,
+    /// What the next page is asked for with; empty when there is none.
+    #[serde(default)]
+    pub next_page_token: String,
 }
 
 /// Something that happened to an operation. Strings that are not set are empty.

@@ -2,51 +2,112 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::time::Instant;
 
 use crate::calls::segment;
 use crate::client::{Answer, Client};
-use crate::error::Error;
+use crate::error::{Error, origin};
+use crate::retry::pause;
 use crate::types::OperationAnswer;
 
 /// How long one call waits at most. Servers take up to 60 s; proxies between like to cut what is silent for as long.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// Between two calls when the first came back early: a server that stops answers at once.
 const PAUSE: Duration = Duration::from_millis(200);
+/// An answer may be so late after the time that was asked for; then the server is taken to be away.
+const LATE: Duration = Duration::from_secs(10);
+/// The same at the end of the limit, which is to be kept.
+const LATE_AT_THE_END: Duration = Duration::from_secs(1);
+
+/// What happens while [`Client::wait`] waits.
+#[derive(Debug)]
+pub enum WaitStep<'s> {
+    /// This is how the operation stands.
+    State(&'s OperationAnswer),
+    /// The server cannot be reached or is too busy; it is asked again after growing pauses. Told once, until it is back.
+    Lost(&'s Error),
+    /// The server answers again.
+    Back,
+}
 
 impl Client {
     /// `GET /v1/operations/{id}:wait`, again and again: waits until the operation has ended and answers it; `seen` is told
-    /// each state that was answered on the way, the last one included.
+    /// what happens on the way, the last state included.
+    ///
+    /// A server that goes away meanwhile is asked again until it is back, within `limit` and
+    /// [`Settings::reconnect_for`](crate::Settings::reconnect_for). One that has never answered this client is not: the
+    /// address is probably wrong.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`].
+    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; of a server that did not come back, the last.
     pub async fn wait(
         &self,
         id: &str,
         limit: Option<Duration>,
-        mut seen: impl FnMut(&OperationAnswer),
+        mut seen: impl FnMut(WaitStep<'_>),
     ) -> Result<Answer<OperationAnswer>, Error> {
         let start = Instant::now();
+        let left = || limit.map(|limit| limit.saturating_sub(start.elapsed()));
+        let within = |pause: Duration| left().map_or(pause, |left| left.min(pause));
         // No call is silent for longer than the client has patience.
         let longest = LONGEST_CALL.min(self.settings.read_timeout / 2);
         // The first only looks, so that who watches knows how things are.
         let mut call = Duration::ZERO;
+        let (mut lost_at, mut failures) = (None, 0);
         loop {
             let asked = Instant::now();
-            let answer = self.wait_once(id, call).await?;
-            seen(&answer.value);
-            if answer.value.operation.is_terminal() {
-                return Ok(answer);
+            let longest_answer = (call + LATE).min(left().map_or(Duration::MAX, |left| left + LATE_AT_THE_END));
+            match self.wait_in_time(id, call, longest_answer).await {
+                Ok(answer) => {
+                    if lost_at.take().is_some() {
+                        failures = 0;
+                        seen(WaitStep::Back);
+                    }
+                    seen(WaitStep::State(&answer.value));
+                    if answer.value.operation.is_terminal() {
+                        return Ok(answer);
+                    }
+                    if asked.elapsed() < call / 2 {
+                        tokio::time::sleep(within(PAUSE)).await;
+                    }
+                    if let Some(limit) = limit.filter(|limit| start.elapsed() >= *limit) {
+                        return Err(Error::StillRunning { id: id.to_owned(), after: limit });
+                    }
+                }
+                Err(error) if error.is_transient() && self.was_answered() => {
+                    if lost_at.is_none() {
+                        seen(WaitStep::Lost(&error));
+                    }
+                    let lost = *lost_at.get_or_insert(asked);
+                    if !self.goes_on_since(lost) || left().is_some_and(|left| left.is_zero()) {
+                        return Err(error);
+                    }
+                    let asked_for = error.refusal().and_then(|refusal| refusal.retry_after);
+                    tokio::time::sleep(within(pause(asked_for, failures))).await;
+                    failures = failures.saturating_add(1);
+                }
+                Err(error) => return Err(error),
             }
-            let left = || limit.map(|limit| limit.saturating_sub(start.elapsed()));
-            if asked.elapsed() < call / 2 {
-                tokio::time::sleep(left().map_or(PAUSE, |left| left.min(PAUSE))).await;
+            // How things are is asked first when the server is back.
+            call = if lost_at.is_some() { Duration::ZERO } else { within(longest) };
+        }
+    }
+
+    /// One call, not repeated, which a server that has fallen silent does not draw out.
+    async fn wait_in_time(
+        &self,
+        id: &str,
+        timeout: Duration,
+        longest: Duration,
+    ) -> Result<Answer<OperationAnswer>, Error> {
+        let address = self.wait_address(id, timeout);
+        match tokio::time::timeout(longest, self.call_once(self.http().get(address))).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let reason = "the server does not answer in time".to_owned();
+                Err(Error::Transport { url: origin(&self.address("")), reason })
             }
-            let left = left();
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(Error::StillRunning { id: id.to_owned(), after: start.elapsed() });
-            }
-            call = left.map_or(longest, |left| left.min(longest));
         }
     }
 
@@ -56,8 +117,13 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
     pub async fn wait_once(&self, id: &str, timeout: Duration) -> Result<Answer<OperationAnswer>, Error> {
+        let address = self.wait_address(id, timeout);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    fn wait_address(&self, id: &str, timeout: Duration) -> Url {
         let mut address = self.address(&format!("v1/operations/{}:wait", segment(id)));
         address.query_pairs_mut().append_pair("timeout", &format!("{:.3}s", timeout.as_secs_f64()));
-        self.call(|| self.http().get(address.clone())).await
+        address
     }
 }

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 
 use futures_util::{Stream, stream};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use crate::client::{Client, Sent};
-use crate::error::{Error, Refusal, origin};
+use crate::error::{Error, Refusal, RpcStatus, origin};
 use crate::retry::pause;
 use crate::types::{Operation, OperationAnswer};
 
 /// The header that names the event to go on after.
 const LAST_EVENT_ID: &str = "last-event-id";
+/// The code of the error of a token that is not valid any more.
+const UNAUTHENTICATED: i32 = 16;
 /// The most bytes of an event: an output of 1 MiB in JSON, with room for escapes.
 const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
@@ -64,6 +67,21 @@ pub struct Watch {
     parser: Parser,
     /// Connections in a row that brought nothing.
     failures: u32,
+    /// When the connection broke, until it is back.
+    lost_at: Option<Instant>,
+    /// Not before this time it is made again.
+    connect_at: Instant,
+}
+
+/// What happens while a [`Watch`] goes on.
+#[derive(Debug)]
+pub enum WatchStep {
+    /// A transition, or a deletion.
+    Event(Box<WatchEvent>),
+    /// The connection broke, for this reason; it is made again after growing pauses. Told once, until it is back.
+    Lost(String),
+    /// The connection is back; what happened meanwhile follows.
+    Back,
 }
 
 impl Client {
@@ -79,8 +97,22 @@ impl Client {
             response: None,
             parser: Parser::default(),
             failures: 0,
+            lost_at: None,
+            connect_at: Instant::now(),
         };
         watch.connect().await?;
+        // The server says at once where the feed stands: without that, a connection that breaks before the first event
+        // could not be gone on from.
+        while watch.request.last_event_id.is_none() {
+            watch.read_on().await?;
+            let first = watch.parser.blocks.iter().find(|block| !block.id.is_empty());
+            // That of the first block: its event itself, if it has one, is still to be told.
+            if let Some(block) = first.filter(|block| block.data.is_empty()) {
+                watch.request.last_event_id = Some(block.id.clone());
+            } else if !watch.parser.blocks.is_empty() {
+                break;
+            }
+        }
         Ok(watch)
     }
 }
@@ -92,44 +124,75 @@ impl Watch {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// When the server refuses, and when it cannot be reached again [`Settings::retries`](crate::Settings::retries) times
-    /// in a row.
+    /// When the server refuses, and when it could not be reached again within
+    /// [`Settings::reconnect_for`](crate::Settings::reconnect_for).
     pub async fn next(&mut self) -> Result<WatchEvent, Error> {
+        loop {
+            if let WatchStep::Event(event) = self.next_step().await? {
+                return Ok(*event);
+            }
+        }
+    }
+
+    /// As [`Watch::next`], and tells when the connection is lost and when it is back.
+    ///
+    /// # Errors
+    /// As those of [`Watch::next`].
+    pub async fn next_step(&mut self) -> Result<WatchStep, Error> {
         loop {
             while let Some(block) = self.parser.blocks.pop_front() {
                 if let Some(event) = self.take(block)? {
-                    return Ok(event);
+                    return Ok(WatchStep::Event(Box::new(event)));
                 }
             }
-            let Some(response) = &mut self.response else {
-                let error = match self.connect().await {
-                    Ok(()) => continue,
-                    Err(error) if error.is_transient() && self.failures < self.client.settings.retries => error,
-                    Err(error) => return Err(error),
-                };
-                tracing::debug!(%error, "the server cannot be watched; again");
-                let pause = pause(None, self.failures);
-                self.failures += 1;
-                tokio::time::sleep(pause).await;
-                continue;
-            };
-            match response.chunk().await {
-                Ok(Some(bytes)) => {
-                    self.failures = 0;
-                    if !self.parser.push(&bytes) {
-                        return Err(self.unexpected("an event without an end"));
+            if self.response.is_none() {
+                tokio::time::sleep_until(self.connect_at).await;
+                match self.connect().await {
+                    Ok(()) if self.lost_at.take().is_some() => return Ok(WatchStep::Back),
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() && self.goes_on() => {
+                        tracing::debug!(%error, "the server cannot be watched; again");
+                        self.pause();
                     }
+                    Err(error) => return Err(error),
                 }
-                Ok(None) | Err(_) => {
+                continue;
+            }
+            match self.read_on().await {
+                Ok(()) => self.failures = 0,
+                Err(Error::Transport { reason, .. }) => {
                     self.response = None;
                     // What was not whole comes again.
                     self.parser = Parser::default();
+                    self.lost_at = Some(Instant::now());
                     // Not at once: a server that stops ends its streams while it still takes connections, perhaps.
-                    let pause = pause(None, self.failures);
-                    self.failures = self.failures.saturating_add(1);
-                    tokio::time::sleep(pause).await;
+                    self.pause();
+                    return Ok(WatchStep::Lost(reason));
                 }
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.lost_at.is_none_or(|lost| self.client.goes_on_since(lost))
+    }
+
+    /// The next connection comes later.
+    fn pause(&mut self) {
+        self.connect_at = Instant::now() + pause(None, self.failures);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Takes what came; [`Error::Transport`] when the connection is at its end.
+    async fn read_on(&mut self) -> Result<(), Error> {
+        let broken = |reason: String| Error::Transport { url: origin(&self.client.address("")), reason };
+        let Some(response) = &mut self.response else { return Err(broken("there is none".to_owned())) };
+        match response.chunk().await {
+            Ok(Some(bytes)) if self.parser.push(&bytes) => Ok(()),
+            Ok(Some(_)) => Err(self.unexpected("an event without an end")),
+            Ok(None) => Err(broken("the server ended the stream".to_owned())),
+            Err(error) => Err(Error::from_reqwest(&self.client.address(""), &error)),
         }
     }
 
@@ -173,11 +236,12 @@ impl Watch {
 
     fn take(&mut self, block: Block) -> Result<Option<WatchEvent>, Error> {
         if block.name == "error" {
-            let Ok(status) = serde_json::from_str(&block.data) else {
+            let Ok(status) = serde_json::from_str::<RpcStatus>(&block.data) else {
                 return Err(self.unexpected(&block.data));
             };
             return Err(Error::Refused(Box::new(Refusal {
-                http_status: 400,
+                // What the answer to a call would have had.
+                http_status: if status.code == UNAUTHENTICATED { 401 } else { 400 },
                 status,
                 request_id: None,
                 retry_after: None,

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longrun_client::{
-    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WatchRequest, Worker,
+    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WaitStep,
+    WatchRequest, WatchStep, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -261,19 +262,83 @@ async fn a_wait_looks_and_then_has_the_server_hold_the_call() {
     let script = Script::start(&[
         &answer("200 OK", "", OPERATION),
         &answer("503 Service Unavailable", "retry-after: 0\r\n", r#"{"code":14,"message":"away"}"#),
+        // A connection that breaks.
+        "",
+        &answer("200 OK", "", &OPERATION.replace("PENDING", "RUNNING")),
         &answer("200 OK", "", COMPLETED),
     ])
     .await;
     let mut seen = Vec::new();
     let client = script.client();
-    let ended = client.wait("1", None, |answer| seen.push(answer.operation.short_status().to_owned())).await.unwrap();
+    let told = |step: WaitStep<'_>| {
+        seen.push(match step {
+            WaitStep::State(answer) => answer.operation.short_status().to_owned(),
+            WaitStep::Lost(error) => error.to_string(),
+            WaitStep::Back => "back".to_owned(),
+        });
+    };
+    let ended = client.wait("1", None, told).await.unwrap();
     assert!(ended.value.operation.is_terminal());
-    assert_eq!(seen, ["PENDING", "COMPLETED"]);
+    assert_eq!(seen, ["PENDING", "away", "back", "RUNNING", "COMPLETED"]);
     let requests = script.requests();
-    assert!(requests[0].starts_with("get /v1/operations/1:wait?timeout=0.000s http"), "{}", requests[0]);
-    for request in &requests[1..] {
-        assert!(request.starts_with("get /v1/operations/1:wait?timeout=30.000s http"), "{request}");
-    }
+    let timeouts = requests.iter().map(|request| request.split(['=', ' ']).nth(2).unwrap());
+    assert_eq!(timeouts.collect::<Vec<_>>(), ["0.000s", "30.000s", "0.000s", "0.000s", "30.000s"]);
+}
+
+#[tokio::test]
+async fn a_wait_gives_up_where_nobody_ever_answered_and_after_the_time_to_reconnect() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = Client::new(&format!("http://{closed}"), Token::new("lrn_t").unwrap()).unwrap();
+    let error = client.wait("1", None, |_| ()).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+
+    let settings = Settings { reconnect_for: Some(Duration::from_millis(300)), ..Settings::default() };
+    let with = |script: &Script| Client::with_settings(&script.url, Token::new("lrn_t").unwrap(), settings.clone());
+    let script = Script::start(&[&answer("200 OK", "", OPERATION)]).await;
+    let error = with(&script).unwrap().wait("1", None, |_| ()).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "the script is over: {error}");
+
+    let watching = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nid: 1-1-0\n\n";
+    let script = Script::start(&[watching]).await;
+    let mut watch = with(&script).unwrap().watch(&WatchRequest::default()).await.unwrap();
+    assert!(matches!(watch.next_step().await, Ok(WatchStep::Lost(_))));
+    let error = watch.next().await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_watch_that_breaks_before_its_first_event_goes_on_from_where_it_began() {
+    let stream = |body: &str| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
+    let event = "id: 1-1-1\ndata: {\"operation\":{\"id\":\"1\"}}\n\n";
+    let script = Script::start(&[&stream("id: 1-1-0\n\n"), &stream(event)]).await;
+    let mut watch = script.client().watch(&WatchRequest::default()).await.unwrap();
+    assert_eq!(watch.last_event_id(), Some("1-1-0"));
+    assert_eq!(watch.next().await.unwrap().id, "1-1-1");
+    assert!(script.requests()[1].contains("last-event-id: 1-1-0\r\n"), "{:?}", script.requests());
+}
+
+#[tokio::test]
+async fn attempts_that_cannot_be_started_are_handed_back_and_end_the_worker_when_that_repeats() {
+    let claims = r#"{"operations":[{"operation":{"id":"1"},"input":null,"attempt":1,"lease_token":"t",
+        "lease_expires_at":"2026-01-23T04:56:07.000Z","timeout":"60s","cancel_requested":false}],"lease_duration":"30s"}"#;
+    let (claims, settled) = (answer("200 OK", "", claims), answer("200 OK", "", r#"{"results":[{"id":"1"}]}"#));
+    // One that is done in between begins the count anew.
+    let script = Script::start(&[claims.as_str(), &settled].repeat(7)).await;
+    let count = std::sync::atomic::AtomicU32::new(0);
+    let worker = Worker::new(script.client(), move |_| {
+        let is_second = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1;
+        async move { if is_second { Ok("done".to_owned()) } else { Err(Failure::not_started("no such program")) } }
+    });
+    let error = worker.kind("scan").run(std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, Error::NotStarted { attempts: 5, .. }), "{error}");
+    assert!(error.to_string().contains("no such program"), "{error}");
+    let settled: Vec<bool> = script
+        .requests()
+        .iter()
+        .filter(|request| request.starts_with("post /v1/operations:settle"))
+        .map(|request| request.ends_with(r#"{"results":[{"id":"1","lease_token":"t","release":true}]}"#))
+        .collect();
+    assert_eq!(settled, [true, false, true, true, true, true, true], "{:?}", script.requests());
 }
 
 #[tokio::test]
@@ -341,4 +406,19 @@ async fn nobody_at_the_address_is_an_error_of_its_own() {
     let error = client.get("1").await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error}");
     assert!(!error.to_string().contains("lrn_t"));
+}
+
+#[tokio::test]
+async fn a_history_is_fetched_to_its_end_and_its_body_is_one() {
+    let page = |n: u32, next: &str| {
+        answer("200 OK", "", &format!(r#"{{"events":[{{"type":"PROGRESS","attempt":{n},"new":1}}]{next}}}"#))
+    };
+    let script = Script::start(&[&page(1, r#","next_page_token":"a+b""#), &page(2, "")]).await;
+    let told = script.client().events("1").await.unwrap();
+    assert_eq!(told.value.events.iter().map(|event| event.attempt).collect::<Vec<_>>(), [1, 2]);
+    let whole = r#"{"events":[{"type":"PROGRESS","attempt":1,"new":1},{"type":"PROGRESS","attempt":2,"new":1}]}"#;
+    assert_eq!(told.body, whole);
+    let sent = script.requests();
+    assert!(sent[0].starts_with("get /v1/operations/1/events http/1.1"), "{sent:?}");
+    assert!(sent[1].starts_with("get /v1/operations/1/events?page_size=1000&page_token=a%2bb http/1.1"), "{sent:?}");
 }

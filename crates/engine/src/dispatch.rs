@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use operations::backoff::Backoff;
 use store::{ClaimRequest, Claimed, Store, StoreError};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tasks::{Health, ROUND_LIMIT, Task, after_stop, supervise};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,9 +55,9 @@ impl Waker {
         self.0.heartbeats.notify_one();
     }
 
-    /// Waits for [`Waker::cancelled`].
-    pub(crate) async fn until_cancelled(&self) {
-        self.0.heartbeats.notified().await;
+    /// Tells of [`Waker::cancelled`].
+    pub(crate) fn cancelled_signal(&self) -> &Notify {
+        &self.0.heartbeats
     }
 
     /// Wake-ups from now on, for those who take from the queue beside the engine.
@@ -81,6 +83,7 @@ impl Wakes {
 /// What the loop, the attempts and the duties share.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) health: Health,
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) waker: Waker,
@@ -116,10 +119,12 @@ impl Engine {
 
     /// Starts an engine for the registry's kinds on the current runtime.
     ///
-    /// `worker` names this process in leases; unique among the processes of one store. Attempts still leased to the
-    /// same name are those of a process that died, and are lost at once rather than when their lease runs out.
+    /// `worker` names this process in leases and histories; unique among the processes of one store. With
+    /// [`Settings::is_alone`], attempts that are leased to any process are those of one that died, and are lost at once
+    /// rather than when their lease runs out.
     pub fn start(store: Arc<dyn Store>, registry: Registry, settings: Settings, worker: impl Into<String>) -> Running {
         let shared = Arc::new(Shared {
+            health: store.health(),
             store,
             waker: Waker(Arc::new(Woken { kinds: registry.kinds(), ..Woken::default() })),
             registry,
@@ -176,89 +181,123 @@ impl Running {
     }
 }
 
+/// The loop, supervised.
 async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
-    let places = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));
     let kinds = shared.registry.kinds();
     if kinds.is_empty() {
         return;
     }
     let limits = kinds.into_iter().map(|kind| (kind.clone(), shared.registry.limits(&kind)));
-    let mut rooms = Rooms::new(limits, Instant::now());
-    duties::rescue::own_past(&shared).await;
-    while !shared.stop_claiming.is_cancelled() {
-        // Registered before the look into the queue: a creation from here on is not missed.
-        let woken = shared.waker.0.engine.notified();
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let free = (places.available_permits() + 1).min(CLAIM_LIMIT);
-        drop(place);
-        if shared.stop_claiming.is_cancelled() {
-            return;
+    let dispatcher = Mutex::new(Dispatcher {
+        places: Arc::new(Semaphore::new(shared.settings.concurrency.max(1))),
+        rooms: Rooms::new(limits, Instant::now()),
+        attempts,
+        has_begun: false,
+    });
+    let task = shared.health.register("dispatcher", Some(shared.settings.poll));
+    supervise(&task, &shared.stop_claiming, || async { dispatcher.lock().await.run(&shared, &task).await }).await;
+}
+
+/// What the loop keeps, also when it is started again: places that are taken stay so.
+struct Dispatcher {
+    places: Arc<Semaphore>,
+    rooms: Rooms,
+    attempts: TaskTracker,
+    /// What the former life of this process left was taken up: once, before the first claim.
+    has_begun: bool,
+}
+
+impl Dispatcher {
+    async fn run(&mut self, shared: &Arc<Shared>, task: &Task) {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
+        if shared.settings.is_alone
+            && !has_begun
+            && timeout(ROUND_LIMIT, duties::rescue::own_past(shared)).await.is_err()
+        {
+            tracing::error!("could not look for lost leases in time");
         }
-        let asks = rooms.asks(free, Instant::now());
-        let has_asked = !asks.is_empty();
-        match claim(&shared, &attempts, &places, &mut rooms, asks, free).await {
-            Ok(0) => {
-                let pause = pause(&shared, &rooms, has_asked).await;
+        while !shared.stop_claiming.is_cancelled() {
+            // Registered before the look into the queue: a creation from here on is not missed.
+            let woken = shared.waker.0.engine.notified();
+            if self.places.available_permits() == 0 {
+                task.rest();
+            }
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            task.expect();
+            let free = (self.places.available_permits() + 1).min(CLAIM_LIMIT);
+            drop(place);
+            let round = tokio::select! {
+                round = timeout(ROUND_LIMIT, self.round(shared, free)) => round,
+                () = after_stop(&shared.stop_claiming) => return,
+            };
+            let pause = match round.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".to_owned()))) {
+                Ok(pause) => {
+                    task.succeeded();
+                    pause
+                }
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                    sleep_or_stop(shared, CLAIM_RETRY).await;
+                    None
+                }
+            };
+            if let Some(pause) = pause {
                 tokio::select! {
                     () = woken => {}
                     () = tokio::time::sleep(pause) => {}
                     () = shared.stop_claiming.cancelled() => {}
                 }
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
-                sleep_or_stop(&shared, CLAIM_RETRY).await;
+        }
+    }
+
+    /// Claims as much as there is room for, and starts it; answers how long there is nothing to do if that was nothing.
+    async fn round(&mut self, shared: &Arc<Shared>, free: usize) -> Result<Option<Duration>, StoreError> {
+        let asks = self.rooms.asks(free, Instant::now());
+        let has_asked = !asks.is_empty();
+        let started = self.claim(shared, asks, free).await?;
+        Ok(if started == 0 { Some(self.pause(shared, has_asked).await) } else { None })
+    }
+
+    /// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
+    async fn claim(&mut self, shared: &Arc<Shared>, asks: Vec<Ask>, free: usize) -> Result<usize, StoreError> {
+        let mut started = 0;
+        for Ask { kinds, limit } in asks {
+            let limit = limit.min(free - started);
+            if limit == 0 || shared.stop_claiming.is_cancelled() {
+                break;
+            }
+            let request = ClaimRequest {
+                kinds,
+                access: None,
+                limit: u32::try_from(limit).unwrap_or(u32::MAX),
+                worker: shared.worker.clone(),
+                lease: shared.settings.lease,
+            };
+            for claimed in shared.store.claim(request).await? {
+                started += 1;
+                let place_of_kind = self.rooms.start(&claimed.operation.kind);
+                start(shared, &self.attempts, &self.places, place_of_kind, claimed).await;
             }
         }
+        Ok(started)
     }
-}
 
-/// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
-async fn claim(
-    shared: &Arc<Shared>,
-    attempts: &TaskTracker,
-    places: &Arc<Semaphore>,
-    rooms: &mut Rooms,
-    asks: Vec<Ask>,
-    free: usize,
-) -> Result<usize, StoreError> {
-    let mut started = 0;
-    for Ask { kinds, limit } in asks {
-        let limit = limit.min(free - started);
-        if limit == 0 || shared.stop_claiming.is_cancelled() {
-            break;
+    /// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start
+    /// again, at most the poll time.
+    async fn pause(&self, shared: &Shared, has_asked: bool) -> Duration {
+        let longest = self.rooms.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
+        if !has_asked {
+            // What is due cannot be started: its kind has no room, and whoever makes room wakes the loop.
+            return longest;
         }
-        let request = ClaimRequest {
-            kinds,
-            access: None,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
-            worker: shared.worker.clone(),
-            lease: shared.settings.lease,
-        };
-        for claimed in shared.store.claim(request).await? {
-            started += 1;
-            let place_of_kind = rooms.start(&claimed.operation.kind);
-            start(shared, attempts, places, place_of_kind, claimed).await;
+        match shared.store.next_due().await {
+            Ok(Some(due)) => {
+                let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
+                Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
+            }
+            Ok(None) | Err(_) => longest,
         }
-    }
-    Ok(started)
-}
-
-/// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start again,
-/// at most the poll time.
-async fn pause(shared: &Shared, rooms: &Rooms, has_asked: bool) -> Duration {
-    let longest = rooms.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
-    if !has_asked {
-        // What is due cannot be started: its kind has no room, and whoever makes room wakes the loop.
-        return longest;
-    }
-    match shared.store.next_due().await {
-        Ok(Some(due)) => {
-            let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
-            Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
-        }
-        Ok(None) | Err(_) => longest,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What makes operations happen: claims due operations, runs their handlers, keeps their leases, records one outcome.
 //!
 //! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
-//! task of its own, settle it. Beside it the duties: heartbeats for what runs here, rescue of what others lost, ending of
+//! task of its own, settle it. Beside it the maintenance tasks: heartbeats for what runs here, rescue of what others lost, ending of
 //! what was asked to stop and did not, removal of what has passed its time, taking creations out of the store's inbox, creation of what follows from ends ([`FollowUp`]).
 //!
 //! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
@@ -30,3 +30,4 @@ pub use handler::{Attempt, Failure, Handler, Registry};
 pub use limits::Limits;
 pub use progress::Progress;
 pub use settings::Settings;
+pub use tasks::Health;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use operations::{Outcome, Refusal};
 use store::{Claimed, LeaseRef, Settlement, StoreError};
+use tasks::after_stop;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -125,7 +126,12 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToken) {
     let operation = settlement.lease.id;
     loop {
-        match shared.store.settle(vec![settlement.clone()]).await {
+        let settled = tokio::select! {
+            settled = shared.store.settle(vec![settlement.clone()]) => settled,
+            // A store that does not answer must not hold up the end of the process.
+            () = after_stop(&shared.hand_back) => return,
+        };
+        match settled {
             Ok(results) => {
                 match results.first() {
                     Some(Ok(status)) => tracing::debug!(%operation, %status, "attempt ended"),
@@ -148,7 +154,10 @@ async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToke
 }
 
 async fn hand_back(shared: &Shared, lease: &LeaseRef) {
-    let result: Result<_, StoreError> = shared.store.release(vec![lease.clone()]).await;
+    let result: Result<_, StoreError> = tokio::select! {
+        result = shared.store.release(vec![lease.clone()]) => result,
+        () = after_stop(&shared.hand_back) => Err(StoreError::Unavailable("the store did not answer in time".to_owned())),
+    };
     match result.as_deref() {
         Ok([Ok(())]) => tracing::info!(operation = %lease.id, "handed back"),
         Ok([Err(Refusal::StaleLease)]) => {}

@@ -24,6 +24,8 @@ pub struct Settings {
     pub keep_changes: Duration,
     /// How long failed attempts wait.
     pub backoff: Backoff,
+    /// No other process runs operations of the store (remote workers apart), as long as this one does.
+    pub is_alone: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             poll: Duration::from_secs(1),
             keep_changes: Duration::from_secs(3_600),
             backoff: Backoff::default(),
+            is_alone: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use engine::{Attempt, Engine, Failure, Handler, Registry, Running, Settings};
 use operations::backoff::Backoff;
 use operations::{Access, NewOperation, Operation, OperationId, Status};
-use store::{SqliteStore, Store};
+use store::{Lost, SqliteStore, Store};
 use tokio::sync::{Notify, mpsc};
 
 /// A test that waits longer than this for something has failed.
@@ -265,12 +265,12 @@ async fn what_a_dead_process_left_is_taken_up_at_once() {
         kinds: vec!["scan".to_owned()],
         access: None,
         limit: 1,
-        worker: "local".to_owned(),
+        worker: "its former life".to_owned(),
         lease: Duration::from_secs(3_600),
     };
     let claimed = store.claim(request).await.unwrap().remove(0);
-    // The process that claimed it is gone; a new one starts under its name.
-    let engine = start(&store, Echo, settings());
+    // The process that claimed it is gone, since this one is alone.
+    let engine = start(&store, Echo, Settings { is_alone: true, ..settings() });
     assert_eq!(ended(&store, id).await.status, Status::Completed);
     let late = store::Settlement {
         lease: claimed.lease,
@@ -376,7 +376,7 @@ async fn a_lease_that_others_took_cancels_the_handler() {
     let engine = start(&store, handler, Settings { lease: Duration::from_millis(300), concurrency: 1, ..settings() });
     let id = create(&store, NewOperation::of_kind("scan")).await;
     assert_eq!(controls.started().await, 1);
-    let lost = store.lost_leases(Some("local"), 10).await.unwrap();
+    let lost = store.lost_leases(Lost::Local, 10).await.unwrap();
     store.lose(vec![(lost[0].lease.clone(), Duration::ZERO)]).await.unwrap();
     // The next heartbeat tells; the place becomes free and the operation is tried again.
     assert_eq!(controls.started().await, 2);

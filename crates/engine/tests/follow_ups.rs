@@ -150,3 +150,17 @@ async fn engines_take_turns() {
     }
     assert_eq!(asked.into_inner(), 10, "nobody was asked about what another one had been asked about");
 }
+
+#[tokio::test]
+async fn an_organisation_that_is_being_deleted_holds_up_no_other() {
+    let fixture = Fixture::new().await;
+    let (first, _) = fixture.engine("a", usize::MAX).await;
+    first.drain().await;
+    fixture.end("acme", "first", 2).await;
+    fixture.end("other", "first", 1).await;
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    let (second, _) = fixture.engine("b", usize::MAX).await;
+    assert_eq!(fixture.next_ones("other", 1).await, fixture.first_ones("other").await);
+    assert_eq!(fixture.next_ones("acme", 0).await, [""; 0]);
+    second.drain().await;
+}

@@ -2,6 +2,7 @@
 //! and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
 
 pub mod command;
+mod confine;
 pub mod evidence;
 pub mod http;
 pub mod notices;

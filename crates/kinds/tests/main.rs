@@ -5,5 +5,6 @@ mod chainloop_policies;
 mod examples;
 mod false_passes;
 mod http;
+mod nasty;
 mod notices;
 mod support;

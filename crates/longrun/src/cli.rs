@@ -3,16 +3,20 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, bench, command_runner, completions, config, demo, detect, dev, doctor, evaluate, evaluation_worker,
-    evidence, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, evaluate,
+    evaluation_worker, evidence, list, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
-///
-/// Exit codes: 0 done; 1 the answer is no (violations, a failed operation waited for); 2 wrong usage or could not be
-/// done.
 #[derive(Debug, Parser)]
-#[command(name = "longrun", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "longrun",
+    version,
+    max_term_width = 120,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = crate::exit::TABLE
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -42,7 +46,7 @@ pub enum Command {
     /// Make, list and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
-    /// List, pause and resume organizations, directly in the store
+    /// List, pause, resume and delete organizations, directly in the store
     #[command(subcommand)]
     Organizations(Organizations),
     /// Pause and resume kinds, directly in the store
@@ -74,6 +78,34 @@ pub enum Command {
     Runner(command_runner::Args),
 }
 
+impl Command {
+    /// Whether it makes files that are its user's alone.
+    pub const fn works_on_a_store(&self) -> bool {
+        match self {
+            Command::Demo(_)
+            | Command::Dev(_)
+            | Command::Serve(_)
+            | Command::Migrate(_)
+            | Command::Doctor(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
+            | Command::Token(_)
+            | Command::Organizations(_)
+            | Command::Kinds(_)
+            | Command::Bench(_) => true,
+            Command::Config(_)
+            | Command::Operations(_)
+            | Command::Evidence(_)
+            | Command::Policy(_)
+            | Command::Worker(_)
+            | Command::Completions(_)
+            | Command::Man(_)
+            | Command::EvaluationWorker
+            | Command::Runner(_) => false,
+        }
+    }
+}
+
 /// `longrun config`.
 #[derive(Debug, Subcommand)]
 pub enum Config {
@@ -103,6 +135,8 @@ pub enum Organizations {
     Pause(pause::OrganizationArgs),
     /// Let an organization go on
     Resume(pause::OrganizationArgs),
+    /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
+    Delete(delete_organization::Args),
 }
 
 /// `longrun kinds`.
@@ -120,7 +154,7 @@ pub enum Kinds {
 #[derive(Debug, Subcommand)]
 pub enum Operations {
     /// List operations, newest first
-    List(operations::ListArgs),
+    List(list::ListArgs),
     /// Show operations
     Get(operations::IdsArgs),
     /// Create an operation
@@ -145,7 +179,7 @@ pub enum Operations {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
 pub enum Evidence {
-    /// Evaluate evidence against policies; exit with 1 when one is violated
+    /// Evaluate evidence against policies; exit with 1 when one is violated, with 3 when none looked at it
     Evaluate(evaluate::Args),
     /// Tell what kind of evidence a file is, without a server; exit with 1 when it is none that is known
     Detect(detect::Args),

@@ -1,31 +1,141 @@
 //! How a command ends: its exit code, and what is said when it could not be done.
+//!
+//! The codes, by what a script does about them: [`Exit`]. `docs/cli.md` and `longrun help` have the same table.
 
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
 use longrun_client::Error as ClientError;
+use store::StoreError;
 
+use crate::node::complain;
 use crate::render::{Style, printable};
 
-/// What a command that was carried out answers.
+/// The exit codes, for `longrun --help` and the manual page.
+pub const TABLE: &str = "Exit codes:
+  0  done, or the answer is yes
+  1  the answer is no: violations, a failed operation waited for
+  2  wrong usage, refused, or could not be done
+  3  nothing was decided: an evaluation was skipped
+  4  not found
+  5  the time of --timeout was over
+  6  the server or the database cannot be reached
+
+Of several operations or files, all are tried: 2 when they could not be done for different reasons, else the code of
+what could not be done, else 1, else 3.";
+
+/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Exit {
-    /// Done, or the answer is yes. Exit code 0.
-    Done,
-    /// The answer is no: violations, a failed operation waited for. Exit code 1.
-    No,
+    /// Done, or the answer is yes.
+    Done = 0,
+    /// The answer is no: violations, a failed operation waited for.
+    No = 1,
+    /// It was used wrongly, was refused or could not be done; clap uses the code too.
+    Failed = 2,
+    /// Nothing was decided: no policy looked at the evidence.
+    Skipped = 3,
+    /// What was named is not there.
+    NotFound = 4,
+    /// The time that was given was over.
+    TimedOut = 5,
+    /// The server or the database cannot be reached or is not ready: the same command may succeed later.
+    Unreachable = 6,
 }
 
 impl Exit {
-    /// [`Exit::Done`] when it holds.
+    /// [`Exit::Done`] when it holds, else [`Exit::No`].
     pub fn yes_if(holds: bool) -> Exit {
         if holds { Exit::Done } else { Exit::No }
     }
+
+    /// How a command ends that could not be done for this reason.
+    pub fn of(error: &anyhow::Error) -> Exit {
+        error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+    }
+
+    /// What two results are together: what could not be done comes before any answer, and "no" before "not decided".
+    fn and(self, other: Exit) -> Exit {
+        let could_not = |exit: Exit| !matches!(exit, Exit::Done | Exit::No | Exit::Skipped);
+        match (self, other) {
+            (one, other) if one == other => one,
+            (one, other) if could_not(one) && could_not(other) => Exit::Failed,
+            (one, _) if could_not(one) => one,
+            (_, other) if could_not(other) => other,
+            (Exit::No, _) | (_, Exit::No) => Exit::No,
+            _ => Exit::Skipped,
+        }
+    }
 }
 
-/// Exit code of what was used wrongly or could not be done; clap uses it too.
-pub const FAILED: u8 = 2;
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(Hinted { error, .. }) = cause.downcast_ref() {
+        // Its causes follow in the chain; the error itself does not.
+        return error.chain().find_map(of_cause);
+    }
+    if let Some(Missing(_)) = cause.downcast_ref() {
+        return Some(Exit::NotFound);
+    }
+    match cause.downcast_ref() {
+        Some(StoreError::Missing(_)) => return Some(Exit::NotFound),
+        Some(StoreError::Unavailable(_)) => return Some(Exit::Unreachable),
+        _ => {}
+    }
+    Some(match cause.downcast_ref::<ClientError>()? {
+        ClientError::Refused(refusal) if refusal.http_status == 404 => Exit::NotFound,
+        ClientError::StillRunning { .. } => Exit::TimedOut,
+        ClientError::Connect { .. } | ClientError::Transport { .. } => Exit::Unreachable,
+        // 503 is given to the caller when the client has repeated the call in vain; a proxy says 502 and 504 when
+        // the server behind it is away.
+        ClientError::Refused(refusal) if is_away(refusal.http_status) => Exit::Unreachable,
+        ClientError::Unexpected { http_status, .. } if is_away(*http_status) => Exit::Unreachable,
+        _ => Exit::Failed,
+    })
+}
+
+fn is_away(http_status: u16) -> bool {
+    matches!(http_status, 502..=504)
+}
+
+/// What came of a command's several operations or files, each of which is tried whatever became of the others.
+#[derive(Debug)]
+pub struct Tally {
+    exit: Exit,
+    /// What was advised last; the same advice is not given for each.
+    hint: Option<String>,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new() -> Tally {
+        Tally { exit: Exit::Done, hint: None }
+    }
+
+    /// One more is done, with this answer.
+    pub fn add(&mut self, exit: Exit) {
+        self.exit = self.exit.and(exit);
+    }
+
+    /// One more could not be done: that is told at once.
+    pub fn failed(&mut self, error: &anyhow::Error) {
+        let hint = hint(error);
+        tell(error, hint.as_deref().filter(|_| hint != self.hint));
+        self.hint = hint.or(self.hint.take());
+        self.add(Exit::of(error));
+    }
+
+    /// How the command ends.
+    pub fn exit(self) -> Exit {
+        self.exit
+    }
+}
+
+/// What is named does not exist. Shows as the message; the exit code is [`Exit::NotFound`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Missing(pub String);
 
 /// An error with advice. Shows as the error itself; [`report`] finds the advice.
 #[derive(Debug)]
@@ -65,20 +175,35 @@ pub fn failure(message: impl fmt::Display, hint: impl Into<String>) -> anyhow::E
 
 /// The exit code of a command; errors are told on standard error.
 pub fn report(result: anyhow::Result<Exit>) -> ExitCode {
-    match result {
-        Ok(Exit::Done) => ExitCode::SUCCESS,
-        Ok(Exit::No) => ExitCode::from(1),
+    let exit = match result {
+        Ok(exit) => exit,
         // Whoever reads the output has enough of it (`| head`); that is no failure.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
-            let style = Style::of_stderr();
-            eprintln!("{} {}", style.bad("error:"), message(&error));
-            if let Some(hint) = hint(&error) {
-                eprintln!("{} {hint}", style.notable("hint:"));
-            }
-            ExitCode::from(FAILED)
+            tell(&error, hint(&error).as_deref());
+            Exit::of(&error)
         }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// Says on standard error that something could not be done, and what to do about it.
+fn tell(error: &anyhow::Error, hint: Option<&str>) {
+    let style = Style::of_stderr();
+    complain(format_args!("{} {}", style.bad("error:"), message(error)));
+    if let Some(hint) = hint {
+        complain(format_args!("{} {hint}", style.notable("hint:")));
     }
+}
+
+/// Says something on standard error that whoever reads the output should know.
+pub fn note(text: impl fmt::Display) {
+    eprintln!("{} {}", Style::of_stderr().notable("note:"), printable(&text.to_string()));
+}
+
+/// Says on standard error that something went wrong and the command goes on.
+pub fn warn(text: impl fmt::Display) {
+    eprintln!("{} {}", Style::of_stderr().notable("warning:"), printable(&text.to_string()));
 }
 
 /// The error and its causes, each said once.
@@ -108,6 +233,18 @@ fn client_hint(error: &ClientError) -> Option<String> {
         ClientError::Connect { reason, .. } if reason.contains("certificate") => {
             "to trust a certificate authority of your own, name its PEM file in SSL_CERT_FILE".to_owned()
         }
+        // What rustls and hyper say of a peer that speaks the other one.
+        ClientError::Connect { url, reason } if url.starts_with("https:") && reason.contains("InvalidContentType") => {
+            format!("the server does not speak TLS: try {} in --url or LONGRUN_URL", url.replacen("https:", "http:", 1))
+        }
+        ClientError::Unexpected { url, http_status: 400, excerpt }
+            if url.starts_with("http:") && excerpt.to_lowercase().contains("https") =>
+        {
+            speaks_tls(url)
+        }
+        ClientError::Transport { url, reason } if url.starts_with("http:") && reason.contains("invalid HTTP version") => {
+            speaks_tls(url)
+        }
         ClientError::Connect { .. } => {
             "is the server running? `longrun dev` starts one; --url or LONGRUN_URL names another".to_owned()
         }
@@ -122,8 +259,12 @@ fn client_hint(error: &ClientError) -> Option<String> {
             _ => return None,
         },
         ClientError::StillRunning { .. } => "wait again, or longer with --timeout".to_owned(),
-        ClientError::Transport { .. } | ClientError::File { .. } => return None,
+        ClientError::Transport { .. } | ClientError::File { .. } | ClientError::NotStarted { .. } => return None,
     })
+}
+
+fn speaks_tls(url: &str) -> String {
+    format!("the server speaks TLS: try {} in --url or LONGRUN_URL", url.replacen("http:", "https:", 1))
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -144,6 +285,22 @@ mod tests {
         let error = Err::<(), _>(inner).hint("call the fire brigade").unwrap_err().context("cannot write");
         assert_eq!(message(&error), "cannot write: disk on fire");
         assert_eq!(hint(&error).as_deref(), Some("call the fire brigade"));
+    }
+
+    #[test]
+    fn what_could_not_be_done_comes_before_any_answer() {
+        let of = |exits: &[Exit]| exits.iter().fold(Exit::Done, |all, one| all.and(*one));
+        assert_eq!(of(&[]), Exit::Done);
+        assert_eq!(of(&[Exit::Skipped, Exit::Done]), Exit::Skipped);
+        assert_eq!(of(&[Exit::Skipped, Exit::No, Exit::Done]), Exit::No);
+        assert_eq!(of(&[Exit::NotFound, Exit::No, Exit::NotFound]), Exit::NotFound);
+        assert_eq!(of(&[Exit::NotFound, Exit::Done, Exit::TimedOut]), Exit::Failed);
+    }
+
+    #[test]
+    fn the_table_has_every_code() {
+        let codes = TABLE.lines().filter_map(|line| line.trim().split_once("  ")?.0.parse::<u8>().ok());
+        assert_eq!(codes.collect::<Vec<u8>>(), (0..=Exit::Unreachable as u8).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod connection;
 mod exit;
 mod node;
 mod policy_file;
+mod private;
 mod progress;
 mod render;
 mod store_args;
@@ -33,19 +34,23 @@ fn main() -> ExitCode {
         Command::Runner(args) => commands::command_runner::run(&args),
         command => command,
     };
+    if command.works_on_a_store() {
+        private::keep_private();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     exit::report(runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(run(command));
         // What still blocks a thread (a read from a terminal) must not hold the exit back.
         runtime.shutdown_background();
+        node::flush_log();
         result
     }))
 }
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, bench, command_runner, completions, demo, detect, dev, doctor, evaluate, evidence, man, migrate,
-        operations, pause, policy, restore, serve, token, watch, worker,
+        backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence, list,
+        man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -63,10 +68,11 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Organizations(Organizations::Pause(args)) => pause::pause_organization(args).await,
         Command::Organizations(Organizations::Resume(args)) => pause::resume_organization(args).await,
+        Command::Organizations(Organizations::Delete(args)) => delete_organization::run(args).await,
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
-        Command::Operations(Operations::List(args)) => operations::list(args).await,
+        Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,
@@ -82,7 +88,10 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Worker(args) => worker::run(args).await,
-        Command::Bench(bench) => bench::run(bench).await,
+        Command::Bench(bench) => {
+            render::write(bench::run(bench).await?)?;
+            Ok(Exit::Done)
+        }
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::EvaluationWorker => commands::evaluation_worker::run(),

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kinds::evidence::yaml::{self, YamlError};
 use yaml_serde::{Mapping, Value};
 
 /// Why a policy file cannot be sent.
@@ -26,6 +27,14 @@ pub enum PolicyFileError {
         /// The file.
         path: PathBuf,
         /// What the parser says, with line and column.
+        source: YamlError,
+    },
+    /// The document with its scripts cannot be written down.
+    #[error("{path} cannot be written as one document: {source}")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         source: yaml_serde::Error,
     },
     /// A script lies outside of the policy's folder.
@@ -48,7 +57,7 @@ pub enum PolicyFileError {
 pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
     let text = read(path)?;
     let mut document: Value =
-        yaml_serde::from_str(&text).map_err(|source| PolicyFileError::Syntax { path: path.to_owned(), source })?;
+        yaml::read(&text).map_err(|source| PolicyFileError::Syntax { path: path.to_owned(), source })?;
     if document.get("kind").and_then(Value::as_str) == Some("PolicyGroup") {
         return Err(PolicyFileError::Group(path.to_owned()));
     }
@@ -66,7 +75,7 @@ pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
         // As it was written, so that line numbers of complaints are those of the file.
         return Ok(text);
     }
-    yaml_serde::to_string(&document).map_err(|source| PolicyFileError::Syntax { path: path.to_owned(), source })
+    yaml_serde::to_string(&document).map_err(|source| PolicyFileError::Unwritable { path: path.to_owned(), source })
 }
 
 /// Replaces the `path` of a script by its text; answers how many were replaced.

@@ -34,6 +34,11 @@ impl Spinner {
         self.0.set_message(message);
     }
 
+    /// Does something that writes to the terminal, out of the spinner's way.
+    pub fn step_aside(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+
     /// What is told of bytes that went on.
     pub fn counter(&self) -> impl Fn(u64) + Clone + Send + Sync + 'static + use<> {
         let bar = self.0.clone();

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::ConfigArgs;
+use crate::config::{Config, ConfigArgs, Loaded};
 use crate::connection::DEV_FOLDER;
-use crate::exit::{Hint, failure};
-use crate::node;
-use store::{Store, StoreUrl};
+use crate::exit::Hint;
+use crate::node::{self, StoreLock};
+use crate::render::Style;
+use store::{Open, Store, StoreError, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
@@ -46,14 +47,30 @@ impl StoreArgs {
         Ok(self.places()?.1)
     }
 
+    /// The kinds that the configuration declares, and the built-in ones.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`].
+    pub fn kinds(&self) -> anyhow::Result<Vec<String>> {
+        let config = match &self.data_dir {
+            Some(_) => Config::default(),
+            None => self.load()?.config,
+        };
+        Ok(node::known_kinds(&config))
+    }
+
+    fn load(&self) -> anyhow::Result<Loaded> {
+        let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
+        args.load().hint("name the store with --store URL")
+    }
+
     /// The store and its evidence.
     fn places(&self) -> anyhow::Result<(StoreUrl, PathBuf)> {
         let of_dev = |folder: &Path| (StoreUrl::Sqlite(folder.join(DEV_STORE)), folder.join(DEV_EVIDENCE));
         if let Some(folder) = &self.data_dir {
             return Ok(of_dev(folder));
         }
-        let args = ConfigArgs { config: self.config.clone(), store: self.store.clone(), ..ConfigArgs::default() };
-        let loaded = args.load().hint("name the store with --store URL")?;
+        let loaded = self.load()?;
         let is_named = loaded.entries.get("store").is_some_and(|(_, origin)| *origin != crate::config::Origin::Default);
         let url = loaded.config.store_url()?;
         let dev = of_dev(Path::new(DEV_FOLDER));
@@ -62,34 +79,33 @@ impl StoreArgs {
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 
-    /// Opens the store, which must exist: a mistyped path shall not make an empty one.
+    /// Opens the store, which must exist and be of this version: a mistyped name shall not make an empty one, and a store under a server
+    /// is not migrated.
     ///
     /// # Errors
     /// When there is none or it cannot be used.
     pub async fn open_existing(&self) -> anyhow::Result<Arc<dyn Store>> {
-        node::open(&self.existing_url()?).await
+        node::open(&self.url()?, Open::Existing).await
     }
 
-    /// The store, which must exist where that can be seen without opening it.
-    ///
-    /// # Errors
-    /// When there is none, or the configuration has problems.
-    pub fn existing_url(&self) -> anyhow::Result<StoreUrl> {
-        let url = self.url()?;
-        if let StoreUrl::Sqlite(path) = &url
-            && !path.exists()
-        {
-            let message = format!("there is no store at {}", path.display());
-            return Err(failure(message, "name it with --store, --config or --data-dir"));
-        }
-        Ok(url)
-    }
-
-    /// Opens the store, or makes it: tokens can be made before the first start of a server.
+    /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before the
+    /// first start of a server.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        node::open(&self.url()?).await
+    pub async fn open_or_make(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let url = self.url()?;
+        match self.open_existing().await {
+            Err(error)
+                if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) =>
+            {
+                let lock = StoreLock::acquire_for(&url)?;
+                node::open(&url, Open::Create).await?.close().await;
+                drop(lock);
+                eprintln!("{} there was no store at {url}: a new one was made", Style::of_stderr().notable("note:"));
+                self.open_existing().await
+            }
+            opened => opened,
+        }
     }
 }

@@ -13,12 +13,15 @@ pub struct Resource {
     pub resource_id: String,
 }
 
-/// What a list asks for. A field left out means "any".
+/// The kind of the operations that deliver notices of the ends of others. They are many and of interest to few.
+pub const NOTICE_KIND: &str = "notice";
+
+/// What a list asks for. A field left out means "any", but for the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only this status.
     pub status: Option<Status>,
-    /// Only this kind, matched exactly.
+    /// Only this kind, matched exactly; left out, any kind but [`NOTICE_KIND`].
     pub kind: Option<String>,
     /// Only operations about this resource.
     pub resource: Option<Resource>,
@@ -28,7 +31,7 @@ impl Filter {
     /// Whether the operation is one that was asked for. The stores' queries mean exactly this.
     pub fn matches(&self, operation: &Operation) -> bool {
         self.status.is_none_or(|s| s == operation.status)
-            && self.kind.as_ref().is_none_or(|k| *k == operation.kind)
+            && self.kind.as_ref().map_or(operation.kind != NOTICE_KIND, |kind| *kind == operation.kind)
             && self.resource.as_ref().is_none_or(|r| operation.resource.as_ref() == Some(r))
     }
 }

@@ -17,7 +17,7 @@ mod text;
 mod time;
 
 pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
-pub use filter::{Access, Filter, Projects, Resource};
+pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
 pub use page::{PageInfo, PageRequest};
 pub use state::{Event, Outcome, Progress, Refusal, State};

@@ -171,6 +171,12 @@ fn bounded(message: String) -> String {
     format!("{}… ({} bytes in all)", &message[..end], message.len())
 }
 
+/// The message of an operation that ended with its attempt.
+fn final_message(message: String, retryable: bool, attempts: u32) -> String {
+    let message = bounded(message);
+    if retryable && attempts > 1 { format!("{message} (gave up after {attempts} attempts)") } else { message }
+}
+
 impl State {
     /// A new operation.
     pub fn new(max_attempts: u32, due_at: Option<Timestamp>) -> State {
@@ -239,6 +245,27 @@ impl State {
         }
     }
 
+    /// Whether the worker that held this fencing token has settled with this outcome already: one whose answer was lost
+    /// settles again, and is to be told what was recorded. Nobody was given a later token, or this one is stale.
+    ///
+    /// `is_noted`: the history says of the latest attempt that it failed so and is to be repeated. The state of a pending
+    /// operation does not tell that. A failure of an attempt that was asked to stop is recorded as the cancellation, whatever
+    /// its message.
+    pub fn was_settled(&self, fence: u64, outcome: &Outcome, is_noted: bool) -> bool {
+        if self.progress().fence != fence {
+            return false;
+        }
+        match (self, outcome) {
+            (State::Completed { output, .. }, Outcome::Completed { output: again }) => output == again,
+            (State::Failed { progress, error_message, .. }, Outcome::Failed { message, retryable }) => {
+                error_message == CANCELLED
+                    || *error_message == final_message(message.clone(), *retryable, progress.attempts)
+            }
+            (State::Pending { .. }, Outcome::Failed { retryable: true, .. }) => is_noted,
+            _ => false,
+        }
+    }
+
     /// Whether the operation may be removed: only what has ended may.
     ///
     /// # Errors
@@ -285,11 +312,7 @@ impl State {
         if retryable && progress.attempts < progress.max_attempts {
             return Ok(State::Pending { progress, started_at: Some(started_at), due_at: Some(retry_at) });
         }
-        let message = bounded(message);
-        let error_message = match (retryable, progress.attempts) {
-            (true, attempts) if attempts > 1 => format!("{message} (gave up after {attempts} attempts)"),
-            _ => message,
-        };
+        let error_message = final_message(message, retryable, progress.attempts);
         Ok(State::Failed { progress, started_at: Some(started_at), finished_at: at, error_message })
     }
 
@@ -356,6 +379,41 @@ mod tests {
         let event = Event::Settle { fence: 1, at: at(2), outcome: failed("broken", false), retry_at: at(3) };
         let State::Failed { error_message, .. } = state.apply(event).unwrap() else { panic!("not failed") };
         assert_eq!(error_message, "broken");
+    }
+
+    #[test]
+    fn what_was_settled_is_known_again_and_nothing_else_is() {
+        let outcomes = [
+            Outcome::Completed { output: "done".to_owned() },
+            Outcome::Completed { output: "other".to_owned() },
+            failed("no", true),
+            failed("no", false),
+            failed("other", true),
+        ];
+        for max_attempts in [1, 2] {
+            for outcome in &outcomes {
+                let lost = State::new(max_attempts, None).apply(Event::Claim { at: at(1) }).unwrap();
+                let lost = lost.apply(Event::LoseLease { fence: 1, at: at(2), retry_at: at(2) }).unwrap();
+                assert!(!lost.was_settled(1, outcome, false), "{outcome:?}");
+                let State::Pending { .. } = lost else { continue };
+                let running = lost.apply(Event::Claim { at: at(3) }).unwrap();
+                assert!(!running.was_settled(2, outcome, false));
+                let settle = Event::Settle { fence: 2, at: at(4), outcome: outcome.clone(), retry_at: at(5) };
+                let settled = running.apply(settle).unwrap();
+                for other in &outcomes {
+                    assert_eq!(settled.was_settled(2, other, false), outcome == other, "{outcome:?} {other:?}");
+                    assert!(!settled.was_settled(1, other, true), "an older token is stale");
+                }
+            }
+        }
+        let state = State::new(2, None).apply(Event::Claim { at: at(1) }).unwrap();
+        let settle = Event::Settle { fence: 1, at: at(2), outcome: failed("no", true), retry_at: at(3) };
+        let pending = state.apply(settle).unwrap();
+        assert!(pending.was_settled(1, &failed("no", true), true));
+        assert!(!pending.was_settled(1, &failed("no", true), false), "the history has another end");
+        assert!(!pending.was_settled(1, &failed("no", false), true));
+        let again = pending.apply(Event::Claim { at: at(3) }).unwrap();
+        assert!(!again.was_settled(1, &failed("no", true), true), "somebody was given a later token");
     }
 
     #[test]

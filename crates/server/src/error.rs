@@ -116,6 +116,9 @@ pub enum ApiError {
     /// The store cannot be asked now; the cause is logged.
     #[error("the service is unavailable now; try again later")]
     Unavailable(#[source] BoxError),
+    /// The answer to a probe of readiness, which names what is wrong: only operators reach it.
+    #[error("not ready: {0}")]
+    NotReady(String),
     /// It took too long; says what.
     #[error("{0} took too long")]
     Timeout(&'static str),
@@ -161,7 +164,7 @@ impl ApiError {
             ApiError::TooManyWaiting => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WAITING_CLAIMS"),
             ApiError::TooManyUnknownTokens { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_UNKNOWN_TOKENS"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
-            ApiError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
+            ApiError::Unavailable(_) | ApiError::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
             ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
         }
@@ -169,7 +172,9 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) => Some(RETRY_DELAY),
+            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
+                Some(RETRY_DELAY)
+            }
             ApiError::TooManyWaiting => Some(WAITING_DELAY),
             ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
             ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
@@ -215,9 +220,13 @@ impl From<StoreError> for ApiError {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
+            // Its tokens are revoked; this one was looked up a moment before.
+            StoreError::OrganizationGone => ApiError::Unauthenticated,
             StoreError::Exceeded(exceeded) => ApiError::Exceeded(exceeded),
             StoreError::Unavailable(_) => ApiError::Unavailable(error.into()),
-            StoreError::Unusable(_) | StoreError::Database(_) => ApiError::Internal(error.into()),
+            StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }
@@ -295,15 +304,21 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let ApiError::Unavailable(cause) | ApiError::Internal(cause) = &self {
-            response.extensions_mut().insert(Cause(chain(cause.as_ref())));
+        match &self {
+            ApiError::Unavailable(cause) | ApiError::Internal(cause) => {
+                response.extensions_mut().insert(Cause(chain(cause.as_ref())));
+            }
+            ApiError::NotReady(cause) => {
+                response.extensions_mut().insert(Cause(cause.clone()));
+            }
+            _ => {}
         }
         response
     }
 }
 
 /// An error and its sources on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -14,6 +14,8 @@ use futures_util::FutureExt;
 use store::StoreError;
 use tokio::sync::oneshot;
 
+use crate::error::chain;
+
 /// Requests that one read serves at most.
 const BATCH: usize = 1_000;
 
@@ -118,6 +120,22 @@ fn copy(error: &StoreError) -> StoreError {
     match error {
         StoreError::PositionUnknown => StoreError::PositionUnknown,
         StoreError::Unavailable(reason) => StoreError::Unavailable(reason.clone()),
-        error => StoreError::Unusable(error.to_string()),
+        error => StoreError::Unusable(chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the column seq is no number")]
+    struct Cause;
+
+    #[test]
+    fn the_log_learns_what_failed() {
+        let failed = StoreError::Database(sqlx::Error::Decode(Box::new(Cause)));
+        let copied = copy(&failed).to_string();
+        assert!(copied.ends_with("the column seq is no number"), "{copied}");
     }
 }

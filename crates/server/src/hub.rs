@@ -13,8 +13,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use operations::{OperationId, Status};
 use store::{Position, Store, StoreError};
-use tokio::sync::{OnceCell, watch};
-use tokio::time::Instant;
+use tasks::{ROUND_LIMIT, Task, supervise};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Between two looks at a feed.
 const POLL: Duration = Duration::from_millis(50);
@@ -108,7 +110,16 @@ impl Hub {
     pub(crate) fn start(store: Arc<dyn Store>) -> Hub {
         let (arrivals, arrived) = watch::channel(());
         let inner = Arc::new(Inner { store, feeds: Mutex::default(), arrivals });
-        tokio::spawn(follow(Arc::downgrade(&inner), arrived));
+        let task = inner.store.health().register("change_feeds", Some(POLL));
+        let hub = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            let (stop, arrived) = (CancellationToken::new(), AsyncMutex::new(arrived));
+            supervise(&task, &stop, || async {
+                follow(&hub, &mut *arrived.lock().await, &task).await;
+                stop.cancel();
+            })
+            .await;
+        });
         Hub(inner)
     }
 
@@ -164,7 +175,8 @@ impl Inner {
     }
 }
 
-async fn follow(hub: Weak<Inner>, mut arrived: watch::Receiver<()>) {
+/// Returns when the hub is gone.
+async fn follow(hub: &Weak<Inner>, arrived: &mut watch::Receiver<()>, task: &Task) {
     loop {
         arrived.mark_unchanged();
         let Some(inner) = hub.upgrade() else { return };
@@ -172,8 +184,16 @@ async fn follow(hub: Weak<Inner>, mut arrived: watch::Receiver<()>) {
         let is_idle = feeds.is_empty();
         let store = Arc::clone(&inner.store);
         drop(inner);
-        stream::iter(feeds).for_each_concurrent(LOOKS, async |feed| feed.advance(&*store).await).await;
+        task.expect();
+        let look = async |feed: Arc<Feed>| {
+            if timeout(ROUND_LIMIT, feed.advance(&*store)).await.is_err() {
+                tracing::error!(organization = feed.organization, "to read a feed of changes took too long; later");
+            }
+        };
+        stream::iter(feeds).for_each_concurrent(LOOKS, look).await;
+        task.succeeded();
         if is_idle {
+            task.rest();
             if arrived.changed().await.is_err() {
                 return;
             }

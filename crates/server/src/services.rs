@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Waker;
-use kinds::evidence::Evaluator;
+use kinds::evidence::Evaluations;
 use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
@@ -35,9 +35,9 @@ pub struct Services {
     pub quotas: Arc<Quotas>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
-    /// When given, an evaluation whose policies cannot be found or are not in order is refused at once; else it becomes
-    /// an operation that fails.
-    pub evaluator: Option<Arc<Evaluator>>,
+    /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
+    /// evidence is detected when it is stored. Else the operation fails later, and evidence is stored without a kind.
+    pub evaluations: Option<Arc<Evaluations>>,
     /// Whether `prompt` checks can be evaluated.
     pub has_ai_provider: bool,
     /// Whether an evaluation may leave its policies out.
@@ -63,7 +63,7 @@ impl Services {
             defaults: Arc::default(),
             quotas: Arc::default(),
             allow_undeclared_kinds: false,
-            evaluator: None,
+            evaluations: None,
             has_ai_provider: false,
             has_default_policies: false,
             settings: ApiSettings::default(),
@@ -122,11 +122,12 @@ pub struct ApiSettings {
     /// for others), 429.
     pub body_memory: u64,
     /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4, of
-    /// which one organisation has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes about 235 MiB while it is decoded.
+    /// which one organisation has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes about
+    /// 235 MiB while it is decoded.
     pub max_large_bodies: usize,
-    /// How many pieces of evidence are looked into (for their kind) at a time, and the policies of how many requests are
-    /// checked; default 2. The last place for evidence is left to other organisations.
-    pub max_detections: usize,
+    /// How many processes at a time look into evidence that was stored (for its kind) and check the policies of requests;
+    /// one organisation has all but one of them at most; default 3.
+    pub max_checks: usize,
     /// How long a request may take, apart from sending the answer; default 30 s.
     pub request_timeout: Duration,
     /// How long a request that carries evidence may take; default 10 min: 100 MiB at 1.4 Mbit/s.
@@ -195,7 +196,7 @@ impl Default for ApiSettings {
             body_limit: 2 * 1024 * 1024,
             body_memory: 256 * 1024 * 1024,
             max_large_bodies: 4,
-            max_detections: 2,
+            max_checks: 3,
             request_timeout: Duration::from_secs(30),
             upload_timeout: Duration::from_secs(600),
             body_idle_timeout: Duration::from_secs(15),

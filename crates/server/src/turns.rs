@@ -131,6 +131,14 @@ mod tests {
 
     use super::*;
 
+    impl Turns {
+        /// Turns under way, and organisations that are remembered.
+        fn counted(&self) -> (usize, usize) {
+            let state = self.lock();
+            (state.running, state.organizations.len())
+        }
+    }
+
     type Waiting<'a> = Pin<Box<dyn Future<Output = Turn> + 'a>>;
 
     /// Waits, and has looked once.
@@ -155,7 +163,7 @@ mod tests {
         let next = next.as_mut().now_or_never().expect("`a` has had its turn");
         drop((other, next));
         drop(third.as_mut().now_or_never().unwrap());
-        assert_eq!((turns.lock().running, turns.lock().organizations.len()), (0, 0));
+        assert_eq!(turns.counted(), (0, 0));
     }
 
     #[test]
@@ -173,6 +181,6 @@ mod tests {
         drop(first);
         drop(given);
         assert!(wait(&turns, "a").is_ok());
-        assert_eq!((turns.lock().running, turns.lock().organizations.len()), (0, 0));
+        assert_eq!(turns.counted(), (0, 0));
     }
 }

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tasks::{Health, supervise};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::deletion::Deletion;
 use crate::{
     ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
     Position, Steered, Steering, StoreError, Token,
@@ -53,10 +56,14 @@ pub(crate) enum Write {
     Pause(Pausable, bool),
     /// What concerns the feed of changes; only in the embedded store.
     Feed(Feed),
+    /// A part of the deletion of an organisation; only in the embedded store.
+    Delete(String, Deletion),
     CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
+    /// Show that something can be written.
+    Ping,
     /// The store closes: give up what is kept between batches.
     Disconnect,
 }
@@ -83,7 +90,7 @@ impl Write {
             Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
             Write::Heartbeat(beats, _) => (beats.len(), 0),
             Write::Claim(request) => (request.limit as usize, 0),
-            Write::Purge(_, limit) => (*limit as usize, 0),
+            Write::Purge(_, limit) | Write::Delete(_, Deletion::Part(limit)) => (*limit as usize, 0),
             _ => (1, 0),
         }
     }
@@ -138,9 +145,19 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts the lane's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit) -> Lane {
+    pub(crate) fn start(committer: impl Commit, health: &Health) -> Lane {
         let (queue, incoming) = mpsc::channel(QUEUE);
-        tokio::spawn(run(committer, incoming));
+        let task = health.register("writes", None);
+        tokio::spawn(async move {
+            let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
+            // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
+            supervise(&task, &stop, || async {
+                let (committer, incoming) = &mut *writing.lock().await;
+                run(committer, incoming).await;
+                stop.cancel();
+            })
+            .await;
+        });
         Lane { queue }
     }
 
@@ -153,7 +170,7 @@ impl Lane {
     }
 }
 
-async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();
@@ -182,6 +199,10 @@ async fn run(mut committer: impl Commit, mut incoming: mpsc::Receiver<Queued>) {
         let answers = match committer.commit(&writes).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
+            // To try one by one would make everybody wait once a write for what is away, locked or full.
+            Err(StoreError::Unavailable(why)) => {
+                writes.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect()
+            }
             Err(error) => {
                 let writes_in_batch = writes.len();
                 tracing::warn!(

@@ -12,7 +12,8 @@ pub const KEPT_FOR_READERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A place in the feed of an organisation: after some changes and before the others.
 ///
-/// Places are ordered, and mean something to the store that gave them only. Their text is for clients to give back.
+/// Places are ordered, and mean something to the store that gave them only. Their text is for logs and keys; clients see them
+/// sealed: [`crate::PositionKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The row of the feed: in PostgreSQL the transaction that wrote it, in SQLite its key.

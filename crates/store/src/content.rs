@@ -5,19 +5,31 @@
 //! is not another's, even with the same digest.
 
 use std::fmt;
-use std::path::Path as FsPath;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path as FsPath, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes gathered before they are handed to the object store as one part; S3 wants at least 5 MiB a part.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
+/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+const PART_BYTES: usize = 128 * 1024;
+/// Stored content is read in pieces of this size.
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// The folder of uploads under way.
+const INCOMING: &str = "incoming";
 
 /// The SHA-256 of a content, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +106,8 @@ pub enum ContentError {
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
+    /// Where uploads under way are.
+    incoming: PathBuf,
     limit: u64,
 }
 
@@ -106,7 +120,7 @@ impl ContentStore {
         std::fs::create_dir_all(folder)
             .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
-        Ok(ContentStore { objects: Arc::new(objects), limit })
+        Ok(ContentStore { objects: Arc::new(objects), incoming: folder.join(INCOMING), limit })
     }
 
     /// The most bytes that a piece may have.
@@ -125,7 +139,7 @@ impl ContentStore {
         E: fmt::Display,
     {
         let staging =
-            Path::from_iter([PathPart::from("incoming"), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
+            Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
         let mut upload = self.objects.put_multipart(&staging).await?;
         let received: Result<(Digest, u64), ContentError> = async {
             let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
@@ -160,24 +174,181 @@ impl ContentStore {
         Ok((digest, size))
     }
 
-    /// The content with this digest, verified, or `None` when the organisation has none such.
+    /// Whether the content with this digest is there, and is what its address says.
     ///
     /// # Errors
-    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
-    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+    /// [`ContentError::Store`].
+    pub async fn is_sound(&self, organization: &str, digest: &Digest) -> Result<bool, ContentError> {
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(false) };
+        loop {
+            match content.next().await {
+                None => return Ok(true),
+                Some(Ok(_)) => {}
+                Some(Err(ContentError::Damaged(_))) => return Ok(false),
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long. Answers
+    /// how many.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn sweep(&self, untouched_for: Duration) -> Result<u64, ContentError> {
+        let incoming = self.incoming.clone();
+        let swept = tokio::task::spawn_blocking(move || remove_untouched(&incoming, untouched_for)).await;
+        let swept = swept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
+    }
+
+    /// Removes everything of an organisation; answers how many pieces there were. What is being stored meanwhile may stay.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`]; a part may be gone then.
+    pub async fn remove_all(&self, organization: &str) -> Result<u64, ContentError> {
+        let folder = Path::from_iter([PathPart::from("organizations"), PathPart::from(organization)]);
+        let mut found = self.objects.list(Some(&folder));
+        let mut removed = 0;
+        while let Some(piece) = found.next().await {
+            match self.objects.delete(&piece?.location).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The content with this digest, to be read in pieces, or `None` when the organisation has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn open(&self, organization: &str, digest: &Digest) -> Result<Option<Content>, ContentError> {
         let result = match self.objects.get(&address(organization, digest)).await {
             Ok(result) => result,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let bytes = result.bytes().await?;
-        let (digest, checked) = (*digest, bytes.clone());
-        // Hashing 100 MiB takes a good part of a second: off the async threads.
-        let found = tokio::task::spawn_blocking(move || Digest::of(&checked)).await.unwrap_or_else(|error| {
-            std::panic::resume_unwind(error.into_panic());
-        });
-        if found == digest { Ok(Some(bytes)) } else { Err(ContentError::Damaged(digest)) }
+        let size = result.meta.size;
+        let source = match result.payload {
+            GetResultPayload::File(file, _) => Source::File(file),
+            GetResultPayload::Stream(pieces) => Source::Stream(pieces),
+        };
+        let reading = Reading { source, left: size, hasher: Sha256::new(), wanted: *digest };
+        Ok(Some(Content { size, pieces: stream::try_unfold(Some(reading), next_piece).boxed() }))
     }
+
+    /// The content with this digest, whole and verified, or `None` when the organisation has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
+    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(None) };
+        let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or(0));
+        while let Some(piece) = content.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole.into()))
+    }
+}
+
+/// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have the
+/// digest; otherwise there is [`ContentError::Damaged`] in its place.
+pub struct Content {
+    /// How many bytes there are in all.
+    pub size: u64,
+    pieces: BoxStream<'static, Result<Bytes, ContentError>>,
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Content {
+    type Item = Result<Bytes, ContentError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.poll_next_unpin(context)
+    }
+}
+
+/// Runs what takes a while, or waits for the disk, off the async threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+enum Source {
+    File(File),
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
+}
+
+/// How far content has been read.
+struct Reading {
+    source: Source,
+    left: u64,
+    hasher: Sha256,
+    wanted: Digest,
+}
+
+/// The next piece, and what is left to read after it; nothing after the last one.
+async fn next_piece(reading: Option<Reading>) -> Result<Option<(Bytes, Option<Reading>)>, ContentError> {
+    let Some(mut reading) = reading else { return Ok(None) };
+    let streamed = match &mut reading.source {
+        Source::File(_) => None,
+        Source::Stream(pieces) => Some(pieces.try_next().await?.unwrap_or_default()),
+    };
+    // Reading waits for the disk, and hashing a piece takes a good part of a millisecond.
+    let read = aside(move || {
+        let piece = match (streamed, &mut reading.source) {
+            (None, Source::File(file)) => read_piece(file, reading.left)?,
+            (streamed, _) => streamed.unwrap_or_default(),
+        };
+        reading.hasher.update(&piece);
+        Ok::<_, object_store::Error>((piece, reading))
+    });
+    let (piece, mut reading) = read.await?;
+    let size = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+    // A source that ends early, or does not end, is damaged too.
+    let Some(left) = reading.left.checked_sub(size).filter(|left| size > 0 || *left == 0) else {
+        return Err(ContentError::Damaged(reading.wanted));
+    };
+    if left > 0 {
+        reading.left = left;
+        return Ok(Some((piece, Some(reading))));
+    }
+    if Digest(reading.hasher.finalize().into()) != reading.wanted {
+        return Err(ContentError::Damaged(reading.wanted));
+    }
+    Ok((!piece.is_empty()).then_some((piece, None)))
+}
+
+fn read_piece(file: &mut File, left: u64) -> object_store::Result<Bytes> {
+    let most = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+    let mut piece = Vec::with_capacity(most);
+    let read = file.take(u64::try_from(most).unwrap_or(0)).read_to_end(&mut piece);
+    read.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
+    Ok(piece.into())
+}
+
+/// In a folder. A file that goes away meanwhile, or that is from the future, is left alone.
+fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result<u64> {
+    let files = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        files => files?,
+    };
+    let mut removed = 0;
+    for file in files {
+        let file = file?;
+        let Ok(known) = file.metadata() else { continue };
+        let is_old = known.modified()?.elapsed().is_ok_and(|age| age >= untouched_for);
+        if known.is_file() && is_old && std::fs::remove_file(file.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].
@@ -239,6 +410,76 @@ mod tests {
         let broken = stream::iter([Ok(Bytes::from_static(b"he")), Err("gone")]);
         assert!(matches!(store.put("acme", broken).await.unwrap_err(), ContentError::Receive(_)));
         assert_eq!(files_below(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_broken_uploads_left_is_swept_and_what_is_under_way_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), 0, "there is no such folder yet");
+        store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        // As the object store names what it has not finished, and what was not moved to its address any more.
+        let age = Duration::from_secs(3_600);
+        for (name, age) in [("0aaa#1", age), ("0bbb", age), ("0ccc#1", Duration::ZERO)] {
+            let file = std::fs::File::create(folder.path().join("incoming").join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        }
+        assert_eq!(store.sweep(age / 2).await.unwrap(), 2);
+        assert_eq!(files_below(&folder.path().join("incoming")), 1);
+        assert_eq!(files_below(&folder.path().join("organizations")), 1);
+    }
+
+    #[tokio::test]
+    async fn damage_is_found_and_sending_the_content_again_repairs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        let (digest, _) = store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        assert!(store.is_sound("acme", &digest).await.unwrap());
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(&file, b"hellO").unwrap();
+        assert!(!store.is_sound("acme", &digest).await.unwrap());
+        std::fs::remove_file(&file).unwrap();
+        assert!(!store.is_sound("acme", &digest).await.unwrap());
+        store.put("acme", pieces(&[b"hello"])).await.unwrap();
+        assert!(store.is_sound("acme", &digest).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_organisations_content_is_removed_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), 100).unwrap();
+        for organization in ["a/b", "a", "a/b/c"] {
+            store.put(organization, pieces(&[b"one"])).await.unwrap();
+            store.put(organization, pieces(&[b"two"])).await.unwrap();
+        }
+        assert_eq!(store.remove_all("a/b").await.unwrap(), 2);
+        assert_eq!(store.remove_all("a/b").await.unwrap(), 0);
+        let mut left = Vec::new();
+        for organization in ["a", "a/b", "a/b/c"] {
+            left.push(store.get(organization, &Digest::of(b"one")).await.unwrap().is_some());
+        }
+        assert_eq!(left, [true, false, true]);
+        assert_eq!(files_below(folder.path()), 4);
+    }
+
+    #[tokio::test]
+    async fn content_is_read_in_pieces_and_the_last_one_waits_for_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ContentStore::local(folder.path(), u64::MAX).unwrap();
+        let long: Vec<u8> = (0..3 * PIECE_BYTES + 1).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let (digest, _) = store.put("acme", stream::iter([Ok::<_, String>(Bytes::from(long.clone()))])).await.unwrap();
+        let content = store.open("acme", &digest).await.unwrap().unwrap();
+        assert_eq!(content.size, long.len() as u64);
+        let read: Vec<Bytes> = content.try_collect().await.unwrap();
+        assert!(read.len() == 4 && read.iter().all(|piece| piece.len() <= PIECE_BYTES));
+        assert!(read.concat() == long);
+
+        let file = folder.path().join(address("acme", &digest).as_ref());
+        std::fs::write(file, &long[..long.len() - 1]).unwrap();
+        let read: Vec<_> = store.open("acme", &digest).await.unwrap().unwrap().collect().await;
+        let good: usize = read.iter().flatten().map(Bytes::len).sum();
+        assert!(good < long.len() - 1);
+        assert!(matches!(read.last(), Some(Err(ContentError::Damaged(_)))), "{read:?}");
     }
 
     #[tokio::test]

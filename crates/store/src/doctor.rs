@@ -1,5 +1,7 @@
 //! What `longrun doctor` finds.
 
+use std::fmt;
+
 /// The result of a check of the whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -18,4 +20,11 @@ pub struct Finding {
     pub invariant: &'static str,
     /// What breaks it: organisation, key and the numbers that differ.
     pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    /// What was found, and then what must hold: the invariant alone would read as if it did.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (must hold: {})", self.detail, self.invariant)
+    }
 }

@@ -1,6 +1,12 @@
 //! The store's error: what a caller can do about it.
 
+use sqlx::sqlite::SqliteError;
+
 use crate::Exceeded;
+
+/// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the disk
+/// fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
+const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
 
 /// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write may have been
 /// carried out whole: its answer was lost. Creations are found again by their idempotency key.
@@ -17,18 +23,50 @@ pub enum StoreError {
     /// again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
+    /// The organisation is deleted, or is being deleted: nothing is created in it.
+    #[error("the organization is deleted")]
+    OrganizationGone,
     /// The organisation has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
     /// The store cannot be reached or is too busy now. Try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// There is no store, and it was not to be made. The text says where it is missing.
+    #[error("there is no store {0}")]
+    Missing(String),
     /// The database cannot be used by this program. An operator must act.
     #[error("the database cannot be used: {0}")]
     Unusable(String),
-    /// A statement failed: a defect, a full disk or a damaged file. An operator must look.
+    /// A statement failed: a defect or a damaged file. An operator must look.
     #[error("the store failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The same of the embedded database.
+    #[error("the store failed")]
+    Embedded(#[source] rusqlite::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> StoreError {
+        let passes = match &error {
+            // The primary code is the low byte of SQLite's extended ones.
+            sqlx::Error::Database(database) if database.try_downcast_ref::<SqliteError>().is_some() => {
+                let code = database.code().and_then(|code| code.parse::<i32>().ok());
+                code.is_some_and(|code| PASSING.contains(&(code & 0xff)))
+            }
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if passes { StoreError::Unavailable(error.to_string()) } else { StoreError::Database(error) }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> StoreError {
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        let passes = code.is_some_and(|code| PASSING.contains(&(code & 0xff)));
+        if passes { StoreError::Unavailable(error.to_string()) } else { StoreError::Embedded(error) }
+    }
 }
 
 impl StoreError {
@@ -37,6 +75,9 @@ impl StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
+            // What came was not PostgreSQL's protocol, or broke off: a proxy has no server to pass on to. What came whole and
+            // cannot be read is another error.
+            sqlx::Error::Protocol(_) => true,
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources; 25006:
             // a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03: others were
             // in the way, again and again.
@@ -48,7 +89,7 @@ impl StoreError {
         };
         if away {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database is away or too busy");
-            return StoreError::Unavailable("the database cannot be reached".to_owned());
+            return StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)));
         }
         StoreError::Database(error)
     }
@@ -57,5 +98,31 @@ impl StoreError {
     pub(crate) fn lost_against_another(&self) -> bool {
         let StoreError::Database(sqlx::Error::Database(error)) = self else { return false };
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
+/// What the database or the system says, without the driver's words around it. Holds no password, but perhaps the names of
+/// a user, a host and a database: for the command line and the log, never for a client.
+pub(crate) fn cause(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
+        sqlx::Error::Configuration(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_broke_off_is_away_and_what_cannot_be_read_is_not() {
+        let away = |error: sqlx::Error| matches!(StoreError::from(error).or_unavailable(), StoreError::Unavailable(_));
+        assert!(away(sqlx::Error::Protocol("unexpected response from SSLRequest: 0x00".to_owned())));
+        assert!(away(sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into())));
+        assert!(!away(sqlx::Error::Decode("not a number".into())));
+        assert!(!away(sqlx::Error::ColumnNotFound("seq".to_owned())));
     }
 }

@@ -1,9 +1,15 @@
 //! What happened to an operation: told by its row as far as it can, and by notes of what the row cannot tell.
 
+use std::fmt;
+use std::str::FromStr;
+
 use operations::{Event, Operation, Outcome, State, Status, Timestamp};
 
-/// Progress texts that are kept of an operation; later ones are dropped.
+/// Progress texts that are kept of an operation: the newest.
 pub const MAX_PROGRESS_NOTES: u32 = 100;
+/// Notes of all sorts that are kept of an operation, beside what its row tells. When there are more, progress goes first, and
+/// of a sort the oldest. A worker that claims and releases the same operation for ever makes no endless history.
+pub const MAX_NOTES: u32 = 500;
 /// The most bytes of a text in a history. It is for people.
 const MAX_NOTE_BYTES: usize = 4 * 1024;
 
@@ -47,6 +53,79 @@ pub struct HistoryEvent {
     pub message: String,
 }
 
+/// Where a page of a history ends. Events that come later, and the removal of old ones, do not move it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HistoryPlace {
+    at: Timestamp,
+    attempt: u32,
+    kind: HistoryKind,
+    /// Which of those that are alike in the rest, 0 for the first.
+    nth: u32,
+}
+
+/// The text is no place in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the next_page_token of an answer")]
+pub struct InvalidHistoryPlace;
+
+impl fmt::Display for HistoryPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}.{}", self.at.as_millis(), self.attempt, self.kind as u8, self.nth)
+    }
+}
+
+impl FromStr for HistoryPlace {
+    type Err = InvalidHistoryPlace;
+
+    fn from_str(text: &str) -> Result<HistoryPlace, InvalidHistoryPlace> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let [at, attempt, kind, nth] = parts[..] else { return Err(InvalidHistoryPlace) };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| InvalidHistoryPlace);
+        let kind = usize::try_from(number(kind)?).ok().and_then(|kind| HistoryKind::ALL.get(kind));
+        let place = HistoryPlace {
+            at: Timestamp::from_millis(at.parse().map_err(|_| InvalidHistoryPlace)?),
+            attempt: number(attempt)?,
+            kind: *kind.ok_or(InvalidHistoryPlace)?,
+            nth: number(nth)?,
+        };
+        // One spelling each.
+        if place.to_string() == text { Ok(place) } else { Err(InvalidHistoryPlace) }
+    }
+}
+
+/// A part of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub events: Vec<HistoryEvent>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<HistoryPlace>,
+}
+
+impl HistoryPage {
+    /// The first `size` events of a whole history after a place, or from the beginning.
+    pub fn of(history: Vec<HistoryEvent>, after: Option<HistoryPlace>, size: usize) -> HistoryPage {
+        let (mut events, mut next, mut last) = (Vec::new(), None, None::<HistoryPlace>);
+        for event in history {
+            let HistoryEvent { at, kind, attempt, .. } = event;
+            let nth = match last {
+                Some(last) if (last.at, last.attempt, last.kind) == (at, attempt, kind) => last.nth + 1,
+                _ => 0,
+            };
+            let place = HistoryPlace { at, attempt, kind, nth };
+            if after.is_none_or(|after| place > after) {
+                if events.len() == size {
+                    return HistoryPage { events, next };
+                }
+                events.push(event);
+                next = Some(place);
+            }
+            last = Some(place);
+        }
+        HistoryPage { events, next: None }
+    }
+}
+
 /// What a store keeps of something that the row cannot tell, or is about to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
@@ -60,6 +139,20 @@ pub(crate) struct Note {
 }
 
 impl HistoryKind {
+    /// All, in their order.
+    const ALL: [HistoryKind; 10] = [
+        HistoryKind::Created,
+        HistoryKind::AttemptStarted,
+        HistoryKind::Progress,
+        HistoryKind::CancelRequested,
+        HistoryKind::AttemptFailed,
+        HistoryKind::AttemptLost,
+        HistoryKind::AttemptReleased,
+        HistoryKind::Completed,
+        HistoryKind::Failed,
+        HistoryKind::Retried,
+    ];
+
     /// The number that stores keep; `None` of what rows tell.
     pub(crate) const fn number(self) -> Option<u8> {
         match self {
@@ -177,6 +270,34 @@ mod tests {
     use operations::NewOperation;
 
     use super::*;
+
+    #[test]
+    fn pages_bring_every_event_once_whatever_is_alike() {
+        assert!(HistoryKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+        let event = |millis, kind, message: &str| HistoryEvent {
+            at: Timestamp::from_millis(millis),
+            kind,
+            attempt: 1,
+            worker: String::new(),
+            message: message.to_owned(),
+        };
+        let mut history: Vec<HistoryEvent> = (0..5).map(|n| event(7, HistoryKind::Progress, &n.to_string())).collect();
+        history.push(event(9, HistoryKind::AttemptLost, ""));
+        for size in 1..8 {
+            let (mut told, mut after) = (Vec::new(), None);
+            loop {
+                let page = HistoryPage::of(history.clone(), after, size);
+                assert!(page.events.len() <= size);
+                told.extend(page.events);
+                let Some(next) = page.next else { break };
+                after = Some(next.to_string().parse().expect("it comes back"));
+            }
+            assert_eq!(told, history);
+        }
+        for bad in ["", "7", "7.1.2", "7.1.2.0.0", "7.1.10.0", "7.1.02.0", "+7.1.2.0", "7.1.-2.0", "x.1.2.0"] {
+            assert_eq!(bad.parse::<HistoryPlace>(), Err(InvalidHistoryPlace), "{bad}");
+        }
+    }
 
     #[test]
     fn a_history_is_told_in_order() {

@@ -15,13 +15,17 @@ mod batch;
 mod census;
 mod changes;
 mod content;
+mod deletion;
 mod doctor;
 mod error;
 mod history;
+mod open;
 mod pause;
 mod plan;
+mod position_key;
 pub mod postgres;
 mod quota;
+mod repeat;
 mod retention;
 mod rotation;
 pub mod sqlite;
@@ -36,18 +40,23 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
-pub use content::{ContentError, ContentStore, Digest, InvalidDigest};
+pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
+pub use deletion::Contents;
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
-pub use history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES};
+pub use history::{
+    HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
+};
+pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
+pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use sqlite::SqliteStore;
 pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
-pub use url::{InvalidStoreUrl, StoreUrl, open};
+pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
 pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
@@ -135,7 +144,7 @@ pub trait Store: Send + Sync + 'static {
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
 
-    /// What happened to an operation, oldest first; `None` when it does not exist or may not be seen.
+    /// What happened to an operation, oldest first, as far as it is kept ([`MAX_NOTES`]); `None` when it does not exist or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
     /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before
@@ -159,8 +168,8 @@ pub trait Store: Send + Sync + 'static {
     /// Hands attempts back in good order, without charging them; answers in the order given.
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), operations::Refusal>>, StoreError>;
 
-    /// Up to `limit` attempts whose lease has run out or, when `worker` is given, that this worker holds.
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError>;
+    /// Up to `limit` attempts that are lost.
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
     /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
     /// however well they keep their leases.
@@ -202,6 +211,9 @@ pub trait Store: Send + Sync + 'static {
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
 
+    /// What places in the feed are sealed with before clients see them; the same in every process of the store.
+    async fn position_key(&self) -> Result<PositionKey, StoreError>;
+
     /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
     /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError>;
@@ -230,6 +242,9 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock.
     fn now(&self) -> Timestamp;
 
+    /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
+    fn health(&self) -> tasks::Health;
+
     /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
     /// on. Answers whether there is such an organisation.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;
@@ -243,7 +258,26 @@ pub trait Store: Send + Sync + 'static {
     /// Every organisation, by name.
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError>;
 
-    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new.
+    /// Every kind that operations of this store have or had, in order; of one organisation or of all.
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError>;
+
+    /// What an organisation has, from one snapshot; `None` when there is no such organisation.
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
+
+    /// Begins to delete an organisation, or goes on with it: its tokens are revoked, nothing of it is started, nothing is
+    /// created in it. Answers how many operations have not ended; when there are any, that is done only if `unfinished_too`.
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
+
+    /// Removes up to `limit` rows of an organisation whose deletion has begun, in one transaction; answers how many. 0 when
+    /// there are no more.
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
+
+    /// Ends a deletion whose parts are done: the organisation is there no more. [`StoreError::Unavailable`] when more
+    /// operations came to be seen meanwhile: more parts are to be removed.
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
+
+    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new; fails with
+    /// [`StoreError::OrganizationGone`] while it is being deleted.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
     /// Every token, oldest first; of one organisation or of all.
@@ -267,11 +301,21 @@ pub trait Store: Send + Sync + 'static {
     /// Closes the connections once what is under way has ended; later calls fail.
     async fn close(&self);
 
-    /// Answers when the store does.
+    /// Answers when the store can be read and written: it writes a little, as durably as everything else.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
+}
+
+/// Which attempts are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Those whose lease has run out.
+    Expired,
+    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the store
+    /// finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
+    Local,
 }
 
 /// An attempt whose worker was not heard of in time.

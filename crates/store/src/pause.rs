@@ -61,4 +61,6 @@ pub struct Organization {
     pub pending: u64,
     /// Operations that run.
     pub running: u64,
+    /// Its deletion has begun, and has not ended.
+    pub is_being_deleted: bool,
 }

@@ -48,7 +48,7 @@ pub enum TransferError {
 }
 
 fn findings(report: &Report) -> String {
-    report.findings.iter().map(|f| format!("{}: {}", f.invariant, f.detail)).collect::<Vec<_>>().join("; ")
+    report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Rows of one organisation that wait to be written.

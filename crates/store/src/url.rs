@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{PostgresStore, SqliteStore, Store, StoreError};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::{Open, PostgresStore, SqliteStore, Store, StoreError};
 
 /// Where a store is. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -16,10 +18,38 @@ pub enum StoreUrl {
     Postgres(String),
 }
 
-/// The text names no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
-pub struct InvalidStoreUrl;
+/// The text names no store. Shows nothing of it but the name of a parameter: it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStoreUrl {
+    /// It is no URL of a store.
+    #[error("must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
+    Form,
+    /// It has a parameter that nothing would heed.
+    #[error("has the unknown parameter {0:?}; those that there are: {parameters}", parameters = PARAMETERS.join(", "))]
+    UnknownParameter(String),
+    /// A parameter has a value that is none.
+    #[error(
+        "has a parameter with a value that it cannot have: sslmode is one of disable, allow, prefer, require, verify-ca and verify-full; port is a number"
+    )]
+    Value,
+}
+
+/// The parameters that the URL of a PostgreSQL database may have behind its `?`: those of libpq that are heeded.
+pub const PARAMETERS: [&str; 11] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "options",
+];
+/// Those of them that are shown.
+const SHOWN: [&str; 6] = ["sslmode", "sslrootcert", "host", "hostaddr", "port", "dbname"];
 
 impl FromStr for StoreUrl {
     type Err = InvalidStoreUrl;
@@ -27,15 +57,58 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<StoreUrl, InvalidStoreUrl> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.is_empty() { Err(InvalidStoreUrl) } else { Ok(StoreUrl::Sqlite(PathBuf::from(path))) };
+            return if path.is_empty() {
+                Err(InvalidStoreUrl::Form)
+            } else {
+                Ok(StoreUrl::Sqlite(PathBuf::from(path)))
+            };
         }
         let is_postgres = ["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
-        if is_postgres && text.parse::<sqlx::postgres::PgConnectOptions>().is_ok() {
-            return Ok(StoreUrl::Postgres(text.to_owned()));
+        if !is_postgres {
+            return Err(InvalidStoreUrl::Form);
         }
-        Err(InvalidStoreUrl)
+        for (name, _) in parameters(text) {
+            if !PARAMETERS.contains(&name) {
+                return Err(InvalidStoreUrl::UnknownParameter(name.to_owned()));
+            }
+        }
+        let is_read = |text: &str| text.parse::<PgConnectOptions>().is_ok();
+        if is_read(text) {
+            Ok(StoreUrl::Postgres(text.to_owned()))
+        } else if text.split_once('?').is_some_and(|(url, _)| is_read(url)) {
+            Err(InvalidStoreUrl::Value)
+        } else {
+            Err(InvalidStoreUrl::Form)
+        }
+    }
+}
+
+/// The names and values behind the `?`, as they are written.
+fn parameters(url: &str) -> impl Iterator<Item = (&str, &str)> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let written = query.split('&').filter(|parameter| !parameter.is_empty());
+    written.map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+}
+
+impl StoreUrl {
+    /// The whole URL, with asterisks for what is secret.
+    pub fn masked(&self) -> String {
+        let StoreUrl::Postgres(url) = self else { return self.to_string() };
+        let (address, _) = url.split_once('?').unwrap_or((url, ""));
+        let (scheme, rest) = address.split_once("://").unwrap_or(("postgres", address));
+        // user:password@host: what stands between the first colon of the authority and the last @.
+        let user = rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)));
+        let mut shown = match user {
+            Some((user, host)) => format!("{scheme}://{user}:****@{host}"),
+            None => format!("{scheme}://{rest}"),
+        };
+        for (index, (name, value)) in parameters(url).enumerate() {
+            let value = if SHOWN.contains(&name) { value } else { "****" };
+            shown += &format!("{}{name}={value}", if index == 0 { '?' } else { '&' });
+        }
+        shown
     }
 }
 
@@ -60,15 +133,14 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// Opens a store, makes it when it is missing, and brings its schema up to date. `connections` bounds the connections to
-/// a PostgreSQL server.
+/// Opens a store as `how` says. `connections` bounds the connections to a PostgreSQL server.
 ///
 /// # Errors
-/// Those of [`SqliteStore::open`] and [`PostgresStore::connect`].
-pub async fn open(url: &StoreUrl, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
+/// Those of [`SqliteStore::open_as`] and [`PostgresStore::connect_as`].
+pub async fn open(url: &StoreUrl, how: Open, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
-        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect(url, connections).await?),
+        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open_as(path, how).await?),
+        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect_as(url, how, connections).await?),
     })
 }
 
@@ -83,8 +155,42 @@ mod tests {
         assert_eq!(show("sqlite:a/b.db"), "sqlite:a/b.db");
         assert_eq!(show("sqlite:///a/b.db"), "sqlite:/a/b.db");
         assert_eq!(show("postgres://me:s3cr@t@db:5432/longrun?password=x"), "postgres://db:5432/longrun");
-        for bad in ["", "sqlite:", "longrun.db", "postgres://", "mysql://h/d"] {
-            assert_eq!(bad.parse::<StoreUrl>(), Err(InvalidStoreUrl), "{bad}");
+        for bad in ["", "sqlite:", "longrun.db", "postgres://", "mysql://h/d", "postgres://u:p/w@h/d"] {
+            assert_eq!(bad.parse::<StoreUrl>(), Err(InvalidStoreUrl::Form), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_nothing_would_heed_is_refused_by_its_name_alone() {
+        let refused = |query: &str| format!("postgres://me@db/l?{query}").parse::<StoreUrl>().unwrap_err();
+        for (query, name) in [
+            ("sslmod=require", "sslmod"),
+            ("SSLMODE=require", "SSLMODE"),
+            ("sslmode=require&passwort=s3cret", "passwort"),
+            ("p%61ssword=s3cret", "p%61ssword"),
+            ("application_name=x", "application_name"),
+            ("options[search_path]=x", "options[search_path]"),
+            ("require", "require"),
+        ] {
+            let error = refused(query);
+            assert_eq!(error, InvalidStoreUrl::UnknownParameter(name.to_owned()));
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+        assert_eq!(refused("sslmode=requires"), InvalidStoreUrl::Value);
+        for query in ["sslmode=require", "", "sslmode=verify-full&sslrootcert=/a.pem&", "user=me&password=p&port=1"] {
+            format!("postgres://me@db/l?{query}").parse::<StoreUrl>().unwrap();
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_and_nothing_else_is() {
+        let show = |text: &str| text.parse::<StoreUrl>().unwrap().masked();
+        assert_eq!(show("postgres://me:p@ss:w@db/longrun"), "postgres://me:****@db/longrun");
+        assert_eq!(show("postgres://me@db/longrun"), "postgres://me@db/longrun");
+        assert_eq!(show("sqlite:longrun.db"), "sqlite:longrun.db");
+        assert_eq!(
+            show("postgres://u@db/l?password=s3cret&sslmode=require&sslkey=/k"),
+            "postgres://u@db/l?password=****&sslmode=require&sslkey=****"
+        );
     }
 }

@@ -68,18 +68,21 @@ async fn every_transition_is_told_once_in_order(fixture: Fixture) {
         (second, Completed),
     ]
     .map(|(id, status)| (id, Some(status)));
+    let key = store.position_key().await.unwrap();
     for step in [1, 3, 100] {
         let (all, end) = rest(store, "acme", start, step).await;
         assert_eq!(plain(&all), expected, "in steps of {step}");
         assert_eq!(all[1].at.as_millis() - all[0].at.as_millis(), 1_000);
         assert_eq!(rest(store, "acme", end, 10).await.0, [], "nothing twice");
         for (index, change) in all.iter().enumerate() {
-            let text = change.position.to_string();
-            let (after, _) = rest(store, "acme", text.parse().unwrap(), 100).await;
+            let text = key.seal("acme", change.position);
+            let (after, _) = rest(store, "acme", key.open("acme", &text).unwrap(), 100).await;
             assert_eq!(plain(&after), expected[index + 1..], "from {text}");
         }
     }
     let again = fixture.reopen().await;
+    let (key_again, place) = (again.position_key().await.unwrap(), start);
+    assert_eq!(key.open("acme", &key_again.seal("acme", place)), Ok(place), "processes of a store have one key");
     assert_eq!(plain(&rest(&*again, "acme", start, 7).await.0), expected, "after a restart");
     assert_eq!(rest(store, "nobody", start, 10).await.0, []);
     fixture.assert_sound().await;

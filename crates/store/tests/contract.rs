@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
-    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus,
-    NewToken, Reach, Scope, Settlement, SqliteStore, Store as _, StoreError,
+    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus, Lost,
+    NewToken, Reach, Scope, Settlement, SqliteStore, Steering, Store as _, StoreError,
 };
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
@@ -49,7 +49,7 @@ async fn a_stale_settlement_is_told_and_changes_nothing(fixture: Fixture) {
     let created = fixture.create("acme", NewOperation::of_kind("scan")).await;
     let first = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.advance(Duration::from_secs(31));
-    let lost = fixture.store.lost_leases(None, 10).await.unwrap();
+    let lost = fixture.store.lost_leases(Lost::Expired, 10).await.unwrap();
     assert_eq!((lost[0].lease.clone(), lost[0].attempts), (first.lease.clone(), 1));
     assert_eq!(fixture.store.lose(vec![(first.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
     let second = fixture.claim(&["scan"], 1).await.remove(0);
@@ -61,6 +61,67 @@ async fn a_stale_settlement_is_told_and_changes_nothing(fixture: Fixture) {
     assert_eq!(fixture.settle(&second, completed("twice")).await, Err(Refusal::StaleLease));
     let ended = fixture.store.get(&Access::organization("acme"), created.id).await.unwrap().unwrap();
     assert_eq!(ended.output, "in time");
+    fixture.assert_sound().await;
+}
+
+async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixture: Fixture) {
+    let long = "x".repeat(10_000);
+    let cases = [
+        (completed("done \0 \u{f8f0}"), completed("done"), Status::Completed),
+        (completed(""), failed("", false), Status::Completed),
+        (failed("no", false), failed("no such", false), Status::Failed),
+        (failed(&long, false), failed("x", false), Status::Failed),
+        (failed("busy", true), failed("busy", false), Status::Pending),
+        (failed(&long, true), failed("x", true), Status::Pending),
+    ];
+    for (index, (outcome, other, status)) in cases.into_iter().enumerate() {
+        let kind = format!("scan_{index}");
+        let new = NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind(&kind) };
+        let created = fixture.create("acme", new).await;
+        let claimed = fixture.claim(&[&kind], 1).await.remove(0);
+        assert_eq!(fixture.settle(&claimed, outcome.clone()).await, Ok(status));
+        let access = Access::organization("acme");
+        let before = fixture.store.get(&access, created.id).await.unwrap();
+        fixture.advance(Duration::from_secs(1));
+        // One by one, several in one call, and beside those of others.
+        let again = |outcome: &operations::Outcome| Settlement {
+            lease: claimed.lease.clone(),
+            outcome: outcome.clone(),
+            retry_after: Duration::from_secs(7),
+        };
+        assert_eq!(fixture.settle(&claimed, outcome.clone()).await, Ok(status), "{outcome:?}");
+        let several = vec![again(&outcome), again(&other), again(&completed("else")), again(&outcome)];
+        let stale = Err(Refusal::StaleLease);
+        assert_eq!(fixture.store.settle(several).await.unwrap(), [Ok(status), stale, stale, Ok(status)], "{outcome:?}");
+        // Not by whom the operation does not concern, and not under another token.
+        let projects = Projects::Only(["q".to_owned()].into());
+        let reach = Reach { projects, except_kinds: Arc::from([]) };
+        let mut foreign = again(&outcome);
+        foreign.lease.reach = Some(Arc::new(reach));
+        let mut elsewhere = again(&outcome);
+        elsewhere.lease.organization = "globex".to_owned();
+        let mut later = again(&outcome);
+        later.lease.fence += 1;
+        let refused = fixture.store.settle(vec![foreign, elsewhere, later]).await.unwrap();
+        assert_eq!(refused, [stale, stale, stale]);
+        assert_eq!(fixture.store.get(&access, created.id).await.unwrap(), before, "nothing has changed");
+    }
+    // The next attempt's worker has it now.
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    let first = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.settle(&first, failed("busy", true)).await.unwrap();
+    fixture.advance(Duration::from_secs(11));
+    let second = fixture.claim(&["scan"], 1).await.remove(0);
+    assert_eq!(fixture.settle(&first, failed("busy", true)).await, Err(Refusal::StaleLease));
+    // What was handed back or lost was not settled, whatever was settled before it.
+    fixture.store.release(vec![second.lease.clone()]).await.unwrap();
+    assert_eq!(fixture.settle(&second, failed("busy", true)).await, Err(Refusal::StaleLease));
+    let third = fixture.claim(&["scan"], 1).await.remove(0);
+    fixture.store.lose(vec![(third.lease.clone(), Duration::ZERO)]).await.unwrap();
+    assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
+    // Nor was what somebody cancelled before it was started again.
+    fixture.store.steer(&Access::organization("acme"), third.lease.id, Steering::Cancel).await.unwrap();
+    assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
     fixture.assert_sound().await;
 }
 
@@ -86,9 +147,9 @@ async fn a_heartbeat_keeps_the_lease(fixture: Fixture) {
     let expires_at = fixture.store.now().after(Duration::from_secs(30));
     assert_eq!(answer, [LeaseStatus::Held { expires_at, cancel_requested: false }]);
     fixture.advance(Duration::from_secs(29));
-    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap(), []);
+    assert_eq!(fixture.store.lost_leases(Lost::Expired, 10).await.unwrap(), []);
     fixture.advance(Duration::from_secs(1));
-    assert_eq!(fixture.store.lost_leases(None, 10).await.unwrap().len(), 1);
+    assert_eq!(fixture.store.lost_leases(Lost::Expired, 10).await.unwrap().len(), 1);
 }
 
 async fn a_retryable_failure_waits_out_its_backoff_and_then_gives_up(fixture: Fixture) {
@@ -214,11 +275,31 @@ async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn a_dead_workers_leases_are_found_by_its_name(fixture: Fixture) {
-    fixture.create("acme", NewOperation::of_kind("scan")).await;
+async fn the_leases_of_servers_are_told_from_those_of_remote_workers(fixture: Fixture) {
+    let store = &*fixture.store;
+    let new = NewToken {
+        hash: [7; 32],
+        name: "worker".to_owned(),
+        access: Access::organization("acme"),
+        scopes: [Scope::OperationsWork].into(),
+        expires_at: None,
+    };
+    let token = store.create_token(new).await.unwrap();
+    for _ in 0..2 {
+        fixture.create("acme", NewOperation::of_kind("scan")).await;
+    }
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    assert_eq!(fixture.store.lost_leases(Some("somebody else"), 10).await.unwrap(), []);
-    assert_eq!(fixture.store.lost_leases(Some("test"), 10).await.unwrap()[0].lease, claimed.lease);
+    let remote = ClaimRequest {
+        kinds: vec!["scan".to_owned()],
+        access: Some(Access::organization("acme")),
+        limit: 1,
+        worker: token.id,
+        lease: Duration::from_secs(30),
+    };
+    assert_eq!(store.claim(remote).await.unwrap().len(), 1);
+    let local: Vec<_> = store.lost_leases(Lost::Local, 10).await.unwrap().into_iter().map(|lost| lost.lease).collect();
+    assert_eq!(local, [claimed.lease]);
+    assert_eq!(store.lost_leases(Lost::Expired, 10).await.unwrap(), []);
 }
 
 async fn claims_go_by_priority_and_then_by_age(fixture: Fixture) {
@@ -478,6 +559,7 @@ against_both_engines!(
     a_creation_is_there_after_a_restart,
     the_main_path_ends_in_an_output,
     a_stale_settlement_is_told_and_changes_nothing,
+    a_settlement_that_is_repeated_is_told_what_was_recorded,
     of_two_settlements_in_one_call_the_first_counts,
     a_heartbeat_keeps_the_lease,
     a_heartbeat_tells_that_somebody_wants_the_operation_stopped,
@@ -487,7 +569,7 @@ against_both_engines!(
     what_is_out_of_a_workers_reach_is_as_good_as_lost,
     a_retryable_failure_waits_out_its_backoff_and_then_gives_up,
     a_release_charges_no_attempt,
-    a_dead_workers_leases_are_found_by_its_name,
+    the_leases_of_servers_are_told_from_those_of_remote_workers,
     claims_go_by_priority_and_then_by_age,
     claims_rotate_over_organisations,
     run_after_is_not_claimed_before_its_time,

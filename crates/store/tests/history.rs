@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, NewOperation, OperationId};
-use store::{Heartbeat, HistoryKind, MAX_PROGRESS_NOTES, Steering, Store};
+use store::{Heartbeat, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Steering, Store};
 
 /// Kinds, attempts, workers and messages.
 async fn told(store: &dyn Store, id: OperationId) -> Vec<(HistoryKind, u32, String, String)> {
@@ -124,11 +124,30 @@ async fn progress_is_bounded(fixture: Fixture) {
     let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     for step in 0..MAX_PROGRESS_NOTES + 20 {
+        fixture.advance(Duration::from_millis(1));
         let beat = Heartbeat { lease: claimed.lease.clone(), progress: Some(format!("step {step}")) };
         fixture.store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
     }
+    let progress = async || -> Vec<String> {
+        let told = told(&*fixture.store, id).await;
+        told.into_iter().filter(|event| event.0 == HistoryKind::Progress).map(|event| event.3).collect()
+    };
+    let newest: Vec<String> = (20..MAX_PROGRESS_NOTES + 20).map(|step| format!("step {step}")).collect();
+    assert_eq!(progress().await, newest);
+    fixture.store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
+
+    // A worker that takes it and hands it back for ever: nothing of it is charged.
+    let releases = MAX_NOTES + 20;
+    for _ in 1..releases {
+        fixture.advance(Duration::from_secs(1));
+        let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+        fixture.store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
+    }
+    assert_eq!(progress().await, [""; 0], "progress goes first");
     let told = told(&*fixture.store, id).await;
-    assert_eq!(told.iter().filter(|event| event.0 == HistoryKind::Progress).count(), MAX_PROGRESS_NOTES as usize);
+    assert_eq!(told.iter().filter(|event| event.0 == HistoryKind::AttemptReleased).count(), MAX_NOTES as usize);
+    assert_eq!(told[0].0, HistoryKind::Created);
+    fixture.assert_sound().await;
 }
 
 async fn nobody_reads_the_history_of_what_he_may_not_see(fixture: Fixture) {

@@ -2,14 +2,20 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod changes;
+mod clock;
 mod contract;
+mod deletion;
+mod frozen;
+mod full_disk;
 mod history;
 mod inbox;
+mod open;
 mod outage;
 mod pagination;
 mod quotas;
 mod replica;
 mod servers;
+mod shards;
 mod steering;
 mod support;
 mod tls;

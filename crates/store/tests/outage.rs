@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Refusal, Status};
+use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use sqlx::postgres::PgPool;
 use store::{ClaimRequest, IdempotencyKey, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
@@ -113,7 +113,7 @@ async fn callers_are_told_while_it_is_away_and_served_when_it_is_back() {
 
     cluster.start_again().unwrap();
     assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "the attempt that ended meanwhile");
-    assert_eq!(settle().await.unwrap(), Err(Refusal::StaleLease), "is recorded once");
+    assert_eq!(settle().await.unwrap(), Ok(Status::Completed), "and who asks again is told so");
     assert_eq!(create(&store, 0).await.unwrap(), id, "the key is remembered");
     create(&store, 1).await.unwrap();
     assert_eq!(total(&store).await, 2);
@@ -153,4 +153,40 @@ async fn too_few_connections_and_cancelled_statements_are_a_matter_of_time() {
     }
     lock.rollback().await.unwrap();
     assert_eq!(store.get(&acme(), id).await.unwrap().map(|operation| operation.id), Some(id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_takes_no_writes_is_not_ready() {
+    let cluster = Cluster::start(Durability::None).unwrap();
+    let url = cluster.database().await.unwrap();
+    let store = PostgresStore::connect(&url, 4).await.unwrap();
+    store.ping().await.unwrap();
+    let foreign = PgPool::connect(&url).await.unwrap();
+    // As a primary that has become a standby: its connections are ended, and new ones can only read.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longrun'";
+    let set = async |read_only: &str| {
+        let sql = format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = {read_only}",
+            url.rsplit('/').next().unwrap()
+        );
+        let mut connection = foreign.acquire().await.unwrap();
+        sqlx::query("SET transaction_read_only = off").execute(&mut *connection).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
+        sqlx::query(end).execute(&mut *connection).await.unwrap();
+    };
+    set("on").await;
+    // The first calls find their connections ended.
+    let deadline = Instant::now() + PATIENCE;
+    while store.get(&acme(), OperationId::from_bytes([0; 16])).await.is_err() {
+        assert!(Instant::now() < deadline, "it cannot be read");
+    }
+    for _ in 0..3 {
+        let pinged = store.ping().await;
+        assert!(is_unavailable(&pinged), "{pinged:?}");
+    }
+    set("off").await;
+    while store.ping().await.is_err() {
+        assert!(Instant::now() < deadline, "the store does not recover");
+    }
+    create(&store, 0).await.unwrap();
 }

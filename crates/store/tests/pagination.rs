@@ -1,10 +1,10 @@
 //! Pagination against a naive model: random histories, every filter, every page, count and page from one snapshot.
 use crate::support::*;
 use operations::page::FINEST;
-use operations::{Access, Filter, NewOperation, Operation, PageRequest, Resource, Status};
+use operations::{Access, Filter, NOTICE_KIND, NewOperation, Operation, PageRequest, Resource, Status};
 use proptest::prelude::*;
 
-const KINDS: [&str; 3] = ["scan", "export", "evaluate"];
+const KINDS: [&str; 4] = ["scan", "export", "evaluate", NOTICE_KIND];
 const PROJECTS: [&str; 4] = ["", "a", "b", "c"];
 const RESOURCES: [&str; 3] = ["", "x", "y"];
 
@@ -46,7 +46,7 @@ fn every_filter() -> Vec<Filter> {
     let statuses = std::iter::once(None).chain(Status::ALL.map(Some));
     let mut filters = Vec::new();
     for status in statuses {
-        for kind in [None, Some("scan"), Some("export"), Some("nobody")] {
+        for kind in [None, Some("scan"), Some("export"), Some(NOTICE_KIND), Some("nobody")] {
             for resource in [None, Some("x"), Some("nobody")] {
                 let resource =
                     resource.map(|id| Resource { resource_type: "thing".to_owned(), resource_id: id.to_owned() });

@@ -182,7 +182,10 @@ async fn what_longrun_makes_for_itself_is_neither_limited_nor_counted(fixture: F
     fixture.store.create("acme", some(2), None).await.unwrap();
     exceeded(&fixture, "acme", some(1)).await;
     fixture.store.create("acme", notices(), None).await.unwrap();
-    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 8);
+    assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 2, "lists do not count them either");
+    let notices = Filter { kind: Some("notice".to_owned()), ..Filter::default() };
+    let listed = fixture.store.list(&Access::organization("acme"), &notices, PageRequest::default()).await.unwrap();
+    assert_eq!(listed.page.total_count, 6);
     fixture.assert_sound().await;
 }
 
@@ -241,13 +244,13 @@ async fn what_waits_in_the_inbox_comes_no_faster_than_the_rate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_input_in_the_inbox_that_is_too_long_and_a_kind_of_longruns_own_are_refused() {
     let fixture = fixture(Engine::Postgres).await;
-    let own_kinds = ["notice".to_owned()].into();
+    let own_kinds = ["own".to_owned()].into();
     fixture.store.set_quotas(Quotas { own_kinds, ..everybody(Quota { max_input: 4, ..Quota::default() }) });
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     put(&fixture, 1, "1234").await;
     put(&fixture, 1, "12345").await;
     let foreign = fixture.foreign_postgres().await;
-    let own = "INSERT INTO inbox (organization_id, kind) VALUES ('acme', 'notice')";
+    let own = "INSERT INTO inbox (organization_id, kind) VALUES ('acme', 'own')";
     sqlx::query(own).execute(&foreign).await.unwrap();
     assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(3));
     assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 2);

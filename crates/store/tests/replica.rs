@@ -35,6 +35,18 @@ impl Pair {
         pool.close().await;
     }
 
+    /// Keeps the standby where it is. The function only asks for that; what was on its way is still replayed.
+    async fn pause_replay(&self) {
+        self.on_standby("SELECT pg_wal_replay_pause()").await;
+        let pool = PgPool::connect(&self.read_url).await.unwrap();
+        until("replay is paused", async || {
+            let state = sqlx::query_scalar("SELECT pg_get_wal_replay_pause_state()").fetch_one(&pool);
+            state.await.is_ok_and(|state: String| state == "paused")
+        })
+        .await;
+        pool.close().await;
+    }
+
     async fn create(&self) -> Operation {
         self.store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap().remove(0)
     }
@@ -115,7 +127,7 @@ async fn a_standby_that_is_behind_is_passed_over_by_who_wrote_and_by_nobody_else
     let other = PostgresStore::connect_with_replica(&pair.url, &pair.read_url, 4).await.unwrap();
     let first = pair.create().await;
     until("the standby has it", async || listed(&other).await == [first.id]).await;
-    pair.on_standby("SELECT pg_wal_replay_pause()").await;
+    pair.pause_replay().await;
 
     let second = pair.create().await;
     let start = Instant::now();

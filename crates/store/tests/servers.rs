@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
-use store::{ClaimRequest, Claimed, Heartbeat, PostgresStore, Settlement, Store};
+use store::{ClaimRequest, Claimed, Heartbeat, Lost, PostgresStore, Settlement, Store};
 use testkit::{Cluster, Durability};
 
 const SERVERS: usize = 4;
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     async fn rescue(&mut self) {
-        let lost = self.store.lost_leases(None, 50).await.unwrap();
+        let lost = self.store.lost_leases(Lost::Expired, 50).await.unwrap();
         let lost = lost.into_iter().map(|lost| (lost.lease, Duration::from_millis(10))).collect();
         self.store.lose(lost).await.unwrap();
     }

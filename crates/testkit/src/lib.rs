@@ -1,4 +1,5 @@
-//! A throw-away PostgreSQL cluster, from the server binaries that the distribution installs.
+//! A throw-away PostgreSQL cluster, from the server binaries that the distribution installs, and a [`Proxy`] that ill-treats
+//! the connections to it.
 //!
 //! It listens on a free port of 127.0.0.1 only, runs as an unprivileged user (PostgreSQL refuses root), and is stopped
 //! and removed when the [`Cluster`] is dropped or the process that started it ends, however it ends: the cluster's
@@ -7,6 +8,7 @@
 
 mod keeper;
 mod programs;
+mod proxy;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
+
+pub use proxy::Proxy;
 
 use keeper::Keeper;
 use programs::{Owner, programs, run, unprivileged};
@@ -152,6 +156,14 @@ impl Cluster {
     /// When it does not start.
     pub fn start_again(&self) -> Result<(), ClusterError> {
         self.keeper.command("start", true)
+    }
+
+    /// A proxy before this server.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn proxy(&self) -> std::io::Result<Proxy> {
+        Proxy::start((std::net::Ipv4Addr::LOCALHOST, self.port).into()).await
     }
 
     fn url(&self, database: &str) -> String {

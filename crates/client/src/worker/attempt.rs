@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::handler::{Attempt, Failure, Handler};
 use super::held::{Held, Stops};
 use super::settle::Ended;
+use super::starts::Starts;
 use crate::work::{ClaimedOperation, Outcome, Settlement};
 
 /// The most bytes of an output that a server keeps.
@@ -19,6 +20,7 @@ pub(super) struct Shared<H> {
     pub handler: H,
     pub held: Held,
     pub settle: mpsc::UnboundedSender<Ended>,
+    pub starts: Starts,
     /// How long a handler that was cancelled may take to notice before it is stopped.
     pub grace: Duration,
     /// Cancelled when the drain time is over.
@@ -68,7 +70,10 @@ async fn outcome<H: Handler>(
     // A task of its own, so that a panic in a handler is a failure of the attempt and of nothing else.
     let mut task = tokio::spawn(async move { handles.handler.run(attempt).await });
     let why = tokio::select! {
-        done = &mut task => return Some(done.map_or_else(|error| crashed(&error), from_result)),
+        done = &mut task => {
+            shared.starts.note(&done);
+            return Some(done.map_or_else(|error| crashed(&error), from_result));
+        }
         () = tokio::time::sleep(limit) => Why::TimedOut(limit),
         () = stops.lost.cancelled() => Why::LeaseLost,
         () = stops.cancel.cancelled() => Why::Cancelled,
@@ -94,7 +99,8 @@ async fn outcome<H: Handler>(
 fn from_result(result: Result<String, Failure>) -> Outcome {
     match result {
         Ok(output) => Outcome::Completed { output },
-        Err(Failure { message, retryable }) => Outcome::Failed { error_message: message, retryable },
+        Err(Failure { not_started: true, .. }) => Outcome::Released,
+        Err(Failure { message, retryable, .. }) => Outcome::Failed { error_message: message, retryable },
     }
 }
 

@@ -88,17 +88,28 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may do better.
     pub retryable: bool,
+    /// The work was not even begun, for a reason that is the worker's and not the operation's: the operation is handed
+    /// back, and the attempt is not charged.
+    pub not_started: bool,
 }
 
 impl Failure {
     /// A failure that another attempt would only repeat: bad input.
     pub fn permanent(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), retryable: false }
+        Failure { message: message.into(), retryable: false, not_started: false }
     }
 
     /// A failure that may pass: a full disk, a peer that is away.
     pub fn transient(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), retryable: true }
+        Failure { message: message.into(), retryable: true, not_started: false }
+    }
+
+    /// The work could not be begun, and it is not the operation's fault: a program that is not there. The operation goes
+    /// back to the queue uncharged; a worker to which this happens again and again ends with [`Error::NotStarted`].
+    ///
+    /// [`Error::NotStarted`]: crate::Error::NotStarted
+    pub fn not_started(message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), retryable: true, not_started: true }
     }
 }
 

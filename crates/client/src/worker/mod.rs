@@ -6,12 +6,13 @@
 //! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat every
 //! third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be stopped or
 //! whose time is over is cancelled. When the worker is told to stop, what runs may end within the drain time; the rest is
-//! handed back without charging an attempt.
+//! handed back without charging an attempt. What a handler cannot even start is handed back in the same way.
 
 mod attempt;
 mod handler;
 mod held;
 mod settle;
+mod starts;
 
 use std::future::Future;
 use std::pin::pin;
@@ -30,6 +31,7 @@ use crate::work::{ClaimRequest, Claims};
 use attempt::Shared;
 pub use handler::{Attempt, Failure, Handler, Progress};
 use held::Held;
+use starts::Starts;
 
 /// The most operations of one claim.
 const MAX_CLAIM: usize = 1_000;
@@ -156,7 +158,8 @@ impl<H: Handler> Worker<H> {
     ///
     /// # Errors
     /// When the server refuses to give work to this worker: its token is not valid or lacks the scope `operations:work`,
-    /// or there is no such kind. What runs is drained before. A server that is busy or away is no error.
+    /// or there is no such kind. [`Error::NotStarted`] when its handler could not start several attempts in a row
+    /// ([`Failure::not_started`]). What runs is drained before. A server that is busy or away is no error.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let (settle, ended) = mpsc::unbounded_channel();
         let (give_up, stop_beating) = (CancellationToken::new(), CancellationToken::new());
@@ -164,6 +167,7 @@ impl<H: Handler> Worker<H> {
             handler: self.handler,
             held: Held::default(),
             settle,
+            starts: Starts::default(),
             grace: self.grace,
             hand_back: self.hand_back.clone(),
         });
@@ -184,6 +188,7 @@ impl<H: Handler> Worker<H> {
         let result = tokio::select! {
             () = shutdown => Ok(()),
             error = claiming.run(&shared, &attempts) => Err(error),
+            error = shared.starts.hopeless() => Err(error),
         };
         attempts.close();
         let (mut all_ended, mut drain) = (pin!(attempts.wait()), pin!(tokio::time::sleep(self.drain)));
@@ -225,6 +230,9 @@ impl Claiming {
             let mut places = Vec::new();
             if let Ok(place) = self.places.clone().acquire_owned().await {
                 places.push(place);
+            }
+            if let Some(pause) = shared.starts.pause() {
+                tokio::time::sleep(pause).await;
             }
             while places.len() < MAX_CLAIM
                 && let Ok(place) = self.places.clone().try_acquire_owned()

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -18,19 +20,13 @@ const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// Looks for such attempts until told to stop.
 pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
     let grace = shared.settings.cancel_grace;
-    let mut ticks = tokio::time::interval((grace / 6).clamp(BOUNDS.0, BOUNDS.1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
+    let schedule = Schedule::every("cancellations", (grace / 6).clamp(BOUNDS.0, BOUNDS.1));
+    run_periodic(&shared.health, schedule, &stop, || async {
+        match shared.store.end_overdue_cancels(grace, BATCH).await? {
+            0 => {}
+            attempts => tracing::warn!(attempts, "attempts did not stop within the grace period and were ended"),
         }
-        match shared.store.end_overdue_cancels(grace, BATCH).await {
-            Ok(0) => {}
-            Ok(attempts) => tracing::warn!(attempts, "attempts did not stop within the grace period and were ended"),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not look for overdue cancellations");
-            }
-        }
-    }
+        Ok::<_, StoreError>(Next::AfterPeriod)
+    })
+    .await;
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -14,22 +16,10 @@ const BATCH: u32 = 1_000;
 
 /// Forgets until told to stop.
 pub(crate) async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        loop {
-            match shared.store.forget_changes(shared.settings.keep_changes, BATCH).await {
-                Ok(count) if count >= u64::from(BATCH) && !stop.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "could not forget old changes");
-                    break;
-                }
-            }
-        }
-    }
+    run_periodic(&shared.health, Schedule::every("old_changes", EVERY), &stop, || async {
+        let count = shared.store.forget_changes(shared.settings.keep_changes, BATCH).await?;
+        let is_full = count >= u64::from(BATCH);
+        Ok::<_, StoreError>(if is_full { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
+    })
+    .await;
 }

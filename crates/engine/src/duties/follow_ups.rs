@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use operations::{Access, OperationId};
 use store::{Change, IdempotencyKey, Position, Store, StoreError};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::FollowUp;
@@ -20,8 +22,6 @@ use crate::dispatch::Shared;
 const READER: &str = "follow-ups";
 /// Between two looks when there was nothing.
 const EVERY: Duration = Duration::from_millis(250);
-/// After a failed look; the store may be away.
-const RETRY: Duration = Duration::from_secs(1);
 /// Changes that are looked at together; their operations are in memory, outputs included.
 const STRETCH: u32 = 64;
 /// Organisations of one look. Each gets one stretch before any gets the next.
@@ -41,24 +41,14 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
 /// Creates until told to stop; returns at once when nothing follows from anything.
 pub(crate) async fn create(shared: Arc<Shared>, stop: CancellationToken) {
     let Some(follow_up) = shared.registry.follow_up() else { return };
-    let mut round = Round { shared: &shared, follow_up: &*follow_up, has_begun: false, turn: None };
-    loop {
-        let pause = match round.look().await {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => EVERY,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "could not create what follows; later");
-                RETRY
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
+    let round = Mutex::new(Round { shared: &shared, follow_up: &*follow_up, has_begun: false, turn: None });
+    run_periodic(&shared.health, Schedule::every("follow_ups", EVERY), &stop, || async {
+        let has_found = round.lock().await.look().await?;
+        Ok::<_, StoreError>(if has_found { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
+    })
+    .await;
     // What the last attempts of this process came to. What is not finished in time, the next process or server finds.
-    let _ = tokio::time::timeout(LAST_LOOK, round.look()).await;
+    let _ = tokio::time::timeout(LAST_LOOK, round.lock().await.look()).await;
 }
 
 struct Round<'r> {
@@ -129,8 +119,8 @@ impl Round<'_> {
             }
             match store.create(organization, due, Some(key(change))).await {
                 Ok(_) => Ok(true),
-                // They were created, and somebody removed them since.
-                Err(StoreError::IdempotencyGone) => Ok(false),
+                // They were created, and somebody removed them since; or the whole organisation.
+                Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => Ok(false),
                 Err(error) => Err(error),
             }
         }));

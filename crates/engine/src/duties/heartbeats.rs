@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use store::{Heartbeat, LeaseRef, LeaseStatus};
+use store::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
 use crate::dispatch::Shared;
+
+/// A heartbeat that takes as long as the time between two is given up and sent again, before the lease is lost; but not
+/// before so long.
+const LEAST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why an attempt is to stop before its end, and how far it is.
 #[derive(Clone, Default)]
@@ -66,33 +72,26 @@ impl Held {
 
 /// Sends heartbeats every third of the lease, and when somebody wants an operation stopped, until told to stop.
 pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(shared.settings.lease / 3);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = shared.waker.until_cancelled() => {}
-            () = stop.cancelled() => return,
-        }
+    let period = shared.settings.lease / 3;
+    let schedule = Schedule::every("heartbeats", period).round_limit(period.max(LEAST_LIMIT));
+    run_periodic(&shared.health, schedule.woken_by(shared.waker.cancelled_signal()), &stop, || async {
         let beats = shared.held.beats();
         if beats.is_empty() {
-            continue;
+            return Ok::<_, StoreError>(Next::AfterPeriod);
         }
         let leases: Vec<LeaseRef> = beats.iter().map(|beat| beat.lease.clone()).collect();
-        match shared.store.heartbeat(beats, shared.settings.lease).await {
-            Ok(statuses) => {
-                for (lease, status) in leases.iter().zip(statuses) {
-                    // An attempt that was settled while the heartbeat was under way is no longer in the map.
-                    match status {
-                        LeaseStatus::Lost => shared.held.lose(lease),
-                        LeaseStatus::Held { cancel_requested: true, .. } => shared.held.cancel(lease),
-                        LeaseStatus::Held { .. } => {}
-                    }
-                }
+        let statuses = shared.store.heartbeat(beats, shared.settings.lease).await?;
+        for (lease, status) in leases.iter().zip(statuses) {
+            // An attempt that was settled while the heartbeat was under way is no longer in the map.
+            match status {
+                LeaseStatus::Lost => shared.held.lose(lease),
+                LeaseStatus::Held { cancel_requested: true, .. } => shared.held.cancel(lease),
+                LeaseStatus::Held { .. } => {}
             }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "heartbeats failed"),
         }
-    }
+        Ok(Next::AfterPeriod)
+    })
+    .await;
 }
 
 #[cfg(test)]

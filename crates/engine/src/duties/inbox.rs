@@ -3,17 +3,19 @@
 //! By polling alone: a notification would take a lock at every commit of every application, cannot be sent from a
 //! prepared transaction, and is lost in connection poolers. A look at an empty inbox reads one page of an index.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
 
 /// Rows of an organisation that one transaction takes.
 const BATCH: u32 = 500;
-/// After a failed look; the store may be away.
-const RETRY: Duration = Duration::from_secs(1);
+/// The longest wait between two looks.
+const LONGEST: Duration = Duration::from_millis(250);
 
 /// The wait before the next look, by how long ago the inbox was used: what is in use is looked at so often that a row
 /// waits for milliseconds, what is never used costs next to nothing.
@@ -21,40 +23,31 @@ fn pause(unused_for: Option<Duration>) -> Duration {
     match unused_for {
         Some(unused) if unused < Duration::from_secs(10) => Duration::from_millis(5),
         Some(unused) if unused < Duration::from_secs(3_600) => Duration::from_millis(25),
-        _ => Duration::from_millis(250),
+        _ => LONGEST,
     }
 }
 
 /// Empties the inbox until told to stop; returns at once when the store has none.
 pub(crate) async fn empty(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut used: Option<Instant> = None;
-    let mut is_failing = false;
-    loop {
-        let pause = match shared.store.drain_inbox(BATCH).await {
-            Ok(None) => return,
-            Ok(Some(0)) => pause(used.map(|at| at.elapsed())),
-            Ok(Some(rows)) => {
+    let used: Mutex<Option<Instant>> = Mutex::default();
+    run_periodic(&shared.health, Schedule::every("inbox", LONGEST), &stop, || async {
+        Ok::<_, StoreError>(match shared.store.drain_inbox(BATCH).await? {
+            None => Next::Never,
+            Some(0) => Next::After(pause(lock(&used).map(|at| at.elapsed()))),
+            Some(rows) => {
                 tracing::debug!(rows, "operations were made of rows of the inbox");
-                used = Some(Instant::now());
+                *lock(&used) = Some(Instant::now());
                 shared.waker.wake();
                 // There may be more than a batch.
-                Duration::ZERO
+                Next::After(Duration::ZERO)
             }
-            Err(error) => {
-                // Once an outage: the dispatcher tells the rest.
-                if !std::mem::replace(&mut is_failing, true) {
-                    tracing::error!(error = &error as &dyn std::error::Error, "could not look into the inbox");
-                }
-                RETRY
-            }
-        };
-        is_failing &= pause == RETRY;
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
+        })
+    })
+    .await;
+}
+
+fn lock(used: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    used.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

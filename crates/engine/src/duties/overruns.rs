@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use operations::Outcome;
 use store::{AttemptTimeouts, Overrun, Settlement, StoreError};
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -22,26 +23,16 @@ pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
         otherwise: settings.attempt_timeout,
         grace: settings.lease,
     };
-    let mut ticks = tokio::time::interval(settings.lease / 2);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        match end_some(&shared, &timeouts).await {
-            Ok(0) => {}
-            Ok(attempts) => {
-                tracing::warn!(attempts, "attempts of remote workers took longer than they may and were ended")
-            }
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "could not look for attempts that take too long"
-                );
+    run_periodic(&shared.health, Schedule::every("overruns", settings.lease / 2), &stop, || async {
+        match end_some(&shared, &timeouts).await? {
+            0 => {}
+            attempts => {
+                tracing::warn!(attempts, "attempts of remote workers took longer than they may and were ended");
             }
         }
-    }
+        Ok::<_, StoreError>(Next::AfterPeriod)
+    })
+    .await;
 }
 
 async fn end_some(shared: &Shared, timeouts: &AttemptTimeouts) -> Result<usize, StoreError> {

@@ -1,8 +1,10 @@
 //! Takes up what other workers lost: attempts whose lease has run out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use store::StoreError;
+use store::{Lost, StoreError};
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -10,48 +12,58 @@ use crate::dispatch::Shared;
 /// Attempts that one write takes.
 const BATCH: u32 = 500;
 
-/// Takes up what this worker's own past life left behind. To be called before the first claim: after it, the leases of
-/// this name are those of the living.
+/// What one look at the lost leases came to.
+enum Look {
+    /// There may be more.
+    Full,
+    /// There are no more, or those that there are cannot be taken up now: the next look would find the same.
+    Done,
+}
+
+/// Takes up what the former life of this process left, which is alone on its store. To be called before the first claim:
+/// after it, the leases are those of the living.
 pub(crate) async fn own_past(shared: &Shared) {
-    report(rescue(shared, Some(&shared.worker)).await);
+    loop {
+        match rescue(shared, Lost::Local).await {
+            Ok(Look::Full) => {}
+            Ok(Look::Done) => return,
+            Err(error) => {
+                // They are taken up when they have run out.
+                return tracing::error!(error = &error as &dyn std::error::Error, "could not look for lost leases");
+            }
+        }
+    }
 }
 
 /// Looks for leases that have run out every sixth of the lease, until told to stop.
 pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(shared.settings.lease / 6);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => report(rescue(&shared, None).await),
-            () = stop.cancelled() => return,
-        }
-    }
+    let schedule = Schedule::every("rescue", shared.settings.lease / 6);
+    run_periodic(&shared.health, schedule, &stop, || async {
+        Ok::<_, StoreError>(match rescue(&shared, Lost::Expired).await? {
+            Look::Full => Next::After(Duration::ZERO),
+            Look::Done => Next::AfterPeriod,
+        })
+    })
+    .await;
 }
 
-fn report(result: Result<u64, StoreError>) {
-    match result {
-        Ok(0) => {}
-        Ok(attempts) => tracing::warn!(attempts, "attempts were lost with their worker and are taken up again"),
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "could not look for lost leases"),
+async fn rescue(shared: &Shared, which: Lost) -> Result<Look, StoreError> {
+    let lost = shared.store.lost_leases(which, BATCH).await?;
+    if lost.is_empty() {
+        return Ok(Look::Done);
     }
-}
-
-async fn rescue(shared: &Shared, worker: Option<&str>) -> Result<u64, StoreError> {
-    let mut rescued = 0;
-    loop {
-        let lost = shared.store.lost_leases(worker, BATCH).await?;
-        if lost.is_empty() {
-            return Ok(rescued);
-        }
-        let full = lost.len() == BATCH as usize;
-        let lost = lost.into_iter().map(|lost| {
-            let delay = shared.backoff(&lost.kind).delay(lost.attempts, rand::random());
-            (lost.lease, delay)
-        });
-        rescued += shared.store.lose(lost.collect()).await?;
+    let found = lost.len();
+    let lost = lost.into_iter().map(|lost| {
+        let delay = shared.backoff(&lost.kind).delay(lost.attempts, rand::random());
+        (lost.lease, delay)
+    });
+    let attempts = shared.store.lose(lost.collect()).await?;
+    if attempts > 0 {
+        tracing::warn!(attempts, "attempts were lost with their worker and are taken up again");
         shared.waker.wake();
-        if !full {
-            return Ok(rescued);
-        }
+    } else {
+        // Another server was faster, or something is wrong with them.
+        tracing::debug!(found, "none of the lost leases could be taken up");
     }
+    Ok(if found == BATCH as usize && attempts > 0 { Look::Full } else { Look::Done })
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -17,25 +19,14 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// Removes, organisation by organisation, until told to stop.
 pub(crate) async fn purge(shared: Arc<Shared>, stop: CancellationToken) {
-    loop {
-        let pause = match shared.store.purge(BATCH).await {
-            Ok(0) => EVERY,
-            Ok(operations) => {
+    run_periodic(&shared.health, Schedule::every("retention", EVERY), &stop, || async {
+        match shared.store.purge(BATCH).await? {
+            0 => Ok::<_, StoreError>(Next::AfterPeriod),
+            operations => {
                 tracing::debug!(operations, "operations past their time were removed");
-                BREATH
+                Ok(Next::After(BREATH))
             }
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "could not remove operations past their time"
-                );
-                EVERY
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
         }
-    }
+    })
+    .await;
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
@@ -14,21 +16,9 @@ const BATCH: u32 = 1_000;
 
 /// Sweeps until told to stop.
 pub(crate) async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        loop {
-            match shared.store.forget_idempotency_keys(BATCH).await {
-                Ok(count) if count == u64::from(BATCH) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "could not forget idempotency keys");
-                    break;
-                }
-            }
-        }
-    }
+    run_periodic(&shared.health, Schedule::every("idempotency_keys", EVERY), &stop, || async {
+        let is_full = shared.store.forget_idempotency_keys(BATCH).await? >= u64::from(BATCH);
+        Ok::<_, StoreError>(if is_full { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
+    })
+    .await;
 }

@@ -10,8 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
+
+use crate::confine::{die_with, limit};
 
 /// How to start the server's own program so that it calls [`become_command`] with the arguments that follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,31 +78,4 @@ fn try_become(job: &str, command: &[OsString]) -> io::Result<std::convert::Infal
     limit(Resource::As, memory)?;
     let error = command.exec();
     Err(io::Error::new(error.kind(), format!("cannot start {}: {error}", program.to_string_lossy())))
-}
-
-fn limit(resource: Resource, wanted: Option<u64>) -> io::Result<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    // What is limited already stays so; only root could raise it.
-    let most = getrlimit(resource).maximum.map_or(wanted, |most| wanted.min(most));
-    // A second of processor time between the two: the soft limit sends SIGXCPU, which says what happened.
-    let hard = if matches!(resource, Resource::Cpu) { most.saturating_add(1) } else { most };
-    let maximum = getrlimit(resource).maximum.map_or(hard, |most| hard.min(most));
-    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(maximum) })?)
-}
-
-/// Makes the system end this process, and the command that it becomes, when the server is killed.
-#[cfg(target_os = "linux")]
-fn die_with(parent: u32) -> io::Result<()> {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have been killed just before.
-    match getppid() {
-        Some(pid) if pid.as_raw_pid().unsigned_abs() == parent => Ok(()),
-        _ => Err(io::Error::other("the server is gone")),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with(_parent: u32) -> io::Result<()> {
-    Ok(())
 }

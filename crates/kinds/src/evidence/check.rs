@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use super::evaluator::{EvaluateError, Evaluator, EvaluatorConfig};
 use super::output::{Output, Status};
 use super::policy::{Policy, PolicyAttachment, PolicyError, Resolver, Scalar, digest, lint};
 use super::request::EvaluateRequest;
+use super::yaml;
 
 /// What came of checking a policy file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -133,6 +134,15 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     Ok(Report { policy: policy.metadata.name, ok, notes, cases })
 }
 
+/// The evidence of an example that passes a policy as it is, without inputs, if there is one.
+pub fn passing_example(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent().filter(|_| file.is_file())?;
+    let is_plain = |case: &Case| case.kind.is_none() && case.material_name.is_none() && case.with.is_empty();
+    let cases = read_cases(&folder.join("cases.yaml")).ok()?;
+    let passes = cases.into_iter().find(|case| case.expect == Status::Passed && is_plain(case))?;
+    Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
+}
+
 fn read_cases(file: &Path) -> Result<Vec<Case>, PolicyError> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -141,12 +151,7 @@ fn read_cases(file: &Path) -> Result<Vec<Case>, PolicyError> {
             return Err(PolicyError::Reference { reference: "cases.yaml".to_owned(), message: error.to_string() });
         }
     };
-    let cases: Cases = yaml_serde::from_str(&text).map_err(|error| PolicyError::Syntax {
-        file: "cases.yaml".to_owned(),
-        line: error.location().map_or(0, |place| place.line()),
-        column: error.location().map_or(0, |place| place.column()),
-        message: error.to_string(),
-    })?;
+    let cases: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax("cases.yaml", error))?;
     Ok(cases.cases)
 }
 

@@ -14,7 +14,6 @@ use super::plan::{Plan, Planned, Subject};
 use super::policy::{PolicyAttachment, PolicyError, Resolver};
 use super::rego::{Limits, RegoError, Verdict};
 use super::request::{EvaluateRequest, RequestError};
-use super::worker::{self, Worker};
 
 /// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
 const EXPANSION: u64 = 8;
@@ -28,12 +27,23 @@ pub struct EvaluatorConfig {
     pub default_policies: Vec<PolicyAttachment>,
     /// The longest that all policies of one evaluation together may take.
     pub time_limit: Duration,
-    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read.
+    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read. On
+    /// threads of this process it bounds the evidence only; the whole is bounded in a process of its own
+    /// ([`Evaluations`](super::Evaluations)).
     pub memory_limit: u64,
-    /// A process to evaluate in. Without it evaluations run on threads of this process: then the memory limit bounds the
-    /// evidence only, and an evaluation that is ended may hold its thread a while.
-    #[serde(skip)]
-    pub worker: Option<Worker>,
+}
+
+impl EvaluatorConfig {
+    /// Refuses evidence whose size says that it would need more than the memory limit.
+    ///
+    /// # Errors
+    /// [`EvaluateError::TooLarge`].
+    pub fn check_size(&self, size: u64) -> Result<(), EvaluateError> {
+        if size.saturating_mul(EXPANSION) > self.memory_limit {
+            return Err(EvaluateError::TooLarge { size, limit: self.memory_limit });
+        }
+        Ok(())
+    }
 }
 
 impl Default for EvaluatorConfig {
@@ -43,7 +53,6 @@ impl Default for EvaluatorConfig {
             default_policies: Vec::new(),
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
-            worker: None,
         }
     }
 }
@@ -51,6 +60,9 @@ impl Default for EvaluatorConfig {
 /// Why there is no output. Failing the policies is not among them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluateError {
+    /// The input of the operation is no request.
+    #[error("the input is not an evaluation request: {0}")]
+    Unreadable(String),
     /// The request cannot be carried out.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -61,9 +73,15 @@ pub enum EvaluateError {
     #[error("evidence: {size} bytes would need more than the memory limit of {limit} bytes")]
     TooLarge {
         /// In bytes.
-        size: usize,
+        size: u64,
         /// In bytes.
         limit: u64,
+    },
+    /// The policies report more than an operation keeps.
+    #[error("the output would be longer than {limit} bytes, the most that is kept: let the policies report less")]
+    OutputTooLarge {
+        /// In bytes.
+        limit: usize,
     },
     /// A policy cannot be had or is not in order.
     #[error(transparent)]
@@ -76,14 +94,6 @@ pub enum EvaluateError {
         /// What happened.
         source: RegoError,
     },
-    /// A worker process has no output to give.
-    #[error("{message}")]
-    Worker {
-        /// What it says, or what became of it.
-        message: String,
-        /// Whether another attempt may do better.
-        retryable: bool,
-    },
     /// The caller no longer wants the answer.
     #[error("the evaluation was cancelled")]
     Cancelled,
@@ -92,11 +102,8 @@ pub enum EvaluateError {
 impl EvaluateError {
     /// Whether another attempt may do better.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            EvaluateError::Worker { retryable, .. } => *retryable,
-            EvaluateError::Cancelled | EvaluateError::Evaluation { source: RegoError::Exhausted, .. } => true,
-            _ => false,
-        }
+        let exhausted = matches!(self, EvaluateError::Evaluation { source: RegoError::Exhausted, .. });
+        exhausted || matches!(self, EvaluateError::Cancelled)
     }
 }
 
@@ -113,11 +120,17 @@ impl Evaluator {
     /// # Errors
     /// [`PolicyError`] when the policy folder is not there or a default policy is not in order.
     pub fn new(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
-        let resolver = Resolver::new(config.policy_dir.as_deref())?;
+        let evaluator = Evaluator::unchecked(config)?;
         let mut plan = Plan::default();
-        for attachment in &config.default_policies {
-            plan.add(&resolver, None, attachment, None)?;
+        for attachment in &evaluator.config.default_policies {
+            plan.add(&evaluator.resolver, None, attachment, None)?;
         }
+        Ok(evaluator)
+    }
+
+    /// An evaluator whose default policies are looked at only when they are needed.
+    pub(super) fn unchecked(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
+        let resolver = Resolver::new(config.policy_dir.as_deref())?;
         Ok(Evaluator { config, resolver })
     }
 
@@ -130,7 +143,12 @@ impl Evaluator {
         let mut plan = Plan::default();
         for (index, attachment) in request.policies.iter().flatten().enumerate() {
             let added = plan.add(&self.resolver, None, attachment, None);
-            added.map_err(|error| RequestError::new(format!("policies[{index}]"), error))?;
+            added.map_err(|error| {
+                let in_document = attachment.embedded.is_some()
+                    && !matches!(error, EvaluateError::Policy(PolicyError::MissingInput { .. }));
+                let part = if in_document { ".embedded" } else { "" };
+                RequestError::new(format!("policies[{index}]{part}"), error)
+            })?;
         }
         for (index, group) in request.policy_groups.iter().flatten().enumerate() {
             let added = plan.add_group(&self.resolver, None, group);
@@ -150,13 +168,7 @@ impl Evaluator {
         cancelled: &AtomicBool,
     ) -> Result<Output, EvaluateError> {
         let deadline = Instant::now() + self.config.time_limit;
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if size.saturating_mul(EXPANSION) > self.config.memory_limit {
-            return Err(EvaluateError::TooLarge { size: bytes.len(), limit: self.config.memory_limit });
-        }
-        if let Some(worker) = &self.config.worker {
-            return worker::evaluate(worker, &self.config, request, bytes, cancelled);
-        }
+        self.config.check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let metadata = Metadata {
             name: request.name.as_deref().unwrap_or_default(),
             digest: &request.digest,
@@ -184,11 +196,9 @@ impl Evaluator {
 
     fn plan(&self, request: &EvaluateRequest, subject: Subject<'_>) -> Result<Plan, EvaluateError> {
         let mut plan = Plan::default();
-        // An empty list is as good as none: it must not be a way around the organisation's default policies.
         let named = request.policies.as_deref().unwrap_or_default();
-        let names_groups = request.policy_groups.as_ref().is_some_and(|groups| !groups.is_empty());
-        let attachments =
-            if named.is_empty() && !names_groups { self.config.default_policies.as_slice() } else { named };
+        // Nothing must be a way around the organisation's default policies.
+        let attachments = if request.names_policies() { named } else { self.config.default_policies.as_slice() };
         for attachment in attachments {
             plan.add(&self.resolver, Some(subject), attachment, None)?;
         }
@@ -208,6 +218,10 @@ fn run_all(
     cancelled: &AtomicBool,
 ) -> Result<Vec<PolicyOutput>, EvaluateError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(planned.len());
+    if workers < 2 {
+        let outcomes = planned.iter().map(|policy| run_one(policy, material, deadline, limit, cancelled));
+        return outcomes.filter_map(Result::transpose).collect();
+    }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let outcomes = Mutex::new(Vec::new());

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::material::MaterialKind;
-use super::policy::Body;
-use super::policy::{Policy, PolicyAttachment, Resolver, Scalar};
-use super::rego::Script;
+use super::policy::{PolicyAttachment, Resolver, Scalar};
 
 /// The most policies, and the most groups, of one request: each is read and compiled, some of them twice.
 const MAX_POLICIES: usize = 100;
@@ -82,7 +80,7 @@ impl RequestError {
 }
 
 impl EvaluateRequest {
-    /// Checks what can be checked without the policy folder and the evidence.
+    /// Checks the form: what can be checked without reading a policy and without the evidence. Cheap, whatever it holds.
     ///
     /// # Errors
     /// [`RequestError`] with the path of the first field that is not in order.
@@ -117,7 +115,7 @@ impl EvaluateRequest {
                         .map_err(|error| RequestError::new(format!("{field}.ref"), error))?;
                 }
                 (None, Some(embedded)) => {
-                    check_embedded(embedded).map_err(|error| RequestError::new(format!("{field}.embedded"), error))?;
+                    embedded_text(embedded).map_err(|error| RequestError::new(format!("{field}.embedded"), error))?;
                 }
                 _ => return Err(RequestError::new(field, "expected exactly one of ref and embedded")),
             }
@@ -127,6 +125,12 @@ impl EvaluateRequest {
                 .map_err(|error| RequestError::new(format!("policy_groups[{index}].ref"), error))?;
         }
         Ok(())
+    }
+
+    /// Whether it says what to evaluate; otherwise it is the default policies. An empty list is as good as none.
+    pub fn names_policies(&self) -> bool {
+        let empty = |count: Option<usize>| count.unwrap_or(0) == 0;
+        !empty(self.policies.as_ref().map(Vec::len)) || !empty(self.policy_groups.as_ref().map(Vec::len))
     }
 
     /// The kind, if one is named.
@@ -156,21 +160,4 @@ pub(super) fn embedded_text(embedded: &serde_json::Value) -> Result<String, &'st
         object @ serde_json::Value::Object(_) => Ok(object.to_string()),
         _ => Err("expected the policy document, as text or as an object"),
     }
-}
-
-fn check_embedded(embedded: &serde_json::Value) -> Result<(), String> {
-    let text = embedded_text(embedded)?;
-    let policy = Policy::parse("embedded", &text).map_err(|error| error.to_string())?;
-    for (index, script) in policy.scripts.iter().enumerate() {
-        match &script.body {
-            Body::Embedded(text) => {
-                Script::compile(text).map_err(|error| format!("spec.policies[{index}].embedded: {error}"))?;
-            }
-            Body::Path(_) => {
-                return Err(format!("spec.policies[{index}].path: a policy that is embedded cannot name files"));
-            }
-            Body::Ref(reference) => Resolver::check_form(reference).map_err(|error| error.to_string())?,
-        }
-    }
-    Ok(())
 }

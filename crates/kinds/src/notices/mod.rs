@@ -20,12 +20,13 @@ use operations::backoff::Backoff;
 use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::{self, Status as Verdict};
 use crate::webhook::Endpoint;
 use event::Event;
 use wire::WireOperation;
 
 /// The name of the kind.
-pub const KIND: &str = "notice";
+pub const KIND: &str = operations::NOTICE_KIND;
 /// Attempts of a notice: with [`BACKOFF`] they reach over some hours, a receiver's bad night.
 pub const MAX_ATTEMPTS: u32 = 20;
 /// How long notices that could not be delivered wait.
@@ -52,6 +53,8 @@ pub struct NoticeFilter {
     pub kinds: Vec<String>,
     /// How they ended; only terminal ones mean something.
     pub statuses: Vec<Status>,
+    /// What an `evidence_evaluation` found; anything else has no verdict. One that found something wrong is COMPLETED.
+    pub verdicts: Vec<Verdict>,
     /// The organisations that they belong to.
     pub organizations: Vec<String>,
 }
@@ -64,7 +67,19 @@ impl NoticeFilter {
             && (self.kinds.is_empty() || self.kinds.contains(&operation.kind))
             && (self.statuses.is_empty() || self.statuses.contains(&operation.status))
             && (self.organizations.is_empty() || self.organizations.iter().any(|listed| listed == organization))
+            && (self.verdicts.is_empty() || verdict(operation).is_some_and(|found| self.verdicts.contains(&found)))
     }
+}
+
+/// What an evaluation found, as its output says. The rest of the output is passed over and not kept.
+fn verdict(operation: &Operation) -> Option<Verdict> {
+    #[derive(Deserialize)]
+    struct Found {
+        status: Verdict,
+    }
+    let has_output = operation.kind == evidence::KIND && operation.status == Status::Completed;
+    let found: Found = has_output.then(|| serde_json::from_str(&operation.output).ok())??;
+    Some(found.status)
 }
 
 impl Subscription {
@@ -179,6 +194,21 @@ mod tests {
         assert!(!matches(&builds, Status::Failed));
         let others = NoticeFilter { organizations: vec!["other".to_owned()], ..NoticeFilter::default() };
         assert!(!matches(&others, Status::Failed));
+    }
+
+    #[test]
+    fn a_filter_asks_for_what_an_evaluation_found() {
+        let filter = NoticeFilter { verdicts: vec![Verdict::Failed], ..NoticeFilter::default() };
+        let evaluation = |kind: &str, status, output: &str| {
+            let output = output.to_owned();
+            filter.matches("acme", &Operation { kind: kind.to_owned(), output, ..operation(status) })
+        };
+        let found = r#"{"evidence":{"status":"passed"},"status":"failed","policies":[{"status":"passed"}]}"#;
+        assert!(evaluation(evidence::KIND, Status::Completed, found));
+        assert!(!evaluation("scan", Status::Completed, found), "others may call anything a status");
+        assert!(!evaluation(evidence::KIND, Status::Completed, &found.replace("failed", "skipped")));
+        assert!(!evaluation(evidence::KIND, Status::Completed, "{}"));
+        assert!(!evaluation(evidence::KIND, Status::Failed, ""), "it has found nothing");
     }
 
     #[test]

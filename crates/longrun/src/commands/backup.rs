@@ -10,9 +10,10 @@ pub mod postgres;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
+use store::{Census, Open, PostgresStore, SqliteStore, Store, StoreUrl};
 
 use crate::exit::{Exit, failure};
+use crate::node;
 use crate::progress::Spinner;
 use crate::render;
 use crate::store_args::StoreArgs;
@@ -41,7 +42,7 @@ pub struct Args {
 /// When the folder is in use, the store or a piece of evidence cannot be read, or `pg_dump` is missing or fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
-    let url = args.store.existing_url()?;
+    let url = args.store.url()?;
     let evidence = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(format!("{} is not empty", folder.display()), "a backup goes into a folder of its own"));
@@ -57,8 +58,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
 
     let spinner = Spinner::start("copying the store");
     let (engine, engine_version, census) = match &url {
-        StoreUrl::Sqlite(path) => copy_sqlite(path, working.path()).await?,
-        StoreUrl::Postgres(url) => dump_postgres(url, working.path()).await?,
+        StoreUrl::Sqlite(path) => {
+            let store = node::opened(&url, SqliteStore::open_as(path, Open::Existing).await)?;
+            copy_sqlite(store, working.path()).await?
+        }
+        StoreUrl::Postgres(database) => {
+            let store = node::opened(&url, PostgresStore::connect_as(database, Open::Existing, 2).await)?;
+            dump_postgres(store, database, working.path()).await?
+        }
     };
     spinner.say("copying the evidence");
     let content = Content::copy(&evidence, &working.path().join(CONTENT)).await?;
@@ -87,13 +94,12 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Copies the file, and examines the copy.
-async fn copy_sqlite(path: &Path, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
+async fn copy_sqlite(store: SqliteStore, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
     let copy = working.join(Engine::Sqlite.file());
-    let store = SqliteStore::open(path).await?;
     let copied = store.copy_to(&copy).await;
     store.close().await;
     copied.context("the store cannot be copied")?;
-    let copy = SqliteStore::open(&copy).await?;
+    let copy = SqliteStore::open_as(&copy, Open::Existing).await?;
     let (version, census, report) = (copy.engine_version().await?, copy.census().await?, copy.doctor().await?);
     copy.close().await;
     manifest::sound(&report)?;
@@ -101,8 +107,7 @@ async fn copy_sqlite(path: &Path, working: &Path) -> anyhow::Result<(Engine, Str
 }
 
 /// Has `pg_dump` write one snapshot, and counts the same.
-async fn dump_postgres(url: &str, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
-    let store = PostgresStore::connect(url, 2).await?;
+async fn dump_postgres(store: PostgresStore, url: &str, working: &Path) -> anyhow::Result<(Engine, String, Census)> {
     let version = store.engine_version().await?;
     let snapshot = store.snapshot().await?;
     let dumped = postgres::dump(url, &snapshot.id, &working.join(Engine::Postgres.file())).await;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::config::{ConfigArgs, Loaded, masked};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, Hint};
+use crate::node::complain;
 use crate::render::{self, Answer, Style, table};
 
 /// What `longrun config check` takes.
@@ -32,7 +33,14 @@ pub struct ShowArgs {
 pub fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let loaded = load(&args.config)?;
     warn(&loaded);
-    render::write("the configuration is valid\n")?;
+    let told = match args.config.file() {
+        Some(file) => format!("the configuration of {} is valid\n", file.display()),
+        None => {
+            "the configuration is valid; no file was read: there is no longrun.toml here, and --config names none\n"
+                .to_owned()
+        }
+    };
+    render::write(told)?;
     Ok(Exit::Done)
 }
 
@@ -58,7 +66,7 @@ fn load(args: &ConfigArgs) -> anyhow::Result<Loaded> {
 
 fn warn(loaded: &Loaded) {
     for warning in &loaded.warnings {
-        eprintln!("{} {warning}", Style::of_stderr().notable("warning:"));
+        complain(format_args!("{} {warning}", Style::of_stderr().notable("warning:")));
     }
 }
 

@@ -8,7 +8,7 @@ use kinds::evidence::detect;
 use serde_json::{Value, json};
 
 use crate::connection::OutputArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, Tally};
 use crate::render::{self, Answer, Style, table};
 
 /// What `longrun evidence detect` takes.
@@ -24,17 +24,25 @@ pub struct Args {
 /// Detects; the answer is no when a file is of no kind that is known.
 ///
 /// # Errors
-/// When a file cannot be read.
+/// When the answer cannot be written; files that cannot be read are told.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut found = Vec::new();
+    let mut tally = Tally::new();
     for file in &args.files {
         let shown = file.display().to_string();
-        let content = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
-        found.push((shown, detect(&content).map_or("", |kind| kind.as_str())));
+        match std::fs::read(file).with_context(|| format!("cannot read {shown}")) {
+            Ok(content) => {
+                let kind = detect(&content).map_or("", |kind| kind.as_str());
+                tally.add(Exit::yes_if(!kind.is_empty()));
+                found.push((shown, kind));
+            }
+            Err(error) => tally.failed(&error),
+        }
     }
-    let all_known = found.iter().all(|(_, kind)| !kind.is_empty());
-    render::print(args.output.format, &Detected(found))?;
-    Ok(Exit::yes_if(all_known))
+    if !found.is_empty() {
+        render::print(args.output.format, &Detected(found))?;
+    }
+    Ok(tally.exit())
 }
 
 /// Files with their kinds; empty for none that is known.

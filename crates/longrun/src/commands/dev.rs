@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use kinds::evidence::check::passing_example;
 use operations::Access;
 use server::auth::Secret;
 use store::{Scope, Store};
 
 use super::token;
 use crate::config::{Config, LogFormat};
-use crate::connection::{DEV_FOLDER, DEV_TOKEN, DEV_URL};
+use crate::connection::{DEV_ADDRESS, DEV_FOLDER, DEV_TOKEN, finds_dev};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{Node, StopSignals, start_logging};
 use crate::render::{self, Style};
@@ -48,10 +49,13 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     start_logging(config.log.format, &config.log.filter).context("--log is not a filter")?;
     let signals = StopSignals::listen()?;
     let node = Node::start(&config).await?;
+    tracing::info!(server = node.name(), url = node.url(), "started");
     keep_out_of_git(&args.data_dir)?;
     let token_file = args.token_file.clone().unwrap_or_else(|| args.data_dir.join(DEV_TOKEN));
     let secret = token(&**node.store(), &token_file).await?;
-    render::write(greeting(&node.url(), &secret, &token_file, &args))?;
+    let (url, address) = (node.url(), args.data_dir.join(DEV_ADDRESS));
+    std::fs::write(&address, format!("{url}\n")).with_context(|| format!("cannot write {}", address.display()))?;
+    render::write(greeting(&url, &secret, &token_file, &args))?;
     signals.stop_when_asked(node).await;
     Ok(Exit::Done)
 }
@@ -71,7 +75,15 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.log.format = LogFormat::Human;
     config.log.filter.clone_from(&args.log);
     match crate::config::validate(&config).into_iter().next() {
-        Some((key, message)) => Err(failure(format!("{key} {message}"), "`longrun dev --help` shows the flags")),
+        Some((key, message)) => {
+            let flag = match key.as_str() {
+                "policies.folder" => "--policies",
+                "listen" => "--listen",
+                "log.filter" => "--log",
+                _ => &key,
+            };
+            Err(failure(format!("{flag}: {message}"), "`longrun dev --help` shows the flags"))
+        }
         None => Ok(config),
     }
 }
@@ -125,21 +137,40 @@ fn write_secret(file: &Path, secret: &Secret) -> std::io::Result<()> {
 fn greeting(url: &str, secret: &Secret, token_file: &Path, args: &Args) -> String {
     let style = Style::of_stdout();
     let secret = secret.expose();
-    // Commands in this folder find the server by themselves only when it is where they look.
-    let is_found = url == DEV_URL && args.data_dir == Path::new(DEV_FOLDER) && args.token_file.is_none();
-    let environment = if is_found {
+    let environment = if args.token_file.is_none() && finds_dev(url, &args.data_dir) {
         String::new()
     } else {
         format!("LONGRUN_URL={url} LONGRUN_TOKEN_FILE={} ", quoted(&token_file.display().to_string()))
     };
     format!(
-        "{}  {url}\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}        {environment}longrun evidence evaluate FILE\n{}       Ctrl-C\n",
+        "{}  {url}\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}        {environment}{}\n{}       Ctrl-C\n",
         style.strong("listening"),
         style.strong("token"),
         style.strong("list:"),
         style.strong("try:"),
+        something_to_try(args.policies.as_deref()),
         style.strong("stop:"),
     )
+}
+
+/// A command that works as it stands: an evaluation of a policy's own example where there is one.
+fn something_to_try(policies: Option<&Path>) -> String {
+    let example = policies.and_then(|folder| {
+        let mut names: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        names.into_iter().find_map(|name| {
+            let name = name.into_string().ok()?;
+            let evidence = passing_example(&folder.join(&name).join("policy.yaml"))?;
+            Some((name, evidence))
+        })
+    });
+    match example {
+        Some((name, evidence)) => {
+            let evidence = quoted(&evidence.display().to_string());
+            format!("longrun evidence evaluate {evidence} --policy-ref {}", quoted(&name))
+        }
+        None => "longrun operations create --kind hello".to_owned(),
+    }
 }
 
 /// A text as one word of a shell.

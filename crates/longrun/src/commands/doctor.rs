@@ -56,7 +56,7 @@ impl Answer for Examination {
             count => format!("{}\n", style.bad(&format!("{count} findings"))),
         };
         for finding in findings {
-            text += &format!("  {}: {}\n", finding.invariant, printable(&finding.detail));
+            text += &format!("  {} {}\n", style.bad("✗"), printable(&finding.to_string()));
         }
         text
     }

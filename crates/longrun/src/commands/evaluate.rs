@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment};
+use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, WaitStep};
 
 use super::evidence::upload;
+use super::operations::within;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, Hint};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::exit::{Exit, Hint, Tally};
 use crate::policy_file::self_contained;
 use crate::progress::Spinner;
 use crate::render::verdict::Verdict;
@@ -61,9 +62,14 @@ pub struct Args {
     /// Start the evaluations and do not wait for them
     #[arg(long)]
     no_wait: bool,
-    /// Give up waiting after so long (exit code 2), e.g. 5m
+    /// Give up waiting after so long (exit code 5), e.g. 5m
     #[arg(long, value_name = "DURATION", conflicts_with = "no_wait")]
     timeout: Option<Span>,
+    /// Take it for a pass when no policy looked at the evidence (exit code 0 instead of 3)
+    #[arg(long, conflicts_with = "no_wait")]
+    allow_skipped: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -80,15 +86,15 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// Evaluates each file. All evaluations are started before the first one is waited for.
 ///
 /// # Errors
-/// When a file cannot be read, and what the calls may fail with.
+/// When a policy cannot be sent, or the answer cannot be written. What becomes of a file is told, and the others are
+/// evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
-    let client = args.server.client()?;
+    let client = args.server.client_with(args.reconnect.settings())?;
+    let mut tally = Tally::new();
     let mut started = Vec::new();
     for file in &args.files {
-        let stored = upload(&client, file).await?;
         let request = EvaluateRequest {
-            digest: stored.value.digest,
             kind: args.kind.clone(),
             name: args.name.clone().or_else(|| file_name(file)),
             policies: policies.clone(),
@@ -97,33 +103,66 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             project_version_id: args.project_version_id.clone(),
             project_name: args.project_name.clone(),
             project_version_name: args.project_version_name.clone(),
+            ..EvaluateRequest::default()
         };
-        let answer = client.evaluate_evidence(&request).await;
-        let answer = answer.with_context(|| format!("cannot evaluate {}", file.display()))?;
-        if args.no_wait {
-            render::print(args.output.format, &Started { file, answer: &answer })?;
+        match start(&client, file, request).await {
+            Ok(answer) => {
+                if args.no_wait {
+                    render::print(args.output.format, &Started { file, answer: &answer })?;
+                }
+                started.push((file, answer.value.operation_id));
+            }
+            Err(error) => tally.failed(&error),
         }
-        started.push((file, answer.value.operation_id));
     }
-    if args.no_wait {
-        return Ok(Exit::Done);
+    if !args.no_wait && !started.is_empty() {
+        tokio::time::sleep(HEAD_START).await;
+        wait(&client, &args, &started, &mut tally).await?;
     }
-    tokio::time::sleep(HEAD_START).await;
-    wait(&client, &args, &started).await
+    Ok(tally.exit())
 }
 
-async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)]) -> anyhow::Result<Exit> {
+/// Stores the file and starts its evaluation.
+async fn start(
+    client: &Client,
+    file: &Path,
+    request: EvaluateRequest,
+) -> anyhow::Result<longrun_client::Answer<StartedEvaluation>> {
+    let digest = upload(client, file).await?.value.digest;
+    let answer = client.evaluate_evidence(&EvaluateRequest { digest, ..request }).await;
+    answer.with_context(|| format!("cannot evaluate {}", file.display()))
+}
+
+async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tally: &mut Tally) -> anyhow::Result<()> {
     let start = tokio::time::Instant::now();
-    let mut all_passed = true;
+    let url = client.url();
     for (file, id) in started {
         let file = file.display();
         let spinner = Spinner::start(format!("evaluating {file}"));
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
-        let answer = client.wait(id, left, |_| ()).await.with_context(|| format!("the evaluation of {file}"))?;
+        let told = |step: WaitStep<'_>| match step {
+            WaitStep::State(_) => {}
+            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
+            WaitStep::Back => spinner.step_aside(|| back(&url)),
+        };
+        let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
+        let answer = answer.with_context(|| format!("the evaluation of {file}"));
         drop(spinner);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tally.failed(&error);
+                continue;
+            }
+        };
         let operation = &answer.value.operation;
         let verdict = Verdict::of(operation);
-        all_passed &= !operation.is_failed() && verdict.as_ref().is_none_or(|verdict| !verdict.is_failed());
+        tally.add(match verdict.as_ref().map(Verdict::exit) {
+            Some(Exit::Skipped) if args.allow_skipped => Exit::Done,
+            Some(exit) if !operation.is_failed() => exit,
+            // Without a verdict nothing has passed.
+            _ => Exit::No,
+        });
         match (args.output.format, verdict) {
             (Format::Table, Some(verdict)) => {
                 render::write(verdict.render(Style::of_stdout(), SHOWN_VIOLATIONS))?;
@@ -141,7 +180,7 @@ async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)]) -> a
             (format, _) => render::print(format, &answer)?,
         }
     }
-    Ok(Exit::yes_if(all_passed))
+    Ok(())
 }
 
 fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<PolicyGroupAttachment>)> {
@@ -174,7 +213,7 @@ fn file_name(file: &Path) -> Option<String> {
 
 struct Started<'a> {
     file: &'a Path,
-    answer: &'a longrun_client::Answer<longrun_client::StartedEvaluation>,
+    answer: &'a longrun_client::Answer<StartedEvaluation>,
 }
 
 impl Answer for Started<'_> {

@@ -1,5 +1,5 @@
-//! `longrun evaluation-worker`: the process that a server starts for each evaluation, so that it can be ended whatever a
-//! policy does. Not for people, hence hidden: it speaks with its parent by standard input and output.
+//! `longrun evaluation-worker`: the process in which a server reads what callers send, so that it can be ended whatever
+//! that does. Not for people, hence hidden: it speaks with its parent by standard input and output.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// How the command is called.
 pub const NAME: &str = "evaluation-worker";
 
-/// Does one evaluation. Runs without an async runtime, whose threads would count against the memory limit.
+/// Does what the server asks. Runs without an async runtime, whose threads would count against the memory limit.
 ///
 /// # Errors
 /// When the input is no job or the output is closed.

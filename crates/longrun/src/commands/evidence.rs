@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use futures_util::TryStreamExt;
 use longrun_client::{Client, StoredEvidence};
+use store::Digest;
 use tokio::io::AsyncWriteExt;
 
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::Exit;
+use crate::exit::{Exit, Tally, failure};
 use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, table};
 
@@ -37,16 +38,20 @@ pub struct GetArgs {
     server: ClientArgs,
 }
 
-/// Stores files.
+/// Stores files, each whatever becomes of the others.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When the answer cannot be written; what the calls fail with is told.
 pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
+    let mut tally = Tally::new();
     for file in &args.files {
-        render::print(args.output.format, &upload(&client, file).await?)?;
+        match upload(&client, file).await {
+            Ok(stored) => render::print(args.output.format, &stored)?,
+            Err(error) => tally.failed(&error),
+        }
     }
-    Ok(Exit::Done)
+    Ok(tally.exit())
 }
 
 /// Fetches evidence. A broken connection leaves no file behind that looks whole.
@@ -54,6 +59,10 @@ pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// What the call may fail with, and when the content cannot be written.
 pub async fn get(args: GetArgs) -> anyhow::Result<Exit> {
+    if args.digest.parse::<Digest>().is_err() {
+        let hint = "a digest is sha256: and 64 hexadecimal digits in lower case, as `longrun evidence put` answers";
+        return Err(failure(format!("{:?} is not a digest", args.digest), hint));
+    }
     let spinner = args.to.is_some().then(|| Spinner::start(format!("fetching {}", args.digest)));
     let mut content = args.server.client()?.get_evidence(&args.digest).await?;
     let Some(path) = &args.to else {

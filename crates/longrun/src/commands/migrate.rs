@@ -2,8 +2,9 @@
 //! embedded store into PostgreSQL.
 
 use anyhow::Context;
-use store::{PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
+use store::{Open, PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
 
+use crate::config::{Unseen, store_url};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{self, StoreLock};
 use crate::progress::Spinner;
@@ -17,10 +18,10 @@ const CONNECTIONS: u32 = 4;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Move this store: sqlite:PATH. No server may use it; it keeps what it has
-    #[arg(long, value_name = "URL", requires = "to")]
+    #[arg(long, value_name = "URL", requires = "to", value_parser = Unseen(store_url))]
     from: Option<StoreUrl>,
     /// Move it to this database, which has no operations yet: postgres://USER@HOST:PORT/DATABASE
-    #[arg(long, value_name = "URL", requires = "from")]
+    #[arg(long, value_name = "URL", requires = "from", value_parser = Unseen(store_url))]
     to: Option<StoreUrl>,
     #[command(flatten)]
     store: StoreArgs,
@@ -35,12 +36,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         return transfer(from, to).await;
     }
     let url = args.store.url()?;
-    let lock = match &url {
-        StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
-        StoreUrl::Postgres(_) => None,
-    };
+    let lock = StoreLock::acquire_for(&url)?;
     let spinner = Spinner::start("migrating");
-    node::open(&url).await.context("the migration failed")?.close().await;
+    node::open(&url, Open::Create).await.context("the migration failed")?.close().await;
     drop(spinner);
     drop(lock);
     render::write(format!("{url} is up to date\n"))?;
@@ -55,8 +53,8 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
         return Err(failure(format!("there is no store at {}", path.display()), "name it with --from sqlite:PATH"));
     }
     let _lock = StoreLock::acquire(path)?;
-    let source = SqliteStore::open(path).await.with_context(|| format!("cannot open {from}"))?;
-    let target = PostgresStore::connect(target, CONNECTIONS).await.with_context(|| format!("cannot open {to}"))?;
+    let source = node::opened(&from, SqliteStore::open(path).await)?;
+    let target = node::opened(&to, PostgresStore::connect(target, CONNECTIONS).await)?;
     let spinner = Spinner::start("moving");
     let mut rows = 0;
     let moved = store::transfer(&source, &target, |more| {

@@ -1,10 +1,10 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
 pub mod backup;
-pub mod bench;
 pub mod command_runner;
 pub mod completions;
 pub mod config;
+pub mod delete_organization;
 pub mod demo;
 pub mod detect;
 pub mod dev;
@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod evaluate;
 pub mod evaluation_worker;
 pub mod evidence;
+pub mod list;
 pub mod man;
 pub mod migrate;
 pub mod operations;

@@ -1,4 +1,4 @@
-//! `longrun operations`: list, get, events, create, cancel, retry, delete, wait.
+//! `longrun operations`: get, events, create, cancel, retry, delete, wait.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, ValueEnum};
-use longrun_client::{Answer, Client, ListRequest, NewOperation};
+use longrun_client::{Answer, Client, NewOperation, WaitStep};
 use operations::Timestamp;
+use serde_json::value::RawValue;
 
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, Hint};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::exit::{Exit, Hint, Missing, Tally};
 use crate::progress::Spinner;
-use crate::render;
+use crate::render::{self, Format};
 
 /// A status to filter by; wire names are taken as well.
 #[derive(Clone, Copy, Debug)]
@@ -46,33 +47,6 @@ impl ValueEnum for StatusName {
         };
         Some(PossibleValue::new(short).alias(self.0.wire_name()))
     }
-}
-
-/// What `longrun operations list` takes.
-#[derive(Debug, clap::Args)]
-pub struct ListArgs {
-    /// Only operations with this status
-    #[arg(long, value_enum, ignore_case = true)]
-    status: Option<StatusName>,
-    /// Only operations of this kind
-    #[arg(long)]
-    kind: Option<String>,
-    /// Only operations about a resource of this type
-    #[arg(long, value_name = "TYPE", requires = "resource_id")]
-    resource_type: Option<String>,
-    /// Only operations about this resource
-    #[arg(long, value_name = "ID", requires = "resource_type")]
-    resource_id: Option<String>,
-    /// Which page; the first is 0
-    #[arg(long, value_name = "N")]
-    page: Option<i32>,
-    /// Entries per page
-    #[arg(long, value_name = "N")]
-    page_size: Option<i32>,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    server: ClientArgs,
 }
 
 /// What commands for operations that are named take: `get`, `events`, `cancel`, `retry`, `delete`.
@@ -157,9 +131,11 @@ pub struct WaitArgs {
     /// Which operations
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Give up after so long (exit code 2), e.g. 5m; without it, wait as long as it takes
+    /// Give up after so long (exit code 5), e.g. 5m; without it, wait as long as it takes
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
     /// Say nothing, answer by the exit code alone
     #[arg(short, long, action = ArgAction::SetTrue)]
     quiet: bool,
@@ -169,53 +145,66 @@ pub struct WaitArgs {
     server: ClientArgs,
 }
 
-/// Lists operations.
-///
-/// # Errors
-/// What the call may fail with.
-pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
-    let request = ListRequest {
-        page: args.page,
-        page_size: args.page_size,
-        status: args.status.map(|status| status.0.wire_name().to_owned()),
-        kind: args.kind,
-        resource_type: args.resource_type,
-        resource_id: args.resource_id,
-    };
-    render::print(args.output.format, &args.server.client()?.list(&request).await?)?;
-    Ok(Exit::Done)
-}
-
-/// Makes a call for each operation that is named, and prints what it answers.
+/// Makes a call for each operation that is named, whatever becomes of the others, and shows what it answers.
 async fn each<T>(
     args: &IdsArgs,
     call: impl AsyncFn(&Client, &str) -> Result<Answer<T>, longrun_client::Error>,
-) -> anyhow::Result<Exit>
+    show: impl Fn(Format, &str, &Answer<T>) -> std::io::Result<()>,
+) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let mut tally = Tally::new();
+    for id in &args.ids {
+        match call(&client, id).await {
+            Ok(answer) => show(args.output.format, id, &answer)?,
+            Err(error) => tally.failed(&about(id, error)),
+        }
+    }
+    Ok(tally.exit())
+}
+
+/// The error, with the operation that it is about unless it names it.
+fn about(id: &str, error: longrun_client::Error) -> anyhow::Error {
+    match error {
+        longrun_client::Error::StillRunning { .. } => error.into(),
+        longrun_client::Error::Refused(refusal) if refusal.http_status == 404 => {
+            Missing(format!("operation {id} not found")).into()
+        }
+        error => anyhow::Error::new(error).context(format!("operation {id}")),
+    }
+}
+
+/// The error, with the whole time that a command was given where only the rest of it was left for this operation.
+pub fn within(error: longrun_client::Error, timeout: Option<Span>) -> longrun_client::Error {
+    match (error, timeout) {
+        (longrun_client::Error::StillRunning { id, .. }, Some(Span(after))) => {
+            longrun_client::Error::StillRunning { id, after }
+        }
+        (error, _) => error,
+    }
+}
+
+/// Shows an answer as it is.
+fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
 where
     Answer<T>: render::Answer,
 {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = call(&client, id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &answer)?;
-    }
-    Ok(Exit::Done)
+    render::print(format, answer)
 }
 
 /// Shows operations.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// When the answer cannot be written; what the calls fail with is told.
 pub async fn get(args: IdsArgs) -> anyhow::Result<Exit> {
-    each(&args, async |client, id| client.get(id).await).await
+    each(&args, async |client, id| client.get(id).await, shown).await
 }
 
 /// Shows what happened to operations.
 ///
 /// # Errors
-/// What the calls may fail with.
+/// As those of [`get`].
 pub async fn events(args: IdsArgs) -> anyhow::Result<Exit> {
-    each(&args, async |client, id| client.events(id).await).await
+    each(&args, async |client, id| client.events(id).await, shown).await
 }
 
 /// Creates an operation.
@@ -256,14 +245,8 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When the file holds no operations, and what the call may fail with.
 pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
-    let text = read(&args.file)?;
-    let operations: Result<Vec<NewOperation>, _> = if text.trim_start().starts_with('[') {
-        serde_json::from_str(&text)
-    } else {
-        serde_json::Deserializer::from_str(&text).into_iter().collect()
-    };
-    let operations = operations
-        .with_context(|| format!("{} holds no operations", args.file.display()))
+    let operations = parse_batch(&read(&args.file)?)
+        .with_context(|| format!("{} cannot be created", args.file.display()))
         .hint("write a JSON list of objects such as {\"kind\": \"scan\"}, or one such object a line")?;
     let answer = args.server.client()?.batch_create(&operations, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
@@ -273,54 +256,75 @@ pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
 /// Ends operations that are pending, and asks those that run to stop.
 ///
 /// # Errors
-/// When one of them has ended, and what the calls may fail with.
+/// As those of [`get`].
 pub async fn cancel(args: IdsArgs) -> anyhow::Result<Exit> {
-    each(&args, async |client, id| client.cancel(id).await).await
+    each(&args, async |client, id| client.cancel(id).await, shown).await
 }
 
 /// Has failed operations tried again.
 ///
 /// # Errors
-/// When one of them has not failed, and what the calls may fail with.
+/// As those of [`get`].
 pub async fn retry(args: IdsArgs) -> anyhow::Result<Exit> {
-    each(&args, async |client, id| client.retry(id).await).await
+    each(&args, async |client, id| client.retry(id).await, shown).await
 }
 
 /// Removes operations that have ended.
 ///
 /// # Errors
-/// When one of them has not ended, and what the calls may fail with.
+/// As those of [`get`].
 pub async fn delete(args: IdsArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
-    for id in &args.ids {
-        let answer = client.delete(id).await.with_context(|| format!("operation {id}"))?;
-        render::print(args.output.format, &render::operations::Deleted { id, answer: &answer })?;
-    }
-    Ok(Exit::Done)
+    let show = |format, id: &str, answer: &_| render::print(format, &render::operations::Deleted { id, answer });
+    each(&args, async |client, id| client.delete(id).await, show).await
 }
 
-/// Waits for operations, one after the other; they run meanwhile.
+/// Waits for operations, one after the other; they run meanwhile. A server that goes away is asked again.
 ///
 /// # Errors
-/// When the time is over first, and what the calls may fail with.
+/// When the answer cannot be written. Operations that could not be waited for are told, and the others are waited for.
 pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
-    let client = args.server.client()?;
+    let client = args.server.client_with(args.reconnect.settings())?;
+    let url = client.url();
     let start = tokio::time::Instant::now();
-    let mut all_completed = true;
+    let mut tally = Tally::new();
     for id in &args.ids {
         let spinner = Spinner::start(format!("waiting for {id}"));
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
-        let answer = client
-            .wait(id, left, |seen| spinner.say(format!("waiting for {id}: {}", seen.operation.short_status())))
-            .await
-            .with_context(|| format!("operation {id}"))?;
+        let told = |step: WaitStep<'_>| match step {
+            WaitStep::State(seen) => spinner.say(format!("waiting for {id}: {}", seen.operation.short_status())),
+            WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
+            WaitStep::Back => spinner.step_aside(|| back(&url)),
+        };
+        let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
         drop(spinner);
-        all_completed &= !answer.value.operation.is_failed();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                tally.failed(&about(id, error));
+                continue;
+            }
+        };
+        tally.add(Exit::yes_if(!answer.value.operation.is_failed()));
         if !args.quiet {
             render::print(args.output.format, &answer)?;
         }
     }
-    Ok(Exit::yes_if(all_completed))
+    Ok(tally.exit())
+}
+
+/// The operations of a batch: a JSON list of objects, or one object after the other. What is wrong is told by its place.
+fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
+    let entries: Vec<&RawValue> = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text)?
+    } else {
+        serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>()?
+    };
+    let parse = |(index, entry): (usize, &&RawValue)| {
+        // By way of a value: the line and column within one entry would be taken for those of the file.
+        let value: serde_json::Value = serde_json::from_str(entry.get())?;
+        serde_json::from_value(value).with_context(|| format!("operations[{index}]"))
+    };
+    entries.iter().enumerate().map(parse).collect()
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

@@ -7,6 +7,7 @@ use operations::{Timestamp, check_kind, check_name};
 use serde_json::{Value, json};
 use store::{Organization, Pausable, Paused, Store};
 
+use crate::config::nearest;
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
 use crate::render::{self, Answer, Style, printable, table};
@@ -109,6 +110,17 @@ pub async fn kinds(args: KindsArgs) -> anyhow::Result<Exit> {
 pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
     check_kind("KIND", &args.kind)?;
     let store = args.store.open_existing().await?;
+    let mut known = args.store.kinds()?;
+    known.extend(store.kinds(None).await?);
+    if !known.contains(&args.kind) {
+        let meant = nearest(&args.kind, known.iter().map(String::as_str));
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+        let kind = printable(&args.kind);
+        eprintln!(
+            "{} no operation is or was of the kind {kind}, and the configuration declares none{meant}",
+            Style::of_stderr().notable("warning:")
+        );
+    }
     pause(store.as_ref(), what(args.kind, args.organization)).await
 }
 
@@ -140,6 +152,11 @@ fn shown(what: &Pausable) -> String {
 
 async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
     let name = shown(&what);
+    let before = store.paused().await?.into_iter().find(|paused| paused.what == what);
+    if let Some(Paused { since, .. }) = before {
+        render::write(format!("nothing was changed: {name} is paused since {since}\n"))?;
+        return Ok(Exit::Done);
+    }
     if !store.pause(what).await? {
         let hint = "`longrun organizations list` shows those that there are";
         return Err(failure("there is no such organization", hint));
@@ -171,6 +188,7 @@ impl Answer for Organizations {
             json!({
                 "name": one.name, "created_at": one.created_at.to_string(), "pending": one.pending,
                 "running": one.running, "paused_since": since.map(|since| since.to_string()),
+                "deleting": one.is_being_deleted,
             })
         });
         Ok(Value::from(rows.collect::<Vec<_>>()).to_string().into_bytes())
@@ -183,7 +201,7 @@ impl Answer for Organizations {
                 one.created_at.to_string(),
                 one.pending.to_string(),
                 one.running.to_string(),
-                time(*since),
+                if one.is_being_deleted { "being deleted".to_owned() } else { time(*since) },
             ]
         });
         table(style, ["NAME", "CREATED", "PENDING", "RUNNING", "PAUSED"], rows)

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use kinds::evidence::check::{CaseReport, Report, check};
 use serde_json::{Value, json};
 
 use crate::connection::OutputArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, Tally};
 use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, printable};
 
@@ -28,16 +29,23 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let spinner = Spinner::start("checking");
     let mut checked = Vec::new();
+    let mut tally = Tally::new();
     for file in &args.files {
         let shown = file.display().to_string();
+        if let Err(error) = std::fs::File::open(file).with_context(|| format!("cannot read {shown}")) {
+            spinner.step_aside(|| tally.failed(&error));
+            continue;
+        }
         spinner.say(format!("checking {shown}"));
         let result = check(file).map_err(|error| error.to_string());
         checked.push(Checked { file: shown, result });
     }
     drop(spinner);
-    let all_ok = checked.iter().all(Checked::is_ok);
-    render::print(args.output.format, &All(checked))?;
-    Ok(Exit::yes_if(all_ok))
+    if !checked.is_empty() {
+        tally.add(Exit::yes_if(checked.iter().all(Checked::is_ok)));
+        render::print(args.output.format, &All(checked))?;
+    }
+    Ok(tally.exit())
 }
 
 struct Checked {

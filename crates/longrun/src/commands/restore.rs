@@ -42,7 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let spinner = Spinner::start("restoring");
     match (&url, manifest.engine) {
         (StoreUrl::Sqlite(path), Engine::Sqlite) => {
-            let lock = StoreLock::acquire(path)?;
+            let lock = StoreLock::acquire_place(path)?;
             refuse_existing(path)?;
             put_evidence(&manifest, folder, &evidence).await?;
             restore_sqlite(&copy, path, &census).await?;

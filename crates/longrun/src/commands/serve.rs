@@ -25,6 +25,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let signals = StopSignals::listen()?;
     let node = Node::start(&config).await?;
     tracing::info!(
+        server = node.name(),
         url = node.url(),
         admin_url = node.admin_url(),
         store = %config.store_url()?,

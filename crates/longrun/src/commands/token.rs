@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use server::auth::Secret;
 use store::{NewToken, Scope, Store, Token};
 
-use crate::config::Span;
+use crate::config::{Span, nearest};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
 use crate::render::{self, Answer, Style, printable, table};
@@ -18,9 +18,12 @@ use crate::store_args::StoreArgs;
 /// What `longrun token create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// The organization that the token belongs to; made when it is new
+    /// The organization that the token belongs to
     #[arg(long, value_name = "ORG")]
     organization: String,
+    /// Make the organization if it is new; the first one of a store is made without this flag
+    #[arg(long)]
+    create_organization: bool,
     /// What the token is for, for people
     #[arg(long)]
     name: String,
@@ -54,8 +57,9 @@ pub struct ListArgs {
 /// What `longrun token revoke` takes.
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
-    /// The token's id, as `longrun token list` shows it
-    id: String,
+    /// The token's id, as `longrun token list` shows it; or its secret, which is not repeated
+    #[arg(value_name = "ID")]
+    token: String,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -73,17 +77,43 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     if args.projects.iter().any(String::is_empty) {
         return Err(failure("--projects names an empty project", "separate the ids of projects with single commas"));
     }
+    let organization = args.organization.clone();
     let access = if args.projects.is_empty() {
         Access::organization(args.organization)
     } else {
         Access::projects(args.organization, args.projects)
     };
-    let store = args.store.open().await?;
+    let store = args.store.open_or_make().await?;
+    let is_new = is_new(store.as_ref(), &organization, args.create_organization).await?;
     let expires_at = args.expires_in.map(|Span(valid)| store.now().after(valid));
     let scopes = args.scopes.into_iter().collect();
     let (token, secret) = make(store.as_ref(), args.name, access, scopes, expires_at).await?;
+    if is_new {
+        let note = format!("the organization {} is new", printable(&organization));
+        eprintln!("{} {note}", Style::of_stderr().notable("note:"));
+    }
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)
+}
+
+/// Whether a token makes its organization; a mistyped name shall not.
+async fn is_new(store: &dyn Store, organization: &str, may_be_new: bool) -> anyhow::Result<bool> {
+    let there = store.organizations().await?;
+    let shown = printable(organization);
+    if let Some(found) = there.iter().find(|found| found.name == organization) {
+        if found.is_being_deleted {
+            let hint = format!("`longrun organizations delete {shown} --yes` ends its deletion");
+            return Err(failure(format!("the organization {shown} is being deleted"), hint));
+        }
+        return Ok(false);
+    }
+    if !may_be_new && !there.is_empty() {
+        let meant = nearest(organization, there.iter().map(|found| found.name.as_str()));
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {}?", printable(meant)));
+        let hint = "to make it, add --create-organization; `longrun organizations list` shows those that there are";
+        return Err(failure(format!("there is no organization {shown}{meant}"), hint));
+    }
+    Ok(true)
 }
 
 /// Makes a token and its secret.
@@ -114,19 +144,31 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Revokes a token. A running server refuses it from then on.
+/// Revokes a token, by its id or by its secret: whoever finds a leaked secret has nothing else. A running server refuses it from
+/// then on. The secret is never repeated.
 ///
 /// # Errors
 /// When there is no such token, or the store cannot be used.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
-    if !store.revoke_token(&args.id).await? {
-        return Err(failure(
-            format!("there is no token with the id {}", printable(&args.id)),
-            "`longrun token list` shows the ids",
-        ));
+    const HINT: &str = "`longrun token list` shows the ids";
+    let text = args.token.trim();
+    let secret = Secret::parse(text);
+    if secret.is_none() && text.starts_with("lrn_") {
+        let message = "this looks like the secret of a token, but it is not whole or has been mistyped";
+        return Err(failure(message, format!("give the whole secret, or the token's id; {HINT}")));
     }
-    render::write(format!("revoked {}\n", printable(&args.id)))?;
+    let store = args.store.open_existing().await?;
+    let id = match secret {
+        None => text.to_owned(),
+        Some(secret) => match store.find_token(&secret.hash()).await? {
+            Some(token) => token.id,
+            None => return Err(failure("no token of this store has this secret", HINT)),
+        },
+    };
+    if !store.revoke_token(&id).await? {
+        return Err(failure(format!("there is no token with the id {}", printable(&id)), HINT));
+    }
+    render::write(format!("revoked {}\n", printable(&id)))?;
     Ok(Exit::Done)
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use longrun_client::{WatchEvent, WatchRequest};
+use longrun_client::{WatchEvent, WatchRequest, WatchStep};
 
 use super::operations::StatusName;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost};
 use crate::exit::Exit;
 use crate::render::{self, Format, Style};
 
@@ -39,12 +39,15 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span>,
     #[command(flatten)]
+    reconnect: ReconnectArgs,
+    #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     server: ClientArgs,
 }
 
-/// Prints transitions until it is interrupted, or has printed enough.
+/// Prints transitions until it is interrupted, or has printed enough. When the connection breaks it is made again, and what
+/// happened meanwhile follows.
 ///
 /// # Errors
 /// What the call may fail with.
@@ -57,13 +60,20 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
         last_event_id: args.after,
     };
     let limit = args.timeout.map_or(Duration::MAX, |Span(limit)| limit);
+    let client = args.server.client_with(args.reconnect.settings())?;
+    let url = client.url();
     let print = async {
-        let mut watch = args.server.client()?.watch(&request).await?;
+        let mut watch = client.watch(&request).await?;
         let mut left = args.limit.unwrap_or(u64::MAX);
         while left > 0 {
-            let event = watch.next().await?;
-            render::write(line(args.output.format, args.show_ids, &event)?)?;
-            left -= 1;
+            match watch.next_step().await? {
+                WatchStep::Event(event) => {
+                    render::write(line(args.output.format, args.show_ids, &event)?)?;
+                    left -= 1;
+                }
+                WatchStep::Lost(reason) => lost(&url, reason),
+                WatchStep::Back => back(&url),
+            }
         }
         Ok(Exit::Done)
     };

@@ -3,12 +3,13 @@
 //! The client's [`Worker`] does the work of a worker; here is what runs an operation as a command ([`process`]).
 
 mod process;
+mod program;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::Context;
-use longrun_client::{CancellationToken, Worker};
+use longrun_client::{CancellationToken, Error, Worker};
 
 use crate::config::{LogFormat, Span};
 use crate::connection::ClientArgs;
@@ -23,7 +24,8 @@ const GRACE: Duration = process::TERM_GRACE.saturating_add(Duration::from_secs(5
 #[command(
     after_help = "The command gets the operation's input as JSON on standard input (null when there is none). What it \
     writes to standard output is the operation's output, up to 1 MiB; lines on standard error are progress. Exit code 0: \
-    done; 65: failed for good, another attempt would only repeat it; any other: failed, to be tried again."
+    done; 65: failed for good, another attempt would only repeat it; 126 or 127: the command could not be started, the \
+    operation is handed back; any other: failed, to be tried again."
 )]
 pub struct Args {
     /// Kind of operations to run; may be given several times
@@ -48,13 +50,14 @@ pub struct Args {
 /// Works until SIGTERM or SIGINT; a second signal ends and hands back what runs.
 ///
 /// # Errors
-/// When the server refuses to give work to this worker.
+/// When there is no such command, when it could not be started several times in a row, and when the server refuses to give
+/// work to this worker.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     start_logging(LogFormat::Human, &args.log).context("--log is not a filter")?;
     // Before anything is claimed, so that no signal kills what runs.
     let mut signals = StopSignals::listen()?;
     let client = args.server.client()?;
-    let command = process::Command::new(args.command);
+    let command = process::Command::new(args.command)?;
     let url = client.url();
     let mut worker = Worker::new(client, command).concurrency(args.concurrency.into()).drain(args.drain.0).grace(GRACE);
     let kinds = args.kinds.join(", ");
@@ -73,10 +76,18 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         hurry.cancel();
     });
     tracing::info!(url, kinds, "working");
-    worker.run(stopped).await.hint(
-        "a worker needs a token with the scope operations:work, and kinds that the server declares as remote: \
-         [kinds.NAME] type = \"remote\"",
-    )?;
+    match worker.run(stopped).await {
+        Ok(()) => {}
+        Err(error @ Error::NotStarted { .. }) => {
+            return Err(error).hint("mend the command and start the worker again: nothing was lost");
+        }
+        Err(error) => {
+            return Err(error).hint(
+                "a worker needs a token with the scope operations:work, and kinds that the server declares as remote: \
+                 [kinds.NAME] type = \"remote\"",
+            );
+        }
+    }
     tracing::info!("stopped");
     Ok(Exit::Done)
 }

@@ -36,7 +36,7 @@ impl Endpoint {
                     let problem = Secrets::parse(&text).err().map(|error| format!("the file holds no secret: {error}"));
                     check(problem.is_none(), "secret_file", &problem.unwrap_or_default());
                 }
-                Err(error) => check(false, "secret_file", &format!("the file cannot be read: {error}")),
+                Err(error) => check(false, "secret_file", &format!("the file {file} cannot be read: {error}")),
             },
             (name, "") => {
                 check(!name.contains(['=', '\0']), "secret_environment", "must be the name of a variable");

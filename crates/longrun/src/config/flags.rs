@@ -43,15 +43,20 @@ impl ConfigArgs {
     /// # Errors
     /// [`ConfigError`], with every problem there is.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let file = self.config.clone().or_else(|| {
-            let default = Path::new(DEFAULT_FILE);
-            default.exists().then(|| default.to_owned())
-        });
+        let file = self.file();
         // What is not Unicode cannot be a value of ours.
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         load(file.as_deref(), &environment, &self.flags())
+    }
+
+    /// The configuration file: the one that is named, or the one that is there.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| {
+            let default = Path::new(DEFAULT_FILE);
+            default.exists().then(|| default.to_owned())
+        })
     }
 
     fn flags(&self) -> Vec<Flag> {

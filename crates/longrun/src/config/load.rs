@@ -133,7 +133,13 @@ impl Layers {
         let shown = path.display().to_string();
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
-        let syntax = |error: toml::de::Error| ConfigError::Syntax { path: shown.clone(), message: error.to_string() };
+        // The place and not the line itself, which may hold a password.
+        let syntax = |error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let (line, column) = (before.matches('\n').count() + 1, before.rsplit('\n').next().map_or(0, str::len) + 1);
+            let message = format!("line {line}, column {column}: {}", error.message());
+            ConfigError::Syntax { path: shown.clone(), message }
+        };
         let spanned = toml::de::DeTable::parse(&text).map_err(syntax)?;
         let mut table: Table = toml::from_str(&text).map_err(syntax)?;
         let mut lines = BTreeMap::new();
@@ -156,8 +162,11 @@ impl Layers {
                 None if OTHER_VARIABLES.contains(&name.as_str()) => {}
                 // Not an error: Kubernetes itself sets LONGRUN_SERVICE_HOST and the like beside a service of that name.
                 None => {
-                    let hint = nearest(name, keys.keys().map(String::as_str))
-                        .map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"));
+                    // Without what all have in common, which would make any two of them alike.
+                    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+                    let names: Vec<String> = keys.keys().map(|name| bare(name)).collect();
+                    let hint = nearest(&bare(name), names.iter().map(String::as_str))
+                        .map_or_else(String::new, |nearest| format!("; did you mean {PREFIX}{nearest}?"));
                     self.warnings.push(format!("the environment variable {name} sets nothing{hint}"));
                 }
             }

@@ -18,6 +18,7 @@ mod notices;
 mod organizations;
 mod tables;
 mod units;
+mod unseen;
 mod validate;
 
 pub use endpoint::Endpoint;
@@ -25,10 +26,14 @@ pub use flags::ConfigArgs;
 pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
+pub use nearest::nearest;
 pub use units::{ByteSize, Span};
+pub use unseen::Unseen;
 pub use validate::validate;
 
 use std::fmt;
+
+use store::{InvalidStoreUrl, StoreUrl};
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +92,25 @@ pub fn masked(key: &str, value: &toml::Value) -> String {
     {
         return format!("{address}?****");
     }
-    if !matches!(key, "store" | "read_store") {
+    if !matches!(key, "store" | "read_store") || text.is_empty() {
         return text;
     }
-    // scheme://user:password@host: what stands between the first colon of the authority and the last @.
-    let Some((scheme, rest)) = text.split_once("://") else { return text };
-    match rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
-        Some((user, host)) => format!("{scheme}://{user}:****@{host}"),
-        None => text,
-    }
+    // It was validated; what is no store's address is not shown.
+    text.parse().map_or_else(|_| "****".to_owned(), |url: StoreUrl| url.masked())
+}
+
+/// The store that a text names; what is wrong with it is said without the text, which may hold a password.
+///
+/// # Errors
+/// What would be right.
+pub fn store_url(text: &str) -> Result<StoreUrl, String> {
+    text.parse().map_err(|error: InvalidStoreUrl| {
+        let meant = match &error {
+            InvalidStoreUrl::UnknownParameter(name) => nearest(&name.to_lowercase(), store::PARAMETERS),
+            _ => None,
+        };
+        meant.map_or_else(|| error.to_string(), |meant| format!("{error}; did you mean {meant}?"))
+    })
 }
 
 #[cfg(test)]
@@ -106,7 +121,7 @@ mod tests {
     fn passwords_are_masked_and_nothing_else_is() {
         let show = |text: &str| masked("store", &toml::Value::String(text.to_owned()));
         assert_eq!(show("postgres://me:p@ss:w@db/longrun"), "postgres://me:****@db/longrun");
-        assert_eq!(show("postgres://me@db/longrun"), "postgres://me@db/longrun");
+        assert_eq!(show("postgres://me@db/longrun?password=s3cret"), "postgres://me@db/longrun?password=****");
         assert_eq!(show("sqlite:longrun.db"), "sqlite:longrun.db");
         let url = toml::Value::String("https://hooks.example.com/scan?token=s3cret".to_owned());
         assert_eq!(masked("kinds.scan.url", &url), "https://hooks.example.com/scan?****");

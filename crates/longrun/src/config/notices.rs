@@ -1,5 +1,6 @@
 //! Who is told when operations have ended: `[notices.NAME]`.
 
+use kinds::evidence::{KIND as EVIDENCE_EVALUATION, Status as Verdict};
 use operations::Status;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -24,6 +25,8 @@ pub struct Filter {
     pub kinds: Vec<String>,
     /// How they ended.
     pub statuses: Vec<Ended>,
+    /// What an `evidence_evaluation` found.
+    pub verdicts: Vec<Verdict>,
     /// The organisations that they belong to.
     pub organizations: Vec<String>,
 }
@@ -73,6 +76,18 @@ impl Notice {
             }
         };
         self.endpoint.check(&mut check);
+        // Such a subscription would never tell of anything, and its owner would wait for it.
+        let Filter { kinds, statuses, verdicts, .. } = &self.filter;
+        check(
+            verdicts.is_empty() || statuses.is_empty() || statuses.contains(&Ended::Completed),
+            "verdicts",
+            "never match here: an evaluation that found something is COMPLETED, and statuses leaves that out; leave statuses out",
+        );
+        check(
+            verdicts.is_empty() || kinds.is_empty() || kinds.iter().any(|kind| kind == EVIDENCE_EVALUATION),
+            "verdicts",
+            "never match here: only an evidence_evaluation has a verdict, and kinds leaves it out",
+        );
         for kind in &self.filter.kinds {
             if let Err(violation) = operations::check_kind("kinds", kind) {
                 check(false, "kinds", &format!("{kind:?} is no name of a kind: it {}", violation.description));

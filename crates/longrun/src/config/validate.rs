@@ -29,19 +29,17 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "admin_listen",
         "must not be the address of the API: whoever reaches the API would reach the metrics",
     );
-    check(
-        config.store_url().is_ok(),
-        "store",
-        "must be sqlite:PATH or postgres://USER@HOST:PORT/DATABASE, e.g. sqlite:longrun.db",
-    );
-    let is_postgres = |url: Option<&StoreUrl>| matches!(url, Some(StoreUrl::Postgres(_)));
-    check(
-        config.read_store.is_empty()
-            || is_postgres(config.store_url().ok().as_ref())
-                && is_postgres(config.read_store_url().ok().flatten().as_ref()),
-        "read_store",
-        "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary",
-    );
+    let store = super::store_url(&config.store);
+    let has_standbys = matches!(store, Ok(StoreUrl::Postgres(_)));
+    check(store.is_ok(), "store", &store.err().unwrap_or_default());
+    if !config.read_store.is_empty() {
+        let standby = "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary";
+        match super::store_url(&config.read_store) {
+            Ok(StoreUrl::Postgres(_)) => check(has_standbys, "read_store", standby),
+            Ok(StoreUrl::Sqlite(_)) => check(false, "read_store", standby),
+            Err(message) => check(false, "read_store", &message),
+        }
+    }
 
     let tls = &config.tls;
     check(
@@ -50,7 +48,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "tls.cert and tls.key go together: set both or neither",
     );
     for (key, file) in [("tls.cert", &tls.cert), ("tls.key", &tls.key)] {
-        check(file.is_empty() || std::fs::File::open(file).is_ok(), key, "the file cannot be read");
+        check(file.is_empty() || std::fs::File::open(file).is_ok(), key, &format!("the file {file} cannot be read"));
     }
 
     let api = &config.api;
@@ -68,7 +66,8 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
     check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
     let folder = &config.policies.folder;
-    check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", "there is no such folder");
+    let missing = format!("there is no folder {folder}");
+    check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);
     check(
         config.policies.default.is_empty() || !folder.is_empty(),
         "policies.default",

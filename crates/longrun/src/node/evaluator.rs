@@ -1,30 +1,29 @@
-//! The evaluator of evidence, from the configuration.
+//! Evaluations of evidence, from the configuration.
 
 use std::path::PathBuf;
 
 use kinds::evidence::policy::PolicyAttachment;
-use kinds::evidence::{Evaluator, EvaluatorConfig};
+use kinds::evidence::{Evaluations, EvaluatorConfig};
 
 use crate::commands::evaluation_worker;
 use crate::config::Config;
 use crate::exit::Hint;
 
-/// Makes the evaluator; every default policy is read and compiled, so that a broken one is found now.
+/// Makes the evaluations; every default policy is read and compiled, so that a broken one is found now.
 ///
 /// # Errors
 /// When the policy folder or a default policy is not in order.
-pub fn evaluator(config: &Config) -> anyhow::Result<Evaluator> {
+pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     let policies = &config.policies;
     let attach =
         |reference: &String| PolicyAttachment { reference: Some(reference.clone()), ..PolicyAttachment::default() };
-    let evaluator = Evaluator::new(EvaluatorConfig {
+    let config = EvaluatorConfig {
         policy_dir: (!policies.folder.is_empty()).then(|| PathBuf::from(&policies.folder)),
         default_policies: policies.default.iter().map(attach).collect(),
         time_limit: policies.time_limit.0,
         memory_limit: policies.memory_limit.0,
-        worker: Some(evaluation_worker::this_program()?),
-    });
-    evaluator.hint(
+    };
+    Evaluations::new(evaluation_worker::this_program()?, config).hint(
         "check policies.folder and policies.default; `longrun policy check FILE` tells what is wrong with a policy",
     )
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::Registry;
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
-use kinds::evidence::{EvaluationHandler, Evaluator, KIND as EVIDENCE_EVALUATION};
+use kinds::evidence::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
 use kinds::http::HttpHandler;
 use kinds::notices::{self, NoticeFilter, Notices, Subscription};
 use operations::Status;
@@ -25,9 +25,9 @@ const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
 ///
 /// # Errors
 /// When a variable that a kind needs is not set.
-pub fn registry(config: &Config, content: &ContentStore, evaluator: &Arc<Evaluator>) -> anyhow::Result<Registry> {
+pub fn registry(config: &Config, content: &ContentStore, evaluations: &Arc<Evaluations>) -> anyhow::Result<Registry> {
     let mut registry =
-        Registry::new().with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluator)));
+        Registry::new().with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)));
     for (name, kind) in &config.kinds.declared {
         registry = registry.with_limits(name, limits(&kind.limits));
         registry = match &kind.work {
@@ -54,6 +54,7 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
         let filter = NoticeFilter {
             kinds: notice.filter.kinds.clone(),
             statuses: notice.filter.statuses.iter().copied().map(Status::from).collect(),
+            verdicts: notice.filter.verdicts.clone(),
             organizations: notice.filter.organizations.clone(),
         };
         let endpoint = endpoint(&format!("notices.{name}"), &notice.endpoint)?;

@@ -1,11 +1,37 @@
 //! The log: on standard error, so that standard output stays for answers.
+//!
+//! Nothing that writes to the log fails or waits, whatever standard error is connected to: lines go through a bounded queue
+//! to a thread of their own. Those that find no room, and those that cannot be written, are counted ([`lost_lines`]). Panics
+//! are logged in the same way: the standard hook would write to standard error by itself, and wait there.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
 
+use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
+
+/// Lines that may wait for whoever reads the log.
+const QUEUE: usize = 16 * 1024;
+/// Bytes that may wait.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// How long the end of the process may wait for the log.
+const FLUSH: Duration = Duration::from_secs(1);
+
+static QUEUED: OnceLock<SyncSender<Entry>> = OnceLock::new();
+static WAITING_BYTES: AtomicUsize = AtomicUsize::new(0);
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+enum Entry {
+    Line(Vec<u8>),
+    /// Answered once everything before it is written.
+    Flush(Sender<()>),
+}
 
 /// Starts to log, once a process.
 ///
@@ -13,7 +39,11 @@ use crate::config::LogFormat;
 /// When the filter is none, or the process logs already.
 pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let (sender, queue) = sync_channel(QUEUE);
+    std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&queue)).context("cannot start")?;
+    // A second call fails below.
+    let _ = QUEUED.set(sender);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log);
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).finish().try_init()?,
         LogFormat::Human => {
@@ -21,5 +51,67 @@ pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
             log.with_ansi(coloured).with_target(false).finish().try_init()?;
         }
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(panic = text, at, "a panic");
+    }));
     Ok(())
+}
+
+/// Lines of the log that were lost, since standard error could not be written or nobody read it.
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Waits until what was logged is written, for a second at most. Does nothing in a process that does not log.
+pub fn flush_log() {
+    let (sender, written) = channel();
+    if let Some(queue) = QUEUED.get()
+        && queue.try_send(Entry::Flush(sender)).is_ok()
+    {
+        let _ = written.recv_timeout(FLUSH);
+    }
+}
+
+/// Writes a line to standard error, where there is somebody to read it: `eprintln!` panics where there is not.
+pub fn complain(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn write_all(queue: &Receiver<Entry>) {
+    for entry in queue {
+        match entry {
+            Entry::Line(line) => {
+                if io::stderr().write_all(&line).is_err() {
+                    LOST.fetch_add(1, Ordering::Relaxed);
+                }
+                WAITING_BYTES.fetch_sub(line.len(), Ordering::Relaxed);
+            }
+            Entry::Flush(written) => {
+                // Who waited for it may be gone.
+                let _ = written.send(());
+            }
+        }
+    }
+}
+
+/// Takes lines, each in one piece.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let has_room = WAITING_BYTES.fetch_add(line.len(), Ordering::Relaxed) < QUEUE_BYTES;
+        let is_queued =
+            has_room && QUEUED.get().is_some_and(|queue| queue.try_send(Entry::Line(line.to_vec())).is_ok());
+        if !is_queued {
+            WAITING_BYTES.fetch_sub(line.len(), Ordering::Relaxed);
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -8,6 +8,7 @@ mod evaluator;
 mod kinds;
 mod lock;
 mod logging;
+mod name;
 mod signals;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentStore, PostgresStore, Store, StoreUrl};
+use store::{ContentError, ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
+use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,24 +28,27 @@ use crate::config::Config;
 use crate::exit::Hint;
 
 pub use lock::StoreLock;
-pub use logging::start_logging;
+pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
-
-/// How a process on an embedded store is named in leases. One process at a time holds [`StoreLock`], so whatever is still leased to this
-/// name when it starts was lost by its predecessor, and is taken up at once.
-const EMBEDDED_WORKER: &str = "longrun";
 
 /// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// Between two looks at what broken uploads left.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
 /// A server at work.
 pub struct Node {
+    /// In the log, in leases and in histories.
+    name: String,
     store: Arc<dyn Store>,
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     uses_tls: bool,
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
+    /// Removes what broken uploads left.
+    sweeping: JoinHandle<()>,
     shutdown: CancellationToken,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -56,16 +61,20 @@ impl Node {
     /// When another process uses the store, or a file, a folder or an address cannot be used.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
         let url = config.store_url()?;
-        let (lock, worker) = match &url {
-            StoreUrl::Sqlite(path) => (Some(StoreLock::acquire(path)?), EMBEDDED_WORKER.to_owned()),
-            // Several servers share the database: a name of its own, never used again.
-            StoreUrl::Postgres(_) => (None, format!("longrun-{}", uuid::Uuid::new_v4().as_simple())),
+        let lock = match &url {
+            StoreUrl::Sqlite(path) => Some(StoreLock::acquire(path)?),
+            StoreUrl::Postgres(_) => None,
         };
+        let name = name::of_this_process();
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
+        if let StoreUrl::Sqlite(path) = &url {
+            warn_of_readers(path);
+        }
+        warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
@@ -78,11 +87,14 @@ impl Node {
             None => None,
         };
 
-        let evaluator = Arc::new(evaluator::evaluator(config)?);
-        let registry = kinds::registry(config, &content, &evaluator)?;
+        let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
+        let evaluations = Arc::new(evaluator::evaluations(config)?);
+        let registry = kinds::registry(config, &content, &evaluations)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
-        let engine = engine::Engine::start(store.clone(), registry, engine_settings(config), worker);
+        // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
+        let engine_settings = engine::Settings { is_alone: lock.is_some(), ..engine_settings(config) };
+        let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
         let settings = api_settings(config);
         let mut services = Services::new(store.clone(), content, engine.waker());
@@ -90,10 +102,15 @@ impl Node {
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
         services.quotas = config.quotas().into();
-        services.evaluator = Some(evaluator);
+        services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.settings = settings.clone();
+        services.metrics.add_counter(
+            "longrun_log_lines_lost_total",
+            "Lines of the log that could not be written.",
+            logging::lost_lines,
+        );
         let shutdown = services.shutdown.clone();
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();
@@ -115,7 +132,12 @@ impl Node {
         }
         let router = server::http::router(services);
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        Ok(Node { store, address, admin_address, uses_tls, engine, listeners, shutdown, _lock: lock })
+        Ok(Node { name, store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
+    }
+
+    /// How this process is called in the log, in leases and in histories: the machine and a short id.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The store that it works on.
@@ -147,35 +169,76 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
-        self.listeners.iter().for_each(JoinHandle::abort);
+        self.listeners.iter().chain([&self.sweeping]).for_each(JoinHandle::abort);
         self.store.close().await;
     }
 }
 
-/// Opens a store, makes it when it is missing, and brings it up to this version.
+/// The kinds that a configuration declares, and those that longrun brings.
+pub fn known_kinds(config: &Config) -> Vec<String> {
+    let mut known = kinds::known(config);
+    known.push(::kinds::notices::KIND.to_owned());
+    known
+}
+
+/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has written
+/// to for as long as an upload may take is none under way, of this server or another one of the store.
+async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
+    let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
+    run_periodic(&health, schedule, &CancellationToken::new(), || async {
+        let files = content.sweep(upload_timeout).await?;
+        if files > 0 {
+            tracing::info!(files, "what broken uploads left was removed");
+        }
+        Ok::<_, ContentError>(Next::AfterPeriod)
+    })
+    .await;
+}
+
+/// Opens a store as `how` says.
 ///
 /// # Errors
-/// When the file or the database cannot be used.
-pub async fn open(url: &StoreUrl) -> anyhow::Result<Arc<dyn Store>> {
-    store::open(url, CONNECTIONS).await.with_context(|| format!("cannot open the store {url}")).hint(match url {
-        StoreUrl::Sqlite(_) => "check --store, and whether this user may read and write the file and its folder",
-        StoreUrl::Postgres(_) => {
-            "check --store, whether the server is running, and whether the user may create the schema \"longrun\""
+/// When there is none and none is to be made, or the file or the database cannot be used.
+pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
+    opened(url, store::open(url, how, CONNECTIONS).await)
+}
+
+/// What came of opening the store at `url`, with advice when it failed.
+///
+/// # Errors
+/// The error that it came with.
+pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
+    let hint = match (&opened, url) {
+        (Err(StoreError::Missing(_)), _) => {
+            "name another one with --store, --config or --data-dir; or make one: `longrun migrate`, `longrun serve`, `longrun dev` and the first `longrun token create` do"
         }
-    })
+        (_, StoreUrl::Sqlite(_)) => "check --store, and whether this user may read and write the file and its folder",
+        (_, StoreUrl::Postgres(_)) => {
+            "check in --store the host and port, the user, the database and sslmode; the password, there or in PGPASSFILE or PGPASSWORD; and whether the server is running"
+        }
+    };
+    opened.with_context(|| format!("cannot open the store {url}")).hint(hint)
 }
 
 /// Opens the store of a server, which may have a standby to read from.
 async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyhow::Result<Arc<dyn Store>> {
     // The configuration was validated: only a PostgreSQL store has a standby.
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
-        return open(url).await;
+        return open(url, Open::Create).await;
     };
     let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
     let store = store
         .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
         .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;
     Ok(Arc::new(store))
+}
+
+/// What this program makes is its user's alone; what was there before, by an older one or by hand, is left as it is.
+fn warn_of_readers(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    if std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others on this machine have rights on it; `chmod -R go= PATH` takes them away");
+    }
 }
 
 async fn bind(address: &str, key: &str) -> anyhow::Result<TcpListener> {

@@ -3,8 +3,8 @@
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Node;
-use crate::exit::FAILED;
+use super::{Node, flush_log};
+use crate::exit::Exit;
 
 /// The signals that ask a server to stop. Made before the server says that it is there, so that none is missed.
 #[derive(Debug)]
@@ -41,8 +41,9 @@ impl StopSignals {
             () = node.stop() => tracing::info!("stopped"),
             received = self.next() => {
                 tracing::warn!(signal = received, "stopping at once");
+                flush_log();
                 // No destructors: they would wait for what was to be cut off.
-                std::process::exit(i32::from(FAILED));
+                std::process::exit(Exit::Failed as i32);
             }
         }
     }

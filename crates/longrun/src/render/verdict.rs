@@ -4,6 +4,7 @@ use longrun_client::Operation;
 use serde::Deserialize;
 
 use super::{Style, printable};
+use crate::exit::Exit;
 
 /// What the output of an `evidence_evaluation` says, as far as it is shown; `-o json` has all of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,9 +57,13 @@ impl Verdict {
         serde_json::from_str(&operation.output).ok()
     }
 
-    /// Whether a policy found a violation.
-    pub fn is_failed(&self) -> bool {
-        self.status == "failed"
+    /// What it answers to whoever asked: only `passed` is a yes, and what nobody looked at is neither yes nor no.
+    pub fn exit(&self) -> Exit {
+        match self.status.as_str() {
+            "passed" => Exit::Done,
+            "skipped" => Exit::Skipped,
+            _ => Exit::No,
+        }
     }
 
     /// The verdict, each policy and each violation on a line of its own. At most `most` violations of a policy are
@@ -132,7 +137,7 @@ mod tests {
         let policies = r#"[{"name":"ceiling","violations":[
             {"subject":"ceiling","message":"one"},{"message":"two\u001b[2J"},{"message":"three"}]}]"#;
         let verdict = verdict(policies, "failed");
-        assert!(verdict.is_failed());
+        assert_eq!(verdict.exit(), Exit::No);
         assert_eq!(
             verdict.render(Style::PLAIN, 2),
             "a.sarif SARIF: failed\n  ✗ ceiling: 3 violations\n      one\n      two\\u{1b}[2J\n      … and 1 more (-o json shows all)\n"
@@ -145,6 +150,12 @@ mod tests {
             r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"]},{"name":"q","violations":[]}]"#;
         let text = verdict(policies, "passed").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: passed\n  - p: skipped: not recognised\n  ✓ q\n");
+    }
+
+    #[test]
+    fn only_passed_is_a_yes() {
+        let exit = |status| verdict("[]", status).exit();
+        assert_eq!([exit("passed"), exit("skipped"), exit("new")], [Exit::Done, Exit::Skipped, Exit::No]);
     }
 
     #[test]

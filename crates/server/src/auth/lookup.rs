@@ -60,7 +60,7 @@ impl TokenLookup {
         };
         let look = match address.filter(|_| !is_known) {
             Some(address) => {
-                let look = self.refusals.begin(address);
+                let look = self.refusals.begin(address, Instant::now());
                 Some(look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })?)
             }
             None => None,

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use store::Store;
-use tokio::sync::mpsc;
+use tasks::{ROUND_LIMIT, supervise};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// How often a token's use is noted at most: what "to about a minute" of [`store::Token::last_used_at`] means.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -26,18 +29,15 @@ pub(crate) struct Usage {
 impl Usage {
     /// Starts the task that writes the notes; it ends when this is dropped.
     pub(crate) fn start(store: Arc<dyn Store>) -> Usage {
-        let (queue, mut waiting) = mpsc::channel(BACKLOG);
+        let (queue, waiting) = mpsc::channel(BACKLOG);
+        let task = store.health().register("token_uses", None);
         tokio::spawn(async move {
-            loop {
-                let mut ids = Vec::new();
-                // What arrives during one write makes up the next.
-                if waiting.recv_many(&mut ids, BATCH).await == 0 {
-                    return;
-                }
-                if let Err(error) = store.touch_tokens(ids).await {
-                    tracing::debug!(%error, "uses of tokens were not noted");
-                }
-            }
+            let (stop, waiting) = (CancellationToken::new(), AsyncMutex::new(waiting));
+            supervise(&task, &stop, || async {
+                write(&*store, &mut *waiting.lock().await).await;
+                stop.cancel();
+            })
+            .await;
         });
         Usage { noted: Mutex::new(HashMap::new()), queue }
     }
@@ -48,6 +48,22 @@ impl Usage {
         let due = noted.get(id).is_none_or(|at| at.elapsed() >= INTERVAL);
         if due && self.queue.try_send(id.to_owned()).is_ok() {
             noted.insert(id.to_owned(), Instant::now());
+        }
+    }
+}
+
+/// Writes what comes; returns when nothing can come any more.
+async fn write(store: &dyn Store, waiting: &mut mpsc::Receiver<String>) {
+    loop {
+        let mut ids = Vec::new();
+        // What arrives during one write makes up the next.
+        if waiting.recv_many(&mut ids, BATCH).await == 0 {
+            return;
+        }
+        match timeout(ROUND_LIMIT, store.touch_tokens(ids)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "uses of tokens were not noted"),
+            Err(_) => tracing::debug!("uses of tokens were not noted in time"),
         }
     }
 }

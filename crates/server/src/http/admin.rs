@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use store::{Pausable, Paused, Store};
+use tasks::TaskReport;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -24,7 +25,8 @@ struct Admin {
     shutdown: CancellationToken,
 }
 
-/// `/healthz` (the process answers), `/readyz` (the store answers too, and no shutdown has begun), `/metrics`.
+/// `/healthz` (the process answers), `/readyz` (the store answers too, the maintenance tasks do their work, and no shutdown
+/// has begun), `/metrics`.
 ///
 /// Needs no token: bind it to an address that only operators reach.
 pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router {
@@ -40,7 +42,11 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
     if admin.shutdown.is_cancelled() {
-        return Err(ApiError::Unavailable("shutting down".into()));
+        return Err(ApiError::NotReady("the server is shutting down".to_owned()));
+    }
+    let troubles = admin.store.health().troubles();
+    if !troubles.is_empty() {
+        return Err(ApiError::NotReady(troubles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")));
     }
     match tokio::time::timeout(PING_TIMEOUT, admin.store.ping()).await {
         Ok(Ok(())) => Ok("ready\n"),
@@ -52,11 +58,32 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
 
 async fn metrics(State(admin): State<Admin>) -> ([(http::HeaderName, &'static str); 1], String) {
     let mut text = admin.metrics.render();
+    text.push_str(&render_tasks(&admin.store.health().report()));
     // The rest is worth having while the store is away.
     if let Ok(Ok(paused)) = tokio::time::timeout(PING_TIMEOUT, admin.store.paused()).await {
         text.push_str(&render_paused(&paused));
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The maintenance tasks and loops of the process.
+fn render_tasks(tasks: &[TaskReport]) -> String {
+    const RESTARTS: &str = "longrun_task_restarts_total";
+    const SUCCEEDED: &str = "longrun_task_seconds_since_success";
+    let mut text =
+        format!("# HELP {RESTARTS} How often a task broke off and was restarted.\n# TYPE {RESTARTS} counter\n");
+    for TaskReport { task, restarts, .. } in tasks {
+        text.push_str(&format!("{RESTARTS}{{task=\"{task}\"}} {restarts}\n"));
+    }
+    text.push_str(&format!(
+        "# HELP {SUCCEEDED} Seconds since the last round of a task that succeeded.\n# TYPE {SUCCEEDED} gauge\n"
+    ));
+    for TaskReport { task, succeeded, .. } in tasks {
+        if let Some(succeeded) = succeeded {
+            text.push_str(&format!("{SUCCEEDED}{{task=\"{task}\"}} {}\n", succeeded.as_secs_f64()));
+        }
+    }
+    text
 }
 
 /// A line for each thing that is paused: there are few, and only operators and organisations themselves make them.

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{CONTENT_TYPE, HeaderMap};
-use kinds::evidence::EvaluateRequest;
+use kinds::evidence::{CheckError, EvaluateRequest, RequestError};
 use operations::{NewOperation, Resource, Violation};
 use serde::Serialize;
 use store::{Digest, Scope};
@@ -43,25 +43,28 @@ pub(super) async fn evaluate(
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let Asked { evidence, mut operation } = Asked::parse(&app, &body)?;
     // Held until the content is stored: what is bounded is memory.
-    let _place = body.into_place();
+    let place = body.into_place();
     caller.require_project(&operation.project_id)?;
-    let digest = match evidence {
+    let (digest, content) = match evidence {
         Evidence::Stored(digest) => {
             caller.require(Scope::EvidenceRead)?;
-            digest
+            (digest, None)
         }
         Evidence::Given(text) => {
             caller.require(Scope::EvidenceWrite)?;
-            let content = decode(text, app.content.limit()).await?;
-            let digest = Digest::of(&content);
-            // The request is checked with its digest before anything is stored.
-            request(&app, &with_digest(&operation.input, &digest), "").await?;
-            evidence::keep(&app, &caller, digest, content).await?.digest
+            let (digest, content) = decode(text, app.content.limit()).await?;
+            (digest, Some(content))
         }
     };
     operation.input = with_digest(&operation.input, &digest);
     super::create::check_input(&app, &caller, &operation)?;
-    complete_at(&app, &caller, &mut operation, "").await?;
+    // The request is checked before anything is stored.
+    let request = request(&app, &caller, &operation.input, "").await?;
+    if let Some(content) = content {
+        evidence::keep(&app, &caller, digest, content).await?;
+    }
+    drop(place);
+    about(&app, &caller, &mut operation, &request, "").await?;
     let key = idempotency::key(&headers, &caller, "POST /v1/agents/evaluate-evidence", || {
         super::create::fingerprinted(&operation)
     })?;
@@ -155,52 +158,62 @@ fn with_digest(input: &str, digest: &Digest) -> String {
     format!("{{\"digest\":\"{digest}\"{comma}{rest}")
 }
 
-/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads.
-async fn decode(text: Bytes, limit: u64) -> Result<Bytes, ApiError> {
+/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Answers the digest too.
+async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
     let decoded = tokio::task::spawn_blocking(move || {
         let alphabet = if text.iter().any(|b| matches!(b, b'-' | b'_')) { &URL_SAFE } else { &STANDARD };
         let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-        GeneralPurpose::new(alphabet, config).decode(&text)
+        let content = GeneralPurpose::new(alphabet, config).decode(&text)?;
+        Ok::<_, base64::DecodeError>((Digest::of(&content), content))
     });
-    let content = decoded
+    let (digest, content) = decoded
         .await
         .map_err(|error| ApiError::Internal(error.into()))?
         .map_err(|error| ApiError::field("content", format!("is not base64: {error}")))?;
-    if content.len() as u64 > limit { Err(ApiError::TooLarge { limit }) } else { Ok(content.into()) }
+    if content.len() as u64 > limit { Err(ApiError::TooLarge { limit }) } else { Ok((digest, content.into())) }
 }
 
-/// Reads the input of an evaluation and checks it as far as that goes without the evidence.
+/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the client
+/// wrote the request.
 ///
-/// Embedded policies are compiled to be checked: off the async threads.
-async fn request(app: &App, input: &str, prefix: &str) -> Result<EvaluateRequest, ApiError> {
-    let request: EvaluateRequest = serde_json::from_str(if input.is_empty() { "{}" } else { input })
+/// Here it is read as JSON and no more; policies are read in a process of their own, which ends when the client leaves.
+async fn request(app: &App, caller: &Caller, input: &str, prefix: &str) -> Result<EvaluateRequest, ApiError> {
+    let field = |error: RequestError| {
+        let path = format!("{prefix}{}", error.field);
+        ApiError::field(path.trim_end_matches('.'), error.message)
+    };
+    let input = if input.is_empty() { "{}" } else { input };
+    let request: EvaluateRequest = serde_json::from_str(input)
         .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
-    let evaluator = app.evaluator.clone();
-    // Compiling takes time and memory; waiting for it costs neither.
-    let _place = app.state().checks.acquire().await.expect("the semaphore is never closed");
-    let checked = tokio::task::spawn_blocking(move || {
-        match evaluator {
-            Some(evaluator) => evaluator.check(&request),
-            None => request.validate(),
+    request.validate().map_err(field)?;
+    if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
+        let turn = app.state().checks.take(caller.organization()).await;
+        match evaluations.check(caller.organization(), input, turn).await {
+            Ok(()) => {}
+            Err(CheckError::Request(error)) => return Err(field(error)),
+            Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),
         }
-        .map(|()| request)
-    });
-    let checked = checked.await.map_err(|error| ApiError::Internal(error.into()))?;
-    checked.map_err(|error| ApiError::field(format!("{prefix}{}", error.field), error.message))
+    }
+    Ok(request)
 }
 
 /// Checks an `evidence_evaluation` that comes as an operation, and sets its resource.
 pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+    const PREFIX: &str = "input.";
     caller.require(Scope::EvidenceRead)?;
-    complete_at(app, caller, operation, "input.").await
+    let request = request(app, caller, &operation.input, PREFIX).await?;
+    about(app, caller, operation, &request, PREFIX).await
 }
 
-/// `prefix` is where the client wrote the request.
-async fn complete_at(app: &App, caller: &Caller, operation: &mut NewOperation, prefix: &str) -> Result<(), ApiError> {
-    let request = request(app, &operation.input, prefix).await?;
-    let names_none =
-        request.policies.iter().flatten().next().is_none() && request.policy_groups.iter().flatten().next().is_none();
-    if names_none && !app.has_default_policies {
+/// Makes the evidence of a request, which must be there, the resource of its operation.
+async fn about(
+    app: &App,
+    caller: &Caller,
+    operation: &mut NewOperation,
+    request: &EvaluateRequest,
+    prefix: &str,
+) -> Result<(), ApiError> {
+    if !request.names_policies() && !app.has_default_policies {
         let description = "are missing, and no default policies are configured; name at least one policy";
         return Err(ApiError::field(format!("{prefix}policies"), description));
     }

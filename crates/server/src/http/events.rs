@@ -1,4 +1,4 @@
-//! `GET /v1/operations/{id}/events`: what happened to an operation, oldest first.
+//! `GET /v1/operations/{id}/events`: what happened to an operation, oldest first, in pages.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -6,11 +6,11 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use operations::{OperationId, Timestamp};
 use serde::Serialize;
-use store::{HistoryEvent, HistoryKind, Scope};
+use store::{HistoryEvent, HistoryKind, HistoryPage, Scope};
 
 use super::App;
 use super::get::NOT_FOUND;
-use super::query;
+use super::query::HistoryQuery;
 use super::render::{shown, to_json};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -22,17 +22,22 @@ pub(super) async fn events(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    query::none(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
+    let query = HistoryQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let Path(id) = id.map_err(|_| NOT_FOUND)?;
     let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
     let history = app.store.history(caller.access(), id).await?.ok_or(NOT_FOUND)?;
-    let events = history.iter().map(WireEvent::from).collect();
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { events })).into_response())
+    let page = HistoryPage::of(history, query.after, query.size as usize);
+    let events = page.events.iter().map(WireEvent::from).collect();
+    let next_page_token = page.next.map(|next| next.to_string());
+    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { events, next_page_token })).into_response())
 }
 
 #[derive(Serialize)]
 struct Answer<'a> {
     events: Vec<WireEvent<'a>>,
+    /// Only when there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
 }
 
 /// An event as it stands on the wire.

@@ -6,11 +6,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
+use kinds::evidence::JobError;
 use serde::Serialize;
-use store::{ContentError, Digest, EvidenceRecord, Scope};
+use store::{Content, ContentError, Digest, EvidenceRecord, InvalidDigest, Scope};
 use tokio::sync::mpsc;
 
 use super::body::{self, Pieces};
@@ -52,10 +53,7 @@ pub(super) async fn put(
     };
     let record = match app.store.evidence(caller.organization(), &digest).await? {
         Some(record) => record,
-        None => {
-            let content = load(&app, &caller, &digest).await?;
-            note(&app, &caller, digest, size, content).await?
-        }
+        None => note(&app, &caller, digest, size).await?,
     };
     let json = to_json(&Answer { digest: digest.to_string(), size, kind: &record.kind });
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
@@ -70,8 +68,9 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::EvidenceRead)?;
     const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
-    let Path(digest) = digest.map_err(|_| NOT_FOUND)?;
-    let digest: Digest = digest.parse().map_err(|_| NOT_FOUND)?;
+    let invalid = || ApiError::field("digest", InvalidDigest.to_string());
+    let Path(digest) = digest.map_err(|_| invalid())?;
+    let digest: Digest = digest.parse().map_err(|_| invalid())?;
     let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
     let etag = format!("\"{digest}\"");
     let mut response = if matches(&headers, &etag) {
@@ -94,25 +93,32 @@ pub(super) async fn get(
 /// The content as a body. Large content takes one of the places of large bodies until it has been sent.
 async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<Body, ApiError> {
     if record.size <= app.settings.body_limit {
-        return Ok(load(app, caller, &record.digest).await?.into());
+        let content = app.content.get(caller.organization(), &record.digest).await?;
+        return Ok(content.ok_or_else(|| missing(&record.digest))?.into());
     }
     let permit = body::permit(app, caller)?;
-    let content = load(app, caller, &record.digest).await?;
+    let content = open(app, caller, &record.digest).await?;
     Ok(slowly(content, permit, app.settings.body_idle_timeout, app.settings.upload_timeout))
 }
 
-/// Large content as a body, which a client who reads too slowly cannot keep in memory, nor the place that it takes.
+/// Large content as a body, read as it is sent. A client who reads too slowly cannot keep the place that it takes.
 ///
-/// Nobody asks the body for more while the client takes nothing, so the clock runs in a task of its own, and what waits to
-/// be sent are copies.
-fn slowly(content: Bytes, permit: Share, idle: Duration, whole: Duration) -> Body {
+/// Nobody asks the body for more while the client takes nothing, so the clock runs in a task of its own.
+fn slowly(mut content: Content, permit: Share, idle: Duration, whole: Duration) -> Body {
     let (sender, receiver) = mpsc::channel(1);
-    let size = content.len();
+    let size = content.size;
     tokio::spawn(async move {
         let _held = permit;
         let sending = async {
-            for piece in content.chunks(PIECE_BYTES) {
-                if sender.send_timeout(Bytes::copy_from_slice(piece), idle).await.is_err() {
+            while let Some(piece) = content.next().await {
+                let is_last = piece.is_err();
+                if let Err(error) = &piece {
+                    tracing::error!(
+                        error = error as &dyn std::error::Error,
+                        "could not read evidence that is being sent"
+                    );
+                }
+                if sender.send_timeout(piece.map_err(BoxError::from), idle).await.is_err() || is_last {
                     return;
                 }
             }
@@ -124,9 +130,10 @@ fn slowly(content: Bytes, permit: Share, idle: Duration, whole: Duration) -> Bod
         if left == 0 {
             return None;
         }
-        let received: Option<Bytes> = receiver.recv().await;
-        let left = left - received.as_ref().map_or(left, Bytes::len);
-        Some((received.ok_or("the client read too slowly"), (receiver, left)))
+        let received: Option<Result<Bytes, BoxError>> = receiver.recv().await;
+        let piece = received.unwrap_or_else(|| Err("the client read too slowly".into()));
+        let left = piece.as_ref().map_or(0, |piece| left.saturating_sub(piece.len() as u64));
+        Some((piece, (receiver, left)))
     }))
 }
 
@@ -139,41 +146,52 @@ fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin
     )
 }
 
-/// Stores content that is in memory, unless the organisation has it; answers its record.
+/// Stores content that is in memory, unless the organisation has it already, whole; answers its record.
 pub(super) async fn keep(
     app: &App,
     caller: &Caller,
     digest: Digest,
     content: Bytes,
 ) -> Result<EvidenceRecord, ApiError> {
-    if let Some(record) = app.store.evidence(caller.organization(), &digest).await? {
-        return Ok(record);
+    let record = app.store.evidence(caller.organization(), &digest).await?;
+    if let Some(record) = &record
+        && app.content.is_sound(caller.organization(), &digest).await?
+    {
+        return Ok(record.clone());
     }
-    let (stored, size) = app.content.put(caller.organization(), pieces(content.clone())).await?;
+    // Also what is on record and was lost: whoever sends it again repairs it.
+    let (stored, size) = app.content.put(caller.organization(), pieces(content)).await?;
     if stored != digest {
         return Err(ApiError::Internal(format!("{digest} was stored as {stored}").into()));
     }
-    note(app, caller, digest, size, content).await
+    match record {
+        Some(record) => Ok(record),
+        None => note(app, caller, digest, size).await,
+    }
 }
 
 /// What was just stored, or is on record.
-async fn load(app: &App, caller: &Caller, digest: &Digest) -> Result<Bytes, ApiError> {
-    let content = app.content.get(caller.organization(), digest).await?;
-    content.ok_or_else(|| ApiError::Internal(format!("{digest} is on record but its content is missing").into()))
+async fn open(app: &App, caller: &Caller, digest: &Digest) -> Result<Content, ApiError> {
+    let content = app.content.open(caller.organization(), digest).await?;
+    content.ok_or_else(|| missing(digest))
 }
 
-/// Looks into new content for its kind and puts it on record.
-async fn note(
-    app: &App,
-    caller: &Caller,
-    digest: Digest,
-    size: u64,
-    content: Bytes,
-) -> Result<EvidenceRecord, ApiError> {
-    let _place = app.state().detections.take(caller.organization()).await;
-    let kind = tokio::task::spawn_blocking(move || kinds::evidence::detect(&content))
-        .await
-        .map_err(|error| ApiError::Internal(error.into()))?;
+fn missing(digest: &Digest) -> ApiError {
+    ApiError::Internal(format!("{digest} is on record but its content is missing").into())
+}
+
+/// Looks into content that was just stored for its kind, in a process of its own, and puts it on record.
+async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<EvidenceRecord, ApiError> {
+    let mut kind = None;
+    if let Some(evaluations) = &app.evaluations {
+        let turn = app.state().checks.take(caller.organization()).await;
+        let content = open(app, caller, &digest).await?;
+        let detected = evaluations.detect(caller.organization(), content, turn).await;
+        kind = detected.map_err(|error| match error {
+            JobError::Content(error) => ApiError::from(error),
+            failed @ JobError::Failed { .. } => ApiError::Unavailable(failed.into()),
+        })?;
+    }
     let record = EvidenceRecord { digest, size, kind: kind.map_or("", |kind| kind.as_str()).to_owned() };
     app.store.put_evidence(caller.organization(), record.clone()).await?;
     Ok(record)

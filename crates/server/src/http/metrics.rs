@@ -4,7 +4,7 @@
 //! are route templates and status classes, so their number is fixed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,14 +14,27 @@ const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counters. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     in_flight: AtomicI64,
     routes: Mutex<BTreeMap<String, Route>>,
+    /// What is counted elsewhere.
+    others: Mutex<Vec<Counter>>,
     started_at: f64,
+}
+
+struct Counter {
+    name: &'static str,
+    help: &'static str,
+    read: fn() -> u64,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +48,12 @@ struct Route {
 impl Default for Metrics {
     fn default() -> Metrics {
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        Metrics(Arc::new(Inner { in_flight: AtomicI64::new(0), routes: Mutex::default(), started_at }))
+        Metrics(Arc::new(Inner {
+            in_flight: AtomicI64::new(0),
+            routes: Mutex::default(),
+            others: Mutex::default(),
+            started_at,
+        }))
     }
 }
 
@@ -50,6 +68,11 @@ impl Drop for InFlight {
 }
 
 impl Metrics {
+    /// Shows a counter of the process that somebody else counts.
+    pub fn add_counter(&self, name: &'static str, help: &'static str, read: fn() -> u64) {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(Counter { name, help, read });
+    }
+
     /// Counts a request as under way.
     pub(crate) fn enter(&self) -> InFlight {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -78,6 +101,9 @@ impl Metrics {
         let mut text = String::new();
         render(&mut text, &routes, self.0.in_flight.load(Ordering::Relaxed), self.0.started_at)
             .expect("writing to a String does not fail");
+        for Counter { name, help, read } in &*self.0.others.lock().unwrap_or_else(PoisonError::into_inner) {
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n", read()));
+        }
         text
     }
 }

@@ -22,6 +22,7 @@ mod list;
 pub(crate) mod metrics;
 mod observe;
 mod pause;
+mod plain;
 mod query;
 mod render;
 mod serve;
@@ -81,10 +82,8 @@ pub(crate) struct AppState {
     pub(crate) lines: work::Lines,
     /// The memory of bodies.
     pub(crate) memory: body::Memory,
-    /// One turn a piece of evidence that is looked into.
-    pub(crate) detections: Turns,
-    /// One permit a request whose policies are checked.
-    pub(crate) checks: Semaphore,
+    /// One a process that checks policies or looks into evidence.
+    pub(crate) checks: Turns,
 }
 
 impl Deref for App {
@@ -109,8 +108,7 @@ impl App {
             lines: work::Lines::new(&services),
             memory: body::Memory::new(settings),
             // The last place is left to others.
-            detections: Turns::new(settings.max_detections, settings.max_detections.saturating_sub(1)),
-            checks: Semaphore::new(settings.max_detections),
+            checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),
             services,
         };
         App(Arc::new(state))

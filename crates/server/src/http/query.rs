@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use operations::{Filter, PageRequest, Resource, Status, Violation, check_text};
 use percent_encoding::percent_decode;
+use store::{HistoryPlace, InvalidHistoryPlace};
 
 use crate::services::{ApiSettings, FirstPage};
 
@@ -31,6 +32,8 @@ const WATCH: &[Parameter] = &[
     (LAST_EVENT_ID, "lastEventId"),
 ];
 const LAST_EVENT_ID: &str = "last_event_id";
+/// Those of a history.
+const HISTORY: &[Parameter] = &[("page_size", "pageSize"), ("page_token", "pageToken")];
 /// That of a wait.
 const WAIT: &[Parameter] = &[("timeout", "timeout")];
 /// Names and values of a refused request are quoted up to this length.
@@ -90,11 +93,34 @@ impl WaitQuery {
     }
 }
 
-/// For calls that take no parameters: what is wrong with those that are there.
-pub(super) fn none(query: &str) -> Result<(), Vec<Violation>> {
-    let mut found = Vec::new();
-    Given::parse(query, &[], &mut found);
-    if found.is_empty() { Ok(()) } else { Err(found) }
+/// Events of a page of a history when the client does not say.
+const HISTORY_PAGE: u32 = 100;
+/// The most events of such a page; larger wishes get this many.
+const MAX_HISTORY_PAGE: u32 = 1_000;
+
+/// What the reader of a history asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HistoryQuery {
+    /// Events at most.
+    pub size: u32,
+    pub after: Option<HistoryPlace>,
+}
+
+impl HistoryQuery {
+    /// Reads the part of the URL after `?`, or everything that is wrong with it.
+    pub fn parse(query: &str) -> Result<HistoryQuery, Vec<Violation>> {
+        let mut found = Vec::new();
+        let given = Given::parse(query, HISTORY, &mut found);
+        let size = given.integer("page_size", &mut found).filter(|size| *size > 0).unwrap_or(HISTORY_PAGE);
+        let token = given.get("page_token").filter(|(_, token)| !token.is_empty());
+        let after = token.and_then(|(spelling, token)| {
+            token
+                .parse()
+                .map_err(|error: InvalidHistoryPlace| found.push(Violation::new(spelling, error.to_string())))
+                .ok()
+        });
+        if found.is_empty() { Ok(HistoryQuery { size: size.min(MAX_HISTORY_PAGE), after }) } else { Err(found) }
+    }
 }
 
 /// The parameters as they were given: each at most once, decoded.
@@ -140,19 +166,21 @@ impl<'a> Given<'a> {
         self.values[index].as_ref().map(|(spelling, value)| (*spelling, value.as_ref()))
     }
 
-    fn page(&self, settings: &ApiSettings, found: &mut Vec<Violation>) -> PageRequest {
-        let mut integer = |name: &str| {
-            let (spelling, value) = self.get(name)?;
-            match value.parse::<i32>() {
-                Ok(number) if number >= 0 && !value.starts_with('+') => u32::try_from(number).ok(),
-                _ => {
-                    found.push(Violation::new(spelling, "must be an integer between 0 and 2147483647"));
-                    None
-                }
+    fn integer(&self, name: &str, found: &mut Vec<Violation>) -> Option<u32> {
+        let (spelling, value) = self.get(name)?;
+        match value.parse::<i32>() {
+            Ok(number) if number >= 0 && !value.starts_with('+') => u32::try_from(number).ok(),
+            _ => {
+                found.push(Violation::new(spelling, "must be an integer between 0 and 2147483647"));
+                None
             }
-        };
-        let page = integer("pagination.page").unwrap_or(0);
-        let size = integer("pagination.page_size").filter(|size| *size > 0).unwrap_or(settings.default_page_size);
+        }
+    }
+
+    fn page(&self, settings: &ApiSettings, found: &mut Vec<Violation>) -> PageRequest {
+        let page = self.integer("pagination.page", found).unwrap_or(0);
+        let size = self.integer("pagination.page_size", found).filter(|size| *size > 0);
+        let size = size.unwrap_or(settings.default_page_size);
         let page = match settings.first_page {
             FirstPage::Zero => page,
             FirstPage::One => page.saturating_sub(1),

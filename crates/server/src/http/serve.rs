@@ -24,7 +24,7 @@ use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
 use super::stall::Impatient;
-use super::{Link, Tls};
+use super::{Link, Tls, plain};
 use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.
@@ -145,11 +145,17 @@ impl Shared {
     async fn serve(&self, stream: TcpStream, link: Link) -> Result<(), String> {
         // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
         let _ = stream.set_nodelay(true);
-        let stream = Impatient::new(stream, self.settings.body_idle_timeout);
+        let (patience, idle) = (self.settings.header_read_timeout, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
-            return self.speak(TokioIo::new(stream), link).await;
+            return self.speak(TokioIo::new(Impatient::new(stream, idle)), link).await;
         };
-        let stream = tokio::time::timeout(self.settings.header_read_timeout, tls.acceptor.accept(stream))
+        let handshake = async {
+            if plain::is_spoken(&stream).await? {
+                return Err(plain::refuse(stream).await);
+            }
+            tls.acceptor.accept(Impatient::new(stream, idle)).await
+        };
+        let stream = tokio::time::timeout(patience, handshake)
             .await
             .map_err(|_| "the TLS handshake took too long".to_owned())?
             .map_err(|error| format!("the TLS handshake failed: {error}"))?;

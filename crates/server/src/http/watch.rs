@@ -5,7 +5,8 @@
 //! patience. Clients with the same access that stand at the same place, as all do who keep up, share what is read. The
 //! [hub](crate::hub) tells them when there is more.
 //!
-//! The id of an event is its place in the feed, the same on every server of the store.
+//! The id of an event is its place in the feed, sealed ([`PositionKey`]), the same on every server of the store. Signs of
+//! life bring ids that are others each time: the place that a stream begins with moves with what other organisations do.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
 use operations::{Access, Filter, Operation, OperationId, Projects};
-use store::{Position, Scope, Store, StoreError};
+use store::{Position, PositionKey, Scope, Store, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -52,7 +53,10 @@ pub(super) async fn watch(
     caller.require(Scope::OperationsRead)?;
     let permit = Arc::clone(&app.state().watchers).try_acquire_owned().map_err(|_| ApiError::TooManyWatchers)?;
     let query = WatchQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
-    let resumed = resumed(&headers, query.last_event_id.as_deref())?;
+    let key = app.store.position_key().await?;
+    let resumed = resumed(&headers, query.last_event_id.as_deref())
+        .map(|text| key.open(caller.organization(), text).map_err(|_| ApiError::EventUnknown))
+        .transpose()?;
     // Before the first look.
     let moves = app.state().hub.moves(caller.organization()).await?;
     let position = match resumed {
@@ -66,6 +70,7 @@ pub(super) async fn watch(
     let watcher = Watcher {
         app,
         caller,
+        key,
         filter: query.filter,
         moves,
         position,
@@ -87,15 +92,14 @@ pub(super) async fn watch(
     Ok(response)
 }
 
-/// The place to go on from. The header counts before the parameter: a browser that connects again sends its latest event
+/// The id of the event to go on from. The header counts before the parameter: a browser that connects again sends its latest event
 /// in the header, and the address as it was.
-fn resumed(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<Position>, ApiError> {
-    let (name, text) = match headers.get(LAST_EVENT_ID) {
-        Some(header) => ("Last-Event-ID", Some(header.to_str().unwrap_or("?"))),
-        None => ("last_event_id", parameter),
+fn resumed<'t>(headers: &'t HeaderMap, parameter: Option<&'t str>) -> Option<&'t str> {
+    let text = match headers.get(LAST_EVENT_ID) {
+        Some(header) => Some(header.to_str().unwrap_or("?")),
+        None => parameter,
     };
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| ApiError::field(name, "is not the id of an event of :watch"))
+    text.filter(|text| !text.is_empty())
 }
 
 /// Reads stretches of the feed, each for all who stand at the same place with the same access.
@@ -158,6 +162,7 @@ impl Read for Stretches {
 struct Watcher {
     app: App,
     caller: Caller,
+    key: PositionKey,
     filter: Filter,
     moves: Moves,
     /// Up to where the client was told.
@@ -242,12 +247,13 @@ impl Watcher {
 
     /// An event as it is sent; `None` when its operation is gone.
     async fn frame(&self, event: &Event) -> Result<Option<Bytes>, StoreError> {
+        let event_id = self.key.seal(self.caller.organization(), event.position);
         match &event.what {
-            What::Deleted(id) => Ok(Some(deleted(event.position, *id))),
-            What::Became { operation, output_left_out: false } => Ok(Some(frame(event.position, operation))),
+            What::Deleted(id) => Ok(Some(deleted(&event_id, *id))),
+            What::Became { operation, output_left_out: false } => Ok(Some(frame(&event_id, operation))),
             What::Became { operation, output_left_out: true } => {
                 let output = self.app.store.output(self.caller.access(), operation.id).await?;
-                Ok(output.map(|output| frame(event.position, &Operation { output, ..Operation::clone(operation) })))
+                Ok(output.map(|output| frame(&event_id, &Operation { output, ..Operation::clone(operation) })))
             }
         }
     }
@@ -256,12 +262,13 @@ impl Watcher {
     /// again, however long nothing matched.
     fn heartbeat(&mut self) -> Bytes {
         self.heartbeat_at = Instant::now() + HEARTBEAT;
-        format!(": watching\nid: {}\n\n", self.position).into()
+        let event_id = self.key.seal_anew(self.caller.organization(), self.position);
+        format!(": watching\nid: {event_id}\n\n").into()
     }
 }
 
-fn frame(position: Position, operation: &Operation) -> Bytes {
-    let mut frame = format!("id: {position}\ndata: ").into_bytes();
+fn frame(event_id: &str, operation: &Operation) -> Bytes {
+    let mut frame = format!("id: {event_id}\ndata: ").into_bytes();
     // JSON escapes line ends, which would end the event.
     frame.extend(to_json(&OperationAnswer::from(operation)));
     frame.extend(b"\n\n");
@@ -269,8 +276,8 @@ fn frame(position: Position, operation: &Operation) -> Bytes {
 }
 
 /// That an operation is gone.
-fn deleted(position: Position, id: OperationId) -> Bytes {
-    format!("id: {position}\nevent: deleted\ndata: {{\"id\":\"{id}\"}}\n\n").into()
+fn deleted(event_id: &str, id: OperationId) -> Bytes {
+    format!("id: {event_id}\nevent: deleted\ndata: {{\"id\":\"{id}\"}}\n\n").into()
 }
 
 /// Why the stream ends, as an event; the body is that of an error.
@@ -281,16 +288,14 @@ async fn failure(error: ApiError) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn the_header_counts_before_the_parameter() {
         let headers = |text: &'static str| HeaderMap::from_iter([(LAST_EVENT_ID, HeaderValue::from_static(text))]);
-        let shown = |headers, parameter| resumed(&headers, parameter).unwrap().map(|position| position.to_string());
-        assert_eq!(shown(HeaderMap::new(), None), None);
-        assert_eq!(shown(HeaderMap::new(), Some("1-2-3")).unwrap(), "1-2-3");
-        assert_eq!(shown(headers("4-5-6"), Some("1-2-3")).unwrap(), "4-5-6");
-        assert!(resumed(&headers("nope"), None).is_err() && resumed(&HeaderMap::new(), Some("1-2")).is_err());
+        assert_eq!(resumed(&HeaderMap::new(), None), None);
+        assert_eq!(resumed(&headers(""), Some("1")), None);
+        assert_eq!(resumed(&HeaderMap::new(), Some("1")), Some("1"));
+        assert_eq!(resumed(&headers("2"), Some("1")), Some("2"));
     }
 }

@@ -47,3 +47,31 @@ async fn a_history_tells_attempts_progress_and_the_end() {
     let writer = server.caller(Access::organization("acme"), &[Scope::OperationsWrite]).await;
     assert_eq!(writer.get(&path).await.status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn a_long_history_comes_in_pages() {
+    let server = Server::start().await;
+    let operation = server.pending("scan").await;
+    let attempts = 130;
+    for _ in 0..attempts {
+        let claimed = server.claim("scan").await;
+        server.store.release(vec![claimed.lease]).await.unwrap()[0].unwrap();
+    }
+    let caller = server.acme().await;
+    let path = format!("/v1/operations/{}/events", operation.id);
+    let whole = caller.get(&format!("{path}?page_size=5000")).await.json();
+    let whole = whole["events"].as_array().unwrap();
+    assert_eq!(whole.len(), 1 + 2 * attempts);
+    let (mut told, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = caller.get(&format!("{path}?page_token={token}")).await.json();
+        told.extend(page["events"].as_array().unwrap().iter().cloned());
+        assert!(page["events"].as_array().unwrap().len() <= 100);
+        let Some(next) = page.get("next_page_token") else { break };
+        token = next.as_str().unwrap().to_owned();
+    }
+    assert_eq!(&told, whole);
+    assert_eq!(caller.get(&format!("{path}?pageSize=0")).await.json()["events"].as_array().unwrap().len(), 100);
+    let refused = caller.get(&format!("{path}?page_size=-1&page_token=nonsense")).await;
+    assert_eq!(refused.violated(), ["page_size", "page_token"]);
+}

@@ -95,11 +95,18 @@ async fn evidence_above_the_limit_is_413_and_not_kept() {
 }
 
 #[tokio::test]
-async fn a_digest_that_is_unknown_or_none_is_404() {
+async fn a_digest_that_is_unknown_is_404_and_what_is_no_digest_is_400() {
     let server = Server::start().await;
     let caller = server.acme().await;
-    for unknown in [Digest::of(b"unknown").to_string().as_str(), "nope", "sha256:00", "%ff"] {
-        assert_eq!(caller.get(&format!("/v1/evidence/{unknown}")).await.status, StatusCode::NOT_FOUND, "{unknown}");
+    let unknown = Digest::of(b"unknown");
+    assert_eq!(caller.get(&format!("/v1/evidence/{unknown}")).await.status, StatusCode::NOT_FOUND);
+    let upper = unknown.to_string().to_uppercase().replace("SHA256", "sha256");
+    for none in [upper.as_str(), "nope", "sha256:00", "%ff"] {
+        let answer = caller.get(&format!("/v1/evidence/{none}")).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "INVALID_FIELDS"), "{none}");
+        let (field, told) = answer.violations().remove(0);
+        assert_eq!(field, "digest", "{none}");
+        assert!(told.contains("sha256: followed by 64 lower-case hexadecimal digits"), "{none}: {told}");
     }
 }
 
@@ -279,5 +286,29 @@ async fn places_for_large_bodies_are_given_back() {
         let digest = STANDARD.decode(filler.repeat(2048)).unwrap();
         let got = caller.get(&format!("/v1/evidence/{}", Digest::of(&digest))).await;
         assert_eq!((got.status, got.body.len()), (StatusCode::OK, 1536));
+    }
+}
+
+#[tokio::test]
+async fn sending_content_again_repairs_a_lost_file() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    put(&caller, SBOM).await;
+    let (path, file) = (format!("/v1/evidence/{digest}"), server.evidence_file(&digest));
+    let evaluate = request(json!({"content": STANDARD.encode(SBOM)}));
+    for is_sent_alone in [true, false] {
+        for is_damaged in [true, false] {
+            if is_damaged {
+                std::fs::write(&file, "damaged").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+            assert_eq!(caller.get(&path).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+            let answer =
+                if is_sent_alone { put(&caller, SBOM).await } else { caller.post(EVALUATE, evaluate.clone()).await };
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert_eq!(caller.get(&path).await.text(), SBOM);
+        }
     }
 }

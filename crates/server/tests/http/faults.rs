@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
     Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, LostLease, NewToken, Position, Report, Settlement, Steered, Steering, Store, StoreError,
-    Token,
+    LeaseStatus, Listing, Lost, LostLease, NewToken, Position, PositionKey, Report, Settlement, Steered, Steering,
+    Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::Server;
+use crate::harness::{Answer, Caller, Server};
 
 /// How the store fails; the numbers are those of [`FaultyStore::fault`].
 #[derive(Clone, Copy)]
@@ -26,9 +27,22 @@ pub enum Fault {
     Panic,
     OutputGone,
     OutputFails,
+    /// What looks for lost leases panics.
+    RescuePanics,
+    /// What looks for lost leases never answers.
+    RescueHangs,
+    /// What looks for lost leases finds such that cannot be taken up.
+    RescueIsStuck,
+    /// What writes panics within its call.
+    TouchPanics,
 }
 
 pub const SECRET_CAUSE: &str = "SELECT secret FROM /var/lib/longrun.db";
+
+/// How long a task of a server with such a store may be without a success.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A test that waits longer than this for something has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A store whose reads fail when told to.
 struct FaultyStore {
@@ -42,6 +56,8 @@ struct FaultyStore {
     stuck: watch::Sender<usize>,
     /// How often it was asked for a token.
     lookups: watch::Sender<usize>,
+    /// Impatient, so that tests need not wait.
+    health: Health,
 }
 
 /// An organisation whose claims get no answer from the store.
@@ -56,6 +72,8 @@ pub struct Reads {
     pub ids: usize,
     /// For changes.
     pub changes: usize,
+    /// For lost leases.
+    pub lost: usize,
 }
 
 impl FaultyStore {
@@ -107,6 +125,9 @@ impl Store for FaultyStore {
     }
 
     // The rest passes on.
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
         self.inner.history(access, id).await
     }
@@ -115,6 +136,9 @@ impl Store for FaultyStore {
     }
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_changes(keep, limit).await
+    }
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        self.inner.position_key().await
     }
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         self.inner.begin_reading(reader).await
@@ -155,8 +179,14 @@ impl Store for FaultyStore {
     async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         self.inner.release(leases).await
     }
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        self.inner.lost_leases(worker, limit).await
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        self.reads.send_modify(|reads| reads.lost += 1);
+        match self.fault.load(Ordering::SeqCst) {
+            f if f == Fault::RescueIsStuck as u8 => Ok((0..limit).map(|_| unknown_lease(self.now())).collect()),
+            f if f == Fault::RescuePanics as u8 => panic!("{SECRET_CAUSE}"),
+            f if f == Fault::RescueHangs as u8 => std::future::pending().await,
+            _ => self.inner.lost_leases(which, limit).await,
+        }
     }
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         self.inner.lose(lost).await
@@ -182,6 +212,21 @@ impl Store for FaultyStore {
     }
     async fn organizations(&self) -> Result<Vec<store::Organization>, StoreError> {
         self.inner.organizations().await
+    }
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.inner.kinds(organization).await
+    }
+    async fn contents(&self, organization: &str) -> Result<Option<store::Contents>, StoreError> {
+        self.inner.contents(organization).await
+    }
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.inner.begin_deletion(organization, unfinished_too).await
+    }
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.inner.delete_part(organization, limit).await
+    }
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.inner.end_deletion(organization).await
     }
     fn set_quotas(&self, quotas: store::Quotas) {
         self.inner.set_quotas(quotas);
@@ -216,6 +261,9 @@ impl Store for FaultyStore {
         self.inner.find_token(hash).await
     }
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        if self.fault.load(Ordering::SeqCst) == Fault::TouchPanics as u8 {
+            panic!("{SECRET_CAUSE}");
+        }
         self.inner.touch_tokens(ids).await
     }
     async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
@@ -227,6 +275,12 @@ impl Store for FaultyStore {
     async fn doctor(&self) -> Result<Report, StoreError> {
         self.inner.doctor().await
     }
+}
+
+/// The lease of an operation that there is not.
+fn unknown_lease(now: Timestamp) -> LostLease {
+    let lease = LeaseRef { organization: "acme".to_owned(), id: OperationId::new(now), fence: 1, reach: None };
+    LostLease { lease, kind: "scan".to_owned(), attempts: 1 }
 }
 
 /// A server and the switch for its store's faults.
@@ -272,8 +326,9 @@ async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) 
         lookups: lookups.subscribe(),
     };
     let server = Server::with(|services| {
+        let health = Health::patient_for(PATIENCE);
         let inner = services.store.clone();
-        services.store = Arc::new(FaultyStore { inner, fault, claims, reads, stuck, lookups });
+        services.store = Arc::new(FaultyStore { inner, fault, claims, reads, stuck, lookups, health });
         change(services);
     })
     .await;
@@ -331,4 +386,116 @@ async fn a_server_without_its_store_is_alive_but_not_ready() {
         assert_eq!(admin.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(admin.get("/healthz").await.status, StatusCode::OK);
     }
+}
+
+/// Asks the admin listener until `done` holds of the answer.
+async fn until(admin: &Caller, path: &str, done: impl Fn(&Answer) -> bool) -> Answer {
+    let asked = async {
+        loop {
+            let answer = admin.get(path).await;
+            if done(&answer) {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, asked).await.expect("in time")
+}
+
+/// The value of a counter of the tasks' restarts.
+fn restarts(metrics: &Answer, task: &str) -> u64 {
+    let text = metrics.text();
+    let name = format!("longrun_task_restarts_total{{task=\"{task}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_maintenance_task_that_panics_or_hangs_is_told_counted_and_goes_on() {
+    let (server, switch) = faulty().await;
+    let admin = crate::operators::admin(&server, CancellationToken::new()).await;
+    let lease = Duration::from_millis(60);
+    let settings = Settings { lease, drain: Duration::ZERO, ..Settings::default() };
+    let engine = Engine::start(server.store.clone(), Registry::new(), settings, "test");
+    until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+    assert_eq!(restarts(&admin.get("/metrics").await, "rescue"), 0);
+
+    for fault in [Fault::RescuePanics, Fault::RescueHangs] {
+        switch(fault);
+        let answer = until(&admin, "/readyz", |answer| answer.status == StatusCode::SERVICE_UNAVAILABLE).await;
+        assert!(answer.text().contains("the maintenance task rescue"), "{answer:?}");
+        assert!(!answer.text().contains("secret"), "{answer:?}");
+        assert_eq!(admin.get("/healthz").await.status, StatusCode::OK);
+        if matches!(fault, Fault::RescuePanics) {
+            until(&admin, "/metrics", |metrics| restarts(metrics, "rescue") >= 2).await;
+        }
+        switch(Fault::None);
+        if matches!(fault, Fault::RescuePanics) {
+            until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+        }
+        // A round that hangs is given up after its time limit, which the unit tests of `tasks` have a short one for.
+    }
+    // One that hangs does not hold up the end, and what is gone is no trouble.
+    tokio::time::timeout(DEADLINE, engine.drain()).await.expect("it ends");
+    until(&admin, "/readyz", |answer| answer.status == StatusCode::OK).await;
+    let engine =
+        Engine::start(server.store.clone(), Registry::new(), Settings { lease, ..Settings::default() }, "test");
+    let lost = server.pending("scan").await;
+    server
+        .store
+        .claim(store::ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            access: None,
+            limit: 1,
+            worker: "another".to_owned(),
+            lease: Duration::ZERO,
+        })
+        .await
+        .unwrap();
+    let is_pending = async {
+        while server.store.get(&Access::organization("acme"), lost.id).await.unwrap().unwrap().status != Status::Pending
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, is_pending).await.expect("it is rescued");
+    engine.drain().await;
+}
+
+#[tokio::test]
+async fn uses_of_tokens_are_noted_again_after_a_panic() {
+    let (server, switch) = faulty().await;
+    let admin = crate::operators::admin(&server, CancellationToken::new()).await;
+    switch(Fault::TouchPanics);
+    assert_eq!(server.acme().await.get("/v1/operations").await.status, StatusCode::OK);
+    until(&admin, "/metrics", |metrics| restarts(metrics, "token_uses") == 1).await;
+    switch(Fault::None);
+    let (caller, token) = server.caller_and_token(Access::organization("acme"), &[store::Scope::Admin]).await;
+    assert_eq!(caller.get("/v1/operations").await.status, StatusCode::OK);
+    let noted = async {
+        loop {
+            let tokens = server.store.tokens(None).await.unwrap();
+            if tokens.iter().any(|known| known.id == token.id && known.last_used_at.is_some()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, noted).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_rescue_that_cannot_proceed_waits() {
+    let (server, switch, _, mut reads) = counted().await;
+    let caller = server.acme().await;
+    switch(Fault::RescueIsStuck);
+    let settings = Settings { lease: Duration::from_secs(3_600), ..Settings::default() };
+    let engine = Engine::start(server.store.clone(), Registry::new(), settings, "test");
+    reads.wait_for(|reads| reads.lost > 0).await.unwrap();
+    // Time enough for thousands of looks.
+    for _ in 0..20 {
+        caller.get("/v1/operations").await;
+    }
+    assert_eq!(reads.borrow().lost, 1);
+    engine.drain().await;
 }

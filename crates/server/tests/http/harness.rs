@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use kinds::evidence::{Evaluations, EvaluatorConfig, Worker};
 use operations::{Access, NewOperation, Operation, OperationId, Outcome};
 use serde_json::Value;
 use server::auth::Secret;
@@ -47,6 +48,7 @@ impl Server {
         let content = ContentStore::local(&folder.path().join("evidence"), CONTENT_LIMIT).unwrap();
         let mut services = Services::new(Arc::new(store), content, engine::Waker::default());
         services.kinds = ["evidence_evaluation", "scan"].map(str::to_owned).into();
+        services.evaluations = Some(Arc::new(evaluations(EvaluatorConfig::default())));
         change(&mut services);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -102,6 +104,12 @@ impl Server {
         foreign.close().await;
     }
 
+    /// The file with this content, of `acme`.
+    pub fn evidence_file(&self, digest: &str) -> std::path::PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self._folder.path().join("evidence/organizations/acme/sha256").join(&hex[..2]).join(hex)
+    }
+
     /// Starts an attempt of the first operation of a kind in `acme`.
     pub async fn claim(&self, kind: &str) -> store::Claimed {
         let request = ClaimRequest {
@@ -134,6 +142,12 @@ impl Server {
         self.settle(claimed, outcome).await;
         self.store.get(&Access::organization("acme"), operation.id).await.unwrap().unwrap()
     }
+}
+
+/// Evaluations by processes of their own, as a server has them.
+pub fn evaluations(config: EvaluatorConfig) -> Evaluations {
+    let worker = Worker { program: env!("CARGO_BIN_EXE_evaluation-worker-of-tests").into(), args: Vec::new() };
+    Evaluations::new(worker, config).unwrap()
 }
 
 impl Drop for Server {

@@ -14,6 +14,7 @@ mod evidence;
 mod faults;
 mod get;
 mod harness;
+mod hostile_policies;
 mod isolation;
 mod limits;
 mod list_edge_cases;

@@ -71,7 +71,13 @@ async fn tls_offers_http2_and_refuses_what_is_not_tls() {
     assert_eq!(list_over_http2(stream, &server.acme().await).await.0, StatusCode::OK);
 
     let plain = Caller { address, authorization: None };
-    let answer = plain.raw(b"GET / HTTP/1.1\r\nhost: t\r\n\r\n", false).await;
+    for method in ["GET", "POST"] {
+        let request = format!("{method} / HTTP/1.1\r\nhost: t\r\ncontent-length: 40000\r\n\r\n{}", "x".repeat(40_000));
+        let answer = plain.raw(request.as_bytes(), false).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.ends_with("This port speaks TLS: use an address that begins with https://\n"), "{answer}");
+    }
+    let answer = plain.raw(b"neither the one nor the other\r\n\r\n", false).await;
     assert!(!answer.contains("HTTP/1.1"), "{answer}");
 }
 

@@ -183,16 +183,46 @@ async fn the_filters_are_those_of_the_list() {
     for mut stream in [ended, of_kind, about] {
         stream.comes_to(again).await;
     }
-    for (query, field) in [
-        ("pagination.page=1", "pagination.page"),
-        ("status=9", "status"),
-        ("resource_id=a", "resource_type"),
-        ("last_event_id=x", "last_event_id"),
-    ] {
+    for (query, field) in
+        [("pagination.page=1", "pagination.page"), ("status=9", "status"), ("resource_id=a", "resource_type")]
+    {
         assert_eq!(caller.get(&format!("/v1/operations:watch?{query}")).await.violated(), [field]);
     }
     let answer = caller.send(http::Method::GET, "/v1/operations:watch", &[("last-event-id", "x")], "").await;
-    assert_eq!(answer.violated(), ["Last-Event-ID"]);
+    assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "EVENT_ID_UNKNOWN"));
+    let answer = caller.get("/v1/operations:watch?last_event_id=1-4294967295-0").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "EVENT_ID_UNKNOWN"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ids_of_events_tell_nothing_of_others_and_are_of_no_use_to_them() {
+    let server = Server::start().await;
+    let acme = server.acme().await;
+    let mut first = Stream::open(&acme, "", None).await;
+    let begun = first.block().await.unwrap().id;
+    // The same place, seen twice: whether others did something in between cannot be told.
+    let mut second = Stream::open(&acme, "", None).await;
+    assert_ne!(second.block().await.unwrap().id, begun);
+    let mine = server.pending("scan").await.id;
+    let event = first.next().await;
+    assert_eq!(second.next().await.id, event.id, "an event has one id");
+    for _ in 0..10 {
+        server.store.create("other", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    }
+    server.pending("scan").await;
+    let after = first.next().await;
+    let same = event.id.bytes().zip(after.id.bytes()).filter(|(one, other)| one == other).count();
+    assert!(event.id.len() == after.id.len() && same < event.id.len() / 2, "{} {}", event.id, after.id);
+
+    let other = server.caller(Access::organization("other"), &[Scope::OperationsRead]).await;
+    for id in [&begun, &event.id] {
+        let answer = other.send(http::Method::GET, "/v1/operations:watch", &[("last-event-id", id)], "").await;
+        assert_eq!((answer.status, answer.reason().as_str()), (StatusCode::BAD_REQUEST, "EVENT_ID_UNKNOWN"));
+        let mut resumed = Stream::open(&acme, "", Some(id)).await;
+        let expected =
+            if *id == begun { mine.to_string() } else { after.operation()["id"].as_str().unwrap().to_owned() };
+        assert_eq!(resumed.next().await.operation()["id"], expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -68,8 +68,31 @@ async fn an_operation_is_claimed_kept_and_settled() {
     insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#);
     assert_eq!(server.acme().await.get(&path).await.json()["operation"]["output"], "done");
 
+    // An answer may be lost: who asks again is told what was recorded.
     let answer = worker.post("/v1/operations:settle", results).await;
+    insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","status":"ASYNC_OPERATION_STATUS_COMPLETED"}]}"#);
+    let other = json!({"results": [row(&claimed, json!({"output": "other"}))]}).to_string();
+    let answer = worker.post("/v1/operations:settle", other).await;
     insta::assert_snapshot!(answer.redacted(), @r#"{"results":[{"id":"<id>","error":{"code":10,"message":"the lease token is not that of the current attempt; the attempt was lost and its result is not recorded","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"STALE_LEASE","domain":"longrun","metadata":{}}]}}]}"#);
+}
+
+#[tokio::test]
+async fn a_failure_that_is_told_twice_is_recorded_once() {
+    let server = Server::start().await;
+    let worker = worker(&server).await;
+    for (failure, status) in [
+        (json!({"error_message": "busy", "retryable": true}), "ASYNC_OPERATION_STATUS_PENDING"),
+        (json!({"error_message": "broken"}), "ASYNC_OPERATION_STATUS_FAILED"),
+    ] {
+        server.pending("scan").await;
+        let claimed = claim(&worker, 1).await.remove(0);
+        for _ in 0..2 {
+            let told = settle(&worker, &[row(&claimed, failure.clone())]).await;
+            assert_eq!(told[0]["status"], status, "{told:?}");
+        }
+        let told = settle(&worker, &[row(&claimed, json!({"error_message": "other", "retryable": true}))]).await;
+        assert_eq!(told[0]["error"]["code"], 10, "{told:?}");
+    }
 }
 
 #[tokio::test]

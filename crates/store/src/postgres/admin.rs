@@ -4,13 +4,28 @@ use std::collections::BTreeSet;
 
 use operations::{Access, Projects, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 
+use super::connections::Connections;
 use super::rows;
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
 const TOUCH_MILLIS: i64 = 60_000;
+
+/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others, so
+/// that a standby that is waited for is waited for here too.
+const WRITE_NOTHING: &str = "
+    SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
+        ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";
+
+/// Fails unless the database takes writes.
+pub(super) async fn write_nothing(connection: &mut PgConnection) -> Result<u64, StoreError> {
+    if sqlx::query_scalar(WRITE_NOTHING).fetch_one(connection).await? {
+        return Ok(0);
+    }
+    Err(StoreError::Unavailable("the database takes no writes: it is a standby or read-only".to_owned()))
+}
 
 pub(super) async fn create_organization(
     connection: &mut PgConnection,
@@ -25,12 +40,29 @@ pub(super) async fn create_organization(
     Ok(())
 }
 
+/// Whether an organisation is deleted, or is being deleted.
+async fn is_gone(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1";
+    Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
+}
+
+/// Has an organisation that was deleted be there again.
+async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE organizations SET deleted = 0, created_at = $2 WHERE organization_id = $1 AND deleted = 2";
+    sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+    if is_gone(connection, organization).await? {
+        return Err(StoreError::OrganizationGone);
+    }
+    Ok(())
+}
+
 pub(super) async fn create_token(
     connection: &mut PgConnection,
     now: Timestamp,
     new: &NewToken,
 ) -> Result<Token, StoreError> {
     create_organization(connection, now, &new.access.organization).await?;
+    make_anew(connection, now, &new.access.organization).await?;
     let token = Token {
         id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
         name: new.name.clone(),
@@ -83,7 +115,7 @@ fn token(row: &PgRow) -> Result<Token, StoreError> {
     })
 }
 
-pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+pub(super) async fn tokens(pool: &Connections, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
     let sql = format!(
         "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
     );
@@ -91,7 +123,7 @@ pub(super) async fn tokens(pool: &PgPool, organization: Option<&str>) -> Result<
     found.iter().map(token).collect()
 }
 
-pub(super) async fn find_token(pool: &PgPool, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = $1");
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(pool).await?;
     found.as_ref().map(token).transpose()
@@ -130,21 +162,24 @@ pub(super) async fn put_evidence(
     record: &EvidenceRecord,
 ) -> Result<u64, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) SELECT $1, $2, $3, $4, $5
+         WHERE NOT EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted > 0) ON CONFLICT DO NOTHING",
     )
     .bind(organization)
     .bind(record.digest.to_string())
     .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
     .bind(&record.kind)
     .bind(now.as_millis())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 && is_gone(connection, organization).await? {
+        return Err(StoreError::OrganizationGone);
+    }
     Ok(done.rows_affected())
 }
 
 pub(super) async fn evidence(
-    pool: &PgPool,
+    pool: &Connections,
     organization: &str,
     digest: &Digest,
 ) -> Result<Option<EvidenceRecord>, StoreError> {

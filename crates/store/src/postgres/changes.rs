@@ -10,9 +10,10 @@
 
 use operations::{OperationId, Status, Timestamp};
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
+use super::connections::Connections;
 use super::{rows, writer};
 use crate::StoreError;
 use crate::changes::{Changes, Position, stretch};
@@ -41,14 +42,14 @@ const APPEND: &str = "
     SELECT $1, $2, status, array_agg(id) FROM unnest($3::uuid[], $4::smallint[]) AS c (id, status) GROUP BY status";
 
 /// The end of every feed: nothing can be committed below it any more.
-pub(super) async fn end(pool: &PgPool) -> Result<Position, StoreError> {
+pub(super) async fn end(pool: &Connections) -> Result<Position, StoreError> {
     let xmin: String =
         sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(pool).await?;
     Ok(Position { row: number(&xmin)?, part: 0, seen: 0 })
 }
 
 pub(super) async fn read(
-    pool: &PgPool,
+    pool: &Connections,
     organization: &str,
     after: Position,
     limit: u32,
@@ -112,7 +113,7 @@ pub(super) async fn append(
 }
 
 /// Forgets changes that another cluster numbered (a restored dump): no reader of this one would ever come to them.
-pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
     // What is committed here and visible has a number below that of the next transaction.
     for table in ["changes", "change_floors"] {
         let sql = format!("DELETE FROM {table} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())");
@@ -127,7 +128,7 @@ pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 /// Has every place that was given before be unknown: what was imported has no changes.
-pub(super) async fn begin_anew(pool: &PgPool, organization: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO change_floors (organization_id, xid, n, entries) VALUES ($1, pg_current_xact_id(), 0, 0)
         ON CONFLICT (organization_id) DO UPDATE SET xid = excluded.xid, n = 0, entries = 0";
     sqlx::query(sql).bind(organization).execute(pool).await?;

@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
-use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
 /// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
-        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED))";
+        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1";
 
 /// Organisations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: loose scans over
 /// the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
@@ -66,11 +67,12 @@ const CLAIM: &str = "
     ), placed AS MATERIALIZED (
         SELECT seq, row_number() OVER (ORDER BY priority DESC, seq) AS place FROM line
     ), taken AS (
-        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line))
+        DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
         UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
         WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM line CROSS JOIN LATERAL (
             SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
+            AND organization_id IS NOT DISTINCT FROM $1
         RETURNING *
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
@@ -98,7 +100,7 @@ const OF_PROJECTS: &str = "
 
 /// Up to `limit` organisations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     last: &str,
     kinds: &[String],
@@ -230,20 +232,25 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+/// Where $1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
-    WHERE CASE WHEN $1::text IS NULL THEN l.expires_at <= $2 ELSE l.worker = $1 END
+    WHERE CASE WHEN $1 THEN NOT EXISTS (SELECT FROM tokens WHERE id = l.worker) ELSE l.expires_at <= $2 END
     LIMIT $3";
 
 pub(super) async fn lost_leases(
-    pool: &PgPool,
-    worker: Option<&str>,
+    pool: &Connections,
+    which: Lost,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<LostLease>, StoreError> {
-    let found = sqlx::query(LOST).bind(worker).bind(now.as_millis()).bind(i64::from(limit)).fetch_all(pool).await?;
+    let found = sqlx::query(LOST)
+        .bind(which == Lost::Local)
+        .bind(now.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
     found
         .iter()
         .map(|row| {
@@ -266,7 +273,7 @@ const OVERRUNS: &str = "
     LIMIT $5";
 
 pub(super) async fn overruns(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     timeouts: &AttemptTimeouts,
     limit: u32,
@@ -297,7 +304,7 @@ const NEXT_DUE: &str = "
     WHERE due_at IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM pauses WHERE kind = '')";
 
 /// The earliest due time over all organisations: each one's first, by queue_due.
-pub(super) async fn next_due(pool: &PgPool) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn next_due(pool: &Connections) -> Result<Option<Timestamp>, StoreError> {
     let row = sqlx::query(NEXT_DUE).fetch_one(pool).await?;
     rows::time(&row, "due_at")
 }

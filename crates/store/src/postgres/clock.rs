@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use operations::Timestamp;
-use sqlx::postgres::PgPool;
+use tasks::{Health, Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
 
+use super::connections::Connections;
 use super::writer::unavailable;
 use crate::{Clock, StoreError};
 
@@ -22,18 +24,23 @@ pub(super) struct DatabaseClock {
 
 impl DatabaseClock {
     /// Reads the time, and keeps it right until the clock is dropped.
-    pub(super) async fn start(pool: PgPool) -> Result<Clock, StoreError> {
+    pub(super) async fn start(
+        pool: Connections,
+        health: &Health,
+        closing: &CancellationToken,
+    ) -> Result<Clock, StoreError> {
         let clock = Arc::new(DatabaseClock { read: Mutex::new(read(&pool).await.map_err(unavailable)?) });
         let weak = Arc::downgrade(&clock);
+        let (health, closing) = (health.clone(), closing.clone());
         tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(EVERY).await;
-                let Some(clock) = weak.upgrade() else { return };
+            run_periodic(&health, Schedule::every("database_clock", EVERY), &closing, || async {
                 // While the database is away nothing is written, and the last reading carries on.
-                if let Ok(read) = read(&pool).await {
-                    *clock.read.lock().unwrap_or_else(PoisonError::into_inner) = read;
-                }
-            }
+                let read = read(&pool).await.map_err(StoreError::from)?;
+                let Some(clock) = weak.upgrade() else { return Ok(Next::Never) };
+                *clock.read.lock().unwrap_or_else(PoisonError::into_inner) = read;
+                Ok::<_, StoreError>(Next::AfterPeriod)
+            })
+            .await;
         });
         Ok(Arc::new(move || clock.now()))
     }
@@ -45,11 +52,16 @@ impl DatabaseClock {
 }
 
 /// The database's time, taken to be that of the middle of the round trip.
-async fn read(pool: &PgPool) -> Result<(Instant, i64), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let asked = Instant::now();
-    let millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-        .fetch_one(&mut *connection)
-        .await?;
-    Ok((asked + asked.elapsed() / 2, millis))
+async fn read(pool: &Connections) -> Result<(Instant, i64), sqlx::Error> {
+    let read = async {
+        let mut connection = pool.acquire().await?;
+        let asked = Instant::now();
+        let millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&mut *connection)
+            .await?;
+        let middle = asked + asked.elapsed() / 2;
+        connection.release();
+        Ok((middle, millis))
+    };
+    pool.within(read).await
 }

@@ -20,11 +20,12 @@ const COMPLETE: &str = "
                 AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
             FOR UPDATE) AS a
     ), moved AS (
-        DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held))
+        DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held)) AND organization_id IS NOT DISTINCT FROM $1
         RETURNING *
     ), released AS (
         DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
             SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
+            AND organization_id IS NOT DISTINCT FROM $1
         RETURNING seq, worker
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 
 use operations::Status;
 use operations::page::{FINEST, bucket};
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use crate::StoreError;
 
 /// Signed changes of one organisation: (finest bucket, project, kind) → n for each status, in the order of their numbers.
@@ -83,8 +85,18 @@ const FOLD_PROJECTS: &str = "
         completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
 /// Folds the deltas of one organisation; answers whether there were any.
-pub(super) async fn fold(pool: &PgPool, organization: &str) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await?;
+pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool, StoreError> {
+    let fold = async {
+        let mut connection = pool.acquire().await?;
+        let is_folded = fold_on(&mut connection, organization).await?;
+        connection.release();
+        Ok(is_folded)
+    };
+    pool.within(fold).await
+}
+
+async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await?;
     sqlx::query("INSERT INTO counter_folds (organization_id, folded_before) VALUES ($1, '0') ON CONFLICT DO NOTHING")
         .bind(organization)
         .execute(&mut *transaction)
@@ -118,7 +130,7 @@ pub(super) async fn fold(pool: &PgPool, organization: &str) -> Result<bool, Stor
 }
 
 /// Organisations that have deltas: a loose scan over the index, one seek each.
-pub(super) async fn unfolded(pool: &PgPool) -> Result<Vec<String>, StoreError> {
+pub(super) async fn unfolded(pool: &Connections) -> Result<Vec<String>, StoreError> {
     let found = sqlx::query_scalar(
         "WITH RECURSIVE organization (id) AS (
              (SELECT organization_id FROM counter_deltas ORDER BY organization_id LIMIT 1)
@@ -134,7 +146,7 @@ pub(super) async fn unfolded(pool: &PgPool) -> Result<Vec<String>, StoreError> {
 
 /// Makes horizons that another cluster's transaction numbers were taken from (a restored dump, a logical replica) those
 /// of this one. A dump holds either a delta or what it was folded into, so from the beginning on is right.
-pub(super) async fn adopt(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(super) async fn adopt(pool: &Connections) -> Result<(), sqlx::Error> {
     // A horizon is the oldest transaction of its time, which in one cluster only grows.
     sqlx::query("DELETE FROM counter_folds WHERE folded_before > pg_snapshot_xmin(pg_current_snapshot())")
         .execute(pool)

@@ -37,14 +37,14 @@ const NOT_ENDED: &str = "
             AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
             AND kind <> ALL ($2)), 0))::bigint";
 
-const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 FOR UPDATE";
+const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR UPDATE";
 
 /// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
 /// part of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is looked at as it is once
 /// those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
-        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1 AND deleted = 0
             AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
         RETURNING next_seq - cardinality($3::uuid[]) AS first
     ), new AS MATERIALIZED (
@@ -139,7 +139,9 @@ pub(super) async fn create(
     }
     let Some(limit) = limit else {
         admin::create_organization(connection, now, organization).await?;
-        insert(connection, now, organization, &plan.rows, None).await?;
+        if !insert(connection, now, organization, &plan.rows, None).await? {
+            return Err(StoreError::OrganizationGone);
+        }
         return plan.keep(connection, now, organization).await;
     };
     if !in_transaction {
@@ -262,7 +264,8 @@ pub(super) async fn lock_numbers(
         Some(next) => Ok(next),
         None => {
             admin::create_organization(connection, now, organization).await?;
-            Ok(sqlx::query_scalar(LOCK_NUMBERS).bind(organization).fetch_one(&mut *connection).await?)
+            let locked = sqlx::query_scalar(LOCK_NUMBERS).bind(organization).fetch_optional(&mut *connection).await?;
+            locked.ok_or(StoreError::OrganizationGone)
         }
     }
 }

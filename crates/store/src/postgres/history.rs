@@ -3,25 +3,35 @@
 use std::collections::HashMap;
 
 use operations::{Access, OperationId, Projects, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
 use crate::StoreError;
-use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
+use crate::history::{HistoryEvent, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Note, assemble};
 
 const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::text[])";
 
-/// Served by the primary key of leases and by events_by_operation.
+/// Forgets what is more than may be kept ($3) of the operations with these numbers ($2); progress goes first, and of a sort
+/// the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
+const TRIM: &str = "
+    DELETE FROM events WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        SELECT place FROM (
+            SELECT e.place, row_number() OVER (PARTITION BY g.seq ORDER BY e.kind = 4, e.at DESC, e.place DESC) AS nth
+            FROM (SELECT DISTINCT seq FROM unnest($2::bigint[]) AS s (seq)) AS g CROSS JOIN LATERAL (
+                SELECT ctid AS place, kind, at FROM events
+                WHERE organization_id = $1 AND seq = g.seq AND (kind = 4 OR NOT $4) OFFSET 0) AS e) AS ranked
+        WHERE nth > $3))";
+
+/// Served by the primary key of leases.
 const APPEND_PROGRESS: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT $1, p.seq, $2, 4, p.attempt, l.worker, NULL, p.message
     FROM unnest($3::bigint[], $4::int[], $5::text[]) AS p (seq, attempt, message) CROSS JOIN LATERAL (
-        SELECT worker FROM leases WHERE organization_id = $1 AND seq = p.seq OFFSET 0) AS l
-    WHERE (SELECT count(*) FROM (
-        SELECT FROM events WHERE organization_id = $1 AND seq = p.seq AND kind = 4 LIMIT $6) AS kept) < $6";
+        SELECT worker FROM leases WHERE organization_id = $1 AND seq = p.seq OFFSET 0) AS l";
 
 /// Appends notes, each of the operation with this number.
 pub(super) async fn append(
@@ -45,15 +55,27 @@ pub(super) async fn append(
     }
     sqlx::query(APPEND)
         .bind(organization)
-        .bind(seqs)
+        .bind(&seqs)
         .bind(ats)
         .bind(kinds)
         .bind(attempts)
         .bind(workers)
         .bind(started_ats)
         .bind(messages)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    trim(connection, organization, &seqs, MAX_NOTES, false).await
+}
+
+async fn trim(
+    connection: &mut PgConnection,
+    organization: &str,
+    seqs: &[i64],
+    most: u32,
+    only_progress: bool,
+) -> Result<(), StoreError> {
+    let trim = sqlx::query(TRIM).bind(organization).bind(seqs).bind(i64::from(most)).bind(only_progress);
+    trim.execute(connection).await?;
     Ok(())
 }
 
@@ -76,13 +98,13 @@ pub(super) async fn append_progress(
     sqlx::query(APPEND_PROGRESS)
         .bind(organization)
         .bind(now.as_millis())
-        .bind(seqs)
+        .bind(&seqs)
         .bind(attempts)
         .bind(messages)
-        .bind(i64::from(MAX_PROGRESS_NOTES))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    trim(connection, organization, &seqs, MAX_PROGRESS_NOTES, true).await?;
+    trim(connection, organization, &seqs, MAX_NOTES, false).await
 }
 
 /// Forgets the notes of an operation that is removed. Served by events_by_operation.
@@ -94,7 +116,7 @@ pub(super) async fn forget(connection: &mut PgConnection, organization: &str, se
 
 /// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
 pub(super) async fn read(
-    pool: &PgPool,
+    pool: &Connections,
     access: &Access,
     id: OperationId,
 ) -> Result<Option<Vec<HistoryEvent>>, StoreError> {

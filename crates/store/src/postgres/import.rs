@@ -2,13 +2,14 @@
 
 use operations::Status;
 use serde_json::{Map, Value};
-use sqlx::postgres::{PgConnection, Postgres};
-use sqlx::{AssertSqlSafe, Connection, Row, Transaction};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row};
 
 use super::changes;
 use super::counters::{self, Changes};
-use super::writer::{begin, unavailable};
-use super::{PostgresStore, rows};
+use super::session::refused;
+use super::writer::unavailable;
+use super::{PostgresStore, rows, session};
 use crate::{Census, StoreError};
 
 /// The line has its rows in the embedded store as part of `active`.
@@ -24,7 +25,7 @@ pub struct Snapshot {
     pub id: String,
     /// What the snapshot holds.
     pub census: Census,
-    _transaction: Transaction<'static, Postgres>,
+    _connection: PgConnection,
 }
 
 impl PostgresStore {
@@ -33,7 +34,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the database cannot be reached.
     pub async fn is_there(url: &str) -> Result<bool, StoreError> {
-        let mut connection = PgConnection::connect(url).await.map_err(unavailable)?;
+        let mut connection = PgConnection::connect(url).await.map_err(refused)?;
         let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'longrun')")
             .fetch_one(&mut connection)
             .await;
@@ -47,14 +48,15 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`].
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let snapshot = async {
-            let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut connection = self.pool.connect().await?;
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             // Counting many rows, and whoever uses the snapshot, may take longer than a request's statement may.
             for setting in ["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"] {
-                sqlx::query(setting).execute(&mut *transaction).await?;
+                sqlx::query(setting).execute(&mut connection).await?;
             }
-            let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *transaction).await?;
-            let census = census(&mut transaction).await?;
-            Ok::<_, StoreError>(Snapshot { id, census, _transaction: transaction })
+            let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut connection).await?;
+            let census = census(&mut connection).await?;
+            Ok::<_, StoreError>(Snapshot { id, census, _connection: connection })
         };
         snapshot.await.map_err(StoreError::or_unavailable)
     }
@@ -74,7 +76,8 @@ impl PostgresStore {
         }
         let rows = Value::Array(rows.into_iter().map(|row| Value::Object(converted(row))).collect());
         let import = async {
-            let mut transaction = begin(&self.pool).await?;
+            let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+            let mut transaction = connection.begin().await?;
             let sql = format!("INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, $1::json)");
             let rows = rows.to_string();
             sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;
@@ -83,9 +86,10 @@ impl PostgresStore {
             }
             counts.write(&mut transaction, organization).await?;
             transaction.commit().await?;
+            connection.release();
             Ok::<_, StoreError>(())
         };
-        import.await.map_err(StoreError::or_unavailable)
+        self.pool.within(import).await.map_err(StoreError::or_unavailable)
     }
 
     /// Folds what was imported, and has the planner know it.
@@ -94,9 +98,14 @@ impl PostgresStore {
             counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
             changes::begin_anew(&self.pool, organization).await.map_err(unavailable)?;
         }
+        let mut connection = session::unhurried(&self.pool).await?;
         for table in ["active", "queue", "settled", "counters", "project_counters"] {
-            sqlx::query(AssertSqlSafe(format!("ANALYZE {table}"))).execute(&self.pool).await.map_err(unavailable)?;
+            sqlx::query(AssertSqlSafe(format!("ANALYZE {table}")))
+                .execute(&mut connection)
+                .await
+                .map_err(unavailable)?;
         }
+        connection.close().await.map_err(unavailable)?;
         Ok(())
     }
 }
@@ -128,7 +137,8 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
 
 async fn census(connection: &mut PgConnection) -> Result<Census, StoreError> {
     let mut census = Census::default();
-    for row in sqlx::query("SELECT organization_id, next_seq FROM organizations").fetch_all(&mut *connection).await? {
+    let sql = "SELECT organization_id, next_seq FROM organizations WHERE deleted < 2";
+    for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
     // Recounted, not read from the counters: those are among what is checked.

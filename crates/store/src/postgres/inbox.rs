@@ -16,11 +16,12 @@
 use std::time::Duration;
 
 use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
-use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection as _, Row};
 use uuid::Uuid;
 
-use super::writer::{Folds, begin};
+use super::connections::Connections;
+use super::writer::{Folds, unavailable};
 use super::{create, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
@@ -40,7 +41,7 @@ const WAITING: &str = "
         FROM organization WHERE organization.id IS NOT NULL
     )
     SELECT id FROM organization
-    WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id)";
+    WHERE id IS NOT NULL AND EXISTS (SELECT FROM organizations o WHERE o.organization_id = organization.id AND o.deleted = 0)";
 
 /// The table is empty at most times, and the planner's figures of it are worth nothing when it is not: what it must do
 /// is known. Sorting or scanning a backlog for every batch would make emptying it quadratic; so would a plan that was
@@ -69,9 +70,9 @@ const FIRST_IN_LINE: &str = "
     WHERE coalesce(bytes_before, 0) < $3
     ORDER BY xid, position";
 
-/// By their places alone, which nothing but a foreign hand can change meanwhile: offered an index too, the planner may
-/// read the whole backlog by it.
-const TAKE_OUT: &str = "DELETE FROM inbox WHERE ctid = ANY ($1::text[]::tid[])";
+/// By their places, which nothing but a foreign hand can change meanwhile.
+const TAKE_OUT: &str =
+    "DELETE FROM inbox WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 const REFUSE: &str = "
     UPDATE inbox i SET refused = r.reason FROM unnest($2::uuid[], $3::text[]) AS r (id, reason)
@@ -79,7 +80,7 @@ const REFUSE: &str = "
 
 /// Makes operations of up to `limit` rows of every organisation; answers how many rows were dealt with.
 pub(super) async fn drain(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     limit: u32,
     admission: &Admission,
@@ -92,12 +93,14 @@ pub(super) async fn drain(
             continue;
         }
         let part = async {
-            let mut transaction = begin(pool).await?;
+            let mut connection = pool.acquire().await.map_err(unavailable)?;
+            let mut transaction = connection.begin().await?;
             let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
             transaction.commit().await?;
+            connection.release();
             Ok::<_, StoreError>(part)
         };
-        match part.await.map_err(StoreError::or_unavailable) {
+        match pool.within(part).await.map_err(StoreError::or_unavailable) {
             Ok(part) => {
                 rows += part;
                 folds.note(&organization);
@@ -178,7 +181,7 @@ async fn drain_one(
             Err(conflict) => refused.push(*id, &conflict.to_string()),
         }
     }
-    let taken_out = sqlx::query(TAKE_OUT).bind(&done).execute(&mut *connection).await?;
+    let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut *connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
         // Somebody deleted rows by hand meanwhile; what was just made of them goes with the transaction.
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));

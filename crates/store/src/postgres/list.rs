@@ -5,17 +5,18 @@
 
 use std::fmt::Write as _;
 
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
-use sqlx::postgres::{PgArguments, PgExecutor, PgPool};
+use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
+use sqlx::postgres::{PgArguments, PgExecutor};
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
+use super::connections::Connections;
 use super::rows;
 use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Reads one page and the total, from one snapshot.
 pub(super) async fn list(
-    pool: &PgPool,
+    pool: &Connections,
     access: &Access,
     filter: &Filter,
     page: PageRequest,
@@ -102,15 +103,18 @@ impl<'q> Page<'q> {
         Ok(self.arguments.len())
     }
 
-    /// The condition on the kind.
-    fn of_kind(&self) -> String {
-        self.kind.map_or_else(String::new, |kind| format!(" AND kind = ${kind}"))
+    /// The condition on the kind of a table's rows.
+    fn of_kind(&self, table: &str) -> String {
+        match self.kind {
+            Some(kind) => format!(" AND {table}kind = ${kind}"),
+            None => format!(" AND {table}kind <> '{NOTICE_KIND}'"),
+        }
     }
 
     /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket of
     /// the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
-        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
         let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());
         if let Some(projects) = self.projects {
             from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
@@ -140,7 +144,7 @@ impl<'q> Page<'q> {
 
     /// The keys of the page as `page (seq, settled)`, and `total (n)`, by counters.
     fn by_counters(&mut self) {
-        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind());
+        let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
         if let Some(projects) = self.projects {
             let _ = write!(condition, " AND project_id = ANY (${projects})");
         }
@@ -233,9 +237,7 @@ impl<'q> Page<'q> {
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
             let _ = write!(sql, " AND t.status = {}", status.number());
         }
-        if let Some(kind) = self.kind {
-            let _ = write!(sql, " AND t.kind = ${kind}");
-        }
+        sql.push_str(&self.of_kind("t."));
         if let Some(resource) = self.resource {
             let id = resource + 1;
             let _ =
@@ -278,7 +280,7 @@ pub(super) async fn get(
 }
 
 /// Served by settled_by_id.
-pub(super) async fn output(pool: &PgPool, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+pub(super) async fn output(pool: &Connections, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
     let found: Option<String> = sqlx::query_scalar(
         "SELECT output FROM settled
          WHERE organization_id = $1 AND id = $2 AND ($3::text[] IS NULL OR project_id = ANY ($3))",

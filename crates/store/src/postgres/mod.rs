@@ -10,8 +10,10 @@ mod changes;
 mod claim;
 mod clock;
 mod complete;
+mod connections;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod heartbeat;
 mod history;
@@ -21,6 +23,7 @@ mod list;
 mod pause;
 mod purge;
 mod readers;
+mod repeat;
 mod replica;
 mod rotate;
 mod rows;
@@ -34,39 +37,48 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
-use sqlx::postgres::PgPool;
+use tasks::Health;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Answer, Create, Lane, Write};
+use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
+use connections::Connections;
+pub use connections::Limits;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::{Folds, Writer, unavailable};
 
 /// Lanes for each sort of write: as many transactions of different organisations are under way at a time.
 const LANES: usize = 2;
-/// A connection that was used so short a time ago is not asked whether it is alive.
-const ALIVE: Duration = Duration::from_secs(1);
 
 /// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    pool: Connections,
     creations: Arc<[Lane]>,
     claims: Arc<[Lane]>,
     /// Settlements, heartbeats and the rest.
     others: Arc<[Lane]>,
     clock: Clock,
+    health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
+    /// Cancelled when the store closes.
+    closing: CancellationToken,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -84,7 +96,16 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the database cannot be reached; [`StoreError::Unusable`] when the URL is none,
     /// or the schema was made by a newer longrun.
     pub async fn connect(url: &str, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, None, connections, None).await
+        PostgresStore::connect_as(url, Open::Create, connections).await
+    }
+
+    /// As [`PostgresStore::connect`], with the schema as [`Open`] says.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
+    /// when an older longrun made it.
+    pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, how, None, connections, None, Limits::default()).await
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
@@ -97,7 +118,7 @@ impl PostgresStore {
         read_url: &str,
         connections: u32,
     ) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Some(read_url), connections, None).await
+        PostgresStore::start(url, Open::Create, Some(read_url), connections, None, Limits::default()).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -105,39 +126,55 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, None, connections, Some(clock)).await
+        PostgresStore::start(url, Open::Create, None, connections, Some(clock), Limits::default()).await
+    }
+
+    /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests have no patience).
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn connect_with_limits(url: &str, connections: u32, limits: Limits) -> Result<PostgresStore, StoreError> {
+        PostgresStore::start(url, Open::Create, None, connections, None, limits).await
     }
 
     async fn start(
         url: &str,
+        how: Open,
         read_url: Option<&str>,
         connections: u32,
         clock: Option<Clock>,
+        limits: Limits,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let pool = session::pool(url, connections).await?;
-        session::migrate(&pool).await?;
+        let pool = Connections::new(session::options(url, limits)?, connections, limits);
+        session::refuse_distributed(&pool).await?;
+        match how {
+            Open::Existing => session::accept(&pool).await?,
+            Open::Create => session::migrate(&pool).await?,
+        }
         counters::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
+        let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {
             Some(clock) => clock,
-            None => DatabaseClock::start(pool.clone()).await?,
+            None => DatabaseClock::start(pool.clone(), &health, &closing).await?,
         };
         let written = read_url.map(|_| Written::default());
         let replica = match (read_url, &written) {
             (Some(url), Some(written)) => {
-                let replica = Replica::open(session::options(url)?, connections, pool.clone(), written.clone()).await?;
+                let replica =
+                    Replica::open(session::options(url, limits)?, connections, pool.clone(), written.clone()).await?;
                 Some(Arc::new(replica))
             }
             _ => None,
         };
-        let folds = Folds::start(pool.clone(), written);
+        let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let lanes = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
                 || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
-            let lane = |_| Lane::start(writer());
+            let lane = |_| Lane::start(writer(), &health);
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
@@ -148,6 +185,9 @@ impl PostgresStore {
             others,
             pool,
             clock,
+            health,
+            position_key: Arc::default(),
+            closing,
             retention,
             admission,
             purged,
@@ -166,7 +206,7 @@ impl PostgresStore {
     }
 
     /// Reads from the standby, if there is one that has what must be seen; `None`: ask the primary.
-    async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(PgPool) -> R) -> Option<T>
+    async fn on_standby<T, R>(&self, access: &Access, read: impl FnOnce(Connections) -> R) -> Option<T>
     where
         R: Future<Output = Result<T, StoreError>>,
     {
@@ -318,8 +358,8 @@ impl Store for PostgresStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.pool, worker, self.now(), limit).await.map_err(StoreError::or_unavailable)
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        claim::lost_leases(&self.pool, which, self.now(), limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
@@ -391,6 +431,17 @@ impl Store for PostgresStore {
         readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
     }
 
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> =
+                sqlx::query_scalar(sql).fetch_optional(&self.pool).await.map_err(unavailable)?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
+    }
+
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         readers::begin(&self.pool, reader).await.map_err(StoreError::or_unavailable)
     }
@@ -420,6 +471,10 @@ impl Store for PostgresStore {
         (self.clock)()
     }
 
+    fn health(&self) -> Health {
+        self.health.clone()
+    }
+
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
         Ok(self.count(what.key().0, Write::Pause(what.clone(), true)).await? > 0)
     }
@@ -434,6 +489,27 @@ impl Store for PostgresStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.pool).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too).await;
+        begun.map_err(StoreError::or_unavailable)
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        deletion::part(&self.pool, organization, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
@@ -468,19 +544,22 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.closing.cancel();
         if let Some(replica) = &self.replica {
             replica.close().await;
         }
-        for lane in [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter()) {
-            // One that has stopped has no connection any more.
-            let _ = lane.submit(Write::Disconnect).await;
+        let lanes = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter());
+        // All at once: one that is stuck ends by its own time limit, and must not keep the others from it.
+        let disconnected = join_all(lanes.map(|lane| lane.submit(Write::Disconnect)));
+        if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
+            tracing::warn!("not all writes were answered before the store was closed");
         }
         self.pool.close().await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
-        Ok(())
+        self.submit("", Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -2,15 +2,16 @@
 
 use operations::Timestamp;
 use sqlx::Row;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use super::rows;
 use crate::{Organization, Pausable, Paused, StoreError};
 
 /// Pauses an organisation that exists, or anything of everybody's; what is paused already stays paused since then.
 const PAUSE: &str = "
     INSERT INTO pauses (organization_id, kind, paused_at)
-    SELECT $1, $2, $3 WHERE $1 = '' OR EXISTS (SELECT FROM organizations WHERE organization_id = $1)
+    SELECT $1, $2, $3 WHERE $1 = '' OR EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 0)
     ON CONFLICT (organization_id, kind) DO UPDATE SET paused_at = pauses.paused_at";
 
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = $1 AND kind = $2";
@@ -28,7 +29,7 @@ pub(super) async fn set(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-pub(super) async fn all(pool: &PgPool) -> Result<Vec<Paused>, StoreError> {
+pub(super) async fn all(pool: &Connections) -> Result<Vec<Paused>, StoreError> {
     let sql = "SELECT organization_id, kind, paused_at FROM pauses ORDER BY organization_id, kind";
     let found = sqlx::query(sql).fetch_all(pool).await?;
     let paused = found.iter().map(|row| {
@@ -40,7 +41,7 @@ pub(super) async fn all(pool: &PgPool) -> Result<Vec<Paused>, StoreError> {
 
 /// Base and deltas from the fold's horizon on, in one snapshot.
 const ORGANIZATIONS: &str = "
-    SELECT o.organization_id, o.created_at, coalesce(sum(n.pending), 0)::bigint AS pending,
+    SELECT o.organization_id, o.created_at, o.deleted = 1 AS is_being_deleted, coalesce(sum(n.pending), 0)::bigint AS pending,
         coalesce(sum(n.running), 0)::bigint AS running
     FROM organizations o LEFT JOIN (
         SELECT organization_id, pending, running FROM counters WHERE level = 20
@@ -49,9 +50,9 @@ const ORGANIZATIONS: &str = "
             LEFT JOIN counter_folds f ON f.organization_id = d.organization_id
         WHERE d.xid >= coalesce(f.folded_before, '0')
     ) n ON n.organization_id = o.organization_id
-    GROUP BY 1, 2 ORDER BY 1";
+    WHERE o.deleted < 2 GROUP BY 1, 2, 3 ORDER BY 1";
 
-pub(super) async fn organizations(pool: &PgPool) -> Result<Vec<Organization>, StoreError> {
+pub(super) async fn organizations(pool: &Connections) -> Result<Vec<Organization>, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
     let found = sqlx::query(ORGANIZATIONS).fetch_all(pool).await?;
     let organizations = found.iter().map(|row| {
@@ -60,6 +61,7 @@ pub(super) async fn organizations(pool: &PgPool) -> Result<Vec<Organization>, St
             created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
             pending: row.try_get::<i64, _>("pending")?.unsigned_abs(),
             running: row.try_get::<i64, _>("running")?.unsigned_abs(),
+            is_being_deleted: row.try_get("is_being_deleted")?,
         })
     });
     organizations.collect()

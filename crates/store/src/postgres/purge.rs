@@ -1,8 +1,9 @@
 //! Removing terminal operations whose time is over.
 
 use operations::Timestamp;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use crate::StoreError;
 
 /// Organisations, in order, that have something whose time is over: a loose scan, one seek each. Served by
@@ -26,11 +27,12 @@ const PURGE: &str = "
     WITH gone AS (
         DELETE FROM settled WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 AND purge_at <= $2 AND purge_at IS NOT NULL
-            ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED))
+            ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
         RETURNING id, seq, kind, status, project_id
     ), forgotten AS (
         DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
             SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
+            AND organization_id IS NOT DISTINCT FROM $1
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 0, array_agg(id) FROM gone HAVING count(*) > 0
@@ -44,7 +46,7 @@ const PURGE: &str = "
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + $2 WHERE organization_id = $1";
 
-pub(super) async fn due(pool: &PgPool, now: Timestamp) -> Result<Vec<String>, StoreError> {
+pub(super) async fn due(pool: &Connections, now: Timestamp) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar(DUE).bind(now.as_millis()).fetch_all(pool).await?)
 }
 

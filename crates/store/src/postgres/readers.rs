@@ -1,9 +1,9 @@
 //! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
 
 use operations::Timestamp;
-use sqlx::postgres::PgPool;
 
 use super::changes::number;
+use super::connections::Connections;
 use crate::StoreError;
 use crate::changes::Position;
 
@@ -29,6 +29,7 @@ const FORGET: &str = "
             WHERE at < $2 AND (at < $4 OR NOT EXISTS (
                 SELECT FROM read r
                 WHERE (c.xid, c.n) > (r.xid, r.n) OR (c.xid, c.n) = (r.xid, r.n) AND c.entries > r.seen))))
+            AND organization_id IS NOT DISTINCT FROM $1
         RETURNING xid, n, cardinality(ids) AS entries
     ), last AS (
         SELECT xid, n, entries FROM forgotten ORDER BY xid DESC, n DESC LIMIT 1
@@ -85,13 +86,13 @@ const UNREAD: &str = "
     WHERE o.id IS NOT NULL
     LIMIT $3";
 
-pub(super) async fn begin(pool: &PgPool, reader: &str) -> Result<(), StoreError> {
+pub(super) async fn begin(pool: &Connections, reader: &str) -> Result<(), StoreError> {
     sqlx::query(BEGIN).bind(reader).execute(pool).await?;
     Ok(())
 }
 
 pub(super) async fn take_turn(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     reader: &str,
     process: &str,
@@ -102,7 +103,7 @@ pub(super) async fn take_turn(
 }
 
 pub(super) async fn mark(
-    pool: &PgPool,
+    pool: &Connections,
     reader: &str,
     organization: &str,
     position: Position,
@@ -121,7 +122,7 @@ pub(super) async fn mark(
 
 /// Organisations with something that a reader has not read, and where it stands there.
 pub(super) async fn unread(
-    pool: &PgPool,
+    pool: &Connections,
     reader: &str,
     after: &str,
     limit: u32,
@@ -137,7 +138,7 @@ pub(super) async fn unread(
 
 /// Forgets up to `limit` rows that are older than `before`, unread ones only before `unread_before`; answers how many.
 pub(super) async fn forget(
-    pool: &PgPool,
+    pool: &Connections,
     before: Timestamp,
     unread_before: Timestamp,
     limit: u32,

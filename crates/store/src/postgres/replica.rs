@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
+use super::connections::{Connections, Limits};
 use crate::StoreError;
 
 /// How long a read waits for the standby to catch up before it goes to the primary.
@@ -19,7 +20,7 @@ const CATCH_UP: Duration = Duration::from_millis(200);
 /// Between two looks at how far the standby is.
 const POLL: Duration = Duration::from_millis(5);
 /// How long a read waits for a connection to the standby.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a read may take on the standby; meant for one that no longer answers.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a standby that failed or was behind is left alone, so that not every read waits for it.
@@ -85,8 +86,8 @@ impl Written {
 
 /// A standby to read from.
 pub(super) struct Replica {
-    standby: PgPool,
-    primary: PgPool,
+    standby: Connections,
+    primary: Connections,
     written: Written,
     rests: Mutex<Rests>,
 }
@@ -105,14 +106,11 @@ impl Replica {
     pub(super) async fn open(
         options: PgConnectOptions,
         connections: u32,
-        primary: PgPool,
+        primary: Connections,
         written: Written,
     ) -> Result<Replica, StoreError> {
-        let standby = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options);
-        let identity = async |pool: &PgPool| sqlx::query_scalar::<_, String>(IDENTITY).fetch_one(pool).await;
+        let limits = Limits { connect: CONNECT_TIMEOUT, call: READ_TIMEOUT, ..primary.limits() };
+        let standby = Connections::new(options, connections, limits);
         match (identity(&primary).await, identity(&standby).await) {
             (Ok(ours), Ok(theirs)) if ours != theirs => {
                 return Err(StoreError::Unusable("the read store is no standby of the store".to_owned()));
@@ -126,7 +124,7 @@ impl Replica {
     }
 
     /// Reads from the standby; `None` when the primary must be asked.
-    pub(super) async fn read<T, R>(&self, organization: &str, read: impl FnOnce(PgPool) -> R) -> Option<T>
+    pub(super) async fn read<T, R>(&self, organization: &str, read: impl FnOnce(Connections) -> R) -> Option<T>
     where
         R: Future<Output = Result<T, StoreError>>,
     {
@@ -195,6 +193,10 @@ impl Replica {
     pub(super) async fn close(&self) {
         self.standby.close().await;
     }
+}
+
+async fn identity(pool: &Connections) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar(IDENTITY).fetch_one(pool).await
 }
 
 fn resting(until: Option<Instant>) -> bool {

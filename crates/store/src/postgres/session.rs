@@ -1,47 +1,47 @@
-//! Connections: how they are set, the pool of them, and the schema that they find.
+//! Connections: what they are set to, and the schema that they find.
 
-use std::time::Duration;
-
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
-use super::ALIVE;
+use super::connections::{Connections, Limits};
 use super::writer::unavailable;
-use crate::StoreError;
+use crate::error::cause;
+use crate::{StoreError, open};
 
-/// How long a caller waits for a connection before the store is unavailable to it.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// No statement of a request may run longer; what takes longer is a defect or a database in trouble.
-const STATEMENT_TIMEOUT: &str = "30s";
+static MIGRATIONS: Migrator = sqlx::migrate!("src/postgres/migrations");
+/// How the store is called in errors; which one it is, callers know.
+const PLACE: &str = "it";
 
-/// Up to so many connections to the database at `url`.
-pub(super) async fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        // A round trip before each use would be dear; one that was used a moment ago is alive.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > ALIVE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_with(options(url)?)
-        .await
-        .map_err(unavailable)
+/// How long a change of the schema waits for a table: everybody else waits behind it.
+const LOCK_TIMEOUT: &str = "10s";
+/// The advisory lock that is held while the schema is changed; any number that nobody else uses.
+const MIGRATING: i64 = 0x6c6f_6e67_7275_6e00;
+
+/// Why the store cannot be opened. What the database itself refuses (a user, a password, a database, a right) is to be put right by an
+/// operator; the rest may pass.
+pub(super) fn refused(error: sqlx::Error) -> StoreError {
+    match StoreError::Database(error).or_unavailable() {
+        StoreError::Database(error @ sqlx::Error::Database(_)) => StoreError::Unusable(cause(&error)),
+        StoreError::Database(error) => unavailable(error),
+        away => away,
+    }
 }
 
 /// What every connection is set to.
-pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, StoreError> {
     let options: PgConnectOptions =
         url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
+    let statement = limits.statement.as_millis().to_string();
     Ok(options.application_name("longrun").options([
         ("search_path", "longrun"),
-        ("statement_timeout", STATEMENT_TIMEOUT),
-        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ("statement_timeout", statement.as_str()),
+        ("idle_in_transaction_session_timeout", &statement),
+        // A server of ours that has vanished without a word is noticed by the database, which ends what it has locked.
+        ("tcp_keepalives_idle", "30"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "60000"),
         ("synchronous_commit", "on"),
         // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
         // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life. Index
@@ -54,22 +54,72 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     ]))
 }
 
-/// Makes the schema and applies migrations; sqlx takes an advisory lock, so that one server does it.
-pub(super) async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await.map_err(unavailable)?;
-    // Two servers that start at once may both find it missing; the loser's complaint is that it is there.
+/// A connection for what may take long and is seldom done: its statements have no time limit.
+pub(super) async fn unhurried(pool: &Connections) -> Result<PgConnection, StoreError> {
+    let mut connection = pool.connect().await.map_err(unavailable)?;
+    connection.execute("SET statement_timeout = 0").await.map_err(unavailable)?;
+    Ok(connection)
+}
+
+/// Fails when Citus has distributed the tables: many statements fail there, and others count wrong.
+pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreError> {
+    let catalog: Option<String> = sqlx::query_scalar("SELECT to_regclass('pg_dist_partition')::text")
+        .fetch_one(pool)
+        .await
+        .map_err(unavailable)?;
+    let Some(catalog) = catalog else { return Ok(()) };
+    // Named as PostgreSQL names it, quoted where it must be.
+    let sql = format!(
+        "SELECT c.relname::text FROM {catalog} p JOIN pg_class c ON c.oid = p.logicalrelid
+         WHERE c.relnamespace = to_regnamespace('longrun') ORDER BY 1"
+    );
+    let tables: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.map_err(unavailable)?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "its tables are distributed by Citus, which longrun cannot use: make them ordinary ones again (undistribute_table): {}",
+        tables.join(", ")
+    )))
+}
+
+/// Makes the schema and applies migrations, one server at a time. The others wait for as long as it takes.
+pub(super) async fn migrate(pool: &Connections) -> Result<(), StoreError> {
+    let mut connection = unhurried(pool).await?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATING).execute(&mut connection).await.map_err(unavailable)?;
+    // From here on, so that a server may wait for another one's migration, and a migration not for anybody's transaction.
+    let set = format!("SET lock_timeout = '{LOCK_TIMEOUT}'");
+    connection.execute(sqlx::AssertSqlSafe(set)).await.map_err(unavailable)?;
+    // Servers of older versions do not take the lock, and two of them may both find it missing; the loser's complaint is
+    // that it is there.
     let made = connection.execute("CREATE SCHEMA IF NOT EXISTS longrun").await;
     if let Err(error) = made {
         let exists =
             error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "23505" || code == "42P06");
         if !exists {
-            return Err(unavailable(error));
+            return Err(refused(error));
         }
     }
-    sqlx::migrate!("src/postgres/migrations").run(&mut *connection).await.map_err(|error| match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-            "it has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
-        )),
-        other => StoreError::Unusable(other.to_string()),
-    })
+    MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(PLACE, &error))?;
+    // The lock goes with the connection.
+    connection.close().await.map_err(unavailable)
+}
+
+/// Accepts a database only that has a store of this version, and changes nothing about it.
+pub(super) async fn accept(pool: &Connections) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(refused)?;
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('longrun.' || $1) IS NOT NULL")
+        .bind(open::APPLIED)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(refused)?;
+    if !is_there {
+        return Err(StoreError::Missing(
+            "in the database: it has no schema \"longrun\" with longrun's tables".to_owned(),
+        ));
+    }
+    open::accept_current(&mut *connection, &MIGRATIONS, PLACE).await?;
+    connection.release();
+    Ok(())
 }

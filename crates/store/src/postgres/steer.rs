@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use operations::{Access, Event, OperationId, State, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row};
 
+use super::connections::Connections;
 use super::counters::Changes;
 use super::list::projects;
 use super::{changes as feed, history, purge, rows, transition};
@@ -52,27 +53,29 @@ const LOCK: &str = "
         FOR UPDATE) AS o";
 
 /// The rest is by places of rows that are locked.
-const LEAVE_LINE: &str = "DELETE FROM queue WHERE ctid = ANY ($1::text[]::tid[])";
+const LEAVE_LINE: &str =
+    "DELETE FROM queue WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 const ASK_TO_STOP: &str = "
-    UPDATE active SET cancel_requested = true, cancel_requested_at = coalesce(cancel_requested_at, $2)
-    WHERE ctid = ANY ($1::text[]::tid[])";
+    UPDATE active SET cancel_requested = true, cancel_requested_at = coalesce(cancel_requested_at, $3)
+    WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 const RETRY: &str = "
     WITH moved AS (
-        DELETE FROM settled WHERE ctid = ANY ($1::text[]::tid[]) RETURNING *
+        DELETE FROM settled WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1 RETURNING *
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at)
-        SELECT organization_id, kind, priority, seq, $3 FROM moved
+        SELECT organization_id, kind, priority, seq, $4 FROM moved
     )
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
         retain_for_ms, input)
-    SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, $2,
-        $3, priority, $4, $5, fence, timeout_ms, retain_for_ms, input
+    SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, $3,
+        $4, priority, $5, $6, fence, timeout_ms, retain_for_ms, input
     FROM moved";
 
-const REMOVE: &str = "DELETE FROM settled WHERE ctid = ANY ($1::text[]::tid[])";
+const REMOVE: &str =
+    "DELETE FROM settled WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 /// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
 pub(super) async fn steer(
@@ -190,11 +193,16 @@ impl Steer<'_> {
         }
         match &after {
             Some(State::Running { .. }) => {
-                sqlx::query(ASK_TO_STOP).bind([place]).bind(now.as_millis()).execute(&mut *connection).await?;
+                sqlx::query(ASK_TO_STOP)
+                    .bind(organization)
+                    .bind([place])
+                    .bind(now.as_millis())
+                    .execute(&mut *connection)
+                    .await?;
             }
             Some(state) if is_active => {
                 if let Some(place) = place_in_line {
-                    sqlx::query(LEAVE_LINE).bind([place]).execute(&mut *connection).await?;
+                    sqlx::query(LEAVE_LINE).bind(organization).bind([place]).execute(&mut *connection).await?;
                 }
                 let entry = transition::Entry {
                     id: operation.id,
@@ -211,6 +219,7 @@ impl Steer<'_> {
             }
             Some(State::Pending { progress, started_at, due_at }) => {
                 sqlx::query(RETRY)
+                    .bind(organization)
                     .bind([place])
                     .bind(started_at.map(Timestamp::as_millis))
                     .bind(due_at.map(Timestamp::as_millis))
@@ -226,7 +235,7 @@ impl Steer<'_> {
                 return Err(StoreError::Unusable("what has ended ended again".to_owned()));
             }
             None => {
-                sqlx::query(REMOVE).bind([place]).execute(&mut *connection).await?;
+                sqlx::query(REMOVE).bind(organization).bind([place]).execute(&mut *connection).await?;
                 history::forget(connection, organization, seq).await?;
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
                 purge::note_removed(connection, organization, 1).await?;
@@ -247,7 +256,7 @@ const OVERDUE: &str = "
 
 /// The events that end attempts that were asked to stop at least `grace` ago.
 pub(super) async fn overdue(
-    pool: &PgPool,
+    pool: &Connections,
     now: Timestamp,
     grace: Duration,
     limit: u32,

@@ -1,8 +1,13 @@
 //! Events that happen to running operations of one organisation: settle, release, lost lease.
 //!
+//! Where a statement writes rows by their place (`ctid`), here and in the files beside this one, it names the organisation
+//! too, in words that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may read all that the
+//! organisation has by it.
+//!
 //! Rows are locked in the order of their ids (so that two transactions cannot wait for each other),
 //! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
-//! the other against the state in memory, so that the second of two settlements is told it is stale.
+//! the other against the state in memory, so that the second of two settlements is told it is stale,
+//! unless it says the same (see [`crate::repeat`]).
 
 use std::collections::HashMap;
 
@@ -12,8 +17,9 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::counters::Changes;
-use super::{changes, history, rows};
+use super::{changes, history, repeat, rows};
 use crate::history::{Note, note};
+use crate::repeat::refused;
 use crate::{LeaseRef, StoreError};
 
 /// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
@@ -34,7 +40,7 @@ const SETTLE: &str = "
             $9::bigint[], $10::text[], $11::text[], $12::text[])
             AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output, worker)
     ), moved AS (
-        DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id = $1 RETURNING *
+        DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1 RETURNING *
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
@@ -51,7 +57,7 @@ const PEND: &str = "
         max_attempts = p.max_attempts, fence = p.fence
     FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::bigint[])
         AS p (seq, started_at, due_at, attempts, max_attempts, fence)
-    WHERE a.ctid = ANY ($2::text[]::tid[]) AND a.organization_id = $1 AND a.seq = p.seq";
+    WHERE a.ctid = ANY ($2::text[]::tid[]) AND a.organization_id IS NOT DISTINCT FROM $1 AND a.seq = p.seq";
 
 /// Back in line.
 const QUEUE: &str = "
@@ -62,6 +68,7 @@ const QUEUE: &str = "
 const DROP_LEASES: &str = "
     DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM unnest($2::bigint[]) AS s (seq) CROSS JOIN LATERAL (
         SELECT ctid FROM leases WHERE organization_id = $1 AND seq = s.seq FOR UPDATE) AS l))
+        AND organization_id IS NOT DISTINCT FROM $1
     RETURNING seq, worker";
 
 /// An operation of `active` while events are applied to it.
@@ -128,6 +135,7 @@ pub(super) async fn apply(
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, organization, retain_for_ms, changed).await?;
+    repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;
     Ok(results)
 }
 

@@ -1,26 +1,28 @@
 //! What carries a lane's batches out: one transaction an organisation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use operations::{Event, Refusal, Status, Timestamp};
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection as _, Executor as _, Postgres, Transaction};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
+use tasks::{Health, Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
 
+use super::connections::{ALIVE, Connections};
 use super::replica::Written;
-use super::{ALIVE, admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
+use super::{admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::error::cause;
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
 
 /// Tries of a transaction that lost against another one (a deadlock or a serialisation failure).
 const TRIES: u32 = 5;
-/// How long a transaction may take. The database bounds each statement; this is for a database that no longer answers,
-/// whose connections break only when the operating system gives them up.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two folds of what this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
@@ -28,11 +30,13 @@ const SWEEP_EVERY: u32 = 60;
 
 /// Writes the batches of one lane, over a connection of its own.
 pub(super) struct Writer {
-    pool: PgPool,
+    pool: Connections,
     /// Taken out of the pool, which would look whether it is alive before and after every use.
     connection: Option<PgConnection>,
     /// When it was used last.
     used: Instant,
+    /// There was no connection, or it fell silent: what else there is to be written would fare no better.
+    is_away: bool,
     clock: Clock,
     retention: Retention,
     admission: Admission,
@@ -40,8 +44,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(pool: PgPool, clock: Clock, retention: Retention, admission: Admission, folds: Folds) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), clock, retention, admission, folds }
+    pub(super) fn new(
+        pool: Connections,
+        clock: Clock,
+        retention: Retention,
+        admission: Admission,
+        folds: Folds,
+    ) -> Writer {
+        Writer { pool, connection: None, used: Instant::now(), is_away: false, clock, retention, admission, folds }
     }
 
     /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
@@ -49,8 +59,12 @@ impl Writer {
         let mut tries = 0;
         loop {
             tries += 1;
-            let ended = tokio::time::timeout(TRANSACTION_TIMEOUT, self.attempt(organization, writes)).await;
-            match ended.unwrap_or_else(|_| Err(StoreError::Unavailable("the database does not answer".to_owned()))) {
+            let limit = self.pool.limits().call;
+            let attempt = tokio::time::timeout(limit, self.attempt(organization, writes)).await;
+            match attempt.unwrap_or_else(|_| {
+                self.is_away = true;
+                Err(StoreError::Unavailable("the database does not answer".to_owned()))
+            }) {
                 Err(error) if tries < TRIES && error.lost_against_another() => {}
                 result => return result.map_err(StoreError::or_unavailable),
             }
@@ -61,32 +75,32 @@ impl Writer {
         // Given back at the end only: one whose transaction failed or was given up is not used again.
         let mut connection = match self.connection.take() {
             Some(mut kept) => {
-                let is_alive = self.used.elapsed() < ALIVE || kept.ping().await.is_ok();
+                let is_alive = self.used.elapsed() < ALIVE || self.pool.is_alive(&mut kept).await;
                 if is_alive { kept } else { self.connect().await? }
             }
             None => self.connect().await?,
         };
+        let in_transaction = !is_one_statement(writes);
+        // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
+        if in_transaction && connection.execute("BEGIN").await.is_err() {
+            connection = self.connect().await?;
+            connection.execute("BEGIN").await.map_err(unavailable)?;
+        }
         let settings =
             Settings { now: (self.clock)(), retain_for_ms: self.retention.millis(), admission: &self.admission };
-        let answers = if is_one_statement(writes) {
-            perform(&mut connection, settings, organization, writes, false).await?
-        } else {
-            // One that broke since its last use, when the database was started anew perhaps, was asked for nothing yet.
-            if connection.execute("BEGIN").await.is_err() {
-                connection = self.connect().await?;
-                connection.execute("BEGIN").await.map_err(unavailable)?;
-            }
-            let answers = perform(&mut connection, settings, organization, writes, true).await?;
+        let answers = perform(&mut connection, settings, organization, writes, in_transaction).await?;
+        if in_transaction {
             connection.execute("COMMIT").await?;
-            answers
-        };
+        }
         self.connection = Some(connection);
         self.used = Instant::now();
         Ok(answers)
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
-        Ok(self.pool.acquire().await.map_err(unavailable)?.detach())
+    async fn connect(&mut self) -> Result<PgConnection, StoreError> {
+        let connected = self.pool.connect().await;
+        self.is_away = connected.is_err();
+        connected.map_err(unavailable)
     }
 }
 
@@ -104,8 +118,10 @@ fn organization(write: &Write) -> &str {
         Write::PutEvidence(organization, _) => organization,
         Write::ForgetIdempotencyKeys(_)
         | Write::Feed(_)
+        | Write::Delete(..)
         | Write::RevokeToken(_)
         | Write::TouchTokens(_)
+        | Write::Ping
         | Write::Disconnect => "",
     }
 }
@@ -126,7 +142,15 @@ impl Commit for Writer {
         let single = by_organization.len() == 1;
         let mut answers: Vec<Option<Answered>> =
             writes.iter().map(|write| closes(write).then_some(Ok(Answer::Count(0)))).collect();
+        self.is_away = false;
+        let mut away: Option<String> = None;
         for ((organization, _), indexes) in by_organization {
+            if let Some(why) = &away {
+                for index in indexes {
+                    answers[index] = Some(Err(StoreError::Unavailable(why.clone())));
+                }
+                continue;
+            }
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
                 Ok(part) => {
@@ -141,6 +165,7 @@ impl Commit for Writer {
                     for index in indexes {
                         answers[index] = Some(Err(StoreError::Unavailable(why.clone())));
                     }
+                    away = self.is_away.then_some(why);
                 }
                 Err(error) if single => return Err(error),
                 // Others of the batch are committed: these writes are tried alone, here and now.
@@ -261,8 +286,9 @@ async fn perform(
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
-            // Of no lane here: see `PostgresStore::forget_changes`.
-            Write::Feed(_) | Write::Disconnect => Answer::Count(0),
+            Write::Ping => Answer::Count(admin::write_nothing(connection).await?),
+            // Of no lane here: see `PostgresStore::forget_changes` and `delete_part`.
+            Write::Feed(_) | Write::Delete(..) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
     }
@@ -351,15 +377,10 @@ impl sqlx::error::DatabaseError for Overtaken {
     }
 }
 
-/// Starts a transaction that writes. A database that cannot be reached is unavailable, not broken.
-pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    pool.begin().await.map_err(unavailable)
-}
-
 /// Every error on the way to the database means that it is away.
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     tracing::warn!(error = &error as &dyn std::error::Error, "the database cannot be reached");
-    StoreError::Unavailable("the database cannot be reached".to_owned())
+    StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)))
 }
 
 /// Notes which organisations have deltas, for the task that folds them, and were written to, for reads from a standby.
@@ -371,25 +392,37 @@ pub(super) struct Folds {
 }
 
 impl Folds {
-    /// Starts the folding task; it ends when the last handle is dropped.
-    pub(super) fn start(pool: PgPool, written: Option<Written>) -> Folds {
+    /// Starts the folding task; it ends when the last handle is dropped, or the store closes.
+    pub(super) fn start(
+        pool: Connections,
+        written: Option<Written>,
+        health: &Health,
+        closing: &CancellationToken,
+    ) -> Folds {
         let folds = Folds { dirty: Arc::default(), written };
         let weak = Arc::downgrade(&folds.dirty);
+        let (health, closing) = (health.clone(), closing.clone());
         tokio::spawn(async move {
-            for round in 0_u32.. {
-                let Some(dirty) = weak.upgrade() else { return };
-                let mut organizations = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
-                drop(dirty);
-                if round.is_multiple_of(SWEEP_EVERY) {
-                    organizations.extend(counters::unfolded(&pool).await.unwrap_or_default());
+            let rounds = AtomicU32::new(0);
+            run_periodic(&health, Schedule::every("counter_folds", FOLD_EVERY), &closing, || async {
+                let Some(dirty) = weak.upgrade() else { return Ok(Next::Never) };
+                if rounds.load(Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
+                    let found = counters::unfolded(&pool).await?;
+                    lock(&dirty).extend(found);
                 }
+                rounds.fetch_add(1, Ordering::Relaxed);
+                let organizations = lock(&dirty).clone();
                 for organization in organizations {
+                    // Taken out before: what is written meanwhile is noted anew.
+                    lock(&dirty).remove(&organization);
                     if let Err(error) = counters::fold(&pool, &organization).await {
-                        tracing::debug!(error = &error as &dyn std::error::Error, "counters were not folded; later");
+                        lock(&dirty).insert(organization);
+                        return Err(error);
                     }
                 }
-                tokio::time::sleep(FOLD_EVERY).await;
-            }
+                Ok::<_, StoreError>(Next::AfterPeriod)
+            })
+            .await;
         });
         folds
     }
@@ -404,9 +437,14 @@ impl Folds {
     /// Notes that the organisation has deltas. To be called after the commit and before the answer.
     pub(super) fn note(&self, organization: &str) {
         self.seen(organization);
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = lock(&self.dirty);
         if !dirty.contains(organization) {
             dirty.insert(organization.to_owned());
         }
     }
+}
+
+/// Nothing that holds the lock can panic between two changes.
+fn lock(dirty: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    dirty.lock().unwrap_or_else(PoisonError::into_inner)
 }

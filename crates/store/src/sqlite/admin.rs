@@ -26,12 +26,29 @@ pub(super) async fn create_organization(
     Ok(())
 }
 
+/// Whether an organisation is deleted, or is being deleted.
+async fn is_gone(connection: &mut SqliteConnection, organization: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = ?1";
+    Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
+}
+
+/// Has an organisation that was deleted be there again.
+async fn make_anew(connection: &mut SqliteConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";
+    sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+    if is_gone(connection, organization).await? {
+        return Err(StoreError::OrganizationGone);
+    }
+    Ok(())
+}
+
 pub(super) async fn create_token(
     connection: &mut SqliteConnection,
     now: Timestamp,
     new: &NewToken,
 ) -> Result<Token, StoreError> {
     create_organization(connection, now, &new.access.organization).await?;
+    make_anew(connection, now, &new.access.organization).await?;
     let token = Token {
         id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
         name: new.name.clone(),
@@ -134,16 +151,19 @@ pub(super) async fn put_evidence(
     record: &EvidenceRecord,
 ) -> Result<u64, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) SELECT ?1, ?2, ?3, ?4, ?5
+         WHERE NOT EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted > 0) ON CONFLICT DO NOTHING",
     )
     .bind(organization)
     .bind(record.digest.to_string())
     .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
     .bind(&record.kind)
     .bind(now.as_millis())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 && is_gone(connection, organization).await? {
+        return Err(StoreError::OrganizationGone);
+    }
     Ok(done.rows_affected())
 }
 

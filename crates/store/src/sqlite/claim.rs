@@ -13,7 +13,7 @@ use super::rows;
 use super::script::Script;
 use crate::quota::Quotas;
 use crate::rotation::{Rotation, deal, shares};
-use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, LostLease, Overrun, StoreError};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
 /// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
 /// Served by active_due.
@@ -268,20 +268,21 @@ fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+/// Where ?1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
-    WHERE CASE WHEN ?1 IS NULL THEN l.expires_at <= ?2 ELSE l.worker = ?1 END
+    WHERE CASE WHEN ?1 THEN NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = l.worker) ELSE l.expires_at <= ?2 END
     LIMIT ?3 + 0";
 
 pub(super) async fn lost_leases(
     readers: &SqlitePool,
-    worker: Option<&str>,
+    which: Lost,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<LostLease>, StoreError> {
-    let found = sqlx::query(LOST).bind(worker).bind(now.as_millis()).bind(limit).fetch_all(readers).await?;
+    let found =
+        sqlx::query(LOST).bind(which == Lost::Local).bind(now.as_millis()).bind(limit).fetch_all(readers).await?;
     found
         .iter()
         .map(|row| {
@@ -297,7 +298,7 @@ const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
         coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout
     FROM leases l JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
-    WHERE a.started_at < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
+    WHERE a.started_at + l.clock_set_by < ?3 - coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2)
         AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
     LIMIT ?4 + 0";
 

@@ -33,7 +33,8 @@ const FORGET_KEYS: &str = "
         WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2 + 0)";
 
 const TAKE_NUMBERS: &str = "
-    UPDATE organizations SET next_seq = next_seq + ?2 WHERE organization_id = ?1 RETURNING next_seq - ?2";
+    UPDATE organizations SET next_seq = next_seq + ?2 WHERE organization_id = ?1 AND deleted = 0
+    RETURNING next_seq - ?2";
 
 const INSERT: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
@@ -211,7 +212,8 @@ async fn take_numbers<'c>(
             Some(row) => row.try_get(0)?,
             None => {
                 admin::create_organization(connection, now, organization).await?;
-                take().fetch_one(&mut *connection).await?.try_get(0)?
+                let taken = take().fetch_optional(&mut *connection).await?;
+                taken.ok_or(StoreError::OrganizationGone)?.try_get(0)?
             }
         };
         numbers.insert(organization, first..first + number);

@@ -102,7 +102,7 @@ const PROJECT_COUNTERS: &str = "
 pub(super) async fn examine(readers: &SqlitePool) -> Result<Report, StoreError> {
     let mut snapshot = readers.begin().await?;
     let totals = sqlx::query(
-        "SELECT (SELECT count(*) FROM organizations), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
+        "SELECT (SELECT count(*) FROM organizations WHERE deleted < 2), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
     )
     .fetch_one(&mut *snapshot)
     .await?;

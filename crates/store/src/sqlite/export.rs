@@ -99,7 +99,8 @@ fn object(row: &SqliteRow) -> Result<(Map<String, Value>, usize), StoreError> {
 async fn census(readers: &SqlitePool) -> Result<Census, StoreError> {
     let mut snapshot = readers.begin().await?;
     let mut census = Census::default();
-    for row in sqlx::query("SELECT organization_id, next_seq FROM organizations").fetch_all(&mut *snapshot).await? {
+    let sql = "SELECT organization_id, next_seq FROM organizations WHERE deleted < 2";
+    for row in sqlx::query(sql).fetch_all(&mut *snapshot).await? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
     // Recounted, not read from the counters: those are among what is checked.

@@ -8,20 +8,37 @@ use sqlx::{AssertSqlSafe, Row};
 use super::script::Script;
 use super::{list, rows};
 use crate::StoreError;
-use crate::history::{HistoryEvent, HistoryKind, MAX_PROGRESS_NOTES, Note, assemble};
+use crate::history::{HistoryEvent, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Note, assemble};
 
 const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?)";
 
-/// Served by the primary key of leases and by events_by_operation.
+/// Forgets what is more than may be kept of the operations with these organisations and numbers; progress goes first, and
+/// of a sort the oldest. Served by events_by_operation.
+const TRIM: &str = "
+    DELETE FROM events WHERE rowid IN (
+        SELECT id FROM (
+            SELECT e.rowid AS id, row_number() OVER (PARTITION BY e.organization_id, e.seq ORDER BY e.kind = 4, e.rowid DESC) AS place
+            FROM (SELECT DISTINCT value->>0 AS organization_id, value->>1 AS seq FROM json_each(?)) g
+            CROSS JOIN events e INDEXED BY events_by_operation ON e.organization_id = g.organization_id AND e.seq = g.seq)
+        WHERE place > ? + 0)";
+
+/// The same for progress alone.
+const TRIM_PROGRESS: &str = "
+    DELETE FROM events WHERE rowid IN (
+        SELECT id FROM (
+            SELECT e.rowid AS id, row_number() OVER (PARTITION BY e.organization_id, e.seq ORDER BY e.rowid DESC) AS place
+            FROM (SELECT DISTINCT value->>0 AS organization_id, value->>1 AS seq FROM json_each(?)) g
+            CROSS JOIN events e INDEXED BY events_by_operation ON e.organization_id = g.organization_id AND e.seq = g.seq
+            WHERE e.kind = 4)
+        WHERE place > ? + 0)";
+
+/// Served by the primary key of leases.
 const APPEND_PROGRESS: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT l.organization_id, l.seq, ?2, 4, j.value->>2, l.worker, NULL, j.value->>3
-    FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1
-    WHERE (SELECT count(*) FROM (
-        SELECT 1 FROM events e INDEXED BY events_by_operation
-        WHERE e.organization_id = l.organization_id AND e.seq = l.seq AND e.kind = 4 LIMIT ?3 + 0)) < ?3";
+    FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1";
 
 /// Has notes appended, each of the operation with this organisation and number.
 pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
@@ -43,7 +60,9 @@ pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
             ])
         })
         .collect();
-    script.add(APPEND).bind(serde_json::Value::Array(notes).to_string());
+    let notes = serde_json::Value::Array(notes).to_string();
+    script.add(APPEND).bind(notes.clone());
+    script.add(TRIM).bind(notes).bind(MAX_NOTES);
 }
 
 /// Appends what workers say of their attempts, each as organisation, number, attempt and text.
@@ -55,12 +74,11 @@ pub(super) async fn append_progress(
     if said.is_empty() {
         return Ok(());
     }
-    sqlx::query(APPEND_PROGRESS)
-        .bind(serde_json::Value::Array(said).to_string())
-        .bind(now.as_millis())
-        .bind(MAX_PROGRESS_NOTES)
-        .execute(connection)
-        .await?;
+    let said = serde_json::Value::Array(said).to_string();
+    sqlx::query(APPEND_PROGRESS).bind(&said).bind(now.as_millis()).execute(&mut *connection).await?;
+    for (trim, most) in [(TRIM_PROGRESS, MAX_PROGRESS_NOTES), (TRIM, MAX_NOTES)] {
+        sqlx::query(trim).bind(&said).bind(most).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

@@ -1,195 +1,272 @@
 //! Reading: counted pages, single operations, outputs.
 //!
-//! A page with its total is one statement: the spans of [`crate::plan`] by counters, then at most 4,096 index entries are
-//! skipped and a page of row ids is taken, from `active` and `settled` together, then those rows are read. Only matching
+//! A page with its total is a few short statements in one snapshot: counters, from coarse to fine, lead to a span of
+//! sequence numbers that holds the page; there at most some thousand index entries are skipped, from the end that is
+//! nearer, and a page of row ids is taken from `active` and `settled` together; then those rows are read. Only matching
 //! entries are skipped, since every filter has an index that ends in the sequence number.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 
-use operations::{Access, Filter, Operation, OperationId, PageInfo, PageRequest, Projects};
+use operations::page::LEVELS;
+use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects, Resource};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Rows, Statement};
 use serde_json::json;
-use sqlx::sqlite::{SqliteArguments, SqlitePool};
-use sqlx::{Arguments, AssertSqlSafe, Row};
 
-use super::rows;
+use super::read;
 use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
-/// Reads one page and the total, from one snapshot.
-pub(super) async fn list(
-    readers: &SqlitePool,
+/// Matching operations that are skipped one by one rather than found by finer counters: reading an index entry takes
+/// less than a microsecond.
+const FEW: i64 = 2_048;
+
+/// Reads one page and the total. To be called within a snapshot.
+pub(super) fn list(
+    connection: &Connection,
     access: &Access,
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
-    let Page { text, arguments, .. } = Page::of(access, filter, page)?;
-    let found = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(readers).await?;
-    let mut total_count = 0;
-    let mut entries = Vec::with_capacity(found.len());
-    for row in &found {
-        total_count = row.try_get::<i64, _>("total_count")?.unsigned_abs();
-        // A page without rows still has one with the total.
-        if row.try_get::<Option<i64>, _>("seq")?.is_some() {
-            let output_left_out = row.try_get::<i64, _>("left_out")? != 0;
-            entries.push(Listed { operation: rows::operation(row)?, output_left_out });
-        }
-    }
-    Ok(Listing { entries, page: PageInfo { total_count, request: page } })
+    let projects = match &access.projects {
+        Projects::All => None,
+        Projects::Only(projects) => Some(projects),
+    };
+    let list = List { connection, organization: &access.organization, projects, filter };
+    let (total_count, keys) = match &filter.resource {
+        Some(resource) => list.of_resource(resource, page)?,
+        None => list.by_counters(page)?,
+    };
+    let entries = keys.iter().map(|key| list.entry(key)).collect::<Result<_, _>>()?;
+    Ok(Listing { entries, page: PageInfo { total_count: total_count.unsigned_abs(), request: page } })
 }
 
-/// The statement for a page as it grows. Only constants go into the text; every value is bound.
-struct Page<'q> {
-    filter: &'q Filter,
-    text: String,
-    arguments: SqliteArguments,
-    /// Placeholders of what the filter names.
-    kind: Option<usize>,
-    projects: Option<usize>,
-    resource: Option<usize>,
+/// Where an entry of a list is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    seq: i64,
+    is_settled: bool,
+    row: i64,
 }
 
-impl<'q> Page<'q> {
-    fn of(access: &Access, filter: &'q Filter, page: PageRequest) -> Result<Page<'q>, StoreError> {
-        let mut this = Page {
-            filter,
-            text: String::new(),
-            arguments: SqliteArguments::default(),
-            kind: None,
-            projects: None,
-            resource: None,
-        };
-        this.bind(access.organization.clone())?;
-        this.bind(i64::from(page.page_size))?;
-        this.bind(i64::try_from(page.offset()).unwrap_or(i64::MAX))?;
-        if let Some(kind) = &filter.kind {
-            this.kind = Some(this.bind(kind.clone())?);
-        }
-        if let Some(projects) = project_list(access) {
-            this.projects = Some(this.bind(projects)?);
-        }
-        if let Some(resource) = &filter.resource {
-            this.resource = Some(this.bind(resource.resource_type.clone())?);
-            this.bind(resource.resource_id.clone())?;
-        }
-        if filter.resource.is_some() {
-            this.by_range()
-        } else {
-            this.by_counters()
-        }
-        this.rows();
-        Ok(this)
+/// Which of the matching entries of a range make a page, newest first.
+#[derive(Clone, Copy)]
+struct Part {
+    /// How many match in the range.
+    of: i64,
+    skip: i64,
+    take: i64,
+}
+
+impl Part {
+    /// Of `of` entries those that a page shows.
+    fn of_page(page: PageRequest, of: i64) -> Part {
+        let skip = i64::try_from(page.offset()).unwrap_or(i64::MAX).min(of);
+        Part { of, skip, take: i64::from(page.page_size).min(of - skip) }
     }
 
-    /// Binds a value; answers the number of its placeholder.
-    fn bind<'v, T: sqlx::Encode<'v, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'v>(
-        &mut self,
-        value: T,
-    ) -> Result<usize, StoreError> {
-        self.arguments.add(value).map_err(sqlx::Error::Encode)?;
-        Ok(self.arguments.len())
+    /// Whether the oldest end is nearer.
+    fn is_nearer_to_oldest(self) -> bool {
+        self.of - self.skip - self.take < self.skip
+    }
+}
+
+struct List<'a> {
+    connection: &'a Connection,
+    organization: &'a str,
+    projects: Option<&'a BTreeSet<String>>,
+    filter: &'a Filter,
+}
+
+impl List<'_> {
+    /// The total and the page's keys, by counters.
+    fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
+        let mut counted = self.counts(LEVELS[0], 0..i64::MAX)?;
+        let total: i64 = counted.iter().map(|(_, n)| n).sum();
+        let mut part = Part::of_page(page, total);
+        let mut numbers = 0..0;
+        if part.take == 0 {
+            return Ok((total, Vec::new()));
+        }
+        for (index, level) in LEVELS.iter().enumerate() {
+            // The buckets that the page touches stand side by side.
+            let (mut passed, mut touched) = (0, Vec::new());
+            let mut skip = part.skip;
+            for (bucket, n) in &counted {
+                if passed < part.skip + part.take && passed + n > part.skip {
+                    if touched.is_empty() {
+                        skip = part.skip - passed;
+                    }
+                    touched.push((*bucket, *n));
+                }
+                passed += n;
+            }
+            let (Some((newest, _)), Some((oldest, _))) = (touched.first(), touched.last()) else {
+                return Err(StoreError::Unusable("counters contradict each other; run longrun doctor".to_owned()));
+            };
+            part = Part { of: touched.iter().map(|(_, n)| n).sum(), skip, take: part.take };
+            numbers = oldest << level..(newest + 1) << level;
+            match LEVELS.get(index + 1) {
+                Some(finer) if part.of > FEW => {
+                    counted = self.counts(*finer, numbers.start >> finer..numbers.end >> finer)?;
+                }
+                _ => break,
+            }
+        }
+        Ok((total, self.keys(Some(numbers), None, part)?))
     }
 
-    /// Matching operations per bucket of a level. Served by the counters' primary keys.
-    fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
+    /// Matching operations per bucket of a level, of these buckets, newest first. Served by the counters' primary keys.
+    fn counts(&self, level: u32, buckets: Range<i64>) -> Result<Vec<(i64, i64)>, StoreError> {
         let counter = plan::counter(self.filter.status);
-        let (mut tables, mut condition) = (Vec::new(), String::new());
-        if let Some(projects) = self.projects {
-            tables.push(format!("json_each(?{projects}) p"));
-            condition.push_str(" AND c.project_id = p.value");
+        let (table, project) =
+            if self.projects.is_some() { ("project_counters", " AND project_id = ?6") } else { ("counters", "") };
+        let kind = self.of_kind("kind", "?5");
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT bucket, {counter} FROM {table}
+             WHERE organization_id = ?1 AND level = ?2 AND bucket >= ?3 AND bucket < ?4 AND {kind}{project}"
+        ))?;
+        let text = |text: &String| Value::Text(text.clone());
+        let mut values = [
+            Value::Text(self.organization.to_owned()),
+            Value::from(level),
+            Value::from(buckets.start),
+            Value::from(buckets.end),
+            self.filter.kind.as_ref().map_or(Value::Null, text),
+            Value::Null,
+        ];
+        let mut counted: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut add = |project: Option<&String>| -> Result<(), StoreError> {
+            values[5] = project.map_or(Value::Null, text);
+            let mut rows = query(&mut statement, &values)?;
+            while let Some(row) = rows.next()? {
+                let n: i64 = row.get(1)?;
+                if n > 0 {
+                    *counted.entry(row.get(0)?).or_default() += n;
+                }
+            }
+            Ok(())
+        };
+        match self.projects {
+            None => add(None)?,
+            Some(projects) => projects.iter().try_for_each(|project| add(Some(project)))?,
         }
-        if let Some((above, touched)) = parent {
-            tables.push(format!("{touched} t"));
-            let inside = above - level;
-            let _ =
-                write!(condition, " AND c.bucket >= t.bucket << {inside} AND c.bucket < (t.bucket + 1) << {inside}");
-        }
-        if let Some(kind) = self.kind {
-            let _ = write!(condition, " AND c.kind = ?{kind}");
-        }
-        tables.push(if self.projects.is_some() { "project_counters c" } else { "counters c" }.to_owned());
-        format!(
-            "SELECT c.bucket AS bucket, sum({counter}) AS n FROM {}
-             WHERE c.organization_id = ?1 AND c.level = {level}{condition} GROUP BY c.bucket",
-            tables.join(" CROSS JOIN ")
-        )
+        Ok(counted.into_iter().rev().collect())
     }
 
-    /// The keys of the page as `page (seq, settled, row)`, and `total (n)`, by counters.
-    fn by_counters(&mut self) {
-        let span = plan::span(|level, parent| self.counts(level, parent), "?2", "?3");
-        let arms =
-            self.arms(|seq| format!(" AND {seq} >= (SELECT lower FROM span) AND {seq} <= (SELECT upper FROM span)"));
-        let _ = write!(
-            self.text,
-            "WITH {span}, page (seq, settled, row) AS MATERIALIZED (
-                 {arms} ORDER BY 1 DESC LIMIT ?2 + 0 OFFSET (SELECT skip FROM span)
-             )"
-        );
+    /// The condition on a column with the kind; every index that serves a filter holds it.
+    fn of_kind(&self, column: &str, kind: &str) -> String {
+        match self.filter.kind {
+            Some(_) => format!("{column} = {kind}"),
+            None => format!("{column} <> '{NOTICE_KIND}'"),
+        }
     }
 
-    /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
-    /// direction is limited to nothing where the other is taken.
-    fn by_range(&mut self) {
-        let counted: Vec<String> = tables(self.filter)
+    /// The total and the page's keys along the index range of a resource, which has no counters.
+    fn of_resource(&self, resource: &Resource, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
+        let counts: Vec<String> = tables(self.filter)
             .into_iter()
-            .map(|table| format!("({})", self.arm(table, "count(*)", |_| String::new())))
+            .map(|table| format!("({})", self.arm(table, "count(*)", false, true)))
             .collect();
-        let arms = self.arms(|_| String::new());
-        let _ = write!(
-            self.text,
-            "WITH total AS MATERIALIZED (SELECT {} AS n),
-             place AS MATERIALIZED (
-                 SELECT min(?3, n) AS before, max(n - ?3 - ?2, 0) AS after,
-                     min(?2, max(n - ?3, 0)) AS rows, ?3 > n / 2 AS from_end
-                 FROM total
-             ), page (seq, settled, row) AS MATERIALIZED (
-                 SELECT * FROM ({arms} ORDER BY 1 DESC
-                     LIMIT (SELECT iif(from_end, 0, rows) FROM place) OFFSET (SELECT before FROM place))
-                 UNION ALL
-                 SELECT * FROM ({arms} ORDER BY 1
-                     LIMIT (SELECT iif(from_end, rows, 0) FROM place) OFFSET (SELECT after FROM place))
-             )",
-            counted.join(" + ")
-        );
+        let mut statement = self.connection.prepare_cached(&format!("SELECT {}", counts.join(" + ")))?;
+        let mut rows = query(&mut statement, &self.values(None, Some(resource), None))?;
+        let total = rows.next()?.ok_or_else(|| read::damaged("count"))?.get(0)?;
+        Ok((total, self.keys(None, Some(resource), Part::of_page(page, total))?))
     }
 
-    /// The rows of `page`, newest first, each with the total; long outputs are left out.
-    fn rows(&mut self) {
-        let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-        let _ = write!(
-            self.text,
-            " SELECT total.n AS total_count, r.* FROM total LEFT JOIN (
-                 SELECT {of_active}, 0 AS left_out, '' AS output
-                 FROM page CROSS JOIN active a ON a.rowid = page.row WHERE NOT settled
-                 UNION ALL
-                 SELECT {of_settled}, octet_length(s.output) > {LISTED_OUTPUT_BYTES},
-                     iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output)
-                 FROM page CROSS JOIN settled s ON s.rowid = page.row WHERE settled
-             ) AS r ORDER BY r.seq DESC"
-        );
+    /// The keys of a part of what matches in a range, newest first.
+    fn keys(
+        &self,
+        numbers: Option<Range<i64>>,
+        resource: Option<&Resource>,
+        part: Part,
+    ) -> Result<Vec<Key>, StoreError> {
+        if part.take == 0 {
+            return Ok(Vec::new());
+        }
+        if let (Some(projects), None) = (self.projects, resource) {
+            return self.keys_of_projects(projects, numbers, part);
+        }
+        let arms = self.arms(numbers.is_some(), resource.is_some());
+        let (order, skip) =
+            if part.is_nearer_to_oldest() { ("", part.of - part.skip - part.take) } else { ("DESC", part.skip) };
+        let mut values = self.values(numbers, resource, None);
+        values.extend([Value::from(part.take), Value::from(skip)]);
+        let mut statement =
+            self.connection.prepare_cached(&format!("{arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9"))?;
+        let mut keys = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
+        let mut rows = query(&mut statement, &values)?;
+        while let Some(row) = rows.next()? {
+            keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
+        }
+        if part.is_nearer_to_oldest() {
+            keys.reverse();
+        }
+        Ok(keys)
+    }
+
+    /// The same for a caller that is limited to projects: each has an index range of its own.
+    fn keys_of_projects(
+        &self,
+        projects: &BTreeSet<String>,
+        numbers: Option<Range<i64>>,
+        part: Part,
+    ) -> Result<Vec<Key>, StoreError> {
+        let mut statement = self.connection.prepare_cached(&self.arms(numbers.is_some(), false))?;
+        let mut keys = Vec::with_capacity(usize::try_from(part.of).unwrap_or_default());
+        for project in projects {
+            let mut rows = query(&mut statement, &self.values(numbers.clone(), None, Some(project)))?;
+            while let Some(row) = rows.next()? {
+                keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
+            }
+        }
+        keys.sort_unstable_by(|one, other| other.cmp(one));
+        let skip = usize::try_from(part.skip).unwrap_or(usize::MAX);
+        Ok(keys.into_iter().skip(skip).take(usize::try_from(part.take).unwrap_or_default()).collect())
+    }
+
+    /// What the placeholders ?1 to ?7 of [`List::arm`] stand for.
+    fn values(&self, numbers: Option<Range<i64>>, resource: Option<&Resource>, project: Option<&str>) -> Vec<Value> {
+        let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
+        let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
+        // A resource's range is short: its projects are looked at row by row.
+        let projects = match (resource, self.projects) {
+            (Some(_), Some(projects)) => Some(json!(projects).to_string()),
+            _ => None,
+        };
+        vec![
+            text(Some(self.organization)),
+            number(numbers.as_ref().map(|numbers| numbers.start)),
+            number(numbers.as_ref().map(|numbers| numbers.end)),
+            text(self.filter.kind.as_deref()),
+            text(resource.map(|resource| resource.resource_type.as_str())),
+            text(resource.map(|resource| resource.resource_id.as_str())),
+            text(project.or(projects.as_deref())),
+        ]
     }
 
     /// Every table's part of what matches; a compound that is ordered by its first column merges them by their indexes.
-    fn arms(&self, condition: impl Fn(&str) -> String) -> String {
+    fn arms(&self, has_numbers: bool, has_resource: bool) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {
             let settled = matches!(table, Table::Settled(_));
-            self.arm(table, &format!("t.seq, {settled}, t.rowid"), &condition)
+            self.arm(table, &format!("t.seq, {settled}, t.rowid"), has_numbers, has_resource)
         });
         arms.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
-    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`; `condition` is given the name of
-    /// the sequence number.
-    fn arm(&self, table: Table, columns: &str, condition: impl Fn(&str) -> String) -> String {
-        let filter = self.filter;
+    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
+    /// organisation, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project, or of a
+    /// resource the projects.
+    fn arm(&self, table: Table, columns: &str, has_numbers: bool, has_resource: bool) -> String {
         let leased = matches!(table, Table::Leased);
-        // A resource's range is short: its projects are looked at row by row.
-        let by_project = self.projects.filter(|_| filter.resource.is_none() && !leased);
-        let index = if filter.resource.is_some() {
+        let by_project = self.projects.is_some() && !has_resource && !leased;
+        let index = if has_resource {
             "by_resource"
-        } else if by_project.is_some() {
+        } else if by_project {
             "by_project"
-        } else if filter.kind.is_some() {
+        } else if self.filter.kind.is_some() {
             "by_kind"
         } else {
             match table {
@@ -198,9 +275,6 @@ impl<'q> Page<'q> {
             }
         };
         let mut sql = format!("SELECT {columns} FROM ");
-        if let Some(projects) = by_project {
-            let _ = write!(sql, "json_each(?{projects}) p CROSS JOIN ");
-        }
         let _ = match table {
             Table::Active(_) => write!(sql, "active t INDEXED BY active_{index} WHERE "),
             Table::Settled(_) => write!(sql, "settled t INDEXED BY settled_{index} WHERE "),
@@ -211,80 +285,95 @@ impl<'q> Page<'q> {
             ),
         };
         let (organization, seq) = if leased { ("l.organization_id", "l.seq") } else { ("t.organization_id", "t.seq") };
-        let _ = write!(sql, "{organization} = ?1{}", condition(seq));
+        let _ = write!(sql, "{organization} = ?1");
+        if has_numbers {
+            let _ = write!(sql, " AND {seq} >= ?2 AND {seq} < ?3");
+        }
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
             let _ = write!(sql, " AND t.status = {}", status.number());
         }
-        if let Some(kind) = self.kind {
-            let _ = write!(sql, " AND t.kind = ?{kind}");
-        }
-        match self.projects {
+        let _ = write!(sql, " AND {}", self.of_kind("t.kind", "?4"));
+        if has_resource {
             // "<> ''" lets the planner use the partial index.
-            Some(_) if by_project.is_some() => sql.push_str(" AND t.project_id = p.value AND t.project_id <> ''"),
-            Some(projects) => {
-                let _ = write!(sql, " AND t.project_id IN (SELECT value FROM json_each(?{projects}))");
+            sql.push_str(" AND t.resource_type <> '' AND t.resource_type = ?5 AND t.resource_id = ?6");
+            if self.projects.is_some() {
+                sql.push_str(" AND t.project_id IN (SELECT value FROM json_each(?7))");
             }
-            None => {}
-        }
-        if let Some(resource) = self.resource {
-            let id = resource + 1;
-            let _ =
-                write!(sql, " AND t.resource_type <> '' AND t.resource_type = ?{resource} AND t.resource_id = ?{id}");
+        } else if self.projects.is_some() {
+            sql.push_str(" AND t.project_id = ?7 AND t.project_id <> ''");
         }
         sql
     }
+
+    /// The entry of a key; long outputs are left out.
+    fn entry(&self, key: &Key) -> Result<Listed, StoreError> {
+        let (of_active, of_settled) = (read::ACTIVE_COLUMNS, read::SETTLED_COLUMNS);
+        let mut statement = self.connection.prepare_cached(&if key.is_settled {
+            format!(
+                "SELECT {of_settled}, iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output),
+                     octet_length(s.output) > {LISTED_OUTPUT_BYTES}
+                 FROM settled s WHERE s.rowid = ?1"
+            )
+        } else {
+            format!("SELECT {of_active}, '', false FROM active a WHERE a.rowid = ?1")
+        })?;
+        let mut rows = statement.query([key.row])?;
+        let row = rows.next()?.ok_or_else(|| read::damaged("row"))?;
+        Ok(Listed { operation: read::operation(row)?, output_left_out: row.get(read::AFTER_OPERATION)? })
+    }
 }
 
+/// Runs a statement with those of the values that it names: `?n` is the n-th.
+fn query<'s>(statement: &'s mut Statement<'_>, values: &[Value]) -> Result<Rows<'s>, StoreError> {
+    for (index, value) in values.iter().enumerate().take(statement.parameter_count()) {
+        statement.raw_bind_parameter(index + 1, value)?;
+    }
+    Ok(statement.raw_query())
+}
+
+/// Served by active_by_id and settled_by_id.
+pub(super) fn get(
+    connection: &Connection,
+    access: &Access,
+    ids: &[OperationId],
+) -> Result<Vec<Option<Operation>>, StoreError> {
+    let projects = project_list(access);
+    let (active, settled) = (read::ACTIVE_COLUMNS, read::SETTLED_COLUMNS);
+    let condition = "organization_id = ?1 AND id = ?2
+         AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))";
+    let mut active = connection
+        .prepare_cached(&format!("SELECT {active}, '' FROM active a INDEXED BY active_by_id WHERE {condition}"))?;
+    let mut settled = connection.prepare_cached(&format!(
+        "SELECT {settled}, s.output FROM settled s INDEXED BY settled_by_id WHERE {condition}"
+    ))?;
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        for statement in [&mut active, &mut settled] {
+            let mut rows = statement.query((&access.organization, id.as_bytes(), &projects))?;
+            if let Some(row) = rows.next()? {
+                found.push(read::operation(row));
+                break;
+            }
+        }
+    }
+    in_order(ids, found.into_iter())
+}
+
+/// Served by settled_by_id.
+pub(super) fn output(connection: &Connection, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT output FROM settled INDEXED BY settled_by_id
+         WHERE organization_id = ?1 AND id = ?2
+             AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))",
+    )?;
+    let values = (&access.organization, id.as_bytes(), project_list(access));
+    Ok(statement.query_row(values, |row| row.get(0)).optional()?)
+}
+
+/// The projects that a caller is limited to, as a JSON array; none: it is not.
 pub(super) fn project_list(access: &Access) -> Option<String> {
     match &access.projects {
         Projects::All => None,
         Projects::Only(projects) => Some(json!(projects).to_string()),
     }
-}
-
-/// Served by active_by_id and settled_by_id.
-pub(super) async fn get(
-    readers: &SqlitePool,
-    access: &Access,
-    ids: &[OperationId],
-) -> Result<Vec<Option<Operation>>, StoreError> {
-    let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
-    let sql = format!(
-        "WITH wanted (id) AS MATERIALIZED (SELECT unhex(value) FROM json_each(?2))
-         SELECT {active}, '' AS output FROM wanted w CROSS JOIN active a INDEXED BY active_by_id
-         WHERE a.organization_id = ?1 AND a.id = w.id
-             AND (?3 IS NULL OR a.project_id IN (SELECT value FROM json_each(?3)))
-         UNION ALL
-         SELECT {settled}, s.output FROM wanted w CROSS JOIN settled s INDEXED BY settled_by_id
-         WHERE s.organization_id = ?1 AND s.id = w.id
-             AND (?3 IS NULL OR s.project_id IN (SELECT value FROM json_each(?3)))"
-    );
-    let hexadecimal: Vec<String> =
-        ids.iter().map(|id| format!("{:032x}", u128::from_be_bytes(*id.as_bytes()))).collect();
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(&access.organization)
-        .bind(json!(hexadecimal).to_string())
-        .bind(project_list(access))
-        .fetch_all(readers)
-        .await?;
-    in_order(ids, found.iter().map(rows::operation))
-}
-
-/// Served by settled_by_id.
-pub(super) async fn output(
-    readers: &SqlitePool,
-    access: &Access,
-    id: OperationId,
-) -> Result<Option<String>, StoreError> {
-    let found = sqlx::query(
-        "SELECT output FROM settled INDEXED BY settled_by_id
-         WHERE organization_id = ?1 AND id = ?2
-             AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))",
-    )
-    .bind(&access.organization)
-    .bind(id.as_bytes().as_slice())
-    .bind(project_list(access))
-    .fetch_optional(readers)
-    .await?;
-    found.map(|row| row.try_get(0).map_err(StoreError::from)).transpose()
 }

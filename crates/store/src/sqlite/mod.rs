@@ -12,15 +12,20 @@
 mod admin;
 mod changes;
 mod claim;
+mod clock;
+mod connections;
 mod counters;
 mod create;
+mod deletion;
 mod doctor;
 mod export;
 mod history;
 mod list;
 mod pause;
 mod purge;
+mod read;
 mod readers;
+mod repeat;
 mod rows;
 mod script;
 mod steer;
@@ -29,23 +34,31 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::deletion::Deletion;
+use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
+use clock::Clocks;
+use connections::Readers;
+use tasks::Health;
+use tokio::sync::OnceCell;
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -53,13 +66,19 @@ const READERS: u32 = 4;
 /// How long a statement waits for another process that writes (`longrun token create` beside a server).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
+
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: SqlitePool,
+    reads: Readers,
     writing: SqlitePool,
     writer: Lane,
-    clock: Clock,
+    clocks: Arc<Clocks>,
+    health: Health,
+    /// Read when it is first asked for.
+    position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
     admission: Admission,
     /// The organisation that was purged last.
@@ -73,7 +92,16 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unusable`] when the file is no database, cannot be written, or was made by a newer longrun.
     pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open_with_clock(path, Arc::new(system_time)).await
+        SqliteStore::open_as(path, Open::Create).await
+    }
+
+    /// Opens the database file as [`Open`] says.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`] when an
+    /// older longrun made it.
+    pub async fn open_as(path: &Path, how: Open) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(path, how, clock::system(), clock::passing()).await
     }
 
     /// As [`SqliteStore::open`], with a clock of the caller's choice (tests move time by hand).
@@ -81,45 +109,99 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub async fn open_with_clock(path: &Path, clock: Clock) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_with_clocks(path, Arc::clone(&clock), clock).await
+    }
+
+    /// As [`SqliteStore::open_with_clock`]; leases go by `passing`, which is never set, however `clock` is.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with_clocks(path: &Path, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
+        SqliteStore::start(path, Open::Create, clock, passing).await
+    }
+
+    async fn start(path: &Path, how: Open, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+        let options = SqliteConnectOptions::new().filename(path).foreign_keys(true).busy_timeout(BUSY_TIMEOUT);
+        match how {
+            Open::Existing => accept(path, &options).await?,
+            Open::Create => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+                }
+            }
         }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
+        let options = options
+            .create_if_missing(how == Open::Create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
             .pragma("temp_store", "memory")
             .pragma("mmap_size", "1073741824");
         let single = SqlitePoolOptions::new().min_connections(1).max_connections(1);
         let writing = single.connect_with(options.clone()).await.map_err(|error| unusable(&error))?;
-        sqlx::migrate!("src/sqlite/migrations").run(&writing).await.map_err(|error| match error {
-            sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Unusable(format!(
-                "{} has schema version {version}, which this longrun does not know: use the newer longrun that wrote it",
-                path.display()
-            )),
-            other => unusable(&other),
-        })?;
+        if how == Open::Create {
+            let place = path.display().to_string();
+            MIGRATIONS.run(&writing).await.map_err(|error| open::refused(&place, &error))?;
+        }
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
+            // A read in whose midst the disk failed: SQLite has ended its transaction, and the library does not know it.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options.pragma("query_only", "on"))
             .await
             .map_err(|error| unusable(&error))?;
+        let reads = Readers::open(path, BUSY_TIMEOUT).map_err(|error| unusable(&error))?;
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
-        let writer = Lane::start(Writer {
+        let (health, clocks) = (Health::default(), Arc::new(Clocks::new(clock, passing)));
+        let committer = Writer {
             connection,
-            clock: Arc::clone(&clock),
+            clocks: Arc::clone(&clocks),
+            has_bounded_leases: false,
             retention: retention.clone(),
             admission: admission.clone(),
             rotation: Rotation::default(),
-        });
+        };
+        let writer = Lane::start(committer, &health);
         let (path, purged) = (path.to_owned(), Arc::default());
-        Ok(SqliteStore { readers, writing, writer, clock, retention, admission, purged, path })
+        let position_key = Arc::default();
+        Ok(SqliteStore {
+            readers,
+            reads,
+            writing,
+            writer,
+            clocks,
+            health,
+            position_key,
+            retention,
+            admission,
+            purged,
+            path,
+        })
+    }
+
+    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change until
+    /// they were read.
+    async fn look_at_leases(&self) -> Result<(Timestamp, i64), StoreError> {
+        loop {
+            let (offset, now) = (self.clocks.offset(), self.now());
+            if self.clocks.set_by() == 0 {
+                return Ok((now, offset));
+            }
+            // Every write moves them first.
+            self.writer.submit(Write::Ping).await?;
+        }
+    }
+
+    /// What was found, unless leases were moved while they were read: then nothing is sure, and the next look has it.
+    fn if_unmoved<T>(&self, offset: i64, found: Vec<T>) -> Vec<T> {
+        if self.clocks.offset() == offset { found } else { Vec::new() }
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
@@ -142,6 +224,13 @@ impl SqliteStore {
         Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
     }
 
+    async fn delete(&self, organization: &str, step: Deletion) -> Result<u64, StoreError> {
+        match self.writer.submit(Write::Delete(organization.to_owned(), step)).await? {
+            Answer::Count(count) => Ok(count),
+            other => Err(other.unexpected()),
+        }
+    }
+
     async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
         match self.writer.submit(Write::Pause(what, paused)).await? {
             Answer::Count(count) => Ok(count > 0),
@@ -157,9 +246,26 @@ impl SqliteStore {
     }
 }
 
-fn system_time() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+/// Accepts a file only that has a store of this version, and changes nothing about it.
+async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    let place = path.display().to_string();
+    let missing = || StoreError::Missing(format!("at {place}"));
+    if !path.exists() {
+        return Err(missing());
+    }
+    let unusable = |error: sqlx::Error| StoreError::Unusable(format!("{place}: {error}"));
+    let mut connection = options.connect().await.map_err(unusable)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+        .bind(open::APPLIED)
+        .fetch_one(&mut connection)
+        .await
+        .map_err(unusable)?;
+    let accepted = match tables {
+        0 => Err(missing()),
+        _ => open::accept_current(&mut connection, &MIGRATIONS, &place).await,
+    };
+    connection.close().await.map_err(unusable)?;
+    accepted
 }
 
 #[async_trait]
@@ -184,15 +290,18 @@ impl Store for SqliteStore {
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
-        list::get(&self.readers, access, ids).await
+        let (access, ids) = (access.clone(), ids.to_vec());
+        self.reads.read(move |connection| list::get(connection, &access, &ids)).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        list::list(&self.readers, access, filter, page).await
+        let (access, filter) = (access.clone(), filter.clone());
+        self.reads.read(move |connection| list::list(connection, &access, &filter, page)).await
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
-        list::output(&self.readers, access, id).await
+        let access = access.clone();
+        self.reads.read(move |connection| list::output(connection, &access, id)).await
     }
 
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
@@ -224,12 +333,14 @@ impl Store for SqliteStore {
         Ok(results.into_iter().map(|result| result.map(|_| ())).collect())
     }
 
-    async fn lost_leases(&self, worker: Option<&str>, limit: u32) -> Result<Vec<LostLease>, StoreError> {
-        claim::lost_leases(&self.readers, worker, self.now(), limit).await
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::lost_leases(&self.readers, which, now, limit).await?))
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
-        claim::overruns(&self.readers, self.now(), timeouts, limit).await
+        let (now, offset) = self.look_at_leases().await?;
+        Ok(self.if_unmoved(offset, claim::overruns(&self.readers, now, timeouts, limit).await?))
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -247,7 +358,8 @@ impl Store for SqliteStore {
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
-        let events = steer::overdue(&self.readers, self.now(), grace, limit).await?;
+        let (now, offset) = self.look_at_leases().await?;
+        let events = self.if_unmoved(offset, steer::overdue(&self.readers, now, grace, limit).await?);
         let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
@@ -297,6 +409,16 @@ impl Store for SqliteStore {
         self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
     }
 
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        let read = async || -> Result<PositionKey, StoreError> {
+            let sql = "SELECT value FROM secrets WHERE name = 'feed'";
+            let secret: Option<Vec<u8>> = sqlx::query_scalar(sql).fetch_optional(&self.readers).await?;
+            let key = secret.as_deref().and_then(PositionKey::new);
+            key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
+        };
+        self.position_key.get_or_try_init(read).await.cloned()
+    }
+
     async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
         self.feed(Feed::Begin(reader.to_owned())).await.map(drop)
     }
@@ -315,7 +437,11 @@ impl Store for SqliteStore {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clocks.now()
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
@@ -332,6 +458,26 @@ impl Store for SqliteStore {
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
         pause::organizations(&self.readers).await
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        deletion::kinds(&self.readers, organization).await
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        deletion::contents(&self.readers, organization).await
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Begin(unfinished_too)).await
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.delete(organization, Deletion::Part(limit)).await
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.delete(organization, Deletion::End).await.map(drop)
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
@@ -369,6 +515,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        self.reads.close().await;
         self.readers.close().await;
         // The last connection empties the write-ahead log into the file and removes it.
         self.writing.close().await;
@@ -376,7 +523,7 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
+        self.writer.submit(Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -10,7 +10,7 @@ use crate::{Organization, Pausable, Paused, StoreError};
 /// Pauses an organisation that exists, or anything of everybody's; what is paused already stays paused since then.
 const PAUSE: &str = "
     INSERT INTO pauses (organization_id, kind, paused_at)
-    SELECT ?1, ?2, ?3 WHERE ?1 = '' OR EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1)
+    SELECT ?1, ?2, ?3 WHERE ?1 = '' OR EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted = 0)
     ON CONFLICT DO UPDATE SET paused_at = paused_at";
 
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = ?1 AND kind = ?2";
@@ -39,9 +39,9 @@ pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<Paused>, StoreError> {
 }
 
 const ORGANIZATIONS: &str = "
-    SELECT o.organization_id, o.created_at, coalesce(sum(pending), 0) AS pending, coalesce(sum(running), 0) AS running
+    SELECT o.organization_id, o.created_at, o.deleted = 1 AS is_being_deleted, coalesce(sum(pending), 0) AS pending, coalesce(sum(running), 0) AS running
     FROM organizations o LEFT JOIN counters c ON c.organization_id = o.organization_id AND c.level = 20
-    GROUP BY 1, 2 ORDER BY 1";
+    WHERE o.deleted < 2 GROUP BY 1, 2, 3 ORDER BY 1";
 
 pub(super) async fn organizations(pool: &SqlitePool) -> Result<Vec<Organization>, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
@@ -52,6 +52,7 @@ pub(super) async fn organizations(pool: &SqlitePool) -> Result<Vec<Organization>
             created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
             pending: row.try_get::<i64, _>("pending")?.unsigned_abs(),
             running: row.try_get::<i64, _>("running")?.unsigned_abs(),
+            is_being_deleted: row.try_get("is_being_deleted")?,
         })
     });
     organizations.collect()

@@ -1,7 +1,8 @@
 //! Events that happen to running operations: settle, release, lost lease. And heartbeats.
 //!
 //! Rows are read, [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are
-//! decided one after the other against the state in memory, so that the second of two settlements is told it is stale.
+//! decided one after the other against the state in memory, so that the second of two settlements is told it is
+//! stale, unless it says the same (see [`crate::repeat`]).
 
 use std::collections::HashMap;
 
@@ -13,8 +14,9 @@ use sqlx::sqlite::SqliteConnection;
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::script::Script;
-use super::{history, rows};
+use super::{history, repeat, rows};
 use crate::history::{Note, bounded, note};
+use crate::repeat::refused;
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
@@ -119,6 +121,7 @@ pub(super) async fn apply(
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, retain_for_ms, changed).await?;
+    repeat::tell(connection, &refused(events, &results), &mut results).await?;
     Ok(results)
 }
 

@@ -4,21 +4,27 @@
 //! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order that
 //! a caller could know of.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::{admin, claim, create, pause, purge, readers, steer, transition};
+use super::clock::{self, Clocks};
+use super::{admin, claim, create, deletion, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotation;
-use crate::{ClaimRequest, Clock, LeaseRef, StoreError};
+use crate::{ClaimRequest, LeaseRef, StoreError};
 
 /// Writes through a pool of one connection, which reconnects by itself.
 pub(super) struct Writer {
     pub(super) connection: SqlitePool,
-    pub(super) clock: Clock,
+    pub(super) clocks: Arc<Clocks>,
+    /// Whether the leases of a former life were bounded.
+    pub(super) has_bounded_leases: bool,
     pub(super) retention: Retention,
     pub(super) admission: Admission,
     pub(super) rotation: Rotation,
@@ -27,24 +33,45 @@ pub(super) struct Writer {
 #[async_trait]
 impl Commit for Writer {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(busy)?;
-        let Writer { clock, retention, admission, rotation, .. } = self;
-        let answers = perform(&mut transaction, clock(), retention.millis(), admission, rotation, writes).await?;
-        transaction.commit().await.map_err(busy)?;
-        Ok(answers)
+        let mut connection = self.connection.acquire().await?;
+        let result = self.transact(&mut connection, writes).await;
+        if result.is_err() {
+            // When the disk is full or fails, SQLite ends the transaction by itself and the library does not see it: it would
+            // begin no other one on this connection.
+            if let Err(error) = connection.close().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the connection was not closed in order");
+            }
+        }
+        result
     }
 }
 
-/// A database that another process keeps locked is a passing trouble, unlike every other error.
-fn busy(error: sqlx::Error) -> StoreError {
-    match &error {
-        sqlx::Error::Database(database) if matches!(database.code().as_deref(), Some("5" | "6" | "517")) => {
-            StoreError::Unavailable("another process is writing to the database".to_owned())
+impl Writer {
+    async fn transact(
+        &mut self,
+        connection: &mut SqliteConnection,
+        writes: &[Write],
+    ) -> Result<Vec<Answered>, StoreError> {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let Writer { clocks, retention, admission, rotation, has_bounded_leases, .. } = self;
+        let (now, set_by) = (clocks.now(), clocks.set_by());
+        if set_by != 0 {
+            clock::move_leases(&mut transaction, set_by).await?;
         }
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            StoreError::Unavailable("no connection to the database".to_owned())
+        // Who claims is the process that owns the store, and not a command beside it.
+        let lease = writes.iter().filter_map(|write| match write {
+            Write::Claim(request) => Some(request.lease),
+            _ => None,
+        });
+        let lease = lease.max().filter(|_| !*has_bounded_leases);
+        if let Some(lease) = lease {
+            clock::bound_leases(&mut transaction, now.after(lease)).await?;
         }
-        _ => StoreError::Database(error),
+        let answers = perform(&mut transaction, now, retention.millis(), admission, rotation, writes).await?;
+        transaction.commit().await?;
+        clocks.moved(set_by);
+        *has_bounded_leases |= lease.is_some();
+        Ok(answers)
     }
 }
 
@@ -109,12 +136,20 @@ async fn perform(
             }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
+            Write::Delete(organization, step) => {
+                Answer::Count(deletion::step(connection, now, organization, *step).await?)
+            }
             Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),
             Write::PutEvidence(organization, record) => {
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
+            }
+            Write::Ping => {
+                // The smallest write: a field of the file's header that nothing else uses.
+                sqlx::query("PRAGMA user_version = 1").execute(&mut *connection).await?;
+                Answer::Count(0)
             }
             Write::Disconnect => Answer::Count(0),
         };

@@ -7,7 +7,8 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{
-    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Position, Settlement, Steering, Store, StoreError,
+    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Lost, Position, Settlement, Steering, Store,
+    StoreError,
 };
 
 use crate::record::{Answer, Record, Seen};
@@ -252,7 +253,7 @@ impl Actor {
     async fn rescue(&self, server: usize) {
         self.place
             .call(server, |store| async move {
-                let lost = store.lost_leases(None, 100).await?;
+                let lost = store.lost_leases(Lost::Expired, 100).await?;
                 let lost = lost.into_iter().map(|lost| (lost.lease, Duration::from_secs(1))).collect();
                 store.lose(lost).await?;
                 store.end_overdue_cancels(GRACE, 100).await

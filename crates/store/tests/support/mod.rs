@@ -35,6 +35,11 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| Cluster::start(Durability::None).unwrap())
 }
 
+/// The URL of a database of its own without a store.
+pub async fn empty_database() -> String {
+    cluster().database().await.unwrap()
+}
+
 pub async fn fixture(engine: Engine) -> Fixture {
     let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
     let place = match engine {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
+use super::super::yaml;
 use super::PolicyError;
 
 /// The largest document.
@@ -297,15 +298,7 @@ fn head(file: &str, text: &str, kind: &str) -> Result<(), PolicyError> {
 }
 
 fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, PolicyError> {
-    yaml_serde::from_str(text).map_err(|error| {
-        let place = error.location();
-        PolicyError::Syntax {
-            file: file.to_owned(),
-            line: place.as_ref().map_or(0, yaml_serde::Location::line),
-            column: place.as_ref().map_or(0, yaml_serde::Location::column),
-            message: error.to_string(),
-        }
-    })
+    yaml::read(text).map_err(|error| PolicyError::syntax(file, error))
 }
 
 fn one_body(

@@ -1,6 +1,7 @@
 //! Why a policy cannot be had.
 
 use super::super::rego::RegoError;
+use super::super::yaml::YamlError;
 
 /// Why a policy, a group or one of their parts cannot be had or is not in order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,11 @@ pub enum PolicyError {
 }
 
 impl PolicyError {
+    pub(in super::super) fn syntax(file: &str, error: YamlError) -> PolicyError {
+        let YamlError { line, column, message } = error;
+        PolicyError::Syntax { file: file.to_owned(), line, column, message }
+    }
+
     pub(super) fn field(file: &str, field: &str, message: &str) -> PolicyError {
         PolicyError::Field { file: file.to_owned(), field: field.to_owned(), message: message.to_owned() }
     }

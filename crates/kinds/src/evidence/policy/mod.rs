@@ -27,7 +27,7 @@ impl Policy {
             Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
             Body::Ref(reference) => (reference.clone(), resolver.load(reference)?.text),
         };
-        Script::compile(&text).map_err(|source| {
+        resolver.compiled().script(&text).map_err(|source| {
             let policy = self.metadata.name.clone();
             PolicyError::Script { policy, place, source }
         })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::super::rego::Compiled;
 use super::PolicyError;
 use super::document::MAX_BYTES;
 
@@ -36,10 +37,11 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// Resolves references. Nothing outside of its folder is ever read: neither by `..` nor by symbolic links.
+/// Resolves references, and keeps what was compiled. Nothing outside of its folder is ever read: neither by `..` nor by symbolic links.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     root: Option<PathBuf>,
+    compiled: Compiled,
 }
 
 impl Resolver {
@@ -51,7 +53,12 @@ impl Resolver {
         let root = folder.map(|folder| {
             fs::canonicalize(folder).map_err(|error| refuse(&folder.display().to_string(), &error.to_string()))
         });
-        Ok(Resolver { root: root.transpose()? })
+        Ok(Resolver { root: root.transpose()?, compiled: Compiled::default() })
+    }
+
+    /// What was compiled of what was resolved.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
     }
 
     /// Whether a reference is of a form that could be resolved; looks at no file.

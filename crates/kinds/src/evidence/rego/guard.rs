@@ -10,15 +10,42 @@ use super::{RegoError, engine_error};
 
 /// How deep brackets may nest.
 const MAX_NESTING: usize = 64;
-/// How many operators and references one expression may chain, and how many signs may stand before a number.
-const MAX_CHAIN: usize = 256;
+/// How deep the tree of one expression may be: the operators, references and signs that follow one another and the brackets
+/// around them, added up. Whatever walks the tree recurses so deep.
+const MAX_DEPTH: usize = 256;
+
+/// How deep the tree can be of what stands in one pair of brackets, at most.
+#[derive(Default)]
+struct Level {
+    /// The operators and references that are chained in the expression in hand.
+    chain: usize,
+    /// The deepest bracket within the expression in hand.
+    inside: usize,
+    /// The deepest expression before it.
+    before: usize,
+}
+
+impl Level {
+    fn depth(&self) -> usize {
+        self.chain + self.inside
+    }
+
+    /// Another expression begins.
+    fn next(&mut self) {
+        *self = Level { before: self.deepest(), ..Level::default() };
+    }
+
+    fn deepest(&self) -> usize {
+        self.before.max(self.depth())
+    }
+}
 
 /// Checks the tokens of a script.
 pub fn check(source: &Source) -> Result<(), RegoError> {
     let mut lexer = Lexer::new(source);
     lexer.set_max_col(super::lengths().max_col);
-    // The chain of each open bracket, the outermost first.
-    let mut chains = vec![0usize];
+    // The open brackets, the outermost first.
+    let mut levels = vec![Level::default()];
     let mut after_operand = false;
     loop {
         let token = lexer.next_token().map_err(engine_error)?;
@@ -32,51 +59,53 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
             column: token.1.col,
             message: format!("{what} (more than {most})"),
         };
-        let chain = chains.last_mut().expect("the outermost is never closed");
+        let open = levels.len();
+        let level = levels.last_mut().expect("the outermost is never closed");
         match text {
             "(" | "[" | "{" | "set(" => {
-                *chain += usize::from(after_operand);
-                if *chain > MAX_CHAIN {
-                    return Err(too("too long an expression", MAX_CHAIN));
-                }
-                if chains.len() > MAX_NESTING {
+                level.chain += usize::from(after_operand);
+                if open > MAX_NESTING {
                     return Err(too("nested too deep", MAX_NESTING));
                 }
-                chains.push(0);
+                levels.push(Level::default());
                 after_operand = false;
             }
             ")" | "]" | "}" => {
-                if chains.len() > 1 {
-                    chains.pop();
+                if open > 1 {
+                    let inside = level.deepest() + 1;
+                    levels.pop();
+                    let around = levels.last_mut().expect("the outermost is never closed");
+                    around.inside = around.inside.max(inside);
                 }
                 after_operand = true;
             }
             "+" | "-" | "*" | "/" | "%" | "&" | "|" | "<" | "<=" | "==" | ">" | ">=" | "!=" | "." | "in" | "not" => {
-                let begins = text == "not" && after_operand;
-                *chain = if begins { 1 } else { *chain + 1 };
-                if *chain > MAX_CHAIN {
-                    return Err(too("too long an expression", MAX_CHAIN));
+                if text == "not" && after_operand {
+                    level.next();
                 }
+                level.chain += 1;
                 after_operand = false;
             }
             "," | ";" | ":" | ":=" | "=" | "if" | "contains" | "else" | "some" | "every" | "default" | "import"
             | "package" | "as" | "with" => {
-                *chain = 0;
+                level.next();
                 after_operand = false;
             }
             _ => {
                 // Two operands in a row belong to two statements, but for a number that brings its own minus.
                 let continues = token.0 == TokenKind::Number && token.1.text().starts_with('-');
-                if after_operand && !continues {
-                    *chain = 0;
-                } else if continues {
-                    *chain += 1;
-                }
-                if *chain > MAX_CHAIN {
-                    return Err(too("too long an expression", MAX_CHAIN));
+                if continues {
+                    level.chain += 1;
+                } else if after_operand {
+                    level.next();
                 }
                 after_operand = true;
             }
+        }
+        // What is open counts as inside of what is around it: a bracket may come before the operators or after them.
+        let depth = levels.iter().map(Level::depth).sum::<usize>() + levels.len() - 1;
+        if depth > MAX_DEPTH {
+            return Err(too("too long an expression", MAX_DEPTH));
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod boilerplate;
 mod builtins;
+mod compiled;
 mod definitions;
 mod error;
 mod graph;
@@ -31,6 +32,7 @@ use regorus::unstable::{Module, Parser};
 use regorus::utils::limits::PolicyLengthConfig;
 use regorus::{Engine, Source};
 
+pub use compiled::Compiled;
 pub use error::RegoError;
 pub use run::Limits;
 pub use verdict::{Verdict, Violation};

@@ -5,10 +5,13 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use anyhow::Context;
 use longrun_client::{Attempt, Failure, Handler, Progress};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::Child;
+
+use super::program;
 
 /// How long a command that is no longer wanted may take to end by itself, between SIGTERM and SIGKILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(5);
@@ -18,6 +21,9 @@ const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 const MAX_LINE_BYTES: usize = 1024;
 /// EX_DATAERR of sysexits.h: the input is wrong, so another attempt would only repeat the failure.
 const PERMANENT: i32 = 65;
+/// What shells, `env`, `timeout` and the like end with when the program that they were to become may not be executed, or is
+/// not there: the operation was not begun.
+const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// A command that runs operations.
 #[derive(Debug)]
@@ -28,13 +34,18 @@ pub struct Command {
 
 impl Command {
     /// The program is the first of the words.
-    pub fn new(words: Vec<OsString>) -> Command {
-        Command { words }
+    ///
+    /// # Errors
+    /// When there is no such program, or it may not be executed.
+    pub fn new(words: Vec<OsString>) -> anyhow::Result<Command> {
+        let program = words.first().context("there is no command to run")?;
+        program::check(program, std::env::var_os("PATH").as_deref())?;
+        Ok(Command { words })
     }
 
     fn start(&self, attempt: &Attempt) -> Result<Child, Failure> {
         let (program, arguments) =
-            self.words.split_first().ok_or_else(|| Failure::transient("there is no command to run"))?;
+            self.words.split_first().ok_or_else(|| Failure::not_started("there is no command to run"))?;
         let operation = &attempt.operation;
         tokio::process::Command::new(program)
             .args(arguments)
@@ -53,7 +64,7 @@ impl Command {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| Failure::transient(format!("cannot start {}: {error}", program.display())))
+            .map_err(|error| Failure::not_started(format!("cannot start {}: {error}", program.display())))
     }
 }
 
@@ -108,7 +119,11 @@ fn judge(status: ExitStatus, output: Result<Vec<u8>, TooLong>, last_line: &str) 
     if !last_line.is_empty() {
         message = format!("{message}: {last_line}");
     }
-    Err(Failure { message, retryable: status.code() != Some(PERMANENT) })
+    Err(match status.code() {
+        Some(PERMANENT) => Failure::permanent(message),
+        Some(code) if NOT_STARTED.contains(&code) => Failure::not_started(message),
+        _ => Failure::transient(message),
+    })
 }
 
 /// A process group; what is left of it is killed when this is dropped.

@@ -3,6 +3,7 @@
 //! Machines are noisy: what counts are the ratios of one run, not the milliseconds of two. The report is a table for
 //! people and JSON with the machine, the versions and the settings.
 
+mod api;
 mod data;
 mod fairness;
 mod fill;
@@ -14,19 +15,21 @@ mod multiply;
 mod pages;
 mod plain;
 mod report;
+
 mod sizes;
+mod spinner;
 mod target;
 mod waiters;
 mod wire;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
-use crate::exit::Exit;
-use crate::render;
 use report::Report;
-use target::{Choice, Target};
+use store::StoreUrl;
+use target::Target;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -57,10 +60,10 @@ pub enum Form {
 /// What every benchmark takes.
 #[derive(Debug, clap::Args)]
 pub struct Common {
-    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; "postgres" alone is a
-    /// cluster made for the run and removed after it. Without it a temporary SQLite file
+    /// The store to measure, kept afterwards: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE. Without it a temporary
+    /// SQLite file
     #[arg(long, value_name = "URL")]
-    store: Option<Choice>,
+    store: Option<String>,
     /// The form of the report
     #[arg(short, long, value_enum, default_value = "table")]
     output: Form,
@@ -156,11 +159,11 @@ pub struct FairnessArgs {
     pause: u64,
 }
 
-/// Runs a benchmark and prints its report.
+/// Runs a benchmark; answers its report.
 ///
 /// # Errors
 /// When the store cannot be used, or holds something other than this benchmark's rows.
-pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
+pub async fn run(bench: Bench) -> anyhow::Result<String> {
     let common = match &bench {
         Bench::Pages(args) => &args.common,
         Bench::Lifecycle(args) => &args.common,
@@ -170,7 +173,9 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
         Bench::Fairness(args) => &args.common,
     };
     let form = common.output;
-    let target = Target::prepare(common.store.as_ref()).await?;
+    // Told without the text, which may hold a password.
+    let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
+    let target = Target::prepare(url).await?;
     let report: Report = match bench {
         Bench::Pages(args) => pages::measure(&target, args.rows, args.samples).await?,
         Bench::Lifecycle(args) => {
@@ -193,9 +198,8 @@ pub async fn run(bench: Bench) -> anyhow::Result<Exit> {
             fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?
         }
     };
-    render::write(match form {
+    Ok(match form {
         Form::Table => report.table(),
         Form::Json => report.json()?,
-    })?;
-    Ok(Exit::Done)
+    })
 }

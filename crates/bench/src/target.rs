@@ -1,40 +1,16 @@
 //! What is measured: a store of either engine, given or made for the run, and the way to its database beside it.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use store::{Store, StoreUrl};
-use testkit::{Cluster, Durability};
-
-use crate::exit::Hint;
+use store::{Open, Store, StoreUrl};
 
 /// Connections of the store to PostgreSQL; what a server takes.
 const STORE_CONNECTIONS: u32 = 16;
-
-/// What `--store` says.
-#[derive(Clone, Debug)]
-pub enum Choice {
-    /// A PostgreSQL cluster made for the run.
-    ThrowAway,
-    /// A store that is kept.
-    Url(StoreUrl),
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Choice, String> {
-        if text == "postgres" {
-            return Ok(Choice::ThrowAway);
-        }
-        text.parse().map(Choice::Url).map_err(|error: store::InvalidStoreUrl| format!("{error}, or just postgres"))
-    }
-}
 
 /// A way to the store's database that is not the store.
 #[derive(Clone, Debug)]
@@ -52,8 +28,7 @@ pub struct Target {
     /// The way to it that is not the store.
     pub database: Database,
     version: String,
-    // Removed, in this order, when the run is over.
-    _cluster: Option<Cluster>,
+    // Removed when the run is over.
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -62,17 +37,10 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be reached or made.
-    pub async fn prepare(choice: Option<&Choice>) -> anyhow::Result<Target> {
-        let (mut cluster, mut folder) = (None, None);
-        let url = match choice {
-            Some(Choice::Url(url)) => url.clone(),
-            Some(Choice::ThrowAway) => {
-                let made = tokio::task::spawn_blocking(|| Cluster::start(Durability::Full)).await?;
-                let made = made.hint("install PostgreSQL's server, or name a database with --store postgres://…")?;
-                let url = StoreUrl::Postgres(made.database().await?);
-                cluster = Some(made);
-                url
-            }
+    pub async fn prepare(given: Option<StoreUrl>) -> anyhow::Result<Target> {
+        let mut folder = None;
+        let url = match given {
+            Some(url) => url,
             None => {
                 let made = tempfile::tempdir()?;
                 let url = StoreUrl::Sqlite(made.path().join("bench.db"));
@@ -94,7 +62,7 @@ impl Target {
                 (Database::Postgres(pool), version)
             }
         };
-        Ok(Target { url, database, version, _cluster: cluster, _folder: folder })
+        Ok(Target { url, database, version, _folder: folder })
     }
 
     /// Opens the store.
@@ -102,7 +70,7 @@ impl Target {
     /// # Errors
     /// When it cannot be used.
     pub async fn open(&self) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(store::open(&self.url, STORE_CONNECTIONS).await?)
+        Ok(store::open(&self.url, Open::Create, STORE_CONNECTIONS).await?)
     }
 
     /// `sqlite` or `postgres`.

@@ -9,9 +9,8 @@ use store::{ClaimRequest, Settlement, Store};
 
 use super::data::{COMMON_KIND, DENSE_KIND, ORGANIZATION, SPARSE_KIND, new_operation, scatter};
 use super::multiply;
+use super::spinner::Spinner;
 use super::target::Target;
-use crate::exit::failure;
-use crate::progress::Spinner;
 
 /// Operations left pending and running, the newest.
 const ACTIVE: u64 = 1_000;
@@ -34,7 +33,7 @@ pub async fn fill(target: &Target, rows: u64) -> anyhow::Result<Arc<dyn Store>> 
     }
     if there > 0 {
         let message = format!("the store has {there} operations of this benchmark, not {rows}");
-        return Err(failure(message, "give another --store, or --rows as it was filled"));
+        anyhow::bail!("{message}: give another --store, or --rows as it was filled");
     }
     let settled = rows.saturating_sub(ACTIVE);
     let bar = ProgressBar::new(rows)

@@ -14,8 +14,8 @@ use super::load::{Seen, Side, Until, pace, press};
 use super::plain::Plain;
 use super::report::{Measured, Report, Times};
 use super::sizes;
+use super::spinner::Spinner;
 use super::target::{self, Database, Target};
-use crate::progress::Spinner;
 
 /// Work before the part that counts.
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -15,8 +15,8 @@ use store::Store;
 use super::latency::{Stopwatch, time_starts};
 use super::load::{ORGANIZATION, operation};
 use super::report::{Measured, Report, Times};
+use super::spinner::Spinner;
 use super::target::Target;
-use crate::progress::Spinner;
 
 /// Who comes late.
 const OTHER: &str = "bench-other";

@@ -12,8 +12,8 @@ use super::fill::fill;
 use super::plain::Plain;
 use super::report::{Measured, Report, Times};
 use super::sizes;
+use super::spinner::Spinner;
 use super::target::Target;
-use crate::progress::Spinner;
 
 const PAGE_SIZE: u32 = 50;
 /// The plain table is read at most for so long a page; at least [`PLAIN_SAMPLES`] times.

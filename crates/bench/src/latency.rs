@@ -17,8 +17,8 @@ use tokio::sync::{Notify, mpsc};
 use super::load::{ORGANIZATION, operation};
 use super::plain::Plain;
 use super::report::{Measured, Report, Times};
+use super::spinner::Spinner;
 use super::target::Target;
-use crate::progress::Spinner;
 
 /// Operations before the first that counts.
 const WARM_UP: u32 = 20;

@@ -13,20 +13,17 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderName, StatusCode, header::CONTENT_TYPE};
 use axum::routing::{get, post};
-use operations::Access;
 use serde_json::json;
-use store::{Scope, StoreUrl};
+use server::ApiSettings;
 use tokio::net::TcpListener;
 
+use super::api::Server;
 use super::load::{ORGANIZATION, Seen, Until, operation, press};
 use super::plain::Plain;
 use super::report::{Measured, Report};
+use super::spinner::Spinner;
 use super::target::Target;
 use super::wire::{Connection, Wire};
-use crate::commands::token;
-use crate::config::Config;
-use crate::node::Node;
-use crate::progress::Spinner;
 
 /// Load before the part that counts.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -37,16 +34,12 @@ const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id"
 
 /// Measures the calls, one kind after the other.
 pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow::Result<Report> {
-    let folder = tempfile::tempdir()?;
-    let node = Node::start(&config(target, folder.path())?).await?;
-    let access = Access::organization(ORGANIZATION);
-    let (_, secret) = token::make(&**node.store(), "bench".to_owned(), access, [Scope::Admin].into(), None).await?;
-    let created = node.store().create(ORGANIZATION, vec![operation(); THERE], None).await?;
+    let server = Server::start(target, ApiSettings::default()).await?;
+    let address = server.address;
+    let created = server.store.create(ORGANIZATION, vec![operation(); THERE], None).await?;
     let id = created.last().context("the store created nothing")?.id;
-    let url = node.url();
-    let address: SocketAddr = url.strip_prefix("http://").context("the server has TLS")?.parse()?;
 
-    let request = |method: &str, path: &str, body| Wire::new(method, path, secret.expose(), body);
+    let request = |method: &str, path: &str, body| Wire::new(method, path, server.secret.expose(), body);
     let one = request("GET", &format!("/v1/operations/{id}"), None);
     let page = request("GET", "/v1/operations", None);
     let create = request("POST", "/v1/operations", Some(CREATE));
@@ -79,21 +72,8 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
          memory; of creations: a bare axum handler, one row into the plain table"
             .to_owned(),
     );
-    node.stop().await;
+    server.stop().await;
     Ok(report)
-}
-
-/// A server without limits of its own, for a target.
-pub fn config(target: &Target, folder: &std::path::Path) -> anyhow::Result<Config> {
-    let store = match &target.url {
-        StoreUrl::Sqlite(path) => format!("sqlite:{}", path.to_str().context("the path of the store is not Unicode")?),
-        StoreUrl::Postgres(url) => url.clone(),
-    };
-    let mut config = Config { listen: "127.0.0.1:0".to_owned(), store, ..Config::default() };
-    config.evidence.folder =
-        folder.join("evidence").to_str().context("the path of the temporary folder is not Unicode")?.to_owned();
-    config.kinds.allow_undeclared = true;
-    Ok(config)
 }
 
 async fn load(address: SocketAddr, clients: u32, length: Duration, wire: &Wire) -> anyhow::Result<Seen> {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use operations::{Access, OperationId};
+use operations::OperationId;
 use serde_json::json;
-use store::{Claimed, Scope, Settlement, Store};
+use server::ApiSettings;
+use store::{Claimed, Settlement, Store};
 use tokio::sync::mpsc;
 
+use super::api::Server;
 use super::load::{ORGANIZATION, claim_request, completed, operation};
 use super::report::{Measured, Report, Times};
+use super::spinner::Spinner;
 use super::target::{Database, Target};
 use super::wire::{Connection, Wire};
-use crate::commands::token;
-use crate::node::Node;
-use crate::progress::Spinner;
 
 /// How long the database is looked at while nothing happens.
 const IDLE: Duration = Duration::from_secs(5);
@@ -38,25 +38,14 @@ type Answered = mpsc::UnboundedReceiver<(OperationId, Instant)>;
 
 /// Measures with so many waiters.
 pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
-    let folder = tempfile::tempdir()?;
-    let mut config = super::http::config(target, folder.path())?;
-    config.api.max_connections = waiters + 100;
-    let node = Node::start(&config).await?;
-    let (_, secret) = token::make(
-        &**node.store(),
-        "bench".to_owned(),
-        Access::organization(ORGANIZATION),
-        [Scope::Admin].into(),
-        None,
-    )
-    .await?;
-    let url = node.url();
-    let address: SocketAddr = url.strip_prefix("http://").context("the server has TLS")?.parse()?;
+    let max_connections = usize::try_from(waiters)? + 100;
+    let server = Server::start(target, ApiSettings { max_connections, ..ApiSettings::default() }).await?;
+    let store = &*server.store;
     let spinner = Spinner::start("creating");
-    let claimed = claimed(&**node.store(), waiters as usize).await?;
+    let claimed = claimed(store, waiters as usize).await?;
     let before = resident_bytes()?;
     spinner.say("clients begin to wait");
-    let mut answered = wait(address, secret.expose(), &claimed).await?;
+    let mut answered = wait(server.address, server.secret.expose(), &claimed).await?;
     let grown = resident_bytes()?.saturating_sub(before);
     spinner.say("nothing happens");
     let idle = queries_per_second(target).await?;
@@ -66,7 +55,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     let mut one_by_one = Histogram::<u64>::new(3)?;
     for (number, claimed) in few.iter().enumerate() {
         tokio::time::sleep(PAUSE.mul_f64((number as f64 * 0.618).fract())).await;
-        settle(&**node.store(), std::slice::from_ref(claimed)).await?;
+        settle(store, std::slice::from_ref(claimed)).await?;
         let settled = Instant::now();
         let (id, at) = answered.recv().await.context("a client broke off")?;
         anyhow::ensure!(id == claimed.operation.id, "an operation that has not ended was answered");
@@ -75,7 +64,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     spinner.say("settling the rest at once");
     let mut at_once = Histogram::<u64>::new(3)?;
     for part in rest.chunks(BATCH) {
-        settle(&**node.store(), part).await?;
+        settle(store, part).await?;
         let settled = Instant::now();
         for _ in part {
             let (_, at) = answered.recv().await.context("a client broke off")?;
@@ -100,7 +89,7 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
             .notes
             .push(format!("{idle:.1} transactions a second at the database while {waiters} wait and nothing happens"));
     }
-    node.stop().await;
+    server.stop().await;
     Ok(report)
 }
 

@@ -1,0 +1,194 @@
+//! One process, from the server's side.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use store::{Content, ContentError};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use super::wire::{Answer, Job, MAX_LINE, Reply, Setup, Task};
+
+/// How much of the process's standard error is kept.
+const MAX_COMPLAINT: usize = 16 * 1024;
+/// How long a process that closed its output may take to end.
+const END: Duration = Duration::from_secs(2);
+
+/// How to start a process that calls [`serve`](super::serve) with its standard input and output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// The program, usually the server's own.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// A process that waits for a job or does one; killed when it is dropped.
+pub(super) struct Process {
+    child: Option<Child>,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    complaint: JoinHandle<Vec<u8>>,
+    /// What the job in hand holds until the process is gone.
+    held: Option<Box<dyn Send>>,
+}
+
+/// Why there is no answer.
+pub(super) enum Broken {
+    /// The content could not be read.
+    Content(ContentError),
+    /// The process ended, or spoke nonsense; what it said last.
+    Ended { status: Option<ExitStatus>, complaint: String },
+}
+
+impl Process {
+    /// Starts a process.
+    ///
+    /// To be called on a thread that lives as long as the server, as the async ones do: the system counts the parent as
+    /// gone with the thread that started the process.
+    pub async fn start(worker: &Worker, setup: &Setup) -> io::Result<Process> {
+        let mut command = Command::new(&worker.program);
+        // A group of its own: Ctrl-C in a terminal goes to a whole group, and a server that drains still wants its verdicts.
+        command.args(&worker.args).process_group(0).kill_on_drop(true);
+        // One arena: each further one reserves address space, which counts against the limit.
+        command.env_clear().env("MALLOC_ARENA_MAX", "1");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let lost = || io::Error::other("a pipe is missing");
+        let stdin = child.stdin.take().ok_or_else(lost)?;
+        let stdout = BufReader::new(child.stdout.take().ok_or_else(lost)?);
+        let complaint = tokio::spawn(complaint(child.stderr.take().ok_or_else(lost)?));
+        let mut process = Process { child: Some(child), stdin, stdout, complaint, held: None };
+        let mut line = serde_json::to_vec(setup)?;
+        line.push(b'\n');
+        process.stdin.write_all(&line).await?;
+        Ok(process)
+    }
+
+    /// Keeps something until the job ends, or the process when it is killed over it.
+    pub fn hold(&mut self, held: impl Send + 'static) {
+        self.held = Some(Box::new(held));
+    }
+
+    /// Lets go of what the job held.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Gives the process a job and answers what it says, with the output. `most` bounds the output.
+    pub async fn work(
+        &mut self,
+        task: Task,
+        request: &[u8],
+        content: Option<Content>,
+        most: usize,
+    ) -> Result<(Reply, Vec<u8>), Broken> {
+        match self.converse(task, request, content, most).await {
+            Ok(answered) => Ok(answered),
+            Err(Wrong::Content(error)) => Err(Broken::Content(error)),
+            Err(Wrong::Pipe) => Err(self.end().await),
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        task: Task,
+        request: &[u8],
+        content: Option<Content>,
+        most: usize,
+    ) -> Result<(Reply, Vec<u8>), Wrong> {
+        let size = content.as_ref().map_or(0, |content| content.size);
+        let job = Job { task, request: request.len(), content: usize::try_from(size).map_err(|_| Wrong::Pipe)? };
+        let mut line = serde_json::to_vec(&job)?;
+        line.push(b'\n');
+        line.extend_from_slice(request);
+        self.stdin.write_all(&line).await?;
+        if let Some(mut content) = content {
+            while let Some(piece) = content.try_next().await.map_err(Wrong::Content)? {
+                self.stdin.write_all(&piece).await?;
+            }
+        }
+        let mut line = Vec::new();
+        (&mut self.stdout).take(MAX_LINE).read_until(b'\n', &mut line).await?;
+        let reply: Reply = serde_json::from_slice(&line)?;
+        let mut output = Vec::new();
+        if let Answer::Output { size } = reply.answer {
+            if size > most {
+                return Err(Wrong::Pipe);
+            }
+            output.resize(size, 0);
+            self.stdout.read_exact(&mut output).await?;
+        }
+        Ok((reply, output))
+    }
+
+    /// What became of a process that gives no answer.
+    async fn end(&mut self) -> Broken {
+        let Some(child) = &mut self.child else { return Broken::Ended { status: None, complaint: String::new() } };
+        // It may have closed its output without an end: then it is killed.
+        let status = match tokio::time::timeout(END, child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => None,
+        };
+        let _ = child.start_kill();
+        let complaint = tokio::time::timeout(END, &mut self.complaint).await;
+        let complaint = complaint.ok().and_then(Result::ok).unwrap_or_default();
+        Broken::Ended { status, complaint: String::from_utf8_lossy(&complaint).into_owned() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.complaint.abort();
+        let Some(mut child) = self.child.take() else { return };
+        // What was held is free once the process is gone, and not when nobody waits for it any more.
+        let (held, killed) = (self.held.take(), child.start_kill());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _held = held;
+                if killed.is_ok() {
+                    // It is dead or dying; nothing else can come of it.
+                    let _ = child.wait().await;
+                }
+            });
+        }
+    }
+}
+
+/// What went wrong in a conversation.
+enum Wrong {
+    Content(ContentError),
+    /// The process does not listen, or does not speak as it should.
+    Pipe,
+}
+
+impl From<io::Error> for Wrong {
+    fn from(_: io::Error) -> Wrong {
+        Wrong::Pipe
+    }
+}
+
+impl From<serde_json::Error> for Wrong {
+    fn from(_: serde_json::Error) -> Wrong {
+        Wrong::Pipe
+    }
+}
+
+/// The last of what a process writes to its standard error.
+async fn complaint(mut stderr: ChildStderr) -> Vec<u8> {
+    let (mut kept, mut piece) = (Vec::new(), [0; 1024]);
+    while let Ok(read @ 1..) = stderr.read(&mut piece).await {
+        kept.extend_from_slice(&piece[..read]);
+        kept.drain(..kept.len().saturating_sub(MAX_COMPLAINT));
+    }
+    kept
+}

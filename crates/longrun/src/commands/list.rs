@@ -1,0 +1,163 @@
+//! `longrun operations list`: one page, or as many as were asked for.
+
+use std::collections::HashSet;
+use std::io;
+
+use longrun_client::{Client, ListRequest, Operation};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::operations::StatusName;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::{Exit, note};
+use crate::render::operations::operations_table;
+use crate::render::{self, Format, Style};
+
+/// Entries that a page is asked to have when many are wanted; servers give fewer as a rule.
+const LARGE_PAGE: u32 = 1_000;
+
+/// What `longrun operations list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only operations with this status
+    #[arg(long, value_enum, ignore_case = true)]
+    status: Option<StatusName>,
+    /// Only operations of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only operations about a resource of this type
+    #[arg(long, value_name = "TYPE", requires = "resource_id")]
+    resource_type: Option<String>,
+    /// Only operations about this resource
+    #[arg(long, value_name = "ID", requires = "resource_type")]
+    resource_id: Option<String>,
+    /// The newest N, from as many pages as it takes
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "page")]
+    limit: Option<u32>,
+    /// All of them, from as many pages as there are
+    #[arg(long, conflicts_with_all = ["page", "limit"])]
+    all: bool,
+    /// Which single page; the first is 0
+    #[arg(long, value_name = "N")]
+    page: Option<i32>,
+    /// Entries per page; the server has a maximum, 100 as a rule
+    #[arg(long, value_name = "N")]
+    page_size: Option<i32>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Lists operations, and says when there are more than were shown.
+///
+/// # Errors
+/// What the calls may fail with.
+pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
+    let request = ListRequest {
+        page: args.page,
+        page_size: args.page_size,
+        status: args.status.map(|status| status.wire_name().to_owned()),
+        kind: args.kind,
+        resource_type: args.resource_type,
+        resource_id: args.resource_id,
+    };
+    let client = args.server.client()?;
+    let format = args.output.format;
+    let wanted = match (args.limit, args.all) {
+        (Some(limit), _) => limit as usize,
+        (None, true) => usize::MAX,
+        (None, false) => {
+            let answer = client.list(&request).await?;
+            render::print(format, &answer)?;
+            say_if_more(answer.value.operations.len(), answer.value.pagination.total_count);
+            return Ok(Exit::Done);
+        }
+    };
+    let size = args.page_size.or_else(|| i32::try_from(wanted.min(LARGE_PAGE as usize)).ok());
+    pages(&client, ListRequest { page_size: size, ..request }, wanted, format).await
+}
+
+/// Shows the newest `wanted`, page by page.
+///
+/// Pages are counted from the newest operation: when some are created meanwhile, entries move to later pages. What was
+/// shown is not shown again.
+async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format: Format) -> anyhow::Result<Exit> {
+    let mut shown = HashSet::new();
+    let mut rows: Vec<Operation> = Vec::new();
+    let mut first_page = None;
+    let total = loop {
+        let mut answer = client.list(&request).await?;
+        let pagination = answer.value.pagination;
+        let received = answer.value.operations.len();
+        let is_new: Vec<bool> = answer
+            .value
+            .operations
+            .iter()
+            .map(|operation| shown.len() < wanted && shown.insert(operation.id.clone()))
+            .collect();
+        let mut kept = is_new.iter();
+        answer.value.operations.retain(|_| kept.next().is_some_and(|is_new| *is_new));
+        if format == Format::Table {
+            // One table, as wide as its widest row. Its rows do not show outputs.
+            rows.extend(answer.value.operations.into_iter().map(|row| Operation { output: String::new(), ..row }));
+        } else {
+            if answer.value.operations.len() < received {
+                answer.body = without(&answer.body, &is_new)?.into();
+            }
+            render::print(format, &answer)?;
+        }
+        // Whether pages are counted from 0 or from 1 is a setting of the server.
+        let first = *first_page.get_or_insert(pagination.page);
+        let is_last = received == 0 || pagination.page - first + 1 >= pagination.total_pages;
+        if is_last || shown.len() >= wanted {
+            break pagination.total_count;
+        }
+        request.page = Some(pagination.page + 1);
+    };
+    if format == Format::Table {
+        let style = Style::of_stdout();
+        let table = if rows.is_empty() { String::new() } else { operations_table(style, &rows) };
+        let counted = if total == 1 { "operation" } else { "operations" };
+        render::write(table + &style.faint(&format!("{} of {total} {counted}\n", rows.len())))?;
+    }
+    say_if_more(shown.len(), total);
+    Ok(Exit::Done)
+}
+
+/// The page as the server sent it, without what was shown before.
+fn without(body: &[u8], is_new: &[bool]) -> io::Result<Vec<u8>> {
+    /// The operations as they were written.
+    #[derive(Deserialize, Serialize)]
+    struct Page<'p> {
+        #[serde(borrow)]
+        operations: Vec<&'p RawValue>,
+        #[serde(borrow)]
+        pagination: &'p RawValue,
+    }
+    let mut page: Page<'_> = serde_json::from_slice(body)?;
+    let mut kept = is_new.iter();
+    page.operations.retain(|_| kept.next().is_some_and(|is_new| *is_new));
+    Ok(serde_json::to_vec(&page)?)
+}
+
+fn say_if_more(shown: usize, total: i32) {
+    if usize::try_from(total).is_ok_and(|total| shown < total) {
+        note(format!("{shown} of {total} operations are shown; --limit N shows the newest N, --all shows all"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_page_is_as_it_was_written() {
+        let body = br#"{"operations":[{"id":"1","n":1.0},{"id":"2", "output":"\u00e9"}],"pagination":{"page":3}}"#;
+        let left = without(body, &[false, true]).expect("a page");
+        assert_eq!(
+            String::from_utf8_lossy(&left),
+            r#"{"operations":[{"id":"2", "output":"\u00e9"}],"pagination":{"page":3}}"#
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! The connections of a process to one database: a pool in which nothing waits without a limit.
+//!
+//! A database whose machine has lost its power, or whose network drops packets, says nothing at all, for as long as the
+//! operating system has patience: a quarter of an hour, or for ever. So every use of a connection is bounded by
+//! [`Limits`], and a connection whose limit has passed is not used again. The driver's own pool cannot do that: it asks
+//! each connection that comes back whether it is alive, and waits for the answer, keeping its place meanwhile.
+
+use std::future::ready;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor, Postgres, SqlStr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so fast, and
+/// connections that are busy are not asked at all.
+pub(super) const ALIVE: Duration = Duration::from_millis(100);
+/// A connection that nobody has needed for so long is closed.
+const IDLE: Duration = Duration::from_secs(600);
+/// A connection is not used for longer, so that what a session gathers at the server, and where its name led to, is renewed.
+const LIFE: Duration = Duration::from_secs(1_800);
+/// Between two tries to connect to a server that is starting.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long what may never come is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a statement, which the database ends then; what takes longer is a defect or a database in trouble.
+    pub statement: Duration,
+    /// For a connection: until one is free, and until a new one is made.
+    pub connect: Duration,
+    /// For the sign of life of a connection that was not used for a moment.
+    pub alive: Duration,
+    /// For a read, or a transaction that writes. A little more than [`Limits::statement`], so that this is for
+    /// databases that no longer answer.
+    pub call: Duration,
+    /// For what is under way when the store is closed.
+    pub close: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            statement: Duration::from_secs(30),
+            connect: Duration::from_secs(5),
+            alive: Duration::from_secs(2),
+            call: Duration::from_secs(35),
+            close: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Up to so many connections. Cheap to clone; clones share them. As an executor it bounds each statement by
+/// [`Limits::call`].
+#[derive(Clone, Debug)]
+pub(super) struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: PgConnectOptions,
+    limits: Limits,
+    size: u32,
+    /// One for each connection that may be in use. Closed when this is.
+    permits: Arc<Semaphore>,
+    /// The one used last is the last, and the next to be used.
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    made: Instant,
+    used: Instant,
+}
+
+impl Connections {
+    /// Connects when it is needed.
+    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits) -> Connections {
+        let permits = Arc::new(Semaphore::new(size as usize));
+        Connections(Arc::new(Inner { options, limits, size, permits, idle: Mutex::default() }))
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// A connection of the pool. What is done with it is to be [`within`](Connections::within) the limit.
+    pub(super) async fn acquire(&self) -> Result<Held, sqlx::Error> {
+        let permit = timeout(self.0.limits.connect, Arc::clone(&self.0.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
+        let (connection, made) = match self.idle().await {
+            Some(idle) => (idle.connection, idle.made),
+            None => (self.connect().await?, Instant::now()),
+        };
+        let since = Instant::now();
+        Ok(Held { pool: self.clone(), connection: Some(connection), made, since, permit: Some(permit) })
+    }
+
+    /// One that was used before and is alive.
+    async fn idle(&self) -> Option<Idle> {
+        let mut idle = self.0.idle().pop()?;
+        if idle.used.elapsed() < ALIVE || self.is_alive(&mut idle.connection).await {
+            return Some(idle);
+        }
+        // The others were used before it, and have lost the database with it.
+        self.0.idle().retain(|other| other.used > idle.used);
+        None
+    }
+
+    /// Whether a connection answers.
+    pub(super) async fn is_alive(&self, connection: &mut PgConnection) -> bool {
+        matches!(timeout(self.0.limits.alive, connection.ping()).await, Ok(Ok(())))
+    }
+
+    /// A connection of the caller's own, which does not count. A server that is starting is waited for.
+    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        if self.0.permits.is_closed() {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        let connect = async {
+            loop {
+                match self.0.options.connect().await {
+                    Err(error) if is_starting(&error) => tokio::time::sleep(RETRY).await,
+                    result => return result,
+                }
+            }
+        };
+        timeout(self.0.limits.connect, connect).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// What becomes of `work` within the limit of a call.
+    pub(super) async fn within<T, E: From<sqlx::Error>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        timeout(self.0.limits.call, work).await.unwrap_or_else(|_| {
+            let silent = std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
+            Err(sqlx::Error::Io(silent).into())
+        })
+    }
+
+    /// Waits a little for what is under way, and has later calls fail.
+    pub(super) async fn close(&self) {
+        let close = async {
+            // Those that wait already come first, those that come later fail in a moment.
+            let all = self.0.permits.acquire_many(self.0.size).await;
+            let idle = std::mem::take(&mut *self.0.idle());
+            for Idle { connection, .. } in idle {
+                // What the database does not hear of it finds out by itself.
+                let _ = connection.close().await;
+            }
+            drop(all);
+        };
+        if timeout(self.0.limits.close, close).await.is_err() {
+            tracing::warn!("not all connections to the database could be closed in order");
+        }
+        self.0.permits.close();
+        self.0.idle().clear();
+    }
+}
+
+/// Whether a server refuses for a moment only: it is starting, or has too many connections just now.
+fn is_starting(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
+impl Inner {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a connection that nothing is under way on.
+    fn keep(&self, connection: PgConnection, made: Instant) {
+        let mut idle = self.idle();
+        idle.retain(|idle| idle.used.elapsed() < IDLE);
+        if made.elapsed() < LIFE && !self.permits.is_closed() {
+            idle.push(Idle { connection, made, used: Instant::now() });
+        }
+    }
+}
+
+/// A connection in use. Dropped without [`Held::release`], because a statement failed or the caller has left, it is used
+/// again only if it answers soon.
+pub(super) struct Held {
+    pool: Connections,
+    /// There until it is dropped.
+    connection: Option<PgConnection>,
+    made: Instant,
+    since: Instant,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Gives it back; nothing is under way on it.
+    pub(super) fn release(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.0.keep(connection, self.made);
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let (pool, made, since, permit) = (self.pool.clone(), self.made, self.since, self.permit.take());
+        if since.elapsed() >= pool.limits().call {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            // This also ends a transaction that was given up.
+            if !pool.is_alive(&mut connection).await {
+                // Nor are those that were last used before this one.
+                pool.0.idle().retain(|idle| idle.used > since);
+            } else if !connection.is_in_transaction() {
+                pool.0.keep(connection, made);
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl<'p> Executor<'p> for &'_ Connections {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pool = self.clone();
+        let fetch = async move {
+            let fetch = async {
+                let mut held = pool.acquire().await?;
+                let found: Vec<_> = held.fetch_many(query).try_collect().await?;
+                held.release();
+                Ok::<_, sqlx::Error>(found)
+            };
+            let found = pool.within(fetch).await?;
+            Ok(stream::iter(found.into_iter().map(Ok)))
+        };
+        fetch.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let rows = self.fetch_many(query).try_filter_map(|step| ready(Ok(step.right())));
+        async move { Ok(rows.try_collect::<Vec<_>>().await?.into_iter().next()) }.boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        async move { pool.within(async { pool.acquire().await?.prepare_with(sql, parameters).await }).await }.boxed()
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        async move { pool.within(async { pool.acquire().await?.describe(sql).await }).await }.boxed()
+    }
+}

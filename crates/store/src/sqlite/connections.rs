@@ -1,0 +1,108 @@
+//! Connections that read. What is read is read in one snapshot, on a thread that may wait for the disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use crate::StoreError;
+
+/// Reads at a time: they scale with cores, and each connection has a page cache of its own.
+const READERS: usize = 4;
+/// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
+const STATEMENTS: usize = 256;
+/// How much of the file is mapped into memory, so that pages are read without a copy: a GiB of address space.
+const MAPPED: i64 = 1 << 30;
+
+/// A pool of connections. Cheap to clone; clones share them.
+#[derive(Clone)]
+pub(super) struct Readers(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    busy_timeout: Duration,
+    idle: Mutex<Vec<Connection>>,
+    places: Semaphore,
+}
+
+impl Readers {
+    /// Connections to the file, which must be there; the first is opened now.
+    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Readers, StoreError> {
+        let inner =
+            Inner { path: path.to_owned(), busy_timeout, idle: Mutex::default(), places: Semaphore::new(READERS) };
+        let first = inner.connect()?;
+        inner.give_back(first);
+        Ok(Readers(Arc::new(inner)))
+    }
+
+    /// Reads in one snapshot. Once begun it is carried out, also if this is dropped.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+        let inner = Arc::clone(&self.0);
+        // Until the connection is back: a call that is dropped must not let another one in.
+        let place = self.0.places.acquire().await.map_err(closed)?;
+        place.forget();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _place = Place(&inner.places);
+            let connection = inner.take()?;
+            let snapshot = connection.unchecked_transaction()?;
+            let found = read(&snapshot)?;
+            snapshot.commit()?;
+            inner.give_back(connection);
+            Ok(found)
+        });
+        reading.await.unwrap_or_else(|error| Err(StoreError::Unusable(format!("a read ended badly: {error}"))))
+    }
+
+    /// Closes the connections when their reads have ended; later reads fail.
+    pub(super) async fn close(&self) {
+        if let Ok(all) = self.0.places.acquire_many(READERS as u32).await {
+            all.forget();
+        }
+        self.0.places.close();
+        self.0.idle().clear();
+    }
+}
+
+/// Gives a place back, whatever became of the read.
+struct Place<'a>(&'a Semaphore);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+impl Inner {
+    fn connect(&self) -> Result<Connection, StoreError> {
+        // Not read-only: whoever reads first after a crash repairs the write-ahead log.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "mmap_size", MAPPED)?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    }
+
+    /// One that is idle, or another. One whose read failed is not given back, so that its state cannot matter.
+    fn take(&self) -> Result<Connection, StoreError> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.connect(), Ok)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        self.idle().push(connection);
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        // Nothing that holds the lock can panic between two changes.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

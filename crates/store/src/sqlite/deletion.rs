@@ -1,0 +1,179 @@
+//! Deleting an organisation: see [`crate::deletion`].
+
+use std::collections::BTreeMap;
+
+use operations::{Status, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::counters::{Changes, Counted};
+use super::script::Script;
+use super::{history, purge, rows};
+use crate::deletion::Deletion;
+use crate::{Contents, StoreError};
+
+const CONTENTS: &str = "
+    SELECT o.deleted = 1 AS is_being_deleted,
+        (SELECT coalesce(sum(pending + running), 0) FROM counters c WHERE c.organization_id = ?1 AND level = 20) AS unfinished,
+        (SELECT coalesce(sum(completed + failed), 0) FROM counters c WHERE c.organization_id = ?1 AND level = 20) AS ended,
+        (SELECT count(*) FROM tokens t WHERE t.organization_id = ?1) AS tokens,
+        (SELECT count(*) FROM evidence e WHERE e.organization_id = ?1) AS evidence,
+        (SELECT coalesce(sum(size), 0) FROM evidence e WHERE e.organization_id = ?1) AS evidence_bytes
+    FROM organizations o WHERE o.organization_id = ?1 AND o.deleted < 2";
+
+const KINDS: &str = "SELECT DISTINCT kind FROM counters
+    WHERE level = 20 AND (?1 IS NULL OR organization_id = ?1) ORDER BY kind";
+
+/// Operations of either table, with what they are counted under. Served by active_by_seq and settled_by_status.
+const REMOVE_OPERATIONS: [&str; 2] = [
+    "DELETE FROM active WHERE rowid IN (SELECT rowid FROM active WHERE organization_id = ?1 LIMIT ?2 + 0)
+        RETURNING seq, kind, status, project_id",
+    "DELETE FROM settled WHERE rowid IN (SELECT rowid FROM settled WHERE organization_id = ?1 LIMIT ?2 + 0)
+        RETURNING seq, kind, status, project_id",
+];
+
+const REMOVE_LEASES: &str =
+    "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
+
+/// The rest, one table after the other. Counters that are all zero say nothing.
+const REMOVE: [&str; 5] = [
+    "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
+    "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
+        SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM evidence WHERE organization_id = ?1 AND digest IN (
+        SELECT digest FROM evidence WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM project_counters WHERE organization_id = ?1 AND (project_id, level, bucket, kind) IN (
+        SELECT project_id, level, bucket, kind FROM project_counters
+        WHERE organization_id = ?1 AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
+    "DELETE FROM counters WHERE organization_id = ?1 AND (level, bucket, kind) IN (
+        SELECT level, bucket, kind FROM counters
+        WHERE organization_id = ?1 AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
+];
+
+/// What few rows there are, and what was written while the parts were removed.
+const END: [&str; 5] = [
+    "DELETE FROM tokens WHERE organization_id = ?1",
+    "DELETE FROM pauses WHERE organization_id = ?1",
+    "DELETE FROM evidence WHERE organization_id = ?1",
+    "DELETE FROM change_marks WHERE organization_id = ?1",
+    "DELETE FROM changes WHERE organization_id = ?1",
+];
+
+/// Whoever goes on from a place in the feed has missed something.
+const FLOOR: &str = "
+    INSERT INTO change_floors (organization_id, id, entries)
+    SELECT ?1, coalesce(max(seq), 0) + 1, 0 FROM sqlite_sequence WHERE name = 'changes'
+    ON CONFLICT DO UPDATE SET id = excluded.id, entries = 0";
+
+pub(super) async fn contents(readers: &SqlitePool, organization: &str) -> Result<Option<Contents>, StoreError> {
+    let Some(row) = sqlx::query(CONTENTS).bind(organization).fetch_optional(readers).await? else { return Ok(None) };
+    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    Ok(Some(Contents {
+        is_being_deleted: row.try_get("is_being_deleted")?,
+        unfinished: number("unfinished")?,
+        ended: number("ended")?,
+        tokens: number("tokens")?,
+        evidence: number("evidence")?,
+        evidence_bytes: number("evidence_bytes")?,
+    }))
+}
+
+pub(super) async fn kinds(readers: &SqlitePool, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar(KINDS).bind(organization).fetch_all(readers).await?)
+}
+
+/// Does one step; answers what [`crate::Store`] says of it.
+pub(super) async fn step(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    organization: &str,
+    step: Deletion,
+) -> Result<u64, StoreError> {
+    match step {
+        Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too).await,
+        Deletion::Part(limit) => part(connection, organization, limit).await,
+        Deletion::End => end(connection, organization).await.map(|()| 0),
+    }
+}
+
+async fn begin(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    organization: &str,
+    unfinished_too: bool,
+) -> Result<u64, StoreError> {
+    let sql = "SELECT coalesce(sum(pending + running), 0) FROM counters WHERE organization_id = ?1 AND level = 20";
+    let unfinished = sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(&mut *connection).await?;
+    if unfinished > 0 && !unfinished_too {
+        return Ok(unfinished.unsigned_abs());
+    }
+    let sql = "UPDATE organizations SET deleted = 1 WHERE organization_id = ?1 AND deleted < 2";
+    if sqlx::query(sql).bind(organization).execute(&mut *connection).await?.rows_affected() > 0 {
+        for sql in [
+            "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
+            "INSERT INTO pauses (organization_id, kind, paused_at) VALUES (?1, '', ?2) ON CONFLICT DO NOTHING",
+        ] {
+            sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+        }
+    }
+    Ok(unfinished.unsigned_abs())
+}
+
+async fn is_begun(connection: &mut SqliteConnection, organization: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FROM organizations WHERE organization_id = ?1 AND deleted = 1";
+    Ok(sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(connection).await? > 0)
+}
+
+async fn part(connection: &mut SqliteConnection, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    if !is_begun(connection, organization).await? {
+        return Ok(0);
+    }
+    for sql in REMOVE_OPERATIONS {
+        let removed = sqlx::query(sql).bind(organization).bind(limit).fetch_all(&mut *connection).await?;
+        if removed.is_empty() {
+            continue;
+        }
+        let mut seqs = Vec::with_capacity(removed.len());
+        let mut counts: BTreeMap<(i64, String, String, Status), i64> = BTreeMap::new();
+        for row in &removed {
+            let seq: i64 = row.try_get("seq")?;
+            seqs.push(seq);
+            let key = (seq, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
+            *counts.entry(key).or_default() += 1;
+        }
+        let mut changes = Changes::default();
+        for ((seq, project_id, kind, status), n) in &counts {
+            changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
+        }
+        let mut script = Script::default();
+        changes.add_to(&mut script);
+        script.run(connection).await?;
+        let listed = serde_json::json!(seqs).to_string();
+        sqlx::query(REMOVE_LEASES).bind(organization).bind(listed).execute(&mut *connection).await?;
+        history::forget(connection, organization, &seqs).await?;
+        purge::note_removed(connection, organization, removed.len() as u64).await?;
+        return Ok(removed.len() as u64);
+    }
+    for sql in REMOVE {
+        let removed = sqlx::query(sql).bind(organization).bind(limit).execute(&mut *connection).await?.rows_affected();
+        if removed > 0 {
+            return Ok(removed);
+        }
+    }
+    Ok(0)
+}
+
+async fn end(connection: &mut SqliteConnection, organization: &str) -> Result<(), StoreError> {
+    if !is_begun(connection, organization).await? {
+        return Ok(());
+    }
+    let sql = "SELECT (SELECT count(*) FROM active WHERE organization_id = ?1)
+        + (SELECT count(*) FROM settled WHERE organization_id = ?1)";
+    if sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(&mut *connection).await? > 0 {
+        return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
+    }
+    for sql in END.into_iter().chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"]) {
+        sqlx::query(sql).bind(organization).execute(&mut *connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The disk of the embedded store is full, and then it is not: no restart is needed, and what was acknowledged is there.
+use std::path::Path;
+use std::process::Command;
+
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use store::{SqliteStore, Store, StoreError};
+
+/// The process that this is set for is the one whose disk is full: its value is the folder of the store.
+const FOLDER: &str = "LONGRUN_TEST_FULL_DISK";
+
+/// A full disk that an ordinary user can have: no file of this process may grow any more. It must be a process of its own,
+/// which does not die of the signal that comes with it.
+#[test]
+fn writes_succeed_again_when_there_is_space_again() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        return runtime.block_on(fills(Path::new(&folder)));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["full_disk::writes_succeed_again_when_there_is_space_again", "--exact", "--nocapture"])
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+fn limit_files(bytes: Option<u64>) {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+}
+
+async fn create(store: &SqliteStore, bytes: usize) -> Result<OperationId, StoreError> {
+    let new = NewOperation { input: "x".repeat(bytes), ..NewOperation::of_kind("scan") };
+    Ok(store.create("acme", vec![new], None).await?[0].id)
+}
+
+fn is_unavailable<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
+
+async fn fills(folder: &Path) {
+    let store = SqliteStore::open(&folder.join("longrun.db")).await.unwrap();
+    let mut created = vec![create(&store, 10).await.unwrap()];
+    for round in 0..3 {
+        let sizes = ["longrun.db", "longrun.db-wal"].map(|name| folder.join(name).metadata().unwrap().len());
+        // Not at a page's end, so that in the end less than what was asked for is written.
+        limit_files(Some(sizes[0].max(sizes[1]) + 50_000 + 100 * round));
+        let refused = loop {
+            match create(&store, 20_000).await {
+                Ok(id) => created.push(id),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        // What little is left goes too; then the server says that it is not ready, and goes on saying so.
+        while store.ping().await.is_ok() {}
+        let crowd = futures_util::future::join_all((0..20).map(|_| create(&store, 20_000))).await;
+        for refused in &crowd {
+            assert!(is_unavailable(refused), "{refused:?}");
+        }
+        let pinged = store.ping().await;
+        assert!(is_unavailable(&pinged), "{pinged:?}");
+        assert_eq!(total(&store).await, created.len() as u64, "what is there can be read");
+
+        limit_files(None);
+        store.ping().await.unwrap();
+        created.push(create(&store, 20_000).await.unwrap());
+        assert_eq!(store.doctor().await.unwrap().findings, []);
+    }
+    let access = Access::organization("acme");
+    let found = store.get_many(&access, &created).await.unwrap();
+    assert!(found.iter().all(Option::is_some), "what was acknowledged is there");
+    assert_eq!(total(&store).await, created.len() as u64, "and what was refused is not");
+    store.close().await;
+    let store = SqliteStore::open(&folder.join("longrun.db")).await.unwrap();
+    assert_eq!(total(&store).await, created.len() as u64);
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+}
+
+async fn total(store: &SqliteStore) -> u64 {
+    let page = PageRequest { page: 0, page_size: 1 };
+    store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count
+}

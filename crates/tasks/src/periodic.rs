@@ -1,0 +1,234 @@
+//! Maintenance that is repeated.
+
+use std::error::Error;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Health, Task, supervise};
+
+/// How long a round may take unless told otherwise. The store has limits of its own, of about 35 s; this is for what has
+/// none, so that nothing holds a task for ever.
+pub const ROUND_LIMIT: Duration = Duration::from_secs(40);
+/// The wait after a round that failed, where the period is not shorter: the store may be away.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a round that is under way may go on when the task is asked to stop.
+const LAST_ROUND: Duration = Duration::from_secs(2);
+
+/// When a piece of maintenance is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule<'s> {
+    name: &'static str,
+    period: Duration,
+    round_limit: Duration,
+    wake: Option<&'s Notify>,
+}
+
+impl<'s> Schedule<'s> {
+    /// A round every so often.
+    pub fn every(name: &'static str, period: Duration) -> Schedule<'s> {
+        Schedule { name, period, round_limit: ROUND_LIMIT, wake: None }
+    }
+
+    /// With another limit than [`ROUND_LIMIT`].
+    #[must_use]
+    pub fn round_limit(self, round_limit: Duration) -> Schedule<'s> {
+        Schedule { round_limit, ..self }
+    }
+
+    /// With a round more at each wake-up.
+    #[must_use]
+    pub fn woken_by(self, wake: &'s Notify) -> Schedule<'s> {
+        Schedule { wake: Some(wake), ..self }
+    }
+}
+
+/// When a round wants the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A period later.
+    AfterPeriod,
+    /// So much later.
+    After(Duration),
+    /// Never: there is nothing to maintain here.
+    Never,
+}
+
+/// Does a piece of maintenance until `stop` is cancelled, supervised. The first round is at once. One that fails or takes
+/// too long is repeated soon.
+pub async fn run_periodic<F, E>(
+    health: &Health,
+    schedule: Schedule<'_>,
+    stop: &CancellationToken,
+    work: impl FnMut() -> F,
+) where
+    F: Future<Output = Result<Next, E>>,
+    E: Error + 'static,
+{
+    let task = health.register(schedule.name, Some(schedule.period));
+    // Cancelled by `stop`, and when there is nothing to maintain.
+    let ended = stop.child_token();
+    let rounds = Mutex::new(Rounds { task: &task, schedule, work, is_failing: false });
+    supervise(&task, &ended, || async { rounds.lock().await.run(&ended).await }).await;
+}
+
+struct Rounds<'s, W> {
+    task: &'s Task,
+    schedule: Schedule<'s>,
+    work: W,
+    is_failing: bool,
+}
+
+impl<W> Rounds<'_, W> {
+    async fn run<F, E>(&mut self, ended: &CancellationToken)
+    where
+        W: FnMut() -> F,
+        F: Future<Output = Result<Next, E>>,
+        E: Error + 'static,
+    {
+        while !ended.is_cancelled() {
+            let round = tokio::select! {
+                round = timeout(self.schedule.round_limit, (self.work)()) => round,
+                () = after_stop(ended) => return,
+            };
+            let Some(pause) = self.after(round) else { return ended.cancel() };
+            let woken = async {
+                match self.schedule.wake {
+                    Some(wake) => wake.notified().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => return,
+                () = woken => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Notes what came of a round; answers when the next one is, if there is one.
+    fn after<E: Error + 'static>(&mut self, round: Result<Result<Next, E>, Elapsed>) -> Option<Duration> {
+        let Schedule { name, period, round_limit, .. } = self.schedule;
+        let was_failing = std::mem::replace(&mut self.is_failing, !matches!(round, Ok(Ok(_))));
+        match round {
+            Ok(Ok(next)) => {
+                self.task.succeeded();
+                if was_failing {
+                    tracing::info!(task = name, "the maintenance task succeeds again");
+                }
+                return match next {
+                    Next::AfterPeriod => Some(period),
+                    Next::After(pause) => Some(pause),
+                    Next::Never => None,
+                };
+            }
+            // Once an outage.
+            Ok(Err(error)) if !was_failing => {
+                tracing::error!(task = name, error = &error as &dyn Error, "a round of the maintenance task failed");
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    task = name,
+                    error = &error as &dyn Error,
+                    "a round of the maintenance task failed again"
+                );
+            }
+            Err(_) => {
+                let limit_s = round_limit.as_secs_f64();
+                tracing::error!(task = name, limit_s, "a round of the maintenance task took too long and was given up");
+            }
+        }
+        Some(period.min(RETRY))
+    }
+}
+
+/// Returns when a round that was under way when `stop` was cancelled is to be given up: 2 s after that.
+pub async fn after_stop(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST_ROUND).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
+    use std::io;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::Trouble;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+    const SHORT: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn rounds_follow_the_schedule_what_they_ask_for_and_wake_ups() {
+        let (health, stop, wake) = (Health::default(), CancellationToken::new(), Notify::new());
+        let mut rounds = 0;
+        run_periodic(&health, Schedule::every("it", LONG).woken_by(&wake), &stop, || {
+            rounds += 1;
+            // Nobody would live to see the period's end.
+            ready(match rounds {
+                1 => Err(io::Error::other("away")),
+                2 => Ok(Next::After(SHORT)),
+                3 => {
+                    wake.notify_one();
+                    Ok(Next::AfterPeriod)
+                }
+                _ => Ok(Next::Never),
+            })
+        })
+        .await;
+        assert_eq!(rounds, 4);
+        assert!(!stop.is_cancelled(), "that is the others' affair");
+    }
+
+    #[tokio::test]
+    async fn a_round_that_hangs_is_given_up_and_told_until_one_succeeds() {
+        let (health, stop) = (Health::patient_for(SHORT * 50), CancellationToken::new());
+        let (go_on, mut rounds) = (Notify::new(), 0);
+        let schedule = Schedule::every("it", SHORT).round_limit(SHORT * 500);
+        let work = run_periodic(&health, schedule, &stop, || {
+            rounds += 1;
+            let (round, go_on) = (rounds, &go_on);
+            async move {
+                match round {
+                    2 => pending().await,
+                    3 => go_on.notified().await,
+                    _ => {}
+                }
+                Ok::<_, Infallible>(Next::AfterPeriod)
+            }
+        });
+        let watch = async {
+            while !matches!(health.troubles()[..], [Trouble::Overdue { task: "it", .. }]) {
+                sleep(SHORT).await;
+            }
+            go_on.notify_one();
+            while !health.troubles().is_empty() {
+                sleep(SHORT).await;
+            }
+            stop.cancel();
+        };
+        tokio::join!(work, watch);
+        assert!(rounds >= 3);
+    }
+
+    #[tokio::test]
+    async fn a_round_that_hangs_does_not_hold_up_the_end() {
+        let (health, stop) = (Health::default(), CancellationToken::new());
+        let begun = Instant::now();
+        let schedule = Schedule::every("it", LONG).round_limit(LONG);
+        run_periodic(&health, schedule, &stop, || {
+            stop.cancel();
+            pending::<Result<Next, Infallible>>()
+        })
+        .await;
+        assert!(begun.elapsed() >= LAST_ROUND);
+    }
+}

@@ -1,0 +1,142 @@
+//! Stands between a program and its server, and does to the connections what networks, proxies and dying machines do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Passes on what is sent over TCP until it is told otherwise. Its connections end when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    /// Connections are numbered in the order in which they were taken.
+    next: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// All are silent.
+    is_frozen: bool,
+    /// New ones are closed at once.
+    closes: bool,
+    /// Those below this number are silent for good.
+    silent_below: u64,
+    /// Those below this number are closed.
+    cut_below: u64,
+}
+
+impl State {
+    fn passes(&self, number: u64) -> bool {
+        !self.is_frozen && number >= self.silent_below
+    }
+}
+
+impl Proxy {
+    /// Listens on a free port of 127.0.0.1 for what goes to `server`.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(server: SocketAddr) -> std::io::Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (state, watched) = watch::channel(State::default());
+        let next = Arc::new(AtomicU64::new(0));
+        tokio::spawn(accept(listener, server, watched, Arc::clone(&next)));
+        Ok(Proxy { address, state, next })
+    }
+
+    /// The URL of a database by way of this proxy, of one that goes straight to it.
+    pub fn url(&self, straight: &str) -> String {
+        let database = straight.rsplit('/').next().unwrap_or(straight);
+        let user = straight.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map_or("", |(user, _)| user);
+        format!("postgres://{user}@{}/{database}", self.address)
+    }
+
+    /// Passes nothing on from now on, and keeps all connections open, as a machine that has lost its power.
+    pub fn freeze(&self) {
+        self.state.send_modify(|state| state.is_frozen = true);
+    }
+
+    /// Passes on again, also what was held back.
+    pub fn thaw(&self) {
+        self.state.send_modify(|state| state.is_frozen = false);
+    }
+
+    /// Passes nothing on, for ever, on the connections that are open now; new ones are as always, as after a failover.
+    pub fn freeze_open(&self) {
+        let next = self.next.load(Ordering::SeqCst);
+        self.state.send_modify(|state| state.silent_below = next);
+    }
+
+    /// Closes all connections, and each new one as soon as it is made, as a proxy that has no server to pass on to.
+    pub fn accept_and_close(&self) {
+        let next = self.next.load(Ordering::SeqCst);
+        self.state.send_modify(|state| {
+            state.closes = true;
+            state.cut_below = next;
+        });
+    }
+
+    /// Takes new connections again after [`Proxy::accept_and_close`].
+    pub fn pass_on(&self) {
+        self.state.send_modify(|state| state.closes = false);
+    }
+}
+
+async fn accept(listener: TcpListener, server: SocketAddr, mut state: watch::Receiver<State>, next: Arc<AtomicU64>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Dropped.
+            _ = ended(&mut state) => return,
+        };
+        if let Ok((client, _)) = accepted
+            && !state.borrow().closes
+        {
+            tokio::spawn(pass(client, server, next.fetch_add(1, Ordering::SeqCst), state.clone()));
+        }
+    }
+}
+
+async fn ended(state: &mut watch::Receiver<State>) {
+    while state.changed().await.is_ok() {}
+}
+
+/// Passes on between a client and the server until one of them closes, or the connection is cut.
+async fn pass(client: TcpStream, server: SocketAddr, number: u64, state: watch::Receiver<State>) {
+    let mut watched = state.clone();
+    let passing = async {
+        let mut watched = state.clone();
+        watched.wait_for(|state| state.passes(number)).await.ok()?;
+        let server = TcpStream::connect(server).await.ok()?;
+        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        tokio::join!(
+            pump(from_client, to_server, number, state.clone()),
+            pump(from_server, to_client, number, state.clone())
+        );
+        Some(())
+    };
+    tokio::select! {
+        _ = passing => {}
+        _ = watched.wait_for(|state| number < state.cut_below) => {}
+    }
+}
+
+/// One direction, until it ends.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut state: watch::Receiver<State>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if state.wait_for(|state| state.passes(number)).await.is_err() || read == 0 {
+            break;
+        }
+        if to.write_all(&buffer[..read]).await.is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown().await;
+}

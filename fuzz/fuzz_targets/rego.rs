@@ -1,0 +1,9 @@
+//! Scripts: what checks and compiles them.
+#![no_main]
+
+use kinds::evidence::rego::Script;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let _ = Script::compile(text);
+});
