@@ -47,7 +47,7 @@ impl Http2 {
         self.send(caller, Request::get("http://t/v1/operations"), "").await
     }
 
-    async fn is_closed(self) {
+    async fn until_closed(self) {
         // The sender is held: a client that has none closes by itself.
         tokio::time::timeout(DEADLINE, self.connection).await.expect("the server closes it").unwrap().unwrap();
         drop(self.sender);
@@ -74,7 +74,7 @@ async fn a_connection_on_which_nobody_was_authenticated_is_closed() {
         }
     };
     tokio::time::timeout(DEADLINE, asking).await.expect("the server closes it");
-    stranger.is_closed().await;
+    stranger.until_closed().await;
     assert_eq!(known.list(&acme).await, StatusCode::OK, "who was authenticated is left alone");
 }
 
@@ -86,7 +86,7 @@ async fn a_connection_that_is_idle_is_closed_and_one_that_waits_is_not() {
     let claim = Request::post("http://t/v1/operations:claim");
     let status = connection.send(&acme, claim, r#"{"kinds":["scan"],"wait":"2s"}"#).await;
     assert_eq!(status, StatusCode::OK, "it waits four times as long as it may be idle");
-    connection.is_closed().await;
+    connection.until_closed().await;
 }
 
 /// Connects from an address of this machine and asks something; `None` when the connection is closed without an answer.
