@@ -31,19 +31,25 @@ impl Http2 {
         Http2 { sender, connection: tokio::spawn(connection) }
     }
 
-    async fn send(&mut self, caller: &Caller, request: http::request::Builder, body: &'static str) -> StatusCode {
+    /// `None` when the connection was closed before there was an answer.
+    async fn send(
+        &mut self,
+        caller: &Caller,
+        request: http::request::Builder,
+        body: &'static str,
+    ) -> Option<StatusCode> {
         let request = match &caller.authorization {
             Some(authorization) => request.header("authorization", authorization),
             None => request,
         };
         let request = request.header("content-type", "application/json").body(Full::from(body)).unwrap();
-        let response = self.sender.send_request(request).await.unwrap();
+        let response = self.sender.send_request(request).await.ok()?;
         let status = response.status();
-        response.into_body().collect().await.unwrap();
-        status
+        response.into_body().collect().await.ok()?;
+        Some(status)
     }
 
-    async fn list(&mut self, caller: &Caller) -> StatusCode {
+    async fn list(&mut self, caller: &Caller) -> Option<StatusCode> {
         self.send(caller, Request::get("http://t/v1/operations"), "").await
     }
 
@@ -56,12 +62,15 @@ impl Http2 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_on_which_nobody_was_authenticated_is_closed() {
-    let server = Server::with_settings(|settings| settings.unauthenticated_timeout = Duration::from_secs(3)).await;
+    let server = Server::with_settings(|settings| settings.unauthenticated_timeout = Duration::from_secs(2)).await;
     let (acme, nobody) = (server.acme().await, server.nobody());
     let mut known = Http2::open(&server).await;
-    assert_eq!(known.list(&acme).await, StatusCode::OK);
+    // A machine that is slow enough has it closed before.
+    while known.list(&acme).await.is_none() {
+        known = Http2::open(&server).await;
+    }
     let mut stranger = Http2::open(&server).await;
-    assert_eq!(stranger.list(&nobody).await, StatusCode::UNAUTHORIZED);
+    assert!(stranger.list(&nobody).await.is_none_or(|status| status == StatusCode::UNAUTHORIZED));
     // One that keeps asking over HTTP/1.1.
     let mut persistent = TcpStream::connect(server.address).await.unwrap();
     let asking = async {
@@ -75,18 +84,24 @@ async fn a_connection_on_which_nobody_was_authenticated_is_closed() {
     };
     tokio::time::timeout(DEADLINE, asking).await.expect("the server closes it");
     stranger.until_closed().await;
-    assert_eq!(known.list(&acme).await, StatusCode::OK, "who was authenticated is left alone");
+    assert_eq!(known.list(&acme).await, Some(StatusCode::OK), "who was authenticated is left alone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_idle_is_closed_and_one_that_waits_is_not() {
     let server = Server::with_settings(|settings| settings.idle_timeout = Duration::from_millis(500)).await;
     let acme = server.acme().await;
-    let mut connection = Http2::open(&server).await;
-    let claim = Request::post("http://t/v1/operations:claim");
-    let status = connection.send(&acme, claim, r#"{"kinds":["scan"],"wait":"2s"}"#).await;
-    assert_eq!(status, StatusCode::OK, "it waits four times as long as it may be idle");
-    connection.until_closed().await;
+    // A machine that is slow enough has a connection closed before it has asked, so there are some.
+    for _ in 0..10 {
+        let mut connection = Http2::open(&server).await;
+        let claim = Request::post("http://t/v1/operations:claim");
+        let status = connection.send(&acme, claim, r#"{"kinds":["scan"],"wait":"2s"}"#).await;
+        connection.until_closed().await;
+        if status == Some(StatusCode::OK) {
+            return;
+        }
+    }
+    panic!("a connection that waits four times as long as it may be idle is closed");
 }
 
 /// Connects from an address of this machine and asks something; `None` when the connection is closed without an answer.
