@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::deletion::Deletion;
@@ -81,6 +81,19 @@ pub(crate) enum Feed {
 }
 
 impl Write {
+    /// Whether feeds of changes tell of it.
+    fn is_told(&self) -> bool {
+        matches!(
+            self,
+            Write::Create(_)
+                | Write::Transition(_)
+                | Write::Claim(_)
+                | Write::Steer(..)
+                | Write::Purge(..)
+                | Write::Delete(..)
+        )
+    }
+
     /// Rows and bytes that it brings.
     fn weight(&self) -> (usize, usize) {
         match self {
@@ -132,6 +145,17 @@ pub(crate) trait Commit: Send + 'static {
     async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError>;
 }
 
+/// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Commits(watch::Sender<()>);
+
+impl Commits {
+    /// Marked as changed from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
 struct Queued {
     write: Write,
     reply: oneshot::Sender<Answered>,
@@ -145,15 +169,15 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts the lane's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit, health: &Health) -> Lane {
+    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> Lane {
         let (queue, incoming) = mpsc::channel(QUEUE);
-        let task = health.register("writes", None);
+        let (task, commits) = (health.register("writes", None), commits.clone());
         tokio::spawn(async move {
             let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
             // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
             supervise(&task, &stop, || async {
                 let (committer, incoming) = &mut *writing.lock().await;
-                run(committer, incoming).await;
+                run(committer, incoming, &commits).await;
                 stop.cancel();
             })
             .await;
@@ -170,7 +194,7 @@ impl Lane {
     }
 }
 
-async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>) {
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>, commits: &Commits) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();
@@ -220,6 +244,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>)
                 answers
             }
         };
+        if writes.iter().any(Write::is_told) {
+            commits.0.send_replace(());
+        }
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that is gone does not want the answer; the write stands.
             let _ = reply.send(answer);

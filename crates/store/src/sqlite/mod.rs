@@ -44,7 +44,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::batch::{Answer, Commits, Create, Feed, Lane, Write};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
@@ -58,7 +58,7 @@ use crate::{
 use clock::Clocks;
 use connections::Readers;
 use tasks::Health;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use writer::Writer;
 
 /// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
@@ -77,6 +77,7 @@ pub struct SqliteStore {
     writer: Lane,
     clocks: Arc<Clocks>,
     health: Health,
+    commits: Commits,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
@@ -160,6 +161,7 @@ impl SqliteStore {
         let connection = writing.clone();
         let (retention, admission) = (Retention::default(), Admission::default());
         let (health, clocks) = (Health::default(), Arc::new(Clocks::new(clock, passing)));
+        let commits = Commits::default();
         let committer = Writer {
             connection,
             clocks: Arc::clone(&clocks),
@@ -168,7 +170,7 @@ impl SqliteStore {
             admission: admission.clone(),
             rotation: Rotation::default(),
         };
-        let writer = Lane::start(committer, &health);
+        let writer = Lane::start(committer, &health, &commits);
         let (path, purged) = (path.to_owned(), Arc::default());
         let position_key = Arc::default();
         Ok(SqliteStore {
@@ -178,6 +180,7 @@ impl SqliteStore {
             writer,
             clocks,
             health,
+            commits,
             position_key,
             retention,
             admission,
@@ -442,6 +445,14 @@ impl Store for SqliteStore {
 
     fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
