@@ -6,6 +6,7 @@
 
 use std::borrow::Borrow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -142,7 +143,7 @@ pub(crate) type Answered = Result<Answer, StoreError>;
 #[async_trait]
 pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, all in one transaction; answers each. The outer error means that none was.
-    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError>;
+    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError>;
 }
 
 /// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
@@ -220,7 +221,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
         }
         last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
-        let answers = match committer.commit(&writes).await {
+        let writes = Arc::new(writes);
+        let is_told = writes.iter().any(Write::is_told);
+        let answers = match committer.commit(Arc::clone(&writes)).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
             // To try one by one would make everybody wait once a write for what is away, locked or full.
@@ -235,8 +238,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                     "a batch failed; its writes are tried one by one"
                 );
                 let mut answers = Vec::with_capacity(writes.len());
-                for write in &writes {
-                    match committer.commit(std::slice::from_ref(write)).await {
+                // The committer has let go of them, unless it panicked.
+                for write in Arc::try_unwrap(writes).unwrap_or_default() {
+                    match committer.commit(Arc::new(vec![write])).await {
                         Ok(mut answer) => answers.append(&mut answer),
                         Err(error) => answers.push(Err(error)),
                     }
@@ -244,7 +248,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                 answers
             }
         };
-        if writes.iter().any(Write::is_told) {
+        if is_told {
             commits.0.send_replace(());
         }
         for (reply, answer) in replies.into_iter().zip(answers) {
