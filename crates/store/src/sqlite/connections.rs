@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::StoreError;
 
@@ -26,6 +27,15 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "mmap_size", MAPPED)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)
+}
+
+/// Why work on a thread has no result.
+pub(super) fn broke_off(error: &JoinError) -> StoreError {
+    if error.is_cancelled() {
+        StoreError::Unavailable("the process is stopping".to_owned())
+    } else {
+        StoreError::Unusable(format!("work on the database ended badly: {error}"))
+    }
 }
 
 /// A connection that writes: what it commits is on disk.
@@ -74,7 +84,7 @@ impl Readers {
             inner.give_back(connection);
             Ok(found)
         });
-        reading.await.unwrap_or_else(|error| Err(StoreError::Unusable(format!("a read ended badly: {error}"))))
+        reading.await.unwrap_or_else(|error| Err(broke_off(&error)))
     }
 
     /// Closes the connections when their reads have ended; later reads fail.

@@ -20,7 +20,7 @@ pub(super) fn set(connection: &Connection, now: Timestamp, what: &Pausable, paus
     let (organization, kind) = what.key();
     let query = query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);
     let query = if pause { query.bind(now.as_millis()) } else { query };
-    Ok(query.execute(connection)?)
+    query.execute(connection)
 }
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<Paused>, StoreError> {

@@ -70,7 +70,7 @@ pub(super) fn write(connection: &Connection, now: Timestamp, write: &Feed) -> Re
             query(MARK).bind(reader).bind(organization).bind(row.cast_signed()).bind(seen)
         }
     };
-    Ok(query.execute(connection)?)
+    query.execute(connection)
 }
 
 fn forget(connection: &Connection, before: Timestamp, unread_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -86,7 +86,7 @@ fn forget(connection: &Connection, before: Timestamp, unread_before: Timestamp, 
     }
     let rows = serde_json::Value::Array(rows).to_string();
     query(NOTE_FLOORS).bind(&rows).execute(connection)?;
-    Ok(query(FORGET).bind(&rows).execute(connection)?)
+    query(FORGET).bind(&rows).execute(connection)
 }
 
 /// Organisations with something that a reader has not read, and where it stands there.

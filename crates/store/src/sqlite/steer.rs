@@ -131,7 +131,7 @@ fn find(connection: &Connection, access: &Access, id: OperationId, is_active: bo
              AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))"
     );
     let found = query(sql).bind(&access.organization).bind(id.as_bytes().as_slice()).bind(project_list(access));
-    Ok(found.fetch_optional(connection)?)
+    found.fetch_optional(connection)
 }
 
 /// Attempts that were asked to stop at least `grace` ago. Served by active_by_cancel.

@@ -66,8 +66,7 @@ impl Commit for Writer {
             let answers = state.commit(&writes);
             (state, answers)
         });
-        let (state, answers) =
-            written.await.map_err(|error| StoreError::Unusable(format!("a batch ended badly: {error}")))?;
+        let (state, answers) = written.await.map_err(|error| connections::broke_off(&error))?;
         self.state = Some(state);
         answers
     }
