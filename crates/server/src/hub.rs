@@ -1,7 +1,7 @@
 //! Tells those who wait for operations, and those who watch them, that something happened.
 //!
-//! The store's feed of changes is read once an organisation that somebody waits in, however many wait: every [`POLL`], and
-//! no notification is depended on. Who waits registers before its first look at the operation, so that an end between the
+//! The store's feed of changes is read once an organisation that somebody waits in, however many wait: at once when this
+//! process has committed something, and every [`POLL`] for what other processes commit; no notification is depended on. Who waits registers before its first look at the operation, so that an end between the
 //! look and the wait is not slept over.
 //!
 //! One task does it all. It ends when [`Hub`] is dropped.
@@ -18,8 +18,12 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks at a feed.
+/// Between two looks at a feed of a store that other processes write to.
 const POLL: Duration = Duration::from_millis(50);
+/// The same where only this process does: its own commits are told at once, and this is for the rest.
+const POLL_ALONE: Duration = Duration::from_secs(1);
+/// Between two looks however much is committed, so that a look serves what was committed meanwhile.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Feeds that are looked at at a time.
 const LOOKS: usize = 4;
 /// Changes that one look takes; there are further looks at once when there are more.
@@ -110,12 +114,14 @@ impl Hub {
     pub(crate) fn start(store: Arc<dyn Store>) -> Hub {
         let (arrivals, arrived) = watch::channel(());
         let inner = Arc::new(Inner { store, feeds: Mutex::default(), arrivals });
-        let task = inner.store.health().register("change_feeds", Some(POLL));
+        let poll = if inner.store.is_shared() { POLL } else { POLL_ALONE };
+        let task = inner.store.health().register("change_feeds", Some(poll));
+        let commits = inner.store.commits();
         let hub = Arc::downgrade(&inner);
         tokio::spawn(async move {
-            let (stop, arrived) = (CancellationToken::new(), AsyncMutex::new(arrived));
+            let (stop, wakes) = (CancellationToken::new(), AsyncMutex::new(Wakes { arrived, commits, poll }));
             supervise(&task, &stop, || async {
-                follow(&hub, &mut *arrived.lock().await, &task).await;
+                follow(&hub, &mut *wakes.lock().await, &task).await;
                 stop.cancel();
             })
             .await;
@@ -175,10 +181,21 @@ impl Inner {
     }
 }
 
+/// What has the task look.
+struct Wakes {
+    /// Somebody waits who did not before.
+    arrived: watch::Receiver<()>,
+    /// This process has committed something.
+    commits: watch::Receiver<()>,
+    /// Time has passed.
+    poll: Duration,
+}
+
 /// Returns when the hub is gone.
-async fn follow(hub: &Weak<Inner>, arrived: &mut watch::Receiver<()>, task: &Task) {
+async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
     loop {
-        arrived.mark_unchanged();
+        wakes.arrived.mark_unchanged();
+        wakes.commits.mark_unchanged();
         let Some(inner) = hub.upgrade() else { return };
         let feeds = inner.waited_for();
         let is_idle = feeds.is_empty();
@@ -194,11 +211,16 @@ async fn follow(hub: &Weak<Inner>, arrived: &mut watch::Receiver<()>, task: &Tas
         task.succeeded();
         if is_idle {
             task.rest();
-            if arrived.changed().await.is_err() {
+            if wakes.arrived.changed().await.is_err() {
                 return;
             }
         } else {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(wakes.poll) => {}
+                // A store that is gone commits nothing more.
+                Ok(()) = wakes.commits.changed() => {}
+            }
         }
     }
 }

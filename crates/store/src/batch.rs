@@ -6,12 +6,13 @@
 
 use std::borrow::Borrow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::deletion::Deletion;
@@ -81,6 +82,19 @@ pub(crate) enum Feed {
 }
 
 impl Write {
+    /// Whether feeds of changes tell of it.
+    fn is_told(&self) -> bool {
+        matches!(
+            self,
+            Write::Create(_)
+                | Write::Transition(_)
+                | Write::Claim(_)
+                | Write::Steer(..)
+                | Write::Purge(..)
+                | Write::Delete(..)
+        )
+    }
+
     /// Rows and bytes that it brings.
     fn weight(&self) -> (usize, usize) {
         match self {
@@ -129,7 +143,18 @@ pub(crate) type Answered = Result<Answer, StoreError>;
 #[async_trait]
 pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, all in one transaction; answers each. The outer error means that none was.
-    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError>;
+    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError>;
+}
+
+/// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Commits(watch::Sender<()>);
+
+impl Commits {
+    /// Marked as changed from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
 }
 
 struct Queued {
@@ -145,15 +170,15 @@ pub(crate) struct Lane {
 
 impl Lane {
     /// Starts the lane's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit, health: &Health) -> Lane {
+    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> Lane {
         let (queue, incoming) = mpsc::channel(QUEUE);
-        let task = health.register("writes", None);
+        let (task, commits) = (health.register("writes", None), commits.clone());
         tokio::spawn(async move {
             let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
             // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
             supervise(&task, &stop, || async {
                 let (committer, incoming) = &mut *writing.lock().await;
-                run(committer, incoming).await;
+                run(committer, incoming, &commits).await;
                 stop.cancel();
             })
             .await;
@@ -170,7 +195,7 @@ impl Lane {
     }
 }
 
-async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>) {
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>, commits: &Commits) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.write.weight();
@@ -196,7 +221,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>)
         }
         last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
-        let answers = match committer.commit(&writes).await {
+        let writes = Arc::new(writes);
+        let is_told = writes.iter().any(Write::is_told);
+        let answers = match committer.commit(Arc::clone(&writes)).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
             // To try one by one would make everybody wait once a write for what is away, locked or full.
@@ -211,8 +238,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>)
                     "a batch failed; its writes are tried one by one"
                 );
                 let mut answers = Vec::with_capacity(writes.len());
-                for write in &writes {
-                    match committer.commit(std::slice::from_ref(write)).await {
+                // The committer has let go of them, unless it panicked.
+                for write in Arc::try_unwrap(writes).unwrap_or_default() {
+                    match committer.commit(Arc::new(vec![write])).await {
                         Ok(mut answer) => answers.append(&mut answer),
                         Err(error) => answers.push(Err(error)),
                     }
@@ -220,6 +248,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>)
                 answers
             }
         };
+        if is_told {
+            commits.0.send_replace(());
+        }
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that is gone does not want the answer; the write stands.
             let _ = reply.send(answer);

@@ -245,6 +245,12 @@ pub trait Store: Send + Sync + 'static {
     /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
     fn health(&self) -> tasks::Health;
 
+    /// Marked as changed after each commit of this process that a feed of changes tells of.
+    fn commits(&self) -> tokio::sync::watch::Receiver<()>;
+
+    /// Whether other processes write to this store too, of whose commits this one is not told.
+    fn is_shared(&self) -> bool;
+
     /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
     /// on. Answers whether there is such an organisation.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
-use store::{Change, Position, PostgresStore, Settlement, Steering, Store, StoreError};
+use store::{Change, Heartbeat, Position, PostgresStore, Settlement, Steering, Store, StoreError};
 use testkit::{Cluster, Durability};
 
 /// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.
@@ -221,7 +221,30 @@ async fn readers_take_turns(fixture: Fixture) {
     assert!(turn("b").await && !turn("a").await);
 }
 
+/// Whoever waits for operations of this process is told at once, and not by looking again and again.
+async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
+    let store = &fixture.store;
+    let mut commits = store.commits();
+    let mut is_told = || {
+        let told = commits.has_changed().unwrap();
+        commits.mark_unchanged();
+        told
+    };
+    store.touch_tokens(vec!["tok_none".to_owned()]).await.unwrap();
+    assert!(!is_told(), "the feed tells nothing of that");
+    fixture.create("acme", NewOperation::of_kind("scan")).await;
+    assert!(is_told(), "a creation");
+    let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+    assert!(is_told(), "a start");
+    let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
+    store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
+    assert!(!is_told(), "a heartbeat");
+    fixture.settle(&claimed, completed("done")).await.unwrap();
+    assert!(is_told(), "an end");
+}
+
 against_both_engines!(
+    commits_that_the_feed_tells_of_are_told,
     what_a_reader_has_not_read_is_kept,
     readers_take_turns,
     steering_and_removals_are_told,

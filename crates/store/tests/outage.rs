@@ -27,9 +27,19 @@ async fn create(store: &PostgresStore, n: usize) -> Result<OperationId, StoreErr
     Ok(created[0].id)
 }
 
+/// As a client asks: again, when a connection turns out to have gone with the database.
 async fn total(store: &PostgresStore) -> u64 {
     let page = PageRequest { page: 0, page_size: 1 };
-    store.list(&acme(), &Filter::default(), page).await.unwrap().page.total_count
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match store.list(&acme(), &Filter::default(), page).await {
+            Ok(listing) => return listing.page.total_count,
+            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -128,6 +128,12 @@ impl Store for FaultyStore {
     fn health(&self) -> Health {
         self.health.clone()
     }
+    fn commits(&self) -> tokio::sync::watch::Receiver<()> {
+        self.inner.commits()
+    }
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
         self.inner.history(access, id).await
     }

@@ -122,15 +122,18 @@ impl Connections {
         if self.0.permits.is_closed() {
             return Err(sqlx::Error::PoolClosed);
         }
+        let mut refused = sqlx::Error::PoolTimedOut;
         let connect = async {
             loop {
                 match self.0.options.connect().await {
-                    Err(error) if is_starting(&error) => tokio::time::sleep(RETRY).await,
+                    Err(error) if is_starting(&error) => refused = error,
                     result => return result,
                 }
+                tokio::time::sleep(RETRY).await;
             }
         };
-        timeout(self.0.limits.connect, connect).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let connected = timeout(self.0.limits.connect, connect).await;
+        connected.unwrap_or(Err(refused))
     }
 
     /// What becomes of `work` within the limit of a call.

@@ -38,11 +38,11 @@ const KINDS: &str = "
 /// places and operations.
 const REMOVE_PENDING: &str = "
     WITH line AS (
-        DELETE FROM queue WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM queue WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM queue WHERE organization_id = $1 AND {due} LIMIT $2 FOR UPDATE))
         RETURNING seq
     ), gone AS (
-        DELETE FROM active WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT a.ctid FROM line CROSS JOIN LATERAL (
                 SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
         RETURNING seq, kind, status, project_id
@@ -52,11 +52,11 @@ const REMOVE_PENDING: &str = "
 /// What is not in line runs.
 const REMOVE_RUNNING: &str = "
     WITH gone AS (
-        DELETE FROM active WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM active WHERE organization_id = $1 ORDER BY seq LIMIT $2 FOR UPDATE))
         RETURNING seq, kind, status, project_id
     ), let_go AS (
-        DELETE FROM leases WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM leases WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT l.ctid FROM gone CROSS JOIN LATERAL (
                 SELECT ctid FROM leases WHERE organization_id = $1 AND seq = gone.seq FOR UPDATE) AS l))
     ), {counted}
@@ -64,7 +64,7 @@ const REMOVE_RUNNING: &str = "
 
 const REMOVE_SETTLED: &str = "
     WITH gone AS (
-        DELETE FROM settled WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM settled WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 ORDER BY seq LIMIT $2 FOR UPDATE))
         RETURNING seq, kind, status, project_id
     ), {counted}
@@ -73,7 +73,7 @@ const REMOVE_SETTLED: &str = "
 /// With their histories and counts.
 const COUNTED: &str = "
     forgotten AS (
-        DELETE FROM events WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT e.ctid FROM gone CROSS JOIN LATERAL (
                 SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
     ), counted AS (
@@ -204,7 +204,7 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
     }
     for (table, order) in TABLES {
         let sql = format!(
-            "DELETE FROM {table} WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+            "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
                 SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
         );
         let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(&mut *transaction).await?;
@@ -223,7 +223,7 @@ async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> 
     for (table, order) in [("project_counters", "project_id, level, bucket, kind"), ("counters", "level, bucket, kind")]
     {
         let sql = format!(
-            "DELETE FROM {table} WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+            "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
                 SELECT ctid FROM {table} WHERE organization_id = $1
                     AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0
                 ORDER BY {order} LIMIT $2 FOR UPDATE))"

@@ -18,7 +18,7 @@ const APPEND: &str = "
 /// Forgets what is more than may be kept ($3) of the operations with these numbers ($2); progress goes first, and of a sort
 /// the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
 const TRIM: &str = "
-    DELETE FROM events WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+    DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
         SELECT place FROM (
             SELECT e.place, row_number() OVER (PARTITION BY g.seq ORDER BY e.kind = 4, e.at DESC, e.place DESC) AS nth
             FROM (SELECT DISTINCT seq FROM unnest($2::bigint[]) AS s (seq)) AS g CROSS JOIN LATERAL (

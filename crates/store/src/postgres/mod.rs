@@ -42,10 +42,10 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use tasks::Health;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Answer, Create, Lane, Write};
+use crate::batch::{Answer, Commits, Create, Lane, Write};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
@@ -75,6 +75,7 @@ pub struct PostgresStore {
     others: Arc<[Lane]>,
     clock: Clock,
     health: Health,
+    commits: Commits,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
     /// Cancelled when the store closes.
@@ -170,11 +171,12 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
+        let commits = Commits::default();
         let lanes = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
                 || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
-            let lane = |_| Lane::start(writer(), &health);
+            let lane = |_| Lane::start(writer(), &health, &commits);
             (0..LANES).map(lane).collect()
         };
         let (creations, claims, others) = (lanes(), lanes(), lanes());
@@ -186,6 +188,7 @@ impl PostgresStore {
             pool,
             clock,
             health,
+            commits,
             position_key: Arc::default(),
             closing,
             retention,
@@ -473,6 +476,14 @@ impl Store for PostgresStore {
 
     fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {

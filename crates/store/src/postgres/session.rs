@@ -56,25 +56,22 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
 
 /// A connection for what may take long and is seldom done: its statements have no time limit.
 pub(super) async fn unhurried(pool: &Connections) -> Result<PgConnection, StoreError> {
-    let mut connection = pool.connect().await.map_err(unavailable)?;
+    let mut connection = pool.connect().await.map_err(refused)?;
     connection.execute("SET statement_timeout = 0").await.map_err(unavailable)?;
     Ok(connection)
 }
 
 /// Fails when Citus has distributed the tables: many statements fail there, and others count wrong.
 pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreError> {
-    let catalog: Option<String> = sqlx::query_scalar("SELECT to_regclass('pg_dist_partition')::text")
-        .fetch_one(pool)
-        .await
-        .map_err(unavailable)?;
+    let catalog: Option<String> =
+        sqlx::query_scalar("SELECT to_regclass('pg_dist_partition')::text").fetch_one(pool).await.map_err(refused)?;
     let Some(catalog) = catalog else { return Ok(()) };
     // Named as PostgreSQL names it, quoted where it must be.
     let sql = format!(
         "SELECT c.relname::text FROM {catalog} p JOIN pg_class c ON c.oid = p.logicalrelid
          WHERE c.relnamespace = to_regnamespace('longrun') ORDER BY 1"
     );
-    let tables: Vec<String> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.map_err(unavailable)?;
+    let tables: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await.map_err(refused)?;
     if tables.is_empty() {
         return Ok(());
     }

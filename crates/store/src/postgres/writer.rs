@@ -128,7 +128,7 @@ fn organization(write: &Write) -> &str {
 
 #[async_trait]
 impl Commit for Writer {
-    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError> {
         let closes = |write: &Write| matches!(write, Write::Disconnect);
         // A steering is a transaction by itself: it locks in an order of its own. So is a removal, which must see what it
         // removes before its transaction has a number (see `changes`).

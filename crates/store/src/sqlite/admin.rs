@@ -1,54 +1,50 @@
 //! Organisations, tokens and evidence records.
 
+use rusqlite::Connection;
 use std::collections::BTreeSet;
 
 use operations::{Access, Projects, Timestamp};
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::rows;
+use super::statement::{Row, query};
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
 const TOUCH_MILLIS: i64 = 60_000;
 
-pub(super) async fn create_organization(
-    connection: &mut SqliteConnection,
+pub(super) fn create_organization(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO organizations (organization_id, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+    query("INSERT INTO organizations (organization_id, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
         .bind(organization)
         .bind(now.as_millis())
-        .execute(connection)
-        .await?;
+        .execute(connection)?;
     Ok(())
 }
 
 /// Whether an organisation is deleted, or is being deleted.
-async fn is_gone(connection: &mut SqliteConnection, organization: &str) -> Result<bool, StoreError> {
+fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = ?1";
-    Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
+    let found = query(sql).bind(organization).fetch_optional(connection)?;
+    Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
 /// Has an organisation that was deleted be there again.
-async fn make_anew(connection: &mut SqliteConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
+fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";
-    sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
-    if is_gone(connection, organization).await? {
+    query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;
+    if is_gone(connection, organization)? {
         return Err(StoreError::OrganizationGone);
     }
     Ok(())
 }
 
-pub(super) async fn create_token(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    new: &NewToken,
-) -> Result<Token, StoreError> {
-    create_organization(connection, now, &new.access.organization).await?;
-    make_anew(connection, now, &new.access.organization).await?;
+pub(super) fn create_token(connection: &Connection, now: Timestamp, new: &NewToken) -> Result<Token, StoreError> {
+    create_organization(connection, now, &new.access.organization)?;
+    make_anew(connection, now, &new.access.organization)?;
     let token = Token {
         id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
         name: new.name.clone(),
@@ -60,7 +56,7 @@ pub(super) async fn create_token(
         revoked_at: None,
     };
     let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
-    sqlx::query(
+    query(
         "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, created_at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )
@@ -72,17 +68,16 @@ pub(super) async fn create_token(
     .bind(token.projects().map(|projects| json!(projects).to_string()))
     .bind(now.as_millis())
     .bind(new.expires_at.map(Timestamp::as_millis))
-    .execute(connection)
-    .await?;
+    .execute(connection)?;
     Ok(token)
 }
 
 const TOKEN_COLUMNS: &str =
     "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
 
-fn token(row: &SqliteRow) -> Result<Token, StoreError> {
+fn token(row: &Row) -> Result<Token, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of tokens is damaged".to_owned());
-    let scopes: Vec<String> = serde_json::from_str(row.try_get("scopes")?).map_err(|_| damaged())?;
+    let scopes: Vec<String> = serde_json::from_str(&row.try_get::<String>("scopes")?).map_err(|_| damaged())?;
     let projects: Option<String> = row.try_get("projects")?;
     let projects = match projects {
         None => Projects::All,
@@ -101,56 +96,46 @@ fn token(row: &SqliteRow) -> Result<Token, StoreError> {
     })
 }
 
-pub(super) async fn tokens(readers: &SqlitePool, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+pub(super) fn tokens(connection: &Connection, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
     let sql =
         format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE ?1 IS NULL OR organization_id = ?1 ORDER BY created_at, id");
-    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).fetch_all(readers).await?;
+    let found = query(sql).bind(organization).fetch_all(connection)?;
     found.iter().map(token).collect()
 }
 
-pub(super) async fn find_token(readers: &SqlitePool, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+pub(super) fn find_token(connection: &Connection, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?1");
-    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(readers).await?;
+    let found = query(sql).bind(hash.as_slice()).fetch_optional(connection)?;
     found.as_ref().map(token).transpose()
 }
 
-pub(super) async fn revoke_token(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    id: &str,
-) -> Result<u64, StoreError> {
-    let done = sqlx::query("UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1")
+pub(super) fn revoke_token(connection: &Connection, now: Timestamp, id: &str) -> Result<u64, StoreError> {
+    let done = query("UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1")
         .bind(id)
         .bind(now.as_millis())
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+        .execute(connection)?;
+    Ok(done)
 }
 
-pub(super) async fn touch_tokens(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    ids: &[String],
-) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+pub(super) fn touch_tokens(connection: &Connection, now: Timestamp, ids: &[String]) -> Result<u64, StoreError> {
+    let done = query(
         "UPDATE tokens SET last_used_at = ?2
          WHERE id IN (SELECT value FROM json_each(?1)) AND coalesce(last_used_at, 0) < ?2 - ?3",
     )
     .bind(json!(ids).to_string())
     .bind(now.as_millis())
     .bind(TOUCH_MILLIS)
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
+    .execute(connection)?;
+    Ok(done)
 }
 
-pub(super) async fn put_evidence(
-    connection: &mut SqliteConnection,
+pub(super) fn put_evidence(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
     record: &EvidenceRecord,
 ) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+    let done = query(
         "INSERT INTO evidence (organization_id, digest, size, kind, created_at) SELECT ?1, ?2, ?3, ?4, ?5
          WHERE NOT EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted > 0) ON CONFLICT DO NOTHING",
     )
@@ -159,25 +144,24 @@ pub(super) async fn put_evidence(
     .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
     .bind(&record.kind)
     .bind(now.as_millis())
-    .execute(&mut *connection)
-    .await?;
-    if done.rows_affected() == 0 && is_gone(connection, organization).await? {
+    .execute(connection)
+    ?;
+    if done == 0 && is_gone(connection, organization)? {
         return Err(StoreError::OrganizationGone);
     }
-    Ok(done.rows_affected())
+    Ok(done)
 }
 
-pub(super) async fn evidence(
-    readers: &SqlitePool,
+pub(super) fn evidence(
+    connection: &Connection,
     organization: &str,
     digest: &Digest,
 ) -> Result<Option<EvidenceRecord>, StoreError> {
-    let found = sqlx::query("SELECT size, kind FROM evidence WHERE organization_id = ?1 AND digest = ?2")
+    let found = query("SELECT size, kind FROM evidence WHERE organization_id = ?1 AND digest = ?2")
         .bind(organization)
         .bind(digest.to_string())
-        .fetch_optional(readers)
-        .await?;
+        .fetch_optional(connection)?;
     let Some(row) = found else { return Ok(None) };
-    let size = row.try_get::<i64, _>("size")?.unsigned_abs();
+    let size = row.try_get::<i64>("size")?.unsigned_abs();
     Ok(Some(EvidenceRecord { digest: *digest, size, kind: row.try_get("kind")? }))
 }

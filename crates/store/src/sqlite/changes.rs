@@ -1,15 +1,15 @@
 //! The feed of changes: appended in the transaction of the rows that changed. There is one writer, so that the order of
 //! the keys is that of the commits.
 
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 use operations::{OperationId, Status, Timestamp};
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::rows;
 use super::script::Script;
+use super::statement::{Row, query};
 use crate::StoreError;
 use crate::changes::{Changes, Position, stretch};
 
@@ -54,15 +54,15 @@ impl Told {
 }
 
 /// The end of every feed.
-pub(super) async fn end(readers: &SqlitePool) -> Result<Position, StoreError> {
-    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'")
-        .fetch_one(readers)
-        .await?;
+pub(super) fn end(connection: &Connection) -> Result<Position, StoreError> {
+    let last: i64 = query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'")
+        .fetch_one(connection)?
+        .try_get(0)?;
     Ok(Position { row: last.unsigned_abs() + 1, part: Position::SQLITE, seen: 0 })
 }
 
-pub(super) async fn read(
-    readers: &SqlitePool,
+pub(super) fn read(
+    connection: &Connection,
     organization: &str,
     after: Position,
     limit: u32,
@@ -71,20 +71,19 @@ pub(super) async fn read(
     if after.part != Position::SQLITE {
         return Err(StoreError::PositionUnknown);
     }
-    let found = sqlx::query(READ)
+    let found = query(READ)
         .bind(organization)
         .bind(row)
         .bind(after.seen)
         .bind(limit.saturating_add(1).min(ROWS))
-        .fetch_all(readers)
-        .await?;
+        .fetch_all(connection)?;
     let mut rows_found = Vec::with_capacity(found.len());
     for row in &found {
         if row.try_get("is_unknown")? {
             return Err(StoreError::PositionUnknown);
         }
-        let Some(id) = row.try_get::<Option<i64>, _>("id")? else { continue };
-        let ids: &[u8] = row.try_get("ids")?;
+        let Some(id) = row.try_get::<Option<i64>>("id")? else { continue };
+        let ids: Vec<u8> = row.try_get("ids")?;
         let ids = ids.as_chunks::<16>().0.iter().map(|id| OperationId::from_bytes(*id)).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
         rows_found.push((id.unsigned_abs(), Position::SQLITE, at, became(row)?, ids));
@@ -93,6 +92,6 @@ pub(super) async fn read(
 }
 
 /// What the operations of a row became.
-fn became(row: &SqliteRow) -> Result<Option<Status>, StoreError> {
-    if row.try_get::<i64, _>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
+fn became(row: &Row) -> Result<Option<Status>, StoreError> {
+    if row.try_get::<i64>("status")? == 0 { Ok(None) } else { rows::status(row).map(Some) }
 }

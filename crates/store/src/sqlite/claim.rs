@@ -1,9 +1,8 @@
 //! Claiming: one organisation after the other, then priority, then age. And leases that ran out.
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
+use rusqlite::Connection;
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::rows;
 use super::script::Script;
+use super::statement::{Row, query};
 use crate::quota::Quotas;
 use crate::rotation::{Rotation, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
@@ -68,14 +68,14 @@ type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
 
 /// Claims for several workers; answers them in their order. Workers that may have the same are served together, one after
 /// the other from the line.
-pub(super) async fn claim(
-    connection: &mut SqliteConnection,
+pub(super) fn claim(
+    connection: &Connection,
     now: Timestamp,
     quotas: &Quotas,
     rotation: &mut Rotation,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    sqlx::query(PROMOTE).bind(now.as_millis()).execute(&mut *connection).await?;
+    query(PROMOTE).bind(now.as_millis()).execute(connection)?;
     let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         groups.entry((request.organization(), request.projects(), &request.kinds)).or_default().push(index);
@@ -84,8 +84,8 @@ pub(super) async fn claim(
     for ((organization, projects, kinds), indexes) in groups {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
         let rows = match organization {
-            Some(organization) => of_one(connection, organization, projects, kinds, limit).await?,
-            None => in_turn(connection, quotas, rotation, kinds, limit).await?,
+            Some(organization) => of_one(connection, organization, projects, kinds, limit)?,
+            None => in_turn(connection, quotas, rotation, kinds, limit)?,
         };
         // Whose each place in line is.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
@@ -94,7 +94,7 @@ pub(super) async fn claim(
             .zip(places)
             .map(|((organization, row), index)| Chosen { organization, row, index })
             .collect();
-        start(connection, now, requests, &chosen, &mut answers).await?;
+        start(connection, now, requests, &chosen, &mut answers)?;
     }
     Ok(answers)
 }
@@ -107,20 +107,20 @@ struct Chosen {
 }
 
 /// Up to `limit` rows of one organisation that are next.
-async fn of_one(
-    connection: &mut SqliteConnection,
+fn of_one(
+    connection: &Connection,
     organization: &str,
     projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = line(connection, organization, projects, kinds, limit).await?;
+    let rows = line(connection, organization, projects, kinds, limit)?;
     Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
 }
 
 /// Up to `limit` rows that are next over all organisations, each with its organisation.
-async fn in_turn(
-    connection: &mut SqliteConnection,
+fn in_turn(
+    connection: &Connection,
     quotas: &Quotas,
     rotation: &mut Rotation,
     kinds: &[String],
@@ -129,14 +129,14 @@ async fn in_turn(
     let mut chosen = Vec::new();
     let asked = rotation.left.min(limit);
     if asked > 0 {
-        chosen = of_one(connection, &rotation.last, &Projects::All, kinds, asked).await?;
+        chosen = of_one(connection, &rotation.last, &Projects::All, kinds, asked)?;
         rotation.went_on(asked, chosen.len());
     }
     let room = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
     if room == 0 {
         return Ok(chosen);
     }
-    let organizations = waiting(connection, rotation, kinds, room).await?;
+    let organizations = waiting(connection, rotation, kinds, room)?;
     let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
     let turns = deal(&weights, room);
     let mut lines = Vec::with_capacity(organizations.len());
@@ -144,7 +144,7 @@ async fn in_turn(
         // What went on above is chosen, not started: it stands in line still.
         let already = if *organization == rotation.last { chosen.len() } else { 0 };
         let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
-        let mut line = of_one(connection, organization, &Projects::All, kinds, most).await?;
+        let mut line = of_one(connection, organization, &Projects::All, kinds, most)?;
         lines.push(line.split_off(already.min(line.len())));
     }
     chosen.extend(rotation.take(&turns, &organizations, &weights, lines));
@@ -152,8 +152,8 @@ async fn in_turn(
 }
 
 /// Up to `limit` organisations in the rotation's order, the one served last at the end.
-async fn waiting(
-    connection: &mut SqliteConnection,
+fn waiting(
+    connection: &Connection,
     rotation: &Rotation,
     kinds: &[String],
     limit: u32,
@@ -162,7 +162,7 @@ async fn waiting(
     let mut organizations: Vec<String> = Vec::new();
     for after in [rotation.last.as_str(), ""] {
         let room = limit as usize - organizations.len();
-        let found = sqlx::query(WAITING).bind(after).bind(&kinds).bind(room as i64).fetch_all(&mut *connection).await?;
+        let found = query(WAITING).bind(after).bind(&kinds).bind(room as i64).fetch_all(connection)?;
         for row in &found {
             let organization: String = row.try_get(0)?;
             if !organizations.contains(&organization) {
@@ -177,8 +177,8 @@ async fn waiting(
 }
 
 /// The rows of an organisation that are next, over several kinds.
-async fn line(
-    connection: &mut SqliteConnection,
+fn line(
+    connection: &Connection,
     organization: &str,
     projects: &Projects,
     kinds: &[String],
@@ -187,16 +187,16 @@ async fn line(
     let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
     for kind in kinds {
         let query = match projects {
-            Projects::All => sqlx::query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit),
-            Projects::Only(projects) => sqlx::query(FIRST_IN_LINE_OF_PROJECTS)
+            Projects::All => query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit),
+            Projects::Only(projects) => query(FIRST_IN_LINE_OF_PROJECTS)
                 .bind(organization)
                 .bind(kind)
                 .bind(limit)
                 .bind(json!(projects).to_string()),
         };
-        let found = query.fetch_all(&mut *connection).await?;
+        let found = query.fetch_all(connection)?;
         for row in &found {
-            candidates.push((-row.try_get::<i64, _>("priority")?, row.try_get("seq")?, row.try_get("row")?));
+            candidates.push((-row.try_get::<i64>("priority")?, row.try_get("seq")?, row.try_get("row")?));
         }
     }
     candidates.sort_unstable();
@@ -205,8 +205,8 @@ async fn line(
 }
 
 /// Starts an attempt of each chosen row.
-async fn start(
-    connection: &mut SqliteConnection,
+fn start(
+    connection: &Connection,
     now: Timestamp,
     requests: &[&ClaimRequest],
     chosen: &[Chosen],
@@ -222,8 +222,7 @@ async fn start(
          FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value ORDER BY j.key"
     );
     let wanted: Vec<i64> = chosen.iter().map(|chosen| chosen.row).collect();
-    let found =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(json!(wanted).to_string()).fetch_all(&mut *connection).await?;
+    let found = query(sql).bind(json!(wanted).to_string()).fetch_all(connection)?;
     let (mut starts, mut leases) = (Vec::new(), Vec::new());
     let mut counts = Changes::default();
     let mut told = Told::default();
@@ -260,10 +259,10 @@ async fn start(
     script.add(LEASE).bind(serde_json::Value::Array(leases).to_string());
     counts.add_to(&mut script);
     told.add_to(&mut script, now);
-    script.run(connection).await
+    script.run(connection)
 }
 
-fn timeout(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
+fn timeout(row: &Row) -> Result<Option<Duration>, StoreError> {
     let millis: Option<i64> = row.try_get("timeout_ms")?;
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
@@ -275,14 +274,13 @@ const LOST: &str = "
     WHERE CASE WHEN ?1 THEN NOT EXISTS (SELECT 1 FROM tokens t WHERE t.id = l.worker) ELSE l.expires_at <= ?2 END
     LIMIT ?3 + 0";
 
-pub(super) async fn lost_leases(
-    readers: &SqlitePool,
+pub(super) fn lost_leases(
+    connection: &Connection,
     which: Lost,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<LostLease>, StoreError> {
-    let found =
-        sqlx::query(LOST).bind(which == Lost::Local).bind(now.as_millis()).bind(limit).fetch_all(readers).await?;
+    let found = query(LOST).bind(which == Lost::Local).bind(now.as_millis()).bind(limit).fetch_all(connection)?;
     found
         .iter()
         .map(|row| {
@@ -302,35 +300,33 @@ const OVERRUNS: &str = "
         AND EXISTS (SELECT 1 FROM tokens WHERE id = l.worker)
     LIMIT ?4 + 0";
 
-pub(super) async fn overruns(
-    readers: &SqlitePool,
+pub(super) fn overruns(
+    connection: &Connection,
     now: Timestamp,
     timeouts: &AttemptTimeouts,
     limit: u32,
 ) -> Result<Vec<Overrun>, StoreError> {
     let (kinds, of_kinds) = timeouts.by_kind();
     let by_kind: BTreeMap<&str, i64> = kinds.into_iter().zip(of_kinds).collect();
-    let found = sqlx::query(OVERRUNS)
+    let found = query(OVERRUNS)
         .bind(json!(by_kind).to_string())
         .bind(timeouts.otherwise_millis())
         .bind(now.before(timeouts.grace).as_millis())
         .bind(limit)
-        .fetch_all(readers)
-        .await?;
+        .fetch_all(connection)?;
     found
         .iter()
         .map(|row| {
             let lease = rows::lease(row)?;
             let attempts = row.try_get("attempts")?;
-            let timeout = Duration::from_millis(row.try_get::<i64, _>("timeout")?.unsigned_abs());
+            let timeout = Duration::from_millis(row.try_get::<i64>("timeout")?.unsigned_abs());
             Ok(Overrun { lease, kind: row.try_get("kind")?, attempts, timeout })
         })
         .collect()
 }
 
-pub(super) async fn next_due(readers: &SqlitePool) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
     // Served by active_due.
-    let row =
-        sqlx::query("SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL").fetch_one(readers).await?;
+    let row = query("SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL").fetch_one(connection)?;
     rows::time(&row, "due_at")
 }

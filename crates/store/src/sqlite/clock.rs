@@ -5,13 +5,14 @@
 //! was set forward, and none is held for ever since it was set back. One process owns an embedded store. So the ends of what is
 //! under way are kept by the clock, too, and moved with it when it is set.
 
+use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use operations::Timestamp;
-use sqlx::sqlite::SqliteConnection;
 
+use super::statement::query;
 use crate::{Clock, StoreError};
 
 /// A difference from which on the clock counts as set: clocks are also corrected a little all the time.
@@ -58,19 +59,19 @@ impl Clocks {
 }
 
 /// Moves the ends of what is under way.
-pub(super) async fn move_leases(connection: &mut SqliteConnection, by: i64) -> Result<(), StoreError> {
+pub(super) fn move_leases(connection: &Connection, by: i64) -> Result<(), StoreError> {
     tracing::warn!(milliseconds = by, "the clock of the machine was set; leases go by the time that has passed");
     for statement in [MOVE_LEASES, MOVE_CANCELS] {
-        sqlx::query(statement).bind(by).execute(&mut *connection).await?;
+        query(statement).bind(by).execute(connection)?;
     }
     Ok(())
 }
 
 /// Bounds what a former life of the process left, since when the clock may have been set back: no lease ends later than if it was
 /// given now.
-pub(super) async fn bound_leases(connection: &mut SqliteConnection, latest: Timestamp) -> Result<(), StoreError> {
+pub(super) fn bound_leases(connection: &Connection, latest: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE leases SET expires_at = ?1 WHERE expires_at > ?1";
-    sqlx::query(sql).bind(latest.as_millis()).execute(connection).await?;
+    query(sql).bind(latest.as_millis()).execute(connection)?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Connections that read. What is read is read in one snapshot, on a thread that may wait for the disk.
+//! Connections to the file. What is read is read in one snapshot, on a thread that may wait for the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::StoreError;
 
+/// How long a statement waits for another process that writes (`longrun token create` beside a server).
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads at a time: they scale with cores, and each connection has a page cache of its own.
 const READERS: usize = 4;
 /// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
@@ -16,22 +19,47 @@ const STATEMENTS: usize = 256;
 /// How much of the file is mapped into memory, so that pages are read without a copy: a GiB of address space.
 const MAPPED: i64 = 1 << 30;
 
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "mmap_size", MAPPED)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection)
+}
+
+/// Why work on a thread has no result.
+pub(super) fn broke_off(error: &JoinError) -> StoreError {
+    if error.is_cancelled() {
+        StoreError::Unavailable("the process is stopping".to_owned())
+    } else {
+        StoreError::Unusable(format!("work on the database ended badly: {error}"))
+    }
+}
+
+/// A connection that writes: what it commits is on disk.
+pub(super) fn writing(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    Ok(connection)
+}
+
 /// A pool of connections. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub(super) struct Readers(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    busy_timeout: Duration,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
 }
 
 impl Readers {
     /// Connections to the file, which must be there; the first is opened now.
-    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Readers, StoreError> {
-        let inner =
-            Inner { path: path.to_owned(), busy_timeout, idle: Mutex::default(), places: Semaphore::new(READERS) };
+    pub(super) fn open(path: &Path) -> Result<Readers, StoreError> {
+        let inner = Inner { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(READERS) };
         let first = inner.connect()?;
         inner.give_back(first);
         Ok(Readers(Arc::new(inner)))
@@ -56,7 +84,7 @@ impl Readers {
             inner.give_back(connection);
             Ok(found)
         });
-        reading.await.unwrap_or_else(|error| Err(StoreError::Unusable(format!("a read ended badly: {error}"))))
+        reading.await.unwrap_or_else(|error| Err(broke_off(&error)))
     }
 
     /// Closes the connections when their reads have ended; later reads fail.
@@ -81,12 +109,7 @@ impl Drop for Place<'_> {
 impl Inner {
     fn connect(&self) -> Result<Connection, StoreError> {
         // Not read-only: whoever reads first after a crash repairs the write-ahead log.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(self.busy_timeout)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        connection.pragma_update(None, "mmap_size", MAPPED)?;
-        connection.pragma_update(None, "temp_store", "memory")?;
+        let connection = connect(&self.path)?;
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
     }

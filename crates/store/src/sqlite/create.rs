@@ -1,16 +1,16 @@
 //! Creating operations, once per idempotency key.
 
+use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use operations::{NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::script::Script;
+use super::statement::query;
 use super::{admin, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
@@ -51,8 +51,8 @@ const NOT_ENDED: &str = "
 
 /// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that creation
 /// only.
-pub(super) async fn create(
-    connection: &mut SqliteConnection,
+pub(super) fn create(
+    connection: &Connection,
     now: Timestamp,
     admission: &Admission,
     creates: &[&Create],
@@ -60,7 +60,7 @@ pub(super) async fn create(
     let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
     // Keys first used in this very batch: where their creation stands in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
-    let mut numbers = take_numbers(connection, now, creates).await?;
+    let mut numbers = take_numbers(connection, now, creates)?;
     let taken = numbers.clone();
     let quotas = admission.quotas();
     // What this batch creates, by organisation; it is counted at the end.
@@ -75,7 +75,7 @@ pub(super) async fn create(
                     let operations = results[*first].as_ref().map(Clone::clone).unwrap_or_default();
                     Some((*fingerprint, Some(operations)))
                 }
-                None => find_key(connection, now, &create.organization, key).await?,
+                None => find_key(connection, now, &create.organization, key)?,
             };
             if let Some((fingerprint, operations)) = earlier {
                 results.push(match operations {
@@ -95,7 +95,7 @@ pub(super) async fn create(
             used: *used,
             limited: quotas.limited(&create.operations) as u64,
         };
-        if let Err(exceeded) = admit(connection, now, admission, &asked).await? {
+        if let Err(exceeded) = admit(connection, now, admission, &asked)? {
             results.push(Err(exceeded.into()));
             continue;
         }
@@ -118,17 +118,17 @@ pub(super) async fn create(
             })
             .collect();
         if let Some(key) = &create.key {
-            keep_key(connection, now, &create.organization, key, &created).await?;
+            keep_key(connection, now, &create.organization, key, &created)?;
         }
         results.push(Ok(created));
     }
-    give_back(connection, &numbers).await?;
+    give_back(connection, &numbers)?;
     if !inserts.is_empty() {
         let mut script = Script::default();
         script.add(INSERT).bind(serde_json::Value::Array(inserts).to_string());
         counts.add_to(&mut script);
         told.add_to(&mut script, now);
-        script.run(connection).await?;
+        script.run(connection)?;
     }
     Ok(results)
 }
@@ -147,8 +147,8 @@ struct Asked<'a> {
 }
 
 /// Whether the organisation may have so many more.
-async fn admit(
-    connection: &mut SqliteConnection,
+fn admit(
+    connection: &Connection,
     now: Timestamp,
     admission: &Admission,
     asked: &Asked<'_>,
@@ -160,7 +160,7 @@ async fn admit(
         return Ok(Ok(()));
     }
     let own_kinds = json!(quotas.own_kinds).to_string();
-    let pending: i64 = sqlx::query_scalar(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection).await?;
+    let pending: i64 = query(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection)?.try_get(0)?;
     let room = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
     Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
 }
@@ -196,8 +196,8 @@ fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOper
 }
 
 /// Takes a run of numbers for every organisation of the batch.
-async fn take_numbers<'c>(
-    connection: &mut SqliteConnection,
+fn take_numbers<'c>(
+    connection: &Connection,
     now: Timestamp,
     creates: &[&'c Create],
 ) -> Result<BTreeMap<&'c str, Range<i64>>, StoreError> {
@@ -207,12 +207,12 @@ async fn take_numbers<'c>(
     }
     let mut numbers = BTreeMap::new();
     for (organization, number) in wanted {
-        let take = || sqlx::query(TAKE_NUMBERS).bind(organization).bind(number);
-        let first: i64 = match take().fetch_optional(&mut *connection).await? {
+        let take = || query(TAKE_NUMBERS).bind(organization).bind(number);
+        let first: i64 = match take().fetch_optional(connection)? {
             Some(row) => row.try_get(0)?,
             None => {
-                admin::create_organization(connection, now, organization).await?;
-                let taken = take().fetch_optional(&mut *connection).await?;
+                admin::create_organization(connection, now, organization)?;
+                let taken = take().fetch_optional(connection)?;
                 taken.ok_or(StoreError::OrganizationGone)?.try_get(0)?
             }
         };
@@ -222,13 +222,12 @@ async fn take_numbers<'c>(
 }
 
 /// Numbers that replayed keys did not use go back, so that the sequence has no gap.
-async fn give_back(connection: &mut SqliteConnection, left: &BTreeMap<&str, Range<i64>>) -> Result<(), StoreError> {
+fn give_back(connection: &Connection, left: &BTreeMap<&str, Range<i64>>) -> Result<(), StoreError> {
     for (organization, left) in left.iter().filter(|(_, left)| !left.is_empty()) {
-        sqlx::query("UPDATE organizations SET next_seq = ?2 WHERE organization_id = ?1")
+        query("UPDATE organizations SET next_seq = ?2 WHERE organization_id = ?1")
             .bind(*organization)
             .bind(left.start)
-            .execute(&mut *connection)
-            .await?;
+            .execute(connection)?;
     }
     Ok(())
 }
@@ -237,24 +236,19 @@ fn window_start(now: Timestamp) -> i64 {
     now.as_millis() - i64::try_from(IDEMPOTENCY_WINDOW.as_millis()).expect("a day fits")
 }
 
-async fn find_key(
-    connection: &mut SqliteConnection,
+fn find_key(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
     key: &IdempotencyKey,
 ) -> Result<Option<Use>, StoreError> {
-    let found = sqlx::query(FIND_KEY)
-        .bind(organization)
-        .bind(&key.key)
-        .bind(window_start(now))
-        .fetch_optional(&mut *connection)
-        .await?;
+    let found = query(FIND_KEY).bind(organization).bind(&key.key).bind(window_start(now)).fetch_optional(connection)?;
     let Some(row) = found else { return Ok(None) };
     let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
     let fingerprint =
         fingerprint.try_into().map_err(|_| StoreError::Unusable("a damaged idempotency key".to_owned()))?;
     let ids: String = row.try_get("ids")?;
-    let made = row.try_get::<i64, _>("made")?.unsigned_abs() as usize;
+    let made = row.try_get::<i64>("made")?.unsigned_abs() as usize;
     let (active, settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
     // Served by active_by_id and settled_by_id.
     let sql = format!(
@@ -265,36 +259,31 @@ async fn find_key(
              ON s.organization_id = ?1 AND s.id = unhex(j.value, '-')
          ORDER BY position"
     );
-    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).bind(ids).fetch_all(&mut *connection).await?;
+    let found = query(sql).bind(organization).bind(ids).fetch_all(connection)?;
     let operations = found.iter().map(rows::operation).collect::<Result<Vec<_>, _>>()?;
     Ok(Some((fingerprint, (operations.len() == made).then_some(operations))))
 }
 
-async fn keep_key(
-    connection: &mut SqliteConnection,
+fn keep_key(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
     key: &IdempotencyKey,
     created: &[Operation],
 ) -> Result<(), StoreError> {
     let ids: Vec<String> = created.iter().map(|operation| operation.id.to_string()).collect();
-    sqlx::query(KEEP_KEY)
+    query(KEEP_KEY)
         .bind(organization)
         .bind(&key.key)
         .bind(key.fingerprint.as_slice())
         .bind(json!(ids).to_string())
         .bind(now.as_millis())
-        .execute(connection)
-        .await?;
+        .execute(connection)?;
     Ok(())
 }
 
 /// Forgets up to `limit` keys past their window.
-pub(super) async fn forget_keys(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    let done = sqlx::query(FORGET_KEYS).bind(window_start(now)).bind(limit).execute(connection).await?;
-    Ok(done.rows_affected())
+pub(super) fn forget_keys(connection: &Connection, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    let done = query(FORGET_KEYS).bind(window_start(now)).bind(limit).execute(connection)?;
+    Ok(done)
 }

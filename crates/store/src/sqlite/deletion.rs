@@ -1,13 +1,13 @@
 //! Deleting an organisation: see [`crate::deletion`].
 
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 use operations::{Status, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::counters::{Changes, Counted};
 use super::script::Script;
+use super::statement::query;
 use super::{history, purge, rows};
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
@@ -65,9 +65,9 @@ const FLOOR: &str = "
     SELECT ?1, coalesce(max(seq), 0) + 1, 0 FROM sqlite_sequence WHERE name = 'changes'
     ON CONFLICT DO UPDATE SET id = excluded.id, entries = 0";
 
-pub(super) async fn contents(readers: &SqlitePool, organization: &str) -> Result<Option<Contents>, StoreError> {
-    let Some(row) = sqlx::query(CONTENTS).bind(organization).fetch_optional(readers).await? else { return Ok(None) };
-    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+pub(super) fn contents(connection: &Connection, organization: &str) -> Result<Option<Contents>, StoreError> {
+    let Some(row) = query(CONTENTS).bind(organization).fetch_optional(connection)? else { return Ok(None) };
+    let number = |column: &str| row.try_get::<i64>(column).map(i64::unsigned_abs);
     Ok(Some(Contents {
         is_being_deleted: row.try_get("is_being_deleted")?,
         unfinished: number("unfinished")?,
@@ -78,58 +78,53 @@ pub(super) async fn contents(readers: &SqlitePool, organization: &str) -> Result
     }))
 }
 
-pub(super) async fn kinds(readers: &SqlitePool, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar(KINDS).bind(organization).fetch_all(readers).await?)
+pub(super) fn kinds(connection: &Connection, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+    query(KINDS).bind(organization).fetch_all(connection)?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Does one step; answers what [`crate::Store`] says of it.
-pub(super) async fn step(
-    connection: &mut SqliteConnection,
+pub(super) fn step(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
     step: Deletion,
 ) -> Result<u64, StoreError> {
     match step {
-        Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too).await,
-        Deletion::Part(limit) => part(connection, organization, limit).await,
-        Deletion::End => end(connection, organization).await.map(|()| 0),
+        Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too),
+        Deletion::Part(limit) => part(connection, organization, limit),
+        Deletion::End => end(connection, organization).map(|()| 0),
     }
 }
 
-async fn begin(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    organization: &str,
-    unfinished_too: bool,
-) -> Result<u64, StoreError> {
+fn begin(connection: &Connection, now: Timestamp, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
     let sql = "SELECT coalesce(sum(pending + running), 0) FROM counters WHERE organization_id = ?1 AND level = 20";
-    let unfinished = sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(&mut *connection).await?;
+    let unfinished: i64 = query(sql).bind(organization).fetch_one(connection)?.try_get(0)?;
     if unfinished > 0 && !unfinished_too {
         return Ok(unfinished.unsigned_abs());
     }
     let sql = "UPDATE organizations SET deleted = 1 WHERE organization_id = ?1 AND deleted < 2";
-    if sqlx::query(sql).bind(organization).execute(&mut *connection).await?.rows_affected() > 0 {
+    if query(sql).bind(organization).execute(connection)? > 0 {
         for sql in [
             "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
             "INSERT INTO pauses (organization_id, kind, paused_at) VALUES (?1, '', ?2) ON CONFLICT DO NOTHING",
         ] {
-            sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+            query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;
         }
     }
     Ok(unfinished.unsigned_abs())
 }
 
-async fn is_begun(connection: &mut SqliteConnection, organization: &str) -> Result<bool, StoreError> {
+fn is_begun(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT count(*) FROM organizations WHERE organization_id = ?1 AND deleted = 1";
-    Ok(sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(connection).await? > 0)
+    Ok(query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0)
 }
 
-async fn part(connection: &mut SqliteConnection, organization: &str, limit: u32) -> Result<u64, StoreError> {
-    if !is_begun(connection, organization).await? {
+fn part(connection: &Connection, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    if !is_begun(connection, organization)? {
         return Ok(0);
     }
     for sql in REMOVE_OPERATIONS {
-        let removed = sqlx::query(sql).bind(organization).bind(limit).fetch_all(&mut *connection).await?;
+        let removed = query(sql).bind(organization).bind(limit).fetch_all(connection)?;
         if removed.is_empty() {
             continue;
         }
@@ -147,15 +142,15 @@ async fn part(connection: &mut SqliteConnection, organization: &str, limit: u32)
         }
         let mut script = Script::default();
         changes.add_to(&mut script);
-        script.run(connection).await?;
+        script.run(connection)?;
         let listed = serde_json::json!(seqs).to_string();
-        sqlx::query(REMOVE_LEASES).bind(organization).bind(listed).execute(&mut *connection).await?;
-        history::forget(connection, organization, &seqs).await?;
-        purge::note_removed(connection, organization, removed.len() as u64).await?;
+        query(REMOVE_LEASES).bind(organization).bind(listed).execute(connection)?;
+        history::forget(connection, organization, &seqs)?;
+        purge::note_removed(connection, organization, removed.len() as u64)?;
         return Ok(removed.len() as u64);
     }
     for sql in REMOVE {
-        let removed = sqlx::query(sql).bind(organization).bind(limit).execute(&mut *connection).await?.rows_affected();
+        let removed = query(sql).bind(organization).bind(limit).execute(connection)?;
         if removed > 0 {
             return Ok(removed);
         }
@@ -163,17 +158,17 @@ async fn part(connection: &mut SqliteConnection, organization: &str, limit: u32)
     Ok(0)
 }
 
-async fn end(connection: &mut SqliteConnection, organization: &str) -> Result<(), StoreError> {
-    if !is_begun(connection, organization).await? {
+fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
+    if !is_begun(connection, organization)? {
         return Ok(());
     }
     let sql = "SELECT (SELECT count(*) FROM active WHERE organization_id = ?1)
         + (SELECT count(*) FROM settled WHERE organization_id = ?1)";
-    if sqlx::query_scalar::<_, i64>(sql).bind(organization).fetch_one(&mut *connection).await? > 0 {
+    if query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0 {
         return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
     for sql in END.into_iter().chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"]) {
-        sqlx::query(sql).bind(organization).execute(&mut *connection).await?;
+        query(sql).bind(organization).execute(connection)?;
     }
     Ok(())
 }

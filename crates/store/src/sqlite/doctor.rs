@@ -1,9 +1,8 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
-use sqlx::sqlite::SqlitePool;
-use sqlx::{AssertSqlSafe, Row};
-
+use super::statement::query;
 use crate::{Finding, Report, StoreError};
+use rusqlite::Connection;
 
 /// Findings shown per invariant; a damaged store may have millions.
 const SHOWN: i64 = 20;
@@ -99,24 +98,22 @@ const PROJECT_COUNTERS: &str = "
     WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
         <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))";
 
-pub(super) async fn examine(readers: &SqlitePool) -> Result<Report, StoreError> {
-    let mut snapshot = readers.begin().await?;
-    let totals = sqlx::query(
+pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
+    let totals = query(
         "SELECT (SELECT count(*) FROM organizations WHERE deleted < 2), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
     )
-    .fetch_one(&mut *snapshot)
-    .await?;
+    .fetch_one(connection)
+    ?;
     let mut report = Report {
-        organizations: totals.try_get::<i64, _>(0)?.unsigned_abs(),
-        operations: totals.try_get::<i64, _>(1)?.unsigned_abs(),
+        organizations: totals.try_get::<i64>(0)?.unsigned_abs(),
+        operations: totals.try_get::<i64>(1)?.unsigned_abs(),
         findings: Vec::new(),
     };
     for (invariant, sql) in CHECKS {
         let sql = format!("SELECT * FROM ({sql}) LIMIT {SHOWN}");
-        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *snapshot).await? {
+        for row in query(sql).fetch_all(connection)? {
             report.findings.push(Finding { invariant, detail: row.try_get(0)? });
         }
     }
-    snapshot.commit().await?;
     Ok(report)
 }

@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use operations::{Refusal, Status};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
+use tokio::sync::mpsc;
 
-use super::{SqliteStore, rows};
+use super::statement::query;
+use super::{SqliteStore, connections, rows};
 use crate::{Census, LeaseRef, Store, StoreError};
+
+/// Rows that are read before they are taken.
+const READ_AHEAD: usize = 256;
 
 impl SqliteStore {
     /// Writes a copy of the database to a file that does not exist yet. A server may go on writing meanwhile: the copy is
@@ -23,7 +27,12 @@ impl SqliteStore {
     pub async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         let unusable = |error: &dyn std::fmt::Display| StoreError::Unusable(format!("{}: {error}", path.display()));
         let name = path.to_str().ok_or_else(|| unusable(&"the path is not Unicode"))?;
-        sqlx::query("VACUUM INTO ?1").bind(name).execute(&self.writing).await?;
+        let (from, name) = (self.path.clone(), name.to_owned());
+        // Not within a snapshot of ours: the statement has one of its own.
+        let copied = tokio::task::spawn_blocking(move || {
+            query("VACUUM INTO ?1").bind(name).execute(&connections::writing(&from)?).map(drop)
+        });
+        copied.await.map_err(|error| unusable(&error))??;
         // SQLite leaves it to the operating system when the copy reaches the disk.
         let file = std::fs::File::open(path).map_err(|error| unusable(&error))?;
         file.sync_all().map_err(|error| unusable(&error))
@@ -34,7 +43,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn census(&self) -> Result<Census, StoreError> {
-        census(&self.readers).await
+        self.readers.read(census).await
     }
 
     /// Ends every attempt under way as an orderly stop of its server would: back to pending, not charged. No server may
@@ -45,8 +54,8 @@ impl SqliteStore {
     pub async fn hand_back_all(&self) -> Result<u64, StoreError> {
         let sql = "SELECT l.organization_id, a.id, l.fence FROM leases l
             JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq";
-        let found = sqlx::query(sql).fetch_all(&self.readers).await?;
-        let leases = found.iter().map(rows::lease).collect::<Result<Vec<LeaseRef>, StoreError>>()?;
+        let read = move |connection: &Connection| query(sql).fetch_all(connection)?.iter().map(rows::lease).collect();
+        let leases: Vec<LeaseRef> = self.readers.read(read).await?;
         let count = leases.len() as u64;
         let results: Vec<Result<(), Refusal>> = self.release(leases.clone()).await?;
         debug_assert!(results.iter().all(Result::is_ok), "nobody else settles them: {results:?}");
@@ -62,45 +71,53 @@ impl SqliteStore {
         order: &'static str,
         mut take: impl AsyncFnMut(Map<String, Value>, usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        let sql = format!("SELECT * FROM {table} ORDER BY {order}");
-        let mut found = sqlx::query(AssertSqlSafe(sql)).fetch(&self.readers);
-        while let Some(row) = found.try_next().await.map_err(StoreError::from)? {
-            let (row, bytes) = object(&row)?;
-            take(row, bytes).await?;
-        }
-        Ok(())
+        let (rows, mut read) = mpsc::channel(READ_AHEAD);
+        let reading = self.readers.read(move |connection| {
+            let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
+            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let mut found = statement.query([])?;
+            while let Some(row) = found.next()? {
+                // Whoever takes them has failed, and says why.
+                if rows.blocking_send(object(&names, row)?).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let taking = async {
+            while let Some((row, bytes)) = read.recv().await {
+                take(row, bytes).await?;
+            }
+            drop(read);
+            Ok::<_, E>(())
+        };
+        let (read, taken) = tokio::join!(reading, taking);
+        taken?;
+        Ok(read?)
     }
 }
 
 /// A row as JSON: bytes in hexadecimal, everything else as it is.
-fn object(row: &SqliteRow) -> Result<(Map<String, Value>, usize), StoreError> {
+fn object(names: &[String], row: &Row<'_>) -> Result<(Map<String, Value>, usize), StoreError> {
     let (mut object, mut bytes) = (Map::new(), 0);
-    for column in row.columns() {
-        let (index, name) = (column.ordinal(), column.name());
-        let raw = row.try_get_raw(index)?;
-        let value = if raw.is_null() {
-            Value::Null
-        } else {
-            match raw.type_info().name() {
-                "INTEGER" => Value::from(row.try_get::<i64, _>(index)?),
-                "BLOB" => {
-                    let blob: &[u8] = row.try_get(index)?;
-                    Value::from(blob.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-                }
-                _ => Value::from(row.try_get::<String, _>(index)?),
-            }
+    for (index, name) in names.iter().enumerate() {
+        let value = match row.get_ref(index)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(number) => Value::from(number),
+            ValueRef::Real(number) => Value::from(number),
+            ValueRef::Text(_) => Value::from(row.get::<_, String>(index)?),
+            ValueRef::Blob(blob) => Value::from(blob.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         };
         bytes += name.len() + value.as_str().map_or(8, str::len);
-        object.insert(name.to_owned(), value);
+        object.insert(name.clone(), value);
     }
     Ok((object, bytes))
 }
 
-async fn census(readers: &SqlitePool) -> Result<Census, StoreError> {
-    let mut snapshot = readers.begin().await?;
+fn census(connection: &Connection) -> Result<Census, StoreError> {
     let mut census = Census::default();
     let sql = "SELECT organization_id, next_seq FROM organizations WHERE deleted < 2";
-    for row in sqlx::query(sql).fetch_all(&mut *snapshot).await? {
+    for row in query(sql).fetch_all(connection)? {
         census.organizations.insert(row.try_get(0)?, row.try_get(1)?);
     }
     // Recounted, not read from the counters: those are among what is checked.
@@ -108,18 +125,17 @@ async fn census(readers: &SqlitePool) -> Result<Census, StoreError> {
             SELECT organization_id, kind, status FROM active UNION ALL
             SELECT organization_id, kind, status FROM settled)
         GROUP BY organization_id, kind, status";
-    for row in sqlx::query(sql).fetch_all(&mut *snapshot).await? {
+    for row in query(sql).fetch_all(connection)? {
         let key: (String, String, Status) = (row.try_get(0)?, row.try_get(1)?, rows::status(&row)?);
-        census.operations.insert(key, row.try_get::<i64, _>(3)?.unsigned_abs());
+        census.operations.insert(key, row.try_get::<i64>(3)?.unsigned_abs());
     }
     for (table, count) in [
         ("tokens", &mut census.tokens),
         ("evidence", &mut census.evidence),
         ("idempotency_keys", &mut census.idempotency_keys),
     ] {
-        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        *count = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *snapshot).await?.unsigned_abs();
+        *count =
+            query(format!("SELECT count(*) FROM {table}")).fetch_one(connection)?.try_get::<i64>(0)?.unsigned_abs();
     }
-    snapshot.commit().await?;
     Ok(census)
 }

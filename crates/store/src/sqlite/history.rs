@@ -1,11 +1,11 @@
 //! Histories: notes of what the rows of operations cannot tell, and how the two are read together.
 
 use operations::{Access, OperationId, Timestamp};
+use rusqlite::Connection;
 use serde_json::json;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{AssertSqlSafe, Row};
 
 use super::script::Script;
+use super::statement::query;
 use super::{list, rows};
 use crate::StoreError;
 use crate::history::{HistoryEvent, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Note, assemble};
@@ -66,8 +66,8 @@ pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
 }
 
 /// Appends what workers say of their attempts, each as organisation, number, attempt and text.
-pub(super) async fn append_progress(
-    connection: &mut SqliteConnection,
+pub(super) fn append_progress(
+    connection: &Connection,
     now: Timestamp,
     said: Vec<serde_json::Value>,
 ) -> Result<(), StoreError> {
@@ -75,27 +75,23 @@ pub(super) async fn append_progress(
         return Ok(());
     }
     let said = serde_json::Value::Array(said).to_string();
-    sqlx::query(APPEND_PROGRESS).bind(&said).bind(now.as_millis()).execute(&mut *connection).await?;
+    query(APPEND_PROGRESS).bind(&said).bind(now.as_millis()).execute(connection)?;
     for (trim, most) in [(TRIM_PROGRESS, MAX_PROGRESS_NOTES), (TRIM, MAX_NOTES)] {
-        sqlx::query(trim).bind(&said).bind(most).execute(&mut *connection).await?;
+        query(trim).bind(&said).bind(most).execute(connection)?;
     }
     Ok(())
 }
 
 /// Forgets the notes of operations that are removed. Served by events_by_operation.
-pub(super) async fn forget(
-    connection: &mut SqliteConnection,
-    organization: &str,
-    seqs: &[i64],
-) -> Result<(), StoreError> {
+pub(super) fn forget(connection: &Connection, organization: &str, seqs: &[i64]) -> Result<(), StoreError> {
     let sql = "DELETE FROM events WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
-    sqlx::query(sql).bind(organization).bind(json!(seqs).to_string()).execute(connection).await?;
+    query(sql).bind(organization).bind(json!(seqs).to_string()).execute(connection)?;
     Ok(())
 }
 
 /// Served by active_by_id and settled_by_id, the primary key of leases, and events_by_operation.
-pub(super) async fn read(
-    readers: &SqlitePool,
+pub(super) fn read(
+    connection: &Connection,
     access: &Access,
     id: OperationId,
 ) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
@@ -110,23 +106,19 @@ pub(super) async fn read(
          FROM settled s INDEXED BY settled_by_id WHERE s.organization_id = ?1 AND s.id = ?2
              AND (?3 IS NULL OR s.project_id IN (SELECT value FROM json_each(?3)))"
     );
-    let mut snapshot = readers.begin().await?;
-    let found = sqlx::query(AssertSqlSafe(sql))
+    let found = query(sql)
         .bind(&access.organization)
         .bind(id.as_bytes().as_slice())
         .bind(list::project_list(access))
-        .fetch_optional(&mut *snapshot)
-        .await?;
+        .fetch_optional(connection)?;
     let Some(row) = found else { return Ok(None) };
-    let noted = sqlx::query(
+    let noted = query(
         "SELECT at, kind, attempt, worker, started_at, message FROM events INDEXED BY events_by_operation
          WHERE organization_id = ?1 AND seq = ?2 ORDER BY rowid",
     )
     .bind(&access.organization)
-    .bind(row.try_get::<i64, _>("seq")?)
-    .fetch_all(&mut *snapshot)
-    .await?;
-    snapshot.commit().await?;
+    .bind(row.try_get::<i64>("seq")?)
+    .fetch_all(connection)?;
     let mut notes = Vec::with_capacity(noted.len());
     for note in &noted {
         // A kind of a later version is left out.

@@ -140,7 +140,7 @@ impl List<'_> {
         let mut counted: BTreeMap<i64, i64> = BTreeMap::new();
         let mut add = |project: Option<&String>| -> Result<(), StoreError> {
             values[5] = project.map_or(Value::Null, text);
-            let mut rows = query(&mut statement, &values)?;
+            let mut rows = bound(&mut statement, &values)?;
             while let Some(row) = rows.next()? {
                 let n: i64 = row.get(1)?;
                 if n > 0 {
@@ -171,7 +171,7 @@ impl List<'_> {
             .map(|table| format!("({})", self.arm(table, "count(*)", false, true)))
             .collect();
         let mut statement = self.connection.prepare_cached(&format!("SELECT {}", counts.join(" + ")))?;
-        let mut rows = query(&mut statement, &self.values(None, Some(resource), None))?;
+        let mut rows = bound(&mut statement, &self.values(None, Some(resource), None))?;
         let total = rows.next()?.ok_or_else(|| read::damaged("count"))?.get(0)?;
         Ok((total, self.keys(None, Some(resource), Part::of_page(page, total))?))
     }
@@ -197,7 +197,7 @@ impl List<'_> {
         let mut statement =
             self.connection.prepare_cached(&format!("{arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9"))?;
         let mut keys = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
-        let mut rows = query(&mut statement, &values)?;
+        let mut rows = bound(&mut statement, &values)?;
         while let Some(row) = rows.next()? {
             keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
         }
@@ -217,7 +217,7 @@ impl List<'_> {
         let mut statement = self.connection.prepare_cached(&self.arms(numbers.is_some(), false))?;
         let mut keys = Vec::with_capacity(usize::try_from(part.of).unwrap_or_default());
         for project in projects {
-            let mut rows = query(&mut statement, &self.values(numbers.clone(), None, Some(project)))?;
+            let mut rows = bound(&mut statement, &self.values(numbers.clone(), None, Some(project)))?;
             while let Some(row) = rows.next()? {
                 keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
             }
@@ -324,7 +324,7 @@ impl List<'_> {
 }
 
 /// Runs a statement with those of the values that it names: `?n` is the n-th.
-fn query<'s>(statement: &'s mut Statement<'_>, values: &[Value]) -> Result<Rows<'s>, StoreError> {
+fn bound<'s>(statement: &'s mut Statement<'_>, values: &[Value]) -> Result<Rows<'s>, StoreError> {
     for (index, value) in values.iter().enumerate().take(statement.parameter_count()) {
         statement.raw_bind_parameter(index + 1, value)?;
     }

@@ -28,6 +28,7 @@ mod readers;
 mod repeat;
 mod rows;
 mod script;
+mod statement;
 mod steer;
 mod transition;
 mod writer;
@@ -41,42 +42,37 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{Answer, Create, Feed, Lane, Write};
+use crate::batch::{Answer, Commits, Create, Feed, Lane, Write};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
-use crate::rotation::Rotation;
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
     IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
     Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
 };
 use clock::Clocks;
-use connections::Readers;
+use connections::{BUSY_TIMEOUT, Readers};
+use rusqlite::Connection;
+use statement::query;
 use tasks::Health;
-use tokio::sync::OnceCell;
-use writer::Writer;
-
-/// Connections that read. SQLite reads scale with cores; each connection is a thread and a page cache.
-const READERS: u32 = 4;
-/// How long a statement waits for another process that writes (`longrun token create` beside a server).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+use tokio::sync::{OnceCell, watch};
+use writer::{Shared, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct SqliteStore {
-    readers: SqlitePool,
-    reads: Readers,
-    writing: SqlitePool,
+    readers: Readers,
     writer: Lane,
     clocks: Arc<Clocks>,
     health: Health,
+    commits: Commits,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
@@ -131,59 +127,26 @@ impl SqliteStore {
                 }
             }
         }
-        let options = options
-            .create_if_missing(how == Open::Create)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("temp_store", "memory")
-            .pragma("mmap_size", "1073741824");
-        let single = SqlitePoolOptions::new().min_connections(1).max_connections(1);
-        let writing = single.connect_with(options.clone()).await.map_err(|error| unusable(&error))?;
+        // Made and migrated by the library that does it for PostgreSQL too; all the rest is done on connections of our own.
+        let options = options.create_if_missing(how == Open::Create).journal_mode(SqliteJournalMode::Wal);
+        let mut connection = options.connect().await.map_err(|error| unusable(&error))?;
         if how == Open::Create {
             let place = path.display().to_string();
-            MIGRATIONS.run(&writing).await.map_err(|error| open::refused(&place, &error))?;
+            MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(&place, &error))?;
         }
-        let readers = SqlitePoolOptions::new()
-            .min_connections(1)
-            .max_connections(READERS)
-            // A read in whose midst the disk failed: SQLite has ended its transaction, and the library does not know it.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .connect_with(options.pragma("query_only", "on"))
-            .await
-            .map_err(|error| unusable(&error))?;
-        let reads = Readers::open(path, BUSY_TIMEOUT).map_err(|error| unusable(&error))?;
-        let connection = writing.clone();
+        let readers = Readers::open(path).map_err(|error| unusable(&error))?;
+        connection.close().await.map_err(|error| unusable(&error))?;
         let (retention, admission) = (Retention::default(), Admission::default());
-        let (health, clocks) = (Health::default(), Arc::new(Clocks::new(clock, passing)));
-        let committer = Writer {
-            connection,
+        let (health, clocks, commits) = (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::default());
+        let shared = Shared {
+            path: path.to_owned(),
             clocks: Arc::clone(&clocks),
-            has_bounded_leases: false,
             retention: retention.clone(),
             admission: admission.clone(),
-            rotation: Rotation::default(),
         };
-        let writer = Lane::start(committer, &health);
-        let (path, purged) = (path.to_owned(), Arc::default());
-        let position_key = Arc::default();
-        Ok(SqliteStore {
-            readers,
-            reads,
-            writing,
-            writer,
-            clocks,
-            health,
-            position_key,
-            retention,
-            admission,
-            purged,
-            path,
-        })
+        let writer = Lane::start(Writer::new(shared), &health, &commits);
+        let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
+        Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
     }
 
     /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change until
@@ -221,7 +184,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn engine_version(&self) -> Result<String, StoreError> {
-        Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?)
+        Ok(rusqlite::version().to_owned())
     }
 
     async fn delete(&self, organization: &str, step: Deletion) -> Result<u64, StoreError> {
@@ -291,21 +254,22 @@ impl Store for SqliteStore {
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         let (access, ids) = (access.clone(), ids.to_vec());
-        self.reads.read(move |connection| list::get(connection, &access, &ids)).await
+        self.readers.read(move |connection| list::get(connection, &access, &ids)).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
         let (access, filter) = (access.clone(), filter.clone());
-        self.reads.read(move |connection| list::list(connection, &access, &filter, page)).await
+        self.readers.read(move |connection| list::list(connection, &access, &filter, page)).await
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         let access = access.clone();
-        self.reads.read(move |connection| list::output(connection, &access, id)).await
+        self.readers.read(move |connection| list::output(connection, &access, id)).await
     }
 
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
-        history::read(&self.readers, access, id).await
+        let access = access.clone();
+        self.readers.read(move |connection| history::read(connection, &access, id)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
@@ -335,12 +299,15 @@ impl Store for SqliteStore {
 
     async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
         let (now, offset) = self.look_at_leases().await?;
-        Ok(self.if_unmoved(offset, claim::lost_leases(&self.readers, which, now, limit).await?))
+        let found = self.readers.read(move |connection| claim::lost_leases(connection, which, now, limit)).await?;
+        Ok(self.if_unmoved(offset, found))
     }
 
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
         let (now, offset) = self.look_at_leases().await?;
-        Ok(self.if_unmoved(offset, claim::overruns(&self.readers, now, timeouts, limit).await?))
+        let timeouts = timeouts.clone();
+        let found = self.readers.read(move |connection| claim::overruns(connection, now, &timeouts, limit)).await?;
+        Ok(self.if_unmoved(offset, found))
     }
 
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
@@ -359,7 +326,8 @@ impl Store for SqliteStore {
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         let (now, offset) = self.look_at_leases().await?;
-        let events = self.if_unmoved(offset, steer::overdue(&self.readers, now, grace, limit).await?);
+        let found = self.readers.read(move |connection| steer::overdue(connection, now, grace, limit)).await?;
+        let events = self.if_unmoved(offset, found);
         let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
@@ -373,7 +341,8 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
-        let due = purge::due(&self.readers, self.now()).await?;
+        let now = self.now();
+        let due = self.readers.read(move |connection| purge::due(connection, now)).await?;
         let mut purged = 0;
         for organization in retention::in_turn(due, &self.purged) {
             match self.writer.submit(Write::Purge(organization.clone(), limit)).await? {
@@ -386,7 +355,7 @@ impl Store for SqliteStore {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.readers).await
+        self.readers.read(claim::next_due).await
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -397,11 +366,12 @@ impl Store for SqliteStore {
     }
 
     async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
-        changes::end(&self.readers).await
+        self.readers.read(changes::end).await
     }
 
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
-        changes::read(&self.readers, organization, after, limit).await
+        let organization = organization.to_owned();
+        self.readers.read(move |connection| changes::read(connection, &organization, after, limit)).await
     }
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
@@ -412,7 +382,10 @@ impl Store for SqliteStore {
     async fn position_key(&self) -> Result<PositionKey, StoreError> {
         let read = async || -> Result<PositionKey, StoreError> {
             let sql = "SELECT value FROM secrets WHERE name = 'feed'";
-            let secret: Option<Vec<u8>> = sqlx::query_scalar(sql).fetch_optional(&self.readers).await?;
+            let read = move |connection: &Connection| {
+                query(sql).fetch_optional(connection)?.map(|row| row.try_get(0)).transpose()
+            };
+            let secret: Option<Vec<u8>> = self.readers.read(read).await?;
             let key = secret.as_deref().and_then(PositionKey::new);
             key.ok_or_else(|| StoreError::Unusable("the secret of the feed of changes is missing".to_owned()))
         };
@@ -429,7 +402,8 @@ impl Store for SqliteStore {
     }
 
     async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
-        readers::unread(&self.readers, reader, after, limit).await
+        let (reader, after) = (reader.to_owned(), after.to_owned());
+        self.readers.read(move |connection| readers::unread(connection, &reader, &after, limit)).await
     }
 
     async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
@@ -444,6 +418,14 @@ impl Store for SqliteStore {
         self.health.clone()
     }
 
+    fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
         self.set_paused(what, true).await
     }
@@ -453,19 +435,21 @@ impl Store for SqliteStore {
     }
 
     async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
-        pause::all(&self.readers).await
+        self.readers.read(pause::all).await
     }
 
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
-        pause::organizations(&self.readers).await
+        self.readers.read(pause::organizations).await
     }
 
     async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
-        deletion::kinds(&self.readers, organization).await
+        let organization = organization.map(str::to_owned);
+        self.readers.read(move |connection| deletion::kinds(connection, organization.as_deref())).await
     }
 
     async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
-        deletion::contents(&self.readers, organization).await
+        let organization = organization.to_owned();
+        self.readers.read(move |connection| deletion::contents(connection, &organization)).await
     }
 
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
@@ -488,7 +472,8 @@ impl Store for SqliteStore {
     }
 
     async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        admin::tokens(&self.readers, organization).await
+        let organization = organization.map(str::to_owned);
+        self.readers.read(move |connection| admin::tokens(connection, organization.as_deref())).await
     }
 
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
@@ -499,7 +484,8 @@ impl Store for SqliteStore {
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        admin::find_token(&self.readers, hash).await
+        let hash = *hash;
+        self.readers.read(move |connection| admin::find_token(connection, &hash)).await
     }
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
@@ -511,22 +497,22 @@ impl Store for SqliteStore {
     }
 
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        admin::evidence(&self.readers, organization, digest).await
+        let (organization, digest) = (organization.to_owned(), *digest);
+        self.readers.read(move |connection| admin::evidence(connection, &organization, &digest)).await
     }
 
     async fn close(&self) {
-        self.reads.close().await;
         self.readers.close().await;
-        // The last connection empties the write-ahead log into the file and removes it.
-        self.writing.close().await;
+        // The last connection empties the write-ahead log into the file and removes it. A writer that has stopped has none.
+        let _ = self.writer.submit(Write::Disconnect).await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        self.readers.read(|connection| query("SELECT 1").fetch_one(connection).map(drop)).await?;
         self.writer.submit(Write::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {
-        doctor::examine(&self.readers).await
+        self.readers.read(doctor::examine).await
     }
 }

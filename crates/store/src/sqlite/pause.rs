@@ -1,10 +1,10 @@
 //! What is paused, and who there is to be paused.
 
 use operations::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use rusqlite::Connection;
 
 use super::rows;
+use super::statement::query;
 use crate::{Organization, Pausable, Paused, StoreError};
 
 /// Pauses an organisation that exists, or anything of everybody's; what is paused already stays paused since then.
@@ -16,21 +16,16 @@ const PAUSE: &str = "
 const RESUME: &str = "DELETE FROM pauses WHERE organization_id = ?1 AND kind = ?2";
 
 /// Answers 1 when that was done, or 0: there is no such organisation, or what is to go on was not paused.
-pub(super) async fn set(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    what: &Pausable,
-    pause: bool,
-) -> Result<u64, StoreError> {
+pub(super) fn set(connection: &Connection, now: Timestamp, what: &Pausable, pause: bool) -> Result<u64, StoreError> {
     let (organization, kind) = what.key();
-    let query = sqlx::query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);
+    let query = query(if pause { PAUSE } else { RESUME }).bind(organization).bind(kind);
     let query = if pause { query.bind(now.as_millis()) } else { query };
-    Ok(query.execute(connection).await?.rows_affected())
+    query.execute(connection)
 }
 
-pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<Paused>, StoreError> {
+pub(super) fn all(connection: &Connection) -> Result<Vec<Paused>, StoreError> {
     let sql = "SELECT organization_id, kind, paused_at FROM pauses ORDER BY organization_id, kind";
-    let found = sqlx::query(sql).fetch_all(pool).await?;
+    let found = query(sql).fetch_all(connection)?;
     let paused = found.iter().map(|row| {
         let what = Pausable::of_key(row.try_get("organization_id")?, row.try_get("kind")?);
         Ok(Paused { what, since: Timestamp::from_millis(row.try_get("paused_at")?) })
@@ -43,15 +38,15 @@ const ORGANIZATIONS: &str = "
     FROM organizations o LEFT JOIN counters c ON c.organization_id = o.organization_id AND c.level = 20
     WHERE o.deleted < 2 GROUP BY 1, 2, 3 ORDER BY 1";
 
-pub(super) async fn organizations(pool: &SqlitePool) -> Result<Vec<Organization>, StoreError> {
+pub(super) fn organizations(connection: &Connection) -> Result<Vec<Organization>, StoreError> {
     let damaged = || StoreError::Unusable("a row of the table of organizations is damaged".to_owned());
-    let found = sqlx::query(ORGANIZATIONS).fetch_all(pool).await?;
+    let found = query(ORGANIZATIONS).fetch_all(connection)?;
     let organizations = found.iter().map(|row| {
         Ok(Organization {
             name: row.try_get("organization_id")?,
             created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
-            pending: row.try_get::<i64, _>("pending")?.unsigned_abs(),
-            running: row.try_get::<i64, _>("running")?.unsigned_abs(),
+            pending: row.try_get::<i64>("pending")?.unsigned_abs(),
+            running: row.try_get::<i64>("running")?.unsigned_abs(),
             is_being_deleted: row.try_get("is_being_deleted")?,
         })
     });

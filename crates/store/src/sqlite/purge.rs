@@ -1,14 +1,14 @@
 //! Removing terminal operations whose time is over.
 
+use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 use operations::{Status, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::script::Script;
+use super::statement::query;
 use super::{history, rows};
 use crate::StoreError;
 
@@ -34,19 +34,19 @@ const PURGE: &str = "
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + ?2 WHERE organization_id = ?1";
 
-pub(super) async fn due(readers: &SqlitePool, now: Timestamp) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar(DUE).bind(now.as_millis()).fetch_all(readers).await?)
+pub(super) fn due(connection: &Connection, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    query(DUE).bind(now.as_millis()).fetch_all(connection)?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Removes up to `limit` operations of one organisation; answers how many.
-pub(super) async fn purge(
-    connection: &mut SqliteConnection,
+pub(super) fn purge(
+    connection: &Connection,
     now: Timestamp,
     organization: &str,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    let query = sqlx::query(PURGE).bind(organization).bind(now.as_millis()).bind(limit);
-    let removed = query.fetch_all(&mut *connection).await?;
+    let query = query(PURGE).bind(organization).bind(now.as_millis()).bind(limit);
+    let removed = query.fetch_all(connection)?;
     if removed.is_empty() {
         return Ok(0);
     }
@@ -65,19 +65,15 @@ pub(super) async fn purge(
     }
     let mut script = Script::default();
     changes.add_to(&mut script);
-    history::forget(connection, organization, &seqs).await?;
+    history::forget(connection, organization, &seqs)?;
     told.add_to(&mut script, now);
-    script.run(connection).await?;
-    note_removed(connection, organization, removed.len() as u64).await?;
+    script.run(connection)?;
+    note_removed(connection, organization, removed.len() as u64)?;
     Ok(removed.len() as u64)
 }
 
 /// Counts operations whose numbers are not used any more.
-pub(super) async fn note_removed(
-    connection: &mut SqliteConnection,
-    organization: &str,
-    count: u64,
-) -> Result<(), StoreError> {
-    sqlx::query(NOTE_REMOVED).bind(organization).bind(count.cast_signed()).execute(connection).await?;
+pub(super) fn note_removed(connection: &Connection, organization: &str, count: u64) -> Result<(), StoreError> {
+    query(NOTE_REMOVED).bind(organization).bind(count.cast_signed()).execute(connection)?;
     Ok(())
 }

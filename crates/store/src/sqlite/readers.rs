@@ -1,10 +1,10 @@
 //! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
 
 use operations::Timestamp;
+use rusqlite::Connection;
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
+use super::statement::query;
 use crate::StoreError;
 use crate::batch::Feed;
 use crate::changes::Position;
@@ -57,52 +57,50 @@ const UNREAD: &str = "
     LIMIT ?3 + 0";
 
 /// Answers how many rows it concerned.
-pub(super) async fn write(connection: &mut SqliteConnection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
+pub(super) fn write(connection: &Connection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
     let query = match write {
         Feed::Forget(before, unread_before, limit) => {
-            return forget(connection, *before, *unread_before, *limit).await;
+            return forget(connection, *before, *unread_before, *limit);
         }
-        Feed::Begin(reader) => sqlx::query(BEGIN).bind(reader),
+        Feed::Begin(reader) => query(BEGIN).bind(reader),
         Feed::TakeTurn(reader, process, until) => {
-            sqlx::query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis())
+            query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis())
         }
         Feed::Mark(reader, organization, Position { row, seen, .. }) => {
-            sqlx::query(MARK).bind(reader).bind(organization).bind(row.cast_signed()).bind(seen)
+            query(MARK).bind(reader).bind(organization).bind(row.cast_signed()).bind(seen)
         }
     };
-    Ok(query.execute(connection).await?.rows_affected())
+    query.execute(connection)
 }
 
-async fn forget(
-    connection: &mut SqliteConnection,
-    before: Timestamp,
-    unread_before: Timestamp,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    let query = sqlx::query(FORGETTABLE).bind(before.as_millis()).bind(limit).bind(unread_before.as_millis());
-    let found = query.fetch_all(&mut *connection).await?;
+fn forget(connection: &Connection, before: Timestamp, unread_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    let forgettable = query(FORGETTABLE).bind(before.as_millis()).bind(limit).bind(unread_before.as_millis());
+    let found = forgettable.fetch_all(connection)?;
     let mut rows = Vec::with_capacity(found.len());
     for row in &found {
         let (id, organization): (i64, String) = (row.try_get("id")?, row.try_get("organization_id")?);
-        rows.push(json!([id, organization, row.try_get::<i64, _>("entries")?]));
+        rows.push(json!([id, organization, row.try_get::<i64>("entries")?]));
     }
     if rows.is_empty() {
         return Ok(0);
     }
     let rows = serde_json::Value::Array(rows).to_string();
-    sqlx::query(NOTE_FLOORS).bind(&rows).execute(&mut *connection).await?;
-    Ok(sqlx::query(FORGET).bind(&rows).execute(connection).await?.rows_affected())
+    query(NOTE_FLOORS).bind(&rows).execute(connection)?;
+    query(FORGET).bind(&rows).execute(connection)
 }
 
 /// Organisations with something that a reader has not read, and where it stands there.
-pub(super) async fn unread(
-    pool: &SqlitePool,
+pub(super) fn unread(
+    connection: &Connection,
     reader: &str,
     after: &str,
     limit: u32,
 ) -> Result<Vec<(String, Position)>, StoreError> {
-    let found: Vec<(String, i64, u32)> =
-        sqlx::query_as(UNREAD).bind(reader).bind(after).bind(limit).fetch_all(pool).await?;
-    let place = |row: i64, seen| Position { row: row.unsigned_abs(), part: Position::SQLITE, seen };
-    Ok(found.into_iter().map(|(organization, row, seen)| (organization, place(row, seen))).collect())
+    let found = query(UNREAD).bind(reader).bind(after).bind(limit).fetch_all(connection)?;
+    let place = found.iter().map(|row| {
+        let at = row.try_get::<i64>("id")?.unsigned_abs();
+        let position = Position { row: at, part: Position::SQLITE, seen: row.try_get("seen")? };
+        Ok((row.try_get("organization_id")?, position))
+    });
+    place.collect()
 }

@@ -1,11 +1,11 @@
 //! What is recorded of operations whose settlement was refused.
 
 use operations::{Refusal, Status};
+use rusqlite::Connection;
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::rows;
+use super::statement::{Row, query};
 use crate::StoreError;
 use crate::repeat::{Found, Recorded, Refused, answer};
 
@@ -31,13 +31,13 @@ const PENDING: &str = "
     WHERE a.fence = j.value->>2 AND a.status = 1";
 
 /// Tells those that were recorded already so.
-pub(super) async fn tell(
-    connection: &mut SqliteConnection,
+pub(super) fn tell(
+    connection: &Connection,
     refused: &[Refused<'_>],
     results: &mut [Result<Status, Refusal>],
 ) -> Result<(), StoreError> {
     let mut found = Found::new();
-    let mut keep = |row: &SqliteRow, state, noted| {
+    let mut keep = |row: &Row, state, noted| {
         let recorded = Recorded { project_id: row.try_get("project_id")?, kind: row.try_get("kind")?, state, noted };
         found.insert((row.try_get("organization_id")?, rows::id(row)?), recorded);
         Ok::<_, StoreError>(())
@@ -47,15 +47,15 @@ pub(super) async fn tell(
     };
     let all: Vec<_> = refused.iter().map(key).collect();
     if !all.is_empty() {
-        let query = sqlx::query(SETTLED).bind(serde_json::Value::Array(all).to_string());
-        for row in query.fetch_all(&mut *connection).await? {
+        let query = query(SETTLED).bind(serde_json::Value::Array(all).to_string());
+        for row in query.fetch_all(connection)? {
             keep(&row, rows::settled_state(&row)?, None)?;
         }
     }
     let retryable: Vec<_> = refused.iter().filter(|refused| refused.is_retryable()).map(key).collect();
     if !retryable.is_empty() {
-        let query = sqlx::query(PENDING).bind(serde_json::Value::Array(retryable).to_string());
-        for row in query.fetch_all(&mut *connection).await? {
+        let query = query(PENDING).bind(serde_json::Value::Array(retryable).to_string());
+        for row in query.fetch_all(connection)? {
             let noted = (row.try_get("noted")?, row.try_get("message")?);
             keep(&row, rows::active_state(&row)?, Some(noted))?;
         }

@@ -1,9 +1,8 @@
 //! Rows as Rust values.
 
 use operations::{Operation, OperationId, Progress, Resource, State, Status, Timestamp};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::statement::Row;
 use crate::{LeaseRef, StoreError};
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
@@ -16,27 +15,26 @@ fn damaged(what: &str) -> StoreError {
     StoreError::Unusable(format!("a row holds no valid {what}; run longrun doctor"))
 }
 
-pub(super) fn id(row: &SqliteRow) -> Result<OperationId, StoreError> {
-    let bytes: &[u8] = row.try_get("id")?;
-    Ok(OperationId::from_bytes(bytes.try_into().map_err(|_| damaged("id"))?))
+pub(super) fn id(row: &Row) -> Result<OperationId, StoreError> {
+    Ok(OperationId::from_bytes(row.try_get("id")?))
 }
 
 /// The lease of a row that names its organisation and its fencing token.
-pub(super) fn lease(row: &SqliteRow) -> Result<LeaseRef, StoreError> {
-    let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
+pub(super) fn lease(row: &Row) -> Result<LeaseRef, StoreError> {
+    let fence = row.try_get::<i64>("fence")?.unsigned_abs();
     Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, reach: None })
 }
 
-pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+pub(super) fn time(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.try_get::<Option<i64>>(column)?.map(Timestamp::from_millis))
 }
 
-pub(super) fn status(row: &SqliteRow) -> Result<Status, StoreError> {
+pub(super) fn status(row: &Row) -> Result<Status, StoreError> {
     Status::from_number(row.try_get("status")?).ok_or_else(|| damaged("status"))
 }
 
 /// The operation of a row with [`ACTIVE_COLUMNS`] or [`SETTLED_COLUMNS`] and a column `output`.
-pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
+pub(super) fn operation(row: &Row) -> Result<Operation, StoreError> {
     let resource_type: String = row.try_get("resource_type")?;
     let resource = if resource_type.is_empty() {
         None
@@ -58,11 +56,11 @@ pub(super) fn operation(row: &SqliteRow) -> Result<Operation, StoreError> {
     })
 }
 
-fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
-    T::try_from(row.try_get::<i64, _>(column)?).map_err(|_| damaged(column))
+fn unsigned<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<T, StoreError> {
+    T::try_from(row.try_get::<i64>(column)?).map_err(|_| damaged(column))
 }
 
-fn progress(row: &SqliteRow) -> Result<Progress, StoreError> {
+fn progress(row: &Row) -> Result<Progress, StoreError> {
     Ok(Progress {
         attempts: unsigned(row, "attempts")?,
         max_attempts: unsigned(row, "max_attempts")?,
@@ -71,7 +69,7 @@ fn progress(row: &SqliteRow) -> Result<Progress, StoreError> {
 }
 
 /// The state of a row of `settled`.
-pub(super) fn settled_state(row: &SqliteRow) -> Result<State, StoreError> {
+pub(super) fn settled_state(row: &Row) -> Result<State, StoreError> {
     let progress = progress(row)?;
     let started_at = time(row, "started_at")?;
     let finished_at = time(row, "finished_at")?.ok_or_else(|| damaged("finished_at"))?;
@@ -88,7 +86,7 @@ pub(super) fn settled_state(row: &SqliteRow) -> Result<State, StoreError> {
 }
 
 /// The state of a row of `active`.
-pub(super) fn active_state(row: &SqliteRow) -> Result<State, StoreError> {
+pub(super) fn active_state(row: &Row) -> Result<State, StoreError> {
     let progress = progress(row)?;
     let started_at = time(row, "started_at")?;
     match status(row)? {
@@ -96,7 +94,7 @@ pub(super) fn active_state(row: &SqliteRow) -> Result<State, StoreError> {
         Status::Running => Ok(State::Running {
             progress,
             started_at: started_at.ok_or_else(|| damaged("started_at"))?,
-            cancel_requested: row.try_get::<i64, _>("cancel_requested")? != 0,
+            cancel_requested: row.try_get::<i64>("cancel_requested")? != 0,
         }),
         Status::Completed | Status::Failed => Err(damaged("status")),
     }

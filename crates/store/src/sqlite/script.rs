@@ -1,36 +1,34 @@
-//! Several statements carried out by one call. Each call goes to the thread of the connection and back, which takes
-//! longer than most of the statements.
+//! Several statements carried out one after the other, gathered in memory first.
 
-use sqlx::sqlite::{SqliteArguments, SqliteConnection};
-use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
+use rusqlite::types::{ToSql, Value};
+use rusqlite::{Connection, params_from_iter};
 
+use super::statement::owned;
 use crate::StoreError;
 
 /// Statements that answer no rows, with their values, in the order in which they are to be carried out.
 #[derive(Default)]
-pub(super) struct Script {
-    sql: String,
-    arguments: SqliteArguments,
-}
+pub(super) struct Script(Vec<(&'static str, Vec<Value>)>);
 
 impl Script {
-    /// Adds a statement; its placeholders are plain question marks. Only constants go into the text.
+    /// Adds a statement. Only constants go into the text.
     pub(super) fn add(&mut self, statement: &'static str) -> &mut Script {
-        self.sql.push_str(statement);
-        self.sql.push(';');
+        self.0.push((statement, Vec::new()));
         self
     }
 
     /// Binds the next placeholder of the statement added last.
-    pub(super) fn bind<'v>(&mut self, value: impl Encode<'v, Sqlite> + Type<Sqlite> + 'v) -> &mut Script {
-        self.arguments.add(value).expect("texts and numbers are always encoded");
+    pub(super) fn bind(&mut self, value: impl ToSql) -> &mut Script {
+        if let Some((_, values)) = self.0.last_mut() {
+            values.push(owned(value));
+        }
         self
     }
 
     /// Carries it out.
-    pub(super) async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        if !self.sql.is_empty() {
-            sqlx::query_with(AssertSqlSafe(self.sql), self.arguments).execute(connection).await?;
+    pub(super) fn run(self, connection: &Connection) -> Result<(), StoreError> {
+        for (statement, values) in self.0 {
+            connection.prepare_cached(statement)?.execute(params_from_iter(values))?;
         }
         Ok(())
     }

@@ -2,16 +2,16 @@
 //!
 //! The writer is alone: what is looked at stays as it is until it is written.
 
+use rusqlite::Connection;
 use std::time::Duration;
 
 use operations::{Access, Event, OperationId, State, Status, Timestamp};
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
 use super::script::Script;
+use super::statement::{Row, query};
 use super::{history, purge, rows, transition};
 use crate::history::steering_notes;
 use crate::steer::in_state;
@@ -31,17 +31,17 @@ const RETRY: &str = "
 const UNSETTLE: &str = "DELETE FROM settled WHERE rowid = ?1";
 
 /// Does to one operation what its state allows.
-pub(super) async fn steer(
-    connection: &mut SqliteConnection,
+pub(super) fn steer(
+    connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     access: &Access,
     id: OperationId,
     steering: Steering,
 ) -> Result<Steered, StoreError> {
-    let (found, is_active) = match find(connection, access, id, true).await? {
+    let (found, is_active) = match find(connection, access, id, true)? {
         Some(found) => (found, true),
-        None => match find(connection, access, id, false).await? {
+        None => match find(connection, access, id, false)? {
             Some(found) => (found, false),
             None => return Ok(None),
         },
@@ -58,15 +58,15 @@ pub(super) async fn steer(
     let organization = &access.organization;
     let mut script = Script::default();
     if let Some(after) = &after {
-        let worker = if is_active { "" } else { found.try_get("worker")? };
-        let notes = steering_notes(now, &before, after, worker);
+        let worker: String = if is_active { String::new() } else { found.try_get("worker")? };
+        let notes = steering_notes(now, &before, after, &worker);
         let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
         history::append(&mut script, notes.collect());
     }
     let mut told = Told::default();
     match &after {
         Some(State::Running { .. }) => {
-            sqlx::query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(&mut *connection).await?;
+            query(ASK_TO_STOP).bind(row).bind(now.as_millis()).execute(connection)?;
         }
         Some(state) if is_active => {
             let entry = transition::Entry {
@@ -80,18 +80,17 @@ pub(super) async fn steer(
                 state: state.clone(),
                 note: None,
             };
-            transition::write(connection, now, retain_for_ms, vec![entry]).await?;
+            transition::write(connection, now, retain_for_ms, vec![entry])?;
         }
         Some(State::Pending { progress, started_at, due_at }) => {
-            sqlx::query(RETRY)
+            query(RETRY)
                 .bind(row)
                 .bind(started_at.map(Timestamp::as_millis))
                 .bind(due_at.map(Timestamp::as_millis))
                 .bind(progress.attempts)
                 .bind(progress.max_attempts)
-                .execute(&mut *connection)
-                .await?;
-            sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
+                .execute(connection)?;
+            query(UNSETTLE).bind(row).execute(connection)?;
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
             changes.add(&counted, Status::Pending, 1);
@@ -102,17 +101,17 @@ pub(super) async fn steer(
             return Err(StoreError::Unusable("what has ended ended again".to_owned()));
         }
         None => {
-            sqlx::query(UNSETTLE).bind(row).execute(&mut *connection).await?;
+            query(UNSETTLE).bind(row).execute(connection)?;
             let mut changes = Changes::default();
             changes.add(&counted, before.status(), -1);
             changes.add_to(&mut script);
-            history::forget(connection, organization, &[seq]).await?;
+            history::forget(connection, organization, &[seq])?;
             told.add(organization, None, &id);
-            purge::note_removed(connection, organization, 1).await?;
+            purge::note_removed(connection, organization, 1)?;
         }
     }
     told.add_to(&mut script, now);
-    script.run(connection).await?;
+    script.run(connection)?;
     Ok(Some(Ok(match after {
         Some(state) => in_state(operation, &state),
         None => operation,
@@ -120,12 +119,7 @@ pub(super) async fn steer(
 }
 
 /// The row of an operation that may be seen, in `active` or in `settled`. Served by active_by_id and settled_by_id.
-async fn find(
-    connection: &mut SqliteConnection,
-    access: &Access,
-    id: OperationId,
-    is_active: bool,
-) -> Result<Option<SqliteRow>, StoreError> {
+fn find(connection: &Connection, access: &Access, id: OperationId, is_active: bool) -> Result<Option<Row>, StoreError> {
     let (columns, more, from) = if is_active {
         (rows::ACTIVE_COLUMNS, "'' AS output, due_at, cancel_requested", "active a INDEXED BY active_by_id")
     } else {
@@ -136,11 +130,8 @@ async fn find(
          WHERE organization_id = ?1 AND id = ?2
              AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))"
     );
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(&access.organization)
-        .bind(id.as_bytes().as_slice())
-        .bind(project_list(access));
-    Ok(found.fetch_optional(connection).await?)
+    let found = query(sql).bind(&access.organization).bind(id.as_bytes().as_slice()).bind(project_list(access));
+    found.fetch_optional(connection)
 }
 
 /// Attempts that were asked to stop at least `grace` ago. Served by active_by_cancel.
@@ -149,13 +140,13 @@ const OVERDUE: &str = "
     WHERE cancel_requested_at <= ?1 ORDER BY cancel_requested_at LIMIT ?2 + 0";
 
 /// The events that end such attempts.
-pub(super) async fn overdue(
-    readers: &SqlitePool,
+pub(super) fn overdue(
+    connection: &Connection,
     now: Timestamp,
     grace: Duration,
     limit: u32,
 ) -> Result<Vec<(LeaseRef, Event)>, StoreError> {
-    let found = sqlx::query(OVERDUE).bind(now.before(grace).as_millis()).bind(limit).fetch_all(readers).await?;
+    let found = query(OVERDUE).bind(now.before(grace).as_millis()).bind(limit).fetch_all(connection)?;
     found
         .iter()
         .map(|row| {

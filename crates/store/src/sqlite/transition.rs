@@ -4,16 +4,16 @@
 //! decided one after the other against the state in memory, so that the second of two settlements is told it is
 //! stale, unless it says the same (see [`crate::repeat`]).
 
+use rusqlite::Connection;
 use std::collections::HashMap;
 
 use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
 use serde_json::json;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::script::Script;
+use super::statement::query;
 use super::{history, repeat, rows};
 use crate::history::{Note, bounded, note};
 use crate::repeat::refused;
@@ -68,14 +68,11 @@ pub(super) struct Entry {
 
 type Entries = HashMap<(String, OperationId), Entry>;
 
-async fn find<'l>(
-    connection: &mut SqliteConnection,
-    leases: impl Iterator<Item = &'l LeaseRef>,
-) -> Result<Entries, StoreError> {
+fn find<'l>(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>) -> Result<Entries, StoreError> {
     let wanted: std::collections::HashSet<(&str, OperationId)> =
         leases.map(|lease| (lease.organization.as_str(), lease.id)).collect();
     let keys: Vec<_> = wanted.into_iter().map(|(organization, id)| json!([organization, id.to_string()])).collect();
-    let found = sqlx::query(FIND).bind(serde_json::Value::Array(keys).to_string()).fetch_all(connection).await?;
+    let found = query(FIND).bind(serde_json::Value::Array(keys).to_string()).fetch_all(connection)?;
     let mut entries = Entries::with_capacity(found.len());
     for row in &found {
         let state = rows::active_state(row)?;
@@ -99,13 +96,13 @@ async fn find<'l>(
 
 /// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
 /// `retain_for_ms` unless it says otherwise.
-pub(super) async fn apply(
-    connection: &mut SqliteConnection,
+pub(super) fn apply(
+    connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-    let mut entries = find(connection, events.iter().map(|(lease, _)| lease)).await?;
+    let mut entries = find(connection, events.iter().map(|(lease, _)| lease))?;
     let mut results = Vec::with_capacity(events.len());
     for (lease, event) in events {
         // What is not active has ended or never was: the lease is stale either way.
@@ -120,14 +117,14 @@ pub(super) async fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, retain_for_ms, changed).await?;
-    repeat::tell(connection, &refused(events, &results), &mut results).await?;
+    write(connection, now, retain_for_ms, changed)?;
+    repeat::tell(connection, &refused(events, &results), &mut results)?;
     Ok(results)
 }
 
 /// Writes operations whose status has changed.
-pub(super) async fn write(
-    connection: &mut SqliteConnection,
+pub(super) fn write(
+    connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     changed: Vec<Entry>,
@@ -138,12 +135,10 @@ pub(super) async fn write(
         return Ok(());
     }
     let leases: Vec<_> = changed.iter().map(|entry| json!([entry.organization, entry.seq])).collect();
-    let released: Vec<(String, i64, String)> = sqlx::query_as(DROP_LEASES)
-        .bind(serde_json::Value::Array(leases).to_string())
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut workers: HashMap<(String, i64), String> =
-        released.into_iter().map(|(organization, seq, worker)| ((organization, seq), worker)).collect();
+    let mut workers: HashMap<(String, i64), String> = HashMap::new();
+    for row in query(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).fetch_all(connection)? {
+        workers.insert((row.try_get("organization_id")?, row.try_get("seq")?), row.try_get("worker")?);
+    }
     let (mut settled, mut pending, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for mut entry in changed {
         let worker = workers.remove(&(entry.organization.clone(), entry.seq)).unwrap_or_default();
@@ -203,7 +198,7 @@ pub(super) async fn write(
     }
     counts.add_to(&mut script);
     told.add_to(&mut script, now);
-    script.run(connection).await
+    script.run(connection)
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {
@@ -211,13 +206,13 @@ fn millis(time: Option<Timestamp>) -> Option<i64> {
 }
 
 /// Extends the leases that are still held.
-pub(super) async fn heartbeat(
-    connection: &mut SqliteConnection,
+pub(super) fn heartbeat(
+    connection: &Connection,
     now: Timestamp,
     beats: &[Heartbeat],
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
-    let entries = find(connection, beats.iter().map(|beat| &beat.lease)).await?;
+    let entries = find(connection, beats.iter().map(|beat| &beat.lease))?;
     let mut held = Vec::new();
     // The last of each counts.
     let mut said: HashMap<(&str, i64), serde_json::Value> = HashMap::new();
@@ -243,12 +238,11 @@ pub(super) async fn heartbeat(
         })
         .collect();
     if !held.is_empty() {
-        sqlx::query(EXTEND)
+        query(EXTEND)
             .bind(serde_json::Value::Array(held).to_string())
             .bind(expires_at.as_millis())
-            .execute(&mut *connection)
-            .await?;
+            .execute(connection)?;
     }
-    history::append_progress(connection, now, said.into_values().collect()).await?;
+    history::append_progress(connection, now, said.into_values().collect())?;
     Ok(statuses)
 }

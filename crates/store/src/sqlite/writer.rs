@@ -4,79 +4,118 @@
 //! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order that
 //! a caller could know of.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use operations::{Event, Timestamp};
-use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::clock::{self, Clocks};
-use super::{admin, claim, create, deletion, pause, purge, readers, steer, transition};
+use super::{admin, claim, connections, create, deletion, pause, purge, readers, steer, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotation;
 use crate::{ClaimRequest, LeaseRef, StoreError};
 
-/// Writes through a pool of one connection, which reconnects by itself.
-pub(super) struct Writer {
-    pub(super) connection: SqlitePool,
+/// What a writer works with, shared with the store.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
     pub(super) clocks: Arc<Clocks>,
-    /// Whether the leases of a former life were bounded.
-    pub(super) has_bounded_leases: bool,
     pub(super) retention: Retention,
     pub(super) admission: Admission,
-    pub(super) rotation: Rotation,
+}
+
+/// The writer. Batches are carried out on a thread that may wait for the disk, which has the state meanwhile.
+pub(super) struct Writer {
+    shared: Shared,
+    /// `None` when a batch took it with it in a panic.
+    state: Option<State>,
+}
+
+struct State {
+    shared: Shared,
+    /// `None` before the first batch, and after one that failed.
+    connection: Option<Connection>,
+    /// The store is closed.
+    is_closed: bool,
+    /// Whether the leases of a former life were bounded.
+    has_bounded_leases: bool,
+    rotation: Rotation,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Shared) -> Writer {
+        Writer { shared, state: None }
+    }
+}
+
+impl State {
+    fn new(shared: Shared) -> State {
+        State { shared, connection: None, is_closed: false, has_bounded_leases: false, rotation: Rotation::default() }
+    }
 }
 
 #[async_trait]
 impl Commit for Writer {
-    async fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
-        let mut connection = self.connection.acquire().await?;
-        let result = self.transact(&mut connection, writes).await;
-        if result.is_err() {
-            // When the disk is full or fails, SQLite ends the transaction by itself and the library does not see it: it would
-            // begin no other one on this connection.
-            if let Err(error) = connection.close().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the connection was not closed in order");
-            }
-        }
-        result
+    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError> {
+        let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
+        let written = tokio::task::spawn_blocking(move || {
+            let answers = state.commit(&writes);
+            (state, answers)
+        });
+        let (state, answers) = written.await.map_err(|error| connections::broke_off(&error))?;
+        self.state = Some(state);
+        answers
     }
 }
 
-impl Writer {
-    async fn transact(
-        &mut self,
-        connection: &mut SqliteConnection,
-        writes: &[Write],
-    ) -> Result<Vec<Answered>, StoreError> {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let Writer { clocks, retention, admission, rotation, has_bounded_leases, .. } = self;
+impl State {
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+        if self.is_closed {
+            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connections::writing(&self.shared.path)?,
+        };
+        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction by itself.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let answers = self.transact(transaction, writes)?;
+        self.is_closed = writes.iter().any(|write| matches!(write, Write::Disconnect));
+        if !self.is_closed {
+            self.connection = Some(connection);
+        }
+        Ok(answers)
+    }
+
+    fn transact(&mut self, transaction: Transaction<'_>, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+        let Shared { clocks, retention, admission, .. } = &self.shared;
         let (now, set_by) = (clocks.now(), clocks.set_by());
         if set_by != 0 {
-            clock::move_leases(&mut transaction, set_by).await?;
+            clock::move_leases(&transaction, set_by)?;
         }
         // Who claims is the process that owns the store, and not a command beside it.
         let lease = writes.iter().filter_map(|write| match write {
             Write::Claim(request) => Some(request.lease),
             _ => None,
         });
-        let lease = lease.max().filter(|_| !*has_bounded_leases);
+        let lease = lease.max().filter(|_| !self.has_bounded_leases);
         if let Some(lease) = lease {
-            clock::bound_leases(&mut transaction, now.after(lease)).await?;
+            clock::bound_leases(&transaction, now.after(lease))?;
         }
-        let answers = perform(&mut transaction, now, retention.millis(), admission, rotation, writes).await?;
-        transaction.commit().await?;
+        let answers = perform(&transaction, now, retention.millis(), admission, &mut self.rotation, writes)?;
+        transaction.commit()?;
         clocks.moved(set_by);
-        *has_bounded_leases |= lease.is_some();
+        self.has_bounded_leases |= lease.is_some();
         Ok(answers)
     }
 }
 
-async fn perform(
-    connection: &mut SqliteConnection,
+fn perform(
+    connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     admission: &Admission,
@@ -91,7 +130,7 @@ async fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, admission, &requests).await?;
+        let results = create::create(connection, now, admission, &requests)?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -103,7 +142,7 @@ async fn perform(
     });
     if !transitions.is_empty() {
         let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, now, retain_for_ms, &events).await?.into_iter();
+        let mut results = transition::apply(connection, now, retain_for_ms, &events)?.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -116,7 +155,7 @@ async fn perform(
     });
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
-        let results = claim::claim(connection, now, &admission.quotas(), rotation, &requests).await?;
+        let results = claim::claim(connection, now, &admission.quotas(), rotation, &requests)?;
         for ((index, _), claimed) in claims.iter().zip(results) {
             answers[*index] = Some(Ok(Answer::Claimed(claimed)));
         }
@@ -126,29 +165,25 @@ async fn perform(
         let answer = match write {
             Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
             Write::Heartbeat(beats, lease) => {
-                Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease)).await?)
+                Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease))?)
             }
             Write::Steer(access, id, steering) => {
-                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
+                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering)?))
             }
-            Write::Purge(organization, limit) => {
-                Answer::Count(purge::purge(connection, now, organization, *limit).await?)
-            }
-            Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit).await?),
-            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause).await?),
-            Write::Delete(organization, step) => {
-                Answer::Count(deletion::step(connection, now, organization, *step).await?)
-            }
-            Write::Feed(write) => Answer::Count(readers::write(connection, now, write).await?),
-            Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token).await?)),
-            Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id).await?),
-            Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids).await?),
+            Write::Purge(organization, limit) => Answer::Count(purge::purge(connection, now, organization, *limit)?),
+            Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit)?),
+            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause)?),
+            Write::Delete(organization, step) => Answer::Count(deletion::step(connection, now, organization, *step)?),
+            Write::Feed(write) => Answer::Count(readers::write(connection, now, write)?),
+            Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token)?)),
+            Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id)?),
+            Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids)?),
             Write::PutEvidence(organization, record) => {
-                Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
+                Answer::Count(admin::put_evidence(connection, now, organization, record)?)
             }
             Write::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
-                sqlx::query("PRAGMA user_version = 1").execute(&mut *connection).await?;
+                connection.pragma_update(None, "user_version", 1)?;
                 Answer::Count(0)
             }
             Write::Disconnect => Answer::Count(0),
