@@ -31,7 +31,7 @@ const CANNOT_START: i32 = 127;
 /// Becomes the command. Runs without an async runtime: threads of it would be lost on the way.
 pub fn run(args: &Args) -> ! {
     match args.umask.as_deref().map_or(Ok(()), private::set_umask) {
-        Ok(()) => complain(&runner::become_command(&args.job, &args.command)),
+        Ok(()) => complain(runner::become_command(&args.job, &args.command)),
         Err(error) => complain(&error),
     }
     std::process::exit(CANNOT_START)
