@@ -1,10 +1,12 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
 //! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. What a batch writes is one call to
-//! the connection where it can be ([`script`]), and no parameter stands alone as a LIMIT: SQLite would prepare the statement
-//! anew each time that it is bound, since its plan may depend on it. Readers run beside it,
-//! each list in one read transaction, so that page and count are of one snapshot.
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Batches and reads are carried
+//! out on threads that may wait for the disk ([`connections`]); readers run beside the writer, each in one read transaction,
+//! so that page and count are of one snapshot.
+//!
+//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its plan
+//! may depend on it.
 //!
 //! Counters are updated in place: SQLite has one writer and no row versions, so nothing bloats under a long-held
 //! snapshot but the write-ahead log, which is truncated once the snapshot ends.
