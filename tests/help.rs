@@ -41,6 +41,7 @@ const COMMANDS: &[&str] = &[
     "bench pages",
     "bench waiters",
     "bench fairness",
+    "bench evaluate",
     "completions",
     "man",
 ];

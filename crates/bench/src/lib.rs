@@ -5,6 +5,7 @@
 
 mod api;
 mod data;
+mod evaluate;
 mod fairness;
 mod fill;
 mod http;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
+use kinds::evidence::Worker;
 use report::Report;
 use store::StoreUrl;
 use target::Target;
@@ -46,6 +48,8 @@ pub enum Bench {
     Waiters(WaitersArgs),
     /// How long an organisation's first operation waits behind a million of another's
     Fairness(FairnessArgs),
+    /// Evaluations of small and of large evidence in processes, beside the same without a process
+    Evaluate(EvaluateArgs),
 }
 
 /// The forms of a report.
@@ -159,12 +163,31 @@ pub struct FairnessArgs {
     pause: u64,
 }
 
-/// Runs a benchmark; answers its report.
+/// `longrun bench evaluate`.
+#[derive(Debug, clap::Args)]
+pub struct EvaluateArgs {
+    /// The form of the report
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Form,
+    /// Clients that evaluate small evidence at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    clients: u32,
+    /// Length of each measurement
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+}
+
+/// Runs a benchmark; answers its report. `evaluation_worker` is the process that evaluates.
 ///
 /// # Errors
 /// When the store cannot be used, or holds something other than this benchmark's rows.
-pub async fn run(bench: Bench) -> anyhow::Result<String> {
+pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<String> {
     let common = match &bench {
+        Bench::Evaluate(args) => {
+            let length = Duration::from_secs(args.seconds.into());
+            let report = evaluate::measure(evaluation_worker, args.clients, length).await?;
+            return shown(&report, args.output);
+        }
         Bench::Pages(args) => &args.common,
         Bench::Lifecycle(args) => &args.common,
         Bench::Latency(args) => &args.common,
@@ -194,10 +217,15 @@ pub async fn run(bench: Bench) -> anyhow::Result<String> {
         Bench::Latency(args) => latency::measure(&target, args.samples, Duration::from_millis(args.pause)).await?,
         Bench::Http(args) => http::measure(&target, args.clients, Duration::from_secs(args.seconds.into())).await?,
         Bench::Waiters(args) => waiters::measure(&target, args.waiters).await?,
+        Bench::Evaluate(_) => unreachable!("it has no store and was measured above"),
         Bench::Fairness(args) => {
             fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?
         }
     };
+    shown(&report, form)
+}
+
+fn shown(report: &Report, form: Form) -> anyhow::Result<String> {
     Ok(match form {
         Form::Table => report.table(),
         Form::Json => report.json()?,

@@ -119,13 +119,17 @@ impl Report {
     /// A report of this machine.
     pub fn new(target: &Target, settings: serde_json::Value, results: Vec<Measured>) -> Report {
         let version = |engine: &str| (target.engine() == engine).then(|| target.version().to_owned());
+        let mut report = Report::without_store(settings, results);
+        report.versions.sqlite = version("sqlite");
+        report.versions.postgres = version("postgres");
+        report
+    }
+
+    /// The same of what needs no store.
+    pub fn without_store(settings: serde_json::Value, results: Vec<Measured>) -> Report {
         Report {
             machine: Machine::this(),
-            versions: Versions {
-                longrun: env!("CARGO_PKG_VERSION"),
-                sqlite: version("sqlite"),
-                postgres: version("postgres"),
-            },
+            versions: Versions { longrun: env!("CARGO_PKG_VERSION"), sqlite: None, postgres: None },
             settings,
             results,
             sizes: Vec::new(),

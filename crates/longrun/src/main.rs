@@ -89,7 +89,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => {
-            render::write(bench::run(bench).await?)?;
+            render::write(bench::run(bench, commands::evaluation_worker::this_program()?).await?)?;
             Ok(Exit::Done)
         }
         Command::Completions(args) => completions::run(&args),
