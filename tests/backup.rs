@@ -371,6 +371,17 @@ async fn a_store_that_is_served_is_not_moved() {
     assert!(!PostgresStore::is_there(&url).await.unwrap(), "nothing was made");
     drop(serve);
     for wrong in [["--from", &url, "--to", "sqlite:x.db"], ["--from", "sqlite:nowhere.db", "--to", &url]] {
-        run_in(folder.path(), &[&["migrate"], &wrong[..]].concat()).expect(2).says("hint:");
+        run_in(folder.path(), &[&["migrate"], &wrong[..]].concat()).expect(4).says("hint:");
     }
+}
+
+#[test]
+fn moving_from_what_is_no_store_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.db");
+    std::fs::write(&file, b"").unwrap();
+    let moved = |from: &str| run_in(folder.path(), &["migrate", "--from", from, "--to", "postgres://u@127.0.0.1:1/d"]);
+    moved("sqlite:nosuch.db").expect(4).says("there is no store at nosuch.db");
+    moved("sqlite:empty.db").expect(4).says("there is no store at empty.db");
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
 }

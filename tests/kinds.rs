@@ -371,3 +371,12 @@ fn the_effective_configuration_shows_the_kinds_with_their_defaults() {
     assert_eq!(entry("kinds.scan.output_limit"), "1MiB (default)");
     assert_eq!(entry("kinds.scan.backoff_max"), "5m (default)");
 }
+
+/// It would end each operation of the kind as failed.
+#[test]
+fn a_kind_whose_program_is_not_there_keeps_a_server_from_starting() {
+    let folder = tempdir().unwrap();
+    let config = "listen = \"127.0.0.1:0\"\nstore = \"sqlite:t.db\"\n[kinds.scan]\ntype = \"command\"\ncommand = [\"./nosuch\"]\n";
+    std::fs::write(folder.path().join("longrun.toml"), config).unwrap();
+    run_in(folder.path(), &["serve"]).expect(2).says("kinds.scan.command").says("cannot run ./nosuch");
+}

@@ -68,7 +68,7 @@ fn a_paused_kind_fills_the_queue_up_to_the_limit_and_goes_on_when_resumed() {
 #[test]
 fn a_paused_organization_starts_nothing_until_it_is_resumed() {
     let setup = Setup::start(ECHO);
-    setup.operator(&["organizations", "pause", "nobody"]).expect(2).says("there is no such organization");
+    setup.operator(&["organizations", "pause", "nobody"]).expect(2).says("there is no organization nobody");
     setup.operator(&["organizations", "pause", "acme"]).expect(0);
     let id = setup.create().expect(0).line();
     assert!(setup.organization()["paused_since"].is_string());

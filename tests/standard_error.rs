@@ -121,3 +121,18 @@ fn a_server_without_a_standard_error_works() {
     let mut rest = Vec::new();
     printed.read_to_end(&mut rest).unwrap();
 }
+
+/// What is said beside the answer must not cost the answer.
+#[test]
+fn a_command_whose_remarks_cannot_be_written_does_what_it_was_asked() {
+    let folder = tempdir().unwrap();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let create =
+        ["token", "create", "--store", "sqlite:t.db", "--organization", "o", "--name", "n", "--scopes", "admin"];
+    let created = command().current_dir(folder.path()).args(create).args(["-o", "id"]).stderr(full()).output().unwrap();
+    assert!(created.status.success(), "{created:?}");
+    assert!(created.stdout.starts_with(b"lrn_"));
+    let pause = ["kinds", "pause", "nosuch", "--store", "sqlite:t.db"];
+    let paused = command().current_dir(folder.path()).args(pause).stderr(full()).output().unwrap();
+    assert!(paused.status.success(), "{paused:?}");
+}

@@ -92,7 +92,7 @@ impl Case {
                 "hashes": [{ "alg": "SHA-256", "content": "0".repeat(64) }],
                 "description": "A library that does one thing and is used by many others.",
             });
-            if number % 1_000 != 0 {
+            if !number.is_multiple_of(1_000) {
                 component["licenses"] = json!([{ "license": { "id": "Apache-2.0" } }]);
             }
             component

@@ -198,12 +198,12 @@ fn tell(error: &anyhow::Error, hint: Option<&str>) {
 
 /// Says something on standard error that whoever reads the output should know.
 pub fn note(text: impl fmt::Display) {
-    eprintln!("{} {}", Style::of_stderr().notable("note:"), printable(&text.to_string()));
+    complain(format_args!("{} {}", Style::of_stderr().notable("note:"), printable(&text.to_string())));
 }
 
 /// Says on standard error that something went wrong and the command goes on.
 pub fn warn(text: impl fmt::Display) {
-    eprintln!("{} {}", Style::of_stderr().notable("warning:"), printable(&text.to_string()));
+    complain(format_args!("{} {}", Style::of_stderr().notable("warning:"), printable(&text.to_string())));
 }
 
 /// The error and its causes, each said once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{Config, ConfigArgs, Loaded};
 use crate::connection::DEV_FOLDER;
 use crate::exit::Hint;
-use crate::node::{self, StoreLock};
+use crate::node::{self, StoreLock, complain};
 use crate::render::Style;
 use store::{Open, Store, StoreError, StoreUrl};
 
@@ -102,7 +102,10 @@ impl StoreArgs {
                 let lock = StoreLock::acquire_for(&url)?;
                 node::open(&url, Open::Create).await?.close().await;
                 drop(lock);
-                eprintln!("{} there was no store at {url}: a new one was made", Style::of_stderr().notable("note:"));
+                complain(format_args!(
+                    "{} there was no store at {url}: a new one was made",
+                    Style::of_stderr().notable("note:")
+                ));
                 self.open_existing().await
             }
             opened => opened,

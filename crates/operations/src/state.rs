@@ -142,7 +142,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The lease was lost: another attempt was started or the operation ended since.
-    #[error("the lease token is not that of the current attempt; the attempt was lost and its result is not recorded")]
+    #[error(
+        "the lease token is not that of the current attempt; the attempt was lost or has been settled otherwise, and this result is not recorded"
+    )]
     StaleLease,
     /// Not yet due.
     #[error("the operation is not due yet")]

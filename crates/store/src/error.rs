@@ -109,6 +109,9 @@ pub(crate) fn cause(error: &sqlx::Error) -> String {
         sqlx::Error::Io(error) => error.to_string(),
         sqlx::Error::Tls(error) => format!("no encrypted connection: {error}"),
         sqlx::Error::Configuration(error) => error.to_string(),
+        sqlx::Error::Protocol(_) => {
+            "what answered does not speak PostgreSQL's protocol, or closed the connection".to_owned()
+        }
         other => other.to_string(),
     }
 }

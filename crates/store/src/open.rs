@@ -3,6 +3,7 @@
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
 use crate::StoreError;
+use crate::error::cause;
 
 /// What a caller wants where there is no store, or one of an older version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub(crate) async fn accept_current(
 pub(crate) fn refused(place: &str, error: &MigrateError) -> StoreError {
     match error {
         MigrateError::VersionMissing(version) => newer(place, *version),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            StoreError::Unusable(format!("{place} cannot be migrated: {}", cause(error)))
+        }
         other => StoreError::Unusable(format!("{place}: {other}")),
     }
 }

@@ -86,3 +86,24 @@ async fn total(store: &SqliteStore) -> u64 {
     let page = PageRequest { page: 0, page_size: 1 };
     store.list(&Access::organization("acme"), &Filter::default(), page).await.unwrap().page.total_count
 }
+
+/// A page that the disk does not give must not end the process: mapped into memory, it would by a signal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_cannot_be_read_is_an_error_of_the_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("longrun.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    for _ in 0..200 {
+        create(&store, 4_000).await.unwrap();
+    }
+    // Into the file, of which a new process reads.
+    store.close().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(total(&store).await, 200);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 * 4_096).unwrap();
+    let page = PageRequest { page: 0, page_size: 100 };
+    let access = Access::organization("acme");
+    let read = store.list(&access, &operations::Filter::default(), page).await;
+    assert!(read.is_err(), "what is gone is not answered: {read:?}");
+    assert!(store.doctor().await.is_err());
+}

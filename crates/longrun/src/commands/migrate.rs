@@ -2,7 +2,7 @@
 //! embedded store into PostgreSQL.
 
 use anyhow::Context;
-use store::{Open, PostgresStore, SqliteStore, Store, StoreUrl, TransferError};
+use store::{Open, PostgresStore, SqliteStore, Store, StoreError, StoreUrl, TransferError};
 
 use crate::config::{Unseen, store_url};
 use crate::exit::{Exit, Hint, failure};
@@ -49,11 +49,13 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     let (StoreUrl::Sqlite(path), StoreUrl::Postgres(target)) = (&from, &to) else {
         return Err(failure("only a SQLite store can be moved, to PostgreSQL", "--from sqlite:PATH --to postgres://…"));
     };
+    // Nothing is made where it is read from: a name that is mistyped, or of something else, is found.
     if !path.exists() {
-        return Err(failure(format!("there is no store at {}", path.display()), "name it with --from sqlite:PATH"));
+        let missing = StoreError::Missing(format!("at {}", path.display()));
+        return Err(missing).hint("name it with --from sqlite:PATH");
     }
     let _lock = StoreLock::acquire(path)?;
-    let source = node::opened(&from, SqliteStore::open(path).await)?;
+    let source = node::opened(&from, SqliteStore::open_as(path, Open::Existing).await)?;
     let target = node::opened(&to, PostgresStore::connect(target, CONNECTIONS).await)?;
     let spinner = Spinner::start("moving");
     let mut rows = 0;

@@ -10,6 +10,7 @@ use store::{Organization, Pausable, Paused, Store};
 use crate::config::nearest;
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
+use crate::node::complain;
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
 
@@ -116,10 +117,10 @@ pub async fn pause_kind(args: KindArgs) -> anyhow::Result<Exit> {
         let meant = nearest(&args.kind, known.iter().map(String::as_str));
         let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
         let kind = printable(&args.kind);
-        eprintln!(
+        complain(format_args!(
             "{} no operation is or was of the kind {kind}, and the configuration declares none{meant}",
             Style::of_stderr().notable("warning:")
-        );
+        ));
     }
     pause(store.as_ref(), what(args.kind, args.organization)).await
 }
@@ -150,6 +151,14 @@ fn shown(what: &Pausable) -> String {
     }
 }
 
+/// The organisation that is meant; empty for all.
+fn organization_of(what: &Pausable) -> String {
+    match what {
+        Pausable::Organization(name) | Pausable::KindOf { organization: name, .. } => printable(name),
+        Pausable::Kind(_) => String::new(),
+    }
+}
+
 async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
     let name = shown(&what);
     let before = store.paused().await?.into_iter().find(|paused| paused.what == what);
@@ -157,9 +166,9 @@ async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
         render::write(format!("nothing was changed: {name} is paused since {since}\n"))?;
         return Ok(Exit::Done);
     }
-    if !store.pause(what).await? {
+    if !store.pause(what.clone()).await? {
         let hint = "`longrun organizations list` shows those that there are";
-        return Err(failure("there is no such organization", hint));
+        return Err(failure(format!("there is no organization {}", organization_of(&what)), hint));
     }
     render::write(format!("paused: {name}\n"))?;
     Ok(Exit::Done)

@@ -12,6 +12,7 @@ use store::{NewToken, Scope, Store, Token};
 use crate::config::{Span, nearest};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
+use crate::node::complain;
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
 
@@ -90,7 +91,7 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     let (token, secret) = make(store.as_ref(), args.name, access, scopes, expires_at).await?;
     if is_new {
         let note = format!("the organization {} is new", printable(&organization));
-        eprintln!("{} {note}", Style::of_stderr().notable("note:"));
+        complain(format_args!("{} {note}", Style::of_stderr().notable("note:")));
     }
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)

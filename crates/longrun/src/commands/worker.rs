@@ -3,7 +3,7 @@
 //! The client's [`Worker`] does the work of a worker; here is what runs an operation as a command ([`process`]).
 
 mod process;
-mod program;
+pub mod program;
 
 use std::ffi::OsString;
 use std::time::Duration;

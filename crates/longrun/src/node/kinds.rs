@@ -1,9 +1,10 @@
 //! The kinds, from the configuration.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use engine::Registry;
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
 use kinds::evidence::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
@@ -16,6 +17,7 @@ use store::ContentStore;
 
 use super::endpoint::{endpoint, variable};
 use crate::commands::command_runner;
+use crate::commands::worker::program;
 use crate::config::{ByteSize, Command, Config, Limits, Work};
 
 /// Variables of the server's environment that every command sees.
@@ -94,6 +96,16 @@ fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
+/// Whether the program is there: a kind whose program is not would end each of its operations as failed.
+fn check_program(kind: &str, command: &Command) -> anyhow::Result<()> {
+    let Some(program) = command.command.first() else { return Ok(()) };
+    // A relative path leads from the folder in which the program runs.
+    let program =
+        if program.contains('/') { Path::new(&command.working_directory).join(program) } else { program.into() };
+    program::check(program.as_os_str(), std::env::var_os("PATH").as_deref())
+        .with_context(|| format!("kinds.{kind}.command"))
+}
+
 fn limits(limits: &Limits) -> engine::Limits {
     engine::Limits {
         concurrency: limits.concurrency.and_then(|places| usize::try_from(places).ok()),
@@ -104,6 +116,7 @@ fn limits(limits: &Limits) -> engine::Limits {
 }
 
 fn command_handler(kind: &str, command: &Command) -> anyhow::Result<CommandHandler> {
+    check_program(kind, command)?;
     let mut environment = Vec::new();
     for name in PASSED_ON {
         environment.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));

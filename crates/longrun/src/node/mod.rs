@@ -208,6 +208,10 @@ pub async fn open(url: &StoreUrl, how: Open) -> anyhow::Result<Arc<dyn Store>> {
 /// # Errors
 /// The error that it came with.
 pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Result<T> {
+    // What is to be done about another version of the schema is said by the error itself.
+    if matches!(&opened, Err(StoreError::Unusable(what)) if what.contains("has schema version")) {
+        return opened.with_context(|| format!("cannot open the store {url}"));
+    }
     let hint = match (&opened, url) {
         (Err(StoreError::Missing(_)), _) => {
             "name another one with --store, --config or --data-dir; or make one: `longrun migrate`, `longrun serve`, `longrun dev` and the first `longrun token create` do"

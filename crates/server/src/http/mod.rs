@@ -43,7 +43,6 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use admin::admin_router;
@@ -56,6 +55,7 @@ use crate::error::ApiError;
 use crate::gather::Gather;
 use crate::hub::Hub;
 use crate::services::Services;
+use crate::shares::Shares;
 use crate::turns::Turns;
 
 /// The services and what the HTTP layer keeps besides, shared by all requests.
@@ -76,8 +76,8 @@ pub(crate) struct AppState {
     stretches: Gather<watch::Stretches>,
     /// Tells who waits for operations.
     hub: Hub,
-    /// One permit a client that watches.
-    watchers: Arc<Semaphore>,
+    /// One place a client that watches.
+    watchers: Shares,
     /// Workers that wait for work.
     pub(crate) lines: work::Lines,
     /// The memory of bodies.
@@ -104,7 +104,7 @@ impl App {
             pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
             stretches: Gather::new(watch::Stretches(services.store.clone())),
             hub: Hub::start(services.store.clone()),
-            watchers: Arc::new(Semaphore::new(settings.max_watchers)),
+            watchers: Shares::new(settings.max_watchers as u64, 1),
             lines: work::Lines::new(&services),
             memory: body::Memory::new(settings),
             // The last place is left to others.

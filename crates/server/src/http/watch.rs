@@ -21,7 +21,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
 use operations::{Access, Filter, Operation, OperationId, Projects};
 use store::{Position, PositionKey, Scope, Store, StoreError};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::App;
@@ -31,6 +30,7 @@ use crate::auth::{Caller, LOOK_AGAIN};
 use crate::error::{ApiError, BoxError};
 use crate::gather::Read;
 use crate::hub::Moves;
+use crate::shares::Share;
 
 /// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -51,7 +51,7 @@ pub(super) async fn watch(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    let permit = Arc::clone(&app.state().watchers).try_acquire_owned().map_err(|_| ApiError::TooManyWatchers)?;
+    let place = app.state().watchers.take(caller.organization(), 1).ok_or(ApiError::TooManyWatchers)?;
     let query = WatchQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let key = app.store.position_key().await?;
     let resumed = resumed(&headers, query.last_event_id.as_deref())
@@ -77,7 +77,7 @@ pub(super) async fn watch(
         waiting: VecDeque::new(),
         heartbeat_at: Instant::now(),
         ended: false,
-        _permit: permit,
+        _place: place,
     };
     let mut response = Body::from_stream(stream::unfold(watcher, |mut watcher| async move {
         let frame = watcher.next().await?;
@@ -172,7 +172,7 @@ struct Watcher {
     heartbeat_at: Instant,
     ended: bool,
     /// One of the places for those who watch.
-    _permit: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 impl Watcher {

@@ -388,3 +388,20 @@ async fn long_outputs_are_whole_and_a_server_that_stops_ends_the_stream() {
         assert!(event.data.is_empty(), "nothing more happened: {event:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_organization_that_watches_with_all_that_it_can_leaves_places_to_others() {
+    let server = Server::with_settings(|settings| settings.max_watchers = 4).await;
+    let crowd = server.caller(Access::organization("crowd"), &[Scope::Admin]).await;
+    let mut streams = Vec::new();
+    loop {
+        if crowd.send(http::Method::HEAD, "/v1/operations:watch", &[], "").await.status != StatusCode::OK {
+            break;
+        }
+        streams.push(Stream::open(&crowd, "", None).await);
+        assert!(streams.len() < 4, "some are left");
+    }
+    let mut stream = Stream::open(&server.acme().await, "", None).await;
+    let operation = server.pending("scan").await;
+    stream.comes_to(operation.id).await;
+}

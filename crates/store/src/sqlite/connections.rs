@@ -16,15 +16,17 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: usize = 4;
 /// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
 const STATEMENTS: usize = 256;
-/// How much of the file is mapped into memory, so that pages are read without a copy: a GiB of address space.
-const MAPPED: i64 = 1 << 30;
+/// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: a page that the disk does
+/// not give would end the process by a signal, where a read fails and is told.
+const CACHE: i64 = -16 * 1024;
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "mmap_size", MAPPED)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     Ok(connection)
 }
