@@ -370,8 +370,8 @@ async fn a_store_that_is_served_is_not_moved() {
         .says("another longrun is using");
     assert!(!PostgresStore::is_there(&url).await.unwrap(), "nothing was made");
     drop(serve);
-    for wrong in [["--from", &url, "--to", "sqlite:x.db"], ["--from", "sqlite:nowhere.db", "--to", &url]] {
-        run_in(folder.path(), &[&["migrate"], &wrong[..]].concat()).expect(4).says("hint:");
+    for (code, from, to) in [(2, url.as_str(), "sqlite:x.db"), (4, "sqlite:nowhere.db", url.as_str())] {
+        run_in(folder.path(), &["migrate", "--from", from, "--to", to]).expect(code).says("hint:");
     }
 }
 
