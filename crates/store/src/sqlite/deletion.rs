@@ -1,14 +1,10 @@
 //! Deleting an organisation: see [`crate::deletion`].
 
+use operations::Timestamp;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
 
-use operations::{Status, Timestamp};
-
-use super::counters::{Changes, Counted};
-use super::script::Script;
+use super::purge;
 use super::statement::query;
-use super::{history, purge, rows};
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
 
@@ -128,25 +124,9 @@ fn part(connection: &Connection, organization: &str, limit: u32) -> Result<u64, 
         if removed.is_empty() {
             continue;
         }
-        let mut seqs = Vec::with_capacity(removed.len());
-        let mut counts: BTreeMap<(i64, String, String, Status), i64> = BTreeMap::new();
-        for row in &removed {
-            let seq: i64 = row.try_get("seq")?;
-            seqs.push(seq);
-            let key = (seq, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
-            *counts.entry(key).or_default() += 1;
-        }
-        let mut changes = Changes::default();
-        for ((seq, project_id, kind, status), n) in &counts {
-            changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
-        }
-        let mut script = Script::default();
-        changes.add_to(&mut script);
-        script.run(connection)?;
+        let seqs = purge::forget(connection, organization, &removed)?;
         let listed = serde_json::json!(seqs).to_string();
         query(REMOVE_LEASES).bind(organization).bind(listed).execute(connection)?;
-        history::forget(connection, organization, &seqs)?;
-        purge::note_removed(connection, organization, removed.len() as u64)?;
         return Ok(removed.len() as u64);
     }
     for sql in REMOVE {

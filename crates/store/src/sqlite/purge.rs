@@ -1,14 +1,12 @@
 //! Removing terminal operations whose time is over.
 
+use operations::Timestamp;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
-
-use operations::{Status, Timestamp};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::script::Script;
-use super::statement::query;
+use super::statement::{Row, query};
 use super::{history, rows};
 use crate::StoreError;
 
@@ -50,26 +48,33 @@ pub(super) fn purge(
     if removed.is_empty() {
         return Ok(0);
     }
-    let mut counts: BTreeMap<(i64, String, String, Status), i64> = BTreeMap::new();
-    let (mut told, mut seqs) = (Told::default(), Vec::with_capacity(removed.len()));
+    let mut told = Told::default();
     for row in &removed {
-        let seq: i64 = row.try_get("seq")?;
         told.add(organization, None, &rows::id(row)?);
-        seqs.push(seq);
-        let key = (seq, row.try_get("project_id")?, row.try_get("kind")?, rows::status(row)?);
-        *counts.entry(key).or_default() += 1;
     }
-    let mut changes = Changes::default();
-    for ((seq, project_id, kind, status), n) in &counts {
-        changes.add(&Counted { organization, project_id, seq: *seq, kind }, *status, -n);
+    let mut script = Script::default();
+    told.add_to(&mut script, now);
+    script.run(connection)?;
+    forget(connection, organization, &removed)?;
+    Ok(removed.len() as u64)
+}
+
+/// Takes operations whose rows were removed out of the counts, and forgets their histories; answers their numbers. The rows
+/// have seq, kind, status and project_id.
+pub(super) fn forget(connection: &Connection, organization: &str, removed: &[Row]) -> Result<Vec<i64>, StoreError> {
+    let (mut changes, mut seqs) = (Changes::default(), Vec::with_capacity(removed.len()));
+    for row in removed {
+        let (seq, project_id, kind): (i64, String, String) =
+            (row.try_get("seq")?, row.try_get("project_id")?, row.try_get("kind")?);
+        seqs.push(seq);
+        changes.add(&Counted { organization, project_id: &project_id, seq, kind: &kind }, rows::status(row)?, -1);
     }
     let mut script = Script::default();
     changes.add_to(&mut script);
-    history::forget(connection, organization, &seqs)?;
-    told.add_to(&mut script, now);
     script.run(connection)?;
+    history::forget(connection, organization, &seqs)?;
     note_removed(connection, organization, removed.len() as u64)?;
-    Ok(removed.len() as u64)
+    Ok(seqs)
 }
 
 /// Counts operations whose numbers are not used any more.
