@@ -48,6 +48,6 @@ measure 'the same, with a snapshot held open' lifecycle --seconds "$((seconds * 
 measure 'from a creation to the start of its handler' latency
 measure 'creations and reads over HTTP' http --seconds "$seconds"
 measure 'clients that wait' waiters --waiters 5000
-measure 'behind a long line of another organisation' fairness --pending 200000
+measure 'behind a long line of another organization' fairness --pending 200000
 cp "$report" bench/RESULTS.md
 cat bench/RESULTS.md

@@ -8,8 +8,8 @@ use crate::common::{Dev, Process, command, example, run_in};
 use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Status};
 use serde_json::Value;
 use store::{
-    ClaimRequest, Digest, EvidenceRecord, IdempotencyKey, NewToken, PostgresStore, Scope, Settlement, SqliteStore,
-    Steering, Store,
+    ClaimRequest, Digest, EvidenceRecord, IdempotencyKey, NewToken, OperationCommand, PostgresStore, Scope, Settlement,
+    SqliteStore, Store,
 };
 use tempfile::tempdir;
 use testkit::{Cluster, Durability};
@@ -20,7 +20,7 @@ fn key() -> IdempotencyKey {
     IdempotencyKey { key: "once".to_owned(), fingerprint: [1; 32] }
 }
 
-/// Puts one of everything into a store: every status, two organisations, projects, texts that are hard to keep.
+/// Puts one of everything into a store: every status, two organizations, projects, texts that are hard to keep.
 async fn fill(store: &dyn Store) {
     let token = NewToken {
         hash: KEY,
@@ -67,7 +67,7 @@ async fn fill(store: &dyn Store) {
     // Numbers that are not used any more.
     for lease in gone {
         let access = Access::organization(&lease.organization);
-        store.steer(&access, lease.id, Steering::Delete).await.unwrap().unwrap().unwrap();
+        store.command(&access, lease.id, OperationCommand::Delete).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -102,7 +102,7 @@ async fn seen(store: &dyn Store) -> Vec<(String, u64, Vec<Operation>)> {
     seen
 }
 
-/// As [`seen`], after what ran was handed back.
+/// As [`seen`], after what ran was released.
 async fn handed_back(store: &dyn Store) -> Vec<(String, u64, Vec<Operation>)> {
     let mut seen = seen(store).await;
     for operation in seen.iter_mut().flat_map(|(_, _, operations)| operations) {
@@ -145,7 +145,7 @@ async fn assert_it_lives_on(store: &dyn Store) {
     let claimed = store.claim(request(500)).await.unwrap();
     assert!(claimed.len() > 60, "{}", claimed.len());
     assert!(claimed.iter().all(|claimed| claimed.input.contains(r#""n":1.50"#) && claimed.attempt == 1));
-    assert!(claimed.iter().any(|claimed| claimed.lease.fence == 2), "handed back, not begun anew");
+    assert!(claimed.iter().any(|claimed| claimed.lease.fence == 2), "released, not begun anew");
     assert_eq!(store.doctor().await.unwrap().findings, []);
 }
 

@@ -1,4 +1,5 @@
-//! What is meant to bring a server down, against the real binary: it lives, serves others, and its memory stays bounded.
+//! What is meant to bring a server down, against the real binary: it lives, serves others, and its memory stays
+//! bounded.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +13,7 @@ use crate::common::{PATIENCE, Server, get, run};
 
 const MIB: u64 = 1024 * 1024;
 
-/// A server, and what clients of two organisations need.
+/// A server, and what clients of two organizations need.
 struct Scene {
     server: Server,
     attacker: String,

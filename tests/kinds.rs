@@ -340,7 +340,7 @@ verdicts = ["failed"]
         "notices.ci.verdicts: unknown variant `bad`, expected one of `passed`, `failed`, `skipped`",
         "notices.never.verdicts: never match here: an evaluation that found something is COMPLETED",
         "notices.neither.verdicts: never match here: only an evidence_evaluation has a verdict",
-        "notices.ci.organizations: \"\" is no name of an organisation",
+        "notices.ci.organizations: \"\" is no name of an organization",
         "kinds.remote: there is no such key; a kind is declared by a table [kinds.remote]",
     ] {
         assert!(told.stderr.contains(problem), "{problem:?} is not in\n{}", told.stderr);

@@ -50,7 +50,8 @@ fn a_list_is_as_long_as_it_is_asked_to_be_and_says_when_there_is_more() {
     dev.run(&["ops", "list", "--all", "--page", "1"]).expect(2).says("--page");
 }
 
-/// A server whose list grows while it is read: it answers the page with this number, and remembers who was asked for it.
+/// A server whose list grows while it is read: it answers the page with this number, and remembers who was asked for
+/// it.
 fn growing(pages: &'static [(i32, &'static [&'static str])]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,5 @@
-//! Nobody reads the log: a server whose standard error is closed, or full, goes on serving and keeps up its maintenance.
+//! Nobody reads the log: a server whose standard error is closed, or full, goes on serving and keeps up its
+//! maintenance.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Stdio};

@@ -1,4 +1,5 @@
-//! Opening a store by the command line: what makes one, what is said of one that cannot be used, who may read its files.
+//! Opening a store by the command line: what makes one, what is said of one that cannot be used, who may read its
+//! files.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -176,7 +177,8 @@ fn open_handed(folder: &Path, args: &[&str]) -> Command {
     open_handed
 }
 
-/// Asserts that nobody but its user has a right on anything in a folder, the folder included; answers the names of files.
+/// Asserts that nobody but its user has a right on anything in a folder, the folder included; answers the names of
+/// files.
 #[track_caller]
 fn private(folder: &Path) -> Vec<String> {
     let (mut left, mut files) = (vec![folder.to_owned()], Vec::new());

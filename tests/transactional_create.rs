@@ -61,7 +61,7 @@ async fn what_longrun_makes_itself_is_refused_where_it_is_put_in() {
     drop(process);
 }
 
-/// A server for the database, with a token of the organisation `acme`.
+/// A server for the database, with a token of the organization `acme`.
 fn server(folder: &Path, database: &str) -> (Process, String) {
     let token = [
         "token",

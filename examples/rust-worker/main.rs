@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stop = async move {
         terminate.recv().await;
     };
-    // Four at a time. After SIGTERM what runs may end, the rest is handed back.
+    // Four at a time. After SIGTERM what runs may end, the rest is released.
     Worker::new(client, count_words).kind("word_count").concurrency(4).run(stop).await?;
     println!("stopped");
     Ok(())

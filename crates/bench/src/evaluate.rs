@@ -1,5 +1,5 @@
-//! `longrun bench evaluate`: evaluations as a server makes them, in processes that are warm, beside the same work without a
-//! process.
+//! `longrun bench evaluate`: evaluations as a server makes them, in processes that are warm, beside the same work
+//! without a process.
 //!
 //! Two sorts: a SARIF report of 300 bytes with one policy, by several clients, and a CycloneDX SBOM of 10 MB with ten
 //! policies, by one. The policies come with the request, as those of callers do.

@@ -1,6 +1,6 @@
-//! `longrun bench fairness`: how long the first operation of an organisation waits behind a million of another.
+//! `longrun bench fairness`: how long the first operation of an organization waits behind a million of another.
 //!
-//! One organisation has a long line of operations, whose attempts take ten milliseconds each and keep the engine busy;
+//! One organization has a long line of operations, whose attempts take ten milliseconds each and keep the engine busy;
 //! another creates one operation now and then. The baseline is the same without the line.
 
 use std::sync::Arc;

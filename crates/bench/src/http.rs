@@ -1,7 +1,8 @@
-//! `longrun bench http`: creations, each acknowledged when it is durable, and reads, by clients that keep their connection.
+//! `longrun bench http`: creations, each acknowledged when it is durable, and reads, by clients that keep their
+//! connection.
 //!
-//! The server is the real one, with authentication, engine and store, on a socket of this machine; the clients share its
-//! cores. Reads stand beside a bare axum handler that answers the same bytes from memory; creations beside one that
+//! The server is the real one, with authentication, engine and store, on a socket of this machine; the clients share
+//! its cores. Reads stand beside a bare axum handler that answers the same bytes from memory; creations beside one that
 //! inserts a row into the plain table.
 
 use std::net::SocketAddr;

@@ -85,7 +85,7 @@ async fn engine(target: &Target, samples: u32, pause: Duration) -> anyhow::Resul
     Ok(histogram)
 }
 
-/// Creates operations of an organisation, one after the other, and times how long each takes to start.
+/// Creates operations of an organization, one after the other, and times how long each takes to start.
 ///
 /// # Errors
 /// When one does not start, and those of the store.

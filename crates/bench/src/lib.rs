@@ -46,7 +46,7 @@ pub enum Bench {
     Http(HttpArgs),
     /// Thousands of clients that wait for operations: memory, queries, time from the end to the answer
     Waiters(WaitersArgs),
-    /// How long an organisation's first operation waits behind a million of another's
+    /// How long an organization's first operation waits behind a million of another's
     Fairness(FairnessArgs),
     /// Evaluations of small and of large evidence in processes, beside the same without a process
     Evaluate(EvaluateArgs),
@@ -152,7 +152,7 @@ pub struct WaitersArgs {
 pub struct FairnessArgs {
     #[command(flatten)]
     common: Common,
-    /// Operations of one organisation that wait
+    /// Operations of one organization that wait
     #[arg(long, default_value_t = 1_000_000)]
     pending: u64,
     /// Operations of the other, created one after the other

@@ -1,8 +1,8 @@
 //! Copies of settled operations, made in SQL: ten million by calls would take most of an hour.
 //!
-//! A copy has the number, the id, the times and the resource of its original moved on by the same step, so that it looks
-//! as if it had been made by calls. Indexes are dropped and made again, counters are counted anew; `doctor` then says
-//! whether the outcome is a sound store.
+//! A copy has the number, the id, the times and the resource of its original moved on by the same step, so that it
+//! looks as if it had been made by calls. Indexes are dropped and made again, counters are counted anew; `doctor` then
+//! says whether the outcome is a sound store.
 
 use indicatif::ProgressBar;
 use operations::page::LEVELS;

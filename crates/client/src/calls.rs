@@ -63,8 +63,8 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first; all of it, page by page. The body is
-    /// as if it had come in one.
+    /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first; all of it, page by page. The
+    /// body is as if it had come in one.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.
@@ -111,7 +111,8 @@ impl Client {
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(operation)).await
     }
 
-    /// `POST /v1/operations:batchCreate`: up to 1,000 operations, all or none. The key is as that of [`Client::create`].
+    /// `POST /v1/operations:batchCreate`: up to 1,000 operations, all or none. The key is as that of
+    /// [`Client::create`].
     ///
     /// # Errors
     /// Any [`Error`]; the fields that a refusal names begin with the place, e.g. `operations[3].kind`.
@@ -135,7 +136,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has ended.
     pub async fn cancel(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
-        self.steer(id, "cancel").await
+        self.command(id, "cancel").await
     }
 
     /// `POST /v1/operations/{id}:retry`: a failed operation is tried again.
@@ -143,7 +144,7 @@ impl Client {
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not failed.
     pub async fn retry(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
-        self.steer(id, "retry").await
+        self.command(id, "retry").await
     }
 
     /// `DELETE /v1/operations/{id}`: removes an operation that has ended.
@@ -155,7 +156,7 @@ impl Client {
         self.call(|| self.http().delete(address.clone())).await
     }
 
-    async fn steer(&self, id: &str, verb: &str) -> Result<Answer<OperationAnswer>, Error> {
+    async fn command(&self, id: &str, verb: &str) -> Result<Answer<OperationAnswer>, Error> {
         let address = self.address(&format!("v1/operations/{}:{verb}", segment(id)));
         self.call(|| self.http().post(address.clone())).await
     }

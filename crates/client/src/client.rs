@@ -52,7 +52,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// How often a call that was answered with 429 or 503 is repeated, if repeating it is safe.
     pub retries: u32,
-    /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reach a server again that they lost; `None`: for ever.
+    /// How long [`Client::wait`] and [`Watch`](crate::Watch) try to reach a server again that they lost; `None`: for
+    /// ever.
     pub reconnect_for: Option<Duration>,
 }
 
@@ -155,8 +156,8 @@ impl Client {
 
     /// Sends a call, as often as the server asks for it, and answers the response when it is a success or a 304.
     ///
-    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, is a
-    /// worker's, whose second settlement is refused, or steers an operation, whose state refuses the second.
+    /// Sending any call of this crate twice does its work once: it reads, stores by content, has an idempotency key, is
+    /// a worker's, whose second settlement is refused, or steers an operation, whose state refuses the second.
     ///
     /// A plain closure and no async one: the future of an async closure is not `Send` for every lifetime, and a caller
     /// could not spawn a call.
@@ -181,8 +182,8 @@ impl Client {
         }
     }
 
-    /// Whether a server has ever answered this client or a clone of it. Where none has, the address is probably wrong, and
-    /// waiting would be in vain.
+    /// Whether a server has ever answered this client or a clone of it. Where none has, the address is probably wrong,
+    /// and waiting would be in vain.
     pub(crate) fn was_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }

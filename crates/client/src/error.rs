@@ -67,7 +67,7 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
-    /// A [`Worker`](crate::Worker) gave up: attempt after attempt could not even be started. They were handed back.
+    /// A [`Worker`](crate::Worker) gave up: attempt after attempt could not even be started. They were released.
     #[error("{attempts} attempts in a row could not be started: {reason}")]
     NotStarted {
         /// How many.

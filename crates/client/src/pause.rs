@@ -1,4 +1,4 @@
-//! The calls about the token's own organisation: what it may have, what is paused in it.
+//! The calls about the token's own organization: what it may have, what is paused in it.
 
 use crate::calls::segment;
 use crate::client::{Answer, Client};
@@ -6,16 +6,16 @@ use crate::error::Error;
 use crate::types::{KindAnswer, OrganizationAnswer};
 
 impl Client {
-    /// `GET /v1/organizations/{name}`: the limits of the token's organisation, and what is paused in it.
+    /// `GET /v1/organizations/{name}`: the limits of the token's organization, and what is paused in it.
     ///
     /// # Errors
-    /// Any [`Error`]; a refusal with code 5 for every other organisation, 7 when the token lacks the scope `admin`.
+    /// Any [`Error`]; a refusal with code 5 for every other organization, 7 when the token lacks the scope `admin`.
     pub async fn organization(&self, name: &str) -> Result<Answer<OrganizationAnswer>, Error> {
         let address = self.address(&format!("v1/organizations/{}", segment(name)));
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/organizations/{name}:pause`: nothing more of the organisation is started; what runs goes on.
+    /// `POST /v1/organizations/{name}:pause`: nothing more of the organization is started; what runs goes on.
     ///
     /// # Errors
     /// As those of [`Client::organization`].
@@ -33,7 +33,7 @@ impl Client {
         self.call(|| self.http().post(address.clone())).await
     }
 
-    /// `POST /v1/kinds/{name}:pause`: nothing more of the kind is started in the token's organisation.
+    /// `POST /v1/kinds/{name}:pause`: nothing more of the kind is started in the token's organization.
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such kind, 7 when the token lacks the scope `admin`.

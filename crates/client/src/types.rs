@@ -158,7 +158,8 @@ impl ListRequest {
     }
 }
 
-/// An operation to be created. What is `None` or empty is left out. Read from JSON, it refuses fields that it does not know.
+/// An operation to be created. What is `None` or empty is left out. Read from JSON, it refuses fields that it does not
+/// know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NewOperation {
@@ -179,7 +180,7 @@ pub struct NewOperation {
     /// What the work needs to know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// Within an organisation, higher runs first.
+    /// Within an organization, higher runs first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i16>,
     /// Not before this time; RFC 3339.
@@ -258,11 +259,11 @@ pub struct EvaluateRequest {
 /// `{"organization":{…}}`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OrganizationAnswer {
-    /// The organisation.
+    /// The organization.
     pub organization: Organization,
 }
 
-/// The token's organisation.
+/// The token's organization.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Organization {
     /// Its name.
@@ -276,7 +277,7 @@ pub struct Organization {
     pub limits: OrganizationLimits,
 }
 
-/// What an organisation may have.
+/// What an organization may have.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct OrganizationLimits {
     /// Operations that have not ended; `None`: any number.
@@ -298,7 +299,7 @@ pub struct KindAnswer {
     pub kind: Kind,
 }
 
-/// A kind, in the token's organisation.
+/// A kind, in the token's organization.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Kind {
     /// Its name.

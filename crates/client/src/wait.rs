@@ -25,22 +25,24 @@ const LATE_AT_THE_END: Duration = Duration::from_secs(1);
 pub enum WaitStep<'s> {
     /// This is how the operation stands.
     State(&'s OperationAnswer),
-    /// The server cannot be reached or is too busy; it is asked again after growing pauses. Told once, until it is back.
+    /// The server cannot be reached or is too busy; it is asked again after growing pauses. Told once, until it is
+    /// back.
     Lost(&'s Error),
     /// The server answers again.
     Back,
 }
 
 impl Client {
-    /// `GET /v1/operations/{id}:wait`, again and again: waits until the operation has ended and answers it; `seen` is told
-    /// what happens on the way, the last state included.
+    /// `GET /v1/operations/{id}:wait`, again and again: waits until the operation has ended and answers it; `seen` is
+    /// told what happens on the way, the last state included.
     ///
     /// A server that goes away meanwhile is asked again until it is back, within `limit` and
     /// [`Settings::reconnect_for`](crate::Settings::reconnect_for). One that has never answered this client is not: the
     /// address is probably wrong.
     ///
     /// # Errors
-    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; of a server that did not come back, the last.
+    /// [`Error::StillRunning`] when `limit` passes first, else any [`Error`]; of a server that did not come back, the
+    /// last.
     pub async fn wait(
         &self,
         id: &str,
@@ -111,8 +113,8 @@ impl Client {
         }
     }
 
-    /// `GET /v1/operations/{id}:wait`, once: the operation when it has ended, or as it is after `timeout` (a server waits
-    /// 60 s at most).
+    /// `GET /v1/operations/{id}:wait`, once: the operation when it has ended, or as it is after `timeout` (a server
+    /// waits 60 s at most).
     ///
     /// # Errors
     /// Any [`Error`]; a refusal with code 5 when there is no such operation.

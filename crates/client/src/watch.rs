@@ -118,8 +118,8 @@ impl Client {
 }
 
 impl Watch {
-    /// The next transition. When the connection breaks (a server that stops, a proxy) it is made again, and what happened
-    /// meanwhile follows: nothing is missed and nothing comes twice.
+    /// The next transition. When the connection breaks (a server that stops, a proxy) it is made again, and what
+    /// happened meanwhile follows: nothing is missed and nothing comes twice.
     ///
     /// Dropping the future loses nothing.
     ///

@@ -100,7 +100,7 @@ pub enum Outcome {
         /// Whether another attempt may do better.
         retryable: bool,
     },
-    /// It is handed back, without charging the attempt: the worker is being stopped.
+    /// It is released, without charging the attempt: the worker is being stopped.
     Released,
 }
 
@@ -173,7 +173,8 @@ impl Client {
         self.call(|| self.http().post(address.clone()).json(&Body { operations })).await
     }
 
-    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second time is refused.
+    /// `POST /v1/operations:settle`: ends up to 1,000 attempts. Sending it twice does no harm: the second time is
+    /// refused.
     ///
     /// # Errors
     /// Any [`Error`]. A lease that is lost is no error but a row that says so.

@@ -301,7 +301,7 @@ async fn after_the_drain_time_what_runs_is_handed_back_uncharged() {
         let (handler, mut started, _go) = gate();
         let hurry = CancellationToken::new();
         let drain = if early { DEADLINE * 2 } else { Duration::ZERO };
-        let worker = Running::start(&server, handler, |worker| worker.drain(drain).hand_back_when(&hurry)).await;
+        let worker = Running::start(&server, handler, |worker| worker.drain(drain).release_when(&hurry)).await;
         let id = server.create("").await;
         assert_eq!(in_time(started.recv()).await, Some(1));
         worker.stop.cancel();

@@ -1,4 +1,4 @@
-//! The loop: claim what is due, as much as there is room for.
+//! The loop: claim what is due, as much as the limits leave capacity for.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::duties::{self, heartbeats::Held};
-use crate::room::{Ask, Rooms};
+use crate::limiter::{ClaimBudget, KindLimiters};
+use crate::maintenance::{self, heartbeats::Held};
 use crate::{Registry, Settings, run};
 
 /// Attempts that are claimed at once at most; one claim is one transaction.
@@ -20,7 +20,8 @@ const CLAIM_LIMIT: usize = 100;
 /// The wait after a claim failed; the store may be away.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 
-/// Tells the engine of this process, and whoever else takes from the queue here, that there is new work. Cheap to clone.
+/// Tells the engine of this process, and whoever else takes from the queue here, that there is new work. Cheap to
+/// clone.
 #[derive(Clone, Debug, Default)]
 pub struct Waker(Arc<Woken>);
 
@@ -80,7 +81,7 @@ impl Wakes {
     }
 }
 
-/// What the loop, the attempts and the duties share.
+/// What the loop, the attempts and the maintenance tasks share.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) health: Health,
@@ -89,8 +90,8 @@ pub(crate) struct Shared {
     pub(crate) waker: Waker,
     /// The leases that this process holds.
     pub(crate) held: Held,
-    /// Cancelled when the drain time is over: attempts end and are handed back.
-    pub(crate) hand_back: CancellationToken,
+    /// Cancelled when the drain time is over: attempts end and are released.
+    pub(crate) release: CancellationToken,
     /// Cancelled when draining starts: nothing more is claimed.
     pub(crate) stop_claiming: CancellationToken,
     pub(crate) worker: String,
@@ -108,13 +109,13 @@ impl Shared {
 pub struct Engine;
 
 impl Engine {
-    /// Has the store keep what an engine with this registry is to look at. To be called before the process lets anything
-    /// end, so that nothing that ends is passed over; an engine that starts without does it a moment later.
+    /// Has the store keep what an engine with this registry is to look at. To be called before the process lets
+    /// anything end, so that nothing that ends is passed over; an engine that starts without does it a moment later.
     ///
     /// # Errors
     /// As the store's.
     pub async fn prepare(store: &dyn Store, registry: &Registry) -> Result<(), StoreError> {
-        if registry.follow_up().is_some() { duties::follow_ups::begin(store).await } else { Ok(()) }
+        if registry.follow_up().is_some() { maintenance::follow_ups::begin(store).await } else { Ok(()) }
     }
 
     /// Starts an engine for the registry's kinds on the current runtime.
@@ -130,23 +131,23 @@ impl Engine {
             registry,
             settings,
             held: Held::default(),
-            hand_back: CancellationToken::new(),
+            release: CancellationToken::new(),
             stop_claiming: CancellationToken::new(),
             worker: worker.into(),
         });
-        let (attempts, duties) = (TaskTracker::new(), TaskTracker::new());
-        let stop_duties = CancellationToken::new();
-        duties.spawn(duties::heartbeats::keep(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::rescue::watch(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::cancels::end(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::overruns::end(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::retention::purge(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::inbox::empty(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::sweep::forget(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::follow_ups::create(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(duties::changes::forget(Arc::clone(&shared), stop_duties.clone()));
-        duties.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
-        Running { shared, attempts, duties, stop_duties }
+        let (attempts, maintenance) = (TaskTracker::new(), TaskTracker::new());
+        let stop_maintenance = CancellationToken::new();
+        maintenance.spawn(maintenance::heartbeats::keep(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::rescue::watch(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::cancels::end(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::overruns::end(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::retention::purge(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::inbox::empty(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::sweep::forget(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::changes::forget(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
+        Running { shared, attempts, maintenance, stop_maintenance }
     }
 }
 
@@ -154,8 +155,8 @@ impl Engine {
 pub struct Running {
     shared: Arc<Shared>,
     attempts: TaskTracker,
-    duties: TaskTracker,
-    stop_duties: CancellationToken,
+    maintenance: TaskTracker,
+    stop_maintenance: CancellationToken,
 }
 
 impl Running {
@@ -171,13 +172,13 @@ impl Running {
         self.shared.waker.wake();
         self.attempts.close();
         if tokio::time::timeout(self.shared.settings.drain, self.attempts.wait()).await.is_err() {
-            tracing::info!(attempts = self.attempts.len(), "the drain time is over; what still runs is handed back");
-            self.shared.hand_back.cancel();
+            tracing::info!(attempts = self.attempts.len(), "the drain time is over; what still runs is released");
+            self.shared.release.cancel();
             self.attempts.wait().await;
         }
-        self.stop_duties.cancel();
-        self.duties.close();
-        self.duties.wait().await;
+        self.stop_maintenance.cancel();
+        self.maintenance.close();
+        self.maintenance.wait().await;
     }
 }
 
@@ -190,7 +191,7 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
     let limits = kinds.into_iter().map(|kind| (kind.clone(), shared.registry.limits(&kind)));
     let dispatcher = Mutex::new(Dispatcher {
         places: Arc::new(Semaphore::new(shared.settings.concurrency.max(1))),
-        rooms: Rooms::new(limits, Instant::now()),
+        limiters: KindLimiters::new(limits, Instant::now()),
         attempts,
         has_begun: false,
     });
@@ -201,7 +202,7 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
 /// What the loop keeps, also when it is started again: places that are taken stay so.
 struct Dispatcher {
     places: Arc<Semaphore>,
-    rooms: Rooms,
+    limiters: KindLimiters,
     attempts: TaskTracker,
     /// What the former life of this process left was taken up: once, before the first claim.
     has_begun: bool,
@@ -212,7 +213,7 @@ impl Dispatcher {
         let has_begun = std::mem::replace(&mut self.has_begun, true);
         if shared.settings.is_alone
             && !has_begun
-            && timeout(ROUND_LIMIT, duties::rescue::own_past(shared)).await.is_err()
+            && timeout(ROUND_LIMIT, maintenance::rescue::own_past(shared)).await.is_err()
         {
             tracing::error!("could not look for lost leases in time");
         }
@@ -251,18 +252,24 @@ impl Dispatcher {
         }
     }
 
-    /// Claims as much as there is room for, and starts it; answers how long there is nothing to do if that was nothing.
+    /// Claims as much as the limits leave capacity for, and starts it; answers how long there is nothing to do if that
+    /// was nothing.
     async fn round(&mut self, shared: &Arc<Shared>, free: usize) -> Result<Option<Duration>, StoreError> {
-        let asks = self.rooms.asks(free, Instant::now());
-        let has_asked = !asks.is_empty();
-        let started = self.claim(shared, asks, free).await?;
+        let budgets = self.limiters.budgets(free, Instant::now());
+        let has_asked = !budgets.is_empty();
+        let started = self.claim(shared, budgets, free).await?;
         Ok(if started == 0 { Some(self.pause(shared, has_asked).await) } else { None })
     }
 
     /// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
-    async fn claim(&mut self, shared: &Arc<Shared>, asks: Vec<Ask>, free: usize) -> Result<usize, StoreError> {
+    async fn claim(
+        &mut self,
+        shared: &Arc<Shared>,
+        budgets: Vec<ClaimBudget>,
+        free: usize,
+    ) -> Result<usize, StoreError> {
         let mut started = 0;
-        for Ask { kinds, limit } in asks {
+        for ClaimBudget { kinds, limit } in budgets {
             let limit = limit.min(free - started);
             if limit == 0 || shared.stop_claiming.is_cancelled() {
                 break;
@@ -276,7 +283,7 @@ impl Dispatcher {
             };
             for claimed in shared.store.claim(request).await? {
                 started += 1;
-                let place_of_kind = self.rooms.start(&claimed.operation.kind);
+                let place_of_kind = self.limiters.start(&claimed.operation.kind);
                 start(shared, &self.attempts, &self.places, place_of_kind, claimed).await;
             }
         }
@@ -286,9 +293,9 @@ impl Dispatcher {
     /// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start
     /// again, at most the poll time.
     async fn pause(&self, shared: &Shared, has_asked: bool) -> Duration {
-        let longest = self.rooms.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
+        let longest = self.limiters.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
         if !has_asked {
-            // What is due cannot be started: its kind has no room, and whoever makes room wakes the loop.
+            // What is due cannot be started: its kind has no capacity left, and whoever frees some wakes the loop.
             return longest;
         }
         match shared.store.next_due().await {

@@ -5,10 +5,10 @@ use operations::{NewOperation, Operation};
 /// Says what is to be created when an operation has ended.
 ///
 /// It is asked at least once about every end, of whichever process, from the first start of an engine that has one; and
-/// what it says about one end is created once. It may be asked again about the same end after a crash and by other servers
-/// of the store, and should then say the same. Of an operation that was deleted before it was asked, it is not.
+/// what it says about one end is created once. It may be asked again about the same end after a crash and by other
+/// servers of the store, and should then say the same. Of an operation that was deleted before it was asked, it is not.
 pub trait FollowUp: Send + Sync + 'static {
-    /// The operations to be created, in the same organisation, all or none. To keep it from going round in circles is its
-    /// own affair: it is asked about the ends of these operations, too.
+    /// The operations to be created, in the same organization, all or none. To keep it from going round in circles is
+    /// its own affair: it is asked about the ends of these operations, too.
     fn due(&self, organization: &str, ended: &Operation) -> Vec<NewOperation>;
 }

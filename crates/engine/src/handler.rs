@@ -14,7 +14,7 @@ use crate::{FollowUp, Limits, Progress};
 /// One attempt of an operation, as its handler sees it.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The organisation that the operation belongs to.
+    /// The organization that the operation belongs to.
     pub organization: String,
     /// The operation, running.
     pub operation: Operation,
@@ -22,9 +22,8 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
-    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the time
-    /// is over, or the drain time ended.
-    /// A handler that works on a thread of its own must look at it and stop.
+    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
+    /// time is over, or the drain time ended. A handler that works on a thread of its own must look at it and stop.
     pub cancelled: CancellationToken,
     /// Where the handler may tell how far it is.
     pub progress: Progress,
@@ -55,8 +54,8 @@ impl Failure {
 
 /// Runs the operations of a kind.
 ///
-/// Execution is at least once: a handler may see the same operation again after a crash. A panic is a retryable failure.
-/// Long computations belong into `spawn_blocking`, never on the async threads.
+/// Execution is at least once: a handler may see the same operation again after a crash. A panic is a retryable
+/// failure. Long computations belong into `spawn_blocking`, never on the async threads.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Does the work; the answer is the operation's output (structured output as a JSON text).

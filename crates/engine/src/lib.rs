@@ -1,26 +1,27 @@
 //! What makes operations happen: claims due operations, runs their handlers, keeps their leases, records one outcome.
 //!
 //! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
-//! task of its own, settle it. Beside it the maintenance tasks: heartbeats for what runs here, rescue of what others lost, ending of
-//! what was asked to stop and did not, removal of what has passed its time, taking creations out of the store's inbox, creation of what follows from ends ([`FollowUp`]).
+//! task of its own, settle it. Beside it the maintenance: heartbeats for what runs here, rescue of what others lost,
+//! ending of what was asked to stop and did not, removal of what has passed its time, taking creations out of the
+//! store's inbox, creation of what follows from ends ([`FollowUp`]).
 //!
 //! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
 //! frees a place, when a pending operation becomes due, when the rate of a kind allows a start again, and after
 //! [`Settings::poll`] in any case: other processes create too. It registers for the wake-up *before* it looks into the
 //! queue, so that a creation between the look and the wait is not slept over.
 //!
-//! **Promises.** At most [`Settings::concurrency`] handlers at a time, and of each kind no more than its [`Limits`] say:
-//! what has no room is not claimed and stays for others. A handler whose lease is lost is cancelled and
-//! its result is not recorded. [`Running::drain`] stops claiming, lets what runs finish within the drain time, and hands
-//! the rest back without charging an attempt.
+//! **Promises.** At most [`Settings::concurrency`] handlers at a time, and of each kind no more than its [`Limits`]
+//! say: what has no capacity left is not claimed and stays for others. A handler whose lease is lost is cancelled and
+//! its result is not recorded. [`Running::drain`] stops claiming, lets what runs finish within the drain time, and
+//! hands the rest back without charging an attempt.
 
 mod dispatch;
-mod duties;
 mod follow_up;
 mod handler;
+mod limiter;
 mod limits;
+mod maintenance;
 mod progress;
-mod room;
 mod run;
 mod settings;
 

@@ -9,7 +9,7 @@ use tasks::after_stop;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
-use crate::duties::heartbeats::Stops;
+use crate::maintenance::heartbeats::Stops;
 use crate::{Attempt, Failure};
 
 /// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
@@ -26,7 +26,7 @@ enum Ended {
     TimedOut(Duration),
     Cancelled,
     LeaseLost,
-    HandedBack,
+    Released,
 }
 
 /// Runs a claimed operation and records its outcome, unless the lease is lost.
@@ -58,8 +58,8 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
             tracing::warn!(operation = %lease.id, attempt = number, "the lease was lost; the result is not recorded");
             None
         }
-        Ended::HandedBack => {
-            hand_back(shared, &lease).await;
+        Ended::Released => {
+            release(shared, &lease).await;
             None
         }
     };
@@ -93,7 +93,7 @@ async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
         () = tokio::time::sleep(limit) => Ended::TimedOut(limit),
         () = stops.lost.cancelled() => Ended::LeaseLost,
         () = stops.cancel.cancelled() => Ended::Cancelled,
-        () = shared.hand_back.cancelled() => Ended::HandedBack,
+        () = shared.release.cancelled() => Ended::Released,
     };
     cancelled.cancel();
     match tokio::time::timeout(CANCEL_GRACE, &mut task).await {
@@ -129,7 +129,7 @@ async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToke
         let settled = tokio::select! {
             settled = shared.store.settle(vec![settlement.clone()]) => settled,
             // A store that does not answer must not hold up the end of the process.
-            () = after_stop(&shared.hand_back) => return,
+            () = after_stop(&shared.release) => return,
         };
         match settled {
             Ok(results) => {
@@ -148,19 +148,19 @@ async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToke
             () = tokio::time::sleep(SETTLE_RETRY) => {}
             () = lost.cancelled() => return,
             // At the end of the drain time the lease runs out by itself and the attempt is repeated elsewhere.
-            () = shared.hand_back.cancelled() => return,
+            () = shared.release.cancelled() => return,
         }
     }
 }
 
-async fn hand_back(shared: &Shared, lease: &LeaseRef) {
+async fn release(shared: &Shared, lease: &LeaseRef) {
     let result: Result<_, StoreError> = tokio::select! {
         result = shared.store.release(vec![lease.clone()]) => result,
-        () = after_stop(&shared.hand_back) => Err(StoreError::Unavailable("the store did not answer in time".to_owned())),
+        () = after_stop(&shared.release) => Err(StoreError::Unavailable("the store did not answer in time".to_owned())),
     };
     match result.as_deref() {
-        Ok([Ok(())]) => tracing::info!(operation = %lease.id, "handed back"),
+        Ok([Ok(())]) => tracing::info!(operation = %lease.id, "released"),
         Ok([Err(Refusal::StaleLease)]) => {}
-        other => tracing::warn!(operation = %lease.id, ?other, "could not hand back; the lease will run out"),
+        other => tracing::warn!(operation = %lease.id, ?other, "could not release; the lease will run out"),
     }
 }

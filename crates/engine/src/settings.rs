@@ -7,8 +7,8 @@ use operations::backoff::Backoff;
 /// How the engine behaves. The defaults are those of a server on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Handlers that run at a time; at least 1. The default is one a core: what is built in computes, and each evaluation
-    /// may take the memory of its limit.
+    /// Handlers that run at a time; at least 1. The default is one a core: what is built in computes, and each
+    /// evaluation may take the memory of its limit.
     pub concurrency: usize,
     /// How long a claim stands without a heartbeat. A third of it is the time between heartbeats.
     pub lease: Duration,

@@ -320,7 +320,7 @@ async fn a_worker_that_does_not_stop_has_its_attempt_ended_after_the_grace_perio
     let claimed = claimed_elsewhere(&store, NewOperation::of_kind("remote")).await;
     let access = Access::organization("acme");
     let id = claimed.operation.id;
-    let asked = store.steer(&access, id, store::Steering::Cancel).await.unwrap().unwrap().unwrap();
+    let asked = store.command(&access, id, store::OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     let operation = ended(&store, id).await;
     assert_eq!((operation.status, operation.error_message.as_str()), (Status::Failed, "cancelled"));
     assert!(operation.finished_at.unwrap() >= asked.started_at.unwrap().after(cancel_grace));
@@ -336,7 +336,7 @@ async fn what_has_passed_its_time_is_removed() {
     let access = Access::organization("acme");
     for _ in 0..3 {
         let claimed = claimed_elsewhere(&store, NewOperation { retain_for, ..NewOperation::of_kind("remote") }).await;
-        store.steer(&access, claimed.operation.id, store::Steering::Cancel).await.unwrap().unwrap().unwrap();
+        store.command(&access, claimed.operation.id, store::OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     }
     let kept = create(&store, NewOperation::of_kind("scan")).await;
     store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();

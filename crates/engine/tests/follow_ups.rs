@@ -8,8 +8,8 @@ use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, 
 use store::{ClaimRequest, Settlement, SqliteStore, Store};
 use tokio::sync::watch;
 
-/// An operation of the kind `next` for each that ends of the kind `first`. At the `breaks_at`th question it is as if the
-/// process died.
+/// An operation of the kind `next` for each that ends of the kind `first`. At the `breaks_at`th question it is as if
+/// the process died.
 struct Next {
     asked: watch::Sender<usize>,
     breaks_at: usize,
@@ -152,7 +152,7 @@ async fn engines_take_turns() {
 }
 
 #[tokio::test]
-async fn an_organisation_that_is_being_deleted_holds_up_no_other() {
+async fn an_organization_that_is_being_deleted_holds_up_no_other() {
     let fixture = Fixture::new().await;
     let (first, _) = fixture.engine("a", usize::MAX).await;
     first.drain().await;

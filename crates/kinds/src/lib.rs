@@ -1,5 +1,5 @@
-//! What runs an operation: evidence evaluation ([`evidence`]), local commands ([`command`]) and calls to servers of others ([`http`]);
-//! and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
+//! What runs an operation: evidence evaluation ([`evidence`]), local commands ([`command`]) and calls to servers of
+//! others ([`http`]); and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
 
 pub mod command;
 mod confine;

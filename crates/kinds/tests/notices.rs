@@ -139,7 +139,12 @@ async fn every_end_that_somebody_subscribed_to_is_told_of_and_no_notice_is() {
     assert_eq!(subjects, [completed.to_string(), failed.to_string()], "and not {ended_before}, which ended before");
     assert_eq!(failures.next().await.json()["data"]["error_message"], "no luck");
     // It is retried and fails again: another end.
-    store.steer(&Access::organization("acme"), failed, store::Steering::Retry).await.unwrap().unwrap().unwrap();
+    store
+        .command(&Access::organization("acme"), failed, store::OperationCommand::Retry)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     settle(&*store, "scan", false).await;
     let mut ids = Vec::new();
     for request in [all.next().await, failures.next().await] {

@@ -1,9 +1,9 @@
 //! Which server a command calls, and with which token.
 //!
 //! The address: `--url`, else `LONGRUN_URL`, else `http://127.0.0.1:8080`. The token: the file of `--token-file`, else
-//! `LONGRUN_TOKEN`. With none of these four given, `./.longrun/token` and `./.longrun/url` are read if they are there: what
-//! `longrun dev`, started in the same folder, wrote. That token is never sent to an address that somebody named, and that
-//! address never gets another token.
+//! `LONGRUN_TOKEN`. With none of these four given, `./.longrun/token` and `./.longrun/url` are read if they are there:
+//! what `longrun dev`, started in the same folder, wrote. That token is never sent to an address that somebody named,
+//! and that address never gets another token.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! A policy file as it is sent to a server: one text that needs no other file.
 //!
-//! Scripts that stand in files of their own (`path: cyclonedx.rego`) are put into the document, so that the server reads
-//! nothing from its disk for a caller. Only files within the policy's folder are taken: a policy from elsewhere must not
-//! make this program send what it finds on this machine.
+//! Scripts that stand in files of their own (`path: cyclonedx.rego`) are put into the document, so that the server
+//! reads nothing from its disk for a caller. Only files within the policy's folder are taken: a policy from elsewhere
+//! must not make this program send what it finds on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Files that others on the machine cannot read: the store, its log and lock, evidence, backups.
 //!
-//! The process that makes them takes every right of others from whatever it makes, by its umask, before its first thread. So
-//! a file is private from its first moment, whoever writes it: SQLite, `pg_dump`, a library. Commands that a server runs get
-//! back the umask that the server was started with.
+//! The process that makes them takes every right of others from whatever it makes, by its umask, before its first
+//! thread. So a file is private from its first moment, whoever writes it: SQLite, `pg_dump`, a library. Commands that a
+//! server runs get back the umask that the server was started with.
 
 use std::sync::OnceLock;
 

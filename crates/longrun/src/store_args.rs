@@ -79,8 +79,8 @@ impl StoreArgs {
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 
-    /// Opens the store, which must exist and be of this version: a mistyped name shall not make an empty one, and a store under a server
-    /// is not migrated.
+    /// Opens the store, which must exist and be of this version: a mistyped name shall not make an empty one, and a
+    /// store under a server is not migrated.
     ///
     /// # Errors
     /// When there is none or it cannot be used.
@@ -88,8 +88,8 @@ impl StoreArgs {
         node::open(&self.url()?, Open::Existing).await
     }
 
-    /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before the
-    /// first start of a server.
+    /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before
+    /// the first start of a server.
     ///
     /// # Errors
     /// When it cannot be used.

@@ -28,7 +28,7 @@ pub struct NewOperation {
     pub project_version_id: String,
     /// What the work needs to know: a JSON text, or empty for none.
     pub input: String,
-    /// Within an organisation, higher is claimed first; −100…100.
+    /// Within an organization, higher is claimed first; −100…100.
     pub priority: i16,
     /// Not to be claimed before this time.
     pub run_after: Option<Timestamp>,

@@ -39,7 +39,7 @@ impl Filter {
 /// The projects a caller is limited to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Projects {
-    /// The whole organisation, operations without a project included.
+    /// The whole organization, operations without a project included.
     All,
     /// Only operations whose `project_id` is one of these; never one without a project.
     Only(BTreeSet<String>),
@@ -58,25 +58,25 @@ impl Projects {
 /// What a caller may see. Every read and every write of a store takes one, so that no query can forget it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
-    /// The organisation; nothing outside of it exists for the caller.
+    /// The organization; nothing outside of it exists for the caller.
     pub organization: String,
-    /// The projects inside the organisation.
+    /// The projects inside the organization.
     pub projects: Projects,
 }
 
 impl Access {
-    /// Access to the whole of an organisation.
+    /// Access to the whole of an organization.
     pub fn organization(name: impl Into<String>) -> Access {
         Access { organization: name.into(), projects: Projects::All }
     }
 
-    /// Access to some projects of an organisation.
+    /// Access to some projects of an organization.
     pub fn projects<P: Into<String>>(name: impl Into<String>, projects: impl IntoIterator<Item = P>) -> Access {
         let projects = projects.into_iter().map(Into::into).filter(|p: &String| !p.is_empty()).collect();
         Access { organization: name.into(), projects: Projects::Only(projects) }
     }
 
-    /// Whether an operation of this organisation with this `project_id` (empty: none) is visible.
+    /// Whether an operation of this organization with this `project_id` (empty: none) is visible.
     pub fn sees_project(&self, project_id: &str) -> bool {
         self.projects.include(project_id)
     }

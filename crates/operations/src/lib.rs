@@ -4,7 +4,8 @@
 //! [`State::apply`], [`Filter`] and the pagination arithmetic of [`page`], ids, times, validation of new operations.
 //!
 //! **Promises.** Pure: no I/O, no async, no clock (times are arguments). The only rule book: stores and handlers call
-//! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by construction.
+//! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by
+//! construction.
 
 pub mod backoff;
 mod create;

@@ -1,6 +1,6 @@
 //! Pagination: zero-based pages over a newest-first list, and the arithmetic of counted pages.
 //!
-//! Operations of an organisation are numbered 1, 2, 3 … (their *sequence*). Stores keep exact counts of operations per
+//! Operations of an organization are numbered 1, 2, 3 … (their *sequence*). Stores keep exact counts of operations per
 //! *bucket* of the sequence on three levels ([`LEVELS`]), so that a page deep in a list is reached by skipping whole
 //! buckets: first of 2^20 numbers, then of 2^16 inside the one reached, then of 2^12, then at most 4,096 rows.
 

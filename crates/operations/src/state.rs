@@ -157,8 +157,8 @@ pub enum Refusal {
 /// The message of an operation that was cancelled.
 const CANCELLED: &str = "cancelled";
 
-/// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a core
-/// dump must not fill the memory of whoever reads the list.
+/// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a
+/// core dump must not fill the memory of whoever reads the list.
 const MAX_ERROR_BYTES: usize = 8 * 1024;
 
 /// The message, cut at a character's end where it is too long, and never empty.
@@ -250,9 +250,9 @@ impl State {
     /// Whether the worker that held this fencing token has settled with this outcome already: one whose answer was lost
     /// settles again, and is to be told what was recorded. Nobody was given a later token, or this one is stale.
     ///
-    /// `is_noted`: the history says of the latest attempt that it failed so and is to be repeated. The state of a pending
-    /// operation does not tell that. A failure of an attempt that was asked to stop is recorded as the cancellation, whatever
-    /// its message.
+    /// `is_noted`: the history says of the latest attempt that it failed so and is to be repeated. The state of a
+    /// pending operation does not tell that. A failure of an attempt that was asked to stop is recorded as the
+    /// cancellation, whatever its message.
     pub fn was_settled(&self, fence: u64, outcome: &Outcome, is_noted: bool) -> bool {
         if self.progress().fence != fence {
             return false;

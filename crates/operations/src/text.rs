@@ -49,7 +49,7 @@ pub fn check_kind(field: &str, value: &str) -> Result<(), Violation> {
     ))
 }
 
-/// Takes the name of an organisation or of a token: printable text of 1 to 128 bytes without surrounding spaces.
+/// Takes the name of an organization or of a token: printable text of 1 to 128 bytes without surrounding spaces.
 pub fn check_name(field: &str, value: &str) -> Result<(), Violation> {
     check_text(field, value)?;
     if value.is_empty() || value.trim() != value || value.len() > 128 {

@@ -1,13 +1,13 @@
 //! The one error of the HTTP layer and its form on the wire.
 //!
 //! # Design
-//! - **Who makes which.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content store become
-//!   one here, by `From`. Nothing else decides a status code. What hyper refuses before a request exists (a broken
-//!   request line, headers that are too large) has no body.
-//! - **What a client may rely on.** The body is `google.rpc.Status` as proto3 JSON. `code` and the HTTP status follow from
-//!   the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`; with
-//!   fields at fault a `BadRequest`, one violation each, all at once; with a chance of later success a `RetryInfo` that
-//!   agrees with the `Retry-After` header. `message` is for people and may change.
+//! - **Who makes which.** Handlers and extractors make [`ApiError`]s; errors of the store and of the content store
+//!   become one here, by `From`. Nothing else decides a status code. What hyper refuses before a request exists (a
+//!   broken request line, headers that are too large) has no body.
+//! - **What a client may rely on.** The body is `google.rpc.Status` as proto3 JSON. `code` and the HTTP status follow
+//!   from the variant. `details` always holds an `ErrorInfo` whose `reason` is stable and whose `domain` is `longrun`;
+//!   with fields at fault a `BadRequest`, one violation each, all at once; with a chance of later success a `RetryInfo`
+//!   that agrees with the `Retry-After` header. `message` is for people and may change.
 //! - **What is logged and never sent.** The causes of [`ApiError::Internal`] and [`ApiError::Unavailable`]: they travel
 //!   beside the response ([`Cause`]) to the access log, which writes them with the request id.
 
@@ -56,7 +56,7 @@ pub enum ApiError {
         /// The token's own projects.
         allowed: String,
     },
-    /// The call is about the whole organisation, and the token is limited to projects.
+    /// The call is about the whole organization, and the token is limited to projects.
     #[error("this call is about the whole organization; the token is limited to projects")]
     WholeOrganization,
     /// There is no such thing, or not for this caller: the two are indistinguishable.
@@ -93,7 +93,7 @@ pub enum ApiError {
     /// The body is of another type than the one that is understood.
     #[error("the body must be sent as Content-Type: {0}, without Content-Encoding")]
     UnsupportedMediaType(&'static str),
-    /// The organisation has, or creates, as much as it may.
+    /// The organization has, or creates, as much as it may.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
     /// Too many large bodies at a time.

@@ -1,8 +1,9 @@
 //! Tells those who wait for operations, and those who watch them, that something happened.
 //!
-//! The store's feed of changes is read once an organisation that somebody waits in, however many wait: at once when this
-//! process has committed something, and every [`POLL`] for what other processes commit; no notification is depended on. Who waits registers before its first look at the operation, so that an end between the
-//! look and the wait is not slept over.
+//! The store's feed of changes is read once an organization that somebody waits in, however many wait: at once when
+//! this process has committed something, and every [`POLL`] for what other processes commit; no notification is
+//! depended on. Who waits registers before its first look at the operation, so that an end between the look and the
+//! wait is not slept over.
 //!
 //! One task does it all. It ends when [`Hub`] is dropped.
 
@@ -28,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const LOOKS: usize = 4;
 /// Changes that one look takes; there are further looks at once when there are more.
 const BATCH: u32 = 1_000;
-/// A feed that is held up for so long (by a transaction that somebody else has open) does not tell of ends any more: those
-/// who wait then look for themselves, this often.
+/// A feed that is held up for so long (by a transaction that somebody else has open) does not tell of ends any more:
+/// those who wait then look for themselves, this often.
 const HELD_UP: Duration = Duration::from_secs(2);
 
 /// The feeds that somebody waits at.
@@ -70,7 +71,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Returns when the operation has ended, perhaps, since this was registered or this returned last.
-    pub(crate) async fn told(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         let Some(told) = &mut self.told else { return std::future::pending().await };
         if told.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -88,7 +89,7 @@ impl Drop for Ending {
     }
 }
 
-/// Waits for changes of an organisation.
+/// Waits for changes of an organization.
 pub(crate) struct Moves {
     _feed: Arc<Feed>,
     moved: watch::Receiver<()>,
@@ -138,7 +139,7 @@ impl Hub {
         Ok(ending)
     }
 
-    /// Registers for the changes of an organisation. What is committed after this returned is told.
+    /// Registers for the changes of an organization. What is committed after this returned is told.
     pub(crate) async fn moves(&self, organization: &str) -> Result<Moves, StoreError> {
         let feed = self.feed(organization);
         let moved = feed.moved.subscribe();

@@ -26,12 +26,12 @@ pub struct Services {
     pub waker: Waker,
     /// The declared kinds, in the order in which a refusal names them.
     pub kinds: Arc<[String]>,
-    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in a server's place
-    /// what it runs.
+    /// The kinds that servers run themselves, reserved ones included. No worker may claim them, nor end in a server's
+    /// place what it runs.
     pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
-    /// What organisations may have; the same as the store's.
+    /// What organizations may have; the same as the store's.
     pub quotas: Arc<Quotas>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
@@ -117,16 +117,16 @@ pub struct ApiSettings {
     /// The most bytes of a JSON body; default 2 MiB: an input of 1 MiB with room for escapes. A body that carries
     /// evidence in base64 may be larger by what the content store takes.
     pub body_limit: u64,
-    /// How many bytes of JSON bodies are in memory at a time, larger ones than `body_limit` apart; default 256 MiB, and a
-    /// fourth of it beside for what workers send. Beyond it, and for an organisation beyond its share (as much as is left
-    /// for others), 429.
+    /// How many bytes of JSON bodies are in memory at a time, larger ones than `body_limit` apart; default 256 MiB, and
+    /// a fourth of it beside for what workers send. Beyond it, and for an organization beyond its share (as much as is
+    /// left for others), 429.
     pub body_memory: u64,
     /// How many bodies above `body_limit` are in memory at a time, evidence that is being read included; default 4, of
-    /// which one organisation has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes about
-    /// 235 MiB while it is decoded.
+    /// which one organization has 2 at most. Further ones get 429. At the default content limit of 100 MiB one takes
+    /// about 235 MiB while it is decoded.
     pub max_large_bodies: usize,
-    /// How many processes at a time look into evidence that was stored (for its kind) and check the policies of requests;
-    /// one organisation has all but one of them at most; default 3.
+    /// How many processes at a time look into evidence that was stored (for its kind) and check the policies of
+    /// requests; one organization has all but one of them at most; default 3.
     pub max_checks: usize,
     /// How long a request may take, apart from sending the answer; default 30 s.
     pub request_timeout: Duration,
@@ -134,10 +134,11 @@ pub struct ApiSettings {
     pub upload_timeout: Duration,
     /// How long a body may pause between two pieces, in either direction; default 15 s.
     pub body_idle_timeout: Duration,
-    /// How many bytes a second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4 KiB.
+    /// How many bytes a second a request's body must have, once it paused for `body_idle_timeout` in sum; default 4
+    /// KiB.
     pub body_min_rate: u64,
-    /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none comes
-    /// for so long is closed.
+    /// How long the TLS handshake may take, and the headers of a request; default 15 s. A connection on which none
+    /// comes for so long is closed.
     pub header_read_timeout: Duration,
     /// The most bytes of a request's headers, its first line included; default 32 KiB (at least 8 KiB).
     pub max_header_bytes: usize,
@@ -146,8 +147,8 @@ pub struct ApiSettings {
     /// The most connections of one client address (of an IPv6 network of 64 bits) at a time; further ones are closed;
     /// default 1,000. At 0 clients are not told apart by addresses, neither for this nor for the tokens that they try.
     pub max_connections_per_address: usize,
-    /// Addresses that many clients come from, whose connections and unknown tokens are therefore not counted; default the
-    /// loopback addresses.
+    /// Addresses that many clients come from, whose connections and unknown tokens are therefore not counted; default
+    /// the loopback addresses.
     pub proxies: Vec<IpAddr>,
     /// A connection on which no request had a valid token for so long is closed; default 30 s; zero: never.
     pub unauthenticated_timeout: Duration,
@@ -157,8 +158,8 @@ pub struct ApiSettings {
     pub max_streams: u32,
     /// The most clients that watch operations at a time; default 1,000. A slow one holds some hundred KiB of events.
     pub max_watchers: usize,
-    /// The most claims of one organisation that wait for work at a time, of which one token has half at most; further ones
-    /// get 429; default 4,000.
+    /// The most claims of one organization that wait for work at a time, of which one token has half at most; further
+    /// ones get 429; default 4,000.
     pub max_waiting_claims: usize,
     /// How long requests may take to end after a shutdown began; default 25 s, below the usual 30 s of supervisors.
     pub drain_timeout: Duration,

@@ -1,13 +1,13 @@
-//! What all organisations share: there is so much at a time, and none of them can take it all.
+//! What all organizations share: there is so much at a time, and none of them can take it all.
 //!
-//! An organisation may hold as much as it leaves free: alone a half, beside another that holds all it may a third, and so
-//! on. So there is always something left for the next one, without a part that lies idle for each. Beside that, a least
-//! amount is given to whoever holds nothing, as long as there is room at all.
+//! An organization may hold as much as it leaves free: alone a half, beside another that holds all it may a third, and
+//! so on. So there is always something left for the next one, without a part that lies idle for each. Beside that, a
+//! least amount is given to whoever holds nothing, as long as there is room at all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An amount of something, of which organisations hold shares. Clones share it.
+/// An amount of something, of which organizations hold shares. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Shares(Arc<Inner>);
 
@@ -36,7 +36,7 @@ impl Shares {
         Shares(Arc::new(Inner { total, least, held: Mutex::default() }))
     }
 
-    /// Takes so much, unless there is not so much left for this organisation.
+    /// Takes so much, unless there is not so much left for this organization.
     pub(crate) fn take(&self, organization: &str, amount: u64) -> Option<Share> {
         let mut share = Share { of: self.clone(), organization: organization.to_owned(), amount: 0 };
         share.grow(amount).then_some(share)

@@ -1,8 +1,8 @@
-//! Work that is carried out so much at a time, organisation by organisation.
+//! Work that is carried out so much at a time, organization by organization.
 //!
-//! Who wants a turn waits for it. Those of one organisation get theirs in the order in which they came; organisations take
-//! turns, and none has more than its part at a time. So one with a thousand waiting delays another's by what is under way
-//! and not by what waits.
+//! Who wants a turn waits for it. Those of one organization get theirs in the order in which they came; organizations
+//! take turns, and none has more than its part at a time. So one with a thousand waiting delays another's by what is
+//! under way and not by what waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ pub(crate) struct Turns(Arc<Inner>);
 struct Inner {
     /// Turns at a time.
     most: usize,
-    /// Of one organisation.
+    /// Of one organization.
     each: usize,
     state: Mutex<State>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// At most `most` turns at a time, at most `each` of one organisation; at least one of either.
+    /// At most `most` turns at a time, at most `each` of one organization; at least one of either.
     pub(crate) fn new(most: usize, each: usize) -> Turns {
         Turns(Arc::new(Inner { most: most.max(1), each: each.max(1), state: Mutex::default() }))
     }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     impl Turns {
-        /// Turns under way, and organisations that are remembered.
+        /// Turns under way, and organizations that are remembered.
         fn counted(&self) -> (usize, usize) {
             let state = self.lock();
             (state.running, state.organizations.len())

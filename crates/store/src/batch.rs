@@ -1,8 +1,8 @@
 //! Coalescing of concurrent writes: what has queued while the previous commit was in flight is committed together.
 //!
-//! A lane is a task with a queue. A lone write does not wait for company: it is a batch of one. In a crowd a batch waits a
-//! moment for as many as there were in the one before. When a batch fails, its
-//! writes are tried again one by one, so that one bad write spoils no other.
+//! A batcher is a task with a queue. A lone write does not wait for company: it is a batch of one. In a crowd a batch
+//! waits a moment for as many as there were in the one before. When a batch fails, its writes are tried again one by
+//! one, so that one bad write spoils no other.
 
 use std::borrow::Borrow;
 use std::pin::pin;
@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deletion::Deletion;
 use crate::{
-    ClaimRequest, Claimed, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken, Pausable,
-    Position, Steered, Steering, StoreError, Token,
+    ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
+    OperationCommand, Pausable, Position, StoreError, Token,
 };
 
-/// Writes that may queue in a lane. Past it callers wait for room, which is the back-pressure.
+/// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
 const QUEUE: usize = 1_024;
 /// Rows that one transaction takes at most, so that no caller waits for long behind a large batch.
 const BATCH_ROWS: usize = 4_096;
@@ -49,15 +49,15 @@ pub(crate) enum Write {
     Transition(Vec<(LeaseRef, Event)>),
     Heartbeat(Vec<Heartbeat>, Duration),
     Claim(ClaimRequest),
-    Steer(Access, OperationId, Steering),
-    /// Of one organisation, at most so many.
+    Command(Access, OperationId, OperationCommand),
+    /// Of one organization, at most so many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
     /// To be paused, or to go on.
     Pause(Pausable, bool),
     /// What concerns the feed of changes; only in the embedded store.
     Feed(Feed),
-    /// A part of the deletion of an organisation; only in the embedded store.
+    /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
     CreateToken(NewToken),
     RevokeToken(String),
@@ -73,23 +73,23 @@ pub(crate) enum Write {
 pub(crate) enum Feed {
     /// Forget what is older than the first time, and read or older than the second.
     Forget(Timestamp, Timestamp, u32),
-    /// A reader.
-    Begin(String),
-    /// A reader, whose turn, and until when.
-    TakeTurn(String, String, Timestamp),
-    /// A reader, an organisation, and up to where.
-    Mark(String, String, Position),
+    /// A consumer.
+    Register(String),
+    /// A consumer, whose turn, and until when.
+    Lease(String, String, Timestamp),
+    /// A consumer, an organization, and up to where.
+    CommitOffset(String, String, Position),
 }
 
 impl Write {
     /// Whether feeds of changes tell of it.
-    fn is_told(&self) -> bool {
+    fn is_in_change_log(&self) -> bool {
         matches!(
             self,
             Write::Create(_)
                 | Write::Transition(_)
                 | Write::Claim(_)
-                | Write::Steer(..)
+                | Write::Command(..)
                 | Write::Purge(..)
                 | Write::Delete(..)
         )
@@ -124,7 +124,7 @@ pub(crate) enum Answer {
     Transitions(Vec<Result<Status, Refusal>>),
     Leases(Vec<LeaseStatus>),
     Claimed(Vec<Claimed>),
-    Steered(Box<Steered>),
+    CommandOutcome(Box<CommandOutcome>),
     Token(Box<Token>),
     Count(u64),
 }
@@ -162,15 +162,15 @@ struct Queued {
     reply: oneshot::Sender<Answered>,
 }
 
-/// A handle to a lane. The lane's task ends when the last handle is dropped.
+/// A handle to a batcher. The batcher's task ends when the last handle is dropped.
 #[derive(Clone)]
-pub(crate) struct Lane {
+pub(crate) struct WriteBatcher {
     queue: mpsc::Sender<Queued>,
 }
 
-impl Lane {
-    /// Starts the lane's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> Lane {
+impl WriteBatcher {
+    /// Starts the batcher's task on the current runtime.
+    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> WriteBatcher {
         let (queue, incoming) = mpsc::channel(QUEUE);
         let (task, commits) = (health.register("writes", None), commits.clone());
         tokio::spawn(async move {
@@ -183,7 +183,7 @@ impl Lane {
             })
             .await;
         });
-        Lane { queue }
+        WriteBatcher { queue }
     }
 
     /// Hands a write over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
@@ -222,7 +222,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
         last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
         let writes = Arc::new(writes);
-        let is_told = writes.iter().any(Write::is_told);
+        let is_in_change_log = writes.iter().any(Write::is_in_change_log);
         let answers = match committer.commit(Arc::clone(&writes)).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
@@ -248,7 +248,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                 answers
             }
         };
-        if is_told {
+        if is_in_change_log {
             commits.0.send_replace(());
         }
         for (reply, answer) in replies.into_iter().zip(answers) {

@@ -8,9 +8,9 @@ use operations::Status;
 /// The numbers of a store, from one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// The number that each organisation's next operation gets.
+    /// The number that each organization's next operation gets.
     pub organizations: BTreeMap<String, i64>,
-    /// Operations by organisation, kind and status.
+    /// Operations by organization, kind and status.
     pub operations: BTreeMap<(String, String, Status), u64>,
     /// API tokens, revoked and expired ones included.
     pub tokens: u64,

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use operations::{Operation, OperationId, Status, Timestamp};
 
-/// How long changes are kept for [readers](crate::Store::begin_reading) that do not read them: a week. No server has run
-/// for so long then, or none that reads for them.
-pub const KEPT_FOR_READERS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long changes are kept for [consumers](crate::Store::register_consumer) that do not read them: a week. No server
+/// has run for so long then, or none that reads for them.
+pub const KEPT_FOR_CONSUMERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A place in the feed of an organisation: after some changes and before the others.
+/// A cursor of an organization: after some changes and before the others.
 ///
-/// Places are ordered, and mean something to the store that gave them only. Their text is for logs and keys; clients see them
-/// sealed: [`crate::PositionKey`].
+/// Places are ordered, and mean something to the store that gave them only. Their text is for logs and keys; clients
+/// see them sealed: [`crate::PositionKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The row of the feed: in PostgreSQL the transaction that wrote it, in SQLite its key.
@@ -72,8 +72,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// The operation right after this change, as far as it can be told from what it is `now`; `None` after a removal. Of an
-    /// end that was retried since, the output and the error are not known any more.
+    /// The operation right after this change, as far as it can be told from what it is `now`; `None` after a removal.
+    /// Of an end that was retried since, the output and the error are not known any more.
     pub fn then(&self, now: Operation) -> Option<Operation> {
         let status = self.status?;
         // What ended again ended later.
@@ -90,21 +90,22 @@ impl Change {
     }
 }
 
-/// A stretch of the feed.
+/// A batch of changes of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     /// In commit order; empty when nothing has happened.
     pub changes: Vec<Change>,
     /// Where to go on.
     pub next: Position,
-    /// The oldest change that is committed and cannot be shown yet, because a transaction that began earlier (perhaps an
-    /// application's) is still under way and may commit something that comes before. `None` when everything is shown,
-    /// and when there may be more to read already.
+    /// The oldest change that is committed and cannot be shown yet, because a transaction that began earlier (perhaps
+    /// an application's) is still under way and may commit something that comes before. `None` when everything is
+    /// shown, and when there may be more to read already.
     pub held_up: Option<Timestamp>,
 }
 
-/// Makes a stretch of rows of the feed, in their order: each with its place (row and part), time, status and operations.
-pub(crate) fn stretch(
+/// Makes a batch of changes of rows of the feed, in their order: each with its place (row and part), time, status and
+/// operations.
+pub(crate) fn batch_of_changes(
     after: Position,
     limit: u32,
     rows: impl IntoIterator<Item = (u64, u32, Timestamp, Option<Status>, Vec<OperationId>)>,
@@ -181,7 +182,7 @@ mod tests {
         let (mut after, mut seen) = (Position { row: 7, part: 0, seen: 0 }, Vec::new());
         loop {
             let rest = rows().into_iter().filter(|row| (row.0, row.1) >= (after.row, after.part));
-            let part = stretch(after, 2, rest);
+            let part = batch_of_changes(after, 2, rest);
             if part.changes.is_empty() {
                 assert_eq!(part.next, after);
                 break;

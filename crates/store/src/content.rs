@@ -1,7 +1,7 @@
 //! Evidence content, addressed by its SHA-256, in an object store.
 //!
 //! Written as a stream to a staging place while it is hashed, then moved to its address, so that a broken upload leaves
-//! nothing behind under any digest. Verified again when it is read. Kept per organisation: one organisation's content
+//! nothing behind under any digest. Verified again when it is read. Kept per organization: one organization's content
 //! is not another's, even with the same digest.
 
 use std::fmt;
@@ -102,7 +102,7 @@ pub enum ContentError {
     Store(#[from] object_store::Error),
 }
 
-/// Content by organisation and digest.
+/// Content by organization and digest.
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
@@ -190,8 +190,8 @@ impl ContentStore {
         }
     }
 
-    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long. Answers
-    /// how many.
+    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long.
+    /// Answers how many.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -202,7 +202,8 @@ impl ContentStore {
         Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
     }
 
-    /// Removes everything of an organisation; answers how many pieces there were. What is being stored meanwhile may stay.
+    /// Removes everything of an organization; answers how many pieces there were. What is being stored meanwhile may
+    /// stay.
     ///
     /// # Errors
     /// [`ContentError::Store`]; a part may be gone then.
@@ -220,7 +221,7 @@ impl ContentStore {
         Ok(removed)
     }
 
-    /// The content with this digest, to be read in pieces, or `None` when the organisation has none such.
+    /// The content with this digest, to be read in pieces, or `None` when the organization has none such.
     ///
     /// # Errors
     /// [`ContentError::Store`].
@@ -239,7 +240,7 @@ impl ContentStore {
         Ok(Some(Content { size, pieces: stream::try_unfold(Some(reading), next_piece).boxed() }))
     }
 
-    /// The content with this digest, whole and verified, or `None` when the organisation has none such.
+    /// The content with this digest, whole and verified, or `None` when the organization has none such.
     ///
     /// # Errors
     /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
@@ -253,8 +254,8 @@ impl ContentStore {
     }
 }
 
-/// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have the
-/// digest; otherwise there is [`ContentError::Damaged`] in its place.
+/// Stored content that is being read: a stream of its pieces. The last piece comes only when all of them together have
+/// the digest; otherwise there is [`ContentError::Damaged`] in its place.
 pub struct Content {
     /// How many bytes there are in all.
     pub size: u64,
@@ -351,7 +352,7 @@ fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result
     Ok(removed)
 }
 
-/// `<organisation>/sha256/<two digits>/<64 digits>`; the organisation's name is escaped by [`PathPart`].
+/// `<organization>/sha256/<two digits>/<64 digits>`; the organization's name is escaped by [`PathPart`].
 fn address(organization: &str, digest: &Digest) -> Path {
     let hex = digest.hex();
     Path::from_iter([
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_comes_back_by_its_digest_to_its_organisation_only() {
+    async fn content_comes_back_by_its_digest_to_its_organization_only() {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::local(folder.path(), 100).unwrap();
         let (digest, size) = store.put("acme/../x", pieces(&[b"he", b"llo"])).await.unwrap();
@@ -445,7 +446,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_organisations_content_is_removed_and_no_others() {
+    async fn an_organizations_content_is_removed_and_no_others() {
         let folder = tempfile::tempdir().unwrap();
         let store = ContentStore::local(folder.path(), 100).unwrap();
         for organization in ["a/b", "a", "a/b/c"] {

@@ -1,11 +1,12 @@
-//! Deleting an organisation with all that is its own, in bounded parts, so that no transaction grows with it and a deletion
-//! that broke off is taken up again.
+//! Deleting an organization with all that is its own, in bounded parts, so that no transaction grows with it and a
+//! deletion that broke off is taken up again.
 //!
-//! From [`begin`](crate::Store::begin_deletion) on its tokens are revoked, nothing of it is started, and nothing is created in it, by
-//! whichever process. Parts remove rows with their counts, so that the store is sound in between. At the
-//! [end](crate::Store::end_deletion) its name alone is left, by which calls that began before are refused; a new token makes it anew.
+//! From [`begin`](crate::Store::begin_deletion) on its tokens are revoked, nothing of it is started, and nothing is
+//! created in it, by whichever process. Parts remove rows with their counts, so that the store is sound in between. At
+//! the [end](crate::Store::end_deletion) its name alone is left, by which calls that began before are refused; a new
+//! token makes it anew.
 
-/// What an organisation has.
+/// What an organization has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Its deletion has begun, and has not ended.

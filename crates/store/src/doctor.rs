@@ -5,7 +5,7 @@ use std::fmt;
 /// The result of a check of the whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Organisations looked at.
+    /// Organizations looked at.
     pub organizations: u64,
     /// Operations counted.
     pub operations: u64,
@@ -18,7 +18,7 @@ pub struct Report {
 pub struct Finding {
     /// Which invariant, in a few words.
     pub invariant: &'static str,
-    /// What breaks it: organisation, key and the numbers that differ.
+    /// What breaks it: organization, key and the numbers that differ.
     pub detail: String,
 }
 

@@ -4,29 +4,29 @@ use sqlx::sqlite::SqliteError;
 
 use crate::Exceeded;
 
-/// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the disk
-/// fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
+/// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the
+/// disk fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
 const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
 
-/// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write may have been
-/// carried out whole: its answer was lost. Creations are found again by their idempotency key.
+/// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write
+/// may have been carried out whole: its answer was lost. Creations are found again by their idempotency key.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The same idempotency key was used for another request. Use a new key.
     #[error("the idempotency key was used for another request within the last 24 hours")]
     IdempotencyConflict,
-    /// The place in the feed of changes is none that this store gave, or what followed it is forgotten already. Look at
+    /// The cursor of changes is none that this store gave, or what followed it is forgotten already. Look at
     /// the operations themselves and go on from the end of the feed.
-    #[error("what followed this place in the feed of changes is not known any more")]
+    #[error("what followed this cursor of changes is not known any more")]
     PositionUnknown,
-    /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not made
-    /// again, since whoever removed it wants it gone. Use a new key.
+    /// What the idempotency key made was removed since, so that the first answer cannot be given again; and it is not
+    /// made again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
-    /// The organisation is deleted, or is being deleted: nothing is created in it.
+    /// The organization is deleted, or is being deleted: nothing is created in it.
     #[error("the organization is deleted")]
     OrganizationGone,
-    /// The organisation has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
+    /// The organization has, or creates, as much as it may. [`Exceeded::retry_after`] says when to try again.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
     /// The store cannot be reached or is too busy now. Try again later.
@@ -75,12 +75,12 @@ impl StoreError {
         let StoreError::Database(error) = self else { return self };
         let away = match &error {
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => true,
-            // What came was not PostgreSQL's protocol, or broke off: a proxy has no server to pass on to. What came whole and
-            // cannot be read is another error.
+            // What came was not PostgreSQL's protocol, or broke off: a proxy has no server to pass on to. What came
+            // whole and cannot be read is another error.
             sqlx::Error::Protocol(_) => true,
-            // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources; 25006:
-            // a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03: others were
-            // in the way, again and again.
+            // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources;
+            // 25006: a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03:
+            // others were in the way, again and again.
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
                 let classes = ["08", "57P", "53", "25006", "25P03", "57014", "40001", "40P01", "55P03"];
                 classes.iter().any(|class| code.starts_with(class))
@@ -101,8 +101,8 @@ impl StoreError {
     }
 }
 
-/// What the database or the system says, without the driver's words around it. Holds no password, but perhaps the names of
-/// a user, a host and a database: for the command line and the log, never for a client.
+/// What the database or the system says, without the driver's words around it. Holds no password, but perhaps the names
+/// of a user, a host and a database: for the command line and the log, never for a client.
 pub(crate) fn cause(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),

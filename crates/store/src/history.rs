@@ -7,8 +7,9 @@ use operations::{Event, Operation, Outcome, State, Status, Timestamp};
 
 /// Progress texts that are kept of an operation: the newest.
 pub const MAX_PROGRESS_NOTES: u32 = 100;
-/// Notes of all sorts that are kept of an operation, beside what its row tells. When there are more, progress goes first, and
-/// of a sort the oldest. A worker that claims and releases the same operation for ever makes no endless history.
+/// Notes of all sorts that are kept of an operation, beside what its row tells. When there are more, progress goes
+/// first, and of a sort the oldest. A worker that claims and releases the same operation for ever makes no endless
+/// history.
 pub const MAX_NOTES: u32 = 500;
 /// The most bytes of a text in a history. It is for people.
 const MAX_NOTE_BYTES: usize = 4 * 1024;
@@ -200,7 +201,7 @@ pub(crate) fn note(now: Timestamp, event: &Event, before: &State, after: &State)
     })
 }
 
-/// What is to be noted of a steering. `worker` made the last attempt of an operation that has ended.
+/// What is to be noted of a command. `worker` made the last attempt of an operation that has ended.
 pub(crate) fn steering_notes(now: Timestamp, before: &State, after: &State, worker: &str) -> Vec<Note> {
     let note = |at, kind, worker: &str, started_at, message: &str| Note {
         at,
@@ -226,8 +227,8 @@ pub(crate) fn steering_notes(now: Timestamp, before: &State, after: &State, work
     }
 }
 
-/// The whole history, oldest first. `attempts` and `worker` are those of the row: of the attempt under way, or of the last
-/// one of an operation that has ended; an empty worker means that there is none.
+/// The whole history, oldest first. `attempts` and `worker` are those of the row: of the attempt under way, or of the
+/// last one of an operation that has ended; an empty worker means that there is none.
 pub(crate) fn assemble(operation: &Operation, attempts: u32, worker: &str, notes: Vec<Note>) -> Vec<HistoryEvent> {
     let event = |at, kind, attempt, worker: &str, message: &str| HistoryEvent {
         at,

@@ -1,7 +1,7 @@
 //! Where operations are kept: the [`Store`] trait, its implementations, and the content store for evidence.
 //!
-//! **Responsibility.** Durability, exact counts, constant-cost pages, claims that never overlap, tenant isolation: every
-//! call that reads or writes on behalf of a caller takes an [`Access`] or an organisation, and enforces it in its
+//! **Responsibility.** Durability, exact counts, constant-cost pages, claims that never overlap, tenant isolation:
+//! every call that reads or writes on behalf of a caller takes an [`Access`] or an organization, and enforces it in its
 //! queries, not after them.
 //!
 //! **Promises.** A write that was answered is on disk. Page and count come from one snapshot and are exact. Transitions
@@ -14,6 +14,7 @@
 mod batch;
 mod census;
 mod changes;
+mod command;
 mod content;
 mod deletion;
 mod doctor;
@@ -29,7 +30,6 @@ mod repeat;
 mod retention;
 mod rotation;
 pub mod sqlite;
-mod steer;
 mod token;
 mod transfer;
 mod url;
@@ -39,7 +39,8 @@ use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
 pub use census::Census;
-pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_READERS, Position};
+pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
+pub use command::{CommandOutcome, OperationCommand};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
 pub use deletion::Contents;
 pub use doctor::{Finding, Report};
@@ -53,11 +54,12 @@ pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use sqlite::SqliteStore;
-pub use steer::{Steered, Steering};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
-pub use work::{AttemptTimeouts, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Reach, Settlement};
+pub use work::{
+    AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
+};
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
@@ -91,7 +93,7 @@ pub struct Listed {
 /// Makes repeated creations with one key create once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// What the client sent, 1 to 256 bytes; unique within the organisation for [`IDEMPOTENCY_WINDOW`].
+    /// What the client sent, 1 to 256 bytes; unique within the organization for [`IDEMPOTENCY_WINDOW`].
     pub key: String,
     /// SHA-256 of the request, so that the same key with another request is told apart.
     pub fingerprint: [u8; 32],
@@ -117,9 +119,10 @@ pub trait Store: Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
-    /// the same, else [`StoreError::IdempotencyConflict`]; [`StoreError::IdempotencyGone`] when any of them was removed since.
+    /// the same, else [`StoreError::IdempotencyConflict`]; [`StoreError::IdempotencyGone`] when any of them was removed
+    /// since.
     ///
-    /// Fails with [`StoreError::Exceeded`] when the organisation would have more, or get more at a time, than its
+    /// Fails with [`StoreError::Exceeded`] when the organization would have more, or get more at a time, than its
     /// [`Quota`] allows.
     ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
@@ -144,11 +147,12 @@ pub trait Store: Send + Sync + 'static {
     /// The output of a terminal operation; `None` when there is no such operation (any more).
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError>;
 
-    /// What happened to an operation, oldest first, as far as it is kept ([`MAX_NOTES`]); `None` when it does not exist or may not be seen.
+    /// What happened to an operation, oldest first, as far as it is kept ([`MAX_NOTES`]); `None` when it does not exist
+    /// or may not be seen.
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError>;
 
-    /// Takes due operations for a worker: one organisation after the other, each as many as its [`Quota::weight`] before
-    /// the next one's turn; then priority, then age. What is [paused](Store::pause) is passed over.
+    /// Takes due operations for a worker: one organization after the other, each as many as its [`Quota::weight`]
+    /// before the next one's turn; then priority, then age. What is [paused](Store::pause) is passed over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends leases by `lease`; answers in the order of the beats. A lost lease is not extended.
@@ -158,8 +162,8 @@ pub trait Store: Send + Sync + 'static {
         lease: std::time::Duration,
     ) -> Result<Vec<LeaseStatus>, StoreError>;
 
-    /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand. An output above
-    /// [`Quota::max_output`] ends its operation as failed.
+    /// Ends attempts; answers in the order given. A refused settlement changes nothing, the others stand. An output
+    /// above [`Quota::max_output`] ends its operation as failed.
     async fn settle(
         &self,
         settlements: Vec<Settlement>,
@@ -171,8 +175,8 @@ pub trait Store: Send + Sync + 'static {
     /// Up to `limit` attempts that are lost.
     async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError>;
 
-    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they may,
-    /// however well they keep their leases.
+    /// Up to `limit` attempts that remote workers (those that claimed with a token) have been at for longer than they
+    /// may, however well they keep their leases.
     async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError>;
 
     /// Ends such attempts as lost: back to pending at the given delay, or failed when attempts are exhausted.
@@ -180,7 +184,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does to one operation what its state allows, if it exists and may be seen. To ask a running one to stop again
     /// changes nothing. Must not depend on any limit on what may be created or claimed.
-    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError>;
+    async fn command(
+        &self,
+        access: &Access,
+        id: OperationId,
+        command: OperationCommand,
+    ) -> Result<CommandOutcome, StoreError>;
 
     /// Ends up to `limit` attempts that were asked to stop at least `grace` ago; answers how many ended.
     async fn end_overdue_cancels(&self, grace: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
@@ -189,10 +198,10 @@ pub trait Store: Send + Sync + 'static {
     /// is decided when an operation ends; what has ended already keeps its time.
     fn set_default_retention(&self, retain_for: Option<std::time::Duration>);
 
-    /// What organisations may have, in this process; at the start everything.
+    /// What organizations may have, in this process; at the start everything.
     fn set_quotas(&self, quotas: Quotas);
 
-    /// Removes terminal operations whose time is over: up to `limit` of every organisation, each organisation's in one
+    /// Removes terminal operations whose time is over: up to `limit` of every organization, each organization's in one
     /// transaction, the one that was served last at the end. Answers how many; 0 when there are no more.
     async fn purge(&self, limit: u32) -> Result<u64, StoreError>;
 
@@ -202,37 +211,44 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
 
-    /// The end of an organisation's feed of changes: what is committed after this call began comes after it.
+    /// The end of an organization's feed of changes: what is committed after this call began comes after it.
     async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError>;
 
-    /// The transitions of an organisation's operations after a place, in commit order, at most `limit`: each once, of
+    /// The transitions of an organization's operations after a place, in commit order, at most `limit`: each once, of
     /// whichever process, none left out. Transitions are creations, claims, ends, returns to pending, and removals.
     ///
     /// Fails with [`StoreError::PositionUnknown`] when some of them may be forgotten already.
     async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError>;
 
-    /// What places in the feed are sealed with before clients see them; the same in every process of the store.
+    /// What cursors are sealed with before clients see them; the same in every process of the store.
     async fn position_key(&self) -> Result<PositionKey, StoreError>;
 
-    /// Makes somebody a reader of every organisation's feed from now on, if it is not one yet. What it has not read is kept
-    /// for [`KEPT_FOR_READERS`] at least, whatever [`Store::forget_changes`] is told.
-    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError>;
+    /// Makes somebody a consumer of every organization's feed from now on, if it is not one yet. What it has not read
+    /// is kept for [`KEPT_FOR_CONSUMERS`] at least, whatever [`Store::forget_changes`] is told.
+    async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError>;
 
-    /// Whether it is this process' turn to read for a reader, now and for so long. It is if nobody else's has begun and
-    /// not ended.
-    async fn take_turn(&self, reader: &str, process: &str, time: std::time::Duration) -> Result<bool, StoreError>;
+    /// Whether it is this process' turn to read for a consumer, now and for so long. It is if no other process holds a
+    /// lease of it that has begun and not ended.
+    async fn acquire_consumer_lease(
+        &self,
+        consumer: &str,
+        process: &str,
+        time: std::time::Duration,
+    ) -> Result<bool, StoreError>;
 
-    /// Up to `limit` organisations behind `after`, in order, with changes that the reader has not read, and where it stands.
-    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError>;
+    /// Up to `limit` organizations behind `after`, in order, with changes that the reader has not read, and where it
+    /// stands.
+    async fn uncommitted(&self, consumer: &str, after: &str, limit: u32)
+    -> Result<Vec<(String, Position)>, StoreError>;
 
-    /// Notes up to where a reader has read the feed of an organisation. A later place stands.
-    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError>;
+    /// Notes up to where a consumer has read the feed of an organization. A later place stands.
+    async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError>;
 
     /// Forgets up to `limit` rows of the feeds of changes that are older than `keep`; answers how many.
     async fn forget_changes(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes operations of what applications put into the store's inbox in transactions of their own: up to `limit`
-    /// rows of every organisation, in their order, each once. Answers how many rows it dealt with; `None` when this
+    /// rows of every organization, in their order, each once. Answers how many rows it dealt with; `None` when this
     /// store has no inbox.
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
         let _ = limit;
@@ -251,8 +267,8 @@ pub trait Store: Send + Sync + 'static {
     /// Whether other processes write to this store too, of whose commits this one is not told.
     fn is_shared(&self) -> bool;
 
-    /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs goes
-    /// on. Answers whether there is such an organisation.
+    /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs
+    /// goes on. Answers whether there is such an organization.
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError>;
 
     /// Lets it be started again; answers whether it was paused.
@@ -261,32 +277,33 @@ pub trait Store: Send + Sync + 'static {
     /// Everything that is paused.
     async fn paused(&self) -> Result<Vec<Paused>, StoreError>;
 
-    /// Every organisation, by name.
+    /// Every organization, by name.
     async fn organizations(&self) -> Result<Vec<Organization>, StoreError>;
 
-    /// Every kind that operations of this store have or had, in order; of one organisation or of all.
+    /// Every kind that operations of this store have or had, in order; of one organization or of all.
     async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError>;
 
-    /// What an organisation has, from one snapshot; `None` when there is no such organisation.
+    /// What an organization has, from one snapshot; `None` when there is no such organization.
     async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError>;
 
-    /// Begins to delete an organisation, or goes on with it: its tokens are revoked, nothing of it is started, nothing is
-    /// created in it. Answers how many operations have not ended; when there are any, that is done only if `unfinished_too`.
+    /// Begins to delete an organization, or goes on with it: its tokens are revoked, nothing of it is started, nothing
+    /// is created in it. Answers how many operations have not ended; when there are any, that is done only if
+    /// `unfinished_too`.
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError>;
 
-    /// Removes up to `limit` rows of an organisation whose deletion has begun, in one transaction; answers how many. 0 when
-    /// there are no more.
+    /// Removes up to `limit` rows of an organization whose deletion has begun, in one transaction; answers how many. 0
+    /// when there are no more.
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError>;
 
-    /// Ends a deletion whose parts are done: the organisation is there no more. [`StoreError::Unavailable`] when more
+    /// Ends a deletion whose parts are done: the organization is there no more. [`StoreError::Unavailable`] when more
     /// operations came to be seen meanwhile: more parts are to be removed.
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
 
-    /// Keeps a token (its hash, never the secret). Creates the organisation if it is new; fails with
+    /// Keeps a token (its hash, never the secret). Creates the organization if it is new; fails with
     /// [`StoreError::OrganizationGone`] while it is being deleted.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
-    /// Every token, oldest first; of one organisation or of all.
+    /// Every token, oldest first; of one organization or of all.
     async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError>;
 
     /// Revokes a token for good; `false` when there is none with this id.
@@ -301,7 +318,7 @@ pub trait Store: Send + Sync + 'static {
     /// Notes a piece of evidence; a digest already noted keeps its record.
     async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError>;
 
-    /// The record of a piece of evidence of this organisation.
+    /// The record of a piece of evidence of this organization.
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
 
     /// Closes the connections once what is under way has ended; later calls fail.
@@ -319,8 +336,8 @@ pub trait Store: Send + Sync + 'static {
 pub enum Lost {
     /// Those whose lease has run out.
     Expired,
-    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the store
-    /// finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
+    /// All that servers run themselves, whether or not their lease has run out: what a process that is alone on the
+    /// store finds when it starts. Those of remote workers, whose leases are held by a token, are not among them.
     Local,
 }
 

@@ -8,8 +8,8 @@ use crate::error::cause;
 /// What a caller wants where there is no store, or one of an older version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// An error that says so: nothing is made and nothing is migrated, so that a mistyped name is found and a store under
-    /// a server is left as it is.
+    /// An error that says so: nothing is made and nothing is migrated, so that a mistyped name is found and a store
+    /// under a server is left as it is.
     Existing,
     /// It is made, or brought up to this version.
     Create,

@@ -1,4 +1,4 @@
-//! What is not started for the time being: an organisation, a kind, or a kind within an organisation.
+//! What is not started for the time being: an organization, a kind, or a kind within an organization.
 //!
 //! A pause is a row in the store, and every claim looks at it in its own statement: it holds for all servers from its
 //! commit on, and over their restarts. Nothing but claims is paused: what runs goes on, and operations are created,
@@ -9,13 +9,13 @@ use operations::Timestamp;
 /// What can be paused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pausable {
-    /// Everything of an organisation.
+    /// Everything of an organization.
     Organization(String),
-    /// A kind, in every organisation.
+    /// A kind, in every organization.
     Kind(String),
-    /// A kind, in one organisation.
+    /// A kind, in one organization.
     KindOf {
-        /// The organisation.
+        /// The organization.
         organization: String,
         /// The kind.
         kind: String,
@@ -23,7 +23,7 @@ pub enum Pausable {
 }
 
 impl Pausable {
-    /// The organisation and the kind, empty for all.
+    /// The organization and the kind, empty for all.
     pub(crate) fn key(&self) -> (&str, &str) {
         match self {
             Pausable::Organization(organization) => (organization, ""),
@@ -50,7 +50,7 @@ pub struct Paused {
     pub since: Timestamp,
 }
 
-/// An organisation, for those who run the service.
+/// An organization, for those who run the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
     /// Its name.

@@ -17,9 +17,9 @@ use crate::StoreError;
 /// between the numbers `lower` and `upper`, and from `upper` down `skip` matching ones come before them; NULL when the
 /// page lies past the end.
 ///
-/// `counts` writes the query for the matching operations per bucket of a level, as columns (bucket, n), of all buckets or
-/// of those inside the buckets of the table named, which are of the level that is named with it. `size` and `offset` are
-/// placeholders. On each level the buckets that the page touches are found by their running totals, newest first.
+/// `counts` writes the query for the matching operations per bucket of a level, as columns (bucket, n), of all buckets
+/// or of those inside the buckets of the table named, which are of the level that is named with it. `size` and `offset`
+/// are placeholders. On each level the buckets that the page touches are found by their running totals, newest first.
 pub(crate) fn span(counts: impl Fn(u32, Option<(u32, &str)>) -> String, size: &str, offset: &str) -> String {
     let mut sql = String::new();
     let mut parent: Option<u32> = None;

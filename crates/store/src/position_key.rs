@@ -1,9 +1,10 @@
 //! Places in the feed of changes, as clients see them: text that says nothing and that nobody can make up.
 //!
-//! The numbers of a place count the changes of all organisations, so a client that could read them would learn how much
+//! The numbers of a place count the changes of all organizations, so a client that could read them would learn how much
 //! the others do. Servers of a store share a secret that they seal places with. The text is a synthetic initialisation
-//! vector (RFC 5297 in its idea, HMAC-SHA-256 in its parts): a tag over the organisation and the place, which is also what
-//! the place is encrypted with. So the text of one organisation is none of another's, and an altered one is none at all.
+//! vector (RFC 5297 in its idea, HMAC-SHA-256 in its parts): a tag over the organization and the place, which is also
+//! what the place is encrypted with. So the text of one organization is none of another's, and an altered one is none
+//! at all.
 
 use std::fmt;
 
@@ -38,7 +39,8 @@ impl PositionKey {
         self.sealed(organization, position, 0)
     }
 
-    /// A place as text that is another one each time: whoever sees it twice does not learn whether the place is the same.
+    /// A place as text that is another one each time: whoever sees it twice does not learn whether the place is the
+    /// same.
     pub fn seal_anew(&self, organization: &str, position: Position) -> String {
         let random = uuid::Uuid::new_v4().into_bytes();
         self.sealed(organization, position, u32::from_be_bytes([random[0], random[1], random[2], random[3]]))
@@ -56,10 +58,10 @@ impl PositionKey {
         tag.iter().chain(&sealed).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The place that a text of this organisation means.
+    /// The place that a text of this organization means.
     ///
     /// # Errors
-    /// [`InvalidPosition`] when it was not sealed by this key for this organisation.
+    /// [`InvalidPosition`] when it was not sealed by this key for this organization.
     pub fn open(&self, organization: &str, text: &str) -> Result<Position, InvalidPosition> {
         let bytes = bytes(text).ok_or(InvalidPosition)?;
         let (tag, sealed) = bytes.split_at(TAG);
@@ -109,7 +111,7 @@ mod tests {
     const PLACE: Position = Position { row: u64::MAX - 7, part: Position::SQLITE, seen: 3 };
 
     #[test]
-    fn a_place_comes_back_to_its_organisation_and_no_other() {
+    fn a_place_comes_back_to_its_organization_and_no_other() {
         let key = PositionKey::new(&[7; 32]).unwrap();
         let text = key.seal("acme", PLACE);
         assert_eq!((key.open("acme", &text), key.seal("acme", PLACE)), (Ok(PLACE), text.clone()));

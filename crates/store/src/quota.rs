@@ -1,9 +1,9 @@
-//! What an organisation may have, and which part of the starts is its.
+//! What an organization may have, and which part of the starts is its.
 //!
-//! **Operations that have not ended.** The number of an organisation's next operation is one that all servers share, so
+//! **Operations that have not ended.** The number of an organization's next operation is one that all servers share, so
 //! it says how much was created since a count: while it stays below a *ceiling* (the number at the count, plus the room
-//! there was) the limit cannot be exceeded, whoever creates. A creation compares the two in the statement that takes its
-//! numbers; only at the ceiling, or after [`CEILING_LASTS`], is there a count again.
+//! there was) the limit cannot be exceeded, whoever creates. A creation compares the two in the statement that takes
+//! its numbers; only at the ceiling, or after [`CEILING_LASTS`], is there a count again.
 //!
 //! **Rate.** A bucket in each process, which may go into debt: a batch larger than the burst waits until the bucket is
 //! full, and those after it until the debt is paid.
@@ -18,13 +18,13 @@ use crate::Settlement;
 
 /// A ceiling is not used for longer: what is tried again raises the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
-/// When an organisation that has all it may have should ask again: how long its operations take is not known.
+/// When an organization that has all it may have should ask again: how long its operations take is not known.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// How long the inbox is not looked at after there was no room for what waits there: a look is a transaction.
 const INBOX_PAUSE: Duration = Duration::from_millis(100);
 
-/// What one organisation may have.
+/// What one organization may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
     /// Operations that have not ended, pending and running; `None`: any number.
@@ -35,7 +35,7 @@ pub struct Quota {
     pub max_input: usize,
     /// The most bytes of an operation's output; not above [`MAX_INLINE_BYTES`].
     pub max_output: usize,
-    /// Operations that it may start for each one that an organisation of weight 1 starts, while both have some waiting;
+    /// Operations that it may start for each one that an organization of weight 1 starts, while both have some waiting;
     /// at least 1.
     pub weight: u32,
 }
@@ -65,20 +65,20 @@ impl Quota {
     }
 }
 
-/// What every organisation may have.
+/// What every organization may have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Quotas {
-    /// Organisations that are not named in `named`.
+    /// Organizations that are not named in `named`.
     pub everybody: Quota,
-    /// By the organisation's name.
+    /// By the organization's name.
     pub named: BTreeMap<String, Quota>,
-    /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application may
-    /// put them into the inbox.
+    /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application
+    /// may put them into the inbox.
     pub own_kinds: BTreeSet<String>,
 }
 
 impl Quotas {
-    /// That of one organisation.
+    /// That of one organization.
     pub fn of(&self, organization: &str) -> Quota {
         self.named.get(organization).copied().unwrap_or(self.everybody)
     }
@@ -89,7 +89,7 @@ impl Quotas {
     }
 }
 
-/// Which limit of its organisation a creation would have exceeded.
+/// Which limit of its organization a creation would have exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Exceeded {
     /// [`Quota::max_pending`].
@@ -133,7 +133,7 @@ struct Inner {
     used: Mutex<HashMap<String, Used>>,
 }
 
-/// What is known about one organisation. Only organisations with a limit are kept.
+/// What is known about one organization. Only organizations with a limit are kept.
 #[derive(Debug, Default)]
 struct Used {
     /// What is in the bucket, and when it was looked at.
@@ -164,7 +164,7 @@ impl Admission {
         self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `count` creations out of the organisation's bucket.
+    /// Takes `count` creations out of the organization's bucket.
     pub(crate) fn take(&self, organization: &str, count: usize, now: Timestamp) -> Result<(), Exceeded> {
         let Some(rate) = self.of(organization).rate.filter(|_| count > 0) else { return Ok(()) };
         let mut used = self.used();
@@ -211,8 +211,8 @@ impl Admission {
         (now < at.after(CEILING_LASTS) && now >= at).then_some(ceiling)
     }
 
-    /// Notes a count: `pending` operations had not ended when the next number was `next_seq`, and none could be created.
-    /// Answers the ceiling.
+    /// Notes a count: `pending` operations had not ended when the next number was `next_seq`, and none could be
+    /// created. Answers the ceiling.
     pub(crate) fn counted(&self, organization: &str, limit: u64, next_seq: i64, pending: i64, now: Timestamp) -> i64 {
         let room = i64::try_from(limit).unwrap_or(i64::MAX).saturating_sub(pending).max(0);
         let ceiling = next_seq.saturating_add(room);
@@ -220,7 +220,7 @@ impl Admission {
         ceiling
     }
 
-    /// The settlement, as a failure when its output is longer than the organisation's may be.
+    /// The settlement, as a failure when its output is longer than the organization's may be.
     pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
         let Outcome::Completed { output } = &settlement.outcome else { return settlement };
         let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
@@ -233,7 +233,7 @@ impl Admission {
     }
 }
 
-/// The organisation's bucket with what has come in since the last look.
+/// The organization's bucket with what has come in since the last look.
 fn bucket<'u>(used: &'u mut HashMap<String, Used>, organization: &str, rate: Rate, now: Timestamp) -> &'u mut f64 {
     let used = used.entry(organization.to_owned()).or_default();
     let (left, at) = used.bucket.get_or_insert((rate.burst, now));
@@ -266,7 +266,7 @@ mod tests {
         );
         let Err(Exceeded::Rate { wait, .. }) = admission.take("a", 1, at(0)) else { panic!("the bucket is empty") };
         assert_eq!(wait, Duration::from_millis(500));
-        assert!(admission.take("b", 1, at(0)).is_ok(), "each organisation has its own");
+        assert!(admission.take("b", 1, at(0)).is_ok(), "each organization has its own");
         assert!(admission.take("a", 1, at(499)).is_err());
         assert!(admission.take("a", 1, at(500)).is_ok());
         assert_eq!(admission.allowed("a", at(60_000)), Some(3), "no more than the burst is saved up");

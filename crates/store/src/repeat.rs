@@ -1,4 +1,5 @@
-//! Settlements that are repeated because their answer was lost: they are told what was recorded, not that they came late.
+//! Settlements that are repeated because their answer was lost: they are told what was recorded, not that they came
+//! late.
 //!
 //! Only what was refused is looked at, so that the ordinary path costs nothing.
 
@@ -27,7 +28,7 @@ pub(crate) struct Recorded {
     pub(crate) noted: Option<(i64, String)>,
 }
 
-/// What is recorded, by organisation and operation.
+/// What is recorded, by organization and operation.
 pub(crate) type Found = HashMap<(String, OperationId), Recorded>;
 
 /// The settlements that were refused as stale.
@@ -49,8 +50,7 @@ pub(crate) fn answer(refused: &[Refused<'_>], found: &Found, results: &mut [Resu
             }
             _ => false,
         };
-        if lease.reaches(&recorded.project_id, &recorded.kind) && recorded.state.was_settled(*fence, outcome, is_noted)
-        {
+        if lease.covers(&recorded.project_id, &recorded.kind) && recorded.state.was_settled(*fence, outcome, is_noted) {
             results[*index] = Ok(recorded.state.status());
         }
     }

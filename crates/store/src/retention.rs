@@ -31,7 +31,7 @@ impl Retention {
     }
 }
 
-/// Organisations, given in order, from the one after `last` on: the one that was served last comes last.
+/// Organizations, given in order, from the one after `last` on: the one that was served last comes last.
 pub(crate) fn in_turn(mut organizations: Vec<String>, last: &Mutex<String>) -> Vec<String> {
     let last = last.lock().unwrap_or_else(PoisonError::into_inner);
     let next = organizations.partition_point(|organization| *organization <= *last);
@@ -39,7 +39,7 @@ pub(crate) fn in_turn(mut organizations: Vec<String>, last: &Mutex<String>) -> V
     organizations
 }
 
-/// Notes the organisation that was served last.
+/// Notes the organization that was served last.
 pub(crate) fn served(last: &Mutex<String>, organization: String) {
     *last.lock().unwrap_or_else(PoisonError::into_inner) = organization;
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_organisation_that_was_served_last_comes_last() {
+    fn the_organization_that_was_served_last_comes_last() {
         let last = Mutex::default();
         let organizations = || ["a", "b", "c"].map(str::to_owned).to_vec();
         assert_eq!(in_turn(organizations(), &last), ["a", "b", "c"]);

@@ -1,11 +1,11 @@
-//! Whose turn it is: the engine's claims go round the organisations that have something waiting, each by its weight.
+//! Whose turn it is: the engine's claims go round the organizations that have something waiting, each by its weight.
 //!
 //! A claim rarely takes as much as a whole round, so the turn that it broke off goes on with the next claim.
 
 /// Where the rotation stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rotation {
-    /// The organisation that was served last; the round goes on after it.
+    /// The organization that was served last; the round goes on after it.
     pub(crate) last: String,
     /// What is left of its turn.
     pub(crate) left: u32,
@@ -14,14 +14,14 @@ pub(crate) struct Rotation {
 /// A part of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// The place of its organisation in the round.
+    /// The place of its organization in the round.
     pub(crate) place: usize,
     /// How many operations it may start.
     pub(crate) starts: u32,
 }
 
-/// Deals `limit` starts out to organisations of these weights, in their order, round after round. Only the last turn may
-/// be less than its organisation's weight.
+/// Deals `limit` starts out to organizations of these weights, in their order, round after round. Only the last turn
+/// may be less than its organization's weight.
 pub(crate) fn deal(weights: &[u32], limit: u32) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut left = limit;
@@ -46,8 +46,8 @@ pub(crate) fn shares(turns: &[Turn], places: usize) -> Vec<u32> {
 }
 
 impl Rotation {
-    /// Takes the turns: from each organisation's line what its turn allows, as far as it goes. Answers everything in the
-    /// order of the turns, and notes where the rotation stands then.
+    /// Takes the turns: from each organization's line what its turn allows, as far as it goes. Answers everything in
+    /// the order of the turns, and notes where the rotation stands then.
     pub(crate) fn take<T>(
         &mut self,
         turns: &[Turn],

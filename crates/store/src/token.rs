@@ -11,7 +11,7 @@ use operations::{Access, Projects, Timestamp};
 pub enum Scope {
     /// List and read operations.
     OperationsRead,
-    /// Create and steer operations.
+    /// Create and command operations.
     OperationsWrite,
     /// Claim and settle operations.
     OperationsWork,
@@ -19,7 +19,7 @@ pub enum Scope {
     EvidenceRead,
     /// Store evidence.
     EvidenceWrite,
-    /// Everything within the organisation.
+    /// Everything within the organization.
     Admin,
 }
 

@@ -1,8 +1,8 @@
-//! Moves an embedded store into an empty PostgreSQL store: organisations with their numbers, operations with their
+//! Moves an embedded store into an empty PostgreSQL store: organizations with their numbers, operations with their
 //! history, what is paused, tokens, records of evidence, idempotency keys.
 //!
-//! In bounded batches, one organisation each, so that neither memory nor a transaction grows with the store. A move that
-//! breaks off leaves a target that is not empty and is refused the next time.
+//! In bounded batches, one organization each, so that neither memory nor a transaction grows with the store. A move
+//! that breaks off leaves a target that is not empty and is refused the next time.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ const BATCH_ROWS: usize = 1_000;
 /// Bytes that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// The tables, each with the order that keeps an organisation's rows together.
+/// The tables, each with the order that keeps an organization's rows together.
 const TABLES: [(&str, &str); 8] = [
     ("organizations", "organization_id"),
     ("pauses", "organization_id"),
@@ -51,7 +51,7 @@ fn findings(report: &Report) -> String {
     report.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Rows of one organisation that wait to be written.
+/// Rows of one organization that wait to be written.
 #[derive(Default)]
 struct Batch {
     organization: String,
@@ -72,7 +72,7 @@ impl Batch {
 }
 
 /// Moves everything, compares the numbers and has the target examined; answers what was moved. No server may use either
-/// store. Attempts that a dead server left behind in the source are handed back there first. The source keeps its rows.
+/// store. Attempts that a dead server left behind in the source are released there first. The source keeps its rows.
 ///
 /// `progress` is told how many rows were written, from time to time.
 ///

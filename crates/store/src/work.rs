@@ -11,7 +11,7 @@ use operations::{Access, Event, Operation, OperationId, Outcome, Projects, Times
 pub struct ClaimRequest {
     /// Kinds that the worker can run.
     pub kinds: Vec<String>,
-    /// Only operations that this caller may see; `None` for the engine, which works for all organisations.
+    /// Only operations that this caller may see; `None` for the engine, which works for all organizations.
     pub access: Option<Access>,
     /// At most so many operations.
     pub limit: u32,
@@ -22,7 +22,7 @@ pub struct ClaimRequest {
 }
 
 impl ClaimRequest {
-    /// The one organisation that is asked for, if it is one.
+    /// The one organization that is asked for, if it is one.
     pub(crate) fn organization(&self) -> Option<&str> {
         self.access.as_ref().map(|access| access.organization.as_str())
     }
@@ -33,9 +33,9 @@ impl ClaimRequest {
     }
 }
 
-/// What a remote worker may touch inside of its organisation.
+/// What a remote worker may touch inside of its organization.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reach {
+pub struct AuthorizationScope {
     /// Only operations of these projects.
     pub projects: Projects,
     /// No operation of these kinds: servers run them, and no worker may end in their place what they run.
@@ -45,22 +45,22 @@ pub struct Reach {
 /// One attempt, by its operation and its fencing token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseRef {
-    /// The operation's organisation.
+    /// The operation's organization.
     pub organization: String,
     /// The operation.
     pub id: OperationId,
     /// The fencing token that the claim gave.
     pub fence: u64,
-    /// What the worker that refers to it may touch; what is outside is as good as lost. `None` for the engine, which may
-    /// touch everything.
-    pub reach: Option<Arc<Reach>>,
+    /// What the worker that refers to it may touch; what is outside is as good as lost. `None` for the engine, which
+    /// may touch everything.
+    pub scope: Option<Arc<AuthorizationScope>>,
 }
 
 impl LeaseRef {
     /// Whether an operation of this project and kind may be touched.
-    pub(crate) fn reaches(&self, project_id: &str, kind: &str) -> bool {
-        self.reach.as_ref().is_none_or(|reach| {
-            reach.projects.include(project_id) && reach.except_kinds.iter().all(|other| other != kind)
+    pub(crate) fn covers(&self, project_id: &str, kind: &str) -> bool {
+        self.scope.as_ref().is_none_or(|scope| {
+            scope.projects.include(project_id) && scope.except_kinds.iter().all(|other| other != kind)
         })
     }
 
@@ -78,7 +78,7 @@ impl LeaseRef {
 /// An operation that was claimed, with what its worker needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// The lease: organisation, operation and fencing token.
+    /// The lease: organization, operation and fencing token.
     pub lease: LeaseRef,
     /// The operation, running.
     pub operation: Operation,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
-use store::{Change, Heartbeat, Position, PostgresStore, Settlement, Steering, Store, StoreError};
+use store::{Change, Heartbeat, OperationCommand, Position, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
 
 /// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.
@@ -134,16 +134,16 @@ async fn steering_and_removals_are_told(fixture: Fixture) {
     use Status::{Failed, Pending, Running};
     let (store, acme) = (&*fixture.store, Access::organization("acme"));
     let start = store.end_of_changes("acme").await.unwrap();
-    let steer = async |id, steering| store.steer(&acme, id, steering).await.unwrap().unwrap();
+    let command = async |id, command| store.command(&acme, id, command).await.unwrap().unwrap();
     let new = || NewOperation { retain_for: Some(Duration::from_secs(60)), ..NewOperation::of_kind("scan") };
     let id = fixture.create("acme", new()).await.id;
-    steer(id, Steering::Cancel).await.unwrap();
-    steer(id, Steering::Retry).await.unwrap();
+    command(id, OperationCommand::Cancel).await.unwrap();
+    command(id, OperationCommand::Retry).await.unwrap();
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    steer(id, Steering::Cancel).await.unwrap();
-    assert!(steer(id, Steering::Delete).await.is_err(), "what is refused is no transition");
+    command(id, OperationCommand::Cancel).await.unwrap();
+    assert!(command(id, OperationCommand::Delete).await.is_err(), "what is refused is no transition");
     fixture.settle(&claimed, failed("stopped", true)).await.unwrap();
-    steer(id, Steering::Delete).await.unwrap();
+    command(id, OperationCommand::Delete).await.unwrap();
     let second = fixture.finished("acme", new(), failed("no", false)).await.id;
     fixture.advance(Duration::from_secs(61));
     assert_eq!(store.purge(10).await.unwrap(), 1);
@@ -172,48 +172,49 @@ async fn what_a_reader_has_not_read_is_kept(fixture: Fixture) {
     let shown = async |organization| assert!(!rest(store, organization, start, 10).await.0.is_empty());
     fixture.create("before", NewOperation::of_kind("scan")).await;
     shown("before").await;
-    store.begin_reading("r").await.unwrap();
-    assert_eq!(store.unread("r", "", 10).await.unwrap(), [], "it begins now");
-    assert_eq!(store.unread("nobody", "", 10).await.unwrap(), []);
+    store.register_consumer("r").await.unwrap();
+    assert_eq!(store.uncommitted("r", "", 10).await.unwrap(), [], "it begins now");
+    assert_eq!(store.uncommitted("nobody", "", 10).await.unwrap(), []);
     let many = (0..3).map(|_| NewOperation::of_kind("scan")).collect();
     store.create("acme", many, None).await.unwrap();
     fixture.create("other", NewOperation::of_kind("scan")).await;
     shown("acme").await;
     shown("other").await;
-    store.begin_reading("r").await.unwrap();
-    let unread = store.unread("r", "", 10).await.unwrap();
-    let names = |unread: &[(String, Position)]| unread.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&unread), ["acme", "other"], "to begin again is nothing");
-    assert_eq!(names(&store.unread("r", "", 1).await.unwrap()), ["acme"]);
-    assert_eq!(names(&store.unread("r", "acme", 10).await.unwrap()), ["other"]);
+    store.register_consumer("r").await.unwrap();
+    let uncommitted = store.uncommitted("r", "", 10).await.unwrap();
+    let names =
+        |uncommitted: &[(String, Position)]| uncommitted.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&uncommitted), ["acme", "other"], "to begin again is nothing");
+    assert_eq!(names(&store.uncommitted("r", "", 1).await.unwrap()), ["acme"]);
+    assert_eq!(names(&store.uncommitted("r", "acme", 10).await.unwrap()), ["other"]);
     fixture.advance(hour);
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1, "what nobody was to read");
     // In parts of a row.
-    let part = store.changes("acme", unread[0].1, 2).await.unwrap();
+    let part = store.changes("acme", uncommitted[0].1, 2).await.unwrap();
     assert_eq!(part.changes.len(), 2);
-    store.mark_read("r", "acme", part.next).await.unwrap();
-    assert_eq!(store.unread("r", "", 1).await.unwrap(), [("acme".to_owned(), part.next)]);
+    store.commit_offset("r", "acme", part.next).await.unwrap();
+    assert_eq!(store.uncommitted("r", "", 1).await.unwrap(), [("acme".to_owned(), part.next)]);
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 0);
     let (last, end) = rest(store, "acme", part.next, 10).await;
     assert_eq!(last.len(), 1);
-    store.mark_read("r", "acme", end).await.unwrap();
-    store.mark_read("r", "acme", part.next).await.unwrap();
-    assert_eq!(names(&store.unread("r", "", 10).await.unwrap()), ["other"], "an earlier place does not count");
+    store.commit_offset("r", "acme", end).await.unwrap();
+    store.commit_offset("r", "acme", part.next).await.unwrap();
+    assert_eq!(names(&store.uncommitted("r", "", 10).await.unwrap()), ["other"], "an earlier place does not count");
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 1);
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     assert_eq!(rest(store, "acme", end, 10).await.0.len(), 1);
-    assert_eq!(store.unread("r", "", 1).await.unwrap(), [("acme".to_owned(), end)]);
-    fixture.advance(store::KEPT_FOR_READERS + hour);
+    assert_eq!(store.uncommitted("r", "", 1).await.unwrap(), [("acme".to_owned(), end)]);
+    fixture.advance(store::KEPT_FOR_CONSUMERS + hour);
     assert_eq!(store.forget_changes(Duration::from_secs(60), 100).await.unwrap(), 2, "not for ever");
-    let answer = store.changes("other", unread[1].1, 10).await;
+    let answer = store.changes("other", uncommitted[1].1, 10).await;
     assert!(matches!(answer, Err(StoreError::PositionUnknown)), "{answer:?}");
 }
 
 async fn readers_take_turns(fixture: Fixture) {
     let store = &*fixture.store;
-    let turn = async |process| store.take_turn("r", process, Duration::from_secs(10)).await.unwrap();
+    let turn = async |process| store.acquire_consumer_lease("r", process, Duration::from_secs(10)).await.unwrap();
     assert!(!turn("a").await, "nobody reads yet");
-    store.begin_reading("r").await.unwrap();
+    store.register_consumer("r").await.unwrap();
     assert!(turn("a").await && !turn("b").await && turn("a").await);
     fixture.advance(Duration::from_secs(9));
     assert!(!turn("b").await);
@@ -225,22 +226,22 @@ async fn readers_take_turns(fixture: Fixture) {
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
     let mut commits = store.commits();
-    let mut is_told = || {
+    let mut is_in_change_log = || {
         let told = commits.has_changed().unwrap();
         commits.mark_unchanged();
         told
     };
     store.touch_tokens(vec!["tok_none".to_owned()]).await.unwrap();
-    assert!(!is_told(), "the feed tells nothing of that");
+    assert!(!is_in_change_log(), "the feed tells nothing of that");
     fixture.create("acme", NewOperation::of_kind("scan")).await;
-    assert!(is_told(), "a creation");
+    assert!(is_in_change_log(), "a creation");
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    assert!(is_told(), "a start");
+    assert!(is_in_change_log(), "a start");
     let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
     store.heartbeat(vec![beat], Duration::from_secs(30)).await.unwrap();
-    assert!(!is_told(), "a heartbeat");
+    assert!(!is_in_change_log(), "a heartbeat");
     fixture.settle(&claimed, completed("done")).await.unwrap();
-    assert!(is_told(), "an end");
+    assert!(is_in_change_log(), "an end");
 }
 
 against_both_engines!(
@@ -253,8 +254,8 @@ against_both_engines!(
     what_is_old_is_forgotten_and_readers_are_told,
 );
 
-/// Checks that each operation's changes are a life: pending, then running and pending in turn, and an end; after a failure
-/// perhaps once more.
+/// Checks that each operation's changes are a life: pending, then running and pending in turn, and an end; after a
+/// failure perhaps once more.
 fn assert_lives(changes: &[Change], operations: usize) {
     assert!(changes.windows(2).all(|pair| pair[0].position < pair[1].position));
     let mut lives: HashMap<OperationId, Vec<Status>> = HashMap::new();
@@ -292,7 +293,7 @@ async fn work(store: PostgresStore, done: Arc<AtomicBool>) {
                 _ => completed("done"),
             };
             let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
-            // Of what was handed back this is refused, but for what somebody wants stopped, which is not handed back.
+            // Of what was released this is refused, but for what somebody wants stopped, which is not released.
             let _ = store.settle(vec![settlement]).await.unwrap()[0];
         }
     }
@@ -355,9 +356,9 @@ async fn concurrent_writers_on_two_stores_leave_no_gap() {
         let seen =
             stores[0].list(&acme, &Filter::default(), PageRequest { page: 0, page_size: 100 }).await.unwrap().entries;
         let Some(entry) = seen.get(round % 100) else { continue };
-        for steering in [Steering::Cancel, Steering::Retry] {
+        for command in [OperationCommand::Cancel, OperationCommand::Retry] {
             // A refusal is an answer too.
-            let _ = stores[round % 2].steer(&acme, entry.operation.id, steering).await.unwrap();
+            let _ = stores[round % 2].command(&acme, entry.operation.id, command).await.unwrap();
         }
     }
     for creator in creators {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use operations::{Access, NewOperation, Status, Timestamp};
 use store::{
-    AttemptTimeouts, ClaimRequest, Claimed, Clock, Heartbeat, LeaseStatus, NewToken, Scope, SqliteStore, Steering,
-    Store,
+    AttemptTimeouts, ClaimRequest, Claimed, Clock, Heartbeat, LeaseStatus, NewToken, OperationCommand, Scope,
+    SqliteStore, Store,
 };
 
 const DAY: i64 = 24 * 3_600_000;
@@ -117,7 +117,7 @@ async fn so_do_time_limits_and_what_was_asked_to_stop() {
             AttemptTimeouts { otherwise: Duration::from_secs(60), grace: Duration::ZERO, ..AttemptTimeouts::default() };
         let overruns = async || setting.store.overruns(&timeouts, 10).await.unwrap().len();
         let access = Access::organization("acme");
-        setting.store.steer(&access, claimed.lease.id, Steering::Cancel).await.unwrap();
+        setting.store.command(&access, claimed.lease.id, OperationCommand::Cancel).await.unwrap();
         setting.set_clock(by);
         setting.pass(Duration::from_secs(20));
         assert_eq!(setting.store.end_overdue_cancels(Duration::from_secs(21), 10).await.unwrap(), 0, "set by {by}");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
-    ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef, LeaseStatus, Lost,
-    NewToken, Reach, Scope, Settlement, SqliteStore, Steering, Store as _, StoreError,
+    AuthorizationScope, ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef,
+    LeaseStatus, Lost, NewToken, OperationCommand, Scope, Settlement, SqliteStore, Store as _, StoreError,
 };
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
@@ -95,9 +95,9 @@ async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixture: Fixtur
         assert_eq!(fixture.store.settle(several).await.unwrap(), [Ok(status), stale, stale, Ok(status)], "{outcome:?}");
         // Not by whom the operation does not concern, and not under another token.
         let projects = Projects::Only(["q".to_owned()].into());
-        let reach = Reach { projects, except_kinds: Arc::from([]) };
+        let scope = AuthorizationScope { projects, except_kinds: Arc::from([]) };
         let mut foreign = again(&outcome);
-        foreign.lease.reach = Some(Arc::new(reach));
+        foreign.lease.scope = Some(Arc::new(scope));
         let mut elsewhere = again(&outcome);
         elsewhere.lease.organization = "globex".to_owned();
         let mut later = again(&outcome);
@@ -113,14 +113,14 @@ async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixture: Fixtur
     fixture.advance(Duration::from_secs(11));
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!(fixture.settle(&first, failed("busy", true)).await, Err(Refusal::StaleLease));
-    // What was handed back or lost was not settled, whatever was settled before it.
+    // What was released or lost was not settled, whatever was settled before it.
     fixture.store.release(vec![second.lease.clone()]).await.unwrap();
     assert_eq!(fixture.settle(&second, failed("busy", true)).await, Err(Refusal::StaleLease));
     let third = fixture.claim(&["scan"], 1).await.remove(0);
     fixture.store.lose(vec![(third.lease.clone(), Duration::ZERO)]).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
     // Nor was what somebody cancelled before it was started again.
-    fixture.store.steer(&Access::organization("acme"), third.lease.id, Steering::Cancel).await.unwrap();
+    fixture.store.command(&Access::organization("acme"), third.lease.id, OperationCommand::Cancel).await.unwrap();
     assert_eq!(fixture.settle(&third, failed("busy", true)).await, Err(Refusal::StaleLease));
     fixture.assert_sound().await;
 }
@@ -254,12 +254,15 @@ async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
     fixture.create("acme", in_project("scan", "a")).await;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     let lease = Duration::from_secs(30);
-    let reach = |projects: Projects, except: &[&str]| LeaseRef {
-        reach: Some(Arc::new(Reach { projects, except_kinds: except.iter().map(|k| (*k).to_owned()).collect() })),
+    let scope = |projects: Projects, except: &[&str]| LeaseRef {
+        scope: Some(Arc::new(AuthorizationScope {
+            projects,
+            except_kinds: except.iter().map(|k| (*k).to_owned()).collect(),
+        })),
         ..claimed.lease.clone()
     };
     let only = |project: &str| Access::projects("acme", [project]).projects;
-    for outside in [reach(only("b"), &[]), reach(Projects::All, &["scan"]), reach(only("a"), &["x", "scan"])] {
+    for outside in [scope(only("b"), &[]), scope(Projects::All, &["scan"]), scope(only("a"), &["x", "scan"])] {
         let beat = Heartbeat { lease: outside.clone(), progress: None };
         assert_eq!(fixture.store.heartbeat(vec![beat], lease).await.unwrap(), [LeaseStatus::Lost]);
         let settlement =
@@ -267,7 +270,7 @@ async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
         assert_eq!(fixture.store.settle(vec![settlement]).await.unwrap(), [Err(Refusal::StaleLease)]);
         assert_eq!(fixture.store.release(vec![outside]).await.unwrap(), [Err(Refusal::StaleLease)]);
     }
-    let inside = reach(only("a"), &["x"]);
+    let inside = scope(only("a"), &["x"]);
     let beat = Heartbeat { lease: inside.clone(), progress: None };
     assert!(matches!(fixture.store.heartbeat(vec![beat], lease).await.unwrap()[..], [LeaseStatus::Held { .. }]));
     let settlement = Settlement { lease: inside, outcome: completed("done"), retry_after: Duration::ZERO };
@@ -314,7 +317,7 @@ async fn claims_go_by_priority_and_then_by_age(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn claims_rotate_over_organisations(fixture: Fixture) {
+async fn claims_rotate_over_organizations(fixture: Fixture) {
     for organization in ["a", "b", "c"] {
         let many = if organization == "a" { 50 } else { 3 };
         fixture.store.create(organization, vec![NewOperation::of_kind("scan"); many], None).await.unwrap();
@@ -354,7 +357,7 @@ async fn an_idempotency_key_creates_once(fixture: Fixture) {
     assert_eq!(replay[0].output, "done", "shown as they are now");
     let conflict = fixture.store.create("acme", two(), key(2)).await;
     assert!(matches!(conflict, Err(StoreError::IdempotencyConflict)), "{conflict:?}");
-    assert_ne!(ids(&fixture.store.create("other", two(), key(2)).await.unwrap()), ids(&first), "per organisation");
+    assert_ne!(ids(&fixture.store.create("other", two(), key(2)).await.unwrap()), ids(&first), "per organization");
     fixture.advance(Duration::from_secs(24 * 3600));
     assert_eq!(fixture.store.forget_idempotency_keys(1).await.unwrap(), 1);
     let later = fixture.store.create("acme", two(), key(2)).await.unwrap();
@@ -419,7 +422,7 @@ async fn concurrent_workers_never_share_an_operation(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn another_organisations_operations_do_not_exist(fixture: Fixture) {
+async fn another_organizations_operations_do_not_exist(fixture: Fixture) {
     let ours = fixture.finished("acme", about("scan", "image", "alpine"), completed("secret")).await;
     let other = Access::organization("other");
     assert_eq!(fixture.store.get(&other, ours.id).await.unwrap(), None);
@@ -496,7 +499,7 @@ async fn tokens_are_kept_without_their_secret_and_revoked_for_good(fixture: Fixt
     assert_eq!(fixture.store.tokens(None).await.unwrap().len(), 1);
 }
 
-async fn evidence_is_known_to_its_organisation_only(fixture: Fixture) {
+async fn evidence_is_known_to_its_organization_only(fixture: Fixture) {
     let record = EvidenceRecord { digest: Digest::of(b"x"), size: 1, kind: "STRING".to_owned() };
     fixture.store.put_evidence("acme", record.clone()).await.unwrap();
     fixture.store.put_evidence("acme", record.clone()).await.unwrap();
@@ -571,17 +574,17 @@ against_both_engines!(
     a_release_charges_no_attempt,
     the_leases_of_servers_are_told_from_those_of_remote_workers,
     claims_go_by_priority_and_then_by_age,
-    claims_rotate_over_organisations,
+    claims_rotate_over_organizations,
     run_after_is_not_claimed_before_its_time,
     an_idempotency_key_creates_once,
     concurrent_creations_with_one_key_create_once,
     concurrent_workers_never_share_an_operation,
-    another_organisations_operations_do_not_exist,
+    another_organizations_operations_do_not_exist,
     a_project_list_limits_counts_as_well_as_pages,
     long_outputs_are_left_out_of_lists_and_read_alone,
     any_text_comes_back_as_it_was,
     tokens_are_kept_without_their_secret_and_revoked_for_good,
-    evidence_is_known_to_its_organisation_only,
+    evidence_is_known_to_its_organization_only,
     doctor_finds_what_is_wrong,
     closing_refuses_later_calls,
     a_newer_database_is_refused,

@@ -1,4 +1,4 @@
-//! Deleting an organisation: what is its own goes, in parts between which everything holds, and nothing else does.
+//! Deleting an organization: what is its own goes, in parts between which everything holds, and nothing else does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn key(key: &str) -> IdempotencyKey {
     IdempotencyKey { key: key.to_owned(), fingerprint: [1; 32] }
 }
 
-/// One of everything, in each organisation.
+/// One of everything, in each organization.
 async fn fill(fixture: &Fixture, organization: &str, hash: u8) {
     let store = &fixture.store;
     store.create_token(token(organization, hash)).await.unwrap();
@@ -55,7 +55,7 @@ fn is_gone<T>(result: Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::OrganizationGone))
 }
 
-async fn everything_of_an_organisation_goes_and_nothing_else(mut fixture: Fixture) {
+async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixture) {
     for (organization, hash) in [("acme", 1), ("globex", 2)] {
         fill(&fixture, organization, hash).await;
     }
@@ -161,6 +161,6 @@ async fn who_creates_meanwhile_is_told_and_leaves_nothing(fixture: Fixture) {
 }
 
 against_both_engines!(
-    everything_of_an_organisation_goes_and_nothing_else,
+    everything_of_an_organization_goes_and_nothing_else,
     who_creates_meanwhile_is_told_and_leaves_nothing,
 );

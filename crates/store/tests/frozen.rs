@@ -97,7 +97,7 @@ impl Setting {
                     call("purge", store.purge(10)),
                     call("inbox", store.drain_inbox(10)),
                     call("forget", store.forget_changes(week, 10)),
-                    call("unread", store.unread("notices", "", 10)),
+                    call("uncommitted", store.uncommitted("notices", "", 10)),
                     call("next due", store.next_due()),
                 )
             },

@@ -1,4 +1,5 @@
-//! The disk of the embedded store is full, and then it is not: no restart is needed, and what was acknowledged is there.
+//! The disk of the embedded store is full, and then it is not: no restart is needed, and what was acknowledged is
+//! there.
 use std::path::Path;
 use std::process::Command;
 
@@ -9,8 +10,8 @@ use store::{SqliteStore, Store, StoreError};
 /// The process that this is set for is the one whose disk is full: its value is the folder of the store.
 const FOLDER: &str = "LONGRUN_TEST_FULL_DISK";
 
-/// A full disk that an ordinary user can have: no file of this process may grow any more. It must be a process of its own,
-/// which does not die of the signal that comes with it.
+/// A full disk that an ordinary user can have: no file of this process may grow any more. It must be a process of its
+/// own, which does not die of the signal that comes with it.
 #[test]
 fn writes_succeed_again_when_there_is_space_again() {
     if let Some(folder) = std::env::var_os(FOLDER) {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, NewOperation, OperationId};
-use store::{Heartbeat, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Steering, Store};
+use store::{Heartbeat, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, OperationCommand, Store};
 
 /// Kinds, attempts, workers and messages.
 async fn told(store: &dyn Store, id: OperationId) -> Vec<(HistoryKind, u32, String, String)> {
@@ -72,18 +72,18 @@ async fn every_attempt_is_told(fixture: Fixture) {
 async fn steering_is_told(fixture: Fixture) {
     use HistoryKind::{AttemptStarted, CancelRequested, Completed, Created, Failed, Retried};
     let (store, acme) = (&*fixture.store, Access::organization("acme"));
-    let steer = async |id, steering| {
+    let command = async |id, command| {
         fixture.advance(Duration::from_secs(1));
-        store.steer(&acme, id, steering).await.unwrap().unwrap().unwrap();
+        store.command(&acme, id, command).await.unwrap().unwrap().unwrap();
         fixture.advance(Duration::from_secs(1));
     };
     let bare = |kind, attempt, message: &str| (kind, attempt, String::new(), message.to_owned());
     let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
-    steer(id, Steering::Cancel).await;
-    steer(id, Steering::Retry).await;
+    command(id, OperationCommand::Cancel).await;
+    command(id, OperationCommand::Retry).await;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    steer(id, Steering::Cancel).await;
-    steer(id, Steering::Cancel).await;
+    command(id, OperationCommand::Cancel).await;
+    command(id, OperationCommand::Cancel).await;
     fixture.settle(&claimed, failed("stopped", false)).await.unwrap();
     let mut expected = vec![
         plain(Created, 0, ""),
@@ -94,7 +94,7 @@ async fn steering_is_told(fixture: Fixture) {
         plain(Failed, 1, "cancelled"),
     ];
     assert_eq!(told(store, id).await, expected, "to ask again is nothing new");
-    steer(id, Steering::Retry).await;
+    command(id, OperationCommand::Retry).await;
     expected.push(bare(Retried, 1, ""));
     assert_eq!(told(store, id).await, expected, "the end before the retry is kept");
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
@@ -102,7 +102,7 @@ async fn steering_is_told(fixture: Fixture) {
     expected.extend([plain(AttemptStarted, 2, ""), plain(Completed, 2, "")]);
     assert_eq!(told(store, id).await, expected);
     fixture.assert_sound().await;
-    steer(id, Steering::Delete).await;
+    command(id, OperationCommand::Delete).await;
     assert_eq!(store.history(&acme, id).await.unwrap(), None);
     fixture.assert_sound().await;
 }

@@ -18,7 +18,7 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| Cluster::start(Durability::None).unwrap())
 }
 
-/// A store with the organisation `acme`, and its database.
+/// A store with the organization `acme`, and its database.
 async fn fixture() -> (PostgresStore, String) {
     let url = cluster().database().await.unwrap();
     let store = PostgresStore::connect(&url, 8).await.unwrap();
@@ -81,7 +81,7 @@ async fn drain(store: &PostgresStore) -> u64 {
     }
 }
 
-/// The operations of an organisation in the order of their numbers.
+/// The operations of an organization in the order of their numbers.
 async fn operations(store: &PostgresStore, organization: &str) -> Vec<Operation> {
     let (access, mut found) = (Access::organization(organization), Vec::new());
     loop {
@@ -465,7 +465,7 @@ async fn what_cannot_become_an_operation_stays_is_told_and_holds_nothing_up() {
     let mut owner = application(&url).await;
     let first = call(&mut owner, "'acme', 'scan', null, 'n', '1'").await.unwrap();
     assert_eq!(drain(&store).await, 1);
-    // By INSERT, which cannot look: an organisation that does not exist, an id that an operation has.
+    // By INSERT, which cannot look: an organization that does not exist, an id that an operation has.
     owner.execute("INSERT INTO longrun.inbox (organization_id, kind) VALUES ('nobody', 'scan')").await.unwrap();
     let insert = format!("INSERT INTO longrun.inbox (organization_id, kind, id) VALUES ('acme', 'scan', '{first}')");
     owner.execute(AssertSqlSafe(insert)).await.unwrap();
@@ -478,7 +478,7 @@ async fn what_cannot_become_an_operation_stays_is_told_and_holds_nothing_up() {
     assert!(told.iter().any(|detail| detail.ends_with("there is no such organization")), "{told:?}");
 
     make_organization(&store, "nobody").await;
-    assert_eq!(drain(&store).await, 1, "it waited for its organisation");
+    assert_eq!(drain(&store).await, 1, "it waited for its organization");
     owner.execute("UPDATE longrun.inbox SET refused = NULL, id = DEFAULT").await.unwrap();
     assert_eq!(drain(&store).await, 1, "and what was put right is taken");
     assert_sound(&store).await;

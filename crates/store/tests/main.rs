@@ -3,6 +3,7 @@
 
 mod changes;
 mod clock;
+mod commands;
 mod contract;
 mod deletion;
 mod frozen;
@@ -16,7 +17,6 @@ mod quotas;
 mod replica;
 mod servers;
 mod shards;
-mod steering;
 mod support;
 mod tls;
 mod turns;

@@ -32,7 +32,7 @@ fn new_operation(kind: usize, project: usize, resource: usize) -> NewOperation {
     NewOperation { resource, project_id: PROJECTS[project].to_owned(), ..NewOperation::of_kind(KINDS[kind]) }
 }
 
-/// The naive model: all operations of the organisation, newest first, as the store itself shows each of them alone.
+/// The naive model: all operations of the organization, newest first, as the store itself shows each of them alone.
 async fn model(fixture: &Fixture, created: &[Operation]) -> Vec<Operation> {
     let access = Access::organization("acme");
     let mut operations = Vec::new();
@@ -145,7 +145,7 @@ proptest! {
     }
 }
 
-/// Many operations over several level-1 buckets, where the random histories are too short to reach.
+/// Many operations over several level-1 buckets, where the random histories are too short to scope.
 async fn pages_over_several_buckets_have_every_operation_once(fixture: Fixture) {
     let total = 3 * (1 << FINEST) + 17;
     let new: Vec<NewOperation> =

@@ -1,10 +1,10 @@
-//! What organisations may have: how many operations that have not ended, how fast, how large.
+//! What organizations may have: how many operations that have not ended, how fast, how large.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, PageRequest, Status};
-use store::{Exceeded, IdempotencyKey, Quota, Quotas, Rate, Steering, Store, StoreError};
+use store::{Exceeded, IdempotencyKey, OperationCommand, Quota, Quotas, Rate, Store, StoreError};
 
 fn everybody(quota: Quota) -> Quotas {
     Quotas { everybody: quota, ..Quotas::default() }
@@ -55,7 +55,7 @@ async fn what_has_not_ended_is_limited(fixture: Fixture) {
     let pending = fixture.store.list(&access, &Filter::default(), PageRequest { page: 0, page_size: 9 }).await.unwrap();
     let newest = pending.entries[0].operation.id;
     assert_ne!(newest, first.id);
-    fixture.store.steer(&access, newest, Steering::Cancel).await.unwrap().unwrap().unwrap();
+    fixture.store.command(&access, newest, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     fixture.store.create("acme", some(1), None).await.unwrap();
     assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 3);
     fixture.assert_sound().await;
@@ -108,7 +108,7 @@ async fn what_a_key_created_is_answered_at_the_limit_and_a_refused_key_is_free(f
     let refused = fixture.store.create("acme", some(1), key("b")).await;
     assert!(matches!(refused, Err(StoreError::Exceeded(_))), "{refused:?}");
     let access = Access::organization("acme");
-    fixture.store.steer(&access, first[0].id, Steering::Cancel).await.unwrap().unwrap().unwrap();
+    fixture.store.command(&access, first[0].id, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     let second = fixture.store.create("acme", some(1), key("b")).await.unwrap();
     assert_ne!(second[0].id, first[0].id);
     fixture.assert_sound().await;
@@ -119,10 +119,10 @@ async fn what_is_tried_again_counts_and_is_not_refused(fixture: Fixture) {
     fixture.store.set_quotas(at_most(2));
     fixture.store.create("acme", some(2), None).await.unwrap();
     let access = Access::organization("acme");
-    let again = fixture.store.steer(&access, ended.id, Steering::Retry).await.unwrap().unwrap().unwrap();
+    let again = fixture.store.command(&access, ended.id, OperationCommand::Retry).await.unwrap().unwrap().unwrap();
     assert_eq!(again.status, Status::Pending);
     exceeded(&fixture, "acme", some(1)).await;
-    fixture.store.steer(&access, ended.id, Steering::Cancel).await.unwrap().unwrap().unwrap();
+    fixture.store.command(&access, ended.id, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     exceeded(&fixture, "acme", some(1)).await;
     fixture.assert_sound().await;
 }
@@ -219,7 +219,7 @@ async fn what_waits_in_the_inbox_waits_until_there_is_room() {
     assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(2));
     assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(0));
     let access = Access::organization("acme");
-    fixture.store.steer(&access, first.id, Steering::Cancel).await.unwrap().unwrap().unwrap();
+    fixture.store.command(&access, first.id, OperationCommand::Cancel).await.unwrap().unwrap().unwrap();
     fixture.advance(Duration::from_secs(1));
     assert_eq!(fixture.store.drain_inbox(100).await.unwrap(), Some(1));
     assert_eq!(not_ended(fixture.store.as_ref(), "acme").await, 3);

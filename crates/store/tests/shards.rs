@@ -1,15 +1,15 @@
-//! Rows of different organisations may have the same place: in partitions here, in shards elsewhere. What is done to one
-//! organisation's is done to nobody else's.
+//! Rows of different organizations may have the same place: in partitions here, in shards elsewhere. What is done to
+//! one organization's is done to nobody else's.
 use std::time::Duration;
 
 use operations::{Access, NewOperation, OperationId, Outcome, Status};
-use store::{ClaimRequest, LeaseRef, Settlement, Steering, StoreError};
+use store::{ClaimRequest, LeaseRef, OperationCommand, Settlement, StoreError};
 
 use super::support::{Engine, Fixture, completed, failed, fixture};
 
 const ORGANIZATIONS: [&str; 3] = ["acme", "globex", "initech"];
 
-/// A store whose tables have a partition for each organisation, so that places repeat.
+/// A store whose tables have a partition for each organization, so that places repeat.
 async fn partitioned() -> Fixture {
     let fixture = fixture(Engine::Postgres).await;
     for table in ["active", "queue", "settled", "leases", "events", "changes"] {
@@ -27,7 +27,7 @@ async fn partitioned() -> Fixture {
     fixture
 }
 
-/// Creates one operation in every organisation, each at the same place of its partition; answers the ids.
+/// Creates one operation in every organization, each at the same place of its partition; answers the ids.
 async fn create(fixture: &Fixture) -> Vec<OperationId> {
     let mut ids = Vec::new();
     for organization in ORGANIZATIONS {
@@ -52,7 +52,7 @@ async fn settle(fixture: &Fixture, lease: LeaseRef, outcome: Outcome) -> Status 
     fixture.store.settle(vec![settlement]).await.unwrap().remove(0).unwrap()
 }
 
-/// Asserts that the operations of the first organisation and of the others stand where they should.
+/// Asserts that the operations of the first organization and of the others stand where they should.
 async fn assert_statuses(fixture: &Fixture, ids: &[OperationId], first: Option<Status>, others: Status) {
     for (index, (organization, id)) in ORGANIZATIONS.iter().zip(ids).enumerate() {
         let found = fixture.store.get(&Access::organization(*organization), *id).await.unwrap();
@@ -68,18 +68,18 @@ async fn steering_stays_within_the_organization() {
     let acme = Access::organization("acme");
     // Pending: out of line.
     let ids = create(&fixture).await;
-    fixture.store.steer(&acme, ids[0], Steering::Cancel).await.unwrap();
+    fixture.store.command(&acme, ids[0], OperationCommand::Cancel).await.unwrap();
     assert_statuses(&fixture, &ids, Some(Status::Failed), Status::Pending).await;
     for organization in &ORGANIZATIONS[1..] {
         let lease = claim(&fixture, organization).await;
         settle(&fixture, lease, failed("no", false)).await;
     }
     // Failed: tried again, and removed.
-    fixture.store.steer(&acme, ids[0], Steering::Retry).await.unwrap();
+    fixture.store.command(&acme, ids[0], OperationCommand::Retry).await.unwrap();
     assert_statuses(&fixture, &ids, Some(Status::Pending), Status::Failed).await;
     let lease = claim(&fixture, "acme").await;
     settle(&fixture, lease, failed("no", false)).await;
-    fixture.store.steer(&acme, ids[0], Steering::Delete).await.unwrap();
+    fixture.store.command(&acme, ids[0], OperationCommand::Delete).await.unwrap();
     assert_statuses(&fixture, &ids, None, Status::Failed).await;
     // Running: asked to stop.
     let ids = create(&fixture).await;
@@ -87,7 +87,7 @@ async fn steering_stays_within_the_organization() {
     for organization in ORGANIZATIONS {
         leases.push(claim(&fixture, organization).await);
     }
-    fixture.store.steer(&acme, ids[0], Steering::Cancel).await.unwrap();
+    fixture.store.command(&acme, ids[0], OperationCommand::Cancel).await.unwrap();
     let asked = fixture.store.end_overdue_cancels(Duration::ZERO, 10).await.unwrap();
     assert_eq!(asked, 1, "nobody else was asked to stop");
     assert_statuses(&fixture, &ids, Some(Status::Failed), Status::Running).await;
@@ -113,7 +113,7 @@ async fn claims_ends_and_removals_stay_within_the_organization() {
         settle(&fixture, lost.lease, completed("kept")).await;
     }
     fixture.advance(Duration::from_secs(61));
-    assert_eq!(fixture.store.purge(10).await.unwrap(), 2, "those of one organisation, whose time is over");
+    assert_eq!(fixture.store.purge(10).await.unwrap(), 2, "those of one organization, whose time is over");
     fixture.assert_sound().await;
 }
 

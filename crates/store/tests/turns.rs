@@ -1,4 +1,4 @@
-//! Whose operations start: organisations in turn, by weight; nothing of what is paused.
+//! Whose operations start: organizations in turn, by weight; nothing of what is paused.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn fill(fixture: &Fixture, organization: &str, count: usize) {
     }
 }
 
-/// The organisations of what starts, by claims of these sizes.
+/// The organizations of what starts, by claims of these sizes.
 async fn started(fixture: &Fixture, claims: &[u32]) -> Vec<String> {
     let mut started = Vec::new();
     for limit in claims {

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Health, Task, supervise};
 
-/// How long a round may take unless told otherwise. The store has limits of its own, of about 35 s; this is for what has
-/// none, so that nothing holds a task for ever.
+/// How long a round may take unless told otherwise. The store has limits of its own, of about 35 s; this is for what
+/// has none, so that nothing holds a task for ever.
 pub const ROUND_LIMIT: Duration = Duration::from_secs(40);
 /// The wait after a round that failed, where the period is not shorter: the store may be away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ pub enum Next {
     Never,
 }
 
-/// Does a piece of maintenance until `stop` is cancelled, supervised. The first round is at once. One that fails or takes
-/// too long is repeated soon.
+/// Does a piece of maintenance until `stop` is cancelled, supervised. The first round is at once. One that fails or
+/// takes too long is repeated soon.
 pub async fn run_periodic<F, E>(
     health: &Health,
     schedule: Schedule<'_>,

@@ -14,8 +14,8 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// A loop that went on for so long starts with the first wait again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Runs `work`, and starts it again after a wait when it panics or returns before `stop` is cancelled. Returns when it has
-/// returned after that, or panicked. What `work` shares with the world it finds as the panic left it.
+/// Runs `work`, and starts it again after a wait when it panics or returns before `stop` is cancelled. Returns when it
+/// has returned after that, or panicked. What `work` shares with the world it finds as the panic left it.
 ///
 /// `work` is to end by itself soon after `stop` is cancelled, or to cancel it where it has reason to end.
 pub async fn supervise<F>(task: &Task, stop: &CancellationToken, mut work: impl FnMut() -> F)

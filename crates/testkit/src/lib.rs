@@ -1,10 +1,10 @@
-//! A throw-away PostgreSQL cluster, from the server binaries that the distribution installs, and a [`Proxy`] that ill-treats
-//! the connections to it.
+//! A throw-away PostgreSQL cluster, from the server binaries that the distribution installs, and a [`Proxy`] that
+//! ill-treats the connections to it.
 //!
 //! It listens on a free port of 127.0.0.1 only, runs as an unprivileged user (PostgreSQL refuses root), and is stopped
 //! and removed when the [`Cluster`] is dropped or the process that started it ends, however it ends: the cluster's
-//! keeper, a small shell script, waits for its standard input to close. In between it can be stopped, crashed and started
-//! again with what it holds, and have standbys.
+//! keeper, a small shell script, waits for its standard input to close. In between it can be stopped, crashed and
+//! started again with what it holds, and have standbys.
 
 mod keeper;
 mod programs;
@@ -149,8 +149,8 @@ impl Cluster {
         self.keeper.command("QUIT", false)
     }
 
-    /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with what it holds; returns
-    /// when it takes connections.
+    /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with what it holds;
+    /// returns when it takes connections.
     ///
     /// # Errors
     /// When it does not start.

@@ -24,7 +24,7 @@ pub(super) struct Shared<H> {
     /// How long a handler that was cancelled may take to notice before it is stopped.
     pub grace: Duration,
     /// Cancelled when the drain time is over.
-    pub hand_back: CancellationToken,
+    pub release: CancellationToken,
 }
 
 /// Why a handler was cancelled.
@@ -32,7 +32,7 @@ enum Why {
     TimedOut(Duration),
     Cancelled,
     LeaseLost,
-    HandedBack,
+    Released,
 }
 
 /// Runs a claimed operation and waits until its outcome is recorded.
@@ -77,7 +77,7 @@ async fn outcome<H: Handler>(
         () = tokio::time::sleep(limit) => Why::TimedOut(limit),
         () = stops.lost.cancelled() => Why::LeaseLost,
         () = stops.cancel.cancelled() => Why::Cancelled,
-        () = shared.hand_back.cancelled() => Why::HandedBack,
+        () = shared.release.cancelled() => Why::Released,
     };
     cancelled.cancel();
     let late = tokio::time::timeout(shared.grace, &mut task).await;
@@ -87,9 +87,9 @@ async fn outcome<H: Handler>(
     match (why, late) {
         (Why::LeaseLost, _) => None,
         // It was done before it noticed: what was done is recorded.
-        (Why::Cancelled | Why::HandedBack, Ok(Ok(Ok(output)))) => Some(Outcome::Completed { output }),
+        (Why::Cancelled | Why::Released, Ok(Ok(Ok(output)))) => Some(Outcome::Completed { output }),
         (Why::Cancelled, _) => Some(from_result(Err(Failure::permanent("cancelled")))),
-        (Why::HandedBack, _) => Some(Outcome::Released),
+        (Why::Released, _) => Some(Outcome::Released),
         (Why::TimedOut(limit), _) => {
             Some(from_result(Err(Failure::transient(format!("timed out after {} s", limit.as_secs_f64())))))
         }

@@ -22,9 +22,9 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
-    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the time
-    /// is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at its
-    /// next `.await`; one that works on a thread of its own must look.
+    /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
+    /// time is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at
+    /// its next `.await`; one that works on a thread of its own must look.
     pub cancelled: CancellationToken,
     /// Tells how far the attempt is.
     pub progress: Progress,
@@ -104,8 +104,9 @@ impl Failure {
         Failure { message: message.into(), retryable: true, not_started: false }
     }
 
-    /// The work could not be begun, and it is not the operation's fault: a program that is not there. The operation goes
-    /// back to the queue uncharged; a worker to which this happens again and again ends with [`Error::NotStarted`].
+    /// The work could not be begun, and it is not the operation's fault: a program that is not there. The operation
+    /// goes back to the queue uncharged; a worker to which this happens again and again ends with
+    /// [`Error::NotStarted`].
     ///
     /// [`Error::NotStarted`]: crate::Error::NotStarted
     pub fn not_started(message: impl Into<String>) -> Failure {

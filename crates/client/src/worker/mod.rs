@@ -1,12 +1,13 @@
 //! A worker: claims operations, runs a handler for each, keeps their leases, records their outcomes.
 //!
-//! **When it claims.** Whenever a place is free, for all free places at once, in a long poll: the server answers as soon as
-//! there is work. When the server is busy or away it comes again after a growing pause.
+//! **When it claims.** Whenever a place is free, for all free places at once, in a long poll: the server answers as
+//! soon as there is work. When the server is busy or away it comes again after a growing pause.
 //!
-//! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat every
-//! third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be stopped or
-//! whose time is over is cancelled. When the worker is told to stop, what runs may end within the drain time; the rest is
-//! handed back without charging an attempt. What a handler cannot even start is handed back in the same way.
+//! **Promises.** At most [`Worker::concurrency`] handlers at a time. All operations held are kept by one heartbeat
+//! every third of the lease, until their outcome is recorded. A handler whose lease is lost, whose operation is to be
+//! stopped or whose time is over is cancelled. When the worker is told to stop, what runs may end within the drain
+//! time; the rest is released without charging an attempt. What a handler cannot even start is released in the same
+//! way.
 
 mod attempt;
 mod handler;
@@ -92,7 +93,7 @@ pub struct Worker<H> {
     poll_wait: Duration,
     drain: Duration,
     grace: Duration,
-    hand_back: CancellationToken,
+    release: CancellationToken,
 }
 
 impl<H: Handler> Worker<H> {
@@ -106,7 +107,7 @@ impl<H: Handler> Worker<H> {
             poll_wait: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             grace: Duration::from_secs(10),
-            hand_back: CancellationToken::new(),
+            release: CancellationToken::new(),
         }
     }
 
@@ -132,7 +133,7 @@ impl<H: Handler> Worker<H> {
         self
     }
 
-    /// How long what runs may go on after the worker was told to stop; default 30 s. Then it is handed back.
+    /// How long what runs may go on after the worker was told to stop; default 30 s. Then it is released.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Worker<H> {
         self.drain = drain;
@@ -146,20 +147,21 @@ impl<H: Handler> Worker<H> {
         self
     }
 
-    /// Ends the drain time early: what still runs is then handed back.
+    /// Ends the drain time early: what still runs is then released.
     #[must_use]
-    pub fn hand_back_when(mut self, token: &CancellationToken) -> Worker<H> {
-        self.hand_back = token.child_token();
+    pub fn release_when(mut self, token: &CancellationToken) -> Worker<H> {
+        self.release = token.child_token();
         self
     }
 
-    /// Works until `shutdown` is ready, then drains and returns. Dropping the future stops claiming and hands back what
+    /// Works until `shutdown` is ready, then drains and returns. Dropping the future stops claiming and releases what
     /// runs, as long as the runtime lives.
     ///
     /// # Errors
-    /// When the server refuses to give work to this worker: its token is not valid or lacks the scope `operations:work`,
-    /// or there is no such kind. [`Error::NotStarted`] when its handler could not start several attempts in a row
-    /// ([`Failure::not_started`]). What runs is drained before. A server that is busy or away is no error.
+    /// When the server refuses to give work to this worker: its token is not valid or lacks the scope
+    /// `operations:work`, or there is no such kind. [`Error::NotStarted`] when its handler could not start several
+    /// attempts in a row ([`Failure::not_started`]). What runs is drained before. A server that is busy or away is no
+    /// error.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let (settle, ended) = mpsc::unbounded_channel();
         let (give_up, stop_beating) = (CancellationToken::new(), CancellationToken::new());
@@ -169,10 +171,10 @@ impl<H: Handler> Worker<H> {
             settle,
             starts: Starts::default(),
             grace: self.grace,
-            hand_back: self.hand_back.clone(),
+            release: self.release.clone(),
         });
         // Whatever becomes of this future, what runs does not go on for ever.
-        let _hand_back = self.hand_back.clone().drop_guard();
+        let _release = self.release.clone().drop_guard();
         let attempts = TaskTracker::new();
         let beating = tokio::spawn({
             let (shared, client, stop) = (shared.clone(), self.client.clone(), stop_beating.clone());
@@ -195,11 +197,11 @@ impl<H: Handler> Worker<H> {
         tokio::select! {
             () = &mut all_ended => {}
             () = &mut drain => {}
-            () = self.hand_back.cancelled() => {}
+            () = self.release.cancelled() => {}
         }
         if !attempts.is_empty() {
-            tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is handed back");
-            self.hand_back.cancel();
+            tracing::info!(attempts = attempts.len(), "the drain time is over; what still runs is released");
+            self.release.cancel();
             if tokio::time::timeout(self.grace + LAST_WORDS, &mut all_ended).await.is_err() {
                 give_up.cancel();
                 all_ended.await;

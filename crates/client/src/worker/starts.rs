@@ -1,7 +1,7 @@
 //! Whether attempts can be started here at all.
 //!
-//! A handler that cannot begin any work (its program is gone, its machine is out of processes) would claim the whole queue
-//! and do none of it. What it cannot begin is handed back; the next claim comes after a growing pause; and after
+//! A handler that cannot begin any work (its program is gone, its machine is out of processes) would claim the whole
+//! queue and do none of it. What it cannot begin is released; the next claim comes after a growing pause; and after
 //! [`MAX_IN_A_ROW`] the worker ends, so that somebody looks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ impl Starts {
             failed.in_a_row = 0;
             return;
         };
-        tracing::warn!(reason = message, "an attempt could not be started; it is handed back");
+        tracing::warn!(reason = message, "an attempt could not be started; it is released");
         failed.in_a_row += 1;
         failed.reason.clone_from(message);
         if failed.in_a_row >= MAX_IN_A_ROW {

@@ -1,9 +1,9 @@
 //! Kinds that run a local program.
 //!
 //! The program gets the operation's input on its standard input and what the operation is in environment variables
-//! (`LONGRUN_…`); its standard output is the operation's output, the lines of its standard error tell how far it is, and the last one
-//! explains a failure.
-//! It is an argument list, never a shell line: nothing that a caller sends is ever parsed as a command.
+//! (`LONGRUN_…`); its standard output is the operation's output, the lines of its standard error tell how far it is,
+//! and the last one explains a failure. It is an argument list, never a shell line: nothing that a caller sends is ever
+//! parsed as a command.
 //!
 //! What it promises: the resource limits are in force before the program's first instruction ([`runner`]); the program
 //! and what it started are one process group, which is killed when the program has ended, when the result is no longer

@@ -1,8 +1,8 @@
 //! The moment between the server and the program: a process of the server's own program that limits itself and then
 //! becomes the command.
 //!
-//! A limit can be set safely only by the process that it is for, or from outside when the process runs already, which is
-//! too late. So the server starts its own program with a [`Job`], which [`become_command`] carries out.
+//! A limit can be set safely only by the process that it is for, or from outside when the process runs already, which
+//! is too late. So the server starts its own program with a [`Job`], which [`become_command`] carries out.
 
 use std::ffi::OsString;
 use std::io;

@@ -27,8 +27,8 @@ pub struct EvaluatorConfig {
     pub default_policies: Vec<PolicyAttachment>,
     /// The longest that all policies of one evaluation together may take.
     pub time_limit: Duration,
-    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read. On
-    /// threads of this process it bounds the evidence only; the whole is bounded in a process of its own
+    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read.
+    /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
     /// ([`Evaluations`](super::Evaluations)).
     pub memory_limit: u64,
 }
@@ -197,7 +197,7 @@ impl Evaluator {
     fn plan(&self, request: &EvaluateRequest, subject: Subject<'_>) -> Result<Plan, EvaluateError> {
         let mut plan = Plan::default();
         let named = request.policies.as_deref().unwrap_or_default();
-        // Nothing must be a way around the organisation's default policies.
+        // Nothing must be a way around the organization's default policies.
         let attachments = if request.names_policies() { named } else { self.config.default_policies.as_slice() };
         for attachment in attachments {
             plan.add(&self.resolver, Some(subject), attachment, None)?;

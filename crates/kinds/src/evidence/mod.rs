@@ -1,12 +1,12 @@
 //! Evidence evaluation: given a piece of software supply-chain evidence and policies, a verdict.
 //!
-//! This is the library behind the kind `evidence_evaluation`. [`material`] reads and validates evidence, [`policy`] finds
-//! and reads policies, [`rego`] runs their scripts, [`Evaluator`] puts these together, [`check`](mod@check) runs the
-//! examples of a policy. All of that is synchronous and knows neither HTTP nor storage. [`Evaluations`] does it for a server
-//! in processes of its own ([`worker`]): what callers send is never read in the server itself.
+//! This is the library behind the kind `evidence_evaluation`. [`material`] reads and validates evidence, [`policy`]
+//! finds and reads policies, [`rego`] runs their scripts, [`Evaluator`] puts these together, [`check`](mod@check) runs
+//! the examples of a policy. All of that is synchronous and knows neither HTTP nor storage. [`Evaluations`] does it for
+//! a server in processes of its own ([`worker`]): what callers send is never read in the server itself.
 //!
-//! What it promises: what cannot be evaluated is an error or a skip with its reason, never a pass; evidence and policies
-//! of strangers neither crash the process nor outlast their time; policies reach no network and no file.
+//! What it promises: what cannot be evaluated is an error or a skip with its reason, never a pass; evidence and
+//! policies of strangers neither crash the process nor outlast their time; policies reach no network and no file.
 
 pub mod check;
 mod evaluator;

@@ -80,7 +80,8 @@ impl RequestError {
 }
 
 impl EvaluateRequest {
-    /// Checks the form: what can be checked without reading a policy and without the evidence. Cheap, whatever it holds.
+    /// Checks the form: what can be checked without reading a policy and without the evidence. Cheap, whatever it
+    /// holds.
     ///
     /// # Errors
     /// [`RequestError`] with the path of the first field that is not in order.

@@ -1,9 +1,9 @@
 //! Completion notices: who subscribed is told when an operation has ended.
 //!
 //! A notice is a [CloudEvent](https://cloudevents.io) 1.0 with the operation as its data, posted and signed like the
-//! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an operation
-//! itself, of the built-in kind [`KIND`]: [`Notices`] is the [`FollowUp`] that makes them when an operation has ended, and
-//! their [`Handler`].
+//! calls of the kind `http`. To be as durable, as often repeated and as visible as any work, each notice is an
+//! operation itself, of the built-in kind [`KIND`]: [`Notices`] is the [`FollowUp`] that makes them when an operation
+//! has ended, and their [`Handler`].
 //!
 //! What it promises: at least once for each end that somebody subscribed to, with the same id each time; none about
 //! notices.
@@ -55,7 +55,7 @@ pub struct NoticeFilter {
     pub statuses: Vec<Status>,
     /// What an `evidence_evaluation` found; anything else has no verdict. One that found something wrong is COMPLETED.
     pub verdicts: Vec<Verdict>,
-    /// The organisations that they belong to.
+    /// The organizations that they belong to.
     pub organizations: Vec<String>,
 }
 

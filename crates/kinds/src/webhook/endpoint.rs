@@ -96,8 +96,8 @@ impl Endpoint {
     /// An endpoint, checked; nothing is called yet.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates to
-    /// verify it with.
+    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
+    /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
         let url = settings.check()?;
         install_crypto_provider();

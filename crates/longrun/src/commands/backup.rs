@@ -1,7 +1,7 @@
 //! `longrun backup`: a copy of the store and of its evidence in one folder. May run beside servers.
 //!
-//! The folder appears at once and whole, when everything in it is on disk. The store is copied before the evidence, which
-//! is never changed: whatever the copy of the store names is there when the evidence is copied.
+//! The folder appears at once and whole, when everything in it is on disk. The store is copied before the evidence,
+//! which is never changed: whatever the copy of the store names is there when the evidence is copied.
 
 pub mod content;
 pub mod manifest;

@@ -1,5 +1,5 @@
-//! `longrun command-runner`: the process that a server starts for each command of a kind; it limits itself and becomes the
-//! command. Not for people, hence hidden.
+//! `longrun command-runner`: the process that a server starts for each command of a kind; it limits itself and becomes
+//! the command. Not for people, hence hidden.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,5 @@
-//! `longrun organizations delete`: an organization with all that is its own, directly in the store. May run beside servers.
+//! `longrun organizations delete`: an organization with all that is its own, directly in the store. May run beside
+//! servers.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,8 +41,8 @@ pub struct Args {
 /// Deletes an organization, or tells what that would mean.
 ///
 /// # Errors
-/// When there is no such organization, it has something to do still, or the store or the evidence cannot be used. To call it
-/// again goes on where it broke off.
+/// When there is no such organization, it has something to do still, or the store or the evidence cannot be used. To
+/// call it again goes on where it broke off.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let store = args.store.open_existing().await?;

@@ -1,7 +1,7 @@
 //! `longrun demo`: the main job on real evidence, end to end over HTTP.
 //!
-//! A server on a free port with a store of its own that is gone afterwards; longrun's own SBOM, clippy findings and test
-//! report; the example policies. Everything goes through the public API, with a token, as any client's calls do.
+//! A server on a free port with a store of its own that is gone afterwards; longrun's own SBOM, clippy findings and
+//! test report; the example policies. Everything goes through the public API, with a token, as any client's calls do.
 
 mod material;
 

@@ -312,7 +312,8 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-/// The operations of a batch: a JSON list of objects, or one object after the other. What is wrong is told by its place.
+/// The operations of a batch: a JSON list of objects, or one object after the other. What is wrong is told by its
+/// place.
 fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     let entries: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text)?

@@ -1,5 +1,5 @@
-//! `longrun organizations` and `longrun kinds`: pausing and resuming, directly in the store. May run beside servers, which
-//! heed it from then on.
+//! `longrun organizations` and `longrun kinds`: pausing and resuming, directly in the store. May run beside servers,
+//! which heed it from then on.
 
 use std::io;
 
@@ -151,7 +151,7 @@ fn shown(what: &Pausable) -> String {
     }
 }
 
-/// The organisation that is meant; empty for all.
+/// The organization that is meant; empty for all.
 fn organization_of(what: &Pausable) -> String {
     match what {
         Pausable::Organization(name) | Pausable::KindOf { organization: name, .. } => printable(name),

@@ -145,8 +145,8 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Revokes a token, by its id or by its secret: whoever finds a leaked secret has nothing else. A running server refuses it from
-/// then on. The secret is never repeated.
+/// Revokes a token, by its id or by its secret: whoever finds a leaked secret has nothing else. A running server
+/// refuses it from then on. The secret is never repeated.
 ///
 /// # Errors
 /// When there is no such token, or the store cannot be used.

@@ -46,8 +46,8 @@ pub struct WatchArgs {
     server: ClientArgs,
 }
 
-/// Prints transitions until it is interrupted, or has printed enough. When the connection breaks it is made again, and what
-/// happened meanwhile follows.
+/// Prints transitions until it is interrupted, or has printed enough. When the connection breaks it is made again, and
+/// what happened meanwhile follows.
 ///
 /// # Errors
 /// What the call may fail with.

@@ -25,7 +25,7 @@ const GRACE: Duration = process::TERM_GRACE.saturating_add(Duration::from_secs(5
     after_help = "The command gets the operation's input as JSON on standard input (null when there is none). What it \
     writes to standard output is the operation's output, up to 1 MiB; lines on standard error are progress. Exit code 0: \
     done; 65: failed for good, another attempt would only repeat it; 126 or 127: the command could not be started, the \
-    operation is handed back; any other: failed, to be tried again."
+    operation is released; any other: failed, to be tried again."
 )]
 pub struct Args {
     /// Kind of operations to run; may be given several times
@@ -34,7 +34,7 @@ pub struct Args {
     /// How many operations run at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
-    /// How long what runs may go on after SIGTERM; then it is ended and handed back
+    /// How long what runs may go on after SIGTERM; then it is ended and released
     #[arg(long, value_name = "DURATION", default_value = "30s")]
     drain: Span,
     /// What to log: error, warn, info, debug or trace, or levels by module
@@ -47,11 +47,11 @@ pub struct Args {
     server: ClientArgs,
 }
 
-/// Works until SIGTERM or SIGINT; a second signal ends and hands back what runs.
+/// Works until SIGTERM or SIGINT; a second signal ends and releases what runs.
 ///
 /// # Errors
-/// When there is no such command, when it could not be started several times in a row, and when the server refuses to give
-/// work to this worker.
+/// When there is no such command, when it could not be started several times in a row, and when the server refuses to
+/// give work to this worker.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     start_logging(LogFormat::Human, &args.log).context("--log is not a filter")?;
     // Before anything is claimed, so that no signal kills what runs.
@@ -65,14 +65,14 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         worker = worker.kind(kind);
     }
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
-    let worker = worker.hand_back_when(&hurry);
+    let worker = worker.release_when(&hurry);
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(async move {
         let received = signals.next().await;
         tracing::info!(signal = received, "stopping: nothing more is claimed, what runs may end");
         stop.cancel();
         let received = signals.next().await;
-        tracing::warn!(signal = received, "stopping at once: what runs is ended and handed back");
+        tracing::warn!(signal = received, "stopping at once: what runs is ended and released");
         hurry.cancel();
     });
     tracing::info!(url, kinds, "working");

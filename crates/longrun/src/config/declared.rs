@@ -19,7 +19,7 @@ pub struct Declared {
     pub kinds: BTreeMap<String, Kind>,
     /// By the name of the subscription.
     pub notices: BTreeMap<String, Notice>,
-    /// By the name of the organisation.
+    /// By the name of the organization.
     pub organizations: BTreeMap<String, Organization>,
     path: PathBuf,
     lines: BTreeMap<String, usize>,

@@ -39,9 +39,9 @@ pub struct Config {
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
     #[serde(skip)]
     pub notices: BTreeMap<String, Notice>,
-    /// What each organisation may have.
+    /// What each organization may have.
     pub limits: OrganizationLimits,
-    /// What single organisations have that others do not: the tables `[organizations.NAME]`, which are read one by one.
+    /// What single organizations have that others do not: the tables `[organizations.NAME]`, which are read one by one.
     #[serde(skip)]
     pub organizations: BTreeMap<String, Organization>,
     /// How operations are run.
@@ -91,7 +91,7 @@ pub struct Api {
     pub unauthenticated_timeout: Span,
     /// How long a connection may be open without a request under way; 0s: for ever.
     pub idle_timeout: Span,
-    /// The most claims of one organisation that wait for work at a time; one token has half of them at most.
+    /// The most claims of one organization that wait for work at a time; one token has half of them at most.
     pub max_waiting_claims: u32,
 }
 
@@ -131,7 +131,7 @@ pub struct Engine {
     pub timeout: Span,
     /// How long an attempt may go on after its operation was cancelled; then it is ended, whatever its worker does.
     pub cancel_grace: Span,
-    /// How long calls and attempts may go on after the server was asked to stop; then attempts are handed back.
+    /// How long calls and attempts may go on after the server was asked to stop; then attempts are released.
     pub drain: Span,
     /// How long changes are kept for those who watch operations: they can be away for so long and miss nothing.
     pub keep_changes: Span,
@@ -141,8 +141,8 @@ pub struct Engine {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is applied
-    /// when an operation ends.
+    /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is
+    /// applied when an operation ends.
     pub default: String,
 }
 
@@ -259,7 +259,7 @@ impl Config {
         if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
     }
 
-    /// What organisations may have.
+    /// What organizations may have.
     pub fn quotas(&self) -> store::Quotas {
         let named = self
             .organizations

@@ -1,7 +1,7 @@
 //! The name that a misspelt one was probably meant to be.
 
-/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count; and
-/// where one candidate alone begins with the name, it is the one: `maxpage` means `max_page_size`.
+/// The candidate nearest to `name`, unless even that one is quite another word. How words are joined does not count;
+/// and where one candidate alone begins with the name, it is the one: `maxpage` means `max_page_size`.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = joined(name);
     let candidates: Vec<(String, &str)> = candidates.into_iter().map(|each| (joined(each), each)).collect();

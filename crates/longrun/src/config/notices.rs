@@ -27,7 +27,7 @@ pub struct Filter {
     pub statuses: Vec<Ended>,
     /// What an `evidence_evaluation` found.
     pub verdicts: Vec<Verdict>,
-    /// The organisations that they belong to.
+    /// The organizations that they belong to.
     pub organizations: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl Notice {
         }
         for organization in &self.filter.organizations {
             if let Err(violation) = operations::check_name("organizations", organization) {
-                let message = format!("{organization:?} is no name of an organisation: it {}", violation.description);
+                let message = format!("{organization:?} is no name of an organization: it {}", violation.description);
                 check(false, "organizations", &message);
             }
         }

@@ -1,4 +1,4 @@
-//! What organisations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
+//! What organizations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
 
 use operations::{MAX_INLINE_BYTES, check_name};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use toml::Table;
 use super::tables::{self, Complaints};
 use super::units::ByteSize;
 
-/// What an organisation may have, unless its own table says otherwise. 0 is no limit.
+/// What an organization may have, unless its own table says otherwise. 0 is no limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrganizationLimits {
@@ -24,7 +24,7 @@ pub struct OrganizationLimits {
     pub max_output: ByteSize,
 }
 
-/// What one organisation has that others do not; what is not set is as in [`OrganizationLimits`].
+/// What one organization has that others do not; what is not set is as in [`OrganizationLimits`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Organization {
@@ -38,7 +38,7 @@ pub struct Organization {
     pub max_input: Option<ByteSize>,
     /// [`OrganizationLimits::max_output`].
     pub max_output: Option<ByteSize>,
-    /// Its operations that start for each one of an organisation of weight 1, while both have some waiting.
+    /// Its operations that start for each one of an organization of weight 1, while both have some waiting.
     pub weight: u32,
 }
 
@@ -59,7 +59,7 @@ impl Default for Organization {
 }
 
 impl OrganizationLimits {
-    /// As the store has it, for an organisation of this weight.
+    /// As the store has it, for an organization of this weight.
     pub fn quota(&self, weight: u32) -> Quota {
         let burst = if self.burst == 0 { self.rate.ceil() } else { f64::from(self.burst) };
         let size = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);

@@ -1,7 +1,7 @@
 //! Tables that the configuration may have any number of, each with a name: `[kinds.NAME]`, `[notices.NAME]`.
 //!
-//! A table is read in parts, by the types that know the keys; what no part has taken is a mistake. Each value is checked
-//! by itself, so that every mistake is told.
+//! A table is read in parts, by the types that know the keys; what no part has taken is a mistake. Each value is
+//! checked by itself, so that every mistake is told.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

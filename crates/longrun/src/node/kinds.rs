@@ -65,8 +65,8 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
     Ok(Notices::new(subscriptions))
 }
 
-/// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which another
-/// server on the same store may run.
+/// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which
+/// another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
     let mut kinds = registry.kinds();
     if !kinds.iter().any(|kind| kind == notices::KIND) {

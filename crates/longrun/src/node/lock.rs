@@ -4,11 +4,12 @@
 //! attempts for lost. The locks are the operating system's: a process that dies, however, gives them back.
 //!
 //! There are two. One is on the database file itself (`flock`), so that it holds by whatever name the file was found: a
-//! symbolic link, a hard link, another mount. Linux keeps it apart from the locks that SQLite takes (`fcntl`); elsewhere they
-//! would meet. The other one is on a file beside the database's own name, which versions before this one take, too.
+//! symbolic link, a hard link, another mount. Linux keeps it apart from the locks that SQLite takes (`fcntl`);
+//! elsewhere they would meet. The other one is on a file beside the database's own name, which versions before this one
+//! take, too.
 //!
-//! Closing any descriptor of a file gives up the `fcntl` locks of the whole process on it. So the lock is taken before SQLite
-//! opens the file, and given back after SQLite has closed it.
+//! Closing any descriptor of a file gives up the `fcntl` locks of the whole process on it. So the lock is taken before
+//! SQLite opens the file, and given back after SQLite has closed it.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

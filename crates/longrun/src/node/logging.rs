@@ -1,8 +1,9 @@
 //! The log: on standard error, so that standard output stays for answers.
 //!
-//! Nothing that writes to the log fails or waits, whatever standard error is connected to: lines go through a bounded queue
-//! to a thread of their own. Those that find no room, and those that cannot be written, are counted ([`lost_lines`]). Panics
-//! are logged in the same way: the standard hook would write to standard error by itself, and wait there.
+//! Nothing that writes to the log fails or waits, whatever standard error is connected to: lines go through a bounded
+//! queue to a thread of their own. Those that find no room, and those that cannot be written, are counted
+//! ([`lost_lines`]). Panics are logged in the same way: the standard hook would write to standard error by itself, and
+//! wait there.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;

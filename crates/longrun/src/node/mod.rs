@@ -155,7 +155,7 @@ impl Node {
         self.admin_address.map(|address| format!("http://{}", reachable(address)))
     }
 
-    /// Stops: no new connections, calls and attempts get the drain time to end, what still runs is handed back.
+    /// Stops: no new connections, calls and attempts get the drain time to end, what still runs is released.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         let api = self.listeners.pop();
@@ -181,8 +181,8 @@ pub fn known_kinds(config: &Config) -> Vec<String> {
     known
 }
 
-/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has written
-/// to for as long as an upload may take is none under way, of this server or another one of the store.
+/// Removes what uploads that broke off with their process left, at the start and from time to time. What nobody has
+/// written to for as long as an upload may take is none under way, of this server or another one of the store.
 async fn sweep(content: ContentStore, health: engine::Health, upload_timeout: Duration) {
     let schedule = Schedule::every("broken_uploads", SWEEP_EVERY);
     run_periodic(&health, schedule, &CancellationToken::new(), || async {

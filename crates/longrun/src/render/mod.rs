@@ -1,7 +1,7 @@
 //! How answers are shown: tables for people, JSON exactly as the API answers, YAML, or ids for scripts.
 //!
 //! Promises: nothing but the answer goes to standard output; text that came from elsewhere (a component's name, an
-//! error message) cannot steer the terminal, because control characters are shown escaped.
+//! error message) cannot command the terminal, because control characters are shown escaped.
 
 pub mod operations;
 mod style;

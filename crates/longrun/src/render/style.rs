@@ -63,7 +63,7 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// Text that came from elsewhere, with its control characters escaped, so that it cannot steer a terminal nor forge
+/// Text that came from elsewhere, with its control characters escaped, so that it cannot command a terminal nor forge
 /// lines. Characters that reverse the direction of writing are escaped too: they make text look like another.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -1,10 +1,10 @@
 //! Looks tokens up in the store.
 //!
 //! A valid token is taken at its word for [`FRESH`]; a busy client costs a query a second and not one a request. So a
-//! token that is revoked is refused a second later at most, by whatever server. For as long it is remembered that a token
-//! is unknown: one that was tried before it was made is taken a second after that at most, and any other at once.
-//! Concurrent requests of one token share a look (see [`crate::gather`]). How many unknown tokens an address may try is
-//! bounded ([`Refusals`]).
+//! token that is revoked is refused a second later at most, by whatever server. For as long it is remembered that a
+//! token is unknown: one that was tried before it was made is taken a second after that at most, and any other at once.
+//! Concurrent requests of one token share a look (see [`crate::coalesce`]). How many unknown tokens an address may try
+//! is bounded ([`Refusals`]).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use store::{Store, StoreError, Token};
 
 use super::refusals::Refusals;
+use crate::coalesce::{Coalescer, Read};
 use crate::error::ApiError;
-use crate::gather::{Gather, Read};
 
 /// How long a token that was looked up is not looked up again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -32,22 +32,22 @@ struct Memory {
 
 /// Tokens by the SHA-256 of their secrets.
 pub(crate) struct TokenLookup {
-    looks: Gather<Looks>,
+    looks: Coalescer<Looks>,
     memory: Mutex<Memory>,
     refusals: Refusals,
 }
 
 impl TokenLookup {
     pub(crate) fn new(store: Arc<dyn Store>) -> TokenLookup {
-        TokenLookup { looks: Gather::new(Looks(store)), memory: Mutex::default(), refusals: Refusals::default() }
+        TokenLookup { looks: Coalescer::new(Looks(store)), memory: Mutex::default(), refusals: Refusals::default() }
     }
 
-    /// The token, as the store had it within the last second. `address` is the one that unknown tokens are counted by, if
-    /// they are.
+    /// The token, as the store had it within the last second. `address` is the one that unknown tokens are counted by,
+    /// if they are.
     ///
     /// # Errors
-    /// [`ApiError::TooManyUnknownTokens`] when the token was not seen here before, and its address has tried too many that
-    /// nobody knows; and when the store cannot be asked.
+    /// [`ApiError::TooManyUnknownTokens`] when the token was not seen here before, and its address has tried too many
+    /// that nobody knows; and when the store cannot be asked.
     pub(crate) async fn find(&self, hash: [u8; 32], address: Option<IpAddr>) -> Result<Option<Arc<Token>>, ApiError> {
         let is_known = {
             let memory = self.lock();

@@ -54,8 +54,8 @@ impl Caller {
         &self.token.id
     }
 
-    /// What comes of a wait, for a caller whose token is still valid then: before that nothing of it is delivered. One that
-    /// is no more is sent away soon, also when nothing comes.
+    /// What comes of a wait, for a caller whose token is still valid then: before that nothing of it is delivered. One
+    /// that is no more is sent away soon, also when nothing comes.
     pub(crate) async fn while_valid<T>(
         &self,
         app: &App,

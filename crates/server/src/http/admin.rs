@@ -25,8 +25,8 @@ struct Admin {
     shutdown: CancellationToken,
 }
 
-/// `/healthz` (the process answers), `/readyz` (the store answers too, the maintenance tasks do their work, and no shutdown
-/// has begun), `/metrics`.
+/// `/healthz` (the process answers), `/readyz` (the store answers too, the maintenance tasks do their work, and no
+/// shutdown has begun), `/metrics`.
 ///
 /// Needs no token: bind it to an address that only operators reach.
 pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router {
@@ -86,7 +86,7 @@ fn render_tasks(tasks: &[TaskReport]) -> String {
     text
 }
 
-/// A line for each thing that is paused: there are few, and only operators and organisations themselves make them.
+/// A line for each thing that is paused: there are few, and only operators and organizations themselves make them.
 fn render_paused(paused: &[Paused]) -> String {
     const NAME: &str = "longrun_paused";
     let mut text = format!("# HELP {NAME} What is not started for the time being; empty: all.\n# TYPE {NAME} gauge\n");

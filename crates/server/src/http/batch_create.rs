@@ -17,8 +17,8 @@ use crate::error::ApiError;
 
 /// The most creations of a batch: one transaction that nobody waits long for.
 const MAX_OPERATIONS: usize = 1_000;
-/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8 MiB
-/// that one transaction of a store takes.
+/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
+/// MiB that one transaction of a store takes.
 const BODIES: u64 = 4;
 
 pub(super) async fn create(

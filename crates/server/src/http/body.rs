@@ -1,7 +1,7 @@
 //! Bodies from the network: bounded in size, in time, and in how much of them is in memory.
 //!
-//! Memory is taken as the bytes arrive, not as they are announced, and no organisation can take all of it
-//! ([`Shares`]). The calls of workers have memory of their own: whatever others send, heartbeats and settlements arrive.
+//! Memory is taken as the bytes arrive, not as they are announced, and no organization can take all of it ([`Shares`]).
+//! The calls of workers have memory of their own: whatever others send, heartbeats and settlements arrive.
 
 use std::fmt;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub fn new(settings: &ApiSettings) -> Memory {
-        // Whatever the settings are, several organisations have room for a body of the limit each.
+        // Whatever the settings are, several organizations have room for a body of the limit each.
         let least = settings.body_limit;
         let bytes = |wanted: u64| Shares::new(wanted.max(least.saturating_mul(4)), least);
         Memory {
@@ -98,8 +98,8 @@ impl From<Broken> for ApiError {
 
 /// The pieces of a body; ends with [`Broken::Slow`] when the client pauses for too long, or is slower than it may be.
 ///
-/// A client may be waited for so long as it may pause, and what it sends gives it time again: each byte what it may take
-/// at the least rate. Only what the client lets us wait counts, not what is done with the pieces.
+/// A client may be waited for so long as it may pause, and what it sends gives it time again: each byte what it may
+/// take at the least rate. Only what the client lets us wait counts, not what is done with the pieces.
 pub(super) struct Pieces {
     data: BodyDataStream,
     /// How long the client may pause.
@@ -188,8 +188,8 @@ pub(super) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
 ///
 /// # Errors
-/// [`ApiError::Busy`] when the caller's organisation has no place left for it in memory: waiting would keep the client's
-/// upload in the kernel for who knows how long.
+/// [`ApiError::Busy`] when the caller's organization has no place left for it in memory: waiting would keep the
+/// client's upload in the kernel for who knows how long.
 pub(super) async fn read_json(
     app: &App,
     caller: &Caller,

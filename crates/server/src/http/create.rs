@@ -45,7 +45,8 @@ fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
     if violations.is_empty() { Ok(operation) } else { Err(ApiError::Invalid(violations)) }
 }
 
-/// Reads one creation, which is all that its fields may hold; what is wrong with it is added to the violations of its fields.
+/// Reads one creation, which is all that its fields may hold; what is wrong with it is added to the violations of its
+/// fields.
 pub(super) fn read(app: &App, fields: &mut Fields) -> NewOperation {
     const DURATION: &str = "must be a duration in seconds such as \"60s\" or \"1.5s\"";
     let kind = fields.text("kind").into_owned();
@@ -112,7 +113,7 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
     Some(Violation::new("kind", format!("is not declared here; the declared kinds are {known}")))
 }
 
-/// Refuses an input that is longer than the caller's organisation may have.
+/// Refuses an input that is longer than the caller's organization may have.
 pub(super) fn check_input(app: &App, caller: &Caller, operation: &NewOperation) -> Result<(), ApiError> {
     let violation = app.quotas.of(caller.organization()).input_violation(&operation.input);
     violation.map_or(Ok(()), |violation| Err(ApiError::Invalid(vec![violation])))

@@ -158,7 +158,8 @@ fn with_digest(input: &str, digest: &Digest) -> String {
     format!("{{\"digest\":\"{digest}\"{comma}{rest}")
 }
 
-/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Answers the digest too.
+/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Answers the digest
+/// too.
 async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
     let decoded = tokio::task::spawn_blocking(move || {
         let alphabet = if text.iter().any(|b| matches!(b, b'-' | b'_')) { &URL_SAFE } else { &STANDARD };
@@ -173,8 +174,8 @@ async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
     if content.len() as u64 > limit { Err(ApiError::TooLarge { limit }) } else { Ok((digest, content.into())) }
 }
 
-/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the client
-/// wrote the request.
+/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the
+/// client wrote the request.
 ///
 /// Here it is read as JSON and no more; policies are read in a process of their own, which ends when the client leaves.
 async fn request(app: &App, caller: &Caller, input: &str, prefix: &str) -> Result<EvaluateRequest, ApiError> {

@@ -146,7 +146,7 @@ fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin
     )
 }
 
-/// Stores content that is in memory, unless the organisation has it already, whole; answers its record.
+/// Stores content that is in memory, unless the organization has it already, whole; answers its record.
 pub(super) async fn keep(
     app: &App,
     caller: &Caller,

@@ -14,8 +14,8 @@ use super::render::{OperationAnswer, to_json};
 use super::target::Target;
 use super::{App, wait};
 use crate::auth::Caller;
+use crate::coalesce::Read;
 use crate::error::ApiError;
-use crate::gather::Read;
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
@@ -23,7 +23,8 @@ const POLL_AFTER_SECONDS: u64 = 1;
 /// The answer for every operation that the caller cannot have, for whatever reason.
 pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 
-/// `GET /v1/operations/{id}`, and with `:wait` at its end what [`wait`] does: the router knows no parameter with an ending.
+/// `GET /v1/operations/{id}`, and with `:wait` at its end what [`wait`] does: the router knows no parameter with an
+/// ending.
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,

@@ -1,7 +1,7 @@
 //! The header `Idempotency-Key`, and the fingerprint that tells a repetition from another request with the same key.
 //!
-//! Keys belong to those who may see the same: a token that is limited to projects neither gets what was made with the key
-//! elsewhere in its organisation nor learns that there was something.
+//! Keys belong to those who may see the same: a token that is limited to projects neither gets what was made with the
+//! key elsewhere in its organization nor learns that there was something.
 
 use http::HeaderMap;
 use operations::Projects;

@@ -1,7 +1,7 @@
 //! JSON bodies, read strictly: every field is known, given once, in one spelling, and of its type.
 //!
-//! Values stay text ([`RawValue`]) until they are asked for, so that an operation's `input` is kept digit for digit and a
-//! piece of evidence in base64 is not copied. What is wrong is gathered, and told all at once by [`Fields::finish`].
+//! Values stay text ([`RawValue`]) until they are asked for, so that an operation's `input` is kept digit for digit and
+//! a piece of evidence in base64 is not copied. What is wrong is gathered, and told all at once by [`Fields::finish`].
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! What is left of a request's body when it is refused.
 //!
 //! A handler may refuse before it has read the body: no token, no right, too large. When a connection is closed with
-//! unread data, the client's side is reset and may lose the answer that says why. So what arrives is taken and dropped for a
-//! moment, whoever refused.
+//! unread data, the client's side is reset and may lose the answer that says why. So what arrives is taken and dropped
+//! for a moment, whoever refused.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,8 @@ const LINGER: Duration = Duration::from_secs(1);
 type Slot = Arc<Mutex<Option<Body>>>;
 
 pub(super) async fn drain(request: Request, next: Next) -> Response {
-    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told to.
+    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told
+    // to.
     if request.version() >= Version::HTTP_2 || request.headers().contains_key(EXPECT) {
         return next.run(request).await;
     }

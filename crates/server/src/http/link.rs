@@ -64,8 +64,8 @@ impl Link {
         self.lock().under_way == 0
     }
 
-    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for so long. A time of
-    /// zero is for ever.
+    /// Returns when the connection is to be closed: nobody was authenticated in time, or it was quiet for so long. A
+    /// time of zero is for ever.
     pub(crate) async fn has_expired(&self, unauthenticated: Duration, idle: Duration) {
         let after = |from: Instant, time: Duration| from.checked_add(time).filter(|_| !time.is_zero());
         loop {

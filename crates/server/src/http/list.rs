@@ -15,8 +15,8 @@ use super::App;
 use super::query::ListQuery;
 use super::render::{WireOperation, WirePagination, to_json};
 use crate::auth::Caller;
+use crate::coalesce::Read;
 use crate::error::{ApiError, BoxError};
-use crate::gather::Read;
 use crate::services::FirstPage;
 
 pub(super) async fn list(

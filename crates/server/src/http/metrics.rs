@@ -1,7 +1,7 @@
 //! Counters of the HTTP layer and their Prometheus text form.
 //!
-//! Few and honest: each request is counted once, when its answer has been handed to the connection or broken off. Labels
-//! are route templates and status classes, so their number is fixed.
+//! Few and honest: each request is counted once, when its answer has been handed to the connection or broken off.
+//! Labels are route templates and status classes, so their number is fixed.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

@@ -8,6 +8,7 @@ mod addresses;
 mod admin;
 mod batch_create;
 mod body;
+mod command;
 mod create;
 mod duration;
 mod evaluate;
@@ -27,7 +28,6 @@ mod query;
 mod render;
 mod serve;
 mod stall;
-mod steer;
 mod target;
 mod tls;
 mod wait;
@@ -51,8 +51,8 @@ pub use serve::serve;
 pub use tls::{Tls, TlsError};
 
 use crate::auth::{TokenLookup, Usage};
+use crate::coalesce::Coalescer;
 use crate::error::ApiError;
-use crate::gather::Gather;
 use crate::hub::Hub;
 use crate::services::Services;
 use crate::shares::Shares;
@@ -69,17 +69,17 @@ pub(crate) struct AppState {
     /// Finds tokens in the store.
     pub(crate) tokens: TokenLookup,
     /// Reads single operations.
-    gets: Gather<get::Gets>,
+    gets: Coalescer<get::Gets>,
     /// Reads pages.
-    pages: Gather<list::Pages>,
+    pages: Coalescer<list::Pages>,
     /// Reads the feed of changes.
-    stretches: Gather<watch::Stretches>,
+    watch_reads: Coalescer<watch::WatchReads>,
     /// Tells who waits for operations.
     hub: Hub,
     /// One place a client that watches.
     watchers: Shares,
     /// Workers that wait for work.
-    pub(crate) lines: work::Lines,
+    pub(crate) waiters: work::Waiters,
     /// The memory of bodies.
     pub(crate) memory: body::Memory,
     /// One a process that checks policies or looks into evidence.
@@ -100,12 +100,12 @@ impl App {
         let state = AppState {
             usage: Usage::start(services.store.clone()),
             tokens: TokenLookup::new(services.store.clone()),
-            gets: Gather::new(get::Gets(services.store.clone())),
-            pages: Gather::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
-            stretches: Gather::new(watch::Stretches(services.store.clone())),
+            gets: Coalescer::new(get::Gets(services.store.clone())),
+            pages: Coalescer::new(list::Pages { store: services.store.clone(), first_page: settings.first_page }),
+            watch_reads: Coalescer::new(watch::WatchReads(services.store.clone())),
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),
-            lines: work::Lines::new(&services),
+            waiters: work::Waiters::new(&services),
             memory: body::Memory::new(settings),
             // The last place is left to others.
             checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),
@@ -127,7 +127,7 @@ pub fn router(services: Services) -> Router {
     let metrics = app.metrics.clone();
     let operations = Router::new()
         .route("/v1/operations", get(list::list).post(create::create))
-        .route("/v1/operations/{id}", get(get::get).post(steer::post).delete(steer::delete))
+        .route("/v1/operations/{id}", get(get::get).post(command::post).delete(command::delete))
         .route("/v1/operations/{id}/events", get(events::events))
         .route("/v1/operations:batchCreate", post(batch_create::create))
         .route("/v1/organizations/{name}", get(pause::get).post(pause::post_organization))

@@ -1,7 +1,7 @@
 //! `GET /v1/organizations/{name}`, and with `:pause` and `:resume` `POST` to it and to `/v1/kinds/{name}`.
 //!
-//! A caller pauses what is its organisation's: all of it, or a kind within it. What holds for everybody is paused on the
-//! command line, by those who run the service; callers see it. Every other organisation is as good as none.
+//! A caller pauses what is its organization's: all of it, or a kind within it. What holds for everybody is paused on
+//! the command line, by those who run the service; callers see it. Every other organization is as good as none.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -17,10 +17,10 @@ use super::render::to_json;
 use crate::auth::Caller;
 use crate::error::ApiError;
 
-/// Kinds that an organisation may pause at a time: every claim looks at what is paused.
+/// Kinds that an organization may pause at a time: every claim looks at what is paused.
 const MAX_KINDS: usize = 100;
 
-/// What the caller's organisation has.
+/// What the caller's organization has.
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -31,7 +31,7 @@ pub(super) async fn get(
     organization(&app, &caller).await
 }
 
-/// Pauses or resumes the caller's organisation.
+/// Pauses or resumes the caller's organization.
 pub(super) async fn post_organization(
     State(app): State<App>,
     caller: Caller,
@@ -50,7 +50,7 @@ pub(super) async fn post_organization(
     organization(&app, &caller).await
 }
 
-/// Pauses or resumes a kind in the caller's organisation.
+/// Pauses or resumes a kind in the caller's organization.
 pub(super) async fn post_kind(
     State(app): State<App>,
     caller: Caller,
@@ -79,7 +79,7 @@ fn text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     path.map(|Path(text)| text).map_err(|_| ApiError::NotFound("path"))
 }
 
-/// These calls are about the whole organisation.
+/// These calls are about the whole organization.
 fn authorize(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::Admin)?;
     match caller.access().projects {
@@ -120,7 +120,7 @@ impl Verb {
     }
 }
 
-/// Whether the caller's organisation is paused, and which kinds are in it, for it alone or for everybody.
+/// Whether the caller's organization is paused, and which kinds are in it, for it alone or for everybody.
 async fn paused_kinds(app: &App, caller: &Caller) -> Result<(bool, Vec<String>), ApiError> {
     let (mut all, mut kinds) = (false, Vec::new());
     for Paused { what, .. } in app.store.paused().await? {

@@ -7,13 +7,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const ANSWER: &str = "This port speaks TLS: use an address that begins with https://\n";
-/// How much of the request, and for how long, is taken after the answer: a connection that is closed with unread data is
-/// reset, and the client may lose the answer.
+/// How much of the request, and for how long, is taken after the answer: a connection that is closed with unread data
+/// is reset, and the client may lose the answer.
 const LINGER_BYTES: u64 = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Whether the client begins with the name of a method. TLS begins with a number that is no letter. Takes nothing from the
-/// stream.
+/// Whether the client begins with the name of a method. TLS begins with a number that is no letter. Takes nothing from
+/// the stream.
 pub(super) async fn is_spoken(stream: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(stream.peek(&mut first).await? > 0 && first[0].is_ascii_uppercase())

@@ -1,7 +1,7 @@
 //! The query of `GET /v1/operations`, read strictly: a misspelt or doubled filter is refused and never widens the list.
 //!
-//! Both proto3 JSON spellings of a name are taken (`resource_id`, `resourceId`), but not both at once. Every violation is
-//! told, not only the first.
+//! Both proto3 JSON spellings of a name are taken (`resource_id`, `resourceId`), but not both at once. Every violation
+//! is told, not only the first.
 
 use std::borrow::Cow;
 

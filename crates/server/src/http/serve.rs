@@ -1,8 +1,8 @@
 //! The listener: connections from the socket to the router, and their orderly end.
 //!
-//! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is told to end
-//! after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is left.
-//! In the same way ends a connection on which nobody was authenticated in time, or that was idle for too long.
+//! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is told to
+//! end after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is
+//! left. In the same way ends a connection on which nobody was authenticated in time, or that was idle for too long.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
-use super::stall::Impatient;
+use super::stall::WriteTimeout;
 use super::{Link, Tls, plain};
 use crate::services::ApiSettings;
 
@@ -34,7 +34,8 @@ const TELL: Duration = Duration::from_secs(60);
 /// HTTP/2 pings a silent peer this often, and gives it as long to answer, so that dead connections free their place.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Serves the router on the listener, HTTP/1.1 and HTTP/2, until `shutdown` is cancelled and the connections have ended.
+/// Serves the router on the listener, HTTP/1.1 and HTTP/2, until `shutdown` is cancelled and the connections have
+/// ended.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -147,13 +148,13 @@ impl Shared {
         let _ = stream.set_nodelay(true);
         let (patience, idle) = (self.settings.header_read_timeout, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
-            return self.speak(TokioIo::new(Impatient::new(stream, idle)), link).await;
+            return self.speak(TokioIo::new(WriteTimeout::new(stream, idle)), link).await;
         };
         let handshake = async {
             if plain::is_spoken(&stream).await? {
                 return Err(plain::refuse(stream).await);
             }
-            tls.acceptor.accept(Impatient::new(stream, idle)).await
+            tls.acceptor.accept(WriteTimeout::new(stream, idle)).await
         };
         let stream = tokio::time::timeout(patience, handshake)
             .await

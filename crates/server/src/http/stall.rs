@@ -1,8 +1,8 @@
 //! A stream that gives up on a client who does not read.
 //!
-//! hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep its
-//! connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an error,
-//! which ends the connection.
+//! hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep
+//! its connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an
+//! error, which ends the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// A stream whose writes must make progress.
-pub(super) struct Impatient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     patience: Duration,
     alarm: Pin<Box<Sleep>>,
@@ -21,9 +21,9 @@ pub(super) struct Impatient<S> {
     waits: bool,
 }
 
-impl<S> Impatient<S> {
-    pub fn new(stream: S, patience: Duration) -> Impatient<S> {
-        Impatient { stream, patience, alarm: Box::pin(tokio::time::sleep(patience)), waits: false }
+impl<S> WriteTimeout<S> {
+    pub fn new(stream: S, patience: Duration) -> WriteTimeout<S> {
+        WriteTimeout { stream, patience, alarm: Box::pin(tokio::time::sleep(patience)), waits: false }
     }
 
     /// Passes on what a write came to, unless it has waited for too long.
@@ -44,7 +44,7 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(context, written)

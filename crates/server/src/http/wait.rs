@@ -1,7 +1,7 @@
 //! `GET /v1/operations/{id}:wait`: one operation, once it has ended or the time is over.
 //!
 //! Those who wait are told by the [hub](crate::hub) that their operation has ended, and then read together what the
-//! [`Gather`](crate::gather::Gather) of single operations collects: a thousand of them cost no more than a few.
+//! [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand of them cost no more than a few.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> R
             return Ok(operation);
         }
         tokio::select! {
-            () = ending.told() => {}
+            () = ending.ended() => {}
             () = tokio::time::sleep_until(until) => is_over = true,
             // A server that stops answers who waits.
             () = app.shutdown.cancelled() => is_over = true,

@@ -1,12 +1,12 @@
 //! `GET /v1/operations:watch`: every transition of the operations that the caller may see, as server-sent events.
 //!
-//! Each client reads the store's feed at its own pace: what it does not take is not read for it, so that a slow one costs
-//! a stretch of the feed in memory and nothing more, and one that takes nothing at all is cut off by the connection's
-//! patience. Clients with the same access that stand at the same place, as all do who keep up, share what is read. The
-//! [hub](crate::hub) tells them when there is more.
+//! Each client reads the store's feed at its own pace: what it does not take is not read for it, so that a slow one
+//! costs a batch of the feed in memory and nothing more, and one that takes nothing at all is cut off by the
+//! connection's patience. Clients with the same access that stand at the same place, as all do who keep up, share what
+//! is read. The [hub](crate::hub) tells them when there is more.
 //!
-//! The id of an event is its place in the feed, sealed ([`PositionKey`]), the same on every server of the store. Signs of
-//! life bring ids that are others each time: the place that a stream begins with moves with what other organisations do.
+//! The id of an event is its cursor, sealed ([`PositionKey`]), the same on every server of the store. Signs of life
+//! bring ids that are others each time: the place that a stream begins with moves with what other organizations do.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,17 +27,17 @@ use super::App;
 use super::query::WatchQuery;
 use super::render::{OperationAnswer, to_json};
 use crate::auth::{Caller, LOOK_AGAIN};
+use crate::coalesce::Read;
 use crate::error::{ApiError, BoxError};
-use crate::gather::Read;
 use crate::hub::Moves;
 use crate::shares::Share;
 
 /// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Changes of one stretch.
+/// Changes of one batch.
 const STRETCH: u32 = 64;
-/// Outputs longer than this are read when their event is sent, so that a client that does not take what it asked for holds
-/// at most 64 times this, and errors, in memory.
+/// Outputs longer than this are read when their event is sent, so that a client that does not take what it asked for
+/// holds at most 64 times this, and errors, in memory.
 const HELD_OUTPUT_BYTES: usize = 4 * 1024;
 /// After a look at a store that is away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ pub(super) async fn watch(
     let position = match resumed {
         Some(position) => {
             // A place that is none is told as an answer and not as an event.
-            app.state().stretches.get((caller.access().clone(), position), ()).await?;
+            app.state().watch_reads.get((caller.access().clone(), position), ()).await?;
             position
         }
         None => moves.end,
@@ -92,8 +92,8 @@ pub(super) async fn watch(
     Ok(response)
 }
 
-/// The id of the event to go on from. The header counts before the parameter: a browser that connects again sends its latest event
-/// in the header, and the address as it was.
+/// The id of the event to go on from. The header counts before the parameter: a browser that connects again sends its
+/// latest event in the header, and the address as it was.
 fn resumed<'t>(headers: &'t HeaderMap, parameter: Option<&'t str>) -> Option<&'t str> {
     let text = match headers.get(LAST_EVENT_ID) {
         Some(header) => Some(header.to_str().unwrap_or("?")),
@@ -102,11 +102,11 @@ fn resumed<'t>(headers: &'t HeaderMap, parameter: Option<&'t str>) -> Option<&'t
     text.filter(|text| !text.is_empty())
 }
 
-/// Reads stretches of the feed, each for all who stand at the same place with the same access.
-pub(super) struct Stretches(pub(super) Arc<dyn Store>);
+/// Reads watch_reads of the feed, each for all who stand at the same place with the same access.
+pub(super) struct WatchReads(pub(super) Arc<dyn Store>);
 
-/// A stretch of the feed, with the operations as they were.
-pub(super) struct Stretch {
+/// A batch of the feed, with the operations as they were.
+pub(super) struct WatchBatch {
     events: Vec<Event>,
     next: Position,
 }
@@ -128,12 +128,12 @@ enum What {
 }
 
 #[async_trait]
-impl Read for Stretches {
+impl Read for WatchReads {
     type Key = (Access, Position);
     type Item = ();
-    type Found = Arc<Stretch>;
+    type Found = Arc<WatchBatch>;
 
-    async fn read(&self, (access, position): &Self::Key, items: Vec<()>) -> Result<Vec<Arc<Stretch>>, StoreError> {
+    async fn read(&self, (access, position): &Self::Key, items: Vec<()>) -> Result<Vec<Arc<WatchBatch>>, StoreError> {
         let part = self.0.changes(&access.organization, *position, STRETCH).await?;
         let mut ids: Vec<OperationId> = part.changes.iter().map(|change| change.id).collect();
         ids.sort_unstable();
@@ -153,8 +153,8 @@ impl Read for Stretches {
             let operation = Box::new(Operation { output, ..operation });
             Some(Event { position: change.position, what: What::Became { operation, output_left_out } })
         });
-        let stretch = Arc::new(Stretch { events: events.collect(), next: part.next });
-        Ok(vec![stretch; items.len()])
+        let batch = Arc::new(WatchBatch { events: events.collect(), next: part.next });
+        Ok(vec![batch; items.len()])
     }
 }
 
@@ -167,8 +167,8 @@ struct Watcher {
     moves: Moves,
     /// Up to where the client was told.
     position: Position,
-    /// What of the stretch that was read last is still to be told: places in it.
-    waiting: VecDeque<(Arc<Stretch>, usize)>,
+    /// What of the batch that was read last is still to be told: places in it.
+    waiting: VecDeque<(Arc<WatchBatch>, usize)>,
     heartbeat_at: Instant,
     ended: bool,
     /// One of the places for those who watch.
@@ -188,8 +188,8 @@ impl Watcher {
                 self.ended = true;
                 return Some(failure(ApiError::Unauthenticated).await);
             }
-            if let Some((stretch, index)) = self.waiting.pop_front() {
-                let event = &stretch.events[index];
+            if let Some((batch, index)) = self.waiting.pop_front() {
+                let event = &batch.events[index];
                 match self.frame(event).await {
                     Ok(frame) => {
                         self.position = event.position;
@@ -199,7 +199,7 @@ impl Watcher {
                     }
                     Err(error) => {
                         tracing::debug!(error = &error as &dyn std::error::Error, "an output was not read; later");
-                        self.waiting.push_front((stretch, index));
+                        self.waiting.push_front((batch, index));
                         tokio::time::sleep(RETRY).await;
                         continue;
                     }
@@ -210,10 +210,10 @@ impl Watcher {
             }
             self.moves.forget();
             let key = (self.caller.access().clone(), self.position);
-            let pause = match self.app.state().stretches.get(key, ()).await {
-                Ok(stretch) if stretch.next == self.position => HEARTBEAT,
-                Ok(stretch) => {
-                    self.take(&stretch);
+            let pause = match self.app.state().watch_reads.get(key, ()).await {
+                Ok(batch) if batch.next == self.position => HEARTBEAT,
+                Ok(batch) => {
+                    self.take(&batch);
                     continue;
                 }
                 Err(StoreError::PositionUnknown) => {
@@ -233,15 +233,15 @@ impl Watcher {
         }
     }
 
-    /// Puts what matches of a stretch in line. What does not match is passed.
-    fn take(&mut self, stretch: &Arc<Stretch>) {
-        let matching = stretch.events.iter().enumerate().filter(|(_, event)| match &event.what {
+    /// Puts what matches of a batch in line. What does not match is passed.
+    fn take(&mut self, batch: &Arc<WatchBatch>) {
+        let matching = batch.events.iter().enumerate().filter(|(_, event)| match &event.what {
             What::Became { operation, .. } => self.filter.matches(operation),
             What::Deleted(_) => true,
         });
-        self.waiting.extend(matching.map(|(index, _)| (Arc::clone(stretch), index)));
+        self.waiting.extend(matching.map(|(index, _)| (Arc::clone(batch), index)));
         if self.waiting.is_empty() {
-            self.position = stretch.next;
+            self.position = batch.next;
         }
     }
 

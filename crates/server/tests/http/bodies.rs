@@ -1,4 +1,4 @@
-//! The memory of bodies: taken as they arrive, shared by organisations, never refused to workers for what others send.
+//! The memory of bodies: taken as they arrive, shared by organizations, never refused to workers for what others send.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn one_organization_cannot_take_the_memory_of_all() {
     let held = take_the_share(&evil, CREATE, 60 * 1024).await;
     let answer = acme.post(CREATE, creation(60_000)).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    // Workers' calls are read apart, also those of the organisation itself.
+    // Workers' calls are read apart, also those of the organization itself.
     for access in [Access::organization("evil"), Access::organization("acme")] {
         let worker = server.caller(access.clone(), &[Scope::OperationsWork]).await;
         server.store.create(&access.organization, vec![operations::NewOperation::of_kind("scan")], None).await.unwrap();

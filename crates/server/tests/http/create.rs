@@ -174,7 +174,7 @@ async fn the_same_key_and_another_request_are_409() {
 }
 
 #[tokio::test]
-async fn keys_of_two_organisations_are_apart() {
+async fn keys_of_two_organizations_are_apart() {
     let server = Server::start().await;
     let other = server.caller(Access::organization("other"), &[Scope::OperationsWrite]).await;
     let first = id(&post_with_key(&server.acme().await, "k", r#"{"kind":"scan"}"#).await);

@@ -1,4 +1,5 @@
-//! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a whole.
+//! What clients see when the store fails: the right class of error, never its cause, and never half an answer as a
+//! whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,9 +10,9 @@ use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::{
-    Changes, ClaimRequest, Claimed, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
-    LeaseStatus, Listing, Lost, LostLease, NewToken, Position, PositionKey, Report, Settlement, Steered, Steering,
-    Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
+    LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
+    Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,7 @@ struct FaultyStore {
     claims: watch::Sender<usize>,
     /// How often it was read.
     reads: watch::Sender<Reads>,
-    /// Claims of the organisation [`STUCK`] that are under way: they never end.
+    /// Claims of the organization [`STUCK`] that are under way: they never end.
     stuck: watch::Sender<usize>,
     /// How often it was asked for a token.
     lookups: watch::Sender<usize>,
@@ -60,7 +61,7 @@ struct FaultyStore {
     health: Health,
 }
 
-/// An organisation whose claims get no answer from the store.
+/// An organization whose claims get no answer from the store.
 pub const STUCK: &str = "stuck";
 
 /// How often a store was read.
@@ -146,17 +147,17 @@ impl Store for FaultyStore {
     async fn position_key(&self) -> Result<PositionKey, StoreError> {
         self.inner.position_key().await
     }
-    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
-        self.inner.begin_reading(reader).await
+    async fn register_consumer(&self, reader: &str) -> Result<(), StoreError> {
+        self.inner.register_consumer(reader).await
     }
-    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
-        self.inner.take_turn(reader, process, time).await
+    async fn acquire_consumer_lease(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        self.inner.acquire_consumer_lease(reader, process, time).await
     }
-    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
-        self.inner.unread(reader, after, limit).await
+    async fn uncommitted(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
+        self.inner.uncommitted(reader, after, limit).await
     }
-    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
-        self.inner.mark_read(reader, organization, position).await
+    async fn commit_offset(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.inner.commit_offset(reader, organization, position).await
     }
     async fn create(
         &self,
@@ -197,9 +198,14 @@ impl Store for FaultyStore {
     async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
         self.inner.lose(lost).await
     }
-    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
+    async fn command(
+        &self,
+        access: &Access,
+        id: OperationId,
+        command: OperationCommand,
+    ) -> Result<CommandOutcome, StoreError> {
         self.check()?;
-        self.inner.steer(access, id, steering).await
+        self.inner.command(access, id, command).await
     }
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         self.inner.end_overdue_cancels(grace, limit).await
@@ -285,7 +291,7 @@ impl Store for FaultyStore {
 
 /// The lease of an operation that there is not.
 fn unknown_lease(now: Timestamp) -> LostLease {
-    let lease = LeaseRef { organization: "acme".to_owned(), id: OperationId::new(now), fence: 1, reach: None };
+    let lease = LeaseRef { organization: "acme".to_owned(), id: OperationId::new(now), fence: 1, scope: None };
     LostLease { lease, kind: "scan".to_owned(), attempts: 1 }
 }
 

@@ -58,7 +58,7 @@ impl Server {
         Server { address, store: services.store.clone(), services, shutdown, ended, _folder: folder }
     }
 
-    /// A caller whose token has these scopes in this organisation (and these projects).
+    /// A caller whose token has these scopes in this organization (and these projects).
     pub async fn caller(&self, access: Access, scopes: &[Scope]) -> Caller {
         self.caller_and_token(access, scopes).await.0
     }
@@ -76,7 +76,7 @@ impl Server {
         (Caller { address: self.address, authorization: Some(format!("Bearer {}", secret.expose())) }, token)
     }
 
-    /// A caller who may do everything in the organisation `acme`.
+    /// A caller who may do everything in the organization `acme`.
     pub async fn acme(&self) -> Caller {
         self.caller(Access::organization("acme"), &[Scope::Admin]).await
     }

@@ -1,4 +1,4 @@
-//! Nothing of one organisation is seen or touched by another, whatever the call; nor outside of a token's projects.
+//! Nothing of one organization is seen or touched by another, whatever the call; nor outside of a token's projects.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ spec: {policies: [{kind: STRING, embedded: \"package main\\nimport rego.v1\\nvio
 ";
 
 #[tokio::test]
-async fn no_call_shows_or_uses_what_another_organisation_has() {
+async fn no_call_shows_or_uses_what_another_organization_has() {
     let server = Server::start().await;
     let acme = server.acme().await;
     let other = server.caller(Access::organization("other"), &[Scope::Admin]).await;
@@ -49,7 +49,7 @@ async fn no_call_shows_or_uses_what_another_organisation_has() {
 }
 
 #[tokio::test]
-async fn what_an_organisation_makes_is_its_own() {
+async fn what_an_organization_makes_is_its_own() {
     let server = Server::start().await;
     let acme = server.acme().await;
     let other = server.caller(Access::organization("other"), &[Scope::Admin]).await;

@@ -1,4 +1,4 @@
-//! What an organisation may not have, as its callers learn it.
+//! What an organization may not have, as its callers learn it.
 
 use std::sync::Arc;
 

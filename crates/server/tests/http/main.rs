@@ -6,6 +6,7 @@
 
 mod batch_create;
 mod bodies;
+mod command;
 mod connections;
 mod create;
 mod errors;
@@ -24,7 +25,6 @@ mod pause;
 mod revoked;
 mod serving;
 mod slow;
-mod steer;
 mod tokens;
 mod unknown_tokens;
 mod wait;

@@ -1,7 +1,7 @@
 //! The listener: protocols, TLS, the connection cap, and the orderly end.
 //!
-//! The certificate and key in `tls/` are for these tests only: self-signed for `localhost`, valid for a hundred years, by
-//! `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost
+//! The certificate and key in `tls/` are for these tests only: self-signed for `localhost`, valid for a hundred years,
+//! by `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=localhost
 //! -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE`.
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use operations::{Access, NewOperation, OperationId, Outcome, Resource};
 use serde_json::Value;
-use store::{PostgresStore, Scope, Steering, Store};
+use store::{OperationCommand, PostgresStore, Scope, Store};
 use testkit::{Cluster, Durability};
 use tokio::net::TcpStream;
 
@@ -240,7 +240,13 @@ async fn nobody_sees_what_he_may_not() {
     for project in ["b", ""] {
         let gone = NewOperation { project_id: project.to_owned(), ..NewOperation::of_kind("scan") };
         let gone = server.ended(gone, done()).await.id;
-        server.store.steer(&Access::organization("acme"), gone, Steering::Delete).await.unwrap().unwrap().unwrap();
+        server
+            .store
+            .command(&Access::organization("acme"), gone, OperationCommand::Delete)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
     }
     let last = server.create(NewOperation { project_id: "a".to_owned(), ..NewOperation::of_kind("scan") }).await;
     limited.comes_to(last.id).await;
@@ -278,8 +284,8 @@ async fn cancellations_retries_and_deletions_are_seen() {
     assert_eq!(resumed.next().await.name, "deleted", "of what is gone nothing else is known any more");
 }
 
-/// Two servers on one database, each with writers of its own; a client that is passed from one to the other at every few
-/// events sees what one sees that stays.
+/// Two servers on one database, each with writers of its own; a client that is passed from one to the other at every
+/// few events sees what one sees that stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_resumes_at_another_server_without_gap_or_repeat() {
     const OPERATIONS: usize = 60;

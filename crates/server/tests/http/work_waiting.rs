@@ -70,8 +70,8 @@ async fn many_workers_that_wait_ask_the_store_as_one() {
     for task in waiting {
         assert!(claimed(&in_time(task).await).is_empty());
     }
-    // One by one they would have asked each when it came and three times while it waited: 400. Together they ask at most
-    // every hundredth of a second while they come, and once a second from then on.
+    // One by one they would have asked each when it came and three times while it waited: 400. Together they ask at
+    // most every hundredth of a second while they come, and once a second from then on.
     let times = *asked.borrow();
     assert!(times <= 150, "the store was asked {times} times");
 }
@@ -202,7 +202,7 @@ async fn a_thousand_claims_of_one_organization_do_not_delay_anothers() {
     /// Sets of kinds that a token may wait for.
     const LINES: usize = 256;
     let (server, mut seen) = watched(|services| services.allow_undeclared_kinds = true).await;
-    // The store never answers a claim of this organisation: whoever waited for one would wait for ever.
+    // The store never answers a claim of this organization: whoever waited for one would wait for ever.
     let evil = server.caller(Access::organization(STUCK), &[Scope::OperationsWork]).await;
     let mut attack = tokio::task::JoinSet::new();
     for number in 0..CLAIMS {

@@ -1,4 +1,4 @@
-//! Organisations, tokens and evidence records.
+//! Organizations, tokens and evidence records.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
 const TOUCH_MILLIS: i64 = 60_000;
 
-/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others, so
-/// that a standby that is waited for is waited for here too.
+/// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
+/// so that a standby that is waited for is waited for here too.
 const WRITE_NOTHING: &str = "
     SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN NULL
         ELSE pg_logical_emit_message(true, 'longrun', ''::text) END IS NOT NULL";
@@ -40,13 +40,13 @@ pub(super) async fn create_organization(
     Ok(())
 }
 
-/// Whether an organisation is deleted, or is being deleted.
+/// Whether an organization is deleted, or is being deleted.
 async fn is_gone(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = $1";
     Ok(sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await?.unwrap_or(false))
 }
 
-/// Has an organisation that was deleted be there again.
+/// Has an organization that was deleted be there again.
 async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = $2 WHERE organization_id = $1 AND deleted = 2";
     sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;

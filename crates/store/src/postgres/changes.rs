@@ -1,12 +1,12 @@
 //! The feed of changes: appended by the statements that change operations, read in commit order.
 //!
 //! **Order.** A row's place is the number of its transaction. Of two transactions that change the same operation, the
-//! first to commit must have the smaller number. It has, where a transaction takes its number (by its first lock) after the
-//! snapshot that showed it the operation: then whatever it sees was committed by older ones. What was changed between that
-//! snapshot and the lock may be a younger one's: see [`overtaken`].
+//! first to commit must have the smaller number. It has, where a transaction takes its number (by its first lock) after
+//! the snapshot that showed it the operation: then whatever it sees was committed by older ones. What was changed
+//! between that snapshot and the lock may be a younger one's: see [`overtaken`].
 //!
-//! **Readers** stop at the oldest transaction under way, below which nothing can be committed any more. They take no lock
-//! and need no notification.
+//! **Readers** stop at the oldest transaction under way, below which nothing can be committed any more. They take no
+//! lock and need no notification.
 
 use operations::{OperationId, Status, Timestamp};
 use sqlx::Row;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::connections::Connections;
 use super::{rows, writer};
 use crate::StoreError;
-use crate::changes::{Changes, Position, stretch};
+use crate::changes::{Changes, Position, batch_of_changes};
 
 /// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
 /// operation at least.
@@ -80,7 +80,7 @@ pub(super) async fn read(
         rows_found.push((number(&xid)?, part, at, became(row)?, ids));
     }
     let is_full = rows_found.len() >= row_limit as usize;
-    let mut changes = stretch(after, limit, rows_found);
+    let mut changes = batch_of_changes(after, limit, rows_found);
     if !is_full && changes.changes.len() < limit as usize {
         changes.held_up = held_up;
     }
@@ -135,8 +135,8 @@ pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result
     Ok(())
 }
 
-/// The error for a row that another transaction changed between this one's first look and its lock. That transaction may
-/// have a greater number, and yet its change came first: this one is tried again, with a new number.
+/// The error for a row that another transaction changed between this one's first look and its lock. That transaction
+/// may have a greater number, and yet its change came first: this one is tried again, with a new number.
 pub(super) fn overtaken() -> StoreError {
     StoreError::Database(sqlx::Error::Database(Box::new(writer::Overtaken)))
 }

@@ -1,7 +1,7 @@
-//! Claiming: one organisation after the other; then priority, then age. And leases that ran out.
+//! Claiming: one organization after the other; then priority, then age. And leases that ran out.
 //!
-//! A claim is one statement. It does to each row what [`State::apply`] says of a claim, and its answer is checked against
-//! that.
+//! A claim is one statement. It does to each row what [`State::apply`] says of a claim, and its answer is checked
+//! against that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,8 +20,8 @@ const PROMOTE: &str = "
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
         ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1";
 
-/// Organisations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: loose scans over
-/// the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
+/// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4:
+/// loose scans over the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
 const WAITING: &str = "
     WITH RECURSIVE ready (id) AS (
         (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > $1
@@ -51,9 +51,9 @@ const WAITING: &str = "
         AND NOT EXISTS (SELECT FROM pauses WHERE organization_id = due.id AND kind = '') LIMIT $5)
     ORDER BY id LIMIT $5";
 
-/// Takes the first in line of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their attempts at $4, and leases each to
-/// the worker at its place in $5, until $6. What another server is claiming is passed over. Served by queue_ready and
-/// active's primary key, once a row. The last column is when more becomes due.
+/// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
+/// attempts at $4, and leases each to the worker at its place in $5, until $6. What another server is claiming is
+/// passed over. Served by queue_ready and active's primary key, once a row. The last column is when more becomes due.
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
         SELECT c.* FROM (
@@ -98,7 +98,7 @@ const OF_PROJECTS: &str = "
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
     AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($7))";
 
-/// Up to `limit` organisations after `last`, then from the start: the one served last comes last.
+/// Up to `limit` organizations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
     pool: &Connections,
     now: Timestamp,
@@ -117,8 +117,8 @@ pub(super) async fn waiting(
     Ok(found)
 }
 
-/// Claims for several workers of one organisation; answers them in their order. Workers that can run the same are served
-/// together, one after the other from the line.
+/// Claims for several workers of one organization; answers them in their order. Workers that can run the same are
+/// served together, one after the other from the line.
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -127,7 +127,7 @@ pub(super) async fn claim(
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
     for ((projects, kinds), indexes) in alike(requests) {
-        // Whose each place in line is.
+        // Whose each place in the queue is.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
         let line = Line { now, organization, projects, kinds, requests };
@@ -153,7 +153,7 @@ fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [Stri
     groups
 }
 
-/// Requests for the same operations of one organisation.
+/// Requests for the same operations of one organization.
 struct Line<'l> {
     now: Timestamp,
     organization: &'l str,
@@ -163,7 +163,8 @@ struct Line<'l> {
 }
 
 impl Line<'_> {
-    /// Starts an attempt of each of the first in line, for the request at its place. Answers when more becomes due.
+    /// Starts an attempt of each of the first in the queue, for the request at its place. Answers when more becomes
+    /// due.
     async fn start(
         &self,
         connection: &mut PgConnection,
@@ -216,7 +217,7 @@ impl Line<'_> {
             return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
         };
         Ok(Claimed {
-            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, reach: None },
+            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },
             operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,
@@ -232,7 +233,8 @@ fn timeout(row: &PgRow) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// Where $1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+/// Where $1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on
+/// expiry would make every heartbeat dearer.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
@@ -261,8 +263,9 @@ pub(super) async fn lost_leases(
         .collect()
 }
 
-/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
-/// only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once a lease.
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
+/// has only what runs now, so that it is read whole. Served by active's primary key and the tokens' by id, once a
+/// lease.
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts, t.timeout
     FROM leases l JOIN active a ON a.organization_id = l.organization_id AND a.seq = l.seq
@@ -298,12 +301,12 @@ pub(super) async fn overruns(
         .collect()
 }
 
-/// Of an organisation that is paused, what becomes due stays as it is: nothing looks at it.
+/// Of an organization that is paused, what becomes due stays as it is: nothing looks at it.
 const NEXT_DUE: &str = "
     SELECT min(due_at) AS due_at FROM queue
     WHERE due_at IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM pauses WHERE kind = '')";
 
-/// The earliest due time over all organisations: each one's first, by queue_due.
+/// The earliest due time over all organizations: each one's first, by queue_due.
 pub(super) async fn next_due(pool: &Connections) -> Result<Option<Timestamp>, StoreError> {
     let row = sqlx::query(NEXT_DUE).fetch_one(pool).await?;
     rows::time(&row, "due_at")

@@ -46,18 +46,20 @@ const COMPLETE: &str = "
     SELECT id FROM moved
     WHERE CASE WHEN (SELECT count(*) FROM released) < (SELECT count(*) FROM moved) THEN overtaken() ELSE true END";
 
-/// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the same.
+/// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the
+/// same.
 pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
     let mut ids = HashSet::with_capacity(events.len());
-    let reach = events.first().and_then(|(lease, _)| lease.reach.as_ref());
+    let scope = events.first().and_then(|(lease, _)| lease.scope.as_ref());
     events.iter().all(|(lease, event)| {
         let completed = matches!(event, Event::Settle { outcome: Outcome::Completed { .. }, .. });
-        completed && lease.reach.as_ref() == reach && ids.insert(lease.id)
+        completed && lease.scope.as_ref() == scope && ids.insert(lease.id)
     })
 }
 
-/// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while the statement waits for it (a
-/// caller asks it to stop) is refused as stale: [`apply`](super::transition::apply) has the last word on a refusal.
+/// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while
+/// the statement waits for it (a caller asks it to stop) is refused as stale: [`apply`](super::transition::apply) has
+/// the last word on a refusal.
 pub(super) async fn complete(
     connection: &mut PgConnection,
     organization: &str,
@@ -78,12 +80,12 @@ pub(super) async fn complete(
         outputs.push(output);
         finished_ats.push(finished_at);
     }
-    let reach = events.first().and_then(|(lease, _)| lease.reach.as_deref());
-    let projects: Option<Vec<&str>> = reach.and_then(|reach| match &reach.projects {
+    let scope = events.first().and_then(|(lease, _)| lease.scope.as_deref());
+    let projects: Option<Vec<&str>> = scope.and_then(|scope| match &scope.projects {
         Projects::All => None,
         Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
     });
-    let except_kinds: &[String] = reach.map_or(&[], |reach| &reach.except_kinds);
+    let except_kinds: &[String] = scope.map_or(&[], |scope| &scope.except_kinds);
     let ended: HashSet<Uuid> = sqlx::query_scalar(COMPLETE)
         .bind(organization)
         .bind(ids)

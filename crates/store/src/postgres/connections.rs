@@ -17,12 +17,13 @@ use sqlx::{ConnectOptions as _, Connection as _, Describe, Either, Execute, Exec
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so fast, and
-/// connections that are busy are not asked at all.
+/// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so
+/// fast, and connections that are busy are not asked at all.
 pub(super) const ALIVE: Duration = Duration::from_millis(100);
 /// A connection that nobody has needed for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
-/// A connection is not used for longer, so that what a session gathers at the server, and where its name led to, is renewed.
+/// A connection is not used for longer, so that what a session gathers at the server, and where its name led to, is
+/// renewed.
 const LIFE: Duration = Duration::from_secs(1_800);
 /// Between two tries to connect to a server that is starting.
 const RETRY: Duration = Duration::from_millis(100);
@@ -191,8 +192,8 @@ impl Inner {
     }
 }
 
-/// A connection in use. Dropped without [`Held::release`], because a statement failed or the caller has left, it is used
-/// again only if it answers soon.
+/// A connection in use. Dropped without [`Held::release`], because a statement failed or the caller has left, it is
+/// used again only if it answers soon.
 pub(super) struct Held {
     pool: Connections,
     /// There until it is dropped.

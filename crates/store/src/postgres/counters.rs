@@ -2,8 +2,8 @@
 //! to time.
 //!
 //! A fold takes the deltas of all transactions below a horizon that no transaction under way can still write to
-//! (`pg_snapshot_xmin`), adds them to the counters, and notes the horizon. Readers sum the base and the deltas from that
-//! horizon on, in one snapshot, so that a count is exact before, during and after a fold.
+//! (`pg_snapshot_xmin`), adds them to the counters, and notes the horizon. Readers sum the base and the deltas from
+//! that horizon on, in one snapshot, so that a count is exact before, during and after a fold.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use sqlx::postgres::PgConnection;
 use super::connections::Connections;
 use crate::StoreError;
 
-/// Signed changes of one organisation: (finest bucket, project, kind) → n for each status, in the order of their numbers.
+/// Signed changes of one organization: (finest bucket, project, kind) → n for each status, in the order of their
+/// numbers.
 #[derive(Default)]
 pub(super) struct Changes(BTreeMap<(i64, String, String), [i32; 4]>);
 
@@ -84,7 +85,7 @@ const FOLD_PROJECTS: &str = "
         pending = project_counters.pending + excluded.pending, running = project_counters.running + excluded.running,
         completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
-/// Folds the deltas of one organisation; answers whether there were any.
+/// Folds the deltas of one organization; answers whether there were any.
 pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool, StoreError> {
     let fold = async {
         let mut connection = pool.acquire().await?;
@@ -101,7 +102,7 @@ async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bo
         .bind(organization)
         .execute(&mut *transaction)
         .await?;
-    // One fold of an organisation at a time; the horizon is taken under the lock, so that horizons only grow.
+    // One fold of an organization at a time; the horizon is taken under the lock, so that horizons only grow.
     let from: String =
         sqlx::query_scalar("SELECT folded_before::text FROM counter_folds WHERE organization_id = $1 FOR UPDATE")
             .bind(organization)
@@ -129,7 +130,7 @@ async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bo
     Ok(true)
 }
 
-/// Organisations that have deltas: a loose scan over the index, one seek each.
+/// Organizations that have deltas: a loose scan over the index, one seek each.
 pub(super) async fn unfolded(pool: &Connections) -> Result<Vec<String>, StoreError> {
     let found = sqlx::query_scalar(
         "WITH RECURSIVE organization (id) AS (

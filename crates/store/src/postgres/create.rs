@@ -1,4 +1,4 @@
-//! Creating operations, once per idempotency key. All statements of one call are of one organisation.
+//! Creating operations, once per idempotency key. All statements of one call are of one organization.
 
 use std::collections::HashMap;
 
@@ -28,8 +28,8 @@ const FORGET_KEYS: &str = "
     DELETE FROM idempotency_keys WHERE (organization_id, key) IN (
         SELECT organization_id, key FROM idempotency_keys WHERE created_at <= $1 ORDER BY created_at LIMIT $2)";
 
-/// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the counters' primary key and
-/// counter_deltas_by_xid.
+/// Operations that have not ended, but for those of the kinds $2: base and deltas, in one snapshot. Served by the
+/// counters' primary key and counter_deltas_by_xid.
 const NOT_ENDED: &str = "
     SELECT (coalesce((SELECT sum(pending + running) FROM counters
             WHERE organization_id = $1 AND level = 20 AND kind <> ALL ($2)), 0)
@@ -39,9 +39,9 @@ const NOT_ENDED: &str = "
 
 const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organization_id = $1 AND deleted = 0 FOR UPDATE";
 
-/// Takes the organisation's next numbers, and with them makes the rows, their places in line, their counts and their
-/// part of the feed. Answers no row when there is no such organisation, or its numbers would pass the ceiling $15: the row is looked at as it is once
-/// those who create at the same time are through.
+/// Takes the organization's next numbers, and with them makes the rows, their places in the queue, their counts and
+/// their part of the feed. Answers no row when there is no such organization, or its numbers would pass the ceiling
+/// $15: the row is looked at as it is once those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1 AND deleted = 0
@@ -109,8 +109,8 @@ impl Rows {
     }
 }
 
-/// Carries out the creations of one organisation, in their order; a conflict of keys, and a limit that would be exceeded,
-/// fail that creation only. Without keys and below the limit it is one statement.
+/// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
+/// exceeded, fail that creation only. Without keys and below the limit it is one statement.
 pub(super) async fn create(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -122,7 +122,7 @@ pub(super) async fn create(
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = HashMap::new();
     if !keys.is_empty() {
-        // The lock on the organisation's row puts the looks at idempotency keys one after the other.
+        // The lock on the organization's row puts the looks at idempotency keys one after the other.
         lock_numbers(connection, now, organization).await?;
         known = find_keys(connection, now, organization, &keys).await?;
     }
@@ -238,7 +238,7 @@ impl Plan {
     }
 }
 
-/// How many operations may be created below the limit. Locks the organisation's row, so that it stays true.
+/// How many operations may be created below the limit. Locks the organization's row, so that it stays true.
 pub(super) async fn room(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -253,7 +253,7 @@ pub(super) async fn room(
     Ok(ceiling.saturating_sub(next_seq).unsigned_abs())
 }
 
-/// Locks the organisation's row, made if it is new; answers its next number.
+/// Locks the organization's row, made if it is new; answers its next number.
 pub(super) async fn lock_numbers(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -270,7 +270,7 @@ pub(super) async fn lock_numbers(
     }
 }
 
-/// Inserts the rows; `false` when there is no such organisation, or its numbers would pass the ceiling.
+/// Inserts the rows; `false` when there is no such organization, or its numbers would pass the ceiling.
 async fn insert(
     connection: &mut PgConnection,
     now: Timestamp,

@@ -1,7 +1,7 @@
-//! Deleting an organisation: see [`crate::deletion`].
+//! Deleting an organization: see [`crate::deletion`].
 //!
-//! Everything is of one organisation, and every statement names it. Places in line are locked before the operations that
-//! stand there, as claims do it; the organisation's row, which creations wait for, comes last in a part.
+//! Everything is of one organization, and every statement names it. Places in line are locked before the operations
+//! that stand there, as claims do it; the organization's row, which creations wait for, comes last in a part.
 
 use operations::Timestamp;
 use sqlx::postgres::PgConnection;
@@ -34,8 +34,8 @@ const KINDS: &str = "
     SELECT kind FROM counter_deltas WHERE $1::text IS NULL OR organization_id = $1
     ORDER BY kind";
 
-/// Pending operations with their places in line; {due} tells which part of it, each with an index of its own. Answers
-/// places and operations.
+/// Pending operations with their places in the queue; {due} tells which part of it, each with an index of its own.
+/// Answers places and operations.
 const REMOVE_PENDING: &str = "
     WITH line AS (
         DELETE FROM queue WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
@@ -181,7 +181,7 @@ pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> 
     }
 }
 
-/// Answers how many rows it removed; `None` when the organisation is not being deleted.
+/// Answers how many rows it removed; `None` when the organization is not being deleted.
 async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) -> Result<Option<u64>, StoreError> {
     let mut transaction = connection.begin().await?;
     if !is_begun(&mut transaction, organization).await? {

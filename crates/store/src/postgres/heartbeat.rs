@@ -53,7 +53,7 @@ pub(super) async fn heartbeat(
         beating.insert(rows::id(row)?, entry);
     }
     let reached = |beat: &Heartbeat| {
-        beating.get(&beat.lease.id).filter(|entry| beat.lease.reaches(&entry.project_id, &entry.kind))
+        beating.get(&beat.lease.id).filter(|entry| beat.lease.covers(&entry.project_id, &entry.kind))
     };
     let mut wanted: Vec<(i64, i64)> = beats
         .iter()

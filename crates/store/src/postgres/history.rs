@@ -15,8 +15,8 @@ const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::int[], $6::text[], $7::bigint[], $8::text[])";
 
-/// Forgets what is more than may be kept ($3) of the operations with these numbers ($2); progress goes first, and of a sort
-/// the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
+/// Forgets what is more than may be kept ($3) of the operations with these numbers ($2); progress goes first, and of a
+/// sort the oldest. Where $4 is true it looks at progress alone. Served by events_by_operation.
 const TRIM: &str = "
     DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
         SELECT place FROM (

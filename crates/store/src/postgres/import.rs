@@ -1,4 +1,5 @@
-//! What enters a PostgreSQL store whole: rows on their way from another engine. And what backups are made and checked by.
+//! What enters a PostgreSQL store whole: rows on their way from another engine. And what backups are made and checked
+//! by.
 
 use operations::Status;
 use serde_json::{Map, Value};
@@ -61,7 +62,7 @@ impl PostgresStore {
         snapshot.await.map_err(StoreError::or_unavailable)
     }
 
-    /// Puts rows of one organisation into a table, with their counts. Operations must be in the order of their numbers.
+    /// Puts rows of one organization into a table, with their counts. Operations must be in the order of their numbers.
     pub(crate) async fn import(
         &self,
         table: &'static str,

@@ -1,15 +1,15 @@
 //! The inbox: what applications created in transactions of their own becomes operations.
 //!
-//! One transaction takes rows of one organisation out of the inbox and puts the operations in: exactly once, however
-//! many servers do it at a time, since the lock on the organisation's row (the one that numbers are taken under) lets
+//! One transaction takes rows of one organization out of the inbox and puts the operations in: exactly once, however
+//! many servers do it at a time, since the lock on the organization's row (the one that numbers are taken under) lets
 //! them in one after the other, and each sees what the one before it took.
 //!
 //! **Order.** Rows are taken in the order of their transactions' numbers, then of insertion. A transaction that
 //! committed before another one inserted its first row comes before it; transactions that overlap come one after the
-//! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order: they
-//! become visible at once, and are taken from the first on.
+//! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order:
+//! they become visible at once, and are taken from the first on.
 //!
-//! **Limits.** What its organisation may not have yet, by its [quota](crate::Quota), stays in line until it may.
+//! **Limits.** What its organization may not have yet, by its [quota](crate::Quota), stays in line until it may.
 //!
 //! A row that cannot become an operation stays, with the reason in `refused`, and is told by `longrun doctor`.
 
@@ -30,7 +30,7 @@ use crate::{IdempotencyKey, StoreError};
 /// Bytes of input that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
-/// Organisations with something in the inbox: a loose scan, one seek each. What is there for an organisation that does
+/// Organizations with something in the inbox: a loose scan, one seek each. What is there for an organization that does
 /// not exist waits until it does. Served by inbox_waiting.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
@@ -78,7 +78,7 @@ const REFUSE: &str = "
     UPDATE inbox i SET refused = r.reason FROM unnest($2::uuid[], $3::text[]) AS r (id, reason)
     WHERE i.organization_id = $1 AND i.id = r.id";
 
-/// Makes operations of up to `limit` rows of every organisation; answers how many rows were dealt with.
+/// Makes operations of up to `limit` rows of every organization; answers how many rows were dealt with.
 pub(super) async fn drain(
     pool: &Connections,
     now: Timestamp,
@@ -107,7 +107,7 @@ pub(super) async fn drain(
             }
             // The others would fare no better.
             Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            // What one organisation has in the inbox must not hold up the others.
+            // What one organization has in the inbox must not hold up the others.
             Err(error) => {
                 let cause = &error as &dyn std::error::Error;
                 tracing::error!(organization, error = cause, "the organization's part of the inbox could not be taken");

@@ -1,7 +1,7 @@
 //! Reading: counted pages, single operations, outputs.
 //!
-//! A page with its total is one statement: the spans of [`crate::plan`] by counters, then the keys of the page by an index
-//! that serves the filter, then its rows by key.
+//! A page with its total is one statement: the spans of [`crate::plan`] by counters, then the keys of the page by an
+//! index that serves the filter, then its rows by key.
 
 use std::fmt::Write as _;
 
@@ -111,8 +111,8 @@ impl<'q> Page<'q> {
         }
     }
 
-    /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket of
-    /// the level above; OFFSET 0 keeps it so.
+    /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket
+    /// of the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
         let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
         let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());

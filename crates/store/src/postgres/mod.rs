@@ -1,16 +1,19 @@
 //! The store for several servers: PostgreSQL 15 or newer.
 //!
-//! Every transaction touches one organisation. Writes of a process go through a few lanes, each organisation always
-//! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the engine's claims visit one
-//! organisation after the other. Counts are a base and deltas (see [`counters`]). Servers know nothing of each other: rows are locked in key
-//! order, claims pass over what others have locked, numbers are taken under the lock of the organisation's row.
+//! Every transaction touches one organization. Writes of a process go through a few batchers, each organization always
+//! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the
+//! engine's claims visit one organization after the other. Counts are a base and deltas (see [`counters`]). Servers
+//! know nothing of each other: rows are locked in key order, claims pass over what others have locked, numbers are
+//! taken under the lock of the organization's row.
 
 mod admin;
 mod changes;
 mod claim;
 mod clock;
+mod command;
 mod complete;
 mod connections;
+mod consumers;
 mod counters;
 mod create;
 mod deletion;
@@ -22,13 +25,11 @@ mod inbox;
 mod list;
 mod pause;
 mod purge;
-mod readers;
 mod repeat;
 mod replica;
 mod rotate;
 mod rows;
 mod session;
-mod steer;
 mod transition;
 mod writer;
 
@@ -45,15 +46,16 @@ use tasks::Health;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Answer, Commits, Create, Lane, Write};
+use crate::batch::{Answer, Commits, Create, Write, WriteBatcher};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
+    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
+    NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
+    Settlement, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -62,17 +64,17 @@ pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::{Folds, Writer, unavailable};
 
-/// Lanes for each sort of write: as many transactions of different organisations are under way at a time.
-const LANES: usize = 2;
+/// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
+const BATCHERS: usize = 2;
 
 /// Operations in a PostgreSQL database. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: Connections,
-    creations: Arc<[Lane]>,
-    claims: Arc<[Lane]>,
+    creations: Arc<[WriteBatcher]>,
+    claims: Arc<[WriteBatcher]>,
     /// Settlements, heartbeats and the rest.
-    others: Arc<[Lane]>,
+    others: Arc<[WriteBatcher]>,
     clock: Clock,
     health: Health,
     commits: Commits,
@@ -82,7 +84,7 @@ pub struct PostgresStore {
     closing: CancellationToken,
     retention: Retention,
     admission: Admission,
-    /// The organisation that was purged last.
+    /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     rotation: Arc<Mutex<Rotation>>,
     folds: Folds,
@@ -103,8 +105,8 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`], with the schema as [`Open`] says.
     ///
     /// # Errors
-    /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
-    /// when an older longrun made it.
+    /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and
+    /// [`StoreError::Unusable`] when an older longrun made it.
     pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
         PostgresStore::start(url, how, None, connections, None, Limits::default()).await
     }
@@ -172,14 +174,14 @@ impl PostgresStore {
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let commits = Commits::default();
-        let lanes = || {
+        let batchers = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
                 || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
-            let lane = |_| Lane::start(writer(), &health, &commits);
-            (0..LANES).map(lane).collect()
+            let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
+            (0..BATCHERS).map(batcher).collect()
         };
-        let (creations, claims, others) = (lanes(), lanes(), lanes());
+        let (creations, claims, others) = (batchers(), batchers(), batchers());
         let (rotation, purged) = (Arc::default(), Arc::default());
         Ok(PostgresStore {
             creations,
@@ -216,10 +218,10 @@ impl PostgresStore {
         self.replica.as_ref()?.read(&access.organization, read).await
     }
 
-    /// Hands a write of an organisation to its lane. Sorts of writes do not wait for each other: a creation holds the
-    /// lock on the organisation's row, which claims and settlements do not touch.
+    /// Hands a write of an organization to its batcher. Sorts of writes do not wait for each other: a creation holds
+    /// the lock on the organization's row, which claims and settlements do not touch.
     async fn submit(&self, organization: &str, write: Write) -> Result<Answer, StoreError> {
-        let lanes = match write {
+        let batchers = match write {
             Write::Create(_) => &self.creations,
             Write::Claim(_) => &self.claims,
             _ => &self.others,
@@ -228,10 +230,10 @@ impl PostgresStore {
         let hash = organization
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        lanes[usize::try_from(hash % LANES as u64).expect("a small number")].submit(write).await
+        batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")].submit(write).await
     }
 
-    /// Splits work by organisation, hands each part to its lane, and puts the answers back in order.
+    /// Splits work by organization, hands each part to its batcher, and puts the answers back in order.
     async fn by_organization<T, R>(
         &self,
         items: Vec<T>,
@@ -332,7 +334,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        // Workers of one organisation ask at the same time and are served together; the engine asks once a process.
+        // Workers of one organization ask at the same time and are served together; the engine asks once a process.
         if let Some(organization) = request.organization().map(str::to_owned) {
             return match self.submit(&organization, Write::Claim(request)).await? {
                 Answer::Claimed(claimed) => Ok(claimed),
@@ -376,15 +378,21 @@ impl Store for PostgresStore {
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
 
-    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
-        match self.submit(&access.organization, Write::Steer(access.clone(), id, steering)).await? {
-            Answer::Steered(steered) => Ok(*steered),
+    async fn command(
+        &self,
+        access: &Access,
+        id: OperationId,
+        command: OperationCommand,
+    ) -> Result<CommandOutcome, StoreError> {
+        match self.submit(&access.organization, Write::Command(access.clone(), id, command)).await? {
+            Answer::CommandOutcome(outcome) => Ok(*outcome),
             other => Err(other.unexpected()),
         }
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
-        let events = steer::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
+        let events =
+            command::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
         let results = self.transition(events).await?;
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
@@ -430,8 +438,8 @@ impl Store for PostgresStore {
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         let now = self.now();
-        let (before, unread_before) = (now.before(keep), now.before(keep.max(KEPT_FOR_READERS)));
-        readers::forget(&self.pool, before, unread_before, limit).await.map_err(StoreError::or_unavailable)
+        let (before, uncommitted_before) = (now.before(keep), now.before(keep.max(KEPT_FOR_CONSUMERS)));
+        consumers::forget(&self.pool, before, uncommitted_before, limit).await.map_err(StoreError::or_unavailable)
     }
 
     async fn position_key(&self) -> Result<PositionKey, StoreError> {
@@ -445,22 +453,27 @@ impl Store for PostgresStore {
         self.position_key.get_or_try_init(read).await.cloned()
     }
 
-    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
-        readers::begin(&self.pool, reader).await.map_err(StoreError::or_unavailable)
+    async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        consumers::begin(&self.pool, consumer).await.map_err(StoreError::or_unavailable)
     }
 
-    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+    async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
         let now = self.now();
-        let turn = readers::take_turn(&self.pool, now, reader, process, now.after(time)).await;
+        let turn = consumers::acquire_consumer_lease(&self.pool, now, consumer, process, now.after(time)).await;
         turn.map_err(StoreError::or_unavailable)
     }
 
-    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
-        readers::unread(&self.pool, reader, after, limit).await.map_err(StoreError::or_unavailable)
+    async fn uncommitted(
+        &self,
+        consumer: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Position)>, StoreError> {
+        consumers::uncommitted(&self.pool, consumer, after, limit).await.map_err(StoreError::or_unavailable)
     }
 
-    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
-        readers::mark(&self.pool, reader, organization, position).await.map_err(StoreError::or_unavailable)
+    async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        consumers::mark(&self.pool, consumer, organization, position).await.map_err(StoreError::or_unavailable)
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
@@ -559,9 +572,9 @@ impl Store for PostgresStore {
         if let Some(replica) = &self.replica {
             replica.close().await;
         }
-        let lanes = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|lanes| lanes.iter());
+        let batchers = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|batchers| batchers.iter());
         // All at once: one that is stuck ends by its own time limit, and must not keep the others from it.
-        let disconnected = join_all(lanes.map(|lane| lane.submit(Write::Disconnect)));
+        let disconnected = join_all(batchers.map(|batcher| batcher.submit(Write::Disconnect)));
         if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
             tracing::warn!("not all writes were answered before the store was closed");
         }

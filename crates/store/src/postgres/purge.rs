@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use super::connections::Connections;
 use crate::StoreError;
 
-/// Organisations, in order, that have something whose time is over: a loose scan, one seek each. Served by
+/// Organizations, in order, that have something whose time is over: a loose scan, one seek each. Served by
 /// settled_by_purge.
 const DUE: &str = "
     WITH RECURSIVE organization (id) AS (
@@ -20,8 +20,8 @@ const DUE: &str = "
         SELECT FROM settled WHERE organization_id = organization.id AND purge_at <= $1 AND purge_at IS NOT NULL LIMIT 1) AS o
     WHERE id IS NOT NULL ORDER BY id COLLATE \"C\"";
 
-/// Removes those whose time was over first, with their counts and histories, and tells it; what another server is at is left to it. The lock on the
-/// organisation's row, which creations wait for, is taken last. Served by settled_by_purge
+/// Removes those whose time was over first, with their counts and histories, and tells it; what another server is at is
+/// left to it. The lock on the organization's row, which creations wait for, is taken last. Served by settled_by_purge
 /// and events_by_operation.
 const PURGE: &str = "
     WITH gone AS (
@@ -50,7 +50,7 @@ pub(super) async fn due(pool: &Connections, now: Timestamp) -> Result<Vec<String
     Ok(sqlx::query_scalar(DUE).bind(now.as_millis()).fetch_all(pool).await?)
 }
 
-/// Removes up to `limit` operations of one organisation; answers how many.
+/// Removes up to `limit` operations of one organization; answers how many.
 pub(super) async fn purge(
     connection: &mut PgConnection,
     now: Timestamp,

@@ -9,8 +9,8 @@ use super::rows;
 use crate::StoreError;
 use crate::repeat::{Found, Recorded, Refused, answer};
 
-/// What a worker ended under the fencing tokens $3. Outputs are read only if they are as long as those that were sent, so
-/// that no more is read than was sent. Served by settled_by_id.
+/// What a worker ended under the fencing tokens $3. Outputs are read only if they are as long as those that were sent,
+/// so that no more is read than was sent. Served by settled_by_id.
 const SETTLED: &str = "
     SELECT s.* FROM unnest($2::uuid[], $3::bigint[], $4::int[]) AS w (id, fence, bytes) CROSS JOIN LATERAL (
         SELECT id, kind, project_id, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output
@@ -28,7 +28,7 @@ const PENDING: &str = "
         WHERE organization_id = $1 AND seq = a.seq AND kind NOT IN (4, 5)
         ORDER BY at DESC, attempt DESC, kind DESC LIMIT 1) AS n";
 
-/// Tells those that were recorded already so; `refused` are of one organisation.
+/// Tells those that were recorded already so; `refused` are of one organization.
 pub(super) async fn tell(
     connection: &mut PgConnection,
     organization: &str,

@@ -1,10 +1,10 @@
 //! Reading from a standby, without missing what was just written.
 //!
-//! **Promises.** A caller that was answered by this process reads what it wrote: an organisation that this process wrote
-//! to is read from the standby only once the standby has replayed the primary's log as far as it was after that write.
-//! A standby that is away, behind or in the way of a vacuum costs a little time and nothing else: the primary answers
-//! instead. What a standby lacks is asked of the primary too, so that an operation which another process created is never
-//! "not found". Lists may lack what other processes wrote within the standby's delay.
+//! **Promises.** A caller that was answered by this process reads what it wrote: an organization that this process
+//! wrote to is read from the standby only once the standby has replayed the primary's log as far as it was after that
+//! write. A standby that is away, behind or in the way of a vacuum costs a little time and nothing else: the primary
+//! answers instead. What a standby lacks is asked of the primary too, so that an operation which another process
+//! created is never "not found". Lists may lack what other processes wrote within the standby's delay.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ const REPLAYED: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
 /// The same on a primary and its standbys only.
 const IDENTITY: &str = "SELECT system_identifier::text || ' ' || current_database() FROM pg_control_system()";
 
-/// The organisations that this process has written to since a standby was last seen to be as far. Clones share them.
+/// The organizations that this process has written to since a standby was last seen to be as far. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Written(Arc<Mutex<Marks>>);
 
@@ -44,7 +44,7 @@ struct Marks {
     by_organization: HashMap<String, Mark>,
 }
 
-/// What a standby must have replayed before an organisation is read from it.
+/// What a standby must have replayed before an organization is read from it.
 #[derive(Clone, Copy)]
 struct Mark {
     /// Which write set it; no two are the same.
@@ -54,7 +54,7 @@ struct Mark {
 }
 
 impl Written {
-    /// Notes a write to an organisation. To be called after the commit and before the answer.
+    /// Notes a write to an organization. To be called after the commit and before the answer.
     pub(super) fn note(&self, organization: &str) {
         let mut marks = self.lock();
         marks.writes += 1;
@@ -69,7 +69,8 @@ impl Written {
         self.lock().by_organization.get(organization).copied()
     }
 
-    /// Keeps what was learnt about a mark: where the log was, or `None` when a standby has replayed it. A newer mark stands.
+    /// Keeps what was learnt about a mark: where the log was, or `None` when a standby has replayed it. A newer mark
+    /// stands.
     fn learn(&self, organization: &str, write: u64, flushed: Option<i64>) {
         let mut marks = self.lock();
         let Some(mark) = marks.by_organization.get_mut(organization).filter(|mark| mark.write == write) else { return };
@@ -97,7 +98,7 @@ pub(super) struct Replica {
 struct Rests {
     /// By every read: it failed.
     away: Option<Instant>,
-    /// By reads of organisations with a mark: it was behind.
+    /// By reads of organizations with a mark: it was behind.
     behind: Option<Instant>,
 }
 

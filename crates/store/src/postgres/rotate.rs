@@ -1,4 +1,4 @@
-//! The engine's claims: one organisation after the other, each by its weight, each in a transaction of its own.
+//! The engine's claims: one organization after the other, each by its weight, each in a transaction of its own.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::rotation::{Rotation, deal, shares};
 use crate::{ClaimRequest, Claimed, Store as _, StoreError};
 
 impl PostgresStore {
-    /// Claims over all organisations. What was claimed is the worker's, and reaches it also when a later part fails.
+    /// Claims over all organizations. What was claimed is the worker's, and reaches it also when a later part fails.
     pub(super) async fn claim_in_turn(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = self.go_on(request).await?;
         let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));

@@ -25,10 +25,10 @@ pub(super) fn id(row: &PgRow) -> Result<OperationId, StoreError> {
     Ok(OperationId::from_bytes(*row.try_get::<Uuid, _>("id")?.as_bytes()))
 }
 
-/// The lease of a row that names its organisation and its fencing token.
+/// The lease of a row that names its organization and its fencing token.
 pub(super) fn lease(row: &PgRow) -> Result<LeaseRef, StoreError> {
     let fence = row.try_get::<i64, _>("fence")?.unsigned_abs();
-    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, reach: None })
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, scope: None })
 }
 
 pub(super) fn time(row: &PgRow, column: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -18,8 +18,8 @@ const LOCK_TIMEOUT: &str = "10s";
 /// The advisory lock that is held while the schema is changed; any number that nobody else uses.
 const MIGRATING: i64 = 0x6c6f_6e67_7275_6e00;
 
-/// Why the store cannot be opened. What the database itself refuses (a user, a password, a database, a right) is to be put right by an
-/// operator; the rest may pass.
+/// Why the store cannot be opened. What the database itself refuses (a user, a password, a database, a right) is to be
+/// put right by an operator; the rest may pass.
 pub(super) fn refused(error: sqlx::Error) -> StoreError {
     match StoreError::Database(error).or_unavailable() {
         StoreError::Database(error @ sqlx::Error::Database(_)) => StoreError::Unusable(cause(&error)),
@@ -44,8 +44,8 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
         ("tcp_user_timeout", "60000"),
         ("synchronous_commit", "on"),
         // Statements are shaped for their indexes: nothing else is to be weighed against them, least of all by the
-        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life. Index
-        // scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
+        // statistics of a queue, which is empty one moment and long the next. A plan holds for the session's life.
+        // Index scans, unlike bitmap scans, also leave a mark on dead entries that later ones pass over.
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
@@ -85,11 +85,12 @@ pub(super) async fn refuse_distributed(pool: &Connections) -> Result<(), StoreEr
 pub(super) async fn migrate(pool: &Connections) -> Result<(), StoreError> {
     let mut connection = unhurried(pool).await?;
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATING).execute(&mut connection).await.map_err(unavailable)?;
-    // From here on, so that a server may wait for another one's migration, and a migration not for anybody's transaction.
+    // From here on, so that a server may wait for another one's migration, and a migration not for anybody's
+    // transaction.
     let set = format!("SET lock_timeout = '{LOCK_TIMEOUT}'");
     connection.execute(sqlx::AssertSqlSafe(set)).await.map_err(unavailable)?;
-    // Servers of older versions do not take the lock, and two of them may both find it missing; the loser's complaint is
-    // that it is there.
+    // Servers of older versions do not take the lock, and two of them may both find it missing; the loser's complaint
+    // is that it is there.
     let made = connection.execute("CREATE SCHEMA IF NOT EXISTS longrun").await;
     if let Err(error) = made {
         let exists =

@@ -1,13 +1,13 @@
-//! Events that happen to running operations of one organisation: settle, release, lost lease.
+//! Events that happen to running operations of one organization: settle, release, lost lease.
 //!
-//! Where a statement writes rows by their place (`ctid`), here and in the files beside this one, it names the organisation
-//! too, in words that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may read all that the
-//! organisation has by it.
+//! Where a statement writes rows by their place (`ctid`), here and in the files beside this one, it names the
+//! organization too, in words that no index serves (`IS NOT DISTINCT FROM`): offered an index as well, the planner may
+//! read all that the organization has by it.
 //!
-//! Rows are locked in the order of their ids (so that two transactions cannot wait for each other),
-//! [`State::apply`] decides, the outcome is written. Several events for one operation in one batch are decided one after
-//! the other against the state in memory, so that the second of two settlements is told it is stale,
-//! unless it says the same (see [`crate::repeat`]).
+//! Rows are locked in the order of their ids (so that two transactions cannot wait for each other), [`State::apply`]
+//! decides, the outcome is written. Several events for one operation in one batch are decided one after the other
+//! against the state in memory, so that the second of two settlements is told it is stale, unless it says the same (see
+//! [`crate::repeat`]).
 
 use std::collections::HashMap;
 
@@ -87,8 +87,8 @@ pub(super) struct Entry {
 }
 
 /// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
-/// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was committed
-/// by older ones (see [`changes`]).
+/// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was
+/// committed by older ones (see [`changes`]).
 pub(super) async fn apply(
     connection: &mut PgConnection,
     now: Timestamp,
@@ -125,7 +125,7 @@ pub(super) async fn apply(
         // What is not active has ended or never was: the lease is stale either way.
         results.push(match entries.get_mut(&lease.id) {
             None => Err(Refusal::StaleLease),
-            Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
+            Some(entry) if !lease.covers(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
                 entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
                 entry.state = after;

@@ -1,4 +1,4 @@
-//! What carries a lane's batches out: one transaction an organisation.
+//! What carries a batcher's batches out: one transaction an organization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{ALIVE, Connections};
 use super::replica::Written;
-use super::{admin, claim, complete, counters, create, heartbeat, pause, purge, steer, transition};
+use super::{admin, claim, command, complete, counters, create, heartbeat, pause, purge, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::error::cause;
 use crate::quota::Admission;
@@ -28,7 +28,7 @@ const FOLD_EVERY: Duration = Duration::from_millis(500);
 /// Every so many folds, what servers that died left unfolded is looked for.
 const SWEEP_EVERY: u32 = 60;
 
-/// Writes the batches of one lane, over a connection of its own.
+/// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
     /// Taken out of the pool, which would look whether it is alive before and after every use.
@@ -54,7 +54,7 @@ impl Writer {
         Writer { pool, connection: None, used: Instant::now(), is_away: false, clock, retention, admission, folds }
     }
 
-    /// Carries out the writes of one organisation in one transaction, again when it lost against another one.
+    /// Carries out the writes of one organization in one transaction, again when it lost against another one.
     async fn transact(&mut self, organization: &str, writes: &[&Write]) -> Result<Vec<Answered>, StoreError> {
         let mut tries = 0;
         loop {
@@ -104,14 +104,14 @@ impl Writer {
     }
 }
 
-/// The organisation of a write; what is of none goes by itself.
+/// The organization of a write; what is of none goes by itself.
 fn organization(write: &Write) -> &str {
     match write {
         Write::Create(create) => &create.organization,
         Write::Transition(events) => events.first().map_or("", |(lease, _)| &lease.organization),
         Write::Heartbeat(beats, _) => beats.first().map_or("", |beat| &beat.lease.organization),
         Write::Claim(request) => request.organization().unwrap_or(""),
-        Write::Steer(access, ..) => &access.organization,
+        Write::Command(access, ..) => &access.organization,
         Write::Purge(organization, _) => organization,
         Write::Pause(what, _) => what.key().0,
         Write::CreateToken(token) => &token.access.organization,
@@ -130,11 +130,11 @@ fn organization(write: &Write) -> &str {
 impl Commit for Writer {
     async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError> {
         let closes = |write: &Write| matches!(write, Write::Disconnect);
-        // A steering is a transaction by itself: it locks in an order of its own. So is a removal, which must see what it
-        // removes before its transaction has a number (see `changes`).
+        // A command is a transaction by itself: it locks in an order of its own. So is a removal, which must see what
+        // it removes before its transaction has a number (see `changes`).
         let mut by_organization: BTreeMap<(&str, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
-            let alone = matches!(write, Write::Steer(..) | Write::Purge(..)).then_some(index);
+            let alone = matches!(write, Write::Command(..) | Write::Purge(..)).then_some(index);
             if !closes(write) {
                 by_organization.entry((organization(write), alone)).or_default().push(index);
             }
@@ -272,9 +272,9 @@ async fn perform(
                 let beats: Vec<_> = beats.iter().collect();
                 Answer::Leases(heartbeat::heartbeat(connection, now, organization, &beats, now.after(*lease)).await?)
             }
-            Write::Steer(access, id, steering) => {
-                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering).await?))
-            }
+            Write::Command(access, id, command) => Answer::CommandOutcome(Box::new(
+                command::command(connection, now, retain_for_ms, access, *id, *command).await?,
+            )),
             Write::Purge(organization, limit) => {
                 Answer::Count(purge::purge(connection, now, organization, *limit).await?)
             }
@@ -287,7 +287,7 @@ async fn perform(
                 Answer::Count(admin::put_evidence(connection, now, organization, record).await?)
             }
             Write::Ping => Answer::Count(admin::write_nothing(connection).await?),
-            // Of no lane here: see `PostgresStore::forget_changes` and `delete_part`.
+            // Of no batcher here: see `PostgresStore::forget_changes` and `delete_part`.
             Write::Feed(_) | Write::Delete(..) | Write::Disconnect => Answer::Count(0),
         };
         answers[index] = Some(Ok(answer));
@@ -383,7 +383,7 @@ pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(format!("the database cannot be reached: {}", cause(&error)))
 }
 
-/// Notes which organisations have deltas, for the task that folds them, and were written to, for reads from a standby.
+/// Notes which organizations have deltas, for the task that folds them, and were written to, for reads from a standby.
 #[derive(Clone)]
 pub(super) struct Folds {
     dirty: Arc<Mutex<BTreeSet<String>>>,
@@ -427,14 +427,14 @@ impl Folds {
         folds
     }
 
-    /// Notes that something of an organisation was seen, so that a standby that lacks it is not read.
+    /// Notes that something of an organization was seen, so that a standby that lacks it is not read.
     pub(super) fn seen(&self, organization: &str) {
         if let Some(written) = &self.written {
             written.note(organization);
         }
     }
 
-    /// Notes that the organisation has deltas. To be called after the commit and before the answer.
+    /// Notes that the organization has deltas. To be called after the commit and before the answer.
     pub(super) fn note(&self, organization: &str) {
         self.seen(organization);
         let mut dirty = lock(&self.dirty);

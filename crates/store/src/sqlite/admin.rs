@@ -1,4 +1,4 @@
-//! Organisations, tokens and evidence records.
+//! Organizations, tokens and evidence records.
 
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -25,14 +25,14 @@ pub(super) fn create_organization(
     Ok(())
 }
 
-/// Whether an organisation is deleted, or is being deleted.
+/// Whether an organization is deleted, or is being deleted.
 fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = ?1";
     let found = query(sql).bind(organization).fetch_optional(connection)?;
     Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
-/// Has an organisation that was deleted be there again.
+/// Has an organization that was deleted be there again.
 fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";
     query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;

@@ -11,7 +11,7 @@ use super::rows;
 use super::script::Script;
 use super::statement::{Row, query};
 use crate::StoreError;
-use crate::changes::{Changes, Position, stretch};
+use crate::changes::{Changes, Position, batch_of_changes};
 
 /// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
 /// operation at least.
@@ -30,7 +30,7 @@ const READ: &str = "
         SELECT id, at, status, ids FROM changes INDEXED BY changes_by_organization
         WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
 
-/// What operations became, gathered in memory and written once a statement.
+/// What operations became, gathered in memory and written once per statement.
 #[derive(Default)]
 pub(super) struct Told(BTreeMap<(String, i64), String>);
 
@@ -88,7 +88,7 @@ pub(super) fn read(
         let at = Timestamp::from_millis(row.try_get("at")?);
         rows_found.push((id.unsigned_abs(), Position::SQLITE, at, became(row)?, ids));
     }
-    Ok(stretch(after, limit, rows_found))
+    Ok(batch_of_changes(after, limit, rows_found))
 }
 
 /// What the operations of a row became.

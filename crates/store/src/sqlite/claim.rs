@@ -1,4 +1,4 @@
-//! Claiming: one organisation after the other, then priority, then age. And leases that ran out.
+//! Claiming: one organization after the other, then priority, then age. And leases that ran out.
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use rusqlite::Connection;
@@ -19,7 +19,8 @@ use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, O
 /// Served by active_due.
 const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
 
-/// Organisations after ?1 that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one seek each.
+/// Organizations after ?1 that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
+/// seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM active INDEXED BY active_ready
@@ -37,7 +38,7 @@ const WAITING: &str = "
                 WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)))
     LIMIT ?3 + 0";
 
-/// The first in line of one organisation and kind, unless that is paused. Served by active_ready.
+/// The first in the queue of one organization and kind, unless that is paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
@@ -63,11 +64,11 @@ const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)";
 
-/// What workers ask for that may have the same: organisation, projects, kinds.
+/// What workers ask for that may have the same: organization, projects, kinds.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
 
-/// Claims for several workers; answers them in their order. Workers that may have the same are served together, one after
-/// the other from the line.
+/// Claims for several workers; answers them in their order. Workers that may have the same are served together, one
+/// after the other from the line.
 pub(super) fn claim(
     connection: &Connection,
     now: Timestamp,
@@ -87,7 +88,7 @@ pub(super) fn claim(
             Some(organization) => of_one(connection, organization, projects, kinds, limit)?,
             None => in_turn(connection, quotas, rotation, kinds, limit)?,
         };
-        // Whose each place in line is.
+        // Whose each place in the queue is.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
         let chosen: Vec<Chosen> = rows
             .into_iter()
@@ -106,7 +107,7 @@ struct Chosen {
     index: usize,
 }
 
-/// Up to `limit` rows of one organisation that are next.
+/// Up to `limit` rows of one organization that are next.
 fn of_one(
     connection: &Connection,
     organization: &str,
@@ -118,7 +119,7 @@ fn of_one(
     Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
 }
 
-/// Up to `limit` rows that are next over all organisations, each with its organisation.
+/// Up to `limit` rows that are next over all organizations, each with its organization.
 fn in_turn(
     connection: &Connection,
     quotas: &Quotas,
@@ -151,7 +152,7 @@ fn in_turn(
     Ok(chosen)
 }
 
-/// Up to `limit` organisations in the rotation's order, the one served last at the end.
+/// Up to `limit` organizations in the rotation's order, the one served last at the end.
 fn waiting(
     connection: &Connection,
     rotation: &Rotation,
@@ -176,7 +177,7 @@ fn waiting(
     Ok(organizations)
 }
 
-/// The rows of an organisation that are next, over several kinds.
+/// The rows of an organization that are next, over several kinds.
 fn line(
     connection: &Connection,
     organization: &str,
@@ -242,7 +243,7 @@ fn start(
         starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
         leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
         answers[*index].push(Claimed {
-            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence, reach: None },
+            lease: LeaseRef { organization: organization.clone(), id: operation.id, fence, scope: None },
             operation,
             input: row.try_get("input")?,
             attempt: attempts,
@@ -267,7 +268,8 @@ fn timeout(row: &Row) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
 }
 
-/// Where ?1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on expiry would make every heartbeat dearer.
+/// Where ?1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on
+/// expiry would make every heartbeat dearer.
 const LOST: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts FROM leases l
     JOIN active a INDEXED BY active_by_seq ON a.organization_id = l.organization_id AND a.seq = l.seq
@@ -290,8 +292,8 @@ pub(super) fn lost_leases(
         .collect()
 }
 
-/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table has
-/// only what runs now, so that it is read whole. Served by active_by_seq and the tokens' by id, once a lease.
+/// Attempts of remote workers, whose leases are held by a token, that began longer ago than they may take. The table
+/// has only what runs now, so that it is read whole. Served by active_by_seq and the tokens' by id, once a lease.
 const OVERRUNS: &str = "
     SELECT l.organization_id, l.fence, a.id, a.kind, a.attempts,
         coalesce(a.timeout_ms, (SELECT value FROM json_each(?1) k WHERE k.key = a.kind), ?2) AS timeout

@@ -16,8 +16,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: usize = 4;
 /// Statements that a connection keeps prepared. There are about as many texts as filters have forms.
 const STATEMENTS: usize = 256;
-/// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: a page that the disk does
-/// not give would end the process by a signal, where a read fails and is told.
+/// The page cache of a connection, in KiB, negative as SQLite wants it. The file is not mapped into memory: a page that
+/// the disk does not give would end the process by a signal, where a read fails and is told.
 const CACHE: i64 = -16 * 1024;
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {

@@ -1,4 +1,4 @@
-//! Changes of the exact counts, gathered in memory and written once a batch.
+//! Changes of the exact counts, gathered in memory and written once per batch.
 
 use std::collections::BTreeMap;
 

@@ -49,8 +49,8 @@ const NOT_ENDED: &str = "
     SELECT coalesce(sum(pending + running), 0) FROM counters
     WHERE organization_id = ?1 AND level = 20 AND kind NOT IN (SELECT value FROM json_each(?2))";
 
-/// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that creation
-/// only.
+/// Carries out the creations, in their order; a conflict of keys, and a limit that would be exceeded, fail that
+/// creation only.
 pub(super) fn create(
     connection: &Connection,
     now: Timestamp,
@@ -63,7 +63,7 @@ pub(super) fn create(
     let mut numbers = take_numbers(connection, now, creates)?;
     let taken = numbers.clone();
     let quotas = admission.quotas();
-    // What this batch creates, by organisation; it is counted at the end.
+    // What this batch creates, by organization; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut inserts = Vec::new();
     let mut counts = Changes::default();
@@ -103,7 +103,7 @@ pub(super) fn create(
         if let Some(key) = &create.key {
             fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
         }
-        let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organisation");
+        let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let created: Vec<Operation> = create
             .operations
             .iter()
@@ -146,7 +146,7 @@ struct Asked<'a> {
     limited: u64,
 }
 
-/// Whether the organisation may have so many more.
+/// Whether the organization may have so many more.
 fn admit(
     connection: &Connection,
     now: Timestamp,
@@ -195,7 +195,7 @@ fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOper
     ])
 }
 
-/// Takes a run of numbers for every organisation of the batch.
+/// Takes a run of numbers for every organization of the batch.
 fn take_numbers<'c>(
     connection: &Connection,
     now: Timestamp,

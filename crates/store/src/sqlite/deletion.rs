@@ -1,4 +1,4 @@
-//! Deleting an organisation: see [`crate::deletion`].
+//! Deleting an organization: see [`crate::deletion`].
 
 use operations::Timestamp;
 use rusqlite::Connection;
@@ -55,7 +55,7 @@ const END: [&str; 5] = [
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
 
-/// Whoever goes on from a place in the feed has missed something.
+/// Whoever goes on from a cursor has missed something.
 const FLOOR: &str = "
     INSERT INTO change_floors (organization_id, id, entries)
     SELECT ?1, coalesce(max(seq), 0) + 1, 0 FROM sqlite_sequence WHERE name = 'changes'

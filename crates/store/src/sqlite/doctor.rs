@@ -17,7 +17,7 @@ const CHECKS: &[(&str, &str)] = &[
              ON s.organization_id = a.organization_id AND s.id = a.id",
     ),
     (
-        "an organisation's numbers have no gap but for removed operations",
+        "an organization's numbers have no gap but for removed operations",
         "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || o.removed || ' removed, ' || count(r.seq) || ' operations up to '
              || coalesce(max(r.seq), 0)
          FROM organizations o LEFT JOIN (

@@ -17,8 +17,8 @@ use crate::{Census, LeaseRef, Store, StoreError};
 const READ_AHEAD: usize = 256;
 
 impl SqliteStore {
-    /// Writes a copy of the database to a file that does not exist yet. A server may go on writing meanwhile: the copy is
-    /// one snapshot, and is on disk when this returns.
+    /// Writes a copy of the database to a file that does not exist yet. A server may go on writing meanwhile: the copy
+    /// is one snapshot, and is on disk when this returns.
     ///
     /// By `VACUUM INTO`, which is as consistent as SQLite's backup interface and leaves no free pages in the copy.
     ///
@@ -59,7 +59,7 @@ impl SqliteStore {
         let count = leases.len() as u64;
         let results: Vec<Result<(), Refusal>> = self.release(leases.clone()).await?;
         debug_assert!(results.iter().all(Result::is_ok), "nobody else settles them: {results:?}");
-        // What was asked to stop is not handed back but ends.
+        // What was asked to stop is not released but ends.
         self.lose(leases.into_iter().map(|lease| (lease, Duration::ZERO)).collect()).await?;
         Ok(count)
     }

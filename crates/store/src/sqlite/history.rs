@@ -14,8 +14,8 @@ const APPEND: &str = "
     INSERT INTO events (organization_id, seq, at, kind, attempt, worker, started_at, message)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM json_each(?)";
 
-/// Forgets what is more than may be kept of the operations with these organisations and numbers; progress goes first, and
-/// of a sort the oldest. Served by events_by_operation.
+/// Forgets what is more than may be kept of the operations with these organizations and numbers; progress goes first,
+/// and of a sort the oldest. Served by events_by_operation.
 const TRIM: &str = "
     DELETE FROM events WHERE rowid IN (
         SELECT id FROM (
@@ -40,7 +40,7 @@ const APPEND_PROGRESS: &str = "
     SELECT l.organization_id, l.seq, ?2, 4, j.value->>2, l.worker, NULL, j.value->>3
     FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1";
 
-/// Has notes appended, each of the operation with this organisation and number.
+/// Has notes appended, each of the operation with this organization and number.
 pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
     if notes.is_empty() {
         return;
@@ -65,7 +65,7 @@ pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
     script.add(TRIM).bind(notes).bind(MAX_NOTES);
 }
 
-/// Appends what workers say of their attempts, each as organisation, number, attempt and text.
+/// Appends what workers say of their attempts, each as organization, number, attempt and text.
 pub(super) fn append_progress(
     connection: &Connection,
     now: Timestamp,

@@ -257,8 +257,8 @@ impl List<'_> {
     }
 
     /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
-    /// organisation, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project, or of a
-    /// resource the projects.
+    /// organization, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project,
+    /// or of a resource the projects.
     fn arm(&self, table: Table, columns: &str, has_numbers: bool, has_resource: bool) -> String {
         let leased = matches!(table, Table::Leased);
         let by_project = self.projects.is_some() && !has_resource && !leased;

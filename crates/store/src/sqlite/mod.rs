@@ -1,12 +1,12 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
 //! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Batches and reads are carried
-//! out on threads that may wait for the disk ([`connections`]); readers run beside the writer, each in one read transaction,
-//! so that page and count are of one snapshot.
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Batches and reads are
+//! carried out on threads that may wait for the disk ([`connections`]); readers run beside the writer, each in one read
+//! transaction, so that page and count are of one snapshot.
 //!
-//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its plan
-//! may depend on it.
+//! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its
+//! plan may depend on it.
 //!
 //! Counters are updated in place: SQLite has one writer and no row versions, so nothing bloats under a long-held
 //! snapshot but the write-ahead log, which is truncated once the snapshot ends.
@@ -15,7 +15,9 @@ mod admin;
 mod changes;
 mod claim;
 mod clock;
+mod command;
 mod connections;
+mod consumers;
 mod counters;
 mod create;
 mod deletion;
@@ -26,12 +28,10 @@ mod list;
 mod pause;
 mod purge;
 mod read;
-mod readers;
 mod repeat;
 mod rows;
 mod script;
 mod statement;
-mod steer;
 mod transition;
 mod writer;
 
@@ -47,15 +47,16 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{Answer, Commits, Create, Feed, Lane, Write};
+use crate::batch::{Answer, Commits, Create, Feed, Write, WriteBatcher};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, KEPT_FOR_READERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, Organization, Overrun,
-    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Steered, Steering, Store, StoreError, Token,
+    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
+    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
+    NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
+    Settlement, Store, StoreError, Token,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -71,7 +72,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
 #[derive(Clone)]
 pub struct SqliteStore {
     readers: Readers,
-    writer: Lane,
+    writer: WriteBatcher,
     clocks: Arc<Clocks>,
     health: Health,
     commits: Commits,
@@ -79,7 +80,7 @@ pub struct SqliteStore {
     position_key: Arc<OnceCell<PositionKey>>,
     retention: Retention,
     admission: Admission,
-    /// The organisation that was purged last.
+    /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     path: PathBuf,
 }
@@ -96,8 +97,8 @@ impl SqliteStore {
     /// Opens the database file as [`Open`] says.
     ///
     /// # Errors
-    /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`] when an
-    /// older longrun made it.
+    /// As [`SqliteStore::open`]; of a file that is to exist also [`StoreError::Missing`], and [`StoreError::Unusable`]
+    /// when an older longrun made it.
     pub async fn open_as(path: &Path, how: Open) -> Result<SqliteStore, StoreError> {
         SqliteStore::start(path, how, clock::system(), clock::passing()).await
     }
@@ -129,7 +130,8 @@ impl SqliteStore {
                 }
             }
         }
-        // Made and migrated by the library that does it for PostgreSQL too; all the rest is done on connections of our own.
+        // Made and migrated by the library that does it for PostgreSQL too; all the rest is done on connections of our
+        // own.
         let options = options.create_if_missing(how == Open::Create).journal_mode(SqliteJournalMode::Wal);
         let mut connection = options.connect().await.map_err(|error| unusable(&error))?;
         if how == Open::Create {
@@ -146,13 +148,13 @@ impl SqliteStore {
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = Lane::start(Writer::new(shared), &health, &commits);
+        let writer = WriteBatcher::start(Writer::new(shared), &health, &commits);
         let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
         Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
     }
 
-    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change until
-    /// they were read.
+    /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change
+    /// until they were read.
     async fn look_at_leases(&self) -> Result<(Timestamp, i64), StoreError> {
         loop {
             let (offset, now) = (self.clocks.offset(), self.now());
@@ -319,16 +321,21 @@ impl Store for SqliteStore {
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
     }
 
-    async fn steer(&self, access: &Access, id: OperationId, steering: Steering) -> Result<Steered, StoreError> {
-        match self.writer.submit(Write::Steer(access.clone(), id, steering)).await? {
-            Answer::Steered(steered) => Ok(*steered),
+    async fn command(
+        &self,
+        access: &Access,
+        id: OperationId,
+        command: OperationCommand,
+    ) -> Result<CommandOutcome, StoreError> {
+        match self.writer.submit(Write::Command(access.clone(), id, command)).await? {
+            Answer::CommandOutcome(outcome) => Ok(*outcome),
             other => Err(other.unexpected()),
         }
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         let (now, offset) = self.look_at_leases().await?;
-        let found = self.readers.read(move |connection| steer::overdue(connection, now, grace, limit)).await?;
+        let found = self.readers.read(move |connection| command::overdue(connection, now, grace, limit)).await?;
         let events = self.if_unmoved(offset, found);
         let results = if events.is_empty() { Vec::new() } else { self.transition(events).await? };
         Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
@@ -378,7 +385,7 @@ impl Store for SqliteStore {
 
     async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         let now = self.now();
-        self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_READERS)), limit)).await
+        self.feed(Feed::Forget(now.before(keep), now.before(keep.max(KEPT_FOR_CONSUMERS)), limit)).await
     }
 
     async fn position_key(&self) -> Result<PositionKey, StoreError> {
@@ -394,22 +401,27 @@ impl Store for SqliteStore {
         self.position_key.get_or_try_init(read).await.cloned()
     }
 
-    async fn begin_reading(&self, reader: &str) -> Result<(), StoreError> {
-        self.feed(Feed::Begin(reader.to_owned())).await.map(drop)
+    async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        self.feed(Feed::Register(consumer.to_owned())).await.map(drop)
     }
 
-    async fn take_turn(&self, reader: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
-        let turn = Feed::TakeTurn(reader.to_owned(), process.to_owned(), self.now().after(time));
+    async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        let turn = Feed::Lease(consumer.to_owned(), process.to_owned(), self.now().after(time));
         Ok(self.feed(turn).await? > 0)
     }
 
-    async fn unread(&self, reader: &str, after: &str, limit: u32) -> Result<Vec<(String, Position)>, StoreError> {
-        let (reader, after) = (reader.to_owned(), after.to_owned());
-        self.readers.read(move |connection| readers::unread(connection, &reader, &after, limit)).await
+    async fn uncommitted(
+        &self,
+        consumer: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Position)>, StoreError> {
+        let (consumer, after) = (consumer.to_owned(), after.to_owned());
+        self.readers.read(move |connection| consumers::uncommitted(connection, &consumer, &after, limit)).await
     }
 
-    async fn mark_read(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
-        self.feed(Feed::Mark(reader.to_owned(), organization.to_owned(), position)).await.map(drop)
+    async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.feed(Feed::CommitOffset(consumer.to_owned(), organization.to_owned(), position)).await.map(drop)
     }
 
     fn now(&self) -> Timestamp {
@@ -505,7 +517,8 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         self.readers.close().await;
-        // The last connection empties the write-ahead log into the file and removes it. A writer that has stopped has none.
+        // The last connection empties the write-ahead log into the file and removes it. A writer that has stopped has
+        // none.
         let _ = self.writer.submit(Write::Disconnect).await;
     }
 

@@ -10,7 +10,7 @@ use super::statement::{Row, query};
 use super::{history, rows};
 use crate::StoreError;
 
-/// Organisations, in order, that have something whose time is over: a loose scan over settled_by_purge, one seek each.
+/// Organizations, in order, that have something whose time is over: a loose scan over settled_by_purge, one seek each.
 const DUE: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM settled INDEXED BY settled_by_purge WHERE purge_at IS NOT NULL
@@ -36,7 +36,7 @@ pub(super) fn due(connection: &Connection, now: Timestamp) -> Result<Vec<String>
     query(DUE).bind(now.as_millis()).fetch_all(connection)?.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Removes up to `limit` operations of one organisation; answers how many.
+/// Removes up to `limit` operations of one organization; answers how many.
 pub(super) fn purge(
     connection: &Connection,
     now: Timestamp,
@@ -59,8 +59,8 @@ pub(super) fn purge(
     Ok(removed.len() as u64)
 }
 
-/// Takes operations whose rows were removed out of the counts, and forgets their histories; answers their numbers. The rows
-/// have seq, kind, status and project_id.
+/// Takes operations whose rows were removed out of the counts, and forgets their histories; answers their numbers. The
+/// rows have seq, kind, status and project_id.
 pub(super) fn forget(connection: &Connection, organization: &str, removed: &[Row]) -> Result<Vec<i64>, StoreError> {
     let (mut changes, mut seqs) = (Changes::default(), Vec::with_capacity(removed.len()));
     for row in removed {

@@ -5,7 +5,8 @@ use rusqlite::Row;
 
 use crate::StoreError;
 
-/// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike; the output follows.
+/// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike; the output
+/// follows.
 pub(super) const ACTIVE_COLUMNS: &str = "a.id, a.kind, a.status, a.resource_type, a.resource_id, a.project_id, \
     a.project_version_id, a.created_at, a.started_at, NULL, ''";
 pub(super) const SETTLED_COLUMNS: &str = "s.id, s.kind, s.status, s.resource_type, s.resource_id, s.project_id, \

@@ -9,8 +9,8 @@ use super::statement::{Row, query};
 use crate::StoreError;
 use crate::repeat::{Found, Recorded, Refused, answer};
 
-/// What a worker ended under a fencing token. Outputs are read only if they are as long as those that were sent, so that no
-/// more is read than was sent. Served by settled_by_id.
+/// What a worker ended under a fencing token. Outputs are read only if they are as long as those that were sent, so
+/// that no more is read than was sent. Served by settled_by_id.
 const SETTLED: &str = "
     SELECT s.organization_id, s.id, s.kind, s.project_id, s.status, s.started_at, s.finished_at, s.attempts,
         s.max_attempts, s.fence, s.error_message, s.output

@@ -19,10 +19,10 @@ pub(super) fn id(row: &Row) -> Result<OperationId, StoreError> {
     Ok(OperationId::from_bytes(row.try_get("id")?))
 }
 
-/// The lease of a row that names its organisation and its fencing token.
+/// The lease of a row that names its organization and its fencing token.
 pub(super) fn lease(row: &Row) -> Result<LeaseRef, StoreError> {
     let fence = row.try_get::<i64>("fence")?.unsigned_abs();
-    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, reach: None })
+    Ok(LeaseRef { organization: row.try_get("organization_id")?, id: id(row)?, fence, scope: None })
 }
 
 pub(super) fn time(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {

@@ -1,7 +1,7 @@
 //! Statements with their values, and the rows that they answer.
 //!
-//! A thin layer over the library: statements are prepared once a connection, and what is read of a row is told apart by the
-//! names of its columns. Where rows are many and hot, [`super::list`] does without it.
+//! A thin layer over the library: statements are prepared once a connection, and what is read of a row is told apart by
+//! the names of its columns. Where rows are many and hot, [`super::list`] does without it.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -108,7 +108,7 @@ pub(super) fn apply(
         // What is not active has ended or never was: the lease is stale either way.
         results.push(match entries.get_mut(&(lease.organization.clone(), lease.id)) {
             None => Err(Refusal::StaleLease),
-            Some(entry) if !lease.reaches(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
+            Some(entry) if !lease.covers(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
             Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
                 entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
                 entry.state = after;
@@ -226,7 +226,7 @@ pub(super) fn heartbeat(
                 project_id,
                 kind,
                 ..
-            }) if progress.fence == beat.lease.fence && beat.lease.reaches(project_id, kind) => {
+            }) if progress.fence == beat.lease.fence && beat.lease.covers(project_id, kind) => {
                 held.push(json!([organization, seq]));
                 if let Some(text) = &beat.progress {
                     let row = json!([organization, seq, progress.attempts, bounded(text)]);

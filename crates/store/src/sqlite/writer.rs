@@ -1,8 +1,8 @@
 //! The one writer: carries a batch out as one transaction, with one fsync.
 //!
 //! Inside a batch the writes are grouped by what they do, so that fifty creations cost three statements and not 150.
-//! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order that
-//! a caller could know of.
+//! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order
+//! that a caller could know of.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use operations::{Event, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::clock::{self, Clocks};
-use super::{admin, claim, connections, create, deletion, pause, purge, readers, steer, transition};
+use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -81,7 +81,8 @@ impl State {
             Some(connection) => connection,
             None => connections::writing(&self.shared.path)?,
         };
-        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction by itself.
+        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction
+        // by itself.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let answers = self.transact(transaction, writes)?;
         self.is_closed = writes.iter().any(|write| matches!(write, Write::Disconnect));
@@ -167,14 +168,19 @@ fn perform(
             Write::Heartbeat(beats, lease) => {
                 Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease))?)
             }
-            Write::Steer(access, id, steering) => {
-                Answer::Steered(Box::new(steer::steer(connection, now, retain_for_ms, access, *id, *steering)?))
-            }
+            Write::Command(access, id, command) => Answer::CommandOutcome(Box::new(command::command(
+                connection,
+                now,
+                retain_for_ms,
+                access,
+                *id,
+                *command,
+            )?)),
             Write::Purge(organization, limit) => Answer::Count(purge::purge(connection, now, organization, *limit)?),
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit)?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause)?),
             Write::Delete(organization, step) => Answer::Count(deletion::step(connection, now, organization, *step)?),
-            Write::Feed(write) => Answer::Count(readers::write(connection, now, write)?),
+            Write::Feed(write) => Answer::Count(consumers::write(connection, now, write)?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token)?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id)?),
             Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids)?),

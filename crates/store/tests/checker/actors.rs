@@ -7,7 +7,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{
-    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Lost, Position, Settlement, Steering, Store,
+    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Lost, OperationCommand, Position, Settlement, Store,
     StoreError,
 };
 
@@ -54,7 +54,7 @@ pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
     for number in 10..10 + WORKERS {
         tasks.spawn(actor(number).work());
     }
-    tasks.spawn(actor(20).steer());
+    tasks.spawn(actor(20).command());
     tasks.spawn(actor(21).keep());
     tasks.spawn(actor(22).kill());
     while let Some(ended) = tasks.join_next().await {
@@ -203,26 +203,26 @@ impl Actor {
     }
 
     /// Cancels, retries and deletes what there is.
-    async fn steer(mut self) {
+    async fn command(mut self) {
         for _ in 0..STEPS * 3 {
             let there = self.record.created();
             let Some(id) = there.get(self.random.random_range(0..there.len().max(1))).copied() else {
                 tokio::task::yield_now().await;
                 continue;
             };
-            let steering = match self.random.random_range(0..10) {
-                0..4 => Steering::Cancel,
-                4..8 => Steering::Retry,
-                _ => Steering::Delete,
+            let command = match self.random.random_range(0..10) {
+                0..4 => OperationCommand::Cancel,
+                4..8 => OperationCommand::Retry,
+                _ => OperationCommand::Delete,
             };
-            self.steer_one(id, steering).await;
+            self.steer_one(id, command).await;
         }
     }
 
-    async fn steer_one(&mut self, id: OperationId, steering: Steering) {
+    async fn steer_one(&mut self, id: OperationId, command: OperationCommand) {
         let (server, access, from) = (self.server(), self.access(), self.record.begin());
-        let steered = self.place.call(server, |store| async move { store.steer(&access, id, steering).await }).await;
-        let answer = match steered {
+        let commanded = self.place.call(server, |store| async move { store.command(&access, id, command).await }).await;
+        let answer = match commanded {
             Some(Some(Ok(operation))) => Answer::Accepted(operation.status),
             Some(Some(Err(_)) | None) => Answer::Refused,
             None => Answer::Unknown,
@@ -232,10 +232,10 @@ impl Actor {
             Answer::Refused => Answer::Refused,
             Answer::Unknown => Answer::Unknown,
         };
-        let seen = match steering {
-            Steering::Cancel => Seen::Cancelled(answer),
-            Steering::Retry => Seen::Retried(bare),
-            Steering::Delete => Seen::Deleted(bare),
+        let seen = match command {
+            OperationCommand::Cancel => Seen::Cancelled(answer),
+            OperationCommand::Retry => Seen::Retried(bare),
+            OperationCommand::Delete => Seen::Deleted(bare),
         };
         self.record.note(from, id, seen);
     }

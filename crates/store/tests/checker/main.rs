@@ -1,12 +1,12 @@
 //! Randomised lives of operations, under faults, held against what was promised (spec: durable, one outcome, no limbo).
 //!
-//! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed in
-//! the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any more.
-//! Everything that was asked and answered is recorded; when nothing is left to do, [`judge`] holds the record against the
-//! store's feed of changes and its final state.
+//! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed
+//! in the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any
+//! more. Everything that was asked and answered is recorded; when nothing is left to do, [`judge`] holds the record
+//! against the store's feed of changes and its final state.
 //!
-//! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed settles what everybody wants to do;
-//! the order in which it happens is the machine's.
+//! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed settles what everybody wants to
+//! do; the order in which it happens is the machine's.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../support/mod.rs"]

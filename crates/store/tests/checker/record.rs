@@ -29,8 +29,8 @@ pub enum Seen {
     Claimed(u64),
     /// The holder of this token was told that it still holds.
     Held(u64),
-    /// The holder of this token said how the attempt ended, and was told what the operation is now; the text is the output
-    /// or the message.
+    /// The holder of this token said how the attempt ended, and was told what the operation is now; the text is the
+    /// output or the message.
     Settled { fence: u64, text: String, answer: Answer<Status> },
     /// A failed operation was to be tried again.
     Retried(Answer<()>),

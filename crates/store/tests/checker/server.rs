@@ -1,4 +1,5 @@
-//! Servers that can be killed: each has a runtime of its own, and what it does ends where it stands when that is dropped.
+//! Servers that can be killed: each has a runtime of its own, and what it does ends where it stands when that is
+//! dropped.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -11,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{self, Engine};
 
-/// Where the servers keep things; every seed has an organisation of its own in it.
+/// Where the servers keep things; every seed has an organization of its own in it.
 pub struct Place {
     engine: Engine,
     fixture: support::Fixture,

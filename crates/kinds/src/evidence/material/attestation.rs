@@ -1,8 +1,9 @@
 //! In-toto statements in a DSSE envelope or a Sigstore bundle.
 //!
 //! Of an `ATTESTATION` the policy sees the statement alone. Of a `SLSA_PROVENANCE` it sees the bundle with the members
-//! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both who
-//! signed and what was signed. Signatures are not verified here: a policy can demand that one is there, not that it holds.
+//! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both
+//! who signed and what was signed. Signatures are not verified here: a policy can demand that one is there, not that it
+//! holds.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! Coverage reports, as policies see them.
 //!
 //! JaCoCo: `{"name": …, "counters": [{"type": "LINE", "missed": 10, "covered": 90}, …]}`, the counters of the whole
-//! report. Cobertura: the attributes of the report under their own names, numbers as numbers, and those of each package:
-//! `{"line-rate": 0.9, "lines-covered": 90, "lines-valid": 100, …, "packages": [{"name": "store", "line-rate": 0.8, …}]}`.
+//! report. Cobertura: the attributes of the report under their own names, numbers as numbers, and those of each
+//! package: `{"line-rate": 0.9, "lines-covered": 90, "lines-valid": 100, …, "packages": [{"name": "store", "line-rate":
+//! 0.8, …}]}`.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Tells a material's kind from its content.
 //!
-//! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. Only the envelope of a Sigstore
-//! bundle is read, up to a size, to tell a provenance from other attestations. A kind that is detected is only a claim;
-//! whether the content keeps it is for the validation to say.
+//! JSON is skimmed, not built: one pass, a constant amount of memory whatever the input. Only the envelope of a
+//! Sigstore bundle is read, up to a size, to tell a provenance from other attestations. A kind that is detected is only
+//! a claim; whether the content keeps it is for the validation to say.
 
 use std::fmt;
 

@@ -37,7 +37,8 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// Resolves references, and keeps what was compiled. Nothing outside of its folder is ever read: neither by `..` nor by symbolic links.
+/// Resolves references, and keeps what was compiled. Nothing outside of its folder is ever read: neither by `..` nor by
+/// symbolic links.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     root: Option<PathBuf>,

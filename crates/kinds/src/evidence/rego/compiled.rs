@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::super::policy::digest;
 use super::{RegoError, Script};
 
-/// The most scripts that are kept, and the most bytes of their texts together: what is compiled takes a few hundred times
-/// as much.
+/// The most scripts that are kept, and the most bytes of their texts together: what is compiled takes a few hundred
+/// times as much.
 const MAX_SCRIPTS: usize = 256;
 const MAX_TEXT: usize = 256 * 1024;
 

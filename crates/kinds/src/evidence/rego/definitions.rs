@@ -1,5 +1,5 @@
-//! Refuses definitions that OPA refuses, where the engine takes one of them and is silent about the other; and references
-//! to documents that do not exist.
+//! Refuses definitions that OPA refuses, where the engine takes one of them and is silent about the other; and
+//! references to documents that do not exist.
 //!
 //! A rule is one of: a value, an object, a set, a function with so many arguments; a second `default` or another form
 //! under the same path is a conflict. Of `data` there is the policy's own package and nothing else: what refers to more

@@ -1,7 +1,7 @@
 //! Which rule needs which: refuses those that need themselves, and finds those that nothing needs.
 //!
-//! OPA refuses recursion too; the engine would recurse until the stack ends. A rule that nothing needs is allowed in Rego,
-//! but a `violation` that should have been `violations` lets everything pass.
+//! OPA refuses recursion too; the engine would recurse until the stack ends. A rule that nothing needs is allowed in
+//! Rego, but a `violation` that should have been `violations` lets everything pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 

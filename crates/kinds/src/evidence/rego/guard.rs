@@ -10,8 +10,8 @@ use super::{RegoError, engine_error};
 
 /// How deep brackets may nest.
 const MAX_NESTING: usize = 64;
-/// How deep the tree of one expression may be: the operators, references and signs that follow one another and the brackets
-/// around them, added up. Whatever walks the tree recurses so deep.
+/// How deep the tree of one expression may be: the operators, references and signs that follow one another and the
+/// brackets around them, added up. Whatever walks the tree recurses so deep.
 const MAX_DEPTH: usize = 256;
 
 /// How deep the tree can be of what stands in one pair of brackets, at most.

@@ -1,13 +1,13 @@
 //! Rewrites a script where the engine reads it otherwise than OPA does. Lines stay what they were.
 //!
-//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`, and takes a `some x`
-//! within a comprehension for the `x` around it. Every local that shares its name with a rule or a variable around it is
-//! therefore renamed in the source before evaluation. A local holds from its declaration (`some`, `every`,
-//! `:=`, a function's argument) to the end of its body and in the rule's head; what stands before the declaration, and
-//! the collection or value that it is declared from, still means the rule.
+//! **Shadowing.** The engine refuses `some result in xs` in a module that has a rule named `result`, and takes a `some
+//! x` within a comprehension for the `x` around it. Every local that shares its name with a rule or a variable around
+//! it is therefore renamed in the source before evaluation. A local holds from its declaration (`some`, `every`, `:=`,
+//! a function's argument) to the end of its body and in the rule's head; what stands before the declaration, and the
+//! collection or value that it is declared from, still means the rule.
 //!
-//! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails. The value
-//! is therefore handed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
+//! **Iteration.** `some x in v` finds nothing in OPA when `v` is a string, a number or null; the engine fails. The
+//! value is therefore handed through [`ITEMS`], which makes an empty list of what cannot be iterated over.
 //!
 //! **Declarations.** The engine takes a `some j` that it meets once for each value of another variable for a second
 //! declaration, and fails. Once nothing is hidden the declaration says nothing, and `true` takes its place.

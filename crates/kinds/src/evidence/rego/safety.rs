@@ -1,10 +1,11 @@
 //! Refuses variables that nothing gives a value, as OPA does (`rego_unsafe_var_error`).
 //!
-//! The engine finds some of them while it evaluates, and only where it gets to. Others it takes for "undefined", so that a
-//! misspelt name, a circle such as `a := b; b := a` or a `not input.xs[i]` lets everything pass. Here a variable is *safe*
-//! once an expression that can be evaluated before binds it: `some … in`, `every`, `:=`, `=`, an index, the output argument
-//! of a call. An expression is ready when all its variables are safe; what never becomes ready is refused. In a `not`
-//! nothing is bound, not even `_`. Where the two could differ on the order of evaluation, the engine has the last word.
+//! The engine finds some of them while it evaluates, and only where it gets to. Others it takes for "undefined", so
+//! that a misspelt name, a circle such as `a := b; b := a` or a `not input.xs[i]` lets everything pass. Here a variable
+//! is *safe* once an expression that can be evaluated before binds it: `some … in`, `every`, `:=`, `=`, an index, the
+//! output argument of a call. An expression is ready when all its variables are safe; what never becomes ready is
+//! refused. In a `not` nothing is bound, not even `_`. Where the two could differ on the order of evaluation, the
+//! engine has the last word.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -18,10 +18,11 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The longest that checking the policies of one request may take.
 const MAX_CHECK: Duration = Duration::from_secs(10);
 
-/// Checks requests, detects kinds and evaluates, in processes that serve one organisation each and do one job at a time.
+/// Checks requests, detects kinds and evaluates, in processes that serve one organization each and do one job at a
+/// time.
 ///
-/// Whoever no longer wants an answer drops the future: the process is killed then. What a call holds (`held`) is dropped
-/// once the process is done with it, or gone.
+/// Whoever no longer wants an answer drops the future: the process is killed then. What a call holds (`held`) is
+/// dropped once the process is done with it, or gone.
 #[derive(Debug)]
 pub struct Evaluations {
     worker: Worker,
@@ -63,7 +64,7 @@ impl Evaluations {
     /// [`EvaluateError`] when the policy folder is not there or a default policy is not in order.
     pub fn new(worker: Worker, config: EvaluatorConfig) -> Result<Evaluations, EvaluateError> {
         Evaluator::new(config.clone())?;
-        // As many as evaluate at a time by default, and as many again for other organisations and checks.
+        // As many as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)) })
     }
@@ -123,7 +124,8 @@ impl Evaluations {
         self.config.check_size(content.size).map_err(failed)?;
         let task = Task::Evaluate { output_limit };
         match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
-            // Looked over, not read: a server that trusts its processes with memory need not trust them with its answers.
+            // Looked over, not read: a server that trusts its processes with memory need not trust them with its
+            // answers.
             (Answer::Output { .. }, json) if serde_json::from_slice::<IgnoredAny>(&json).is_ok() => {
                 String::from_utf8(json).map_err(|_| nonsense())
             }

@@ -1,17 +1,17 @@
-//! Everything that reads what callers send beyond JSON is done in processes of its own, which can be ended whatever they do
-//! and whose memory the system bounds.
+//! Everything that reads what callers send beyond JSON is done in processes of its own, which can be ended whatever
+//! they do and whose memory the system bounds.
 //!
-//! A thread cannot be killed, memory cannot be taken back from one, and a stack that overflows ends the whole process. So
-//! a server gives policies and evidence to [`Evaluations`], which starts processes ([`Worker`]) and speaks with them by
-//! their standard input and output; [`serve`] is the other side. When the time is over, or nobody wants the answer any
-//! more, the process is killed. It gets no environment, so no secrets.
+//! A thread cannot be killed, memory cannot be taken back from one, and a stack that overflows ends the whole process.
+//! So a server gives policies and evidence to [`Evaluations`], which starts processes ([`Worker`]) and speaks with them
+//! by their standard input and output; [`serve`] is the other side. When the time is over, or nobody wants the answer
+//! any more, the process is killed. It gets no environment, so no secrets.
 //!
-//! A process that has done a job waits for the next one of the same organisation, with the policies that it has compiled.
-//! It serves no other organisation, and is replaced after a job that failed, was stopped or left it large.
+//! A process that has done a job waits for the next one of the same organization, with the policies that it has
+//! compiled. It serves no other organization, and is replaced after a job that failed, was stopped or left it large.
 //!
-//! On the wire: first a line of JSON with what holds for the whole process, then jobs one after the other. A job is a line
-//! of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the output, as
-//! long as the line says.
+//! On the wire: first a line of JSON with what holds for the whole process, then jobs one after the other. A job is a
+//! line of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the
+//! output, as long as the line says.
 
 mod evaluations;
 mod pool;

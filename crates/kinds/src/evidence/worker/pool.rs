@@ -1,7 +1,7 @@
 //! Processes that wait for their next job.
 //!
-//! Each serves one organisation and no other: what one organisation sent is never in the memory of a process that another
-//! one's evidence goes to.
+//! Each serves one organization and no other: what one organization sent is never in the memory of a process that
+//! another one's evidence goes to.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::process::Process;
 /// How long a process waits for its next job.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
-/// The processes that wait, of all organisations.
+/// The processes that wait, of all organizations.
 #[derive(Debug)]
 pub(super) struct Pool {
     most: usize,
@@ -50,7 +50,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process that has served this organisation, if one waits: the one that did so last.
+    /// A process that has served this organization, if one waits: the one that did so last.
     pub fn take(&self, organization: &str) -> Option<Process> {
         let mut idle = self.idle();
         while let Some(at) = idle.waiting.iter().rposition(|waiting| waiting.organization == organization) {
@@ -62,7 +62,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a process for the next job of this organisation; the one that waits longest goes when there are too many.
+    /// Keeps a process for the next job of this organization; the one that waits longest goes when there are too many.
     pub fn put(self: &Arc<Pool>, organization: &str, process: Process) {
         let mut idle = self.idle();
         idle.waiting.push(Waiting { organization: organization.to_owned(), process, since: Instant::now() });

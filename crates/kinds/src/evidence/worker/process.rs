@@ -53,7 +53,8 @@ impl Process {
     /// gone with the thread that started the process.
     pub async fn start(worker: &Worker, setup: &Setup) -> io::Result<Process> {
         let mut command = Command::new(&worker.program);
-        // A group of its own: Ctrl-C in a terminal goes to a whole group, and a server that drains still wants its verdicts.
+        // A group of its own: Ctrl-C in a terminal goes to a whole group, and a server that drains still wants its
+        // verdicts.
         command.args(&worker.args).process_group(0).kill_on_drop(true);
         // One arena: each further one reserves address space, which counts against the limit.
         command.env_clear().env("MALLOC_ARENA_MAX", "1");

@@ -18,15 +18,17 @@ use crate::confine;
 const STACK: usize = 64 * 1024 * 1024;
 /// Address space beyond the memory limit: code, the reserved part of stacks, the allocator's reserve.
 const BASE_MEMORY: u64 = 512 * 1024 * 1024;
-/// A process that has more memory than this after a job takes no further one. A fresh one has some 10 MiB, some 40 in a build
-/// for tests; compiled policies are bounded and take some more.
+/// A process that has more memory than this after a job takes no further one. A fresh one has some 10 MiB, some 40 in a
+/// build for tests; compiled policies are bounded and take some more.
 const MAX_RESIDENT: u64 = 128 * 1024 * 1024;
 /// The most jobs of a process.
 const MAX_JOBS: u32 = 10_000;
 
-/// Does the jobs that come, one after the other, until the input ends, a job fails, or the process has grown or done enough.
+/// Does the jobs that come, one after the other, until the input ends, a job fails, or the process has grown or done
+/// enough.
 ///
-/// To be called first thing in a process that a [`Worker`](super::Worker) describes: it lowers the limits of the process.
+/// To be called first thing in a process that a [`Worker`](super::Worker) describes: it lowers the limits of the
+/// process.
 ///
 /// # Errors
 /// When the input is no job or the output is closed.

@@ -20,8 +20,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Copies the evidence of one folder into another and checks every piece. What is there already is left as it is: the
-    /// same name is the same content.
+    /// Copies the evidence of one folder into another and checks every piece. What is there already is left as it is:
+    /// the same name is the same content.
     ///
     /// # Errors
     /// When a piece is damaged or a file cannot be read or written.

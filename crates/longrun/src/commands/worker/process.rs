@@ -21,8 +21,8 @@ const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 const MAX_LINE_BYTES: usize = 1024;
 /// EX_DATAERR of sysexits.h: the input is wrong, so another attempt would only repeat the failure.
 const PERMANENT: i32 = 65;
-/// What shells, `env`, `timeout` and the like end with when the program that they were to become may not be executed, or is
-/// not there: the operation was not begun.
+/// What shells, `env`, `timeout` and the like end with when the program that they were to become may not be executed,
+/// or is not there: the operation was not begun.
 const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// A command that runs operations.

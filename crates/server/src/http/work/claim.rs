@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Claimed, Scope};
 
-use super::lines::Line;
+use super::waiters::Group;
 use super::{LeaseToken, MAX_ROWS};
 use crate::auth::Caller;
 use crate::error::ApiError;
@@ -42,8 +42,8 @@ pub(in crate::http) async fn claim(
     let Wish { kinds, max_operations, wait } = parse(&app, &body)?;
     // It does not stay in memory while the worker waits.
     drop(body);
-    let line = Line { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
-    let delivery = caller.while_valid(&app, app.state().lines.wait(line, max_operations, wait)).await?;
+    let group = Group { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
+    let delivery = caller.while_valid(&app, app.state().waiters.wait(group, max_operations, wait)).await?;
     let settings = &app.settings.work;
     let operations = delivery.claimed().iter().map(|claimed| {
         let of_kind = app.defaults(&claimed.operation.kind).timeout;

@@ -1,9 +1,9 @@
-//! Claimed operations on their way to a worker. What does not arrive is handed back.
+//! Claimed operations on their way to a worker. What does not arrive is released.
 //!
 //! A worker that went away while it waited would else hold operations until their leases run out, and be charged an
-//! attempt for each. From the claim on they belong to a [`Delivery`], which hands them back when it is dropped: with the
-//! request that was broken off, or with a body that was not taken by the connection to its end. What the connection took
-//! and the network lost is the rest: there the lease runs out.
+//! attempt for each. From the claim on they belong to a [`Delivery`], which hands them back when it is dropped: with
+//! the request that was broken off, or with a body that was not taken by the connection to its end. What the connection
+//! took and the network lost is the rest: there the lease runs out.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Delivery {
     }
 }
 
-/// Leases that are handed back when this is dropped.
+/// Leases that are released when this is dropped.
 struct Undelivered {
     leases: Vec<LeaseRef>,
     store: Arc<dyn Store>,
@@ -60,7 +60,7 @@ impl Drop for Undelivered {
             let operations = leases.len();
             match store.release(leases).await {
                 Ok(_) => {
-                    tracing::info!(operations, "operations did not reach the worker that claimed them; they are handed back");
+                    tracing::info!(operations, "operations did not reach the worker that claimed them; they are released");
                     waker.wake();
                 }
                 Err(error) => {

@@ -8,7 +8,7 @@ use operations::{OperationId, Refusal, Timestamp, Violation};
 use serde::Serialize;
 use store::{Heartbeat, LeaseStatus, Scope};
 
-use super::{MAX_ROWS, lease, reach};
+use super::{MAX_ROWS, lease, scope};
 use crate::auth::Caller;
 use crate::error::{ApiError, RowStatus};
 use crate::http::json::Fields;
@@ -35,9 +35,9 @@ pub(in crate::http) async fn heartbeat(
 
 fn parse(app: &App, caller: &Caller, body: &Bytes) -> Result<Vec<Heartbeat>, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let reach = reach(app, caller);
+    let scope = scope(app, caller);
     let beats = fields.rows::<_, MAX_ROWS>("operations", |row| {
-        let lease = lease(row, caller, &reach);
+        let lease = lease(row, caller, &scope);
         let progress = row.text("progress");
         if progress.len() > MAX_PROGRESS_BYTES {
             let length = progress.len();

@@ -1,28 +1,28 @@
 //! The worker protocol: `:claim`, `:heartbeat` and `:settle`, for programs with the scope `operations:work`.
 //!
-//! A claim gives each operation a *lease token*. It is text to workers; it carries what a later call needs to know of the
-//! attempt: the fencing token, which makes a late call of an older attempt change nothing, and the number of the attempt,
-//! which the wait before the next one depends on. It is no secret: what a worker may touch follows from its own token
-//! ([`reach`]), and what it may not touch is answered like a lease that was lost.
+//! A claim gives each operation a *lease token*. It is text to workers; it carries what a later call needs to know of
+//! the attempt: the fencing token, which makes a late call of an older attempt change nothing, and the number of the
+//! attempt, which the wait before the next one depends on. It is no secret: what a worker may touch follows from its
+//! own token ([`scope`]), and what it may not touch is answered like a lease that was lost.
 
 mod claim;
 mod delivery;
 mod heartbeat;
-mod lines;
 mod places;
 mod settle;
+mod waiters;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use operations::{OperationId, Violation};
-use store::{LeaseRef, Reach};
+use store::{AuthorizationScope, LeaseRef};
 
 pub(super) use claim::{MAX_WAIT, claim};
 pub(super) use heartbeat::heartbeat;
-pub(crate) use lines::Lines;
 pub(super) use settle::settle;
+pub(crate) use waiters::Waiters;
 
 use super::App;
 use super::json::Fields;
@@ -56,19 +56,19 @@ impl FromStr for LeaseToken {
 }
 
 /// What the caller may touch as a worker.
-fn reach(app: &App, caller: &Caller) -> Arc<Reach> {
-    Arc::new(Reach { projects: caller.access().projects.clone(), except_kinds: app.local_kinds.clone() })
+fn scope(app: &App, caller: &Caller) -> Arc<AuthorizationScope> {
+    Arc::new(AuthorizationScope { projects: caller.access().projects.clone(), except_kinds: app.local_kinds.clone() })
 }
 
 /// The fields `id` and `lease_token` of a row.
-fn lease(row: &mut Fields, caller: &Caller, reach: &Arc<Reach>) -> Option<(LeaseRef, LeaseToken)> {
+fn lease(row: &mut Fields, caller: &Caller, scope: &Arc<AuthorizationScope>) -> Option<(LeaseRef, LeaseToken)> {
     let id = required(row, "id", "must be the id of an operation that was claimed, a UUID", |text| {
         text.parse::<OperationId>().ok()
     });
     let token = required(row, "lease_token", "must be the lease_token that the claim gave", |text| text.parse().ok());
     let (id, token): (OperationId, LeaseToken) = (id?, token?);
     let organization = caller.organization().to_owned();
-    Some((LeaseRef { organization, id, fence: token.fence, reach: Some(reach.clone()) }, token))
+    Some((LeaseRef { organization, id, fence: token.fence, scope: Some(scope.clone()) }, token))
 }
 
 fn required<T>(row: &mut Fields, name: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {

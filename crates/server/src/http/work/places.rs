@@ -1,27 +1,27 @@
-//! How many claims may wait: of an organisation, of one token, and in how many lines.
+//! How many claims may wait: of an organization, of one token, and in how many groups.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sets of kinds that one token waits for at a time. Each is a line that asks the store once a second at least.
-const LINES_OF_TOKEN: usize = 256;
+/// Sets of kinds that one token waits for at a time. Each is a group that asks the store once a second at least.
+const GROUPS_OF_TOKEN: usize = 256;
 
 /// Counts those who wait. A name that nobody waits under is forgotten.
 #[derive(Clone)]
 pub(super) struct Places {
-    /// The most of an organisation; of a token half of it.
+    /// The most of an organization; of a token half of it.
     most: usize,
     taken: Arc<Mutex<HashMap<Name, usize>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name {
-    /// Claims of an organisation.
+    /// Claims of an organization.
     Organization(String),
     /// Claims of a token.
     Token(String),
-    /// Lines of a token.
-    Lines(String),
+    /// Groups of a token.
+    Groups(String),
 }
 
 /// A place, until this is dropped.
@@ -41,9 +41,9 @@ impl Places {
         self.count([organization, (Name::Token(token.to_owned()), self.most.div_ceil(2))])
     }
 
-    /// A place for a line, if there is one.
-    pub fn take_line(&self, token: &str) -> Option<Place> {
-        self.count([(Name::Lines(token.to_owned()), LINES_OF_TOKEN)])
+    /// A place for a group, if there is one.
+    pub fn take_group(&self, token: &str) -> Option<Place> {
+        self.count([(Name::Groups(token.to_owned()), GROUPS_OF_TOKEN)])
     }
 
     /// One more under each of these names, unless one has as many as it may.
@@ -79,16 +79,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_may_have_half_of_what_its_organisation_may() {
+    fn a_token_may_have_half_of_what_its_organization_may() {
         let places = Places::new(4);
         let first = [places.take("acme", "a"), places.take("acme", "a")];
         assert!(first.iter().all(Option::is_some) && places.take("acme", "a").is_none());
         let second = [places.take("acme", "b"), places.take("acme", "b")];
         assert!(second.iter().all(Option::is_some) && places.take("acme", "c").is_none());
         assert!(places.take("other", "d").is_some());
-        let lines: Vec<_> = (0..=LINES_OF_TOKEN).map(|_| places.take_line("a")).collect();
-        assert!(lines[LINES_OF_TOKEN].is_none() && lines[LINES_OF_TOKEN - 1].is_some());
-        drop((first, second, lines));
+        let groups: Vec<_> = (0..=GROUPS_OF_TOKEN).map(|_| places.take_group("a")).collect();
+        assert!(groups[GROUPS_OF_TOKEN].is_none() && groups[GROUPS_OF_TOKEN - 1].is_some());
+        drop((first, second, groups));
         assert_eq!(places.taken.lock().map(|taken| taken.len()).ok(), Some(0));
     }
 }

@@ -8,7 +8,7 @@ use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Violation};
 use serde::Serialize;
 use store::{LeaseRef, Scope, Settlement};
 
-use super::{MAX_ROWS, lease, reach};
+use super::{MAX_ROWS, lease, scope};
 use crate::auth::Caller;
 use crate::error::{ApiError, RowStatus};
 use crate::http::json::Fields;
@@ -62,10 +62,10 @@ enum End {
 
 fn parse(app: &App, caller: &Caller, body: &Bytes) -> Result<Vec<End>, ApiError> {
     let mut fields = Fields::parse(body)?;
-    let reach = reach(app, caller);
+    let scope = scope(app, caller);
     let backoff = app.settings.work.backoff;
     let ends = fields.rows::<_, MAX_ROWS>("results", |row| {
-        let lease = lease(row, caller, &reach);
+        let lease = lease(row, caller, &scope);
         let output = row.given_text("output", "must be a string; write structured output as JSON in a string");
         let error = row.given_text("error_message", "must be a string");
         let retryable = row.boolean("retryable");
@@ -112,7 +112,7 @@ struct Answer {
     results: Vec<Row>,
 }
 
-/// What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was handed back
+/// What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was released
 /// neither.
 #[derive(Serialize)]
 struct Row {

@@ -13,8 +13,8 @@ use crate::dispatch::Shared;
 
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
-/// The time between two looks is a sixth of the grace period, within these bounds: a look reads one page of an index that
-/// is empty at most times.
+/// The time between two looks is a sixth of the grace period, within these bounds: a look reads one page of an index
+/// that is empty at most times.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Looks for such attempts until told to stop.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{ALLOW, CONTENT_TYPE};
 use operations::{Operation, OperationId, Refusal};
-use store::{Scope, Steering};
+use store::{OperationCommand, Scope};
 
 use super::App;
 use super::render::{OperationAnswer, to_json};
@@ -21,9 +21,9 @@ const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";
 
 /// A call with a verb.
 pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
-    let steering = match target.verb() {
-        Some("cancel") => Steering::Cancel,
-        Some("retry") => Steering::Retry,
+    let command = match target.verb() {
+        Some("cancel") => OperationCommand::Cancel,
+        Some("retry") => OperationCommand::Retry,
         Some(_) => return Err(ApiError::NotFound("path")),
         None => {
             let mut response = ApiError::MethodNotAllowed.into_response();
@@ -32,11 +32,11 @@ pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target)
         }
     };
     caller.require(Scope::OperationsWrite)?;
-    let operation = steer(&app, &caller, target.id_before_verb()?, steering).await?;
-    match steering {
+    let operation = carry_out(&app, &caller, target.id_before_verb()?, command).await?;
+    match command {
         // The engine of this process need not wait for its next heartbeat to learn it.
-        Steering::Cancel => app.waker.cancelled(),
-        Steering::Retry | Steering::Delete => app.waker.wake(),
+        OperationCommand::Cancel => app.waker.cancelled(),
+        OperationCommand::Retry | OperationCommand::Delete => app.waker.wake(),
     }
     Ok(([(CONTENT_TYPE, "application/json")], to_json(&OperationAnswer::from(&operation))).into_response())
 }
@@ -44,23 +44,28 @@ pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target)
 /// Removes an operation that has ended.
 pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    steer(&app, &caller, target.id()?, Steering::Delete).await?;
+    carry_out(&app, &caller, target.id()?, OperationCommand::Delete).await?;
     Ok(([(CONTENT_TYPE, "application/json")], "{}").into_response())
 }
 
-async fn steer(app: &App, caller: &Caller, id: OperationId, steering: Steering) -> Result<Operation, ApiError> {
-    let steered = app.store.steer(caller.access(), id, steering).await?;
-    steered.ok_or(ApiError::NotFound("operation"))?.map_err(|refusal| match refusal {
-        Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(steering) },
+async fn carry_out(
+    app: &App,
+    caller: &Caller,
+    id: OperationId,
+    command: OperationCommand,
+) -> Result<Operation, ApiError> {
+    let outcome = app.store.command(caller.access(), id, command).await?;
+    outcome.ok_or(ApiError::NotFound("operation"))?.map_err(|refusal| match refusal {
+        Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(command) },
         other => ApiError::Internal(other.into()),
     })
 }
 
-/// Which states a steering is for.
-fn allowed(steering: Steering) -> &'static str {
-    match steering {
-        Steering::Cancel => "only a PENDING or RUNNING one can be cancelled",
-        Steering::Retry => "only a FAILED one can be tried again",
-        Steering::Delete => "only a COMPLETED or FAILED one can be deleted; cancel it first",
+/// Which states a command is for.
+fn allowed(command: OperationCommand) -> &'static str {
+    match command {
+        OperationCommand::Cancel => "only a PENDING or RUNNING one can be cancelled",
+        OperationCommand::Retry => "only a FAILED one can be tried again",
+        OperationCommand::Delete => "only a COMPLETED or FAILED one can be deleted; cancel it first",
     }
 }

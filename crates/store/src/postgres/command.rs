@@ -1,8 +1,8 @@
-//! Steering one operation: cancel, retry, delete. And attempts that did not stop in time.
+//! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
-//! A steering is a transaction by itself. It looks where the operation stands, locks it there, and looks again: what has
+//! A command is a transaction by itself. It looks where the operation stands, locks it there, and looks again: what has
 //! moved or changed meanwhile is looked for anew, so that what the transaction sees was committed by older ones (see
-//! [`super::changes`]). A place in line is locked before the operation that stands there, as claims do it;
+//! [`super::changes`]). A place in the queue is locked before the operation that stands there, as claims do it;
 //! claims pass over a place that is locked, so that what is cancelled while pending is not started.
 
 use std::time::Duration;
@@ -15,9 +15,9 @@ use super::connections::Connections;
 use super::counters::Changes;
 use super::list::projects;
 use super::{changes as feed, history, purge, rows, transition};
+use crate::command::in_state;
 use crate::history::steering_notes;
-use crate::steer::in_state;
-use crate::{LeaseRef, Steered, Steering, StoreError};
+use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
 
 /// Looks at an operation that moves from state to state meanwhile.
 const LOOKS: u32 = 10;
@@ -33,7 +33,7 @@ const LOOK: &str = "
         SELECT false, ctid::text || ' ' || xmin::text, seq, kind, priority, NULL::bigint, status FROM settled
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
 
-/// A place in line. Served by queue_ready or, before its time, queue_due.
+/// A place in the queue. Served by queue_ready or, before its time, queue_due.
 const LOCK_PLACE: &str = "
     SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
@@ -78,19 +78,19 @@ const REMOVE: &str =
     "DELETE FROM settled WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 /// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
-pub(super) async fn steer(
+pub(super) async fn command(
     connection: &mut PgConnection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     access: &Access,
     id: OperationId,
-    steering: Steering,
-) -> Result<Steered, StoreError> {
+    command: OperationCommand,
+) -> Result<CommandOutcome, StoreError> {
     let target = Target { access, ids: [rows::uuid(&id)] };
     for _ in 0..LOOKS {
         let Some(seen) = target.look(connection).await? else { return Ok(None) };
         let mut place_in_line = None;
-        if steering == Steering::Cancel && rows::status(&seen)? == Status::Pending {
+        if command == OperationCommand::Cancel && rows::status(&seen)? == Status::Pending {
             place_in_line = target.lock_place(connection, &seen).await?;
         }
         if let Some(found) = target.lock(connection, seen.try_get("is_active")?).await? {
@@ -98,17 +98,17 @@ pub(super) async fn steer(
                 if found.is_active { rows::active_state(&found.row)? } else { rows::settled_state(&found.row)? };
             let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
             let is_in_line = found.is_active && before.status() == Status::Pending;
-            // Without its place in line a pending operation may be just about to be claimed.
-            let may_be_claimed = is_in_line && steering == Steering::Cancel && place_in_line.is_none();
+            // Without its place in the queue a pending operation may be just about to be claimed.
+            let may_be_claimed = is_in_line && command == OperationCommand::Cancel && place_in_line.is_none();
             if is_unchanged && !may_be_claimed {
-                let steered = Steer { connection, now, retain_for_ms, access, found, before, place_in_line };
-                return steered.carry_out(steering).await.map(Some);
+                let target = Locked { connection, now, retain_for_ms, access, found, before, place_in_line };
+                return target.carry_out(command).await.map(Some);
             }
         }
         // It has moved. What was locked is let go before the next look, so that the order of locks is kept.
         connection.execute("ROLLBACK; BEGIN").await?;
     }
-    Err(StoreError::Unavailable("the operation changes faster than it can be steered".to_owned()))
+    Err(StoreError::Unavailable("the operation changes faster than it can be target".to_owned()))
 }
 
 /// Which operation.
@@ -157,8 +157,8 @@ impl Target<'_> {
     }
 }
 
-/// A steering of an operation that is locked.
-struct Steer<'s> {
+/// A command of an operation that is locked.
+struct Locked<'s> {
     connection: &'s mut PgConnection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
@@ -168,14 +168,14 @@ struct Steer<'s> {
     place_in_line: Option<String>,
 }
 
-impl Steer<'_> {
+impl Locked<'_> {
     async fn carry_out(
         self,
-        steering: Steering,
+        command: OperationCommand,
     ) -> Result<Result<operations::Operation, operations::Refusal>, StoreError> {
-        let Steer { connection, now, retain_for_ms, access, found: Found { is_active, row }, before, place_in_line } =
+        let Locked { connection, now, retain_for_ms, access, found: Found { is_active, row }, before, place_in_line } =
             self;
-        let after = match steering.apply(&before, now) {
+        let after = match command.apply(&before, now) {
             Ok(after) => after,
             Err(refusal) => return Ok(Err(refusal)),
         };

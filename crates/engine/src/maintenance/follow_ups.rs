@@ -1,9 +1,9 @@
 //! Creates what follows from the ends of operations.
 //!
-//! It reads the store's feed of changes, of every organisation, and notes how far it is once everything is created that
-//! follows from what it has read. A crash in between makes the next process, or the next server, read a part again; each
-//! creation has an idempotency key that is made of the place of the end in the feed, so that it happens once. Servers of one
-//! store take turns.
+//! It reads the store's feed of changes, of every organization, and notes how far it is once everything is created that
+//! follows from what it has read. A crash in between makes the next process, or the next server, read a part again;
+//! each creation has an idempotency key that is made of the place of the end in the feed, so that it happens once.
+//! Servers of one store take turns.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use crate::FollowUp;
 use crate::dispatch::Shared;
 
 /// The name under which the store keeps how far this is.
-const READER: &str = "follow-ups";
+const CONSUMER: &str = "follow-ups";
 /// Between two looks when there was nothing.
 const EVERY: Duration = Duration::from_millis(250);
 /// Changes that are looked at together; their operations are in memory, outputs included.
 const STRETCH: u32 = 64;
-/// Organisations of one look. Each gets one stretch before any gets the next.
+/// Organizations of one look. Each gets one batch before any gets the next.
 const ORGANIZATIONS: u32 = 100;
 /// How long the look at the end may take.
 const LAST_LOOK: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ const RENEWAL: Duration = Duration::from_secs(3);
 
 /// Has the store keep what is to be looked at, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
-    store.begin_reading(READER).await
+    store.register_consumer(CONSUMER).await
 }
 
 /// Creates until told to stop; returns at once when nothing follows from anything.
@@ -60,7 +60,7 @@ struct Round<'r> {
 }
 
 impl Round<'_> {
-    /// Looks at a stretch of each organisation that has something new; answers whether there was any.
+    /// Looks at a batch of each organization that has something new; answers whether there was any.
     async fn look(&mut self) -> Result<bool, StoreError> {
         let store = &*self.shared.store;
         if !self.has_begun {
@@ -69,9 +69,9 @@ impl Round<'_> {
         }
         let (mut after, mut has_found) = (String::new(), false);
         loop {
-            let unread = store.unread(READER, &after, ORGANIZATIONS).await?;
-            let is_last = unread.len() < ORGANIZATIONS as usize;
-            for (organization, position) in unread {
+            let uncommitted = store.uncommitted(CONSUMER, &after, ORGANIZATIONS).await?;
+            let is_last = uncommitted.len() < ORGANIZATIONS as usize;
+            for (organization, position) in uncommitted {
                 if !self.has_turn().await? {
                     return Ok(false);
                 }
@@ -88,20 +88,20 @@ impl Round<'_> {
     async fn has_turn(&mut self) -> Result<bool, StoreError> {
         if self.turn.is_none_or(|at| at.elapsed() >= RENEWAL) {
             let asked = Instant::now();
-            let has_turn = self.shared.store.take_turn(READER, &self.shared.worker, TURN).await?;
+            let has_turn = self.shared.store.acquire_consumer_lease(CONSUMER, &self.shared.worker, TURN).await?;
             self.turn = has_turn.then_some(asked);
         }
         Ok(self.turn.is_some())
     }
 
-    /// Creates what follows from a stretch of an organisation's feed.
+    /// Creates what follows from a batch of an organization's feed.
     async fn follow(&self, organization: &str, position: Position) -> Result<(), StoreError> {
         let store = &*self.shared.store;
         let part = match store.changes(organization, position, STRETCH).await {
             Err(StoreError::PositionUnknown) => {
                 tracing::warn!(organization, "some ends were forgotten before it was seen what follows from them");
                 let end = store.end_of_changes(organization).await?;
-                return store.mark_read(READER, organization, end).await;
+                return store.commit_offset(CONSUMER, organization, end).await;
             }
             part => part?,
         };
@@ -119,7 +119,7 @@ impl Round<'_> {
             }
             match store.create(organization, due, Some(key(change))).await {
                 Ok(_) => Ok(true),
-                // They were created, and somebody removed them since; or the whole organisation.
+                // They were created, and somebody removed them since; or the whole organization.
                 Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => Ok(false),
                 Err(error) => Err(error),
             }
@@ -127,11 +127,11 @@ impl Round<'_> {
         if created.await?.contains(&true) {
             self.shared.waker.wake();
         }
-        store.mark_read(READER, organization, part.next).await
+        store.commit_offset(CONSUMER, organization, part.next).await
     }
 }
 
 /// The same for one end, whoever creates what follows; and none that a client could send, which are of printable ASCII.
 fn key(change: &Change) -> IdempotencyKey {
-    IdempotencyKey { key: format!("\u{1}{READER} {} {}", change.id, change.position), fingerprint: [0; 32] }
+    IdempotencyKey { key: format!("\u{1}{CONSUMER} {} {}", change.id, change.position), fingerprint: [0; 32] }
 }

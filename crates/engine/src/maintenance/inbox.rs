@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Shared;
 
-/// Rows of an organisation that one transaction takes.
+/// Rows of an organization that one transaction takes.
 const BATCH: u32 = 500;
 /// The longest wait between two looks.
 const LONGEST: Duration = Duration::from_millis(250);

@@ -20,8 +20,8 @@ enum Look {
     Done,
 }
 
-/// Takes up what the former life of this process left, which is alone on its store. To be called before the first claim:
-/// after it, the leases are those of the living.
+/// Takes up what the former life of this process left, which is alone on its store. To be called before the first
+/// claim: after it, the leases are those of the living.
 pub(crate) async fn own_past(shared: &Shared) {
     loop {
         match rescue(shared, Lost::Local).await {

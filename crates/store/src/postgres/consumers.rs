@@ -1,4 +1,4 @@
-//! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
+//! What the feed of changes keeps: for the servers' own consumers, what they have not read; for others, some time.
 
 use operations::Timestamp;
 
@@ -7,8 +7,9 @@ use super::connections::Connections;
 use crate::StoreError;
 use crate::changes::Position;
 
-/// Forgets the first of the oldest $3 rows of an organisation: as long as they are older than $2, and read by every reader
-/// or older than $4. The floor keeps the look from passing over what was forgotten before and is not cleaned up yet.
+/// Forgets the first of the oldest $3 rows of an organization: as long as they are older than $2, and read by every
+/// consumer or older than $4. The floor keeps the look from passing over what was forgotten before and is not cleaned
+/// up yet.
 const FORGET: &str = "
     WITH floor AS MATERIALIZED (
         SELECT xid, n FROM (SELECT xid, n FROM change_floors WHERE organization_id = $1
@@ -41,7 +42,7 @@ const FORGET: &str = "
     )
     SELECT count(*) FROM forgotten";
 
-/// Organisations that have changes: a loose scan over the primary key, one seek each.
+/// Organizations that have changes: a loose scan over the primary key, one seek each.
 const ORGANIZATIONS: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes ORDER BY organization_id LIMIT 1)
@@ -56,7 +57,7 @@ const BEGIN: &str = "
     INSERT INTO change_readers (reader, xid) VALUES ($1, pg_snapshot_xmin(pg_current_snapshot()))
     ON CONFLICT DO NOTHING";
 
-const TAKE_TURN: &str = "
+const LEASE: &str = "
     UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1 AND (holder = $2 OR held_until <= $3)";
 
 const MARK: &str = "
@@ -65,7 +66,7 @@ const MARK: &str = "
     WHERE (change_marks.xid, change_marks.n, change_marks.seen) < (excluded.xid, excluded.n, excluded.seen)";
 
 /// As [`ORGANIZATIONS`], and two seeks for each.
-const UNREAD: &str = "
+const UNCOMMITTED: &str = "
     WITH RECURSIVE organization (id) AS (
         (SELECT organization_id FROM changes WHERE organization_id > $2 ORDER BY organization_id LIMIT 1)
         UNION ALL
@@ -86,31 +87,31 @@ const UNREAD: &str = "
     WHERE o.id IS NOT NULL
     LIMIT $3";
 
-pub(super) async fn begin(pool: &Connections, reader: &str) -> Result<(), StoreError> {
-    sqlx::query(BEGIN).bind(reader).execute(pool).await?;
+pub(super) async fn begin(pool: &Connections, consumer: &str) -> Result<(), StoreError> {
+    sqlx::query(BEGIN).bind(consumer).execute(pool).await?;
     Ok(())
 }
 
-pub(super) async fn take_turn(
+pub(super) async fn acquire_consumer_lease(
     pool: &Connections,
     now: Timestamp,
-    reader: &str,
+    consumer: &str,
     process: &str,
     until: Timestamp,
 ) -> Result<bool, StoreError> {
-    let query = sqlx::query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis());
+    let query = sqlx::query(LEASE).bind(consumer).bind(process).bind(now.as_millis()).bind(until.as_millis());
     Ok(query.execute(pool).await?.rows_affected() > 0)
 }
 
 pub(super) async fn mark(
     pool: &Connections,
-    reader: &str,
+    consumer: &str,
     organization: &str,
     position: Position,
 ) -> Result<(), StoreError> {
     let small = |n: u32| i32::try_from(n).map_err(|_| StoreError::PositionUnknown);
     sqlx::query(MARK)
-        .bind(reader)
+        .bind(consumer)
         .bind(organization)
         .bind(position.row.to_string())
         .bind(small(position.part)?)
@@ -120,15 +121,15 @@ pub(super) async fn mark(
     Ok(())
 }
 
-/// Organisations with something that a reader has not read, and where it stands there.
-pub(super) async fn unread(
+/// Organizations with something that a consumer has not read, and where it stands there.
+pub(super) async fn uncommitted(
     pool: &Connections,
-    reader: &str,
+    consumer: &str,
     after: &str,
     limit: u32,
 ) -> Result<Vec<(String, Position)>, StoreError> {
     let found: Vec<(String, String, i32, i32)> =
-        sqlx::query_as(UNREAD).bind(reader).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
+        sqlx::query_as(UNCOMMITTED).bind(consumer).bind(after).bind(i64::from(limit)).fetch_all(pool).await?;
     let placed = |(organization, xid, n, seen): (String, String, i32, i32)| {
         let position = Position { row: number(&xid)?, part: n.unsigned_abs(), seen: seen.unsigned_abs() };
         Ok((organization, position))
@@ -136,11 +137,12 @@ pub(super) async fn unread(
     found.into_iter().map(placed).collect()
 }
 
-/// Forgets up to `limit` rows that are older than `before`, unread ones only before `unread_before`; answers how many.
+/// Forgets up to `limit` rows that are older than `before`, uncommitted ones only before `uncommitted_before`; answers
+/// how many.
 pub(super) async fn forget(
     pool: &Connections,
     before: Timestamp,
-    unread_before: Timestamp,
+    uncommitted_before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(ORGANIZATIONS).fetch_all(pool).await?;
@@ -154,7 +156,7 @@ pub(super) async fn forget(
             .bind(organization)
             .bind(before.as_millis())
             .bind(i64::try_from(room).unwrap_or(i64::MAX))
-            .bind(unread_before.as_millis())
+            .bind(uncommitted_before.as_millis())
             .fetch_one(pool)
             .await?;
         forgotten += count.unsigned_abs();

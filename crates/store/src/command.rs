@@ -4,7 +4,7 @@ use operations::{Event, Operation, Refusal, State, Timestamp};
 
 /// What a caller wants done to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steering {
+pub enum OperationCommand {
     /// End it if it is pending; ask its worker to stop if it is running.
     Cancel,
     /// Have it tried again after it failed.
@@ -13,17 +13,17 @@ pub enum Steering {
     Delete,
 }
 
-/// What came of a [`Steering`]: `None` when there is no such operation or it may not be seen; a refusal when its state
-/// does not allow it; else the operation as it is now, or as it was when it is gone.
-pub type Steered = Option<Result<Operation, Refusal>>;
+/// What came of a [`OperationCommand`]: `None` when there is no such operation or it may not be seen; a refusal when
+/// its state does not allow it; else the operation as it is now, or as it was when it is gone.
+pub type CommandOutcome = Option<Result<Operation, Refusal>>;
 
-impl Steering {
+impl OperationCommand {
     /// The state afterwards; `None` when the operation is to be removed.
     pub(crate) fn apply(self, state: &State, at: Timestamp) -> Result<Option<State>, Refusal> {
         match self {
-            Steering::Cancel => state.clone().apply(Event::Cancel { at }).map(Some),
-            Steering::Retry => state.clone().apply(Event::Retry).map(Some),
-            Steering::Delete => state.check_removal().map(|()| None),
+            OperationCommand::Cancel => state.clone().apply(Event::Cancel { at }).map(Some),
+            OperationCommand::Retry => state.clone().apply(Event::Retry).map(Some),
+            OperationCommand::Delete => state.check_removal().map(|()| None),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the feed of changes keeps: for readers of the servers' own, what they have not read; for others, some time.
+//! What the feed of changes keeps: for the servers' own consumers, what they have not read; for others, some time.
 
 use operations::Timestamp;
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use crate::StoreError;
 use crate::batch::Feed;
 use crate::changes::Position;
 
-/// Of the oldest rows those that may be forgotten: older than ?1, and read by every reader or older than ?3. By the
+/// Of the oldest rows those that may be forgotten: older than ?1, and read by every consumer or older than ?3. By the
 /// primary key, which is by age.
 const FORGETTABLE: &str = "
     SELECT c.id, c.organization_id, length(c.ids) / 16 AS entries
@@ -31,15 +31,15 @@ const BEGIN: &str = "
     VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'changes'))
     ON CONFLICT DO NOTHING";
 
-const TAKE_TURN: &str = "
+const LEASE: &str = "
     UPDATE change_readers SET holder = ?2, held_until = ?4 WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3)";
 
 const MARK: &str = "
     INSERT INTO change_marks (reader, organization_id, id, seen) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET id = excluded.id, seen = excluded.seen WHERE (id, seen) < (excluded.id, excluded.seen)";
 
-/// A loose scan over changes_by_organization, one seek each; and two for each organisation.
-const UNREAD: &str = "
+/// A loose scan over changes_by_organization, one seek each; and two for each organization.
+const UNCOMMITTED: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM changes WHERE organization_id > ?2
         UNION ALL
@@ -59,22 +59,27 @@ const UNREAD: &str = "
 /// Answers how many rows it concerned.
 pub(super) fn write(connection: &Connection, now: Timestamp, write: &Feed) -> Result<u64, StoreError> {
     let query = match write {
-        Feed::Forget(before, unread_before, limit) => {
-            return forget(connection, *before, *unread_before, *limit);
+        Feed::Forget(before, uncommitted_before, limit) => {
+            return forget(connection, *before, *uncommitted_before, *limit);
         }
-        Feed::Begin(reader) => query(BEGIN).bind(reader),
-        Feed::TakeTurn(reader, process, until) => {
-            query(TAKE_TURN).bind(reader).bind(process).bind(now.as_millis()).bind(until.as_millis())
+        Feed::Register(consumer) => query(BEGIN).bind(consumer),
+        Feed::Lease(consumer, process, until) => {
+            query(LEASE).bind(consumer).bind(process).bind(now.as_millis()).bind(until.as_millis())
         }
-        Feed::Mark(reader, organization, Position { row, seen, .. }) => {
-            query(MARK).bind(reader).bind(organization).bind(row.cast_signed()).bind(seen)
+        Feed::CommitOffset(consumer, organization, Position { row, seen, .. }) => {
+            query(MARK).bind(consumer).bind(organization).bind(row.cast_signed()).bind(seen)
         }
     };
     query.execute(connection)
 }
 
-fn forget(connection: &Connection, before: Timestamp, unread_before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-    let forgettable = query(FORGETTABLE).bind(before.as_millis()).bind(limit).bind(unread_before.as_millis());
+fn forget(
+    connection: &Connection,
+    before: Timestamp,
+    uncommitted_before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let forgettable = query(FORGETTABLE).bind(before.as_millis()).bind(limit).bind(uncommitted_before.as_millis());
     let found = forgettable.fetch_all(connection)?;
     let mut rows = Vec::with_capacity(found.len());
     for row in &found {
@@ -89,14 +94,14 @@ fn forget(connection: &Connection, before: Timestamp, unread_before: Timestamp, 
     query(FORGET).bind(&rows).execute(connection)
 }
 
-/// Organisations with something that a reader has not read, and where it stands there.
-pub(super) fn unread(
+/// Organizations with something that a consumer has not read, and where it stands there.
+pub(super) fn uncommitted(
     connection: &Connection,
-    reader: &str,
+    consumer: &str,
     after: &str,
     limit: u32,
 ) -> Result<Vec<(String, Position)>, StoreError> {
-    let found = query(UNREAD).bind(reader).bind(after).bind(limit).fetch_all(connection)?;
+    let found = query(UNCOMMITTED).bind(consumer).bind(after).bind(limit).fetch_all(connection)?;
     let place = found.iter().map(|row| {
         let at = row.try_get::<i64>("id")?.unsigned_abs();
         let position = Position { row: at, part: Position::SQLITE, seen: row.try_get("seen")? };

@@ -1,8 +1,8 @@
 //! How much of each kind may be started now: places that are free, and starts that the rate has left.
 //!
-//! A claim asks for several kinds and one number, so kinds that have less room than there are free places are asked for
-//! one by one, each with its own room; all others are asked for together, and the store says what is first in line. Who
-//! is asked for first changes from round to round, so that no kind takes the last free places for ever.
+//! A claim asks for several kinds and one number, so kinds that have less capacity than there are free places are asked
+//! for one by one, each with its own limit; all others are asked for together, and the store says what is first in the
+//! queue. Who is asked for first changes from round to round, so that no kind takes the last free places for ever.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,69 +18,71 @@ const SAVED_UP: f64 = 0.1;
 
 /// Kinds that are asked for together, and how many operations at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
+pub(crate) struct ClaimBudget {
     pub kinds: Vec<String>,
     pub limit: usize,
 }
 
-/// The room of every kind. Used by the loop alone.
-pub(crate) struct Rooms {
-    rooms: BTreeMap<String, Room>,
+/// The limiter of each kind. Used by the loop alone.
+pub(crate) struct KindLimiters {
+    limiters: BTreeMap<String, KindLimiter>,
     round: usize,
 }
 
-struct Room {
+struct KindLimiter {
     places: Option<Arc<Semaphore>>,
     rate: Option<Bucket>,
 }
 
-impl Rooms {
-    pub fn new(kinds: impl IntoIterator<Item = (String, Limits)>, now: Instant) -> Rooms {
-        let room = |limits: Limits| Room {
+impl KindLimiters {
+    pub fn new(kinds: impl IntoIterator<Item = (String, Limits)>, now: Instant) -> KindLimiters {
+        let limiter = |limits: Limits| KindLimiter {
             places: limits.concurrency.map(|places| Arc::new(Semaphore::new(places.max(1)))),
             rate: limits.rate.map(|rate| Bucket::full(rate, now)),
         };
-        Rooms { rooms: kinds.into_iter().map(|(kind, limits)| (kind, room(limits))).collect(), round: 0 }
+        KindLimiters { limiters: kinds.into_iter().map(|(kind, limits)| (kind, limiter(limits))).collect(), round: 0 }
     }
 
     /// What to ask for when `free` places are free in all.
-    pub fn asks(&mut self, free: usize, now: Instant) -> Vec<Ask> {
-        let (mut together, mut asks) = (Vec::new(), Vec::new());
-        for (kind, room) in &mut self.rooms {
-            match room.available(now) {
+    pub fn budgets(&mut self, free: usize, now: Instant) -> Vec<ClaimBudget> {
+        let (mut together, mut budgets) = (Vec::new(), Vec::new());
+        for (kind, limiter) in &mut self.limiters {
+            match limiter.available(now) {
                 0 => {}
-                available if available < free => asks.push(Ask { kinds: vec![kind.clone()], limit: available }),
+                available if available < free => {
+                    budgets.push(ClaimBudget { kinds: vec![kind.clone()], limit: available })
+                }
                 _ => together.push(kind.clone()),
             }
         }
         if !together.is_empty() {
-            asks.push(Ask { kinds: together, limit: free });
+            budgets.push(ClaimBudget { kinds: together, limit: free });
         }
-        if !asks.is_empty() {
+        if !budgets.is_empty() {
             self.round = self.round.wrapping_add(1);
-            let first = self.round % asks.len();
-            asks.rotate_left(first);
+            let first = self.round % budgets.len();
+            budgets.rotate_left(first);
         }
-        asks
+        budgets
     }
 
     /// Notes the start of an attempt. What is answered holds its place, if the kind has places.
     pub fn start(&mut self, kind: &str) -> Option<OwnedSemaphorePermit> {
-        let room = self.rooms.get_mut(kind)?;
-        if let Some(rate) = &mut room.rate {
+        let limiter = self.limiters.get_mut(kind)?;
+        if let Some(rate) = &mut limiter.rate {
             rate.take();
         }
         // Only the loop takes places, and it claimed no more than there were.
-        Arc::clone(room.places.as_ref()?).try_acquire_owned().ok()
+        Arc::clone(limiter.places.as_ref()?).try_acquire_owned().ok()
     }
 
     /// How long until a kind that has used up its rate may start again; `None` when no kind has.
     pub fn next_start(&self) -> Option<Duration> {
-        self.rooms.values().filter_map(|room| room.rate.as_ref()?.next()).min()
+        self.limiters.values().filter_map(|limiter| limiter.rate.as_ref()?.next()).min()
     }
 }
 
-impl Room {
+impl KindLimiter {
     fn available(&mut self, now: Instant) -> usize {
         let places = self.places.as_ref().map_or(usize::MAX, |places| places.available_permits());
         let starts = self.rate.as_mut().map_or(usize::MAX, |rate| rate.available(now));
@@ -130,8 +132,8 @@ mod tests {
 
     use super::*;
 
-    fn rooms(kinds: &[(&str, Limits)], now: Instant) -> Rooms {
-        Rooms::new(kinds.iter().map(|(kind, limits)| ((*kind).to_owned(), *limits)), now)
+    fn limiters(kinds: &[(&str, Limits)], now: Instant) -> KindLimiters {
+        KindLimiters::new(kinds.iter().map(|(kind, limits)| ((*kind).to_owned(), *limits)), now)
     }
 
     fn places(concurrency: usize) -> Limits {
@@ -142,60 +144,60 @@ mod tests {
         Limits { rate: Some(rate), ..Limits::default() }
     }
 
-    fn ask(kinds: &[&str], limit: usize) -> Ask {
-        Ask { kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(), limit }
+    fn budget(kinds: &[&str], limit: usize) -> ClaimBudget {
+        ClaimBudget { kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(), limit }
     }
 
-    fn sorted(mut asks: Vec<Ask>) -> Vec<Ask> {
-        asks.sort_by(|a, b| a.kinds.cmp(&b.kinds));
-        asks
-    }
-
-    #[test]
-    fn kinds_with_room_enough_are_asked_for_together_and_tight_ones_alone() {
-        let now = Instant::now();
-        let mut rooms = rooms(&[("a", Limits::default()), ("b", places(4)), ("c", places(2))], now);
-        assert_eq!(sorted(rooms.asks(4, now)), [ask(&["a", "b"], 4), ask(&["c"], 2)]);
-        assert_eq!(rooms.asks(2, now), [ask(&["a", "b", "c"], 2)]);
+    fn sorted(mut budgets: Vec<ClaimBudget>) -> Vec<ClaimBudget> {
+        budgets.sort_by(|a, b| a.kinds.cmp(&b.kinds));
+        budgets
     }
 
     #[test]
-    fn a_kind_without_room_is_not_asked_for_until_a_place_is_free() {
+    fn kinds_with_capacity_are_asked_for_together_and_tight_ones_alone() {
         let now = Instant::now();
-        let mut rooms = rooms(&[("a", Limits::default()), ("c", places(1))], now);
-        let place = rooms.start("c").unwrap();
-        assert_eq!(rooms.asks(4, now), [ask(&["a"], 4)]);
+        let mut limiters = limiters(&[("a", Limits::default()), ("b", places(4)), ("c", places(2))], now);
+        assert_eq!(sorted(limiters.budgets(4, now)), [budget(&["a", "b"], 4), budget(&["c"], 2)]);
+        assert_eq!(limiters.budgets(2, now), [budget(&["a", "b", "c"], 2)]);
+    }
+
+    #[test]
+    fn a_kind_without_capacity_is_not_asked_for_until_a_place_is_free() {
+        let now = Instant::now();
+        let mut limiters = limiters(&[("a", Limits::default()), ("c", places(1))], now);
+        let place = limiters.start("c").unwrap();
+        assert_eq!(limiters.budgets(4, now), [budget(&["a"], 4)]);
         drop(place);
-        assert_eq!(sorted(rooms.asks(4, now)), [ask(&["a"], 4), ask(&["c"], 1)]);
+        assert_eq!(sorted(limiters.budgets(4, now)), [budget(&["a"], 4), budget(&["c"], 1)]);
     }
 
     #[test]
     fn no_kind_is_always_asked_for_first() {
         let now = Instant::now();
-        let mut rooms = rooms(&[("a", places(1)), ("b", places(1)), ("c", Limits::default())], now);
+        let mut limiters = limiters(&[("a", places(1)), ("b", places(1)), ("c", Limits::default())], now);
         let firsts: std::collections::BTreeSet<String> =
-            (0..3).map(|_| rooms.asks(4, now).remove(0).kinds.remove(0)).collect();
+            (0..3).map(|_| limiters.budgets(4, now).remove(0).kinds.remove(0)).collect();
         assert_eq!(firsts.len(), 3);
     }
 
     #[test]
     fn a_rate_gives_its_starts_and_says_when_the_next_one_is() {
         let now = Instant::now();
-        let mut rooms = rooms(&[("a", rate(4.0))], now);
-        assert_eq!(rooms.next_start(), None);
-        assert_eq!(rooms.asks(9, now), [ask(&["a"], 1)]);
-        rooms.start("a");
-        assert_eq!(rooms.asks(9, now), []);
-        assert_eq!(rooms.next_start(), Some(Duration::from_millis(250)));
-        assert_eq!(rooms.asks(9, now + Duration::from_millis(249)), []);
-        assert_eq!(rooms.asks(9, now + Duration::from_millis(250)), [ask(&["a"], 1)]);
+        let mut limiters = limiters(&[("a", rate(4.0))], now);
+        assert_eq!(limiters.next_start(), None);
+        assert_eq!(limiters.budgets(9, now), [budget(&["a"], 1)]);
+        limiters.start("a");
+        assert_eq!(limiters.budgets(9, now), []);
+        assert_eq!(limiters.next_start(), Some(Duration::from_millis(250)));
+        assert_eq!(limiters.budgets(9, now + Duration::from_millis(249)), []);
+        assert_eq!(limiters.budgets(9, now + Duration::from_millis(250)), [budget(&["a"], 1)]);
     }
 
     #[test]
     fn little_is_saved_up_of_a_rate() {
         let now = Instant::now();
-        let mut rooms = rooms(&[("slow", rate(0.5)), ("fast", rate(100.0))], now);
+        let mut limiters = limiters(&[("slow", rate(0.5)), ("fast", rate(100.0))], now);
         let later = now + Duration::from_secs(3_600);
-        assert_eq!(sorted(rooms.asks(99, later)), [ask(&["fast"], 10), ask(&["slow"], 1)]);
+        assert_eq!(sorted(limiters.budgets(99, later)), [budget(&["fast"], 10), budget(&["slow"], 1)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Steering one operation: cancel, retry, delete. And attempts that did not stop in time.
+//! Commands for one operation: cancel, retry, delete. And attempts that did not stop in time.
 //!
 //! The writer is alone: what is looked at stays as it is until it is written.
 
@@ -13,9 +13,9 @@ use super::list::project_list;
 use super::script::Script;
 use super::statement::{Row, query};
 use super::{history, purge, rows, transition};
+use crate::command::in_state;
 use crate::history::steering_notes;
-use crate::steer::in_state;
-use crate::{LeaseRef, Steered, Steering, StoreError};
+use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
 
 const ASK_TO_STOP: &str = "
     UPDATE active SET cancel_requested = 1, cancel_requested_at = coalesce(cancel_requested_at, ?2) WHERE rowid = ?1";
@@ -31,14 +31,14 @@ const RETRY: &str = "
 const UNSETTLE: &str = "DELETE FROM settled WHERE rowid = ?1";
 
 /// Does to one operation what its state allows.
-pub(super) fn steer(
+pub(super) fn command(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     access: &Access,
     id: OperationId,
-    steering: Steering,
-) -> Result<Steered, StoreError> {
+    command: OperationCommand,
+) -> Result<CommandOutcome, StoreError> {
     let (found, is_active) = match find(connection, access, id, true)? {
         Some(found) => (found, true),
         None => match find(connection, access, id, false)? {
@@ -48,7 +48,7 @@ pub(super) fn steer(
     };
     let before = if is_active { rows::active_state(&found)? } else { rows::settled_state(&found)? };
     let operation = rows::operation(&found)?;
-    let after = match steering.apply(&before, now) {
+    let after = match command.apply(&before, now) {
         Ok(after) => after,
         Err(refusal) => return Ok(Some(Err(refusal))),
     };

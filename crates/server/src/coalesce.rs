@@ -1,8 +1,8 @@
 //! Reads that many ask for at the same time, carried out together.
 //!
-//! Nothing is kept: what is answered was read after it was asked for. What keeps a thousand clients that poll from costing
-//! a thousand queries is that requests of the same key which arrive while a read is under way share the next one. A lone
-//! request is read at once, and different keys do not wait for each other.
+//! Nothing is kept: what is answered was read after it was asked for. What keeps a thousand clients that poll from
+//! costing a thousand queries is that requests of the same key which arrive while a read is under way share the next
+//! one. A lone request is read at once, and different keys do not wait for each other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -36,7 +36,7 @@ pub(crate) trait Read: Send + Sync + 'static {
 type Waiting<R> = Vec<(<R as Read>::Item, oneshot::Sender<Result<<R as Read>::Found, StoreError>>)>;
 
 /// Carries reads of one sort out.
-pub(crate) struct Gather<R: Read>(Arc<Inner<R>>);
+pub(crate) struct Coalescer<R: Read>(Arc<Inner<R>>);
 
 struct Inner<R: Read> {
     reader: R,
@@ -44,9 +44,9 @@ struct Inner<R: Read> {
     waiting: Mutex<HashMap<R::Key, Waiting<R>>>,
 }
 
-impl<R: Read> Gather<R> {
-    pub(crate) fn new(reader: R) -> Gather<R> {
-        Gather(Arc::new(Inner { reader, waiting: Mutex::default() }))
+impl<R: Read> Coalescer<R> {
+    pub(crate) fn new(reader: R) -> Coalescer<R> {
+        Coalescer(Arc::new(Inner { reader, waiting: Mutex::default() }))
     }
 
     /// What is asked for, as it is after this call began.

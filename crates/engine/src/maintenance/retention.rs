@@ -11,13 +11,13 @@ use crate::dispatch::Shared;
 
 /// Between two passes when nothing is left to remove.
 const EVERY: Duration = Duration::from_secs(10);
-/// Operations of an organisation that one transaction removes: it holds the lock that the organisation's creations wait
+/// Operations of an organization that one transaction removes: it holds the lock that the organization's creations wait
 /// for, and few milliseconds are enough for so many.
 const BATCH: u32 = 500;
 /// Between two passes while there is more: what others want to write goes in between.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Removes, organisation by organisation, until told to stop.
+/// Removes, organization by organization, until told to stop.
 pub(crate) async fn purge(shared: Arc<Shared>, stop: CancellationToken) {
     run_periodic(&shared.health, Schedule::every("retention", EVERY), &stop, || async {
         match shared.store.purge(BATCH).await? {

@@ -1,4 +1,4 @@
-//! What is done from time to time, one duty a file.
+//! What is done from time to time, one task per file.
 
 pub(crate) mod cancels;
 pub(crate) mod changes;

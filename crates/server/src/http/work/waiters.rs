@@ -1,13 +1,13 @@
-//! Workers that wait for work, in lines: those that may have the same wait together, and one claim serves them all.
+//! Workers that wait for work, in groups: those that may have the same wait together, and one claim serves them all.
 //!
-//! So the store is asked by lines, not by workers: a line is one API token with one set of kinds. A line looks into the
-//! queue when somebody joins it, when there is new work in this process (the wake-up is registered before the look, so
-//! that no creation is slept over), and every [`POLL`]: other processes create too, and what waited out its backoff makes
-//! no noise. It never looks more often than every [`PACE`].
+//! So the store is asked by groups, not by workers: a group is one API token with one set of kinds. A group looks into
+//! the queue when somebody joins it, when there is new work in this process (the wake-up is registered before the look,
+//! so that no creation is slept over), and every [`POLL`]: other processes create too, and what waited out its backoff
+//! makes no noise. It never looks more often than every [`PACE`].
 //!
-//! Each line is a task of its own, which ends when nobody waits in it, and no line waits for another's look. For a look it
-//! waits for its organisation's turn: at most [`LOOKS`] lines look at a time, and at most [`LOOKS_OF_ONE`] of an
-//! organisation. How many may wait is bounded by organisation and token.
+//! Each group is a task of its own, which ends when nobody waits in it, and no group waits for another's look. For a
+//! look it waits for its organization's turn: at most [`LOOKS`] groups look at a time, and at most [`LOOKS_OF_ONE`] of
+//! an organization. How many may wait is bounded by organization and token.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -29,13 +29,13 @@ use crate::error::ApiError;
 use crate::services::Services;
 use crate::turns::{Turn, Turns};
 
-/// Between two looks of a line where nothing wakes it.
+/// Between two looks of a group where nothing wakes it.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two looks of a line at least, however often it is woken.
+/// Between two looks of a group at least, however often it is woken.
 const PACE: Duration = Duration::from_millis(10);
-/// Lines that look at a time.
+/// Groups that look at a time.
 const LOOKS: usize = 4;
-/// Lines of one organisation that look at a time.
+/// Groups of one organization that look at a time.
 const LOOKS_OF_ONE: usize = 2;
 /// Operations of one claim. Each may bring 1 MiB of input, so this and [`LOOKS`] bound the memory of looking.
 const BATCH: u32 = 32;
@@ -44,11 +44,11 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Those who may have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Line {
+pub(super) struct Group {
     pub access: Access,
     /// How the lease names its holder.
     pub worker: String,
-    /// Sorted, so that one set is one line.
+    /// Sorted, so that one set is one group.
     pub kinds: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Makes the line look as soon as its pace allows.
+    /// Makes the group look as soon as its pace allows.
     fn wake(&mut self, now: Instant) {
         let soonest = self.looked_at.map_or(now, |last| (last + PACE).max(now));
         self.look_at = Some(self.look_at.map_or(soonest, |planned| planned.min(soonest)));
@@ -123,14 +123,14 @@ impl Queue {
     }
 }
 
-/// The lines. Dropping it ends them.
-pub(crate) struct Lines {
+/// The groups. Dropping it ends them.
+pub(crate) struct Waiters {
     desk: Arc<Desk>,
     _ends: DropGuard,
 }
 
-impl Lines {
-    pub(crate) fn new(services: &Services) -> Lines {
+impl Waiters {
+    pub(crate) fn new(services: &Services) -> Waiters {
         let stopped = services.shutdown.child_token();
         let desk = Desk {
             store: services.store.clone(),
@@ -138,23 +138,23 @@ impl Lines {
             lease: services.settings.work.lease,
             turns: Turns::new(LOOKS, LOOKS_OF_ONE),
             places: Places::new(services.settings.max_waiting_claims),
-            lines: Mutex::default(),
+            groups: Mutex::default(),
             stopped: stopped.clone(),
         };
-        Lines { desk: Arc::new(desk), _ends: stopped.drop_guard() }
+        Waiters { desk: Arc::new(desk), _ends: stopped.drop_guard() }
     }
 
     /// Waits for up to `limit` operations, for `wait` at most; answers none when none came, or the server is stopping.
     ///
     /// # Errors
     /// [`ApiError::TooManyWaiting`]; and when the store cannot be asked.
-    pub(super) async fn wait(&self, line: Line, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
-        let place = self.desk.places.take(&line.access.organization, &line.worker).ok_or(ApiError::TooManyWaiting)?;
+    pub(super) async fn wait(&self, group: Group, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
+        let place = self.desk.places.take(&group.access.organization, &group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         let waiter = Waiter { limit, since, until: since + wait, reply, given: Vec::new(), bytes: 0, _place: place };
-        self.desk.join(line, waiter)?;
-        let ended = |_| ApiError::Internal("the line ended".into());
+        self.desk.join(group, waiter)?;
+        let ended = |_| ApiError::Internal("the group ended".into());
         answer.await.map_err(ended)?.map_err(|error| match &*error {
             StoreError::Unavailable(_) => ApiError::Unavailable(error.to_string().into()),
             _ => ApiError::Internal(error.to_string().into()),
@@ -162,72 +162,72 @@ impl Lines {
     }
 }
 
-/// What the lines share.
+/// What the groups share.
 struct Desk {
     store: Arc<dyn Store>,
     waker: Waker,
     lease: Duration,
     turns: Turns,
     places: Places,
-    /// How each line is joined.
-    lines: Mutex<HashMap<Line, Entry>>,
+    /// How each group is joined.
+    groups: Mutex<HashMap<Group, Entry>>,
     /// A server that stops gives nothing away any more.
     stopped: CancellationToken,
 }
 
-/// How a line is joined.
+/// How a group is joined.
 struct Entry {
     arrivals: mpsc::UnboundedSender<Waiter>,
-    /// Its place among the lines of its token.
+    /// Its place among the groups of its token.
     _place: Place,
 }
 
-/// A line's turn to look, which is waited for.
+/// A group's turn to look, which is waited for.
 type Turning = Pin<Box<dyn Future<Output = Turn> + Send>>;
 
 impl Desk {
-    fn lines(&self) -> MutexGuard<'_, HashMap<Line, Entry>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn groups(&self) -> MutexGuard<'_, HashMap<Group, Entry>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a waiter into its line. The number of waiters is bounded by their places, and so are the arrivals.
-    fn join(self: &Arc<Desk>, line: Line, mut waiter: Waiter) -> Result<(), ApiError> {
-        let mut lines = self.lines();
-        if let Some(entry) = lines.get(&line) {
+    /// Puts a waiter into its group. The number of waiters is bounded by their places, and so are the arrivals.
+    fn join(self: &Arc<Desk>, group: Group, mut waiter: Waiter) -> Result<(), ApiError> {
+        let mut groups = self.groups();
+        if let Some(entry) = groups.get(&group) {
             match entry.arrivals.send(waiter) {
                 Ok(()) => return Ok(()),
                 // Its task broke off: there is a new one.
                 Err(mpsc::error::SendError(returned)) => waiter = returned,
             }
-            lines.remove(&line);
+            groups.remove(&group);
         }
-        let place = self.places.take_line(&line.worker).ok_or(ApiError::TooManyWaiting)?;
+        let place = self.places.take_group(&group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (arrivals, incoming) = mpsc::unbounded_channel();
         // Nobody has the receiver yet, so it takes what is sent.
         let _ = arrivals.send(waiter);
-        lines.insert(line.clone(), Entry { arrivals, _place: place });
-        tokio::spawn(Arc::clone(self).serve(line, incoming));
+        groups.insert(group.clone(), Entry { arrivals, _place: place });
+        tokio::spawn(Arc::clone(self).serve(group, incoming));
         Ok(())
     }
 
-    /// Ends a line, unless somebody has joined it meanwhile.
-    fn leave(&self, line: &Line, incoming: &mut mpsc::UnboundedReceiver<Waiter>, queue: &mut Queue) -> bool {
-        let mut lines = self.lines();
+    /// Ends a group, unless somebody has joined it meanwhile.
+    fn leave(&self, group: &Group, incoming: &mut mpsc::UnboundedReceiver<Waiter>, queue: &mut Queue) -> bool {
+        let mut groups = self.groups();
         queue.take_arrivals(incoming);
         if queue.waiters.is_empty() {
-            lines.remove(line);
+            groups.remove(group);
         }
         queue.waiters.is_empty()
     }
 
-    async fn serve(self: Arc<Desk>, line: Line, mut incoming: mpsc::UnboundedReceiver<Waiter>) {
+    async fn serve(self: Arc<Desk>, group: Group, mut incoming: mpsc::UnboundedReceiver<Waiter>) {
         let mut wakes = self.waker.subscribe();
         let mut queue = Queue::default();
         let mut turning: Option<Turning> = None;
         queue.take_arrivals(&mut incoming);
-        while !queue.waiters.is_empty() || !self.leave(&line, &mut incoming, &mut queue) {
+        while !queue.waiters.is_empty() || !self.leave(&group, &mut incoming, &mut queue) {
             if turning.is_none() && queue.look_at.is_some_and(|at| at <= Instant::now()) {
-                let (turns, organization) = (self.turns.clone(), line.access.organization.clone());
+                let (turns, organization) = (self.turns.clone(), group.access.organization.clone());
                 turning = Some(Box::pin(async move { turns.take(&organization).await }));
             }
             let look_at = queue.look_at.filter(|_| turning.is_none());
@@ -237,7 +237,7 @@ impl Desk {
                 turn = given(&mut turning) => {
                     turning = None;
                     queue.take_arrivals(&mut incoming);
-                    self.look_safely(&line, &mut queue).await;
+                    self.look_safely(&group, &mut queue).await;
                     drop(turn);
                 }
                 () = until(queue.ends_at()) => {}
@@ -253,19 +253,19 @@ impl Desk {
         }
     }
 
-    async fn look_safely(&self, line: &Line, queue: &mut Queue) {
+    async fn look_safely(&self, group: &Group, queue: &mut Queue) {
         let now = Instant::now();
         queue.look_at = Some(now + POLL);
         queue.looked_at = Some(now);
-        // A defect in a look is told to those who wait in the line, and is not the end of it.
-        if AssertUnwindSafe(self.look(line, &mut queue.waiters)).catch_unwind().await.is_err() {
+        // A defect in a look is told to those who wait in the group, and is not the end of it.
+        if AssertUnwindSafe(self.look(group, &mut queue.waiters)).catch_unwind().await.is_err() {
             tracing::error!("a claim panicked");
             queue.waiters.clear();
         }
     }
 
-    /// Claims for those who wait in a line, first come, first served, and answers those who got something.
-    async fn look(&self, line: &Line, waiters: &mut VecDeque<Waiter>) {
+    /// Claims for those who wait in a group, first come, first served, and answers those who got something.
+    async fn look(&self, group: &Group, waiters: &mut VecDeque<Waiter>) {
         loop {
             // Who is gone gets nothing any more.
             waiters.retain(|waiter| !waiter.reply.is_closed() || !waiter.given.is_empty());
@@ -274,10 +274,10 @@ impl Desk {
                 break;
             }
             let request = ClaimRequest {
-                kinds: line.kinds.clone(),
-                access: Some(line.access.clone()),
+                kinds: group.kinds.clone(),
+                access: Some(group.access.clone()),
                 limit: wanted,
-                worker: line.worker.clone(),
+                worker: group.worker.clone(),
                 lease: self.lease,
             };
             let claimed = match self.store.claim(request).await {

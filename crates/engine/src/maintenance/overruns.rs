@@ -1,7 +1,7 @@
 //! Ends attempts of remote workers that take longer than they may: a worker that hangs may keep its lease for ever.
 //!
-//! Workers are told how long an attempt may take, and end it themselves; this looks a lease later. The attempt ends like
-//! one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
+//! Workers are told how long an attempt may take, and end it themselves; this looks a lease later. The attempt ends
+//! like one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
 
 use std::sync::Arc;
 

@@ -1,22 +1,24 @@
-//! Steering: cancel, retry, delete and purge, one test a promise; then all of them at once.
+//! OperationCommand: cancel, retry, delete and purge, one test a promise; then all of them at once.
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status};
-use store::{Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Settlement, Steered, Steering, Store, StoreError};
+use store::{
+    Claimed, CommandOutcome, Heartbeat, IdempotencyKey, LeaseStatus, OperationCommand, Settlement, Store, StoreError,
+};
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
 const GRACE: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn steer(fixture: &Fixture, id: OperationId, steering: Steering) -> Steered {
-    fixture.store.steer(&Access::organization("acme"), id, steering).await.unwrap()
+async fn send(fixture: &Fixture, id: OperationId, command: OperationCommand) -> CommandOutcome {
+    fixture.store.command(&Access::organization("acme"), id, command).await.unwrap()
 }
 
-async fn done(fixture: &Fixture, id: OperationId, steering: Steering) -> Operation {
-    steer(fixture, id, steering).await.expect("there").expect("allowed")
+async fn done(fixture: &Fixture, id: OperationId, command: OperationCommand) -> Operation {
+    send(fixture, id, command).await.expect("there").expect("allowed")
 }
 
 async fn get(fixture: &Fixture, id: OperationId) -> Option<Operation> {
@@ -36,7 +38,7 @@ async fn cancelling_ends_what_is_pending_at_once(fixture: Fixture) {
     let due = fixture.create("acme", NewOperation { run_after, ..NewOperation::of_kind("scan") }).await;
     fixture.advance(SECOND);
     for id in [now.id, later.id] {
-        let cancelled = done(&fixture, id, Steering::Cancel).await;
+        let cancelled = done(&fixture, id, OperationCommand::Cancel).await;
         assert_eq!((cancelled.status, cancelled.error_message.as_str()), (Status::Failed, "cancelled"));
         assert_eq!((cancelled.started_at, cancelled.finished_at), (None, Some(fixture.store.now())));
         assert_eq!(get(&fixture, id).await, Some(cancelled));
@@ -46,7 +48,7 @@ async fn cancelling_ends_what_is_pending_at_once(fixture: Fixture) {
     assert_eq!(fixture.claim(&["scan"], 0).await.len(), 0);
     fixture.create("acme", NewOperation::of_kind("other")).await;
     assert_eq!(fixture.claim(&["other"], 5).await.len(), 1);
-    assert_eq!(done(&fixture, due.id, Steering::Cancel).await.status, Status::Failed);
+    assert_eq!(done(&fixture, due.id, OperationCommand::Cancel).await.status, Status::Failed);
     assert!(fixture.claim(&["scan"], 10).await.is_empty(), "nothing is left to claim");
     fixture.assert_sound().await;
 }
@@ -55,7 +57,7 @@ async fn cancelling_asks_what_runs_to_stop(fixture: Fixture) {
     let claimed = running(&fixture, NewOperation::of_kind("scan")).await;
     let id = claimed.operation.id;
     for _ in 0..2 {
-        let asked = done(&fixture, id, Steering::Cancel).await;
+        let asked = done(&fixture, id, OperationCommand::Cancel).await;
         assert_eq!(asked, claimed.operation, "it runs on until its worker agrees");
     }
     let beat = Heartbeat { lease: claimed.lease.clone(), progress: None };
@@ -70,7 +72,7 @@ async fn cancelling_asks_what_runs_to_stop(fixture: Fixture) {
 
 async fn a_worker_that_finished_before_it_noticed_completes(fixture: Fixture) {
     let claimed = running(&fixture, NewOperation::of_kind("scan")).await;
-    done(&fixture, claimed.operation.id, Steering::Cancel).await;
+    done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     assert_eq!(fixture.settle(&claimed, completed("done")).await, Ok(Status::Completed));
     fixture.assert_sound().await;
 }
@@ -78,10 +80,10 @@ async fn a_worker_that_finished_before_it_noticed_completes(fixture: Fixture) {
 async fn what_does_not_stop_in_time_is_ended(fixture: Fixture) {
     let claimed = running(&fixture, NewOperation::of_kind("scan")).await;
     let other = running(&fixture, NewOperation::of_kind("scan")).await;
-    done(&fixture, claimed.operation.id, Steering::Cancel).await;
+    done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     fixture.advance(GRACE - SECOND);
     // To ask again does not give more time.
-    done(&fixture, claimed.operation.id, Steering::Cancel).await;
+    done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0);
     fixture.advance(SECOND);
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 1);
@@ -99,7 +101,7 @@ async fn what_does_not_stop_in_time_is_ended(fixture: Fixture) {
 
 async fn a_lost_lease_of_what_was_asked_to_stop_ends_it(fixture: Fixture) {
     let claimed = running(&fixture, NewOperation::of_kind("scan")).await;
-    done(&fixture, claimed.operation.id, Steering::Cancel).await;
+    done(&fixture, claimed.operation.id, OperationCommand::Cancel).await;
     fixture.advance(Duration::from_secs(31));
     fixture.store.lose(vec![(claimed.lease, Duration::ZERO)]).await.unwrap();
     assert_eq!(get(&fixture, claimed.operation.id).await.unwrap().error_message, "cancelled");
@@ -111,15 +113,15 @@ async fn what_a_state_does_not_allow_is_refused_by_its_name(fixture: Fixture) {
     let failed = fixture.finished("acme", NewOperation::of_kind("b"), failed("no", false)).await.id;
     let running = running(&fixture, NewOperation::of_kind("c")).await.operation.id;
     let pending = fixture.create("acme", NewOperation::of_kind("d")).await.id;
-    for (id, status, steerings) in [
-        (completed, Status::Completed, &[Steering::Cancel, Steering::Retry][..]),
-        (failed, Status::Failed, &[Steering::Cancel]),
-        (running, Status::Running, &[Steering::Retry, Steering::Delete]),
-        (pending, Status::Pending, &[Steering::Retry, Steering::Delete]),
+    for (id, status, commands) in [
+        (completed, Status::Completed, &[OperationCommand::Cancel, OperationCommand::Retry][..]),
+        (failed, Status::Failed, &[OperationCommand::Cancel]),
+        (running, Status::Running, &[OperationCommand::Retry, OperationCommand::Delete]),
+        (pending, Status::Pending, &[OperationCommand::Retry, OperationCommand::Delete]),
     ] {
-        for steering in steerings {
-            let refused = steer(&fixture, id, *steering).await;
-            assert_eq!(refused, Some(Err(Refusal::WrongStatus(status))), "{steering:?}");
+        for command in commands {
+            let refused = send(&fixture, id, *command).await;
+            assert_eq!(refused, Some(Err(Refusal::WrongStatus(status))), "{command:?}");
         }
         assert_eq!(get(&fixture, id).await.unwrap().status, status);
     }
@@ -139,7 +141,7 @@ async fn a_retry_goes_back_in_line_with_its_history(fixture: Fixture) {
     let started_at = Some(fixture.store.now());
     fixture.advance(SECOND);
     fixture.settle(&first, failed("no luck", true)).await.unwrap();
-    let again = done(&fixture, created.id, Steering::Retry).await;
+    let again = done(&fixture, created.id, OperationCommand::Retry).await;
     assert_eq!(again, Operation { started_at, ..created.clone() }, "as it was, but for its start");
     assert_eq!(get(&fixture, created.id).await, Some(again));
     fixture.assert_sound().await;
@@ -153,13 +155,13 @@ async fn a_retry_goes_back_in_line_with_its_history(fixture: Fixture) {
 
 async fn what_was_cancelled_can_be_tried_again(fixture: Fixture) {
     let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
-    done(&fixture, id, Steering::Cancel).await;
-    assert_eq!(done(&fixture, id, Steering::Retry).await.started_at, None);
+    done(&fixture, id, OperationCommand::Cancel).await;
+    assert_eq!(done(&fixture, id, OperationCommand::Retry).await.started_at, None);
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
-    done(&fixture, id, Steering::Cancel).await;
+    done(&fixture, id, OperationCommand::Cancel).await;
     fixture.advance(GRACE);
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 1);
-    done(&fixture, id, Steering::Retry).await;
+    done(&fixture, id, OperationCommand::Retry).await;
     let again = fixture.claim(&["scan"], 1).await.remove(0);
     assert!(!again.cancel_requested && again.lease.fence == claimed.lease.fence + 1);
     assert_eq!(fixture.store.end_overdue_cancels(GRACE, 10).await.unwrap(), 0, "it was not asked this time");
@@ -172,9 +174,9 @@ async fn a_deleted_operation_is_gone_and_its_number_is_not_used_again(fixture: F
         ids.push(fixture.finished("acme", in_project("scan", "p"), completed("done")).await.id);
     }
     for index in [0, 4, 8] {
-        assert_eq!(done(&fixture, ids[index], Steering::Delete).await.output, "done");
+        assert_eq!(done(&fixture, ids[index], OperationCommand::Delete).await.output, "done");
         assert_eq!(get(&fixture, ids[index]).await, None);
-        assert_eq!(steer(&fixture, ids[index], Steering::Delete).await, None);
+        assert_eq!(send(&fixture, ids[index], OperationCommand::Delete).await, None);
     }
     ids.push(fixture.create("acme", in_project("scan", "p")).await.id);
     fixture.assert_sound().await;
@@ -198,14 +200,14 @@ async fn what_may_not_be_seen_cannot_be_steered(fixture: Fixture) {
     let nowhere = [Access::organization("other"), Access::projects("acme", ["q"]), Access::projects("acme", [""; 0])];
     for access in &nowhere {
         for id in [pending, ended, unknown] {
-            for steering in [Steering::Cancel, Steering::Retry, Steering::Delete] {
-                assert_eq!(fixture.store.steer(access, id, steering).await.unwrap(), None);
+            for command in [OperationCommand::Cancel, OperationCommand::Retry, OperationCommand::Delete] {
+                assert_eq!(fixture.store.command(access, id, command).await.unwrap(), None);
             }
         }
     }
     let access = Access::projects("acme", ["p"]);
-    assert!(fixture.store.steer(&access, pending, Steering::Cancel).await.unwrap().unwrap().is_ok());
-    assert!(fixture.store.steer(&access, ended, Steering::Delete).await.unwrap().unwrap().is_ok());
+    assert!(fixture.store.command(&access, pending, OperationCommand::Cancel).await.unwrap().unwrap().is_ok());
+    assert!(fixture.store.command(&access, ended, OperationCommand::Delete).await.unwrap().unwrap().is_ok());
     fixture.assert_sound().await;
 }
 
@@ -213,8 +215,8 @@ async fn a_key_whose_operation_was_deleted_is_told_apart(fixture: Fixture) {
     let key = |fingerprint: u8| Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [fingerprint; 32] });
     let two = || vec![NewOperation::of_kind("scan"), NewOperation::of_kind("other")];
     let made = fixture.store.create("acme", two(), key(1)).await.unwrap();
-    done(&fixture, made[0].id, Steering::Cancel).await;
-    done(&fixture, made[0].id, Steering::Delete).await;
+    done(&fixture, made[0].id, OperationCommand::Cancel).await;
+    done(&fixture, made[0].id, OperationCommand::Delete).await;
     let repeated = fixture.store.create("acme", two(), key(1)).await;
     assert!(matches!(repeated, Err(StoreError::IdempotencyGone)), "{repeated:?}");
     let another = fixture.store.create("acme", two(), key(2)).await;
@@ -242,17 +244,17 @@ async fn what_has_passed_its_time_is_purged(fixture: Fixture) {
     assert_eq!(fixture.store.purge(100).await.unwrap(), 2);
     assert_eq!((get(&fixture, by_default).await, get(&fixture, completed_by_default).await), (None, None));
     // What is tried again is not purged; the time runs anew from its next end.
-    done(&fixture, long, Steering::Retry).await;
+    done(&fixture, long, OperationCommand::Retry).await;
     fixture.advance(Duration::from_secs(3600));
     assert_eq!(fixture.store.purge(100).await.unwrap(), 0);
-    done(&fixture, long, Steering::Cancel).await;
+    done(&fixture, long, OperationCommand::Cancel).await;
     fixture.advance(Duration::from_secs(20));
     assert_eq!(fixture.store.purge(100).await.unwrap(), 1);
     assert!(get(&fixture, for_ever).await.is_some());
     fixture.assert_sound().await;
 }
 
-async fn a_purge_takes_a_bounded_part_of_every_organisation(fixture: Fixture) {
+async fn a_purge_takes_a_bounded_part_of_every_organization(fixture: Fixture) {
     let new = NewOperation { retain_for: Some(SECOND), ..NewOperation::of_kind("scan") };
     for (organization, count) in [("a", 5), ("b", 2), ("c", 1)] {
         fixture.store.create(organization, vec![new.clone(); count], None).await.unwrap();
@@ -276,7 +278,7 @@ async fn a_purge_takes_a_bounded_part_of_every_organisation(fixture: Fixture) {
     assert_eq!(passes, [5, 2, 1, 0]);
 }
 
-/// Runs pairs of steerings and other calls on many operations at once.
+/// Runs pairs of commands and other calls on many operations at once.
 async fn race<A, B>(
     fixture: &Fixture,
     ids: &[OperationId],
@@ -298,8 +300,8 @@ async fn race<A, B>(
     }
 }
 
-async fn steer_in_acme(store: &dyn Store, id: OperationId, steering: Steering) -> Steered {
-    store.steer(&Access::organization("acme"), id, steering).await.unwrap()
+async fn steer_in_acme(store: &dyn Store, id: OperationId, command: OperationCommand) -> CommandOutcome {
+    store.command(&Access::organization("acme"), id, command).await.unwrap()
 }
 
 async fn of_a_cancel_and_a_claim_one_is_first(fixture: Fixture) {
@@ -315,7 +317,7 @@ async fn of_a_cancel_and_a_claim_one_is_first(fixture: Fixture) {
         &fixture,
         &ids,
         |store, id| async move {
-            steer_in_acme(&*store, id, Steering::Cancel).await.unwrap().unwrap();
+            steer_in_acme(&*store, id, OperationCommand::Cancel).await.unwrap().unwrap();
         },
         move |store, _| {
             let all = Arc::clone(&all);
@@ -348,7 +350,7 @@ async fn a_cancel_takes_no_outcome_from_a_worker(fixture: Fixture) {
         &fixture,
         &ids,
         |store, id| async move {
-            match steer_in_acme(&*store, id, Steering::Cancel).await.unwrap() {
+            match steer_in_acme(&*store, id, OperationCommand::Cancel).await.unwrap() {
                 Ok(asked) => assert_eq!(asked.status, Status::Running),
                 Err(refusal) => assert_eq!(refusal, Refusal::WrongStatus(Status::Completed)),
             }
@@ -366,7 +368,8 @@ async fn a_cancel_takes_no_outcome_from_a_worker(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-/// Only of PostgreSQL: a settlement that waits for a cancellation does not see what that one wrote until it looks again.
+/// Only of PostgreSQL: a settlement that waits for a cancellation does not see what that one wrote until it looks
+/// again.
 #[tokio::test]
 async fn a_settlement_that_waited_for_a_cancellation_counts() {
     let fixture = fixture(Engine::Postgres).await;
@@ -396,11 +399,11 @@ async fn of_a_retry_and_a_delete_one_is_first(fixture: Fixture) {
         &fixture,
         &ids,
         |store, id| async move {
-            let retried = steer_in_acme(&*store, id, Steering::Retry).await;
+            let retried = steer_in_acme(&*store, id, OperationCommand::Retry).await;
             assert!(matches!(retried, None | Some(Ok(_))), "{retried:?}");
         },
         |store, id| async move {
-            match steer_in_acme(&*store, id, Steering::Delete).await {
+            match steer_in_acme(&*store, id, OperationCommand::Delete).await {
                 Some(Ok(_)) => {}
                 other => assert_eq!(other, Some(Err(Refusal::WrongStatus(Status::Pending)))),
             }
@@ -435,9 +438,11 @@ async fn everything_at_once_leaves_a_sound_store(fixture: Fixture) {
                     let (organization, id) = ids[(round * 7 + task * 13) % ids.len()];
                     let access = Access::organization(organization);
                     match (round + task) % 6 {
-                        0 => drop(store.steer(&access, id, Steering::Cancel).await.unwrap()),
-                        1 => drop(store.steer(&access, id, Steering::Retry).await.unwrap()),
-                        2 if round % 4 == 0 => drop(store.steer(&access, id, Steering::Delete).await.unwrap()),
+                        0 => drop(store.command(&access, id, OperationCommand::Cancel).await.unwrap()),
+                        1 => drop(store.command(&access, id, OperationCommand::Retry).await.unwrap()),
+                        2 if round % 4 == 0 => {
+                            drop(store.command(&access, id, OperationCommand::Delete).await.unwrap())
+                        }
                         2 => drop(store.end_overdue_cancels(Duration::ZERO, 3).await.unwrap()),
                         3 if round > 30 => drop(store.purge(2).await.unwrap()),
                         3 => drop(store.create(organization, vec![NewOperation::of_kind("scan")], None).await.unwrap()),
@@ -474,7 +479,7 @@ against_both_engines!(
     what_may_not_be_seen_cannot_be_steered,
     a_key_whose_operation_was_deleted_is_told_apart,
     what_has_passed_its_time_is_purged,
-    a_purge_takes_a_bounded_part_of_every_organisation,
+    a_purge_takes_a_bounded_part_of_every_organization,
     of_a_cancel_and_a_claim_one_is_first,
     a_cancel_takes_no_outcome_from_a_worker,
     of_a_retry_and_a_delete_one_is_first,
