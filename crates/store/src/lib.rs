@@ -59,6 +59,7 @@ pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
+    Start,
 };
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of

@@ -176,3 +176,23 @@ impl Settlement {
         (self.lease, event)
     }
 }
+
+/// A claim that comes with a creation, in its transaction, and what becomes of what was claimed.
+pub struct Start {
+    pub(crate) request: ClaimRequest,
+    pub(crate) started: Box<dyn FnOnce(Vec<Claimed>) + Send>,
+}
+
+impl Start {
+    /// A claim of the organization of the creation, and what is done with what it claims, once that is durable. It must
+    /// not wait. When nothing could be claimed it is called with nothing, or dropped.
+    pub fn new(request: ClaimRequest, started: impl FnOnce(Vec<Claimed>) + Send + 'static) -> Start {
+        Start { request, started: Box::new(started) }
+    }
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("request", &self.request).finish_non_exhaustive()
+    }
+}
