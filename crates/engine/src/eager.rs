@@ -1,15 +1,14 @@
 //! Operations that start in the transaction that creates them: one commit before the handler runs, and not two.
 //!
-//! A creation of a kind that has capacity here brings a claim of that kind with it. It is a claim like every other: it
-//! takes what is first in the queue of the organization, so an older operation that waits is started in the place of
-//! the new one, and priorities, pauses, limits and fencing tokens are what they are for all claims. Organizations stay
-//! in rotation, since there is capacity only when the loop has found nothing to start with it; what has come into the
-//! queue since then waits for one round of the loop at most, as it does behind every claim.
+//! A creation of a kind that has capacity here takes that capacity along. The store starts the operation with it unless
+//! something of its organization and kind waits or is paused; so priority and age decide as they do for claims.
+//! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it: what
+//! has come into the queue since then waits for one round of the loop at most, as it does behind every claim.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use store::{ClaimRequest, Claimed, Start};
+use store::{Claimed, Start};
 
 use crate::capacity::Reserved;
 use crate::context::Context;
@@ -21,15 +20,9 @@ pub(crate) fn reserve(context: &Arc<Context>, kind: &str) -> Option<Start> {
         return None;
     }
     let reserved = context.capacity.reserve(kind, Instant::now())?;
-    let request = ClaimRequest {
-        kinds: vec![kind.to_owned()],
-        access: None,
-        limit: 1,
-        worker: context.worker.clone(),
-        lease: context.settings.lease,
-    };
     let reservation = Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved: Some(reserved) };
-    Some(Start::new(request, move |claimed| reservation.start(claimed)))
+    let (worker, lease) = (context.worker.clone(), context.settings.lease);
+    Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
 }
 
 /// Capacity that is given back unless it is used.
@@ -40,12 +33,9 @@ struct Reservation {
 }
 
 impl Reservation {
-    fn start(mut self, claimed: Vec<Claimed>) {
-        for claimed in claimed {
-            match self.reserved.take() {
-                Some(reserved) => run::start(&self.context, claimed, reserved),
-                None => tracing::error!("a claim gave more than was asked; it is left to run out"),
-            }
+    fn start(mut self, claimed: Claimed) {
+        if let Some(reserved) = self.reserved.take() {
+            run::start(&self.context, claimed, reserved);
         }
     }
 }

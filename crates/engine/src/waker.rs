@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
+use operations::{NewOperation, Operation, Status};
+use store::{IdempotencyKey, Start, Store, StoreError};
 use tokio::sync::{Notify, watch};
 
 use crate::context::Context;
@@ -45,11 +47,34 @@ impl Waker {
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Capacity for an operation of this kind that is about to be created, so that it starts in the transaction of its
-    /// creation: what [`store::Store::create`] takes. `None` when the engine does not run the kind, has no capacity
-    /// left for it, or is at the queue right now; the creation is then followed by [`Waker::created`], as is one that
-    /// was answered as pending.
-    pub fn reserve(&self, kind: &str) -> Option<store::Start> {
+    /// Creates one operation, and has it run: it starts at once, in the transaction that creates it, if the engine of
+    /// this process has capacity for its kind and nothing older waits; otherwise whoever takes from the queue is woken.
+    ///
+    /// # Errors
+    /// Those of [`Store::create`].
+    pub async fn create(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        operation: NewOperation,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Operation, StoreError> {
+        let created = match self.reserve(&operation.kind) {
+            Some(start) => store.create_and_start(organization, operation, key, start).await?,
+            None => {
+                let mut created = store.create(organization, vec![operation], key).await?;
+                created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?
+            }
+        };
+        if created.status == Status::Pending {
+            self.created(&created.kind);
+        }
+        Ok(created)
+    }
+
+    /// Capacity for an operation of this kind that is about to be created. `None` when the engine does not run the
+    /// kind, has no capacity left for it, or is at the queue right now.
+    fn reserve(&self, kind: &str) -> Option<Start> {
         if self.0.kinds.iter().any(|known| known == kind) {
             eager::reserve(&self.0.context.upgrade()?, kind)
         } else {
