@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
+use super::heads::{BEGINNING, Heads, Place, Queue};
 use super::rows;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
@@ -53,26 +54,28 @@ const WAITING: &str = "
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
 /// attempts at $4, and leases each to one of the workers $5, until its time in $6: which one of them is at its place in
-/// $7. What another server is claiming is passed over. Served by queue_ready and active's primary key, once a row. The
+/// $7. The queue of each kind is looked at from the place on that $8 and $9 say (see [`super::heads`]). What another server is claiming is passed over. Served by queue_ready and active's primary key, once a row. The
 /// last column is when more becomes due.
 ///
 /// Who holds a row of the queue may start its operation, so that this one is not locked before it is written. No two
 /// parts are joined: see [`COMPLETE`](super::complete).
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
-        SELECT at, seq, row_number() OVER (ORDER BY priority DESC, seq) AS place FROM (
+        SELECT at, seq, row_number() OVER (ORDER BY rank, seq) AS place FROM (
             SELECT c.* FROM (
-                SELECT kind FROM unnest($2::text[]) AS u (kind) WHERE NOT EXISTS (
+                SELECT kind, rank, seq FROM unnest($2::text[], $8::smallint[], $9::bigint[]) AS u (kind, rank, seq)
+                WHERE NOT EXISTS (
                     SELECT FROM pauses
                     WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
                 OFFSET 0) AS k CROSS JOIN LATERAL (
-                SELECT q.ctid AS at, q.priority, q.seq FROM queue q
-                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL{projects}
-                ORDER BY q.priority DESC, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
-            ORDER BY priority DESC, seq LIMIT $3) AS first
+                SELECT q.ctid AS at, -q.priority AS rank, q.seq FROM queue q
+                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL
+                    AND (-q.priority, q.seq) >= (k.rank, k.seq){projects}
+                ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
+            ORDER BY rank, seq LIMIT $3) AS first
     ), picked AS MATERIALIZED (
         SELECT line.place, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
-            SELECT ctid AS at, {columns}, a.attempts + 1 AS attempts, a.max_attempts,
+            SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
                 a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
             FROM active a WHERE organization_id = $1 AND seq = line.seq OFFSET 0) AS a
     ), taken AS (
@@ -101,10 +104,10 @@ const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.res
 
 /// Walks past what other projects have in line, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
-    AND EXISTS (SELECT FROM unnest($8::text[]) AS p (project_id) CROSS JOIN LATERAL (
+    AND EXISTS (SELECT FROM unnest($10::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
-    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($8))";
+    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($10))";
 
 /// Up to `limit` organizations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
@@ -130,6 +133,7 @@ pub(super) async fn waiting(
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
+    heads: &Heads,
     organization: &str,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
@@ -138,14 +142,20 @@ pub(super) async fn claim(
         // Whose each place in the queue is.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
-        let line = Line { now, organization, projects, kinds, requests };
-        let next_due = line.start(connection, &places, &mut answers).await?;
+        let queue = Queue { organization: organization.to_owned(), projects: projects.clone(), kinds: kinds.to_vec() };
+        let line = Line { now, heads, queue: &queue, requests };
+        let begin = heads.begin(connection, &queue).await?;
+        let next_due = line.start(connection, begin, &mut places, &mut answers).await?;
+        // Something may have come in before the place where the claim began.
+        if !places.is_empty() && heads.look_again(connection, &queue).await? {
+            let begin = heads.begin(connection, &queue).await?;
+            line.start(connection, begin, &mut places, &mut answers).await?;
+        }
         if next_due.is_some_and(|due| due <= now) {
             sqlx::query(PROMOTE).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
-            let taken: usize = indexes.iter().map(|index| answers[*index].len()).sum();
-            places.drain(..taken);
             if !places.is_empty() {
-                line.start(connection, &places, &mut answers).await?;
+                let begin = vec![BEGINNING; kinds.len()];
+                line.start(connection, begin, &mut places, &mut answers).await?;
             }
         }
     }
@@ -164,21 +174,22 @@ fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [Stri
 /// Requests for the same operations of one organization.
 struct Line<'l> {
     now: Timestamp,
-    organization: &'l str,
-    projects: &'l Projects,
-    kinds: &'l [String],
+    heads: &'l Heads,
+    queue: &'l Queue,
     requests: &'l [&'l ClaimRequest],
 }
 
 impl Line<'_> {
-    /// Starts an attempt of each of the first in the queue, for the request at its place. Answers when more becomes
-    /// due.
+    /// Starts an attempt of each of the first in the queue, from the places `begin` of its kinds on, for the request at
+    /// its place, and leaves the places that are still free. Answers when more becomes due.
     async fn start(
         &self,
         connection: &mut PgConnection,
-        places: &[usize],
+        begin: Vec<Place>,
+        places: &mut Vec<usize>,
         answers: &mut [Vec<Claimed>],
     ) -> Result<Option<Timestamp>, StoreError> {
+        let (ranks, seqs): (Vec<i16>, Vec<i64>) = begin.into_iter().unzip();
         let (mut workers, mut expiries) = (Vec::new(), Vec::new());
         for request in self.requests {
             workers.push(request.worker.as_str());
@@ -186,17 +197,19 @@ impl Line<'_> {
         }
         // Counted from 1, as PostgreSQL does.
         let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
-        let of_projects = if matches!(self.projects, Projects::All) { "" } else { OF_PROJECTS };
+        let of_projects = if matches!(self.queue.projects, Projects::All) { "" } else { OF_PROJECTS };
         let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", STARTED_COLUMNS);
         let mut query = sqlx::query(AssertSqlSafe(sql))
-            .bind(self.organization)
-            .bind(self.kinds)
+            .bind(&self.queue.organization)
+            .bind(&self.queue.kinds)
             .bind(i64::try_from(places.len()).unwrap_or(i64::MAX))
             .bind(self.now.as_millis())
             .bind(workers)
             .bind(expiries)
-            .bind(whose);
-        if let Projects::Only(projects) = self.projects {
+            .bind(whose)
+            .bind(ranks)
+            .bind(seqs);
+        if let Projects::Only(projects) = &self.queue.projects {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
         }
         let found = query.fetch_all(connection).await?;
@@ -209,12 +222,18 @@ impl Line<'_> {
             }
         }
         placed.sort_unstable_by_key(|(place, _)| *place);
-        for (place, row) in placed {
+        let mut taken = Vec::with_capacity(placed.len());
+        for (place, row) in &placed {
             let index = usize::try_from(place - 1).ok().and_then(|place| places.get(place)).copied();
             let index = index.ok_or_else(|| StoreError::Unusable("a claim gave more than was asked".to_owned()))?;
             let expires_at = self.now.after(self.requests[index].lease);
             answers[index].push(self.claimed(row, expires_at)?);
+            let rank = -row.try_get::<i16, _>("priority")?;
+            taken.push((row.try_get::<&str, _>("kind")?, (rank, row.try_get("seq")?)));
         }
+        let until = placed.last().and_then(|(place, _)| usize::try_from(*place).ok());
+        places.drain(..until.unwrap_or(0));
+        self.heads.took(self.queue, taken.into_iter());
         Ok(next_due)
     }
 
@@ -237,7 +256,7 @@ impl Line<'_> {
             return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
         };
         Ok(Claimed {
-            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },
+            lease: LeaseRef { organization: self.queue.organization.clone(), id: operation.id, fence, scope: None },
             operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row};
+use sqlx::{AssertSqlSafe, Executor as _, Row};
 use uuid::Uuid;
 
+use super::heads::Heads;
 use super::{admin, list, rows};
 use crate::batch::Create;
 use crate::quota::{Admission, Quotas};
@@ -44,9 +45,9 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// $15: the row is looked at as it is once those who create at the same time are through.
 const INSERT: &str = "
     WITH numbered AS (
-        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1 AND deleted = 0
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE {row} AND deleted = 0
             AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
-        RETURNING next_seq - cardinality($3::uuid[]) AS first
+        RETURNING next_seq - cardinality($3::uuid[]) AS first, ctid::text AS row
     ), new AS MATERIALIZED (
         SELECT first + place - 1 AS seq, n.*
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
@@ -68,7 +69,11 @@ const INSERT: &str = "
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids) SELECT $1, $2, 1, $3 FROM numbered
     )
-    SELECT first FROM numbered";
+    SELECT row FROM numbered";
+
+/// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
+const BY_KEY: &str = "organization_id = $1";
+const BY_PLACE: &str = "ctid = $16::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -115,6 +120,7 @@ pub(super) async fn create(
     connection: &mut PgConnection,
     now: Timestamp,
     admission: &Admission,
+    heads: &Heads,
     organization: &str,
     creates: &[&Create],
     in_transaction: bool,
@@ -133,13 +139,14 @@ pub(super) async fn create(
     let plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && insert(connection, now, organization, &plan.rows, ceiling).await?
+        || (limit.is_none() || ceiling.is_some())
+            && insert(connection, now, heads, organization, &plan.rows, ceiling).await?
     {
         return plan.keep(connection, now, organization).await;
     }
     let Some(limit) = limit else {
         admin::create_organization(connection, now, organization).await?;
-        if !insert(connection, now, organization, &plan.rows, None).await? {
+        if !insert(connection, now, heads, organization, &plan.rows, None).await? {
             return Err(StoreError::OrganizationGone);
         }
         return plan.keep(connection, now, organization).await;
@@ -150,7 +157,7 @@ pub(super) async fn create(
     let room = room(connection, now, admission, organization, limit).await?;
     let plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
-        insert(connection, now, organization, &plan.rows, None).await?;
+        insert(connection, now, heads, organization, &plan.rows, None).await?;
     }
     let results = plan.keep(connection, now, organization).await?;
     if !in_transaction {
@@ -274,29 +281,56 @@ pub(super) async fn lock_numbers(
 async fn insert(
     connection: &mut PgConnection,
     now: Timestamp,
+    heads: &Heads,
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
 ) -> Result<bool, StoreError> {
-    let first = sqlx::query(INSERT)
-        .bind(organization)
-        .bind(now.as_millis())
-        .bind(&rows.ids)
-        .bind(&rows.kinds)
-        .bind(&rows.resource_types)
-        .bind(&rows.resource_ids)
-        .bind(&rows.projects)
-        .bind(&rows.versions)
-        .bind(&rows.due_ats)
-        .bind(&rows.priorities)
-        .bind(&rows.max_attempts)
-        .bind(&rows.timeouts)
-        .bind(&rows.retain_fors)
-        .bind(&rows.inputs)
-        .bind(ceiling)
-        .fetch_optional(connection)
-        .await?;
-    Ok(first.is_some())
+    if let Some(place) = heads.row(organization) {
+        if let Some(place) = insert_at(connection, now, organization, rows, ceiling, Some(&place)).await? {
+            heads.row_lies(organization, place);
+            return Ok(true);
+        }
+        heads.row_moved(organization);
+    }
+    let place = insert_at(connection, now, organization, rows, ceiling, None).await?;
+    let is_inserted = place.is_some();
+    if let Some(place) = place {
+        heads.row_lies(organization, place);
+    }
+    Ok(is_inserted)
+}
+
+/// Inserts the rows by the organization's row, which lies at `place`; answers where it lies now.
+async fn insert_at(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    rows: &Rows,
+    ceiling: Option<i64>,
+    place: Option<&str>,
+) -> Result<Option<String>, StoreError> {
+    let mut query =
+        sqlx::query_scalar(AssertSqlSafe(INSERT.replace("{row}", if place.is_some() { BY_PLACE } else { BY_KEY })))
+            .bind(organization)
+            .bind(now.as_millis())
+            .bind(&rows.ids)
+            .bind(&rows.kinds)
+            .bind(&rows.resource_types)
+            .bind(&rows.resource_ids)
+            .bind(&rows.projects)
+            .bind(&rows.versions)
+            .bind(&rows.due_ats)
+            .bind(&rows.priorities)
+            .bind(&rows.max_attempts)
+            .bind(&rows.timeouts)
+            .bind(&rows.retain_fors)
+            .bind(&rows.inputs)
+            .bind(ceiling);
+    if let Some(place) = place {
+        query = query.bind(place);
+    }
+    Ok(query.fetch_optional(connection).await?)
 }
 
 /// The columns of the keys to be kept.

@@ -21,6 +21,7 @@ use sqlx::{Connection as _, Row};
 use uuid::Uuid;
 
 use super::connections::Connections;
+use super::heads::Heads;
 use super::writer::{Folds, unavailable};
 use super::{create, rows};
 use crate::batch::Create;
@@ -84,6 +85,7 @@ pub(super) async fn drain(
     now: Timestamp,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
     folds: &Folds,
 ) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(WAITING).fetch_all(pool).await?;
@@ -95,7 +97,7 @@ pub(super) async fn drain(
         let part = async {
             let mut connection = pool.acquire().await.map_err(unavailable)?;
             let mut transaction = connection.begin().await?;
-            let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
+            let part = drain_one(&mut transaction, now, &organization, limit, admission, heads).await?;
             transaction.commit().await?;
             connection.release();
             Ok::<_, StoreError>(part)
@@ -127,6 +129,7 @@ async fn drain_one(
     organization: &str,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
 ) -> Result<u64, StoreError> {
     sqlx::query(PLAN).execute(&mut *connection).await?;
     // Before the look: what is seen after this, no other server is at.
@@ -171,7 +174,7 @@ async fn drain_one(
         }
     }
     let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
-    let results = create::create(connection, now, admission, organization, &requests, true).await?;
+    let results = create::create(connection, now, admission, heads, organization, &requests, true).await?;
     let mut left = 0;
     let mut done = Vec::with_capacity(creates.len());
     for ((id, place, _), result) in creates.iter().zip(results) {

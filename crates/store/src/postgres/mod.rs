@@ -18,6 +18,7 @@ mod counters;
 mod create;
 mod deletion;
 mod doctor;
+mod heads;
 mod heartbeat;
 mod history;
 mod import;
@@ -60,6 +61,7 @@ use crate::{
 use clock::DatabaseClock;
 use connections::Connections;
 pub use connections::Limits;
+use heads::Heads;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::{Folds, Writer, unavailable};
@@ -87,6 +89,7 @@ pub struct PostgresStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     rotation: Arc<Mutex<Rotation>>,
+    heads: Heads,
     folds: Folds,
     replica: Option<Arc<Replica>>,
 }
@@ -173,11 +176,19 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
-        let commits = Commits::default();
+        let (commits, heads) = (Commits::default(), Heads::default());
         let batchers = || {
-            let (clock, retention, admission) = (&clock, &retention, &admission);
-            let writer =
-                || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
+            let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
+            let writer = || {
+                Writer::new(
+                    pool.clone(),
+                    Arc::clone(clock),
+                    retention.clone(),
+                    admission.clone(),
+                    heads.clone(),
+                    folds.clone(),
+                )
+            };
             let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
             (0..BATCHERS).map(batcher).collect()
         };
@@ -197,6 +208,7 @@ impl PostgresStore {
             admission,
             purged,
             rotation,
+            heads,
             folds,
             replica,
         })
@@ -477,7 +489,7 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds)
+        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.heads, &self.folds)
             .await
             .map(Some)
             .map_err(StoreError::or_unavailable)

@@ -13,6 +13,7 @@ use tasks::{Health, Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{ALIVE, Connections};
+use super::heads::Heads;
 use super::replica::Written;
 use super::{admin, claim, command, complete, counters, create, heartbeat, pause, purge, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
@@ -40,6 +41,7 @@ pub(super) struct Writer {
     clock: Clock,
     retention: Retention,
     admission: Admission,
+    heads: Heads,
     folds: Folds,
 }
 
@@ -49,9 +51,20 @@ impl Writer {
         clock: Clock,
         retention: Retention,
         admission: Admission,
+        heads: Heads,
         folds: Folds,
     ) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), is_away: false, clock, retention, admission, folds }
+        Writer {
+            pool,
+            connection: None,
+            used: Instant::now(),
+            is_away: false,
+            clock,
+            retention,
+            admission,
+            heads,
+            folds,
+        }
     }
 
     /// Carries out the writes of one organization in one transaction, again when it lost against another one.
@@ -86,8 +99,12 @@ impl Writer {
             connection = self.connect().await?;
             connection.execute("BEGIN").await.map_err(unavailable)?;
         }
-        let settings =
-            Settings { now: (self.clock)(), retain_for_ms: self.retention.millis(), admission: &self.admission };
+        let settings = Settings {
+            now: (self.clock)(),
+            retain_for_ms: self.retention.millis(),
+            admission: &self.admission,
+            heads: &self.heads,
+        };
         let answers = perform(&mut connection, settings, organization, writes, in_transaction).await?;
         if in_transaction {
             connection.execute("COMMIT").await?;
@@ -214,6 +231,7 @@ struct Settings<'s> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
     admission: &'s Admission,
+    heads: &'s Heads,
 }
 
 async fn perform(
@@ -223,7 +241,7 @@ async fn perform(
     writes: &[&Write],
     in_transaction: bool,
 ) -> Result<Vec<Answered>, StoreError> {
-    let Settings { now, retain_for_ms, admission } = settings;
+    let Settings { now, retain_for_ms, admission, heads } = settings;
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
     // First, so that the transaction has no number yet (see `changes`).
     let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
@@ -248,7 +266,8 @@ async fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, admission, organization, &requests, in_transaction).await?;
+        let results =
+            create::create(connection, now, admission, heads, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -260,7 +279,7 @@ async fn perform(
     });
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
-        let results = claim::claim(connection, now, organization, &requests).await?;
+        let results = claim::claim(connection, now, heads, organization, &requests).await?;
         for ((index, _), claimed) in claims.iter().zip(results) {
             answers[*index] = Some(Ok(Answer::Claimed(claimed)));
         }
