@@ -269,7 +269,7 @@ async fn perform(
         let results =
             create::create(connection, now, admission, heads, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
-            answers[*index] = Some(result.map(Answer::Operations));
+            answers[*index] = Some(result.map(|created| Answer::Created(Box::new(created))));
         }
     }
     // After the creations, so that a claim of the same batch can have them.
