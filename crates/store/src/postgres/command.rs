@@ -39,7 +39,7 @@ const LOOK: &str = "
 const LOCK_PLACE: &str = "
     SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
-        WHERE organization_id = $1 AND kind = w.kind AND priority = w.priority AND seq = w.seq AND due_at IS NULL
+        WHERE organization_id = $1 AND kind = w.kind AND -priority = -w.priority AND seq = w.seq AND due_at IS NULL
         FOR UPDATE) AS q";
 const LOCK_PLACE_DUE: &str = "
     SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (

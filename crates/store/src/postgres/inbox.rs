@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::connections::Connections;
 use super::error::unavailable;
 use super::folds::Folds;
+use super::heads::Heads;
 use super::tx::Tx;
 use super::{create, rows};
 use crate::batch::Create;
@@ -86,6 +87,7 @@ pub(super) async fn drain(
     now: Timestamp,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
     folds: &Folds,
 ) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(WAITING).fetch_all(pool).await?;
@@ -97,7 +99,7 @@ pub(super) async fn drain(
         let part = async {
             let mut connection = pool.acquire().await.map_err(unavailable)?;
             let mut transaction = Tx::begun(&mut connection).await?;
-            let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
+            let part = drain_one(&mut transaction, now, &organization, limit, admission, heads).await?;
             transaction.commit().await?;
             connection.release();
             Ok::<_, StoreError>(part)
@@ -129,6 +131,7 @@ async fn drain_one(
     organization: &str,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
 ) -> Result<u64, StoreError> {
     sqlx::query(PLAN).execute(&mut **connection).await?;
     // Before the look: what is seen after this, no other server is at.
@@ -173,7 +176,7 @@ async fn drain_one(
         }
     }
     let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
-    let results = create::create(connection, now, admission, organization, &requests).await?;
+    let results = create::create(connection, now, admission, heads, organization, &requests).await?;
     let mut left = 0;
     let mut done = Vec::with_capacity(creates.len());
     for ((id, place, _), result) in creates.iter().zip(results) {

@@ -20,6 +20,7 @@ mod deletion;
 mod doctor;
 mod error;
 mod folds;
+mod heads;
 mod heartbeat;
 mod history;
 mod import;
@@ -65,6 +66,7 @@ use connections::Connections;
 pub use connections::Limits;
 use error::unavailable;
 use folds::Folds;
+use heads::Heads;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::Writer;
@@ -92,6 +94,7 @@ pub struct PostgresStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     rotation: Arc<Mutex<Rotation>>,
+    heads: Heads,
     folds: Folds,
     replica: Option<Arc<Replica>>,
 }
@@ -178,11 +181,19 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
-        let commits = Commits::default();
+        let (commits, heads) = (Commits::default(), Heads::default());
         let batchers = || {
-            let (clock, retention, admission) = (&clock, &retention, &admission);
-            let writer =
-                || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
+            let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
+            let writer = || {
+                Writer::new(
+                    pool.clone(),
+                    Arc::clone(clock),
+                    retention.clone(),
+                    admission.clone(),
+                    heads.clone(),
+                    folds.clone(),
+                )
+            };
             let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
             (0..BATCHERS).map(batcher).collect()
         };
@@ -202,6 +213,7 @@ impl PostgresStore {
             admission,
             purged,
             rotation,
+            heads,
             folds,
             replica,
         })
@@ -487,7 +499,7 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds)
+        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.heads, &self.folds)
             .await
             .map(Some)
             .map_err(StoreError::or_unavailable)

@@ -51,6 +51,8 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
         ("plan_cache_mode", "force_generic_plan"),
         // A compiled plan would cost more than it runs.
         ("jit", "off"),
+        // Nothing is looked up twice in a statement.
+        ("enable_memoize", "off"),
     ]))
 }
 

@@ -11,6 +11,7 @@ use sqlx::postgres::PgConnection;
 use super::connections::{ALIVE, Connections};
 use super::error::unavailable;
 use super::folds::Folds;
+use super::heads::Heads;
 use super::tx::{TRIES, Tx};
 use super::{admin, claim, command, complete, create, heartbeat, pause, purge, transition};
 use crate::batch::{
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     clock: Clock,
     retention: Retention,
     admission: Admission,
+    heads: Heads,
     folds: Folds,
 }
 
@@ -41,9 +43,20 @@ impl Writer {
         clock: Clock,
         retention: Retention,
         admission: Admission,
+        heads: Heads,
         folds: Folds,
     ) -> Writer {
-        Writer { pool, connection: None, used: Instant::now(), is_away: false, clock, retention, admission, folds }
+        Writer {
+            pool,
+            connection: None,
+            used: Instant::now(),
+            is_away: false,
+            clock,
+            retention,
+            admission,
+            heads,
+            folds,
+        }
     }
 
     /// Carries out the writes of one organization in one transaction, again when it lost against another one.
@@ -102,6 +115,7 @@ impl Writer {
             now: (self.clock)(),
             retain_for_ms: self.retention.millis(),
             admission: &self.admission,
+            heads: &self.heads,
             organization,
         };
         perform(&mut whole, writes).await?;
@@ -223,6 +237,7 @@ struct Whole<'w> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
     admission: &'w Admission,
+    heads: &'w Heads,
     organization: &'w str,
 }
 
@@ -248,11 +263,11 @@ impl Transaction for Whole<'_> {
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(&mut self.tx, self.now, self.admission, self.organization, creates).await
+        create::create(&mut self.tx, self.now, self.admission, self.heads, self.organization, creates).await
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(&mut self.tx, self.now, self.organization, requests).await
+        claim::claim(&mut self.tx, self.now, self.heads, self.organization, requests).await
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
