@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use operations::backoff::Backoff;
-use store::{ClaimRequest, Claimed, Store, StoreError};
+use store::{ClaimRequest, Claimed, SAFETY_POLL, Store, StoreError};
 use tasks::{Health, ROUND_LIMIT, Task, after_stop, supervise};
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -146,6 +146,8 @@ impl Engine {
         maintenance.spawn(maintenance::sweep::forget(Arc::clone(&shared), stop_maintenance.clone()));
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&shared), stop_maintenance.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::due::wake(Arc::clone(&shared), stop_maintenance.clone()));
+        maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&shared), stop_maintenance.clone()));
         maintenance.spawn(dispatch(Arc::clone(&shared), attempts.clone()));
         Running { shared, attempts, maintenance, stop_maintenance }
     }
@@ -195,7 +197,7 @@ async fn dispatch(shared: Arc<Shared>, attempts: TaskTracker) {
         attempts,
         has_begun: false,
     });
-    let task = shared.health.register("dispatcher", Some(shared.settings.poll));
+    let task = shared.health.register("dispatcher", Some(shared.settings.poll.max(SAFETY_POLL)));
     supervise(&task, &shared.stop_claiming, || async { dispatcher.lock().await.run(&shared, &task).await }).await;
 }
 
@@ -256,9 +258,8 @@ impl Dispatcher {
     /// was nothing.
     async fn round(&mut self, shared: &Arc<Shared>, free: usize) -> Result<Option<Duration>, StoreError> {
         let budgets = self.limiters.budgets(free, Instant::now());
-        let has_asked = !budgets.is_empty();
         let started = self.claim(shared, budgets, free).await?;
-        Ok(if started == 0 { Some(self.pause(shared, has_asked).await) } else { None })
+        Ok(if started == 0 { Some(self.pause(shared)) } else { None })
     }
 
     /// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
@@ -290,21 +291,11 @@ impl Dispatcher {
         Ok(started)
     }
 
-    /// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start
-    /// again, at most the poll time.
-    async fn pause(&self, shared: &Shared, has_asked: bool) -> Duration {
-        let longest = self.limiters.next_start().unwrap_or(Duration::MAX).min(shared.settings.poll);
-        if !has_asked {
-            // What is due cannot be started: its kind has no capacity left, and whoever frees some wakes the loop.
-            return longest;
-        }
-        match shared.store.next_due().await {
-            Ok(Some(due)) => {
-                let millis = due.as_millis().saturating_sub(shared.store.now().as_millis());
-                Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
-            }
-            Ok(None) | Err(_) => longest,
-        }
+    /// How long there is nothing to do, as far as is known: until a kind may start again, at most the poll time. What
+    /// becomes due meanwhile wakes the loop.
+    fn pause(&self, shared: &Shared) -> Duration {
+        let poll = shared.store.commits().coverage().poll(shared.settings.poll);
+        self.limiters.next_start().unwrap_or(Duration::MAX).min(poll)
     }
 }
 

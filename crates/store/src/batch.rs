@@ -12,9 +12,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::{
     ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
@@ -82,19 +83,6 @@ pub(crate) enum Feed {
 }
 
 impl Write {
-    /// Whether feeds of changes tell of it.
-    fn is_in_change_log(&self) -> bool {
-        matches!(
-            self,
-            Write::Create(_)
-                | Write::Transition(_)
-                | Write::Claim(_)
-                | Write::Command(..)
-                | Write::Purge(..)
-                | Write::Delete(..)
-        )
-    }
-
     /// Rows and bytes that it brings.
     fn weight(&self) -> (usize, usize) {
         match self {
@@ -144,17 +132,6 @@ pub(crate) type Answered = Result<Answer, StoreError>;
 pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, all in one transaction; answers each. The outer error means that none was.
     async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError>;
-}
-
-/// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Commits(watch::Sender<()>);
-
-impl Commits {
-    /// Marked as changed from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
-    }
 }
 
 struct Queued {
@@ -221,8 +198,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
         }
         last = batch.len();
         let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
-        let writes = Arc::new(writes);
-        let is_in_change_log = writes.iter().any(Write::is_in_change_log);
+        let mut writes = Arc::new(writes);
         let answers = match committer.commit(Arc::clone(&writes)).await {
             Ok(answers) => answers,
             Err(error) if writes.len() == 1 => vec![Err(error)],
@@ -231,7 +207,7 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                 writes.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect()
             }
             Err(error) => {
-                let writes_in_batch = writes.len();
+                let (writes_in_batch, mut done) = (writes.len(), Vec::with_capacity(writes.len()));
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     writes_in_batch,
@@ -240,17 +216,20 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                 let mut answers = Vec::with_capacity(writes.len());
                 // The committer has let go of them, unless it panicked.
                 for write in Arc::try_unwrap(writes).unwrap_or_default() {
-                    match committer.commit(Arc::new(vec![write])).await {
+                    let write = Arc::new(vec![write]);
+                    match committer.commit(Arc::clone(&write)).await {
                         Ok(mut answer) => answers.append(&mut answer),
                         Err(error) => answers.push(Err(error)),
                     }
+                    done.extend(Arc::try_unwrap(write).unwrap_or_default());
                 }
+                writes = Arc::new(done);
                 answers
             }
         };
-        if is_in_change_log {
-            commits.0.send_replace(());
-        }
+        let mut news = News::default();
+        writes.iter().zip(&answers).for_each(|(write, answer)| news |= News::of(write, answer));
+        commits.note(news);
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that is gone does not want the answer; the write stands.
             let _ = reply.send(answer);

@@ -129,11 +129,8 @@ impl Store for FaultyStore {
     fn health(&self) -> Health {
         self.health.clone()
     }
-    fn commits(&self) -> tokio::sync::watch::Receiver<()> {
+    fn commits(&self) -> store::Commits {
         self.inner.commits()
-    }
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
     }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
         self.inner.history(access, id).await
@@ -250,8 +247,8 @@ impl Store for FaultyStore {
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.purge(limit).await
     }
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.next_due().await
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_due(after).await
     }
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_idempotency_keys(limit).await

@@ -19,6 +19,7 @@ mod create;
 mod deletion;
 mod doctor;
 mod heartbeat;
+mod hints;
 mod history;
 mod import;
 mod inbox;
@@ -43,10 +44,11 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use tasks::Health;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Answer, Commits, Create, Write, WriteBatcher};
+use crate::batch::{Answer, Create, Write, WriteBatcher};
+use crate::commits::{Commits, Coverage, News};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
@@ -59,6 +61,7 @@ use crate::{
 };
 use clock::DatabaseClock;
 use connections::Connections;
+use hints::Hints;
 pub use connections::Limits;
 pub use import::Snapshot;
 use replica::{Replica, Written};
@@ -78,6 +81,7 @@ pub struct PostgresStore {
     clock: Clock,
     health: Health,
     commits: Commits,
+    hints: Hints,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
     /// Cancelled when the store closes.
@@ -173,7 +177,8 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
-        let commits = Commits::default();
+        let commits = Commits::new(Coverage::Own);
+        let hints = Hints::start(&pool, &commits, &health, &closing);
         let batchers = || {
             let (clock, retention, admission) = (&clock, &retention, &admission);
             let writer =
@@ -191,6 +196,7 @@ impl PostgresStore {
             clock,
             health,
             commits,
+            hints,
             position_key: Arc::default(),
             closing,
             retention,
@@ -415,8 +421,8 @@ impl Store for PostgresStore {
         Ok(purged)
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool).await.map_err(StoreError::or_unavailable)
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        claim::next_due(&self.pool, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -477,10 +483,11 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds)
-            .await
-            .map(Some)
-            .map_err(StoreError::or_unavailable)
+        let drained = inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds).await;
+        if drained.as_ref().is_ok_and(|rows| *rows > 0) {
+            self.commits.note(News::CREATED);
+        }
+        drained.map(Some).map_err(StoreError::or_unavailable)
     }
 
     fn now(&self) -> Timestamp {
@@ -491,12 +498,8 @@ impl Store for PostgresStore {
         self.health.clone()
     }
 
-    fn commits(&self) -> watch::Receiver<()> {
-        self.commits.subscribe()
-    }
-
-    fn is_shared(&self) -> bool {
-        true
+    fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
@@ -529,11 +532,17 @@ impl Store for PostgresStore {
     }
 
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
-        deletion::part(&self.pool, organization, limit).await.map_err(StoreError::or_unavailable)
+        let part = deletion::part(&self.pool, organization, limit).await;
+        if part.as_ref().is_ok_and(|rows| *rows > 0) {
+            self.commits.note(News::CHANGED);
+        }
+        part.map_err(StoreError::or_unavailable)
     }
 
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
-        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+        self.commits.note(News::CHANGED);
+        Ok(())
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
@@ -578,6 +587,7 @@ impl Store for PostgresStore {
         if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
             tracing::warn!("not all writes were answered before the store was closed");
         }
+        self.hints.closed(self.pool.limits().close).await;
         self.pool.close().await;
     }
 

@@ -1,0 +1,48 @@
+//! Wakes whoever takes from the queue here when an operation becomes due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use operations::Timestamp;
+use store::{SAFETY_POLL, StoreError};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use super::elsewhere::on_each;
+use crate::dispatch::Shared;
+
+/// Between two looks because something may have come to wait until a time.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Wakes until told to stop.
+pub(crate) async fn wake(shared: Arc<Shared>, stop: CancellationToken) {
+    let (delayed, delays) = (Notify::new(), shared.store.commits().delays());
+    // Up to when what became due was told.
+    let told: Mutex<Timestamp> = Mutex::new(shared.store.now());
+    let schedule = Schedule::every("due", shared.settings.poll.max(SAFETY_POLL)).woken_by(&delayed);
+    let work = run_periodic(&shared.health, schedule, &stop, || async {
+        let mut told = told.lock().await;
+        let longest = shared.store.commits().coverage().poll(shared.settings.poll);
+        loop {
+            // Those who are woken know the time to be so late at least.
+            let now = shared.store.now();
+            // A clock that was set back.
+            *told = (*told).min(now);
+            let Some(due) = shared.store.next_due(*told).await? else { return Ok(Next::After(longest)) };
+            if due > now {
+                let millis = due.as_millis().saturating_sub(now.as_millis()).unsigned_abs();
+                return Ok::<_, StoreError>(Next::After(Duration::from_millis(millis).min(longest)));
+            }
+            *told = now;
+            shared.waker.wake();
+        }
+    });
+    tokio::select! {
+        () = work => {}
+        () = async {
+            on_each(delays, PACE, || delayed.notify_one()).await;
+            std::future::pending().await
+        } => {}
+    }
+}
