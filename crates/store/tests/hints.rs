@@ -103,7 +103,7 @@ async fn a_connection_that_falls_silent_is_noticed_and_replaced() {
 async fn where_notifications_are_kept_back_it_is_known() {
     let cluster = Cluster::start(Durability::None).unwrap();
     let proxy = cluster.proxy().await.unwrap();
-    proxy.keep_notifications_back();
+    proxy.pass_notifications(false);
     let store = connect(&proxy.url(&cluster.database().await.unwrap())).await;
     let commits = store.commits();
     let mut feed = commits.feed();

@@ -13,8 +13,8 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// What is to be passed on now that this has come; and how many notifications were taken out.
-    pub(crate) fn pass(&mut self, read: &[u8]) -> (Vec<u8>, u64) {
+    /// What is to be passed on now that this has come; and how many notifications were taken out, if they are to be.
+    pub(crate) fn pass(&mut self, read: &[u8], takes_out: bool) -> (Vec<u8>, u64) {
         self.unread.extend_from_slice(read);
         let (mut passed, mut taken) = (Vec::with_capacity(self.unread.len()), 0);
         // The answer to a client that asks for encryption is one letter, without a length.
@@ -26,7 +26,7 @@ impl Sieve {
         while let [kind, a, b, c, d, ..] = *rest {
             let length = HEADER - 4 + u32::from_be_bytes([a, b, c, d]) as usize;
             let Some((message, behind)) = rest.split_at_checked(length) else { break };
-            if kind == NOTIFICATION {
+            if takes_out && kind == NOTIFICATION {
                 taken += 1;
             } else {
                 passed.extend_from_slice(message);
@@ -55,7 +55,7 @@ mod tests {
         for size in 1..=sent.len() {
             let (mut sieve, mut passed, mut taken) = (Sieve::default(), Vec::new(), 0);
             for part in sent.chunks(size) {
-                let (more, also) = sieve.pass(part);
+                let (more, also) = sieve.pass(part, true);
                 passed.extend(more);
                 taken += also;
             }

@@ -32,8 +32,8 @@ struct State {
     silent_below: u64,
     /// Those below this number are closed.
     cut_below: u64,
-    /// Notifications are not passed on, on connections that are opened from now on.
-    keeps_notifications: bool,
+    /// Whether notifications are passed on; `None`: nobody looks at what is passed on.
+    passes_notifications: Option<bool>,
 }
 
 impl State {
@@ -88,10 +88,10 @@ impl Proxy {
         });
     }
 
-    /// Passes on all but notifications on the connections that are opened from now on, as a pooler that gives each
-    /// transaction another session.
-    pub fn keep_notifications_back(&self) {
-        self.state.send_modify(|state| state.keeps_notifications = true);
+    /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first call
+    /// of this. A pooler that gives each transaction another session does not.
+    pub fn pass_notifications(&self, passes: bool) {
+        self.state.send_modify(|state| state.passes_notifications = Some(passes));
     }
 
     /// Returns when a notification was kept back.
@@ -123,7 +123,7 @@ async fn accept(
             && !state.borrow().closes
         {
             let number = next.fetch_add(1, Ordering::SeqCst);
-            let kept_back = state.borrow().keeps_notifications.then(|| kept_back.clone());
+            let kept_back = state.borrow().passes_notifications.map(|_| kept_back.clone());
             tokio::spawn(pass(client, server, number, state.clone(), kept_back));
         }
     }
@@ -159,7 +159,7 @@ async fn pass(
     }
 }
 
-/// One direction, until it ends; without notifications where these are to be counted.
+/// One direction, until it ends; perhaps without notifications, which are counted.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -175,7 +175,7 @@ async fn pump(
         let written = match &kept_back {
             None => to.write_all(&buffer[..read]).await,
             Some(kept_back) => {
-                let (passed, taken) = sieve.pass(&buffer[..read]);
+                let (passed, taken) = sieve.pass(&buffer[..read], state.borrow().passes_notifications == Some(false));
                 kept_back.send_if_modified(|kept_back| {
                     *kept_back += taken;
                     taken > 0

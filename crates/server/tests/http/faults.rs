@@ -308,7 +308,7 @@ pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
 pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch::Receiver<Reads>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
-    let (server, seen) = seen(fault, |_| {}).await;
+    let (server, seen) = seen(fault, None, |_| {}).await;
     (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), seen.claims, seen.reads)
 }
 
@@ -322,10 +322,19 @@ pub struct Seen {
 
 /// A server that was changed before it started, and what its store is asked for.
 pub async fn watched(change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
-    seen(Arc::default(), change).await
+    seen(Arc::default(), None, change).await
 }
 
-async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+/// The same over this store.
+pub async fn watched_over(store: Arc<dyn Store>, change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+    seen(Arc::default(), Some(store), change).await
+}
+
+async fn seen(
+    fault: Arc<AtomicU8>,
+    store: Option<Arc<dyn Store>>,
+    change: impl FnOnce(&mut server::Services),
+) -> (Server, Seen) {
     let (claims, reads, stuck, lookups) =
         (watch::Sender::default(), watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
     let seen = Seen {
@@ -336,7 +345,7 @@ async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) 
     };
     let server = Server::with(|services| {
         let health = Health::patient_for(PATIENCE);
-        let inner = services.store.clone();
+        let inner = store.unwrap_or_else(|| services.store.clone());
         services.store = Arc::new(FaultyStore { inner, fault, claims, reads, stuck, lookups, health });
         change(services);
     })

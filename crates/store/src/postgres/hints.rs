@@ -21,7 +21,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::{PgConnection, PgListener, PgNotification, PgPoolOptions};
 use tasks::{Health, supervise};
 use tokio::sync::{Mutex, Notify};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -93,21 +93,21 @@ struct Post {
 impl Post {
     /// Sends what was committed, and to oneself.
     async fn send(&self, outgoing: &mut Marks) {
-        let (mut connection, mut sent) = (None, Instant::now());
+        let (mut connection, mut next_probe) = (None, Instant::now());
         loop {
             let Some(commits) = self.commits.upgrade() else { return self.closing.cancel() };
             let (is_watched, news) = (commits.is_watched(), commits.take_untold());
             drop(commits);
-            if news != News::default() || (is_watched && sent.elapsed() >= PROBE) {
-                sent = Instant::now();
+            if news != News::default() || (is_watched && next_probe <= Instant::now()) {
+                next_probe = Instant::now() + PROBE;
                 self.tell(&mut connection, news).await;
                 sleep(PACE).await;
             }
             tokio::select! {
                 () = self.closing.cancelled() => break,
                 marked = outgoing.changed() => if marked.is_err() { return self.closing.cancel() },
-                () = self.probe.notified() => sent = Instant::now() - PROBE,
-                () = sleep((sent + PROBE).saturating_duration_since(Instant::now())), if is_watched => {}
+                () = self.probe.notified() => next_probe = Instant::now(),
+                () = sleep_until(next_probe), if is_watched => {}
             }
         }
         // What a tool did last, or a server that stops.
@@ -157,6 +157,10 @@ impl Post {
                 self.cover(Coverage::Own);
                 if self.closing.is_cancelled() {
                     return;
+                }
+                if !heard && pause == RETRY.0 {
+                    // Once, and again when they came and stayed away.
+                    tracing::info!("no hints of other servers come: their commits are polled for");
                 }
                 pause = if heard { RETRY.0 } else { (pause * 2).min(RETRY.1) };
                 tokio::select! {

@@ -3,7 +3,7 @@
 //! Every transaction touches one organization. Writes of a process go through a few batchers, each organization always
 //! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the
 //! engine's claims visit one organization after the other. Counts are a base and deltas (see [`counters`]). Servers
-//! know nothing of each other: rows are locked in key order, claims pass over what others have locked, numbers are
+//! depend on nothing of each other (see [`hints`]): rows are locked in key order, claims pass over what others have locked, numbers are
 //! taken under the lock of the organization's row.
 
 mod admin;
@@ -61,8 +61,8 @@ use crate::{
 };
 use clock::DatabaseClock;
 use connections::Connections;
-use hints::Hints;
 pub use connections::Limits;
+use hints::Hints;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::{Folds, Writer, unavailable};

@@ -142,7 +142,8 @@ impl SqliteStore {
         let readers = Readers::open(path).map_err(|error| unusable(&error))?;
         connection.close().await.map_err(|error| unusable(&error))?;
         let (retention, admission) = (Retention::default(), Admission::default());
-        let (health, clocks, commits) = (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::new(Coverage::All));
+        let (health, clocks, commits) =
+            (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::new(Coverage::All));
         let shared = Shared {
             path: path.to_owned(),
             clocks: Arc::clone(&clocks),
