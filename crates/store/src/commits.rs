@@ -12,9 +12,10 @@ use crate::deletion::Deletion;
 use crate::{OperationCommand, StoreError};
 
 /// Between two looks of whoever is told of what other processes commit. A hint is lost with the connection that brings
-/// it, which is noticed within seconds and makes everybody look; and with the process that commits and dies before it
-/// sends it, for which this is.
-pub const SAFETY_POLL: Duration = Duration::from_secs(5);
+/// it, which is noticed within seconds and makes everybody look; and with the process that commits and dies, or loses
+/// the database, before it sends it. That is what this is for: as long as the turn of a server that died in it lasts,
+/// and seldom enough for a server at which all wait to ask the database less than twice a second in all.
+pub const SAFETY_POLL: Duration = Duration::from_secs(10);
 
 /// Of which commits a process is told when they happen. Of the others it learns by looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operations::Timestamp;
-use store::{SAFETY_POLL, StoreError};
+use store::{Coverage, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -14,16 +14,19 @@ use crate::dispatch::Shared;
 
 /// Between two looks because something may have come to wait until a time.
 const PACE: Duration = Duration::from_millis(10);
+/// Between two looks where all delays are told; what was told and got lost, the looks into the queue find too.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Wakes until told to stop.
 pub(crate) async fn wake(shared: Arc<Shared>, stop: CancellationToken) {
     let (delayed, delays) = (Notify::new(), shared.store.commits().delays());
     // Up to when what became due was told.
     let told: Mutex<Timestamp> = Mutex::new(shared.store.now());
-    let schedule = Schedule::every("due", shared.settings.poll.max(SAFETY_POLL)).woken_by(&delayed);
+    let schedule = Schedule::every("due", shared.settings.poll.max(LONGEST)).woken_by(&delayed);
     let work = run_periodic(&shared.health, schedule, &stop, || async {
         let mut told = told.lock().await;
-        let longest = shared.store.commits().coverage().poll(shared.settings.poll);
+        let is_told = shared.store.commits().coverage() != Coverage::Own;
+        let longest = if is_told { LONGEST } else { shared.settings.poll };
         loop {
             // Those who are woken know the time to be so late at least.
             let now = shared.store.now();

@@ -16,6 +16,7 @@ use super::connections::{ALIVE, Connections};
 use super::replica::Written;
 use super::{admin, claim, command, complete, counters, create, heartbeat, pause, purge, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::commits::News;
 use crate::error::cause;
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -154,10 +155,19 @@ impl Commit for Writer {
             let part: Vec<&Write> = indexes.iter().map(|index| &writes[*index]).collect();
             match self.transact(organization, &part).await {
                 Ok(part) => {
+                    let (mut news, mut has_written) = (News::default(), false);
                     for (index, answer) in indexes.iter().zip(part) {
+                        let brought = News::of(&writes[*index], &answer);
+                        has_written |= brought != News::default() || !matches!(writes[*index], Write::Claim(_));
+                        news |= brought;
                         answers[*index] = Some(answer);
                     }
-                    self.folds.note(organization);
+                    // What changes counts is told by the feed. A look that found nothing to claim changes nothing at all.
+                    if news.feed {
+                        self.folds.note(organization);
+                    } else if has_written {
+                        self.folds.seen(organization);
+                    }
                 }
                 // The database is away: to try one by one would make everybody wait once a write. And a commit that was
                 // not answered may have happened: callers repeat what they can, by idempotency key and fencing token.
