@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
+use crate::work::StartTerms;
 use crate::{
     ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
     OperationCommand, Pausable, Position, StoreError, Token,
@@ -42,6 +43,16 @@ pub(crate) struct Create {
     /// Ids that callers were told before; empty for new ones.
     pub(crate) ids: Vec<OperationId>,
     pub(crate) key: Option<IdempotencyKey>,
+    /// The first of them, which is then the only one, starts at once if it can.
+    pub(crate) start: Option<StartTerms>,
+}
+
+/// What became of a [`Create`].
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) operations: Vec<Operation>,
+    /// The attempt that began with it.
+    pub(crate) started: Option<Claimed>,
 }
 
 /// Something to be written.
@@ -108,7 +119,7 @@ fn event_bytes(event: &Event) -> usize {
 
 /// What a write is answered with.
 pub(crate) enum Answer {
-    Operations(Vec<Operation>),
+    Created(Box<Created>),
     Transitions(Vec<Result<Status, Refusal>>),
     Leases(Vec<LeaseStatus>),
     Claimed(Vec<Claimed>),
@@ -136,6 +147,8 @@ pub(crate) trait Commit: Send + 'static {
 
 struct Queued {
     write: Write,
+    /// Who gets the attempt that begins with a creation.
+    started: Option<Box<dyn FnOnce(Claimed) + Send>>,
     reply: oneshot::Sender<Answered>,
 }
 
@@ -165,9 +178,14 @@ impl WriteBatcher {
 
     /// Hands a write over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
     pub(crate) async fn submit(&self, write: Write) -> Answered {
+        self.submit_with(write, None).await
+    }
+
+    /// The same for a creation, whose attempt, if one began with it, is handed over before the answer.
+    pub(crate) async fn submit_with(&self, write: Write, started: Option<Box<dyn FnOnce(Claimed) + Send>>) -> Answered {
         let stopped = || StoreError::Unavailable("the writer has stopped".to_owned());
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Queued { write, reply }).await.map_err(|_| stopped())?;
+        self.queue.send(Queued { write, started, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -197,7 +215,8 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
             batch.push(next);
         }
         last = batch.len();
-        let (writes, replies): (Vec<Write>, Vec<_>) = batch.into_iter().map(|q| (q.write, q.reply)).unzip();
+        let (writes, replies): (Vec<Write>, Vec<_>) =
+            batch.into_iter().map(|q| (q.write, (q.started, q.reply))).unzip();
         let mut writes = Arc::new(writes);
         let answers = match committer.commit(Arc::clone(&writes)).await {
             Ok(answers) => answers,
@@ -230,7 +249,12 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
         let mut news = News::default();
         writes.iter().zip(&answers).for_each(|(write, answer)| news |= News::of(write, answer));
         commits.note(news);
-        for (reply, answer) in replies.into_iter().zip(answers) {
+        for ((started, reply), mut answer) in replies.into_iter().zip(answers) {
+            if let (Some(started), Ok(Answer::Created(created))) = (started, &mut answer)
+                && let Some(attempt) = created.started.take()
+            {
+                started(attempt);
+            }
             // A caller that is gone does not want the answer; the write stands.
             let _ = reply.send(answer);
         }

@@ -66,9 +66,9 @@ impl News {
                 | Write::Delete(..)
         );
         match (write, answer) {
-            (Write::Create(create), Ok(_)) => {
+            (Write::Create(create), Ok(Answer::Created(created))) => {
                 let due = create.operations.iter().any(|operation| operation.run_after.is_some());
-                News { due, ..News::CREATED }
+                News { feed: true, queue: created.started.is_none(), due }
             }
             (Write::Transition(_), Ok(Answer::Transitions(results))) => {
                 let is_pending = results.contains(&Ok(Status::Pending));

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::elsewhere::on_each;
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Between two looks because something may have come to wait until a time.
 const PACE: Duration = Duration::from_millis(10);
@@ -18,27 +18,27 @@ const PACE: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Wakes until told to stop.
-pub(crate) async fn wake(shared: Arc<Shared>, stop: CancellationToken) {
-    let (delayed, delays) = (Notify::new(), shared.store.commits().delays());
+pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
+    let (delayed, delays) = (Notify::new(), context.store.commits().delays());
     // Up to when what became due was told.
-    let told: Mutex<Timestamp> = Mutex::new(shared.store.now());
-    let schedule = Schedule::every("due", shared.settings.poll.max(LONGEST)).woken_by(&delayed);
-    let work = run_periodic(&shared.health, schedule, &stop, || async {
+    let told: Mutex<Timestamp> = Mutex::new(context.store.now());
+    let schedule = Schedule::every("due", context.settings.poll.max(LONGEST)).woken_by(&delayed);
+    let work = run_periodic(&context.health, schedule, &stop, || async {
         let mut told = told.lock().await;
-        let is_told = shared.store.commits().coverage() != Coverage::Own;
-        let longest = if is_told { LONGEST } else { shared.settings.poll };
+        let is_told = context.store.commits().coverage() != Coverage::Own;
+        let longest = if is_told { LONGEST } else { context.settings.poll };
         loop {
             // Those who are woken know the time to be so late at least.
-            let now = shared.store.now();
+            let now = context.store.now();
             // A clock that was set back.
             *told = (*told).min(now);
-            let Some(due) = shared.store.next_due(*told).await? else { return Ok(Next::After(longest)) };
+            let Some(due) = context.store.next_due(*told).await? else { return Ok(Next::After(longest)) };
             if due > now {
                 let millis = due.as_millis().saturating_sub(now.as_millis()).unsigned_abs();
                 return Ok::<_, StoreError>(Next::After(Duration::from_millis(millis).min(longest)));
             }
             *told = now;
-            shared.waker.wake();
+            context.waker.wake();
         }
     });
     tokio::select! {

@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Between two wake-ups: every server of the store is woken, and most find that another one was faster.
 const PACE: Duration = Duration::from_millis(50);
 
 /// Wakes until told to stop.
-pub(crate) async fn wake(shared: Arc<Shared>, stop: CancellationToken) {
-    let queue = shared.store.commits().queue_of_others();
+pub(crate) async fn wake(context: Arc<Context>, stop: CancellationToken) {
+    let queue = context.store.commits().queue_of_others();
     tokio::select! {
-        () = on_each(queue, PACE, || shared.waker.wake()) => {}
+        () = on_each(queue, PACE, || context.waker.wake()) => {}
         () = stop.cancelled() => {}
     }
 }

@@ -219,7 +219,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
         }
     };
     let ids = vec![OperationId::from_bytes(*id.as_bytes())];
-    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key }))
+    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None }))
 }
 
 fn millis(millis: i64) -> Duration {

@@ -57,7 +57,7 @@ use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
     Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
     NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
-    Settlement, Store, StoreError, Token,
+    Settlement, Start, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -227,6 +227,16 @@ impl PostgresStore {
     /// Hands a write of an organization to its batcher. Sorts of writes do not wait for each other: a creation holds
     /// the lock on the organization's row, which claims and settlements do not touch.
     async fn submit(&self, organization: &str, write: Write) -> Result<Answer, StoreError> {
+        self.submit_with(organization, write, None).await
+    }
+
+    /// The same for a creation, with who gets the attempt that begins with it.
+    async fn submit_with(
+        &self,
+        organization: &str,
+        write: Write,
+        started: Option<Box<dyn FnOnce(Claimed) + Send>>,
+    ) -> Result<Answer, StoreError> {
         let batchers = match write {
             Write::Create(_) => &self.creations,
             Write::Claim(_) => &self.claims,
@@ -236,7 +246,7 @@ impl PostgresStore {
         let hash = organization
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")].submit(write).await
+        batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")].submit_with(write, started).await
     }
 
     /// Splits work by organization, hands each part to its batcher, and puts the answers back in order.
@@ -278,6 +288,29 @@ impl PostgresStore {
             other => Err(other.unexpected()),
         }
     }
+
+    /// Creates operations; the first starts at once if it can and is asked to.
+    async fn create_with(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+        start: Option<Start>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let count = self.admission.quotas().limited(&operations);
+        self.admission.take(organization, count, self.now())?;
+        let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
+        let (organization, ids) = (organization.to_owned(), Vec::new());
+        let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
+        match self.submit_with(&organization, Write::Create(create), started).await {
+            Ok(Answer::Created(created)) => Ok(created.operations),
+            Ok(other) => Err(other.unexpected()),
+            Err(error) => {
+                self.admission.give_back(&organization, count, self.now());
+                Err(error)
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -288,17 +321,18 @@ impl Store for PostgresStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let count = self.admission.quotas().limited(&operations);
-        self.admission.take(organization, count, self.now())?;
-        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
-        match self.submit(organization, Write::Create(create)).await {
-            Ok(Answer::Operations(operations)) => Ok(operations),
-            Ok(other) => Err(other.unexpected()),
-            Err(error) => {
-                self.admission.give_back(organization, count, self.now());
-                Err(error)
-            }
-        }
+        self.create_with(organization, operations, key, None).await
+    }
+
+    async fn create_and_start(
+        &self,
+        organization: &str,
+        operation: NewOperation,
+        key: Option<IdempotencyKey>,
+        start: Start,
+    ) -> Result<Operation, StoreError> {
+        let mut created = self.create_with(organization, vec![operation], key, Some(start)).await?;
+        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {

@@ -260,7 +260,7 @@ async fn perform(
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
         let results = create::create(connection, now, admission, organization, &requests, in_transaction).await?;
         for ((index, _), result) in creates.iter().zip(results) {
-            answers[*index] = Some(result.map(Answer::Operations));
+            answers[*index] = Some(result.map(|created| Answer::Created(Box::new(created))));
         }
     }
     // After the creations, so that a claim of the same batch can have them.

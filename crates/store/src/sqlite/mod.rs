@@ -57,7 +57,7 @@ use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
     Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
     NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
-    Settlement, Store, StoreError, Token,
+    Settlement, Start, Store, StoreError, Token,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -87,6 +87,29 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Creates operations; the first starts at once if it can and is asked to.
+    async fn create_with(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+        start: Option<Start>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let count = self.admission.quotas().limited(&operations);
+        self.admission.take(organization, count, self.now())?;
+        let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
+        let (organization, ids) = (organization.to_owned(), Vec::new());
+        let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
+        match self.writer.submit_with(Write::Create(create), started).await {
+            Ok(Answer::Created(created)) => Ok(created.operations),
+            Ok(other) => Err(other.unexpected()),
+            Err(error) => {
+                self.admission.give_back(&organization, count, self.now());
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the database file, creates it if it is missing, and brings its schema up to date.
     ///
     /// # Errors
@@ -245,17 +268,18 @@ impl Store for SqliteStore {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let count = self.admission.quotas().limited(&operations);
-        self.admission.take(organization, count, self.now())?;
-        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key };
-        match self.writer.submit(Write::Create(create)).await {
-            Ok(Answer::Operations(operations)) => Ok(operations),
-            Ok(other) => Err(other.unexpected()),
-            Err(error) => {
-                self.admission.give_back(organization, count, self.now());
-                Err(error)
-            }
-        }
+        self.create_with(organization, operations, key, None).await
+    }
+
+    async fn create_and_start(
+        &self,
+        organization: &str,
+        operation: NewOperation,
+        key: Option<IdempotencyKey>,
+        start: Start,
+    ) -> Result<Operation, StoreError> {
+        let mut created = self.create_with(organization, vec![operation], key, Some(start)).await?;
+        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {

@@ -101,6 +101,7 @@ impl State {
         // Who claims is the process that owns the store, and not a command beside it.
         let lease = writes.iter().filter_map(|write| match write {
             Write::Claim(request) => Some(request.lease),
+            Write::Create(create) => create.start.as_ref().map(|start| start.lease),
             _ => None,
         });
         let lease = lease.max().filter(|_| !self.has_bounded_leases);
@@ -133,7 +134,7 @@ fn perform(
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
         let results = create::create(connection, now, admission, &requests)?;
         for ((index, _), result) in creates.iter().zip(results) {
-            answers[*index] = Some(result.map(Answer::Operations));
+            answers[*index] = Some(result.map(|created| Answer::Created(Box::new(created))));
         }
     }
 
