@@ -2,7 +2,9 @@
 //!
 //! The server is the real one; every client has a connection of its own, in the same process. Told are: what a waiter
 //! takes in memory (the client's end of it included), what the database is asked while nothing happens, and how long it
-//! takes from the answer to a settlement to the answer to whoever waited for it.
+//! takes from the answer to a settlement to the answer to whoever waited for it. On PostgreSQL there is a second server
+//! of the same database, at which nobody waits: what is settled there is a row of its own. Some workers wait for work at
+//! each, which does not come.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,9 +25,11 @@ use super::target::{Database, Target};
 use super::wire::{Connection, Wire};
 
 /// How long the database is looked at while nothing happens.
-const IDLE: Duration = Duration::from_secs(5);
-/// Settled one after the other; the rest is settled at once.
-const ONE_BY_ONE: usize = 500;
+const IDLE: Duration = Duration::from_secs(10);
+/// Settled one after the other, by each server; the rest is settled at once.
+const ONE_BY_ONE: usize = 250;
+/// Workers that wait at each server.
+const WORKERS: usize = 10;
 /// Between two of these, at most: it varies, so that they do not fall in step with the server's looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Operations of one call.
@@ -41,25 +45,35 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     let max_connections = usize::try_from(waiters)? + 100;
     let server = Server::start(target, ApiSettings { max_connections, ..ApiSettings::default() }).await?;
     let store = &*server.store;
+    let other = match &target.database {
+        Database::Postgres(_) => Some(Server::start(target, ApiSettings::default()).await?),
+        Database::Sqlite(_) => None,
+    };
     let spinner = Spinner::start("creating");
     let claimed = claimed(store, waiters as usize).await?;
     let before = resident_bytes()?;
     spinner.say("clients begin to wait");
     let mut answered = wait(server.address, server.secret.expose(), &claimed).await?;
     let grown = resident_bytes()?.saturating_sub(before);
+    let mut workers = tokio::task::JoinSet::new();
+    for server in std::iter::once(&server).chain(&other) {
+        work(server, &mut workers).await?;
+    }
+    // The last of them are about to be served.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     spinner.say("nothing happens");
     let idle = queries_per_second(target).await?;
 
     spinner.say("settling one by one");
     let (few, rest) = claimed.split_at(ONE_BY_ONE.min(claimed.len()));
-    let mut one_by_one = Histogram::<u64>::new(3)?;
-    for (number, claimed) in few.iter().enumerate() {
-        tokio::time::sleep(PAUSE.mul_f64((number as f64 * 0.618).fract())).await;
-        settle(store, std::slice::from_ref(claimed)).await?;
-        let settled = Instant::now();
-        let (id, at) = answered.recv().await.context("a client broke off")?;
-        anyhow::ensure!(id == claimed.operation.id, "an operation that has not ended was answered");
-        one_by_one.record(nanos(at, settled)?)?;
+    let one_by_one = settle_one_by_one(store, few, &mut answered).await?;
+    let mut elsewhere = None;
+    let mut rest = rest;
+    if let Some(other) = &other {
+        spinner.say("settling one by one, on the other server");
+        let (few, others) = rest.split_at(ONE_BY_ONE.min(rest.len()));
+        elsewhere = Some(settle_one_by_one(&*other.store, few, &mut answered).await?);
+        rest = others;
     }
     spinner.say("settling the rest at once");
     let mut at_once = Histogram::<u64>::new(3)?;
@@ -77,6 +91,9 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
         ..Measured::new("waiters", target.engine(), Times::of(histogram))
     };
     let mut results = vec![row("settle to answer, one by one".to_owned(), &one_by_one)];
+    if let Some(elsewhere) = elsewhere.filter(|elsewhere| !elsewhere.is_empty()) {
+        results.push(row("settle on another server to answer, one by one".to_owned(), &elsewhere));
+    }
     if !rest.is_empty() {
         results.push(row(format!("settle to answer, {BATCH} at once"), &at_once));
     }
@@ -87,10 +104,47 @@ pub async fn measure(target: &Target, waiters: u32) -> anyhow::Result<Report> {
     if let Some(idle) = idle {
         report
             .notes
-            .push(format!("{idle:.1} transactions a second at the database while {waiters} wait and nothing happens"));
+            .push(format!("{idle:.1} transactions a second at the database, by two servers, while {waiters} clients wait at one, {WORKERS} workers at each, and nothing happens"));
+    }
+    workers.shutdown().await;
+    if let Some(other) = other {
+        other.stop().await;
     }
     server.stop().await;
     Ok(report)
+}
+
+/// Settles one after the other, and takes the time until who waits is answered.
+async fn settle_one_by_one(
+    store: &dyn Store,
+    claimed: &[Claimed],
+    answered: &mut Answered,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut times = Histogram::<u64>::new(3)?;
+    for (number, claimed) in claimed.iter().enumerate() {
+        tokio::time::sleep(PAUSE.mul_f64((number as f64 * 0.618).fract())).await;
+        settle(store, std::slice::from_ref(claimed)).await?;
+        let settled = Instant::now();
+        let (id, at) = answered.recv().await.context("a client broke off")?;
+        anyhow::ensure!(id == claimed.operation.id, "an operation that has not ended was answered");
+        times.record(nanos(at, settled)?)?;
+    }
+    Ok(times)
+}
+
+/// Has workers wait for a kind that nobody creates.
+async fn work(server: &Server, workers: &mut tokio::task::JoinSet<()>) -> anyhow::Result<()> {
+    let body = json!({ "kinds": ["nothing"], "wait": "60s" }).to_string();
+    let wire = Wire::new("POST", "/v1/operations:claim", server.secret.expose(), Some(&body));
+    for _ in 0..WORKERS {
+        let mut connection = Connection::open(server.address).await?;
+        connection.send(&wire).await?;
+        workers.spawn(async move {
+            // What it is answered at the end concerns nobody.
+            let _ = connection.answer().await;
+        });
+    }
+    Ok(())
 }
 
 fn nanos(at: Instant, since: Instant) -> anyhow::Result<u64> {
@@ -140,8 +194,6 @@ async fn wait(address: SocketAddr, secret: &str, claimed: &[Claimed]) -> anyhow:
             asked??;
         }
     }
-    // The last of them are about to be served.
-    tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(answered)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{ClaimRequest, Store, StoreError};
+use store::{ClaimRequest, SAFETY_POLL, Store, StoreError};
 use tasks::{ROUND_LIMIT, Task, after_stop, supervise};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -64,6 +64,8 @@ impl Engine {
         maintenance.spawn(maintenance::sweep::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::due::wake(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(dispatch(Arc::clone(&context)));
         Running { context, maintenance, stop_maintenance: stop }
     }
@@ -106,7 +108,7 @@ async fn dispatch(context: Arc<Context>) {
         return;
     }
     let dispatcher = Mutex::new(Dispatcher { has_begun: false });
-    let task = context.health.register("dispatcher", Some(context.settings.poll));
+    let task = context.health.register("dispatcher", Some(context.settings.poll.max(SAFETY_POLL)));
     supervise(&task, &context.stop_claiming, || async { dispatcher.lock().await.run(&context, &task).await }).await;
 }
 
@@ -167,9 +169,8 @@ async fn round(context: &Arc<Context>) -> Result<Option<Duration>, StoreError> {
         // A creation took the last place: it is waited for.
         return Ok(None);
     }
-    let has_asked = !budgets.is_empty();
     let started = claim(context, budgets, free).await?;
-    Ok(if started == 0 { Some(pause(context, has_asked).await) } else { None })
+    Ok(if started == 0 { Some(pause(context)) } else { None })
 }
 
 /// Claims what is asked for, at most `free` in all, and starts it; answers how much that was.
@@ -198,21 +199,11 @@ async fn claim(context: &Arc<Context>, budgets: Vec<ClaimBudget>, free: usize) -
     Ok(started)
 }
 
-/// How long there is nothing to do, as far as is known: until the next operation becomes due or a kind may start
-/// again, at most the poll time.
-async fn pause(context: &Context, has_asked: bool) -> Duration {
-    let longest = context.capacity.next_start().unwrap_or(Duration::MAX).min(context.settings.poll);
-    if !has_asked {
-        // What is due cannot be started: its kind has no capacity left, and whoever frees some wakes the loop.
-        return longest;
-    }
-    match context.store.next_due().await {
-        Ok(Some(due)) => {
-            let millis = due.as_millis().saturating_sub(context.store.now().as_millis());
-            Duration::from_millis(millis.max(1).unsigned_abs()).min(longest)
-        }
-        Ok(None) | Err(_) => longest,
-    }
+/// How long there is nothing to do, as far as is known: until a kind may start again, at most the poll time. What becomes
+/// due meanwhile wakes the loop.
+fn pause(context: &Context) -> Duration {
+    let poll = context.store.commits().coverage().poll(context.settings.poll);
+    context.capacity.next_start().unwrap_or(Duration::MAX).min(poll)
 }
 
 async fn sleep_or_stop(context: &Context, pause: Duration) {

@@ -5,9 +5,9 @@
 //! ending of what was asked to stop and did not, removal of what has passed its time, taking creations out of the
 //! store's inbox, creation of what follows from ends ([`FollowUp`]).
 //!
-//! **When the loop wakes.** When a creation in this process calls [`Waker::wake`], when a running operation ends and
-//! frees a place, when a pending operation becomes due, when the rate of a kind allows a start again, and after
-//! [`Settings::poll`] in any case: other processes create too. It registers for the wake-up *before* it looks into the
+//! **When the loop wakes.** When a creation in this process calls [`Waker::wake`] or another process tells of one, when a
+//! running operation ends and frees a place, when a pending operation becomes due, when the rate of a kind allows a start
+//! again, and after [`Settings::poll`] in any case: other processes create too, and not all may be told. It registers for the wake-up *before* it looks into the
 //! queue, so that a creation between the look and the wait is not slept over.
 //!
 //! **Promises.** At most [`Settings::concurrency`] handlers at a time, and of each kind no more than its [`Limits`]

@@ -18,7 +18,8 @@ pub struct Settings {
     pub cancel_grace: Duration,
     /// How long what runs may go on after [`crate::Running::drain`].
     pub drain: Duration,
-    /// The longest time between two looks into the queue.
+    /// The longest time between two looks into the queue; at least [`store::SAFETY_POLL`] while other processes tell of
+    /// what they put there.
     pub poll: Duration,
     /// How long the store's feed of changes is kept: who watches operations can be away for so long.
     pub keep_changes: Duration,

@@ -178,7 +178,7 @@ async fn a_failure_may_ask_for_a_longer_wait() {
     setup.create("scan", 1).await;
     let start = Instant::now();
     let due = loop {
-        if let Some(due) = setup.store.next_due().await.unwrap() {
+        if let Some(due) = setup.store.next_due(before).await.unwrap() {
             break due;
         }
         assert!(start.elapsed() < DEADLINE);
@@ -216,7 +216,7 @@ async fn what_was_lost_with_its_worker_waits_as_its_kind_says() {
         tokio::task::yield_now().await;
     }
     engine.drain().await;
-    let due = store.next_due().await.unwrap().expect("they wait");
+    let due = store.next_due(store.now()).await.unwrap().expect("they wait");
     assert!(due <= store.now().after(days(1)), "{due}");
 }
 

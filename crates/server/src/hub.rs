@@ -1,8 +1,8 @@
 //! Tells those who wait for operations, and those who watch them, that something happened.
 //!
 //! The store's feed of changes is read once an organization that somebody waits in, however many wait: at once when
-//! this process has committed something, and every [`POLL`] for what other processes commit; no notification is
-//! depended on. Who waits registers before its first look at the operation, so that an end between the look and the
+//! this process has committed something or was told of what another one has (see [`store::Commits`]), and from time to
+//! time for what it was not told of; no notification is depended on. Nobody waits: nothing is read. Who waits registers before its first look at the operation, so that an end between the look and the
 //! wait is not slept over.
 //!
 //! One task does it all. It ends when [`Hub`] is dropped.
@@ -13,16 +13,20 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use operations::{OperationId, Status};
-use store::{Position, Store, StoreError};
+use store::{Coverage, Position, SAFETY_POLL, Store, StoreError};
 use tasks::{ROUND_LIMIT, Task, supervise};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks at a feed of a store that other processes write to.
+/// Between two looks at a feed of a store that other processes write to without being heard.
 const POLL: Duration = Duration::from_millis(50);
 /// The same where only this process does: its own commits are told at once, and this is for the rest.
 const POLL_ALONE: Duration = Duration::from_secs(1);
+/// Between two looks at a feed with changes that cannot be read yet, because a transaction that began earlier is under
+/// way: its end is told by nobody. Most are over in a moment, so the first wait is this, and each is twice the one before
+/// up to [`POLL`].
+const POLL_HELD_UP: Duration = Duration::from_millis(3);
 /// Between two looks however much is committed, so that a look serves what was committed meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Feeds that are looked at at a time.
@@ -60,6 +64,8 @@ struct Progress {
     waiting: HashMap<OperationId, watch::Sender<()>>,
     /// When those who wait looked for themselves last.
     looked: Option<Instant>,
+    /// There are changes that cannot be read yet.
+    is_held_up: bool,
 }
 
 /// Waits for the end of an operation. Dropped, it waits no more.
@@ -115,12 +121,11 @@ impl Hub {
     pub(crate) fn start(store: Arc<dyn Store>) -> Hub {
         let (arrivals, arrived) = watch::channel(());
         let inner = Arc::new(Inner { store, feeds: Mutex::default(), arrivals });
-        let poll = if inner.store.is_shared() { POLL } else { POLL_ALONE };
-        let task = inner.store.health().register("change_feeds", Some(poll));
-        let commits = inner.store.commits();
+        let task = inner.store.health().register("change_feeds", Some(SAFETY_POLL));
+        let commits = inner.store.commits().feed();
         let hub = Arc::downgrade(&inner);
         tokio::spawn(async move {
-            let (stop, wakes) = (CancellationToken::new(), AsyncMutex::new(Wakes { arrived, commits, poll }));
+            let (stop, wakes) = (CancellationToken::new(), AsyncMutex::new(Wakes { arrived, commits }));
             supervise(&task, &stop, || async {
                 follow(&hub, &mut *wakes.lock().await, &task).await;
                 stop.cancel();
@@ -186,30 +191,41 @@ impl Inner {
 struct Wakes {
     /// Somebody waits who did not before.
     arrived: watch::Receiver<()>,
-    /// This process has committed something.
+    /// Something was committed.
     commits: watch::Receiver<()>,
-    /// Time has passed.
-    poll: Duration,
+}
+
+/// Between two looks for what nobody tells of.
+fn poll(coverage: Coverage) -> Duration {
+    coverage.poll(if coverage == Coverage::All { POLL_ALONE } else { POLL })
 }
 
 /// Returns when the hub is gone.
 async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
+    let (mut held_up_pause, mut looks_at_all) = (POLL_HELD_UP, true);
     loop {
         wakes.arrived.mark_unchanged();
         wakes.commits.mark_unchanged();
         let Some(inner) = hub.upgrade() else { return };
-        let feeds = inner.waited_for();
+        let mut feeds = inner.waited_for();
         let is_idle = feeds.is_empty();
+        if !looks_at_all {
+            feeds.retain(|feed| feed.lock().is_held_up);
+        }
         let store = Arc::clone(&inner.store);
         drop(inner);
         task.expect();
-        let look = async |feed: Arc<Feed>| {
+        let look = async |feed: &Arc<Feed>| {
             if timeout(ROUND_LIMIT, feed.advance(&*store)).await.is_err() {
                 tracing::error!(organization = feed.organization, "to read a feed of changes took too long; later");
             }
         };
-        stream::iter(feeds).for_each_concurrent(LOOKS, look).await;
+        stream::iter(&feeds).for_each_concurrent(LOOKS, look).await;
         task.succeeded();
+        let is_held_up = feeds.iter().any(|feed| feed.lock().is_held_up);
+        // Not kept while this sleeps: what nobody else has is given up.
+        drop(feeds);
+        looks_at_all = true;
         if is_idle {
             task.rest();
             if wakes.arrived.changed().await.is_err() {
@@ -218,10 +234,12 @@ async fn follow(hub: &Weak<Inner>, wakes: &mut Wakes, task: &Task) {
         } else {
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
-                () = tokio::time::sleep(wakes.poll) => {}
+                () = tokio::time::sleep(poll(store.commits().coverage())) => {}
                 // A store that is gone commits nothing more.
                 Ok(()) = wakes.commits.changed() => {}
+                () = tokio::time::sleep(held_up_pause), if is_held_up => looks_at_all = false,
             }
+            held_up_pause = if is_held_up { (held_up_pause * 2).min(POLL) } else { POLL_HELD_UP };
         }
     }
 }
@@ -240,6 +258,7 @@ impl Feed {
                 Ok(part) => {
                     let mut progress = self.lock();
                     progress.position = Some(part.next);
+                    progress.is_held_up = part.held_up.is_some();
                     for change in part.changes.iter().filter(|change| change.status.is_none_or(Status::is_terminal)) {
                         if let Some(told) = progress.waiting.get(&change.id) {
                             told.send_replace(());

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::work::StartTerms;
 use crate::{
@@ -126,6 +127,11 @@ impl<Q, R> Slot<Q, R> {
         Slot { request, reply: None, recipient: Some(Box::new(recipient)) }
     }
 
+    /// What it was answered.
+    pub(crate) fn answered(&self) -> Option<&Result<R, StoreError>> {
+        self.reply.as_ref()
+    }
+
     /// What the recipient gets once the batch is durable.
     pub(crate) fn answer(&mut self, reply: Result<R, StoreError>) {
         self.reply = Some(reply);
@@ -184,15 +190,6 @@ impl Write {
     /// Whether it is what a store does last.
     pub(crate) fn is_disconnect(&self) -> bool {
         matches!(self, Write::Upkeep(Slot { request: Upkeep::Disconnect, .. }))
-    }
-
-    /// Whether feeds of changes tell of it.
-    fn is_in_change_log(&self) -> bool {
-        match self {
-            Write::Create(_) | Write::Transition(_) | Write::Claim(_) | Write::Command(_) => true,
-            Write::Upkeep(slot) => matches!(slot.request, Upkeep::Purge(..) | Upkeep::Delete(..)),
-            Write::Heartbeat(_) | Write::CreateToken(_) => false,
-        }
     }
 
     /// Rows and bytes that it brings.
@@ -290,17 +287,6 @@ pub(crate) trait Commit: Send + 'static {
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
 }
 
-/// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Commits(watch::Sender<()>);
-
-impl Commits {
-    /// Marked as changed from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
-        self.0.subscribe()
-    }
-}
-
 /// A handle to a batcher. The batcher's task ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct WriteBatcher {
@@ -389,11 +375,10 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
             batch.push(next);
         }
         last = batch.len();
-        let is_in_change_log = batch.iter().any(Write::is_in_change_log);
         carry_out(committer, &mut batch).await;
-        if is_in_change_log {
-            commits.0.send_replace(());
-        }
+        let mut news = News::default();
+        batch.iter().for_each(|write| news |= News::of(write));
+        commits.note(news);
         batch.iter_mut().for_each(|write| write.reply().deliver());
     }
 }

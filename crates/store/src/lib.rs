@@ -15,6 +15,7 @@ mod batch;
 mod census;
 mod changes;
 mod command;
+mod commits;
 mod content;
 mod deletion;
 mod doctor;
@@ -41,6 +42,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
+pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
 pub use deletion::Contents;
 pub use doctor::{Finding, Report};
@@ -217,8 +219,9 @@ pub trait Store: Send + Sync + 'static {
     /// transaction, the one that was served last at the end. Answers how many; 0 when there are no more.
     async fn purge(&self, limit: u32) -> Result<u64, StoreError>;
 
-    /// When the next pending operation that is not due yet becomes due, if there is one.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// When the first pending operation that becomes due after `after` does, if there is one; those of organizations
+    /// that are paused apart.
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Forgets up to `limit` idempotency keys past their window; answers how many.
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError>;
@@ -273,11 +276,8 @@ pub trait Store: Send + Sync + 'static {
     /// What is known of the tasks that keep this store at work; whoever works with it adds those of its own.
     fn health(&self) -> tasks::Health;
 
-    /// Marked as changed after each commit of this process that a feed of changes tells of.
-    fn commits(&self) -> tokio::sync::watch::Receiver<()>;
-
-    /// Whether other processes write to this store too, of whose commits this one is not told.
-    fn is_shared(&self) -> bool;
+    /// What this process is told of commits to this store.
+    fn commits(&self) -> Commits;
 
     /// Keeps anything of this from being started, in all processes, until it is [resumed](Store::resume); what runs
     /// goes on. Answers whether there is such an organization.

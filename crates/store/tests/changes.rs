@@ -225,13 +225,14 @@ async fn readers_take_turns(fixture: Fixture) {
 /// Whoever waits for operations of this process is told at once, and not by looking again and again.
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
-    let mut commits = store.commits();
+    let mut commits = store.commits().feed();
     let mut is_in_change_log = || {
         let told = commits.has_changed().unwrap();
         commits.mark_unchanged();
         told
     };
     store.touch_tokens(vec!["tok_none".to_owned()]).await.unwrap();
+    assert!(fixture.claim(&["scan"], 1).await.is_empty() && !is_in_change_log(), "a look that found nothing");
     assert!(!is_in_change_log(), "the feed tells nothing of that");
     fixture.create("acme", NewOperation::of_kind("scan")).await;
     assert!(is_in_change_log(), "a creation");

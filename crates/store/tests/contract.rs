@@ -157,7 +157,9 @@ async fn a_retryable_failure_waits_out_its_backoff_and_then_gives_up(fixture: Fi
     let first = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!(fixture.settle(&first, failed("no luck", true)).await, Ok(Status::Pending));
     assert!(fixture.claim(&["scan"], 1).await.is_empty(), "not before the backoff");
-    assert_eq!(fixture.store.next_due().await.unwrap(), Some(fixture.store.now().after(Duration::from_secs(10))));
+    let due = fixture.store.now().after(Duration::from_secs(10));
+    assert_eq!(fixture.store.next_due(fixture.store.now()).await.unwrap(), Some(due));
+    assert_eq!(fixture.store.next_due(due).await.unwrap(), None, "none is due after it");
     fixture.advance(Duration::from_secs(10));
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!(fixture.settle(&second, failed("no luck", true)).await, Ok(Status::Failed));

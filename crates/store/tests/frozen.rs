@@ -98,7 +98,7 @@ impl Setting {
                     call("inbox", store.drain_inbox(10)),
                     call("forget", store.forget_changes(week, 10)),
                     call("uncommitted", store.uncommitted("notices", "", 10)),
-                    call("next due", store.next_due()),
+                    call("next due", store.next_due(store.now())),
                 )
             },
         );

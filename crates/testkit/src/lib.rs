@@ -7,6 +7,7 @@
 //! started again with what it holds, and have standbys.
 
 mod keeper;
+mod notifications;
 mod programs;
 mod proxy;
 

@@ -9,6 +9,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::notifications::Sieve;
+
 /// Passes on what is sent over TCP until it is told otherwise. Its connections end when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -16,6 +18,8 @@ pub struct Proxy {
     state: watch::Sender<State>,
     /// Connections are numbered in the order in which they were taken.
     next: Arc<AtomicU64>,
+    /// Notifications that were kept back.
+    kept_back: watch::Sender<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +32,8 @@ struct State {
     silent_below: u64,
     /// Those below this number are closed.
     cut_below: u64,
+    /// Whether notifications are passed on; `None`: nobody looks at what is passed on.
+    passes_notifications: Option<bool>,
 }
 
 impl State {
@@ -45,9 +51,9 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (state, watched) = watch::channel(State::default());
-        let next = Arc::new(AtomicU64::new(0));
-        tokio::spawn(accept(listener, server, watched, Arc::clone(&next)));
-        Ok(Proxy { address, state, next })
+        let (next, kept_back) = (Arc::new(AtomicU64::new(0)), watch::Sender::new(0));
+        tokio::spawn(accept(listener, server, watched, Arc::clone(&next), kept_back.clone()));
+        Ok(Proxy { address, state, next, kept_back })
     }
 
     /// The URL of a database by way of this proxy, of one that goes straight to it.
@@ -82,13 +88,31 @@ impl Proxy {
         });
     }
 
+    /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first call
+    /// of this. A pooler that gives each transaction another session does not.
+    pub fn pass_notifications(&self, passes: bool) {
+        self.state.send_modify(|state| state.passes_notifications = Some(passes));
+    }
+
+    /// Returns when a notification was kept back.
+    pub async fn kept_back(&self) {
+        // The sender is this one's.
+        let _ = self.kept_back.subscribe().wait_for(|kept_back| *kept_back > 0).await;
+    }
+
     /// Takes new connections again after [`Proxy::accept_and_close`].
     pub fn pass_on(&self) {
         self.state.send_modify(|state| state.closes = false);
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, mut state: watch::Receiver<State>, next: Arc<AtomicU64>) {
+async fn accept(
+    listener: TcpListener,
+    server: SocketAddr,
+    mut state: watch::Receiver<State>,
+    next: Arc<AtomicU64>,
+    kept_back: watch::Sender<u64>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -98,7 +122,9 @@ async fn accept(listener: TcpListener, server: SocketAddr, mut state: watch::Rec
         if let Ok((client, _)) = accepted
             && !state.borrow().closes
         {
-            tokio::spawn(pass(client, server, next.fetch_add(1, Ordering::SeqCst), state.clone()));
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            let kept_back = state.borrow().passes_notifications.map(|_| kept_back.clone());
+            tokio::spawn(pass(client, server, number, state.clone(), kept_back));
         }
     }
 }
@@ -108,7 +134,13 @@ async fn ended(state: &mut watch::Receiver<State>) {
 }
 
 /// Passes on between a client and the server until one of them closes, or the connection is cut.
-async fn pass(client: TcpStream, server: SocketAddr, number: u64, state: watch::Receiver<State>) {
+async fn pass(
+    client: TcpStream,
+    server: SocketAddr,
+    number: u64,
+    state: watch::Receiver<State>,
+    kept_back: Option<watch::Sender<u64>>,
+) {
     let mut watched = state.clone();
     let passing = async {
         let mut watched = state.clone();
@@ -116,8 +148,8 @@ async fn pass(client: TcpStream, server: SocketAddr, number: u64, state: watch::
         let server = TcpStream::connect(server).await.ok()?;
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::join!(
-            pump(from_client, to_server, number, state.clone()),
-            pump(from_server, to_client, number, state.clone())
+            pump(from_client, to_server, number, state.clone(), None),
+            pump(from_server, to_client, number, state.clone(), kept_back)
         );
         Some(())
     };
@@ -127,14 +159,31 @@ async fn pass(client: TcpStream, server: SocketAddr, number: u64, state: watch::
     }
 }
 
-/// One direction, until it ends.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: u64, mut state: watch::Receiver<State>) {
-    let mut buffer = vec![0; 16 * 1024];
+/// One direction, until it ends; perhaps without notifications, which are counted.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    number: u64,
+    mut state: watch::Receiver<State>,
+    kept_back: Option<watch::Sender<u64>>,
+) {
+    let (mut buffer, mut sieve) = (vec![0; 16 * 1024], Sieve::default());
     while let Ok(read) = from.read(&mut buffer).await {
         if state.wait_for(|state| state.passes(number)).await.is_err() || read == 0 {
             break;
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
+        let written = match &kept_back {
+            None => to.write_all(&buffer[..read]).await,
+            Some(kept_back) => {
+                let (passed, taken) = sieve.pass(&buffer[..read], state.borrow().passes_notifications == Some(false));
+                kept_back.send_if_modified(|kept_back| {
+                    *kept_back += taken;
+                    taken > 0
+                });
+                to.write_all(&passed).await
+            }
+        };
+        if written.is_err() {
             break;
         }
     }

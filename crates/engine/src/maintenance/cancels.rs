@@ -13,14 +13,14 @@ use crate::context::Context;
 
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
-/// The time between two looks is a sixth of the grace period, within these bounds: a look reads one page of an index
+/// The time between two looks is a third of the grace period, within these bounds: a look reads one page of an index
 /// that is empty at most times.
-const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
 /// Looks for such attempts until told to stop.
 pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
     let grace = context.settings.cancel_grace;
-    let schedule = Schedule::every("cancellations", (grace / 6).clamp(BOUNDS.0, BOUNDS.1));
+    let schedule = Schedule::every("cancellations", (grace / 3).clamp(BOUNDS.0, BOUNDS.1));
     run_periodic(&context.health, schedule, &stop, || async {
         match context.store.end_overdue_cancels(grace, BATCH).await? {
             0 => {}

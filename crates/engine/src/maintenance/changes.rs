@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(10);
+/// Between two looks. They are kept for an hour or so: half a minute more is nothing to it.
+const EVERY: Duration = Duration::from_secs(30);
 /// Rows of the feed that one write forgets, so that no other write waits for long.
 const BATCH: u32 = 1_000;
 

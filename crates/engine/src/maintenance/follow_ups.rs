@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use operations::{Access, OperationId};
-use store::{Change, IdempotencyKey, Position, Store, StoreError};
+use store::{Change, Coverage, IdempotencyKey, Position, SAFETY_POLL, Store, StoreError};
 use tasks::{Next, Schedule, run_periodic};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
+use super::elsewhere::on_each;
 use crate::FollowUp;
 use crate::context::Context;
 
 /// The name under which the store keeps how far this is.
 const CONSUMER: &str = "follow-ups";
-/// Between two looks when there was nothing.
+/// Between two looks when something was committed, and where it is not told what other processes commit.
 const EVERY: Duration = Duration::from_millis(250);
 /// Changes that are looked at together; their operations are in memory, outputs included.
 const STRETCH: u32 = 64;
@@ -42,11 +43,24 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
 pub(crate) async fn create(context: Arc<Context>, stop: CancellationToken) {
     let Some(follow_up) = context.registry.follow_up() else { return };
     let round = Mutex::new(Round { context: &context, follow_up: &*follow_up, has_begun: false, turn: None });
-    run_periodic(&context.health, Schedule::every("follow_ups", EVERY), &stop, || async {
+    let (committed, commits) = (Notify::new(), context.store.commits().feed());
+    let schedule = Schedule::every("follow_ups", SAFETY_POLL).woken_by(&committed);
+    let looks = run_periodic(&context.health, schedule, &stop, || async {
         let has_found = round.lock().await.look().await?;
-        Ok::<_, StoreError>(if has_found { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
-    })
-    .await;
+        let is_told = context.store.commits().coverage() != Coverage::Own;
+        Ok::<_, StoreError>(match has_found {
+            true => Next::After(Duration::ZERO),
+            false if is_told => Next::AfterPeriod,
+            false => Next::After(EVERY),
+        })
+    });
+    tokio::select! {
+        () = looks => {}
+        () = async {
+            on_each(commits, EVERY, || committed.notify_one()).await;
+            std::future::pending().await
+        } => {}
+    }
     // What the last attempts of this process came to. What is not finished in time, the next process or server finds.
     let _ = tokio::time::timeout(LAST_LOOK, round.lock().await.look()).await;
 }

@@ -15,7 +15,7 @@ use crate::context::Context;
 /// Rows of an organization that one transaction takes.
 const BATCH: u32 = 500;
 /// The longest wait between two looks.
-const LONGEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// The wait before the next look, by how long ago the inbox was used: what is in use is looked at so often that a row
 /// waits for milliseconds, what is never used costs next to nothing.

@@ -2,6 +2,8 @@
 
 pub(crate) mod cancels;
 pub(crate) mod changes;
+pub(crate) mod due;
+pub(crate) mod elsewhere;
 pub(crate) mod follow_ups;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 
 /// Between two passes when nothing is left to remove.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(20);
 /// Operations of an organization that one transaction removes: it holds the lock that the organization's creations wait
 /// for, and few milliseconds are enough for so many.
 const BATCH: u32 = 500;

@@ -33,13 +33,15 @@ struct Memory {
 /// Tokens by the SHA-256 of their secrets.
 pub(crate) struct TokenLookup {
     looks: Coalescer<Looks>,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
     refusals: Refusals,
 }
 
 impl TokenLookup {
     pub(crate) fn new(store: Arc<dyn Store>) -> TokenLookup {
-        TokenLookup { looks: Coalescer::new(Looks(store)), memory: Mutex::default(), refusals: Refusals::default() }
+        let memory = Arc::<Mutex<Memory>>::default();
+        let looks = Coalescer::new(Looks { store, memory: Arc::clone(&memory) });
+        TokenLookup { looks, memory, refusals: Refusals::default() }
     }
 
     /// The token, as the store had it within the last second. `address` is the one that unknown tokens are counted by,
@@ -50,7 +52,7 @@ impl TokenLookup {
     /// that nobody knows; and when the store cannot be asked.
     pub(crate) async fn find(&self, hash: [u8; 32], address: Option<IpAddr>) -> Result<Option<Arc<Token>>, ApiError> {
         let is_known = {
-            let memory = self.lock();
+            let memory = lock(&self.memory);
             match memory.found.get(&hash) {
                 Some((token, at)) if at.elapsed() < FRESH => return Ok(Some(Arc::clone(token))),
                 Some(_) => true,
@@ -65,18 +67,16 @@ impl TokenLookup {
             }
             None => None,
         };
-        let asked = Instant::now();
         let token = self.looks.get(hash, ()).await?;
-        self.lock().remember(hash, token.as_ref(), asked);
         if let Some(look) = look.filter(|_| token.is_none()) {
             look.found_nothing();
         }
         Ok(token)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
@@ -99,7 +99,10 @@ impl Memory {
     }
 }
 
-struct Looks(Arc<dyn Store>);
+struct Looks {
+    store: Arc<dyn Store>,
+    memory: Arc<Mutex<Memory>>,
+}
 
 #[async_trait]
 impl Read for Looks {
@@ -108,7 +111,17 @@ impl Read for Looks {
     type Found = Option<Arc<Token>>;
 
     async fn read(&self, hash: &[u8; 32], items: Vec<()>) -> Result<Vec<Option<Arc<Token>>>, StoreError> {
-        let token = self.0.find_token(hash).await?.map(Arc::new);
+        // Those who came while the last look was under way are as well served by it as those who come now.
+        let known = lock(&self.memory).found.get(hash).filter(|(_, at)| at.elapsed() < FRESH).cloned();
+        let token = match known {
+            Some((token, _)) => Some(token),
+            None => {
+                let asked = Instant::now();
+                let token = self.store.find_token(hash).await?.map(Arc::new);
+                lock(&self.memory).remember(*hash, token.as_ref(), asked);
+                token
+            }
+        };
         Ok(vec![token; items.len()])
     }
 }

@@ -17,6 +17,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use operations::{Access, Projects};
 use store::{Scope, Token};
+use tokio::time::Instant;
 
 pub(crate) use lookup::TokenLookup;
 pub(crate) use secret::PREFIX;
@@ -27,7 +28,16 @@ use crate::error::ApiError;
 use crate::http::{App, Link};
 
 /// How often the token of a call that waits is looked at, when nothing happens.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// When the tokens of the calls that wait now are looked at again: for all at the same time, so that those of one token
+/// share a look.
+pub(crate) fn next_look() -> Instant {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = *FIRST.get_or_init(Instant::now);
+    let over = first.elapsed().as_secs() / LOOK_AGAIN.as_secs();
+    first + LOOK_AGAIN.mul_f64(over as f64 + 1.0)
+}
 
 /// The holder of a valid token.
 #[derive(Clone, Debug)]
@@ -63,7 +73,7 @@ impl Caller {
     ) -> Result<T, ApiError> {
         let mut waiting = pin!(waiting);
         loop {
-            let result = tokio::time::timeout(LOOK_AGAIN, &mut waiting).await;
+            let result = tokio::time::timeout_at(next_look(), &mut waiting).await;
             if !self.is_still_valid(app).await {
                 return Err(ApiError::Unauthenticated);
             }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::App;
 use super::query::WatchQuery;
 use super::render::{OperationAnswer, to_json};
-use crate::auth::{Caller, LOOK_AGAIN};
+use crate::auth::{Caller, next_look};
 use crate::coalesce::Read;
 use crate::error::{ApiError, BoxError};
 use crate::hub::Moves;
@@ -224,7 +224,7 @@ impl Watcher {
                 Err(_) => RETRY,
             };
             // The token is looked at again also when nothing happens.
-            let until = (Instant::now() + pause.min(LOOK_AGAIN)).min(self.heartbeat_at);
+            let until = (Instant::now() + pause).min(next_look()).min(self.heartbeat_at);
             tokio::select! {
                 () = self.moves.next() => {}
                 () = tokio::time::sleep_until(until) => {}

@@ -60,7 +60,7 @@ async fn run_after_keeps_an_operation_from_being_claimed() {
     let server = Server::start().await;
     let caller = server.acme().await;
     id(&caller.post("/v1/operations", r#"{"kind":"scan","run_after":"2999-01-01T00:00:00+02:00"}"#).await);
-    let due = server.store.next_due().await.unwrap().unwrap();
+    let due = server.store.next_due(server.store.now()).await.unwrap().unwrap();
     assert_eq!(due.to_string(), "2998-12-31T22:00:00.000Z");
 }
 

@@ -129,11 +129,8 @@ impl Store for FaultyStore {
     fn health(&self) -> Health {
         self.health.clone()
     }
-    fn commits(&self) -> tokio::sync::watch::Receiver<()> {
+    fn commits(&self) -> store::Commits {
         self.inner.commits()
-    }
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
     }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
         self.inner.history(access, id).await
@@ -259,8 +256,8 @@ impl Store for FaultyStore {
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.purge(limit).await
     }
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.next_due().await
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_due(after).await
     }
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_idempotency_keys(limit).await
@@ -320,7 +317,7 @@ pub async fn observed() -> (Server, impl Fn(Fault), watch::Receiver<usize>) {
 pub async fn counted() -> (Server, impl Fn(Fault), watch::Receiver<usize>, watch::Receiver<Reads>) {
     let fault = Arc::new(AtomicU8::new(Fault::None as u8));
     let switch = fault.clone();
-    let (server, seen) = seen(fault, |_| {}).await;
+    let (server, seen) = seen(fault, None, |_| {}).await;
     (server, move |fault| switch.store(fault as u8, Ordering::SeqCst), seen.claims, seen.reads)
 }
 
@@ -334,10 +331,19 @@ pub struct Seen {
 
 /// A server that was changed before it started, and what its store is asked for.
 pub async fn watched(change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
-    seen(Arc::default(), change).await
+    seen(Arc::default(), None, change).await
 }
 
-async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+/// The same over this store.
+pub async fn watched_over(store: Arc<dyn Store>, change: impl FnOnce(&mut server::Services)) -> (Server, Seen) {
+    seen(Arc::default(), Some(store), change).await
+}
+
+async fn seen(
+    fault: Arc<AtomicU8>,
+    store: Option<Arc<dyn Store>>,
+    change: impl FnOnce(&mut server::Services),
+) -> (Server, Seen) {
     let (claims, reads, stuck, lookups) =
         (watch::Sender::default(), watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
     let seen = Seen {
@@ -348,7 +354,7 @@ async fn seen(fault: Arc<AtomicU8>, change: impl FnOnce(&mut server::Services)) 
     };
     let server = Server::with(|services| {
         let health = Health::patient_for(PATIENCE);
-        let inner = services.store.clone();
+        let inner = store.unwrap_or_else(|| services.store.clone());
         services.store = Arc::new(FaultyStore { inner, fault, claims, reads, stuck, lookups, health });
         change(services);
     })

@@ -21,6 +21,7 @@ mod limits;
 mod list_edge_cases;
 mod log;
 mod operators;
+mod other_server;
 mod pause;
 mod revoked;
 mod serving;

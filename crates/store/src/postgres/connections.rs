@@ -86,6 +86,11 @@ impl Connections {
         Connections(Arc::new(Inner { options, limits, size, permits, idle: Mutex::default() }))
     }
 
+    /// What each connection is opened with.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.0.options.clone()
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.0.limits
     }

@@ -3,7 +3,7 @@
 //! Every transaction touches one organization. Writes of a process go through a few batchers, each organization always
 //! through the same ones, one for each sort of write, where concurrent calls coalesce (see [`crate::batch`]); the
 //! engine's claims visit one organization after the other. Counts are a base and deltas (see [`counters`]). Servers
-//! know nothing of each other: rows are locked in key order, claims pass over what others have locked, numbers are
+//! depend on nothing of each other (see [`hints`]): rows are locked in key order, claims pass over what others have locked, numbers are
 //! taken under the lock of the organization's row.
 
 mod admin;
@@ -22,6 +22,7 @@ mod error;
 mod folds;
 mod heads;
 mod heartbeat;
+mod hints;
 mod history;
 mod import;
 mod inbox;
@@ -47,10 +48,11 @@ use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
 use tasks::Health;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{CommandRequest, Commits, Create, HeartbeatRequest, Slot, Upkeep, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Create, HeartbeatRequest, Slot, Upkeep, Write, WriteBatcher};
+use crate::commits::{Commits, Coverage, News};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
@@ -67,6 +69,7 @@ pub use connections::Limits;
 use error::unavailable;
 use folds::Folds;
 use heads::Heads;
+use hints::Hints;
 pub use import::Snapshot;
 use replica::{Replica, Written};
 use writer::Writer;
@@ -85,6 +88,7 @@ pub struct PostgresStore {
     clock: Clock,
     health: Health,
     commits: Commits,
+    hints: Hints,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
     /// Cancelled when the store closes.
@@ -181,7 +185,8 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
-        let (commits, heads) = (Commits::default(), Heads::default());
+        let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
+        let hints = Hints::start(&pool, &commits, &health, &closing);
         let batchers = || {
             let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
             let writer = || {
@@ -207,6 +212,7 @@ impl PostgresStore {
             clock,
             health,
             commits,
+            hints,
             position_key: Arc::default(),
             closing,
             retention,
@@ -437,8 +443,8 @@ impl Store for PostgresStore {
         Ok(purged)
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool).await.map_err(StoreError::or_unavailable)
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        claim::next_due(&self.pool, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -499,10 +505,11 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.heads, &self.folds)
-            .await
-            .map(Some)
-            .map_err(StoreError::or_unavailable)
+        let drained = inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.heads, &self.folds).await;
+        if drained.as_ref().is_ok_and(|rows| *rows > 0) {
+            self.commits.note(News::CREATED);
+        }
+        drained.map(Some).map_err(StoreError::or_unavailable)
     }
 
     fn now(&self) -> Timestamp {
@@ -513,12 +520,8 @@ impl Store for PostgresStore {
         self.health.clone()
     }
 
-    fn commits(&self) -> watch::Receiver<()> {
-        self.commits.subscribe()
-    }
-
-    fn is_shared(&self) -> bool {
-        true
+    fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
@@ -551,11 +554,17 @@ impl Store for PostgresStore {
     }
 
     async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
-        deletion::part(&self.pool, organization, limit).await.map_err(StoreError::or_unavailable)
+        let part = deletion::part(&self.pool, organization, limit).await;
+        if part.as_ref().is_ok_and(|rows| *rows > 0) {
+            self.commits.note(News::CHANGED);
+        }
+        part.map_err(StoreError::or_unavailable)
     }
 
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
-        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+        deletion::end(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+        self.commits.note(News::CHANGED);
+        Ok(())
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
@@ -597,6 +606,7 @@ impl Store for PostgresStore {
         if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
             tracing::warn!("not all writes were answered before the store was closed");
         }
+        self.hints.closed(self.pool.limits().close).await;
         self.pool.close().await;
     }
 

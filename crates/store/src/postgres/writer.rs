@@ -17,6 +17,7 @@ use super::{admin, claim, command, complete, create, heartbeat, pause, purge, tr
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
 };
+use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
@@ -184,7 +185,20 @@ impl Commit for Writer {
                 continue;
             }
             match self.transact(&organization, &mut part).await {
-                Ok(()) => self.folds.note(&organization),
+                Ok(()) => {
+                    let (mut news, mut has_written) = (News::default(), false);
+                    for write in &part {
+                        let brought = News::of(write);
+                        has_written |= brought != News::default() || !matches!(write, Write::Claim(_));
+                        news |= brought;
+                    }
+                    // What changes counts is told by the feed. A look that found nothing to claim changes nothing at all.
+                    if news.feed {
+                        self.folds.note(&organization);
+                    } else if has_written {
+                        self.folds.seen(&organization);
+                    }
+                }
                 // The database is away: to try one by one would make everybody wait once a write. And a commit that was
                 // not answered may have happened: callers repeat what they can, by idempotency key and fencing token.
                 Err(StoreError::Unavailable(why)) => {

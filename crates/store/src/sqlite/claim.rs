@@ -327,8 +327,9 @@ pub(super) fn overruns(
         .collect()
 }
 
-pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(connection: &Connection, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     // Served by active_due.
-    let row = query("SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL").fetch_one(connection)?;
+    let sql = "SELECT min(due_at) AS due_at FROM active WHERE due_at IS NOT NULL AND due_at > ?1";
+    let row = query(sql).bind(after.as_millis()).fetch_one(connection)?;
     rows::time(&row, "due_at")
 }

@@ -47,7 +47,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{CommandRequest, Commits, Create, Feed, HeartbeatRequest, Upkeep, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Create, Feed, HeartbeatRequest, Upkeep, Write, WriteBatcher};
+use crate::commits::{Commits, Coverage};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
@@ -63,7 +64,7 @@ use connections::{BUSY_TIMEOUT, Readers};
 use rusqlite::Connection;
 use statement::query;
 use tasks::Health;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
@@ -159,7 +160,8 @@ impl SqliteStore {
         let readers = Readers::open(path).map_err(|error| unusable(&error))?;
         connection.close().await.map_err(|error| unusable(&error))?;
         let (retention, admission) = (Retention::default(), Admission::default());
-        let (health, clocks, commits) = (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::default());
+        let (health, clocks, commits) =
+            (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::new(Coverage::All));
         let shared = Shared {
             path: path.to_owned(),
             clocks: Arc::clone(&clocks),
@@ -358,8 +360,8 @@ impl Store for SqliteStore {
         Ok(purged)
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(claim::next_due).await
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(move |connection| claim::next_due(connection, after)).await
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -424,12 +426,8 @@ impl Store for SqliteStore {
         self.health.clone()
     }
 
-    fn commits(&self) -> watch::Receiver<()> {
-        self.commits.subscribe()
-    }
-
-    fn is_shared(&self) -> bool {
-        false
+    fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {

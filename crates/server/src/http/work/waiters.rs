@@ -1,9 +1,9 @@
 //! Workers that wait for work, in groups: those that may have the same wait together, and one claim serves them all.
 //!
 //! So the store is asked by groups, not by workers: a group is one API token with one set of kinds. A group looks into
-//! the queue when somebody joins it, when there is new work in this process (the wake-up is registered before the look,
-//! so that no creation is slept over), and every [`POLL`]: other processes create too, and what waited out its backoff
-//! makes no noise. It never looks more often than every [`PACE`].
+//! the queue when somebody joins it, when there is new work (the wake-up is registered before the look, so that no
+//! creation is slept over), when something becomes due, and every [`POLL`] for what other processes do without this one
+//! being told; more seldom where it is told. It never looks more often than every [`PACE`].
 //!
 //! Each group is a task of its own, which ends when nobody waits in it, and no group waits for another's look. For a
 //! look it waits for its organization's turn: at most [`LOOKS`] groups look at a time, and at most [`LOOKS_OF_ONE`] of
@@ -255,7 +255,7 @@ impl Desk {
 
     async fn look_safely(&self, group: &Group, queue: &mut Queue) {
         let now = Instant::now();
-        queue.look_at = Some(now + POLL);
+        queue.look_at = Some(now + self.store.commits().coverage().poll(POLL));
         queue.looked_at = Some(now);
         // A defect in a look is told to those who wait in the group, and is not the end of it.
         if AssertUnwindSafe(self.look(group, &mut queue.waiters)).catch_unwind().await.is_err() {

@@ -1,0 +1,272 @@
+//! What a process knows of commits to its store: of its own, and of those of other processes that it is told of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use operations::Status;
+use tokio::sync::watch;
+
+use crate::batch::{Slot, Upkeep, Write};
+use crate::deletion::Deletion;
+use crate::{OperationCommand, StoreError};
+
+/// Between two looks of whoever is told of what other processes commit. A hint is lost with the connection that brings
+/// it, which is noticed within seconds and makes everybody look; and with the process that commits and dies, or loses
+/// the database, before it sends it. That is what this is for: as long as the turn of a server that died in it lasts,
+/// and seldom enough for a server at which all wait to ask the database less than twice a second in all.
+pub const SAFETY_POLL: Duration = Duration::from_secs(10);
+
+/// Of which commits a process is told when they happen. Of the others it learns by looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Of all: no other process writes to the store.
+    All,
+    /// Of its own, and by hints, which may be lost, of those of other processes.
+    Hinted,
+    /// Of its own only, and others write too.
+    Own,
+}
+
+impl Coverage {
+    /// How long somebody waits between two looks for what he is not told of, who would wait for `period` if there were
+    /// no hints.
+    pub fn poll(self, period: Duration) -> Duration {
+        if self == Coverage::Hinted { period.max(SAFETY_POLL) } else { period }
+    }
+}
+
+/// What a commit brought, as far as somebody waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// The feeds of changes tell of it.
+    pub(crate) feed: bool,
+    /// Something may be claimed.
+    pub(crate) queue: bool,
+    /// Something is pending until a time.
+    pub(crate) due: bool,
+}
+
+impl News {
+    /// What creations bring.
+    pub(crate) const CREATED: News = News { feed: true, queue: true, due: true };
+    /// What everything else may bring that the feed tells of.
+    pub(crate) const CHANGED: News = News { feed: true, queue: false, due: false };
+
+    /// What came of a write. One whose answer was lost may have been committed; that others look for work costs them
+    /// something, so that they are not asked to on a mere suspicion.
+    pub(crate) fn of(write: &Write) -> News {
+        match write {
+            Write::Create(slot) => news(slot, true, |create, created| {
+                let due = create.operations.iter().any(|operation| operation.run_after.is_some());
+                News { feed: true, queue: created.started.is_none(), due }
+            }),
+            Write::Transition(slot) => news(slot, true, |_, results| {
+                let is_pending = results.contains(&Ok(Status::Pending));
+                News { feed: results.iter().any(Result::is_ok), queue: is_pending, due: is_pending }
+            }),
+            Write::Claim(slot) => news(slot, true, |_, claimed| News { feed: !claimed.is_empty(), ..News::default() }),
+            Write::Command(slot) => news(slot, true, |request, outcome| {
+                let feed = matches!(outcome, Some(Ok(_)));
+                News { feed, queue: feed && request.command == OperationCommand::Retry, due: false }
+            }),
+            Write::Upkeep(slot) => match &slot.request {
+                Upkeep::Purge(..) | Upkeep::Delete(_, Deletion::Part(_)) => {
+                    news(slot, true, |_, count| News { feed: *count > 0, ..News::default() })
+                }
+                Upkeep::Delete(..) => news(slot, true, |_, _| News::CHANGED),
+                Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
+                _ => News::default(),
+            },
+            Write::Heartbeat(_) | Write::CreateToken(_) => News::default(),
+        }
+    }
+
+    fn bits(self) -> u8 {
+        u8::from(self.feed) | u8::from(self.queue) << 1 | u8::from(self.due) << 2
+    }
+
+    fn from_bits(bits: u8) -> News {
+        News { feed: bits & 1 != 0, queue: bits & 2 != 0, due: bits & 4 != 0 }
+    }
+}
+
+/// What came of a write, where `of` says what its answer means. `may_be_in_change_log`: feeds may tell of it.
+fn news<Q, R>(slot: &Slot<Q, R>, may_be_in_change_log: bool, of: impl Fn(&Q, &R) -> News) -> News {
+    match slot.answered() {
+        Some(Ok(answer)) => of(&slot.request, answer),
+        Some(Err(StoreError::Unavailable(_))) if may_be_in_change_log => News::CHANGED,
+        _ => News::default(),
+    }
+}
+
+impl std::ops::BitOrAssign for News {
+    fn bitor_assign(&mut self, other: News) {
+        *self = News::from_bits(self.bits() | other.bits());
+    }
+}
+
+/// What a process knows of commits. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Commits(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    feed: watch::Sender<()>,
+    queue: watch::Sender<()>,
+    due: watch::Sender<()>,
+    coverage: watch::Sender<Coverage>,
+    /// News of this process that other processes have not been told; bits of [`News`].
+    untold: AtomicU8,
+    /// Marked as changed when there are such, or somebody wants to be told of those of others.
+    outgoing: watch::Sender<()>,
+}
+
+impl Commits {
+    /// Those of a store with this coverage.
+    pub(crate) fn new(coverage: Coverage) -> Commits {
+        Commits(Arc::new(Inner {
+            feed: watch::Sender::default(),
+            queue: watch::Sender::default(),
+            due: watch::Sender::default(),
+            coverage: watch::Sender::new(coverage),
+            untold: AtomicU8::new(0),
+            outgoing: watch::Sender::default(),
+        }))
+    }
+
+    /// Of which commits this process is told now. When it changes, everything below is marked as changed too.
+    pub fn coverage(&self) -> Coverage {
+        *self.0.coverage.borrow()
+    }
+
+    /// Marked as changed when the coverage does.
+    pub fn coverage_changes(&self) -> watch::Receiver<Coverage> {
+        self.0.coverage.subscribe()
+    }
+
+    /// Marked as changed after each commit, of this process or told by another one, that a feed of changes tells of.
+    pub fn feed(&self) -> watch::Receiver<()> {
+        self.listened(self.0.feed.subscribe())
+    }
+
+    /// Marked as changed when another process has told that it has put something into the queue. What this process puts
+    /// there is told by whoever does it.
+    pub fn queue_of_others(&self) -> watch::Receiver<()> {
+        self.listened(self.0.queue.subscribe())
+    }
+
+    /// Marked as changed after each commit, of this process or told by another one, by which something may have come to
+    /// wait until a time.
+    pub fn delays(&self) -> watch::Receiver<()> {
+        self.listened(self.0.due.subscribe())
+    }
+
+    fn listened(&self, receiver: watch::Receiver<()>) -> watch::Receiver<()> {
+        self.0.outgoing.send_replace(());
+        receiver
+    }
+
+    /// Notes a commit of this process.
+    pub(crate) fn note(&self, news: News) {
+        if news == News::default() {
+            return;
+        }
+        // What this process has put into the queue it knows.
+        self.mark(News { queue: false, ..news });
+        self.0.untold.fetch_or(news.bits(), Ordering::Relaxed);
+        self.0.outgoing.send_replace(());
+    }
+
+    /// Notes what another process has told.
+    pub(crate) fn hear(&self, news: News) {
+        self.mark(news);
+    }
+
+    fn mark(&self, news: News) {
+        let Inner { feed, queue, due, .. } = &*self.0;
+        for (marks, is_marked) in [(feed, news.feed), (queue, news.queue), (due, news.due)] {
+            if is_marked {
+                marks.send_replace(());
+            }
+        }
+    }
+
+    /// Notes how far this process is told from now on; when that is new, everybody looks: something may have been
+    /// committed meanwhile, and the time until the next look is another one.
+    pub(crate) fn cover(&self, coverage: Coverage) {
+        if self.0.coverage.send_replace(coverage) != coverage {
+            self.mark(News::CREATED);
+        }
+    }
+
+    /// Whether anybody is to be told of what other processes commit.
+    pub(crate) fn is_watched(&self) -> bool {
+        let Inner { feed, queue, due, .. } = &*self.0;
+        [feed, queue, due].iter().any(|marks| marks.receiver_count() > 0)
+    }
+
+    /// What other processes are to be told of; told now.
+    pub(crate) fn take_untold(&self) -> News {
+        News::from_bits(self.0.untold.swap(0, Ordering::Relaxed))
+    }
+
+    /// Marked as changed when there is something to tell, or somebody to be told. It ends with the last of these.
+    pub(crate) fn outgoing(&self) -> watch::Receiver<()> {
+        self.0.outgoing.subscribe()
+    }
+
+    /// This, for as long as somebody else has it.
+    pub(crate) fn downgrade(&self) -> WeakCommits {
+        WeakCommits(Arc::downgrade(&self.0))
+    }
+}
+
+/// A [`Commits`] that does not keep it.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakCommits(std::sync::Weak<Inner>);
+
+impl WeakCommits {
+    pub(crate) fn upgrade(&self) -> Option<Commits> {
+        self.0.upgrade().map(Commits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_told_of_what_concerns_him() {
+        let commits = Commits::new(Coverage::Own);
+        assert!(!commits.is_watched());
+        let (mut feed, mut queue, mut due) = (commits.feed(), commits.queue_of_others(), commits.delays());
+        assert!(commits.is_watched());
+        let mut marked = || {
+            [&mut feed, &mut queue, &mut due].map(|marks| {
+                let is_marked = marks.has_changed().expect("the sender is there");
+                marks.mark_unchanged();
+                is_marked
+            })
+        };
+        commits.note(News::CREATED);
+        assert_eq!(marked(), [true, false, true], "what this process has put into the queue it knows");
+        commits.hear(News::CREATED);
+        assert_eq!(marked(), [true, true, true]);
+        commits.hear(News::CHANGED);
+        assert_eq!(marked(), [true, false, false]);
+        assert_eq!((commits.take_untold(), commits.take_untold()), (News::CREATED, News::default()));
+        commits.cover(Coverage::Own);
+        assert_eq!(marked(), [false, false, false]);
+        commits.cover(Coverage::Hinted);
+        assert_eq!(marked(), [true, true, true], "the time until the next look is another one");
+    }
+
+    #[test]
+    fn hints_make_for_longer_waits_and_never_for_shorter_ones() {
+        let period = Duration::from_millis(50);
+        assert_eq!([Coverage::All, Coverage::Own].map(|coverage| coverage.poll(period)), [period; 2]);
+        assert_eq!(Coverage::Hinted.poll(period), SAFETY_POLL);
+        assert_eq!(Coverage::Hinted.poll(SAFETY_POLL * 2), SAFETY_POLL * 2);
+    }
+}

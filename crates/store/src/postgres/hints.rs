@@ -1,0 +1,284 @@
+//! Hints: servers tell each other that they have committed something, so that whoever waits on one is answered when
+//! it ends on another.
+//!
+//! **Sending.** A connection of its own sends a notification after the commits, never within their transactions: a
+//! transaction that notifies takes a lock of the whole cluster for its commit. What was committed since the last one
+//! goes together, at most a hundred a second; where nothing was committed nothing is sent. A notification says who sends
+//! it, and what there is to look for ([`News`]).
+//!
+//! **Receiving.** A second connection listens, as soon as somebody in this process wants to be told. It is trusted only
+//! while it brings what this process sends itself now and then: behind a pooler that gives each transaction another
+//! session a notification comes to nobody, and a network may fall silent. Therefore the two are different connections:
+//! through such a pooler one alone would hear itself, and nothing else. While it is not trusted, everybody looks as
+//! often as if there were no hints ([`Coverage::Own`]), and a new connection is tried from time to time.
+//!
+//! Hints may be lost; nothing depends on them but how soon somebody is answered.
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnection, PgListener, PgNotification, PgPoolOptions};
+use tasks::{Health, supervise};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::connections::Connections;
+use crate::commits::{Commits, Coverage, News, WeakCommits};
+
+const CHANNEL: &str = "longrun_changes";
+/// Between two notifications of a process at least.
+const PACE: Duration = Duration::from_millis(10);
+/// Between two notifications of a process at most, so that it hears itself.
+const PROBE: Duration = Duration::from_secs(5);
+/// Between two tries to listen: the first one, and the longest; each is twice the one before. Where a pooler keeps
+/// notifications back, each try is for nothing.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Without waiting for the disk: what is lost with the database concerns nobody who is connected to it.
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+
+/// What sends and receives hints, until the store closes or is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Hints(TaskTracker);
+
+impl Hints {
+    /// Starts it. It connects when there is something to tell or somebody to be told.
+    pub(super) fn start(pool: &Connections, commits: &Commits, health: &Health, closing: &CancellationToken) -> Hints {
+        let tasks = TaskTracker::new();
+        let task = health.register("change_hints", None);
+        let post = Post {
+            pool: pool.clone(),
+            commits: commits.downgrade(),
+            closing: closing.child_token(),
+            own: Uuid::new_v4().simple().to_string(),
+            probe: Notify::new(),
+        };
+        let outgoing = Mutex::new(commits.outgoing());
+        tasks.spawn(async move {
+            supervise(&task, &post.closing, || async {
+                let mut outgoing = outgoing.lock().await;
+                let mut watched = outgoing.clone();
+                join(post.send(&mut outgoing), post.receive(&mut watched)).await;
+            })
+            .await;
+        });
+        tasks.close();
+        Hints(tasks)
+    }
+
+    /// Returns when it has ended after the store began to close, or the time is over.
+    pub(super) async fn closed(&self, limit: Duration) {
+        if timeout(limit, self.0.wait()).await.is_err() {
+            tracing::warn!("the connection that listens for hints could not be closed in order");
+        }
+    }
+}
+
+type Marks = tokio::sync::watch::Receiver<()>;
+
+struct Post {
+    pool: Connections,
+    commits: WeakCommits,
+    closing: CancellationToken,
+    /// How this process is called in what it sends.
+    own: String,
+    /// Asks for a notification to oneself, now.
+    probe: Notify,
+}
+
+impl Post {
+    /// Sends what was committed, and to oneself.
+    async fn send(&self, outgoing: &mut Marks) {
+        let (mut connection, mut next_probe) = (None, Instant::now());
+        loop {
+            let Some(commits) = self.commits.upgrade() else { return self.closing.cancel() };
+            let (is_watched, news) = (commits.is_watched(), commits.take_untold());
+            drop(commits);
+            if news != News::default() || (is_watched && next_probe <= Instant::now()) {
+                next_probe = Instant::now() + PROBE;
+                self.tell(&mut connection, news).await;
+                sleep(PACE).await;
+            }
+            tokio::select! {
+                () = self.closing.cancelled() => break,
+                marked = outgoing.changed() => if marked.is_err() { return self.closing.cancel() },
+                () = self.probe.notified() => next_probe = Instant::now(),
+                () = sleep_until(next_probe), if is_watched => {}
+            }
+        }
+        // What a tool did last, or a server that stops.
+        let untold = self.commits.upgrade().map(|commits| commits.take_untold()).unwrap_or_default();
+        if untold != News::default() {
+            self.tell(&mut connection, untold).await;
+        }
+        if let Some(connection) = connection {
+            // What the database does not hear of it finds out by itself.
+            let _ = timeout(self.pool.limits().close, connection.close()).await;
+        }
+    }
+
+    /// Sends one notification; on a new connection where the old one is gone. What cannot be sent is not: the database
+    /// is away, and whoever is told by it looks when it is back.
+    async fn tell(&self, connection: &mut Option<PgConnection>, news: News) {
+        let payload = Hint { sender: &self.own, news }.to_string();
+        let limit = self.pool.limits().alive;
+        let is_new = connection.is_none();
+        for _ in 0..if is_new { 1 } else { 2 } {
+            let told = async {
+                let mut open = match connection.take() {
+                    Some(open) => open,
+                    None => self.pool.connect().await?,
+                };
+                let notify = sqlx::query(NOTIFY).bind(CHANNEL).bind(&payload).execute(&mut open);
+                timeout(limit, notify).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                Ok::<_, sqlx::Error>(open)
+            };
+            match told.await {
+                Ok(open) => {
+                    *connection = Some(open);
+                    return;
+                }
+                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "a hint was not sent"),
+            }
+        }
+    }
+
+    /// Listens while somebody wants to be told.
+    async fn receive(&self, watched: &mut Marks) {
+        let mut pause = RETRY.0;
+        loop {
+            let Some(is_watched) = self.commits.upgrade().map(|commits| commits.is_watched()) else { return };
+            if is_watched {
+                let heard = self.listen().await;
+                self.cover(Coverage::Own);
+                if self.closing.is_cancelled() {
+                    return;
+                }
+                if !heard && pause == RETRY.0 {
+                    // Once, and again when they came and stayed away.
+                    tracing::info!("no hints of other servers come: their commits are polled for");
+                }
+                pause = if heard { RETRY.0 } else { (pause * 2).min(RETRY.1) };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.closing.cancelled() => return,
+                }
+            } else {
+                tokio::select! {
+                    marked = watched.changed() => if marked.is_err() { return },
+                    () = self.closing.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Listens until the connection is lost, silent or not needed any more; answers whether it brought anything.
+    async fn listen(&self) -> bool {
+        let limits = self.pool.limits();
+        // Of one connection; what the driver offers to listen with is no connection of ours.
+        let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let pool = pool.acquire_timeout(limits.connect).connect_lazy_with(self.pool.options());
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.eager_reconnect(false);
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        let mut has_heard = false;
+        // Nothing is done with a listener that was given up: a wait that was broken off may have read a part.
+        match timeout(limits.connect + limits.alive, listening).await {
+            Ok(Ok(mut listener)) => {
+                self.probe.notify_one();
+                // The first one is its own, and is under way.
+                let mut patience = limits.alive + limits.alive;
+                loop {
+                    let received = tokio::select! {
+                        received = timeout(patience, listener.try_recv()) => received,
+                        () = self.closing.cancelled() => break,
+                    };
+                    let Ok(Ok(Some(notification))) = received else {
+                        if has_heard {
+                            tracing::warn!("hints of other servers no longer come: their commits are polled for");
+                        }
+                        break;
+                    };
+                    patience = PROBE + limits.alive;
+                    has_heard = true;
+                    if !self.hear(&notification) {
+                        break;
+                    }
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "cannot listen for hints"),
+            Err(_) => tracing::debug!("cannot listen for hints: the database does not answer"),
+        }
+        let _ = timeout(limits.close, pool.close()).await;
+        has_heard
+    }
+
+    /// Takes note of a notification; answers whether anybody still wants to be told.
+    fn hear(&self, notification: &PgNotification) -> bool {
+        let Some(commits) = self.commits.upgrade() else { return false };
+        match Hint::read(notification.payload()) {
+            Some(hint) if hint.sender == self.own => {
+                if commits.coverage() != Coverage::Hinted {
+                    tracing::info!("hints of other servers come: their commits are told");
+                    commits.cover(Coverage::Hinted);
+                }
+            }
+            Some(hint) => commits.hear(hint.news),
+            // Of a newer version perhaps, which has more to tell.
+            None => commits.hear(News::CREATED),
+        }
+        commits.is_watched()
+    }
+
+    fn cover(&self, coverage: Coverage) {
+        if let Some(commits) = self.commits.upgrade() {
+            commits.cover(coverage);
+        }
+    }
+}
+
+/// What a notification carries: who sends it, and a letter for each sort of news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hint<'h> {
+    sender: &'h str,
+    news: News,
+}
+
+impl std::fmt::Display for Hint<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let News { feed, queue, due } = self.news;
+        let letters = [(feed, 'c'), (queue, 'q'), (due, 'd')];
+        let letters: String = letters.into_iter().filter_map(|(is_there, letter)| is_there.then_some(letter)).collect();
+        write!(f, "{} {letters}", self.sender)
+    }
+}
+
+impl Hint<'_> {
+    fn read(payload: &str) -> Option<Hint<'_>> {
+        let (sender, letters) = payload.split_once(' ')?;
+        let is_known = letters.chars().all(|letter| matches!(letter, 'c' | 'q' | 'd'));
+        let news = News { feed: letters.contains('c'), queue: letters.contains('q'), due: letters.contains('d') };
+        is_known.then_some(Hint { sender, news })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_read_as_it_was_written() {
+        for news in [News::default(), News::CHANGED, News::CREATED] {
+            let hint = Hint { sender: "a1", news };
+            assert_eq!(Hint::read(&hint.to_string()), Some(hint));
+        }
+        assert_eq!([Hint::read("a1"), Hint::read("a1 cx"), Hint::read("")], [None; 3]);
+    }
+}
