@@ -139,12 +139,7 @@ fn make(connection: &Connection, rows: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// The page and the total in one snapshot.
-fn list(
-    connection: &Connection,
-    access: &Access,
-    filter: &Filter,
-    page: PageRequest,
-) -> anyhow::Result<(usize, u64)> {
+fn list(connection: &Connection, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
     let mut condition = "organization_id = :organization".to_owned();
     let mut values: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":organization", &access.organization)];
     if let Some(status) = filter.status {

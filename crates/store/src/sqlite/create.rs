@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::resources::{self, Resources};
 use super::script::Script;
 use super::statement::query;
 use super::{admin, rows};
@@ -55,6 +56,7 @@ pub(super) fn create(
     connection: &Connection,
     now: Timestamp,
     admission: &Admission,
+    resources: &mut Resources,
     creates: &[&Create],
 ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
     let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
@@ -66,7 +68,9 @@ pub(super) fn create(
     // What this batch creates, by organization; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut inserts = Vec::new();
-    let mut counts = Changes::default();
+    // Resources that are looked at afterwards.
+    let mut looks = Vec::new();
+    let mut counts = Changes::new(resources);
     let mut told = Told::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
@@ -110,7 +114,10 @@ pub(super) fn create(
             .map(|new| {
                 let operation = new.to_operation(now);
                 let seq = next.start;
-                counts.add(&counted(&create.organization, new, seq), Status::Pending, 1);
+                counts.add(&Counted::of(&create.organization, seq, &operation), Status::Pending, 1);
+                if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
+                    looks.push((create.organization.as_str(), resource));
+                }
                 told.add(&create.organization, Some(Status::Pending), &operation.id);
                 inserts.push(insert_row(&create.organization, seq, &operation, new));
                 next.start += 1;
@@ -129,6 +136,9 @@ pub(super) fn create(
         counts.add_to(&mut script);
         told.add_to(&mut script, now);
         script.run(connection)?;
+    }
+    for (organization, resource) in looks {
+        resources.look(connection, organization, resource)?;
     }
     Ok(results)
 }
@@ -163,10 +173,6 @@ fn admit(
     let pending: i64 = query(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection)?.try_get(0)?;
     let room = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
     Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
-}
-
-fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {
-    Counted { organization, project_id: &new.project_id, seq, kind: &new.kind }
 }
 
 fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOperation) -> serde_json::Value {

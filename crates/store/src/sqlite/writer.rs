@@ -12,6 +12,7 @@ use operations::{Event, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::clock::{self, Clocks};
+use super::resources::Resources;
 use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
 use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
 use crate::quota::Admission;
@@ -44,6 +45,8 @@ struct State {
     /// Whether the leases of a former life were bounded.
     has_bounded_leases: bool,
     rotation: Rotation,
+    /// As the connection's last transaction left them.
+    resources: Resources,
 }
 
 impl Writer {
@@ -54,7 +57,14 @@ impl Writer {
 
 impl State {
     fn new(shared: Shared) -> State {
-        State { shared, connection: None, is_closed: false, has_bounded_leases: false, rotation: Rotation::default() }
+        State {
+            shared,
+            connection: None,
+            is_closed: false,
+            has_bounded_leases: false,
+            rotation: Rotation::default(),
+            resources: Resources::default(),
+        }
     }
 }
 
@@ -79,7 +89,11 @@ impl State {
         }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connections::writing(&self.shared.path)?,
+            None => {
+                // What a transaction that failed has learnt is not so.
+                self.resources = Resources::default();
+                connections::writing(&self.shared.path)?
+            }
         };
         // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction
         // by itself.
@@ -107,7 +121,9 @@ impl State {
         if let Some(lease) = lease {
             clock::bound_leases(&transaction, now.after(lease))?;
         }
-        let answers = perform(&transaction, now, retention.millis(), admission, &mut self.rotation, writes)?;
+        self.resources.refresh(&transaction)?;
+        let work = Work { now, retain_for_ms: retention.millis(), admission };
+        let answers = perform(&transaction, &work, &mut self.rotation, &mut self.resources, writes)?;
         transaction.commit()?;
         clocks.moved(set_by);
         self.has_bounded_leases |= lease.is_some();
@@ -115,14 +131,21 @@ impl State {
     }
 }
 
-fn perform(
-    connection: &Connection,
+/// What every write of a batch goes by.
+struct Work<'a> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
-    admission: &Admission,
+    admission: &'a Admission,
+}
+
+fn perform(
+    connection: &Connection,
+    work: &Work<'_>,
     rotation: &mut Rotation,
+    resources: &mut Resources,
     writes: &[Write],
 ) -> Result<Vec<Answered>, StoreError> {
+    let Work { now, retain_for_ms, admission } = *work;
     let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
 
     let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
@@ -131,7 +154,7 @@ fn perform(
     });
     if !creates.is_empty() {
         let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, admission, &requests)?;
+        let results = create::create(connection, now, admission, resources, &requests)?;
         for ((index, _), result) in creates.iter().zip(results) {
             answers[*index] = Some(result.map(Answer::Operations));
         }
@@ -143,7 +166,7 @@ fn perform(
     });
     if !transitions.is_empty() {
         let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, now, retain_for_ms, &events)?.into_iter();
+        let mut results = transition::apply(connection, now, retain_for_ms, resources, &events)?.into_iter();
         for (index, events) in &transitions {
             answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
         }
@@ -156,7 +179,7 @@ fn perform(
     });
     if !claims.is_empty() {
         let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
-        let results = claim::claim(connection, now, &admission.quotas(), rotation, &requests)?;
+        let results = claim::claim(connection, now, &admission.quotas(), rotation, resources, &requests)?;
         for ((index, _), claimed) in claims.iter().zip(results) {
             answers[*index] = Some(Ok(Answer::Claimed(claimed)));
         }
@@ -172,14 +195,19 @@ fn perform(
                 connection,
                 now,
                 retain_for_ms,
+                resources,
                 access,
                 *id,
                 *command,
             )?)),
-            Write::Purge(organization, limit) => Answer::Count(purge::purge(connection, now, organization, *limit)?),
+            Write::Purge(organization, limit) => {
+                Answer::Count(purge::purge(connection, now, resources, organization, *limit)?)
+            }
             Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit)?),
             Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause)?),
-            Write::Delete(organization, step) => Answer::Count(deletion::step(connection, now, organization, *step)?),
+            Write::Delete(organization, step) => {
+                Answer::Count(deletion::step(connection, now, resources, organization, *step)?)
+            }
             Write::Feed(write) => Answer::Count(consumers::write(connection, now, write)?),
             Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token)?)),
             Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id)?),
