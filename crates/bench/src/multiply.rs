@@ -63,6 +63,8 @@ struct Dialect {
     cold_number: &'static str,
     /// Forgets counts.
     forget: &'static [&'static str],
+    /// Counts the resources that are counted anew; not at all where the engine counts none.
+    recount_resources: Option<&'static str>,
 }
 
 const POSTGRES: Dialect = Dialect {
@@ -71,13 +73,27 @@ const POSTGRES: Dialect = Dialect {
     later_id: "(lpad(to_hex(created_at + {later}), 12, '0') || substr(replace(id::text, '-', ''), 13))::uuid",
     cold_number: "substr(resource_id, 6)::bigint",
     forget: &["DELETE FROM counters", "DELETE FROM project_counters", "DELETE FROM counter_deltas"],
+    recount_resources: None,
 };
 
 const SQLITE: Dialect = Dialect {
     indexes: "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'settled' AND sql IS NOT NULL",
     later_id: "unhex(printf('%012x', created_at + {later}) || substr(hex(id), 13))",
     cold_number: "CAST(substr(resource_id, 6) AS INTEGER)",
-    forget: &["DELETE FROM counters", "DELETE FROM project_counters"],
+    forget: &["DELETE FROM counters", "DELETE FROM project_counters", "DELETE FROM resource_counters"],
+    recount_resources: Some(
+        "WITH levels (level) AS (VALUES (12), (16), (20)), op (resource, seq, kind, project_id, status) AS (
+             SELECT c.resource, a.seq, a.kind, a.project_id, a.status FROM counted_resources c CROSS JOIN active a
+                 USING (organization_id, resource_type, resource_id) WHERE a.resource_type <> ''
+             UNION ALL
+             SELECT c.resource, s.seq, s.kind, s.project_id, s.status FROM counted_resources c CROSS JOIN settled s
+                 USING (organization_id, resource_type, resource_id) WHERE s.resource_type <> ''
+         )
+         INSERT INTO resource_counters
+         SELECT resource, level, seq >> level, kind, project_id,
+             sum(status = 1), sum(status = 2), sum(status = 3), sum(status = 4)
+         FROM op CROSS JOIN levels GROUP BY 1, 2, 3, 4, 5",
+    ),
 };
 
 /// Counts what there is, at the level given.
@@ -140,6 +156,7 @@ impl Dialect {
         let rest = indexes.into_iter().map(|(_, definition)| definition);
         let rest = rest.chain(self.forget.iter().map(|statement| (*statement).to_owned()));
         let rest = rest.chain(LEVELS.into_iter().flat_map(recount));
+        let rest = rest.chain(self.recount_resources.map(str::to_owned));
         let number =
             format!("UPDATE organizations SET next_seq = {} WHERE organization_id = '{ORGANIZATION}'", until + 1);
         statements.extend(rest.chain([number]).map(|statement| (statement, until)));

@@ -3,6 +3,7 @@ use crate::support::*;
 use operations::page::FINEST;
 use operations::{Access, Filter, NOTICE_KIND, NewOperation, Operation, PageRequest, Resource, Status};
 use proptest::prelude::*;
+use store::OperationCommand;
 
 const KINDS: [&str; 4] = ["scan", "export", "evaluate", NOTICE_KIND];
 const PROJECTS: [&str; 4] = ["", "a", "b", "c"];
@@ -34,12 +35,9 @@ fn new_operation(kind: usize, project: usize, resource: usize) -> NewOperation {
 
 /// The naive model: all operations of the organization, newest first, as the store itself shows each of them alone.
 async fn model(fixture: &Fixture, created: &[Operation]) -> Vec<Operation> {
-    let access = Access::organization("acme");
-    let mut operations = Vec::new();
-    for operation in created.iter().rev() {
-        operations.push(fixture.store.get(&access, operation.id).await.unwrap().unwrap());
-    }
-    operations
+    let ids: Vec<_> = created.iter().rev().map(|operation| operation.id).collect();
+    let operations = fixture.store.get_many(&Access::organization("acme"), &ids).await.unwrap();
+    operations.into_iter().map(Option::unwrap).collect()
 }
 
 fn every_filter() -> Vec<Filter> {
@@ -117,8 +115,8 @@ async fn play(engine: Engine, steps: Vec<Step>, page_size: u32, start: u32) {
 
 /// Lets the next number be `start` + 1, as if so many operations had been there before.
 async fn skip_numbers(fixture: &Fixture, start: i64) {
-    let insert = "INSERT INTO organizations (organization_id, next_seq, created_at)";
-    fixture.tamper(&format!("{insert} VALUES ('acme', {}, 0)", start + 1)).await;
+    let insert = "INSERT INTO organizations (organization_id, next_seq, created_at, removed)";
+    fixture.tamper(&format!("{insert} VALUES ('acme', {}, 0, {start})", start + 1)).await;
 }
 
 fn history() -> impl Strategy<Value = (Vec<Step>, u32, u32)> {
@@ -184,4 +182,102 @@ async fn pages_over_several_buckets_have_every_operation_once(fixture: Fixture) 
     fixture.assert_sound().await;
 }
 
-against_both_engines!(pages_over_several_buckets_have_every_operation_once);
+/// Engines that count resources with many operations begin to do so in the midst of this.
+async fn pages_of_a_resource_with_many_operations_equal_the_naive_model(fixture: Fixture) {
+    skip_numbers(&fixture, 3_000).await;
+    let mut created = Vec::new();
+    for chunk in 0..9 {
+        let new = (500 * chunk..500 * (chunk + 1)).map(|n| new_operation(n % 4, n / 4 % 4, n % 3));
+        created.extend(fixture.store.create("acme", new.collect(), None).await.unwrap());
+        let claimed = fixture.claim(&["scan", "export"], 240).await;
+        for (n, claimed) in claimed.iter().enumerate().filter(|(n, _)| !n.is_multiple_of(5)) {
+            let outcome = if n.is_multiple_of(3) { failed("no", false) } else { completed("ok") };
+            fixture.settle(claimed, outcome).await.unwrap();
+        }
+    }
+    compare_every_page(&fixture, &model(&fixture, &created).await, 700).await;
+
+    // What was counted is cancelled, tried again, removed by callers, removed in its time.
+    let access = Access::organization("acme");
+    let mut removed = Vec::new();
+    for (n, operation) in model(&fixture, &created).await.iter().enumerate() {
+        let command = match operation.status {
+            Status::Pending if n.is_multiple_of(2) => OperationCommand::Cancel,
+            Status::Failed if n.is_multiple_of(2) => OperationCommand::Retry,
+            Status::Completed if n.is_multiple_of(2) => {
+                removed.push(operation.id);
+                OperationCommand::Delete
+            }
+            _ => continue,
+        };
+        fixture.store.command(&access, operation.id, command).await.unwrap().unwrap().unwrap();
+    }
+    created.retain(|operation| !removed.contains(&operation.id));
+    compare_every_page(&fixture, &model(&fixture, &created).await, 700).await;
+    fixture.assert_sound().await;
+}
+
+/// So many operations of a resource that it is counted, a third of them ended.
+async fn fill_a_resource(fixture: &Fixture) {
+    fixture.store.create("acme", (0..1_500).map(|n| new_operation(n % 2, 1, 1)).collect(), None).await.unwrap();
+    for claimed in fixture.claim(&["scan"], 500).await {
+        fixture.settle(&claimed, completed("ok")).await.unwrap();
+    }
+    fixture.assert_sound().await;
+}
+
+async fn wrong_counters_of_resources(fixture: &Fixture) -> Vec<String> {
+    let findings = fixture.store.doctor().await.unwrap().findings;
+    let of_resources = findings.into_iter().filter(|finding| finding.invariant.contains("counters of resources"));
+    of_resources.map(|finding| finding.detail).collect()
+}
+
+#[tokio::test]
+async fn doctor_finds_a_wrong_counter_of_a_resource() {
+    let fixture = fixture(Engine::Sqlite).await;
+    fill_a_resource(&fixture).await;
+    fixture.tamper("UPDATE resource_counters SET completed = completed + 1 WHERE level = 20 AND kind = 'scan'").await;
+    let found = wrong_counters_of_resources(&fixture).await;
+    assert_eq!(found, ["acme resource thing x level 20 bucket 0 scan: counters 250, 0, 501, 0; rows 250, 0, 500, 0"]);
+    fixture.tamper("DELETE FROM counted_resources").await;
+    assert!(wrong_counters_of_resources(&fixture).await[0].starts_with("no resource level"));
+}
+
+#[tokio::test]
+async fn resources_of_a_file_from_before_are_counted_when_it_is_migrated() {
+    let fixture = fixture(Engine::Sqlite).await;
+    fill_a_resource(&fixture).await;
+    fixture.store.close().await;
+    fixture.tamper("DROP TABLE resource_counters").await;
+    fixture.tamper("DROP TABLE counted_resources").await;
+    fixture.tamper("DELETE FROM _sqlx_migrations WHERE description = 'resource counters'").await;
+    let store = fixture.reopen().await;
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    let filter = Filter { resource: new_operation(0, 1, 1).resource, status: Some(Status::Completed), kind: None };
+    let page = PageRequest { page: 4, page_size: 100 };
+    let listing = store.list(&Access::projects("acme", ["a"]), &filter, page).await.unwrap();
+    assert_eq!((listing.page.total_count, listing.entries.len()), (500, 100));
+    // Counted they are: a counter that goes is missed.
+    fixture.tamper("DELETE FROM resource_counters WHERE level = 20").await;
+    assert_eq!(store.doctor().await.unwrap().findings.len(), 2);
+}
+
+#[tokio::test]
+async fn counters_of_resources_go_with_their_organization() {
+    let fixture = fixture(Engine::Sqlite).await;
+    fill_a_resource(&fixture).await;
+    fixture.store.begin_deletion("acme", true).await.unwrap();
+    while fixture.store.delete_part("acme", 400).await.unwrap() > 0 {
+        fixture.assert_sound().await;
+    }
+    fixture.store.end_deletion("acme").await.unwrap();
+    // A statement that fails when there is one.
+    for table in ["resource_counters", "counted_resources"] {
+        fixture.tamper(&format!("INSERT INTO secrets SELECT NULL, NULL FROM {table} LIMIT 1")).await;
+    }
+}
+
+against_both_engines!(
+    pages_over_several_buckets_have_every_operation_once,
+    pages_of_a_resource_with_many_operations_equal_the_naive_model,
+);

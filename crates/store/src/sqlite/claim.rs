@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::resources::Resources;
 use super::rows;
 use super::script::Script;
 use super::statement::{Row, query};
@@ -74,6 +75,7 @@ pub(super) fn claim(
     now: Timestamp,
     quotas: &Quotas,
     rotation: &mut Rotation,
+    resources: &Resources,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
     query(PROMOTE).bind(now.as_millis()).execute(connection)?;
@@ -95,7 +97,7 @@ pub(super) fn claim(
             .zip(places)
             .map(|((organization, row), index)| Chosen { organization, row, index })
             .collect();
-        start(connection, now, requests, &chosen, &mut answers)?;
+        start(connection, now, resources, requests, &chosen, &mut answers)?;
     }
     Ok(answers)
 }
@@ -209,6 +211,7 @@ fn line(
 fn start(
     connection: &Connection,
     now: Timestamp,
+    resources: &Resources,
     requests: &[&ClaimRequest],
     chosen: &[Chosen],
     answers: &mut [Vec<Claimed>],
@@ -225,7 +228,7 @@ fn start(
     let wanted: Vec<i64> = chosen.iter().map(|chosen| chosen.row).collect();
     let found = query(sql).bind(json!(wanted).to_string()).fetch_all(connection)?;
     let (mut starts, mut leases) = (Vec::new(), Vec::new());
-    let mut counts = Changes::default();
+    let mut counts = Changes::new(resources);
     let mut told = Told::default();
     for (Chosen { organization, row: rowid, index }, row) in chosen.iter().zip(&found) {
         let request = requests[*index];
@@ -236,7 +239,7 @@ fn start(
         let State::Running { started_at, cancel_requested, .. } = state else { continue };
         let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
         let seq: i64 = row.try_get("seq")?;
-        let counted = Counted { organization, project_id: &operation.project_id, seq, kind: &operation.kind };
+        let counted = Counted::of(organization, seq, &operation);
         counts.add(&counted, Status::Pending, -1);
         counts.add(&counted, Status::Running, 1);
         told.add(organization, Some(Status::Running), &operation.id);

@@ -10,6 +10,7 @@ use operations::{Access, Event, OperationId, State, Status, Timestamp};
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
+use super::resources::Resources;
 use super::script::Script;
 use super::statement::{Row, query};
 use super::{history, purge, rows, transition};
@@ -35,6 +36,7 @@ pub(super) fn command(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    resources: &Resources,
     access: &Access,
     id: OperationId,
     command: OperationCommand,
@@ -53,8 +55,7 @@ pub(super) fn command(
         Err(refusal) => return Ok(Some(Err(refusal))),
     };
     let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
-    let counted =
-        Counted { organization: &access.organization, project_id: &operation.project_id, seq, kind: &operation.kind };
+    let counted = Counted::of(&access.organization, seq, &operation);
     let organization = &access.organization;
     let mut script = Script::default();
     if let Some(after) = &after {
@@ -76,11 +77,12 @@ pub(super) fn command(
                 seq,
                 kind: operation.kind.clone(),
                 project_id: operation.project_id.clone(),
+                resource: operation.resource.clone(),
                 before: before.status(),
                 state: state.clone(),
                 note: None,
             };
-            transition::write(connection, now, retain_for_ms, vec![entry])?;
+            transition::write(connection, now, retain_for_ms, resources, vec![entry])?;
         }
         Some(State::Pending { progress, started_at, due_at }) => {
             query(RETRY)
@@ -91,7 +93,7 @@ pub(super) fn command(
                 .bind(progress.max_attempts)
                 .execute(connection)?;
             query(UNSETTLE).bind(row).execute(connection)?;
-            let mut changes = Changes::default();
+            let mut changes = Changes::new(resources);
             changes.add(&counted, before.status(), -1);
             changes.add(&counted, Status::Pending, 1);
             changes.add_to(&mut script);
@@ -102,7 +104,7 @@ pub(super) fn command(
         }
         None => {
             query(UNSETTLE).bind(row).execute(connection)?;
-            let mut changes = Changes::default();
+            let mut changes = Changes::new(resources);
             changes.add(&counted, before.status(), -1);
             changes.add_to(&mut script);
             history::forget(connection, organization, &[seq])?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -25,6 +26,9 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Once somebody has run ANALYZE, SQLite would plan a statement anew for each value that is bound to it, which costs
+    // several times what a short statement does.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "cache_size", CACHE)?;
     connection.pragma_update(None, "temp_store", "memory")?;
@@ -129,5 +133,35 @@ impl Inner {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         // Nothing that holds the lock can panic between two changes.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn statements_stay_prepared_where_a_file_was_analyzed() {
+        let folder = tempfile::tempdir().expect("a folder is made");
+        let path = folder.path().join("t.db");
+        let made = Connection::open(&path).expect("a file is made");
+        made.execute_batch(
+            "CREATE TABLE t (a TEXT, b INTEGER); CREATE INDEX i ON t (a, b);
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+             INSERT INTO t SELECT n % 7, n FROM n; ANALYZE",
+        )
+        .expect("it is filled");
+        let planned = |connection: &Connection| {
+            let mut statement = connection.prepare("SELECT b FROM t WHERE a = ?1 AND b > ?2").expect("it is prepared");
+            for n in 0..5 {
+                let found = statement.query_map((n.to_string(), n), |row| row.get::<_, i64>(0));
+                assert!(found.expect("it runs").count() > 0);
+            }
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        assert!(planned(&made) > 0, "or the setting is not needed any more");
+        assert_eq!(planned(&connect(&path).expect("it is opened")), 0);
     }
 }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use operations::Status;
 use operations::page::{LEVELS, bucket};
+use operations::{Operation, Resource, Status};
 use serde_json::json;
 
+use super::resources::Resources;
 use super::script::Script;
 
 /// Signed changes, one for each status in the order of their numbers, by key in key order.
-#[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct Changes<'r> {
+    counted: &'r Resources,
     organizations: BTreeMap<(String, u32, i64, String), [i64; 4]>,
     projects: BTreeMap<(String, String, u32, i64, String), [i64; 4]>,
+    resources: BTreeMap<(i64, u32, i64, String, String), [i64; 4]>,
 }
 
 /// What an operation is counted under, besides its status.
@@ -21,12 +23,27 @@ pub(super) struct Counted<'a> {
     pub(super) project_id: &'a str,
     pub(super) seq: i64,
     pub(super) kind: &'a str,
+    pub(super) resource: Option<&'a Resource>,
 }
 
-impl Changes {
+impl<'a> Counted<'a> {
+    pub(super) fn of(organization: &'a str, seq: i64, operation: &'a Operation) -> Counted<'a> {
+        let Operation { project_id, kind, resource, .. } = operation;
+        Counted { organization, project_id, seq, kind, resource: resource.as_ref() }
+    }
+}
+
+impl<'r> Changes<'r> {
+    /// No changes yet; `counted` says which resources have counters.
+    pub(super) fn new(counted: &'r Resources) -> Changes<'r> {
+        let (organizations, projects, resources) = Default::default();
+        Changes { counted, organizations, projects, resources }
+    }
+
     /// Counts one operation more (`by` = 1) or fewer (−1) under `status`.
     pub(super) fn add(&mut self, operation: &Counted<'_>, status: Status, by: i64) {
-        let Counted { organization, project_id, seq, kind } = operation;
+        let Counted { organization, project_id, seq, kind, resource } = operation;
+        let resource = resource.and_then(|resource| self.counted.get(organization, resource));
         let status = usize::from(status.number() - 1);
         for level in LEVELS {
             let bucket = bucket(*seq, level);
@@ -35,6 +52,10 @@ impl Changes {
             if !project_id.is_empty() {
                 let key = ((*organization).to_owned(), (*project_id).to_owned(), level, bucket, (*kind).to_owned());
                 self.projects.entry(key).or_default()[status] += by;
+            }
+            if let Some(resource) = resource {
+                let key = (resource, level, bucket, (*kind).to_owned(), (*project_id).to_owned());
+                self.resources.entry(key).or_default()[status] += by;
             }
         }
     }
@@ -65,6 +86,18 @@ impl Changes {
             let changes = serde_json::Value::Array(projects).to_string();
             script.add(ADD_PROJECTS).bind(changes);
         }
+        let resources: Vec<_> = self
+            .resources
+            .into_iter()
+            .filter(|(_, n)| *n != [0; 4])
+            .map(|((resource, level, bucket, kind, project), n)| {
+                json!([resource, level, bucket, kind, project, n[0], n[1], n[2], n[3]])
+            })
+            .collect();
+        if !resources.is_empty() {
+            let changes = serde_json::Value::Array(resources).to_string();
+            script.add(ADD_RESOURCES).bind(changes);
+        }
     }
 }
 
@@ -78,6 +111,13 @@ const ADD: &str = "
 
 const ADD_PROJECTS: &str = "
     INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
+    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
+    FROM json_each(?) WHERE true
+    ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
+        completed = completed + excluded.completed, failed = failed + excluded.failed";
+
+const ADD_RESOURCES: &str = "
+    INSERT INTO resource_counters (resource, level, bucket, kind, project_id, pending, running, completed, failed)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
     FROM json_each(?) WHERE true
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::changes::Told;
 use super::claim::LEASE;
 use super::counters::{Changes, Counted};
+use super::resources::{self, Resources};
 use super::script::Script;
 use super::statement::query;
 use super::{admin, rows};
@@ -64,6 +65,7 @@ pub(super) fn create(
     connection: &Connection,
     now: Timestamp,
     admission: &Admission,
+    resources: &mut Resources,
     creates: &[&Create],
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let mut results: Vec<Result<Created, StoreError>> = Vec::with_capacity(creates.len());
@@ -77,7 +79,9 @@ pub(super) fn create(
     let (mut inserts, mut leases) = (Vec::new(), Vec::new());
     // Kinds of which this batch has put something into the queue.
     let mut queued: BTreeSet<(&str, &str)> = BTreeSet::new();
-    let mut counts = Changes::default();
+    // Resources that are looked at afterwards.
+    let mut looks = Vec::new();
+    let mut counts = Changes::new(resources);
     let mut told = Told::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
@@ -123,6 +127,9 @@ pub(super) fn create(
             let seq = next.start;
             next.start += 1;
             told.add(organization, Some(Status::Pending), &operation.id);
+            if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
+                looks.push((organization, resource));
+            }
             let is_first = !queued.contains(&(organization, new.kind.as_str()));
             if let Some(terms) = create.start.as_ref().filter(|_| is_first)
                 && new.run_after.is_none_or(|at| at <= now)
@@ -132,14 +139,14 @@ pub(super) fn create(
                 told.add(organization, Some(Status::Running), &operation.id);
                 let expires_at = attempt.lease_expires_at.as_millis();
                 leases.push(json!([organization, seq, attempt.lease.fence, terms.worker, expires_at]));
-                counts.add(&counted(organization, new, seq), Status::Running, 1);
+                counts.add(&Counted::of(organization, seq, &operation), Status::Running, 1);
                 inserts.push(insert_row(organization, seq, &attempt.operation, new, Some(&attempt)));
                 created.push(attempt.operation.clone());
                 started = Some(attempt);
                 continue;
             }
             queued.insert((organization, new.kind.as_str()));
-            counts.add(&counted(organization, new, seq), Status::Pending, 1);
+            counts.add(&Counted::of(organization, seq, &operation), Status::Pending, 1);
             inserts.push(insert_row(organization, seq, &operation, new, None));
             created.push(operation);
         }
@@ -158,6 +165,9 @@ pub(super) fn create(
         counts.add_to(&mut script);
         told.add_to(&mut script, now);
         script.run(connection)?;
+    }
+    for (organization, resource) in looks {
+        resources.look(connection, organization, resource)?;
     }
     Ok(results)
 }
@@ -198,10 +208,6 @@ fn admit(
     let pending: i64 = query(NOT_ENDED).bind(organization).bind(own_kinds).fetch_one(connection)?.try_get(0)?;
     let room = admission.counted(organization, limit, first, pending, now).saturating_sub(first).unsigned_abs();
     Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
-}
-
-fn counted<'a>(organization: &'a str, new: &'a NewOperation, seq: i64) -> Counted<'a> {
-    Counted { organization, project_id: &new.project_id, seq, kind: &new.kind }
 }
 
 fn insert_row(

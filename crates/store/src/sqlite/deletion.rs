@@ -4,6 +4,7 @@ use operations::Timestamp;
 use rusqlite::Connection;
 
 use super::purge;
+use super::resources::Resources;
 use super::statement::query;
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
@@ -23,16 +24,16 @@ const KINDS: &str = "SELECT DISTINCT kind FROM counters
 /// Operations of either table, with what they are counted under. Served by active_by_seq and settled_by_status.
 const REMOVE_OPERATIONS: [&str; 2] = [
     "DELETE FROM active WHERE rowid IN (SELECT rowid FROM active WHERE organization_id = ?1 LIMIT ?2 + 0)
-        RETURNING seq, kind, status, project_id",
+        RETURNING seq, kind, status, project_id, resource_type, resource_id",
     "DELETE FROM settled WHERE rowid IN (SELECT rowid FROM settled WHERE organization_id = ?1 LIMIT ?2 + 0)
-        RETURNING seq, kind, status, project_id",
+        RETURNING seq, kind, status, project_id, resource_type, resource_id",
 ];
 
 const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
 /// The rest, one table after the other. Counters that are all zero say nothing.
-const REMOVE: [&str; 5] = [
+const REMOVE: [&str; 7] = [
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -44,6 +45,12 @@ const REMOVE: [&str; 5] = [
     "DELETE FROM counters WHERE organization_id = ?1 AND (level, bucket, kind) IN (
         SELECT level, bucket, kind FROM counters
         WHERE organization_id = ?1 AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
+    "DELETE FROM resource_counters WHERE (resource, level, bucket, kind, project_id) IN (
+        SELECT resource, level, bucket, kind, project_id FROM resource_counters
+        WHERE resource IN (SELECT resource FROM counted_resources WHERE organization_id = ?1)
+            AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
+    "DELETE FROM counted_resources WHERE resource IN (
+        SELECT resource FROM counted_resources WHERE organization_id = ?1 LIMIT ?2 + 0)",
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
@@ -82,12 +89,13 @@ pub(super) fn kinds(connection: &Connection, organization: Option<&str>) -> Resu
 pub(super) fn step(
     connection: &Connection,
     now: Timestamp,
+    resources: &Resources,
     organization: &str,
     step: Deletion,
 ) -> Result<u64, StoreError> {
     match step {
         Deletion::Begin(unfinished_too) => begin(connection, now, organization, unfinished_too),
-        Deletion::Part(limit) => part(connection, organization, limit),
+        Deletion::Part(limit) => part(connection, resources, organization, limit),
         Deletion::End => end(connection, organization).map(|()| 0),
     }
 }
@@ -115,7 +123,7 @@ fn is_begun(connection: &Connection, organization: &str) -> Result<bool, StoreEr
     Ok(query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0)
 }
 
-fn part(connection: &Connection, organization: &str, limit: u32) -> Result<u64, StoreError> {
+fn part(connection: &Connection, resources: &Resources, organization: &str, limit: u32) -> Result<u64, StoreError> {
     if !is_begun(connection, organization)? {
         return Ok(0);
     }
@@ -124,7 +132,7 @@ fn part(connection: &Connection, organization: &str, limit: u32) -> Result<u64, 
         if removed.is_empty() {
             continue;
         }
-        let seqs = purge::forget(connection, organization, &removed)?;
+        let seqs = purge::forget(connection, resources, organization, &removed)?;
         let listed = serde_json::json!(seqs).to_string();
         query(REMOVE_LEASES).bind(organization).bind(listed).execute(connection)?;
         return Ok(removed.len() as u64);

@@ -11,6 +11,7 @@ const SHOWN: i64 = 20;
 const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
+    ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (
         "no operation is both active and settled",
         "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
@@ -97,6 +98,33 @@ const PROJECT_COUNTERS: &str = "
     FROM project_counters c FULL JOIN counted r USING (organization_id, project_id, level, bucket, kind)
     WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
         <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))";
+
+/// Of the resources that are counted.
+const RESOURCE_COUNTERS: &str = "
+    WITH levels (level) AS (VALUES (12), (16), (20)), op (resource, seq, kind, project_id, status) AS (
+        SELECT c.resource, a.seq, a.kind, a.project_id, a.status FROM counted_resources c CROSS JOIN active a
+            ON a.organization_id = c.organization_id AND a.resource_type = c.resource_type
+                AND a.resource_id = c.resource_id AND a.resource_type <> ''
+        UNION ALL
+        SELECT c.resource, s.seq, s.kind, s.project_id, s.status FROM counted_resources c CROSS JOIN settled s
+            ON s.organization_id = c.organization_id AND s.resource_type = c.resource_type
+                AND s.resource_id = c.resource_id AND s.resource_type <> ''
+    ), counted (resource, level, bucket, kind, project_id, pending, running, completed, failed) AS (
+        SELECT resource, level, seq >> level, kind, project_id,
+            sum(status = 1), sum(status = 2), sum(status = 3), sum(status = 4)
+        FROM op CROSS JOIN levels GROUP BY 1, 2, 3, 4, 5
+    ), difference (resource, found) AS (
+        SELECT coalesce(c.resource, r.resource), ' level ' || coalesce(c.level, r.level) || ' bucket '
+            || coalesce(c.bucket, r.bucket) || ' ' || coalesce(c.kind, r.kind) || ': counters '
+            || format('%d, %d, %d, %d', c.pending, c.running, c.completed, c.failed) || '; rows '
+            || format('%d, %d, %d, %d', r.pending, r.running, r.completed, r.failed)
+        FROM resource_counters c FULL JOIN counted r USING (resource, level, bucket, kind, project_id)
+        WHERE (coalesce(c.pending, 0), coalesce(c.running, 0), coalesce(c.completed, 0), coalesce(c.failed, 0))
+            <> (coalesce(r.pending, 0), coalesce(r.running, 0), coalesce(r.completed, 0), coalesce(r.failed, 0))
+    )
+    SELECT coalesce(k.organization_id || ' resource ' || k.resource_type || ' ' || k.resource_id, 'no resource')
+        || d.found
+    FROM difference d LEFT JOIN counted_resources k USING (resource)";
 
 pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
     let totals = query(

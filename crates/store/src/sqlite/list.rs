@@ -10,12 +10,13 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use operations::page::LEVELS;
-use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects, Resource};
+use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Rows, Statement};
 use serde_json::json;
 
-use super::read;
+use super::part::Part;
+use super::{read, resources};
 use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
@@ -34,13 +35,18 @@ pub(super) fn list(
         Projects::All => None,
         Projects::Only(projects) => Some(projects),
     };
-    let list = List { connection, organization: &access.organization, projects, filter };
-    let (total_count, keys) = match &filter.resource {
-        Some(resource) => list.of_resource(resource, page)?,
-        None => list.by_counters(page)?,
+    let organization = access.organization.as_str();
+    let counted = match &filter.resource {
+        Some(resource) => resources::find(connection, organization, resource)?,
+        None => None,
     };
-    let entries = keys.iter().map(|key| list.entry(key)).collect::<Result<_, _>>()?;
-    Ok(Listing { entries, page: PageInfo { total_count: total_count.unsigned_abs(), request: page } })
+    let list = List { connection, organization, projects, filter, counted };
+    let (total_count, keys) = match &filter.resource {
+        Some(_) if counted.is_none() => list.by_range(page)?,
+        _ => list.by_counters(page)?,
+    };
+    let page = PageInfo { total_count: total_count.unsigned_abs(), request: page };
+    Ok(Listing { entries: list.entries(&keys)?, page })
 }
 
 /// Where an entry of a list is.
@@ -51,109 +57,105 @@ struct Key {
     row: i64,
 }
 
-/// Which of the matching entries of a range make a page, newest first.
-#[derive(Clone, Copy)]
-struct Part {
-    /// How many match in the range.
-    of: i64,
-    skip: i64,
-    take: i64,
-}
-
-impl Part {
-    /// Of `of` entries those that a page shows.
-    fn of_page(page: PageRequest, of: i64) -> Part {
-        let skip = i64::try_from(page.offset()).unwrap_or(i64::MAX).min(of);
-        Part { of, skip, take: i64::from(page.page_size).min(of - skip) }
-    }
-
-    /// Whether the oldest end is nearer.
-    fn is_nearer_to_oldest(self) -> bool {
-        self.of - self.skip - self.take < self.skip
-    }
-}
-
 struct List<'a> {
     connection: &'a Connection,
     organization: &'a str,
     projects: Option<&'a BTreeSet<String>>,
     filter: &'a Filter,
+    /// The number under which the filter's resource is counted.
+    counted: Option<i64>,
 }
 
 impl List<'_> {
     /// The total and the page's keys, by counters.
     fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
-        let mut counted = self.counts(LEVELS[0], 0..i64::MAX)?;
-        let total: i64 = counted.iter().map(|(_, n)| n).sum();
+        let mut counted = BTreeMap::new();
+        let total = self.count(LEVELS[0], 0..i64::MAX, &mut counted)?;
         let mut part = Part::of_page(page, total);
         let mut numbers = 0..0;
         if part.take == 0 {
             return Ok((total, Vec::new()));
         }
         for (index, level) in LEVELS.iter().enumerate() {
+            // What was counted has the page, and reaches to the newest end or to the oldest.
+            let is_from_oldest = index > 0 && part.is_nearer_to_oldest();
+            let mut passed = if is_from_oldest { part.of - counted.values().sum::<i64>() } else { 0 };
             // The buckets that the page touches stand side by side.
-            let (mut passed, mut touched) = (0, Vec::new());
-            let mut skip = part.skip;
-            for (bucket, n) in &counted {
+            let (mut skip, mut of) = (part.skip, 0);
+            let mut touched: Option<(i64, i64)> = None;
+            for (bucket, n) in counted.iter().rev() {
                 if passed < part.skip + part.take && passed + n > part.skip {
-                    if touched.is_empty() {
+                    if touched.is_none() {
                         skip = part.skip - passed;
                     }
-                    touched.push((*bucket, *n));
+                    of += n;
+                    touched = Some((touched.map_or(*bucket, |(newest, _)| newest), *bucket));
                 }
                 passed += n;
             }
-            let (Some((newest, _)), Some((oldest, _))) = (touched.first(), touched.last()) else {
+            let Some((newest, oldest)) = touched.filter(|_| skip >= 0 && of >= skip + part.take) else {
                 return Err(StoreError::Unusable("counters contradict each other; run longrun doctor".to_owned()));
             };
-            part = Part { of: touched.iter().map(|(_, n)| n).sum(), skip, take: part.take };
+            part = Part { of, skip, take: part.take };
             numbers = oldest << level..(newest + 1) << level;
             match LEVELS.get(index + 1) {
                 Some(finer) if part.of > FEW => {
-                    counted = self.counts(*finer, numbers.start >> finer..numbers.end >> finer)?;
+                    counted.clear();
+                    let buckets = numbers.start >> finer..numbers.end >> finer;
+                    part.read_from_nearer_end(buckets, |buckets| self.count(*finer, buckets, &mut counted))?;
                 }
                 _ => break,
             }
         }
-        Ok((total, self.keys(Some(numbers), None, part)?))
+        Ok((total, self.keys(Some(numbers), part)?))
     }
 
-    /// Matching operations per bucket of a level, of these buckets, newest first. Served by the counters' primary keys.
-    fn counts(&self, level: u32, buckets: Range<i64>) -> Result<Vec<(i64, i64)>, StoreError> {
+    /// Adds the matching operations per bucket of a level, of these buckets; answers how many they are. Served by the
+    /// counters' primary keys.
+    fn count(&self, level: u32, buckets: Range<i64>, counted: &mut BTreeMap<i64, i64>) -> Result<i64, StoreError> {
         let counter = plan::counter(self.filter.status);
-        let (table, project) =
-            if self.projects.is_some() { ("project_counters", " AND project_id = ?6") } else { ("counters", "") };
+        let (table, whose) = match (self.counted, self.projects) {
+            (None, None) => ("counters", "organization_id = ?1"),
+            (None, Some(_)) => ("project_counters", "organization_id = ?1 AND project_id = ?6"),
+            (Some(_), None) => ("resource_counters", "resource = ?1"),
+            // One resource mostly belongs to one project.
+            (Some(_), Some(_)) => {
+                ("resource_counters", "resource = ?1 AND project_id IN (SELECT value FROM json_each(?6))")
+            }
+        };
         let kind = self.of_kind("kind", "?5");
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT bucket, {counter} FROM {table}
-             WHERE organization_id = ?1 AND level = ?2 AND bucket >= ?3 AND bucket < ?4 AND {kind}{project}"
+             WHERE {whose} AND level = ?2 AND bucket >= ?3 AND bucket < ?4 AND {kind}"
         ))?;
         let text = |text: &String| Value::Text(text.clone());
         let mut values = [
-            Value::Text(self.organization.to_owned()),
+            self.counted.map_or_else(|| Value::Text(self.organization.to_owned()), Value::from),
             Value::from(level),
             Value::from(buckets.start),
             Value::from(buckets.end),
             self.filter.kind.as_ref().map_or(Value::Null, text),
             Value::Null,
         ];
-        let mut counted: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut add = |project: Option<&String>| -> Result<(), StoreError> {
-            values[5] = project.map_or(Value::Null, text);
+        let mut total = 0;
+        let mut add = |projects: Value| -> Result<(), StoreError> {
+            values[5] = projects;
             let mut rows = bound(&mut statement, &values)?;
             while let Some(row) = rows.next()? {
                 let n: i64 = row.get(1)?;
                 if n > 0 {
                     *counted.entry(row.get(0)?).or_default() += n;
+                    total += n;
                 }
             }
             Ok(())
         };
         match self.projects {
-            None => add(None)?,
-            Some(projects) => projects.iter().try_for_each(|project| add(Some(project)))?,
+            None => add(Value::Null)?,
+            Some(projects) if self.counted.is_some() => add(Value::Text(json!(projects).to_string()))?,
+            Some(projects) => projects.iter().try_for_each(|project| add(text(project)))?,
         }
-        Ok(counted.into_iter().rev().collect())
+        Ok(total)
     }
 
     /// The condition on a column with the kind; every index that serves a filter holds it.
@@ -164,35 +166,27 @@ impl List<'_> {
         }
     }
 
-    /// The total and the page's keys along the index range of a resource, which has no counters.
-    fn of_resource(&self, resource: &Resource, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
-        let counts: Vec<String> = tables(self.filter)
-            .into_iter()
-            .map(|table| format!("({})", self.arm(table, "count(*)", false, true)))
-            .collect();
+    /// The total and the page's keys along the index range of a resource that has no counters.
+    fn by_range(&self, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
+        let counts: Vec<String> =
+            tables(self.filter).into_iter().map(|table| format!("({})", self.arm(table, "count(*)", false))).collect();
         let mut statement = self.connection.prepare_cached(&format!("SELECT {}", counts.join(" + ")))?;
-        let mut rows = bound(&mut statement, &self.values(None, Some(resource), None))?;
+        let mut rows = bound(&mut statement, &self.values(None, None))?;
         let total = rows.next()?.ok_or_else(|| read::damaged("count"))?.get(0)?;
-        Ok((total, self.keys(None, Some(resource), Part::of_page(page, total))?))
+        Ok((total, self.keys(None, Part::of_page(page, total))?))
     }
 
     /// The keys of a part of what matches in a range, newest first.
-    fn keys(
-        &self,
-        numbers: Option<Range<i64>>,
-        resource: Option<&Resource>,
-        part: Part,
-    ) -> Result<Vec<Key>, StoreError> {
+    fn keys(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Key>, StoreError> {
         if part.take == 0 {
             return Ok(Vec::new());
         }
-        if let (Some(projects), None) = (self.projects, resource) {
-            return self.keys_of_projects(projects, numbers, part);
+        if let (Some(projects), Some(numbers), None) = (self.projects, &numbers, &self.filter.resource) {
+            return self.keys_of_projects(projects, numbers.clone(), part);
         }
-        let arms = self.arms(numbers.is_some(), resource.is_some());
-        let (order, skip) =
-            if part.is_nearer_to_oldest() { ("", part.of - part.skip - part.take) } else { ("DESC", part.skip) };
-        let mut values = self.values(numbers, resource, None);
+        let arms = self.arms(numbers.is_some());
+        let (order, skip) = if part.is_nearer_to_oldest() { ("", part.after()) } else { ("DESC", part.skip) };
+        let mut values = self.values(numbers, None);
         values.extend([Value::from(part.take), Value::from(skip)]);
         let mut statement =
             self.connection.prepare_cached(&format!("{arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9"))?;
@@ -211,27 +205,34 @@ impl List<'_> {
     fn keys_of_projects(
         &self,
         projects: &BTreeSet<String>,
-        numbers: Option<Range<i64>>,
+        numbers: Range<i64>,
         part: Part,
     ) -> Result<Vec<Key>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&self.arms(numbers.is_some(), false))?;
-        let mut keys = Vec::with_capacity(usize::try_from(part.of).unwrap_or_default());
-        for project in projects {
-            let mut rows = bound(&mut statement, &self.values(numbers.clone(), None, Some(project)))?;
-            while let Some(row) = rows.next()? {
-                keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
+        let mut statement = self.connection.prepare_cached(&self.arms(true))?;
+        let mut keys = Vec::with_capacity(usize::try_from(part.reach() * 5 / 4).unwrap_or_default());
+        part.read_from_nearer_end(numbers, |numbers| {
+            let before = keys.len();
+            for project in projects {
+                let mut rows = bound(&mut statement, &self.values(Some(numbers.clone()), Some(project)))?;
+                while let Some(row) = rows.next()? {
+                    keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
+                }
             }
-        }
+            Ok((keys.len() - before) as i64)
+        })?;
         keys.sort_unstable_by(|one, other| other.cmp(one));
-        let skip = usize::try_from(part.skip).unwrap_or(usize::MAX);
+        let read = keys.len() as i64;
+        let skip = if part.is_nearer_to_oldest() { read - part.after() - part.take } else { part.skip };
+        let skip = usize::try_from(skip).unwrap_or_default();
         Ok(keys.into_iter().skip(skip).take(usize::try_from(part.take).unwrap_or_default()).collect())
     }
 
     /// What the placeholders ?1 to ?7 of [`List::arm`] stand for.
-    fn values(&self, numbers: Option<Range<i64>>, resource: Option<&Resource>, project: Option<&str>) -> Vec<Value> {
+    fn values(&self, numbers: Option<Range<i64>>, project: Option<&str>) -> Vec<Value> {
+        let resource = self.filter.resource.as_ref();
         let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
         let number = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
-        // A resource's range is short: its projects are looked at row by row.
+        // A resource mostly belongs to one project: in its range they are looked at row by row.
         let projects = match (resource, self.projects) {
             (Some(_), Some(projects)) => Some(json!(projects).to_string()),
             _ => None,
@@ -248,10 +249,10 @@ impl List<'_> {
     }
 
     /// Every table's part of what matches; a compound that is ordered by its first column merges them by their indexes.
-    fn arms(&self, has_numbers: bool, has_resource: bool) -> String {
+    fn arms(&self, has_numbers: bool) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {
             let settled = matches!(table, Table::Settled(_));
-            self.arm(table, &format!("t.seq, {settled}, t.rowid"), has_numbers, has_resource)
+            self.arm(table, &format!("t.seq, {settled}, t.rowid"), has_numbers)
         });
         arms.collect::<Vec<_>>().join(" UNION ALL ")
     }
@@ -259,7 +260,8 @@ impl List<'_> {
     /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
     /// organization, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project,
     /// or of a resource the projects.
-    fn arm(&self, table: Table, columns: &str, has_numbers: bool, has_resource: bool) -> String {
+    fn arm(&self, table: Table, columns: &str, has_numbers: bool) -> String {
+        let has_resource = self.filter.resource.is_some();
         let leased = matches!(table, Table::Leased);
         let by_project = self.projects.is_some() && !has_resource && !leased;
         let index = if has_resource {
@@ -305,21 +307,24 @@ impl List<'_> {
         sql
     }
 
-    /// The entry of a key; long outputs are left out.
-    fn entry(&self, key: &Key) -> Result<Listed, StoreError> {
+    /// The entries of the keys; long outputs are left out.
+    fn entries(&self, keys: &[Key]) -> Result<Vec<Listed>, StoreError> {
         let (of_active, of_settled) = (read::ACTIVE_COLUMNS, read::SETTLED_COLUMNS);
-        let mut statement = self.connection.prepare_cached(&if key.is_settled {
-            format!(
-                "SELECT {of_settled}, iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output),
-                     octet_length(s.output) > {LISTED_OUTPUT_BYTES}
-                 FROM settled s WHERE s.rowid = ?1"
-            )
-        } else {
-            format!("SELECT {of_active}, '', false FROM active a WHERE a.rowid = ?1")
-        })?;
-        let mut rows = statement.query([key.row])?;
-        let row = rows.next()?.ok_or_else(|| read::damaged("row"))?;
-        Ok(Listed { operation: read::operation(row)?, output_left_out: row.get(read::AFTER_OPERATION)? })
+        let mut active = self
+            .connection
+            .prepare_cached(&format!("SELECT {of_active}, '', false FROM active a WHERE a.rowid = ?1"))?;
+        let mut settled = self.connection.prepare_cached(&format!(
+            "SELECT {of_settled}, iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output),
+                 octet_length(s.output) > {LISTED_OUTPUT_BYTES}
+             FROM settled s WHERE s.rowid = ?1"
+        ))?;
+        let entry = |key: &Key| {
+            let statement = if key.is_settled { &mut settled } else { &mut active };
+            let mut rows = statement.query([key.row])?;
+            let row = rows.next()?.ok_or_else(|| read::damaged("row"))?;
+            Ok(Listed { operation: read::operation(row)?, output_left_out: row.get(read::AFTER_OPERATION)? })
+        };
+        keys.iter().map(entry).collect()
     }
 }
 

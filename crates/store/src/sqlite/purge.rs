@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::resources::Resources;
 use super::script::Script;
 use super::statement::{Row, query};
 use super::{history, rows};
@@ -28,7 +29,7 @@ const PURGE: &str = "
     DELETE FROM settled WHERE rowid IN (
         SELECT rowid FROM settled INDEXED BY settled_by_purge
         WHERE organization_id = ?1 AND purge_at <= ?2 ORDER BY purge_at LIMIT ?3 + 0)
-    RETURNING id, seq, kind, status, project_id";
+    RETURNING id, seq, kind, status, project_id, resource_type, resource_id";
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + ?2 WHERE organization_id = ?1";
 
@@ -40,6 +41,7 @@ pub(super) fn due(connection: &Connection, now: Timestamp) -> Result<Vec<String>
 pub(super) fn purge(
     connection: &Connection,
     now: Timestamp,
+    resources: &Resources,
     organization: &str,
     limit: u32,
 ) -> Result<u64, StoreError> {
@@ -55,19 +57,27 @@ pub(super) fn purge(
     let mut script = Script::default();
     told.add_to(&mut script, now);
     script.run(connection)?;
-    forget(connection, organization, &removed)?;
+    forget(connection, resources, organization, &removed)?;
     Ok(removed.len() as u64)
 }
 
 /// Takes operations whose rows were removed out of the counts, and forgets their histories; answers their numbers. The
-/// rows have seq, kind, status and project_id.
-pub(super) fn forget(connection: &Connection, organization: &str, removed: &[Row]) -> Result<Vec<i64>, StoreError> {
-    let (mut changes, mut seqs) = (Changes::default(), Vec::with_capacity(removed.len()));
+/// rows have seq, kind, status, project_id and the resource.
+pub(super) fn forget(
+    connection: &Connection,
+    resources: &Resources,
+    organization: &str,
+    removed: &[Row],
+) -> Result<Vec<i64>, StoreError> {
+    let (mut changes, mut seqs) = (Changes::new(resources), Vec::with_capacity(removed.len()));
     for row in removed {
         let (seq, project_id, kind): (i64, String, String) =
             (row.try_get("seq")?, row.try_get("project_id")?, row.try_get("kind")?);
         seqs.push(seq);
-        changes.add(&Counted { organization, project_id: &project_id, seq, kind: &kind }, rows::status(row)?, -1);
+        let resource = rows::resource(row)?;
+        let resource = resource.as_ref();
+        let counted = Counted { organization, project_id: &project_id, seq, kind: &kind, resource };
+        changes.add(&counted, rows::status(row)?, -1);
     }
     let mut script = Script::default();
     changes.add_to(&mut script);

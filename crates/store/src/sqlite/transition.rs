@@ -7,11 +7,12 @@
 use rusqlite::Connection;
 use std::collections::HashMap;
 
-use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
+use operations::{Event, OperationId, Progress, Refusal, Resource, State, Status, Timestamp};
 use serde_json::json;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
+use super::resources::Resources;
 use super::script::Script;
 use super::statement::query;
 use super::{history, repeat, rows};
@@ -21,7 +22,7 @@ use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
 const FIND: &str = "
-    SELECT a.rowid AS row, a.organization_id, a.seq, a.id, a.kind, a.project_id, a.status, a.started_at, a.due_at,
+    SELECT a.rowid AS row, a.organization_id, a.seq, a.id, a.kind, a.project_id, a.resource_type, a.resource_id, a.status, a.started_at, a.due_at,
         a.attempts, a.max_attempts, a.fence, a.cancel_requested
     FROM json_each(?1) j CROSS JOIN active a
         ON a.organization_id = j.value->>0 AND a.id = unhex(j.value->>1, '-')";
@@ -60,6 +61,7 @@ pub(super) struct Entry {
     pub(super) seq: i64,
     pub(super) kind: String,
     pub(super) project_id: String,
+    pub(super) resource: Option<Resource>,
     pub(super) before: Status,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
@@ -85,6 +87,7 @@ fn find<'l>(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>)
             seq: row.try_get("seq")?,
             kind: row.try_get("kind")?,
             project_id: row.try_get("project_id")?,
+            resource: rows::resource(row)?,
             before: state.status(),
             state,
             note: None,
@@ -100,6 +103,7 @@ pub(super) fn apply(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    resources: &Resources,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     let mut entries = find(connection, events.iter().map(|(lease, _)| lease))?;
@@ -117,7 +121,7 @@ pub(super) fn apply(
         });
     }
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, retain_for_ms, changed)?;
+    write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
     Ok(results)
 }
@@ -127,9 +131,10 @@ pub(super) fn write(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
+    resources: &Resources,
     changed: Vec<Entry>,
 ) -> Result<(), StoreError> {
-    let mut counts = Changes::default();
+    let mut counts = Changes::new(resources);
     let mut told = Told::default();
     if changed.is_empty() {
         return Ok(());
@@ -150,6 +155,7 @@ pub(super) fn write(
             project_id: &entry.project_id,
             seq: entry.seq,
             kind: &entry.kind,
+            resource: entry.resource.as_ref(),
         };
         counts.add(&counted, entry.before, -1);
         counts.add(&counted, entry.state.status(), 1);

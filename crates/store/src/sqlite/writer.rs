@@ -9,6 +9,7 @@ use operations::{Event, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
+use super::resources::Resources;
 use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
@@ -43,6 +44,8 @@ struct State {
     /// Whether the leases of a former life were bounded.
     has_bounded_leases: bool,
     rotation: Rotation,
+    /// As the connection's last transaction left them.
+    resources: Resources,
 }
 
 impl Writer {
@@ -53,7 +56,14 @@ impl Writer {
 
 impl State {
     fn new(shared: Shared) -> State {
-        State { shared, connection: None, is_closed: false, has_bounded_leases: false, rotation: Rotation::default() }
+        State {
+            shared,
+            connection: None,
+            is_closed: false,
+            has_bounded_leases: false,
+            rotation: Rotation::default(),
+            resources: Resources::default(),
+        }
     }
 }
 
@@ -80,7 +90,11 @@ impl State {
         }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connections::writing(&self.shared.path)?,
+            None => {
+                // What a transaction that failed has learnt is not so.
+                self.resources = Resources::default();
+                connections::writing(&self.shared.path)?
+            }
         };
         // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction by
         // itself.
@@ -109,12 +123,14 @@ impl State {
         if let Some(lease) = lease {
             clock::bound_leases(&transaction, now.after(lease))?;
         }
+        self.resources.refresh(&transaction)?;
         let mut whole = Whole {
             connection: &transaction,
             now,
             retain_for_ms: retention.millis(),
             admission,
             rotation: &mut self.rotation,
+            resources: &mut self.resources,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
         perform(&mut whole, &mut all).now_or_never().expect("nothing here waits for anything")?;
@@ -132,19 +148,20 @@ struct Whole<'w> {
     retain_for_ms: Option<i64>,
     admission: &'w Admission,
     rotation: &'w mut Rotation,
+    resources: &'w mut Resources,
 }
 
 impl Transaction for Whole<'_> {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
-        transition::apply(self.connection, self.now, self.retain_for_ms, events)
+        transition::apply(self.connection, self.now, self.retain_for_ms, self.resources, events)
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(self.connection, self.now, self.admission, creates)
+        create::create(self.connection, self.now, self.admission, self.resources, creates)
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotation, requests)
+        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotation, self.resources, requests)
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -153,7 +170,7 @@ impl Transaction for Whole<'_> {
 
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError> {
         let CommandRequest { access, id, command } = request;
-        command::command(self.connection, self.now, self.retain_for_ms, access, *id, *command)
+        command::command(self.connection, self.now, self.retain_for_ms, self.resources, access, *id, *command)
     }
 
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError> {
@@ -163,10 +180,10 @@ impl Transaction for Whole<'_> {
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError> {
         let Whole { connection, now, .. } = *self;
         match upkeep {
-            Upkeep::Purge(organization, limit) => purge::purge(connection, now, organization, *limit),
+            Upkeep::Purge(organization, limit) => purge::purge(connection, now, self.resources, organization, *limit),
             Upkeep::ForgetIdempotencyKeys(limit) => create::forget_keys(connection, now, *limit),
             Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
-            Upkeep::Delete(organization, step) => deletion::step(connection, now, organization, *step),
+            Upkeep::Delete(organization, step) => deletion::step(connection, now, self.resources, organization, *step),
             Upkeep::Feed(write) => consumers::write(connection, now, write),
             Upkeep::RevokeToken(id) => admin::revoke_token(connection, now, id),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
