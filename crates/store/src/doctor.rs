@@ -2,6 +2,62 @@
 
 use std::fmt;
 
+/// Findings shown per invariant; a damaged store may have millions.
+pub(crate) const SHOWN: i64 = 20;
+
+/// How many organizations and operations there are.
+pub(crate) const TOTALS: &str = "
+    SELECT (SELECT count(*) FROM organizations WHERE deleted < 2),
+        (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)";
+
+/// Invariants as queries that both engines understand: each answers one text column per violation.
+pub(crate) const ALIKE: &[(&str, &str)] = &[
+    (
+        "an organization's numbers have no gap but for removed operations",
+        "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || o.removed || ' removed, ' || count(r.seq) || ' operations up to '
+             || coalesce(max(r.seq), 0)
+         FROM organizations o LEFT JOIN (
+             SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
+             USING (organization_id)
+         GROUP BY o.organization_id
+         HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
+    ),
+    (
+        "what runs has a lease with its fencing token, and nothing else has one",
+        "SELECT coalesce(a.organization_id, l.organization_id) || ' #' || coalesce(a.seq, l.seq)
+         FROM (SELECT * FROM active WHERE status = 2) a FULL JOIN leases l
+             ON l.organization_id = a.organization_id AND l.seq = a.seq AND l.fence = a.fence
+         WHERE a.seq IS NULL OR l.seq IS NULL",
+    ),
+    (
+        "what runs has started, and what ended has an end",
+        "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled
+         WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
+    ),
+    (
+        "histories are of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM events e
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
+    ),
+    (
+        "only what runs was asked to stop, and what names its retention says when it is to be removed",
+        "SELECT organization_id || ' #' || seq FROM active
+         WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled
+         WHERE retain_for_ms IS NOT NULL AND purge_at IS DISTINCT FROM finished_at + retain_for_ms",
+    ),
+    (
+        "attempts stay within their bounds",
+        "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
+         UNION ALL
+         SELECT organization_id || ' #' || seq FROM settled WHERE attempts > max_attempts OR attempts > fence",
+    ),
+];
+
 /// The result of a check of the whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {

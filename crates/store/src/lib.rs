@@ -30,9 +30,11 @@ mod quota;
 mod repeat;
 mod retention;
 mod rotation;
+mod rows;
 pub mod sqlite;
 mod token;
 mod transfer;
+mod transition;
 mod url;
 mod work;
 

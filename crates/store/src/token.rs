@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use operations::{Access, Projects, Timestamp};
 
+use crate::StoreError;
+
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
@@ -102,6 +104,49 @@ pub struct Token {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
+pub(crate) const TOUCH_MILLIS: i64 = 60_000;
+
+/// The columns of a token, in both engines.
+pub(crate) const TOKEN_COLUMNS: &str =
+    "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
+
+/// The error for a row that holds no token.
+pub(crate) fn damaged() -> StoreError {
+    StoreError::Unusable("a row of the table of tokens is damaged".to_owned())
+}
+
+/// The scopes of these names. One that this version does not know grants nothing.
+pub(crate) fn scopes(names: &[String]) -> BTreeSet<Scope> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The projects of a token that is limited to these, if it is.
+pub(crate) fn projects(only: Option<BTreeSet<String>>) -> Projects {
+    only.map_or(Projects::All, Projects::Only)
+}
+
+impl NewToken {
+    /// The token as it is kept from `now` on, under an id of its own.
+    pub(crate) fn to_token(&self, now: Timestamp) -> Token {
+        Token {
+            id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
+            name: self.name.clone(),
+            access: self.access.clone(),
+            scopes: self.scopes.clone(),
+            created_at: now,
+            expires_at: self.expires_at,
+            last_used_at: None,
+            revoked_at: None,
+        }
+    }
+
+    /// The names of its scopes.
+    pub(crate) fn scope_names(&self) -> Vec<&'static str> {
+        self.scopes.iter().map(|scope| scope.name()).collect()
+    }
 }
 
 impl Token {

@@ -1,17 +1,13 @@
 //! Organizations, tokens and evidence records.
 
-use std::collections::BTreeSet;
-
-use operations::{Access, Projects, Timestamp};
+use operations::{Access, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::connections::Connections;
 use super::rows;
+use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
-
-/// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
-const TOUCH_MILLIS: i64 = 60_000;
 
 /// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
 /// so that a standby that is waited for is waited for here too.
@@ -63,17 +59,7 @@ pub(super) async fn create_token(
 ) -> Result<Token, StoreError> {
     create_organization(connection, now, &new.access.organization).await?;
     make_anew(connection, now, &new.access.organization).await?;
-    let token = Token {
-        id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
-        name: new.name.clone(),
-        access: new.access.clone(),
-        scopes: new.scopes.clone(),
-        created_at: now,
-        expires_at: new.expires_at,
-        last_used_at: None,
-        revoked_at: None,
-    };
-    let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
+    let token = new.to_token(now);
     sqlx::query(
         "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -82,7 +68,7 @@ pub(super) async fn create_token(
     .bind(&token.id)
     .bind(&new.access.organization)
     .bind(&new.name)
-    .bind(scopes)
+    .bind(new.scope_names())
     .bind(token.projects().map(|projects| projects.iter().cloned().collect::<Vec<String>>()))
     .bind(now.as_millis())
     .bind(new.expires_at.map(Timestamp::as_millis))
@@ -91,24 +77,16 @@ pub(super) async fn create_token(
     Ok(token)
 }
 
-const TOKEN_COLUMNS: &str =
-    "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
-
-fn token(row: &PgRow) -> Result<Token, StoreError> {
-    let damaged = || StoreError::Unusable("a row of the table of tokens is damaged".to_owned());
+fn read_token(row: &PgRow) -> Result<Token, StoreError> {
     let scopes: Vec<String> = row.try_get("scopes")?;
     let projects: Option<Vec<String>> = row.try_get("projects")?;
-    let projects = match projects {
-        None => Projects::All,
-        Some(list) => Projects::Only(list.into_iter().collect::<BTreeSet<String>>()),
-    };
+    let projects = projects.map(|list| list.into_iter().collect());
     Ok(Token {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
-        access: Access { organization: row.try_get("organization_id")?, projects },
-        // A scope that this version does not know grants nothing.
-        scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
-        created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
+        access: Access { organization: row.try_get("organization_id")?, projects: token::projects(projects) },
+        scopes: token::scopes(&scopes),
+        created_at: rows::time(row, "created_at")?.ok_or_else(token::damaged)?,
         expires_at: rows::time(row, "expires_at")?,
         last_used_at: rows::time(row, "last_used_at")?,
         revoked_at: rows::time(row, "revoked_at")?,
@@ -120,13 +98,13 @@ pub(super) async fn tokens(pool: &Connections, organization: Option<&str>) -> Re
         "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
     );
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).fetch_all(pool).await?;
-    found.iter().map(token).collect()
+    found.iter().map(read_token).collect()
 }
 
 pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = $1");
     let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(hash.as_slice()).fetch_optional(pool).await?;
-    found.as_ref().map(token).transpose()
+    found.as_ref().map(read_token).transpose()
 }
 
 pub(super) async fn revoke_token(connection: &mut PgConnection, now: Timestamp, id: &str) -> Result<u64, StoreError> {

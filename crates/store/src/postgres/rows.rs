@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::rows::{Columns, damaged};
 use crate::{LeaseRef, StoreError};
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike.
@@ -12,10 +13,6 @@ pub(super) const ACTIVE_COLUMNS: &str = "a.seq, a.id, a.kind, a.status, a.resour
     a.project_version_id, a.created_at, a.started_at, NULL::bigint AS finished_at, '' AS error_message";
 pub(super) const SETTLED_COLUMNS: &str = "s.seq, s.id, s.kind, s.status, s.resource_type, s.resource_id, s.project_id, \
     s.project_version_id, s.created_at, s.started_at, s.finished_at, s.error_message";
-
-fn damaged(what: &str) -> StoreError {
-    StoreError::Unusable(format!("a row holds no valid {what}; run longrun doctor"))
-}
 
 pub(super) fn uuid(id: &OperationId) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
@@ -71,39 +68,18 @@ fn progress(row: &PgRow) -> Result<Progress, StoreError> {
     })
 }
 
+fn columns(row: &PgRow) -> Result<Columns, StoreError> {
+    Ok(Columns { status: status(row)?, progress: progress(row)?, started_at: time(row, "started_at")? })
+}
+
 /// The state of a row of `settled`.
 pub(super) fn settled_state(row: &PgRow) -> Result<State, StoreError> {
-    let progress = progress(row)?;
-    let started_at = time(row, "started_at")?;
-    let finished_at = time(row, "finished_at")?.ok_or_else(|| damaged("finished_at"))?;
-    match status(row)? {
-        Status::Completed => {
-            let started_at = started_at.ok_or_else(|| damaged("started_at"))?;
-            Ok(State::Completed { progress, started_at, finished_at, output: text_out(row.try_get("output")?) })
-        }
-        Status::Failed => Ok(State::Failed {
-            progress,
-            started_at,
-            finished_at,
-            error_message: text_out(row.try_get("error_message")?),
-        }),
-        Status::Pending | Status::Running => Err(damaged("status")),
-    }
+    columns(row)?.settled(time(row, "finished_at")?, |column| Ok(text_out(row.try_get(column)?)))
 }
 
 /// The state of a row of `active`.
 pub(super) fn active_state(row: &PgRow) -> Result<State, StoreError> {
-    let progress = progress(row)?;
-    let started_at = time(row, "started_at")?;
-    match status(row)? {
-        Status::Pending => Ok(State::Pending { progress, started_at, due_at: time(row, "due_at")? }),
-        Status::Running => Ok(State::Running {
-            progress,
-            started_at: started_at.ok_or_else(|| damaged("started_at"))?,
-            cancel_requested: row.try_get("cancel_requested")?,
-        }),
-        Status::Completed | Status::Failed => Err(damaged("status")),
-    }
+    columns(row)?.active(|| time(row, "due_at"), || Ok(row.try_get("cancel_requested")?))
 }
 
 /// Stands for U+0000, which PostgreSQL's text cannot hold: a private-use character, doubled where it occurs itself.

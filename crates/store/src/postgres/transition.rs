@@ -18,8 +18,9 @@ use uuid::Uuid;
 
 use super::counters::Changes;
 use super::{changes, history, repeat, rows};
-use crate::history::{Note, note};
+use crate::history::Note;
 use crate::repeat::refused;
+use crate::transition::{Subject, decide};
 use crate::{LeaseRef, StoreError};
 
 /// Where each row lay before it was locked, and the row as it is under the lock. Served by active_by_id.
@@ -90,6 +91,14 @@ pub(super) struct Entry {
     pub(super) note: Option<Note>,
 }
 
+impl Entry {
+    /// As what decides about it takes it.
+    fn subject(&mut self) -> Subject<'_> {
+        let Entry { project_id, kind, state, note, .. } = self;
+        Subject { project_id, kind, state, note }
+    }
+}
+
 /// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
 /// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was
 /// committed by older ones (see [`changes`]).
@@ -124,19 +133,11 @@ pub(super) async fn apply(
         };
         entries.insert(entry.id, entry);
     }
-    let mut results = Vec::with_capacity(events.len());
-    for (lease, event) in events {
-        // What is not active has ended or never was: the lease is stale either way.
-        results.push(match entries.get_mut(&lease.id) {
-            None => Err(Refusal::StaleLease),
-            Some(entry) if !lease.covers(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
-            Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
-                entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
-                entry.state = after;
-                entry.state.status()
-            }),
-        });
-    }
+    let decided = events.iter().map(|(lease, event)| {
+        let entry = entries.get_mut(&lease.id);
+        decide(entry.map(Entry::subject), now, lease, event)
+    });
+    let mut results: Vec<_> = decided.collect();
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, organization, retain_for_ms, changed).await?;
     repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;

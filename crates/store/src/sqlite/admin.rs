@@ -1,17 +1,14 @@
 //! Organizations, tokens and evidence records.
 
 use rusqlite::Connection;
-use std::collections::BTreeSet;
 
-use operations::{Access, Projects, Timestamp};
+use operations::{Access, Timestamp};
 use serde_json::json;
 
 use super::rows;
 use super::statement::{Row, query};
+use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
 use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
-
-/// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
-const TOUCH_MILLIS: i64 = 60_000;
 
 pub(super) fn create_organization(
     connection: &Connection,
@@ -45,17 +42,7 @@ fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Res
 pub(super) fn create_token(connection: &Connection, now: Timestamp, new: &NewToken) -> Result<Token, StoreError> {
     create_organization(connection, now, &new.access.organization)?;
     make_anew(connection, now, &new.access.organization)?;
-    let token = Token {
-        id: format!("tok_{}", &uuid::Uuid::new_v4().as_simple().to_string()[..12]),
-        name: new.name.clone(),
-        access: new.access.clone(),
-        scopes: new.scopes.clone(),
-        created_at: now,
-        expires_at: new.expires_at,
-        last_used_at: None,
-        revoked_at: None,
-    };
-    let scopes: Vec<&str> = new.scopes.iter().map(|scope| scope.name()).collect();
+    let token = new.to_token(now);
     query(
         "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, created_at, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -64,7 +51,7 @@ pub(super) fn create_token(connection: &Connection, now: Timestamp, new: &NewTok
     .bind(&token.id)
     .bind(&new.access.organization)
     .bind(&new.name)
-    .bind(json!(scopes).to_string())
+    .bind(json!(new.scope_names()).to_string())
     .bind(token.projects().map(|projects| json!(projects).to_string()))
     .bind(now.as_millis())
     .bind(new.expires_at.map(Timestamp::as_millis))
@@ -72,24 +59,16 @@ pub(super) fn create_token(connection: &Connection, now: Timestamp, new: &NewTok
     Ok(token)
 }
 
-const TOKEN_COLUMNS: &str =
-    "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
-
-fn token(row: &Row) -> Result<Token, StoreError> {
-    let damaged = || StoreError::Unusable("a row of the table of tokens is damaged".to_owned());
-    let scopes: Vec<String> = serde_json::from_str(&row.try_get::<String>("scopes")?).map_err(|_| damaged())?;
+fn read_token(row: &Row) -> Result<Token, StoreError> {
+    let scopes: Vec<String> = serde_json::from_str(&row.try_get::<String>("scopes")?).map_err(|_| token::damaged())?;
     let projects: Option<String> = row.try_get("projects")?;
-    let projects = match projects {
-        None => Projects::All,
-        Some(list) => Projects::Only(serde_json::from_str::<BTreeSet<String>>(&list).map_err(|_| damaged())?),
-    };
+    let projects = projects.map(|list| serde_json::from_str(&list)).transpose().map_err(|_| token::damaged())?;
     Ok(Token {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
-        access: Access { organization: row.try_get("organization_id")?, projects },
-        // A scope that this version does not know grants nothing.
-        scopes: scopes.iter().filter_map(|name| name.parse().ok()).collect(),
-        created_at: rows::time(row, "created_at")?.ok_or_else(damaged)?,
+        access: Access { organization: row.try_get("organization_id")?, projects: token::projects(projects) },
+        scopes: token::scopes(&scopes),
+        created_at: rows::time(row, "created_at")?.ok_or_else(token::damaged)?,
         expires_at: rows::time(row, "expires_at")?,
         last_used_at: rows::time(row, "last_used_at")?,
         revoked_at: rows::time(row, "revoked_at")?,
@@ -100,13 +79,13 @@ pub(super) fn tokens(connection: &Connection, organization: Option<&str>) -> Res
     let sql =
         format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE ?1 IS NULL OR organization_id = ?1 ORDER BY created_at, id");
     let found = query(sql).bind(organization).fetch_all(connection)?;
-    found.iter().map(token).collect()
+    found.iter().map(read_token).collect()
 }
 
 pub(super) fn find_token(connection: &Connection, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
     let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE hash = ?1");
     let found = query(sql).bind(hash.as_slice()).fetch_optional(connection)?;
-    found.as_ref().map(token).transpose()
+    found.as_ref().map(read_token).transpose()
 }
 
 pub(super) fn revoke_token(connection: &Connection, now: Timestamp, id: &str) -> Result<u64, StoreError> {

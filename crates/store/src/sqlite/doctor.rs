@@ -1,13 +1,11 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
 use super::statement::query;
+use crate::doctor::{ALIKE, SHOWN, TOTALS};
 use crate::{Finding, Report, StoreError};
 use rusqlite::Connection;
 
-/// Findings shown per invariant; a damaged store may have millions.
-const SHOWN: i64 = 20;
-
-/// Invariants as queries: each answers one text column per violation.
+/// Invariants whose queries are of this engine; see [`ALIKE`].
 const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
@@ -16,50 +14,6 @@ const CHECKS: &[(&str, &str)] = &[
         "no operation is both active and settled",
         "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
              ON s.organization_id = a.organization_id AND s.id = a.id",
-    ),
-    (
-        "an organization's numbers have no gap but for removed operations",
-        "SELECT o.organization_id || ': ' || (o.next_seq - 1) || ' numbers, ' || o.removed || ' removed, ' || count(r.seq) || ' operations up to '
-             || coalesce(max(r.seq), 0)
-         FROM organizations o LEFT JOIN (
-             SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
-             USING (organization_id)
-         GROUP BY o.organization_id
-         HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
-    ),
-    (
-        "what runs has a lease with its fencing token, and nothing else has one",
-        "SELECT coalesce(a.organization_id, l.organization_id) || ' #' || coalesce(a.seq, l.seq)
-         FROM (SELECT * FROM active WHERE status = 2) a FULL JOIN leases l
-             ON l.organization_id = a.organization_id AND l.seq = a.seq AND l.fence = a.fence
-         WHERE a.seq IS NULL OR l.seq IS NULL",
-    ),
-    (
-        "what runs has started, and what ended has an end",
-        "SELECT organization_id || ' #' || seq FROM active WHERE status = 2 AND started_at IS NULL
-         UNION ALL
-         SELECT organization_id || ' #' || seq FROM settled
-         WHERE finished_at IS NULL OR (status = 3 AND started_at IS NULL) OR (status = 4 AND error_message = '')",
-    ),
-    (
-        "histories are of operations that are there",
-        "SELECT organization_id || ' #' || seq FROM events e
-         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = e.organization_id AND a.seq = e.seq)
-             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
-    ),
-    (
-        "only what runs was asked to stop, and what names its retention says when it is to be removed",
-        "SELECT organization_id || ' #' || seq FROM active
-         WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
-         UNION ALL
-         SELECT organization_id || ' #' || seq FROM settled
-         WHERE retain_for_ms IS NOT NULL AND purge_at IS DISTINCT FROM finished_at + retain_for_ms",
-    ),
-    (
-        "attempts stay within their bounds",
-        "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
-         UNION ALL
-         SELECT organization_id || ' #' || seq FROM settled WHERE attempts > max_attempts OR attempts > fence",
     ),
     ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
 ];
@@ -127,17 +81,13 @@ const RESOURCE_COUNTERS: &str = "
     FROM difference d LEFT JOIN counted_resources k USING (resource)";
 
 pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
-    let totals = query(
-        "SELECT (SELECT count(*) FROM organizations WHERE deleted < 2), (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)",
-    )
-    .fetch_one(connection)
-    ?;
+    let totals = query(TOTALS).fetch_one(connection)?;
     let mut report = Report {
         organizations: totals.try_get::<i64>(0)?.unsigned_abs(),
         operations: totals.try_get::<i64>(1)?.unsigned_abs(),
         findings: Vec::new(),
     };
-    for (invariant, sql) in CHECKS {
+    for (invariant, sql) in CHECKS.iter().chain(ALIKE) {
         let sql = format!("SELECT * FROM ({sql}) LIMIT {SHOWN}");
         for row in query(sql).fetch_all(connection)? {
             report.findings.push(Finding { invariant, detail: row.try_get(0)? });

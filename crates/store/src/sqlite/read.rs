@@ -4,6 +4,7 @@ use operations::{Operation, OperationId, Resource, Status, Timestamp};
 use rusqlite::Row;
 
 use crate::StoreError;
+pub(super) use crate::rows::damaged;
 
 /// The columns of [`operation`], for a row of `active` (named `a`) and of `settled` (named `s`), alike; the output
 /// follows.
@@ -13,10 +14,6 @@ pub(super) const SETTLED_COLUMNS: &str = "s.id, s.kind, s.status, s.resource_typ
     s.project_version_id, s.created_at, s.started_at, s.finished_at, s.error_message";
 /// The place of the first column behind those of [`operation`].
 pub(super) const AFTER_OPERATION: usize = 12;
-
-pub(super) fn damaged(what: &str) -> StoreError {
-    StoreError::Unusable(format!("a row holds no valid {what}; run longrun doctor"))
-}
 
 /// The operation of a row that begins with [`ACTIVE_COLUMNS`] or [`SETTLED_COLUMNS`] and the output. By position: names
 /// would be looked up in each row.

@@ -16,8 +16,9 @@ use super::resources::Resources;
 use super::script::Script;
 use super::statement::query;
 use super::{history, repeat, rows};
-use crate::history::{Note, bounded, note};
+use crate::history::{Note, bounded};
 use crate::repeat::refused;
+use crate::transition::{Subject, decide};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
 /// Served by active_by_id.
@@ -68,6 +69,14 @@ pub(super) struct Entry {
     pub(super) note: Option<Note>,
 }
 
+impl Entry {
+    /// As what decides about it takes it.
+    fn subject(&mut self) -> Subject<'_> {
+        let Entry { project_id, kind, state, note, .. } = self;
+        Subject { project_id, kind, state, note }
+    }
+}
+
 type Entries = HashMap<(String, OperationId), Entry>;
 
 fn find<'l>(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>) -> Result<Entries, StoreError> {
@@ -107,19 +116,11 @@ pub(super) fn apply(
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     let mut entries = find(connection, events.iter().map(|(lease, _)| lease))?;
-    let mut results = Vec::with_capacity(events.len());
-    for (lease, event) in events {
-        // What is not active has ended or never was: the lease is stale either way.
-        results.push(match entries.get_mut(&(lease.organization.clone(), lease.id)) {
-            None => Err(Refusal::StaleLease),
-            Some(entry) if !lease.covers(&entry.project_id, &entry.kind) => Err(Refusal::StaleLease),
-            Some(entry) => entry.state.clone().apply(event.clone()).map(|after| {
-                entry.note = note(now, event, &entry.state, &after).or(entry.note.take());
-                entry.state = after;
-                entry.state.status()
-            }),
-        });
-    }
+    let decided = events.iter().map(|(lease, event)| {
+        let entry = entries.get_mut(&(lease.organization.clone(), lease.id));
+        decide(entry.map(Entry::subject), now, lease, event)
+    });
+    let mut results: Vec<_> = decided.collect();
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
