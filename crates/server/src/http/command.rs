@@ -10,11 +10,11 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use operations::{Operation, OperationId, Refusal};
 use store::{OperationCommand, Scope};
 
-use super::App;
-use super::render::{OperationAnswer, to_json};
+use super::caller::Caller;
 use super::target::Target;
-use crate::auth::Caller;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{OperationAnswer, to_json};
 
 /// What `/v1/operations/{id}` without a verb takes.
 const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";

@@ -8,12 +8,12 @@ use operations::{OperationId, Timestamp};
 use serde::Serialize;
 use store::{HistoryEvent, HistoryKind, HistoryPage, Scope};
 
-use super::App;
+use super::caller::Caller;
 use super::get::NOT_FOUND;
 use super::query::HistoryQuery;
-use super::render::{shown, to_json};
-use crate::auth::Caller;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{shown, to_json};
 
 pub(super) async fn events(
     State(app): State<App>,

@@ -15,10 +15,11 @@ use store::{Content, ContentError, Digest, EvidenceRecord, InvalidDigest, Scope}
 use tokio::sync::mpsc;
 
 use super::body::{self, Pieces};
-use super::render::to_json;
-use super::{App, get::matches};
-use crate::auth::Caller;
+use super::caller::Caller;
+use super::get::matches;
+use crate::app::App;
 use crate::error::{ApiError, BoxError};
+use crate::render::to_json;
 use crate::shares::Share;
 
 /// Content that is in memory is sent, and stored, in pieces of this size.
@@ -184,7 +185,7 @@ fn missing(digest: &Digest) -> ApiError {
 async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<EvidenceRecord, ApiError> {
     let mut kind = None;
     if let Some(evaluations) = &app.evaluations {
-        let turn = app.state().checks.take(caller.organization()).await;
+        let turn = app.checks.take(caller.organization()).await;
         let content = open(app, caller, &digest).await?;
         let detected = evaluations.detect(caller.organization(), content, turn).await;
         kind = detected.map_err(|error| match error {

@@ -1,21 +1,17 @@
 //! `GET /v1/operations/{id}`: one operation.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use operations::{Access, Operation, OperationId};
-use store::{Digest, Scope, Store, StoreError};
+use operations::Operation;
+use store::{Digest, Scope};
 
-use super::render::{OperationAnswer, to_json};
+use super::caller::Caller;
 use super::target::Target;
-use super::{App, wait};
-use crate::auth::Caller;
-use crate::coalesce::Read;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{OperationAnswer, to_json};
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
@@ -23,36 +19,15 @@ const POLL_AFTER_SECONDS: u64 = 1;
 /// The answer for every operation that the caller cannot have, for whatever reason.
 pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 
-/// `GET /v1/operations/{id}`, and with `:wait` at its end what [`wait`] does: the router knows no parameter with an
-/// ending.
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     target: Target,
-    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    if target.verb() == Some(wait::VERB) {
-        let id = target.id_before_verb()?;
-        return wait::wait(&app, &caller, id, query.as_deref().unwrap_or(""), &headers).await;
-    }
-    let operation = app.state().gets.get(caller.access().clone(), target.id()?).await?.ok_or(NOT_FOUND)?;
+    let operation = app.reads.operation(caller.access(), target.id()?).await?.ok_or(NOT_FOUND)?;
     Ok(answer(&operation, &headers))
-}
-
-/// Reads operations, those of callers with the same access together.
-pub(super) struct Gets(pub(super) Arc<dyn Store>);
-
-#[async_trait]
-impl Read for Gets {
-    type Key = Access;
-    type Item = OperationId;
-    type Found = Option<Operation>;
-
-    async fn read(&self, access: &Access, ids: Vec<OperationId>) -> Result<Vec<Option<Operation>>, StoreError> {
-        self.0.get_many(access, &ids).await
-    }
 }
 
 pub(super) fn answer(operation: &Operation, headers: &HeaderMap) -> Response {

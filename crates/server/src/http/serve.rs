@@ -24,7 +24,8 @@ use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
 use super::stall::WriteTimeout;
-use super::{Link, Tls, plain};
+use super::{Tls, plain};
+use crate::link::Link;
 use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.

@@ -5,14 +5,18 @@
 
 use std::time::Duration;
 
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
 use http::header::HeaderMap;
 use operations::{Access, Operation, OperationId};
+use store::Scope;
 use tokio::time::Instant;
 
-use super::App;
+use super::caller::Caller;
 use super::duration;
 use super::query::WaitQuery;
-use crate::auth::Caller;
+use super::target::Target;
+use crate::app::App;
 use crate::error::ApiError;
 
 /// How long it waits when the client does not say.
@@ -21,17 +25,19 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The verb behind the id.
 pub(super) const VERB: &str = "wait";
-/// The same as it ends the path.
+/// The same as it ends a path, and the route in logs and metrics.
 pub(super) const SUFFIX: &str = ":wait";
 
 pub(super) async fn wait(
-    app: &App,
-    caller: &Caller,
-    id: OperationId,
-    query: &str,
-    headers: &HeaderMap,
-) -> Result<axum::response::Response, ApiError> {
-    let asked = WaitQuery::parse(query).map_err(ApiError::Invalid)?;
+    State(app): State<App>,
+    caller: Caller,
+    target: Target,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let id = target.id_before_verb()?;
+    let asked = WaitQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let timeout = match asked.timeout {
         None => DEFAULT_WAIT,
         Some(text) => duration::parse(&text)
@@ -39,17 +45,17 @@ pub(super) async fn wait(
             .min(MAX_WAIT),
     };
     let until = Instant::now() + timeout;
-    let operation = caller.while_valid(app, ended(app, caller.access(), id, until)).await?;
-    Ok(super::get::answer(&operation, headers))
+    let operation = caller.while_valid(&app, ended(&app, caller.access(), id, until)).await?;
+    Ok(super::get::answer(&operation, &headers))
 }
 
 /// The operation once it has ended, or as it is when the time is over.
 async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Operation, ApiError> {
     // Before the look.
-    let mut ending = app.state().hub.ending(&access.organization, id).await?;
+    let mut ending = app.hub.ending(&access.organization, id).await?;
     let mut is_over = false;
     loop {
-        let operation = app.state().gets.get(access.clone(), id).await?.ok_or(super::get::NOT_FOUND)?;
+        let operation = app.reads.operation(access, id).await?.ok_or(super::get::NOT_FOUND)?;
         if operation.status.is_terminal() || is_over {
             return Ok(operation);
         }

@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Claimed, Scope};
 
-use super::waiters::Group;
-use super::{LeaseToken, MAX_ROWS};
-use crate::auth::Caller;
+use super::lease::{LeaseToken, MAX_ROWS};
+use crate::app::App;
 use crate::error::ApiError;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{WireOperation, shown, to_json};
-use crate::http::{App, body, duration};
+use crate::http::{body, duration};
+use crate::render::{WireOperation, shown, to_json};
+use crate::waiters::Group;
 
 /// The longest that a worker may wait; a longer wish waits so long.
 pub(in crate::http) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ pub(in crate::http) async fn claim(
     // It does not stay in memory while the worker waits.
     drop(body);
     let group = Group { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
-    let delivery = caller.while_valid(&app, app.state().waiters.wait(group, max_operations, wait)).await?;
+    let delivery = caller.while_valid(&app, app.waiters.wait(group, max_operations, wait)).await?;
     let settings = &app.settings.work;
     let operations = delivery.claimed().iter().map(|claimed| {
         let of_kind = app.defaults(&claimed.operation.kind).timeout;

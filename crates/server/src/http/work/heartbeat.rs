@@ -8,12 +8,13 @@ use operations::{OperationId, Refusal, Timestamp, Violation};
 use serde::Serialize;
 use store::{Heartbeat, LeaseStatus, Scope};
 
-use super::{MAX_ROWS, lease, scope};
-use crate::auth::Caller;
+use super::lease::{MAX_ROWS, lease, scope};
+use crate::app::App;
 use crate::error::{ApiError, RowStatus};
+use crate::http::body;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{shown, to_json};
-use crate::http::{App, body};
+use crate::render::{shown, to_json};
 
 /// The most bytes of a progress: a line for people.
 const MAX_PROGRESS_BYTES: usize = 1024;

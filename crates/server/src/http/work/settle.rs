@@ -8,12 +8,13 @@ use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Violation};
 use serde::Serialize;
 use store::{LeaseRef, Scope, Settlement};
 
-use super::{MAX_ROWS, lease, scope};
-use crate::auth::Caller;
+use super::lease::{MAX_ROWS, lease, scope};
+use crate::app::App;
 use crate::error::{ApiError, RowStatus};
+use crate::http::body;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{shown, to_json};
-use crate::http::{App, body};
+use crate::render::{shown, to_json};
 
 pub(in crate::http) async fn settle(
     State(app): State<App>,
