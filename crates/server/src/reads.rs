@@ -1,15 +1,16 @@
 //! The reads of operations that many clients ask for at the same time: each is carried out once for all who ask for the
 //! same (see [`crate::coalesce`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use axum::body::Bytes;
+use http::HeaderValue;
 use operations::{Access, Filter, Operation, OperationId, PageRequest, Projects};
-use store::{Listing, Position, Store, StoreError};
+use store::{Digest, Listing, Position, Store, StoreError};
 
 use crate::coalesce::{Coalescer, Read};
-use crate::render;
+use crate::render::{self, OperationAnswer};
 use crate::services::FirstPage;
 
 /// Changes of one batch of the feed.
@@ -34,7 +35,7 @@ impl Reads {
     }
 
     /// An operation, if it is there and the caller may see it.
-    pub(crate) async fn operation(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+    pub(crate) async fn operation(&self, access: &Access, id: OperationId) -> Result<Option<Arc<Found>>, StoreError> {
         self.operations.get(access.clone(), id).await
     }
 
@@ -52,6 +53,33 @@ impl Reads {
     }
 }
 
+/// An operation as it was read for all who asked for it together. It is written out once, when the first of them wants
+/// it.
+pub(crate) struct Found {
+    pub(crate) operation: Operation,
+    answer: OnceLock<Answer>,
+}
+
+/// The body of an answer and its tag.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    pub(crate) json: Bytes,
+    pub(crate) etag: HeaderValue,
+}
+
+impl Found {
+    /// `{"operation":{…}}`.
+    pub(crate) fn answer(&self) -> &Answer {
+        self.answer.get_or_init(|| {
+            let json = render::to_json(&OperationAnswer::from(&self.operation));
+            // The body holds the id, the status, the times and the output: its digest is as strong as a tag can be.
+            let etag = format!("\"{}\"", &Digest::of(&json).to_string()["sha256:".len()..][..32]);
+            let etag = HeaderValue::try_from(etag).expect("a quoted hexadecimal text is a header value");
+            Answer { json: json.into(), etag }
+        })
+    }
+}
+
 /// Reads operations, those of callers with the same access together.
 struct Operations(Arc<dyn Store>);
 
@@ -59,10 +87,18 @@ struct Operations(Arc<dyn Store>);
 impl Read for Operations {
     type Key = Access;
     type Item = OperationId;
-    type Found = Option<Operation>;
+    type Found = Option<Arc<Found>>;
 
-    async fn read(&self, access: &Access, ids: Vec<OperationId>) -> Result<Vec<Option<Operation>>, StoreError> {
-        self.0.get_many(access, &ids).await
+    async fn read(&self, access: &Access, ids: Vec<OperationId>) -> Result<Vec<Option<Arc<Found>>>, StoreError> {
+        let mut distinct = ids.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let found = self.0.get_many(access, &distinct).await?.into_iter();
+        let found: Vec<_> = found
+            .map(|operation| operation.map(|operation| Arc::new(Found { operation, answer: OnceLock::new() })))
+            .collect();
+        let of = |id| distinct.binary_search(id).ok().and_then(|index| found.get(index)?.clone());
+        Ok(ids.iter().map(of).collect())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Display;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use operations::{Operation, PageInfo, Timestamp};
 use serde::{Serialize, Serializer};
 use store::{Listed, Listing};
@@ -116,6 +119,13 @@ pub(crate) fn page_tail(listing: &Listing, first_page: FirstPage) -> Vec<u8> {
     write_json(&mut json, &WirePagination::new(listing.page, first_page));
     json.push(b'}');
     json
+}
+
+/// An answer of JSON.
+pub(crate) fn response(json: impl Into<Body>) -> Response {
+    let mut response = Response::new(json.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// The JSON text of an answer.

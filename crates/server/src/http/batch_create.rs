@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::Scope;
@@ -13,7 +13,7 @@ use super::json::Fields;
 use super::{body, creation, idempotency};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::render::{WireOperation, to_json};
+use crate::render::{self, WireOperation, to_json};
 
 /// The most creations of a batch: one transaction that nobody waits long for.
 const MAX_OPERATIONS: usize = 1_000;
@@ -45,7 +45,7 @@ pub(super) async fn create(
     let created = app.store.create(caller.organization(), operations, key).await?;
     created.iter().for_each(|operation| app.waker.created(&operation.kind));
     let json = to_json(&Answer { operations: created.iter().map(WireOperation::from).collect() });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::HeaderMap;
 use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::{Digest, Scope};
@@ -22,7 +22,7 @@ use super::json::{Fields, canonical};
 use super::{body, creation, evaluation, evidence, idempotency};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::render::to_json;
+use crate::render::{self, to_json};
 
 /// What a body may hold besides the content in base64.
 const BODY_OVERHEAD: u64 = 1024 * 1024;
@@ -69,7 +69,7 @@ pub(super) async fn evaluate(
     let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
     app.waker.created(&operation.kind);
     let json = to_json(&Answer { operation_id: operation.id.to_string() });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]

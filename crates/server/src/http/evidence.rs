@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 
 use super::body::{self, Pieces};
 use super::caller::Caller;
-use super::get::matches;
+use super::if_none_match::IfNoneMatch;
 use crate::app::App;
 use crate::error::{ApiError, BoxError};
-use crate::render::to_json;
+use crate::render::{self, to_json};
 use crate::shares::Share;
 
 /// Content that is in memory is sent, and stored, in pieces of this size.
@@ -57,7 +57,7 @@ pub(super) async fn put(
         None => note(&app, &caller, digest, size).await?,
     };
     let json = to_json(&Answer { digest: digest.to_string(), size, kind: &record.kind });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 pub(super) async fn get(
@@ -65,7 +65,7 @@ pub(super) async fn get(
     caller: Caller,
     method: Method,
     digest: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::EvidenceRead)?;
     const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
@@ -74,7 +74,7 @@ pub(super) async fn get(
     let digest: Digest = digest.parse().map_err(|_| invalid())?;
     let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
     let etag = format!("\"{digest}\"");
-    let mut response = if matches(&headers, &etag) {
+    let mut response = if given.names(etag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let body = if method == Method::HEAD { Body::empty() } else { content(&app, &caller, &record).await? };

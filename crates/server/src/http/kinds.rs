@@ -2,8 +2,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use axum::response::Response;
 use operations::check_kind;
 use serde::Serialize;
 use store::Pausable;
@@ -12,7 +11,7 @@ use super::caller::Caller;
 use super::pause::{Verb, authorize, paused_kinds, text};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::render::to_json;
+use crate::render::{self, to_json};
 
 /// Kinds that an organization may pause at a time: every claim looks at what is paused.
 const MAX_KINDS: usize = 100;
@@ -38,7 +37,7 @@ pub(super) async fn post(
     verb.carry_out(&app, Pausable::KindOf { organization, kind: kind.to_owned() }).await?;
     let paused = paused_kinds(&app, &caller).await?.1.iter().any(|paused| paused == kind);
     let json = to_json(&KindAnswer { kind: WireKind { name: kind, paused } });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]

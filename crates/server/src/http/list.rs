@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::header::CONTENT_TYPE;
 use operations::Access;
 use store::{Listing, Scope};
 
@@ -15,7 +14,7 @@ use super::query::ListQuery;
 use crate::app::App;
 use crate::error::{ApiError, BoxError};
 use crate::reads::Page;
-use crate::render::{PAGE_HEAD, page_tail, push_entry};
+use crate::render::{self, PAGE_HEAD, page_tail, push_entry};
 use crate::services::FirstPage;
 
 pub(super) async fn list(
@@ -25,14 +24,13 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let query = ListQuery::parse(query.as_deref().unwrap_or(""), &app.settings).map_err(ApiError::Invalid)?;
-    let body = match app.reads.page(caller.access(), query.filter, query.page).await? {
-        Page::Whole(json) => json.into(),
+    Ok(match app.reads.page(caller.access(), query.filter, query.page).await? {
+        Page::Whole(json) => render::response(json),
         Page::Streamed(listing) => {
             let first_page = app.settings.first_page;
-            streamed(app, caller.access().clone(), Arc::unwrap_or_clone(listing), first_page)
+            render::response(streamed(app, caller.access().clone(), Arc::unwrap_or_clone(listing), first_page))
         }
-    };
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    })
 }
 
 /// A page with long outputs: they are read one by one while the body is sent, so that one is in memory at a time.

@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::ALLOW;
 use serde::Serialize;
 use store::{Pausable, Quota};
 
@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::pause::{Verb, authorize, paused_kinds, text};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::render::to_json;
+use crate::render::{self, to_json};
 
 /// What the caller's organization has.
 pub(super) async fn get(
@@ -57,7 +57,7 @@ async fn organization(app: &App, caller: &Caller) -> Result<Response, ApiError> 
         limits: app.quotas.of(caller.organization()).into(),
     };
     let json = to_json(&OrganizationAnswer { organization });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{Timestamp, Violation, check_kind};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::http::caller::Caller;
 use crate::http::json::Fields;
 use crate::http::{body, duration};
-use crate::render::{WireOperation, shown, to_json};
+use crate::render::{self, WireOperation, shown, to_json};
 use crate::waiters::Group;
 
 /// The longest that a worker may wait; a longer wish waits so long.
@@ -51,7 +51,7 @@ pub(in crate::http) async fn claim(
         WireClaimed::new(claimed, of_kind.unwrap_or(settings.attempt_timeout))
     });
     let json = to_json(&Answer { operations: operations.collect(), lease_duration: duration::write(settings.lease) });
-    Ok(([(CONTENT_TYPE, "application/json")], delivery.into_body(json)).into_response())
+    Ok(render::response(delivery.into_body(json)))
 }
 
 fn parse(app: &App, body: &Bytes) -> Result<Wish, ApiError> {

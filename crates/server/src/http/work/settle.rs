@@ -2,8 +2,8 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Violation};
 use serde::Serialize;
 use store::{LeaseRef, Scope, Settlement};
@@ -14,7 +14,7 @@ use crate::error::{ApiError, RowStatus};
 use crate::http::body;
 use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::render::{shown, to_json};
+use crate::render::{self, shown, to_json};
 
 pub(in crate::http) async fn settle(
     State(app): State<App>,
@@ -52,7 +52,7 @@ pub(in crate::http) async fn settle(
         }
         app.waker.wake();
     }
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { results: rows })).into_response())
+    Ok(render::response(to_json(&Answer { results: rows })))
 }
 
 /// How an attempt ends.
