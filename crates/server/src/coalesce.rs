@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use store::StoreError;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::chain;
@@ -23,7 +24,7 @@ const BATCH: usize = 1_000;
 #[async_trait]
 pub(crate) trait Read: Send + Sync + 'static {
     /// What requests must have in common.
-    type Key: Clone + Eq + Hash + Send;
+    type Key: Clone + Eq + Hash + Send + Sync;
     /// What each asks for besides.
     type Item: Send;
     /// What each gets.
@@ -51,25 +52,58 @@ impl<R: Read> Coalescer<R> {
 
     /// What is asked for, as it is after this call began.
     pub(crate) async fn get(&self, key: R::Key, item: R::Item) -> Result<R::Found, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let is_first = {
+        let answer = {
             let mut waiting = self.0.lock();
             match waiting.get_mut(&key) {
                 Some(line) => {
+                    let (reply, answer) = oneshot::channel();
                     line.push((item, reply));
-                    None
+                    Ok(answer)
                 }
                 None => {
                     waiting.insert(key.clone(), Vec::new());
-                    Some(vec![(item, reply)])
+                    Err(item)
                 }
             }
         };
-        if let Some(first) = is_first {
-            // On a task of its own: the others' answers do not depend on whether this caller stays.
-            tokio::spawn(Arc::clone(&self.0).serve(key, first));
+        match answer {
+            Ok(answer) => {
+                answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read broke off".to_owned())))
+            }
+            Err(item) => {
+                // Read by the caller itself: one who is alone needs no task. Whether it stays until its end, leaves or
+                // panics, those who have come meanwhile are served on a task of their own.
+                let turn = Turn { inner: &self.0, key: Some(key) };
+                let found = self.0.read(turn.key(), vec![item]).await;
+                let mut found = found.map_err(|error| copy(&error))?;
+                found.pop().ok_or_else(|| StoreError::Unusable("a read answered nothing".to_owned()))
+            }
         }
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read broke off".to_owned())))
+    }
+}
+
+/// The read of a key that its first caller carries out. Dropped, it hands over to those who wait.
+struct Turn<'a, R: Read> {
+    inner: &'a Arc<Inner<R>>,
+    key: Option<R::Key>,
+}
+
+impl<R: Read> Turn<'_, R> {
+    fn key(&self) -> &R::Key {
+        self.key.as_ref().expect("taken when this is dropped only")
+    }
+}
+
+impl<R: Read> Drop for Turn<'_, R> {
+    fn drop(&mut self) {
+        let key = self.key.take().expect("taken here only");
+        if let Some(batch) = self.inner.next(&key) {
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(Arc::clone(self.inner).serve(key, batch))),
+                // The process is ending. Who waits is told so.
+                Err(_) => drop(self.inner.lock().remove(&key)),
+            }
+        }
     }
 }
 
@@ -78,36 +112,45 @@ impl<R: Read> Inner<R> {
     async fn serve(self: Arc<Self>, key: R::Key, mut batch: Waiting<R>) {
         loop {
             let (items, replies): (Vec<R::Item>, Vec<_>) = batch.into_iter().unzip();
-            // A read that panics takes its own callers' answers with it and nothing else.
-            match AssertUnwindSafe(self.reader.read(&key, items)).catch_unwind().await {
-                Ok(Ok(found)) => {
+            match self.read(&key, items).await {
+                Ok(found) => {
                     for (reply, found) in replies.into_iter().zip(found) {
                         // A caller that is gone does not want the answer.
                         let _ = reply.send(Ok(found));
                     }
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     for reply in replies {
                         let _ = reply.send(Err(copy(&error)));
                     }
                 }
-                Err(panic) => {
-                    let cause = panic.downcast_ref::<String>().map(String::as_str);
-                    let cause = cause.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-                    for reply in replies {
-                        let _ = reply.send(Err(StoreError::Unusable(format!("panic: {cause}"))));
-                    }
-                }
             }
-            let mut waiting = self.lock();
-            let Some(line) = waiting.get_mut(&key) else { return };
-            if line.is_empty() {
-                waiting.remove(&key);
-                return;
+            match self.next(&key) {
+                Some(next) => batch = next,
+                None => return,
             }
-            let rest = line.split_off(line.len().min(BATCH));
-            batch = std::mem::replace(line, rest);
         }
+    }
+
+    /// Reads. One that panics takes its own callers' answers with it and nothing else.
+    async fn read(&self, key: &R::Key, items: Vec<R::Item>) -> Result<Vec<R::Found>, StoreError> {
+        AssertUnwindSafe(self.reader.read(key, items)).catch_unwind().await.unwrap_or_else(|panic| {
+            let cause = panic.downcast_ref::<String>().map(String::as_str);
+            let cause = cause.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(StoreError::Unusable(format!("panic: {cause}")))
+        })
+    }
+
+    /// Those who wait for the next read of a key; when nobody does, the key is not being read any more.
+    fn next(&self, key: &R::Key) -> Option<Waiting<R>> {
+        let mut waiting = self.lock();
+        let line = waiting.get_mut(key)?;
+        if line.is_empty() {
+            waiting.remove(key);
+            return None;
+        }
+        let rest = line.split_off(line.len().min(BATCH));
+        Some(std::mem::replace(line, rest))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<R::Key, Waiting<R>>> {

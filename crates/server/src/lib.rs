@@ -9,15 +9,22 @@
 //! guessed at. Whatever arrives is bounded in size and in time; whatever goes wrong is answered in one error model,
 //! with an `X-Request-Id` that the log knows too. Tokens, SQL and paths are never logged or sent.
 
+mod app;
 pub mod auth;
 mod coalesce;
 mod error;
 pub mod http;
 mod hub;
+mod link;
+mod memory;
+mod metrics;
+mod reads;
+mod render;
 mod services;
 mod shares;
 mod turns;
+mod waiters;
 
-pub use crate::http::metrics::Metrics;
 pub use error::ApiError;
+pub use metrics::Metrics;
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

@@ -13,7 +13,7 @@ use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Quotas, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Everything that the handlers need. Cheap to clone: every part is shared.
 #[derive(Clone)]

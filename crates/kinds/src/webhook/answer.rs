@@ -77,8 +77,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    SystemTime::from(date).duration_since(now).ok()
+    httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
 
 #[cfg(test)]
@@ -94,6 +93,7 @@ mod tests {
         assert_eq!(asked("120"), Some(Duration::from_secs(120)));
         assert_eq!(asked("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::from_secs(80)));
         assert_eq!(asked("Wed, 21 Oct 2014 07:28:00 GMT"), None, "in the past");
+        assert_eq!(asked("Wednesday, 21-Oct-15 07:28:00 GMT"), Some(Duration::from_secs(80)), "an obsolete form");
         assert_eq!(asked("soon"), None);
         assert_eq!(asked("-1"), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);

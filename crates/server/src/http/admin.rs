@@ -11,8 +11,8 @@ use store::{Pausable, Paused, Store};
 use tasks::TaskReport;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::services::Services;
 
 /// How long the store may take to answer before the server counts as not ready.
@@ -37,7 +37,7 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
         .route("/metrics", get(metrics))
         .with_state(admin);
     // Probes have counters of their own that nobody sees: they would drown the API's.
-    super::finish(router, Metrics::default())
+    super::observe::observed(router, Metrics::default())
 }
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {

@@ -2,18 +2,18 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::Scope;
 
-use super::create::{check_input, fingerprinted, read};
+use super::caller::Caller;
 use super::json::Fields;
-use super::render::{WireOperation, to_json};
-use super::{App, body, evaluate, idempotency};
-use crate::auth::Caller;
+use super::{body, creation, idempotency};
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{self, WireOperation, to_json};
 
 /// The most creations of a batch: one transaction that nobody waits long for.
 const MAX_OPERATIONS: usize = 1_000;
@@ -31,35 +31,26 @@ pub(super) async fn create(
     let limit = app.settings.body_limit.saturating_mul(BODIES);
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let mut fields = Fields::parse(&body)?;
-    let mut operations = fields.rows::<NewOperation, MAX_OPERATIONS>("operations", |fields| Some(read(&app, fields)));
+    let mut operations =
+        fields.rows::<NewOperation, MAX_OPERATIONS>("operations", |fields| Some(creation::read(&app, fields)));
     let violations = fields.finish();
     if !violations.is_empty() {
         return Err(ApiError::Invalid(violations));
     }
     for (index, operation) in operations.iter_mut().enumerate() {
-        complete(&app, &caller, operation).await.map_err(|error| at(index, error))?;
+        creation::complete(&app, &caller, operation).await.map_err(|error| at(index, error))?;
     }
-    let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
+    let canonical = || operations.iter().map(creation::fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(&headers, &caller, "POST /v1/operations:batchCreate", canonical)?;
     let created = app.store.create(caller.organization(), operations, key).await?;
     created.iter().for_each(|operation| app.waker.created(&operation.kind));
     let json = to_json(&Answer { operations: created.iter().map(WireOperation::from).collect() });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]
 struct Answer<'a> {
     operations: Vec<WireOperation<'a>>,
-}
-
-/// What is asked of each creation besides its own fields.
-async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
-    caller.require_project(&operation.project_id)?;
-    check_input(app, caller, operation)?;
-    if operation.kind == evaluate::KIND {
-        evaluate::complete(app, caller, operation).await?;
-    }
-    Ok(())
 }
 
 /// The error of one entry, told by its place.

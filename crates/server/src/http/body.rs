@@ -14,39 +14,14 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use tokio::time::{Instant, Sleep};
 
-use super::App;
-use crate::auth::Caller;
+use super::caller::Caller;
+use crate::app::App;
 use crate::error::ApiError;
 use crate::services::ApiSettings;
 use crate::shares::{Share, Shares};
 
 /// A body begins with so much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
-/// What part of the memory for bodies those of workers have beside it.
-const WORKERS_PART: u64 = 4;
-
-/// The memory of bodies.
-pub(crate) struct Memory {
-    /// Bytes of JSON bodies, large ones apart.
-    small: Shares,
-    /// Bytes of what workers send.
-    work: Shares,
-    /// One a large body, or a large piece of evidence that is being read.
-    large: Shares,
-}
-
-impl Memory {
-    pub fn new(settings: &ApiSettings) -> Memory {
-        // Whatever the settings are, several organizations have room for a body of the limit each.
-        let least = settings.body_limit;
-        let bytes = |wanted: u64| Shares::new(wanted.max(least.saturating_mul(4)), least);
-        Memory {
-            small: bytes(settings.body_memory),
-            work: bytes(settings.body_memory / WORKERS_PART),
-            large: Shares::new(settings.max_large_bodies as u64, 1),
-        }
-    }
-}
 
 /// A JSON body, and the place in memory that it takes.
 pub(super) struct Json {
@@ -182,7 +157,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Takes a place among the large bodies in memory.
 pub(super) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
-    app.state().memory.large.take(caller.organization(), 1).ok_or(ApiError::Busy)
+    app.memory.large.take(caller.organization(), 1).ok_or(ApiError::Busy)
 }
 
 /// Reads a JSON body whole: declared as JSON, at most `limit` bytes.
@@ -197,12 +172,12 @@ pub(super) async fn read_json(
     body: Body,
     limit: u64,
 ) -> Result<Json, ApiError> {
-    read(app, &app.state().memory.small, caller, headers, body, limit).await
+    read(app, &app.memory.small, caller, headers, body, limit).await
 }
 
 /// The same for what workers send, in memory of its own.
 pub(super) async fn read_work(app: &App, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Json, ApiError> {
-    read(app, &app.state().memory.work, caller, headers, body, app.settings.body_limit).await
+    read(app, &app.memory.work, caller, headers, body, app.settings.body_limit).await
 }
 
 async fn read(

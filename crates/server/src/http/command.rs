@@ -6,15 +6,15 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::ALLOW;
 use operations::{Operation, OperationId, Refusal};
 use store::{OperationCommand, Scope};
 
-use super::App;
-use super::render::{OperationAnswer, to_json};
+use super::caller::Caller;
 use super::target::Target;
-use crate::auth::Caller;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{self, OperationAnswer, to_json};
 
 /// What `/v1/operations/{id}` without a verb takes.
 const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";
@@ -38,14 +38,14 @@ pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target)
         OperationCommand::Cancel => app.waker.cancelled(),
         OperationCommand::Retry | OperationCommand::Delete => app.waker.wake(),
     }
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&OperationAnswer::from(&operation))).into_response())
+    Ok(render::response(to_json(&OperationAnswer::from(&operation))))
 }
 
 /// Removes an operation that has ended.
 pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     carry_out(&app, &caller, target.id()?, OperationCommand::Delete).await?;
-    Ok(([(CONTENT_TYPE, "application/json")], "{}").into_response())
+    Ok(render::response("{}"))
 }
 
 async fn carry_out(

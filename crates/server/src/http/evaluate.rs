@@ -1,32 +1,29 @@
 //! `POST /v1/agents/evaluate-evidence`: starts an operation of the kind `evidence_evaluation`.
 //!
 //! Everything that can be known to be wrong is told here, before there is an operation; the rules of the request itself
-//! are those of [`EvaluateRequest`]. The same rules hold for such an operation that comes by `POST /v1/operations`.
+//! are in [`evaluation`](super::evaluation).
 
 use std::borrow::Cow;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::header::{CONTENT_TYPE, HeaderMap};
-use kinds::evidence::{CheckError, EvaluateRequest, RequestError};
-use operations::{NewOperation, Resource, Violation};
+use http::header::HeaderMap;
+use operations::{NewOperation, Violation};
 use serde::Serialize;
 use store::{Digest, Scope};
 
+use super::caller::Caller;
+use super::evaluation::KIND;
 use super::json::{Fields, canonical};
-use super::render::to_json;
-use super::{App, body, evidence, idempotency};
-use crate::auth::Caller;
+use super::{body, creation, evaluation, evidence, idempotency};
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{self, to_json};
 
-/// The kind of these operations.
-pub(super) const KIND: &str = "evidence_evaluation";
-/// The `resource_type` of these operations; their `resource_id` is the digest.
-const RESOURCE_TYPE: &str = "evidence";
 /// What a body may hold besides the content in base64.
 const BODY_OVERHEAD: u64 = 1024 * 1024;
 /// The fields that go into the operation's input as they are.
@@ -57,20 +54,20 @@ pub(super) async fn evaluate(
         }
     };
     operation.input = with_digest(&operation.input, &digest);
-    super::create::check_input(&app, &caller, &operation)?;
+    creation::check_input(&app, &caller, &operation)?;
     // The request is checked before anything is stored.
-    let request = request(&app, &caller, &operation.input, "").await?;
+    let request = evaluation::request(&app, &caller, &operation.input, "").await?;
     if let Some(content) = content {
         evidence::keep(&app, &caller, digest, content).await?;
     }
     drop(place);
-    about(&app, &caller, &mut operation, &request, "").await?;
+    evaluation::about(&app, &caller, &mut operation, &request, "").await?;
     let key = idempotency::key(&headers, &caller, "POST /v1/agents/evaluate-evidence", || {
-        super::create::fingerprinted(&operation)
+        creation::fingerprinted(&operation)
     })?;
     let operation = app.waker.create(&*app.store, caller.organization(), operation, key).await?;
     let json = to_json(&Answer { operation_id: operation.id.to_string() });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 #[derive(Serialize)]
@@ -170,67 +167,4 @@ async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
         .map_err(|error| ApiError::Internal(error.into()))?
         .map_err(|error| ApiError::field("content", format!("is not base64: {error}")))?;
     if content.len() as u64 > limit { Err(ApiError::TooLarge { limit }) } else { Ok((digest, content.into())) }
-}
-
-/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the
-/// client wrote the request.
-///
-/// Here it is read as JSON and no more; policies are read in a process of their own, which ends when the client leaves.
-async fn request(app: &App, caller: &Caller, input: &str, prefix: &str) -> Result<EvaluateRequest, ApiError> {
-    let field = |error: RequestError| {
-        let path = format!("{prefix}{}", error.field);
-        ApiError::field(path.trim_end_matches('.'), error.message)
-    };
-    let input = if input.is_empty() { "{}" } else { input };
-    let request: EvaluateRequest = serde_json::from_str(input)
-        .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
-    request.validate().map_err(field)?;
-    if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
-        let turn = app.state().checks.take(caller.organization()).await;
-        match evaluations.check(caller.organization(), input, turn).await {
-            Ok(()) => {}
-            Err(CheckError::Request(error)) => return Err(field(error)),
-            Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),
-        }
-    }
-    Ok(request)
-}
-
-/// Checks an `evidence_evaluation` that comes as an operation, and sets its resource.
-pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
-    const PREFIX: &str = "input.";
-    caller.require(Scope::EvidenceRead)?;
-    let request = request(app, caller, &operation.input, PREFIX).await?;
-    about(app, caller, operation, &request, PREFIX).await
-}
-
-/// Makes the evidence of a request, which must be there, the resource of its operation.
-async fn about(
-    app: &App,
-    caller: &Caller,
-    operation: &mut NewOperation,
-    request: &EvaluateRequest,
-    prefix: &str,
-) -> Result<(), ApiError> {
-    if !request.names_policies() && !app.has_default_policies {
-        let description = "are missing, and no default policies are configured; name at least one policy";
-        return Err(ApiError::field(format!("{prefix}policies"), description));
-    }
-    let field = format!("{prefix}digest");
-    let digest: Digest =
-        request.digest.parse().map_err(|e: store::InvalidDigest| ApiError::field(&field, e.to_string()))?;
-    if app.store.evidence(caller.organization(), &digest).await?.is_none() {
-        return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
-    }
-    let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
-    match &operation.resource {
-        Some(given) if *given != resource => {
-            let description = format!("of an evidence_evaluation is the digest: leave it out, or give {digest}");
-            Err(ApiError::field("resource_id", description))
-        }
-        _ => {
-            operation.resource = Some(resource);
-            Ok(())
-        }
-    }
 }

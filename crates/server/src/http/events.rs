@@ -2,18 +2,17 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use axum::response::Response;
 use operations::{OperationId, Timestamp};
 use serde::Serialize;
 use store::{HistoryEvent, HistoryKind, HistoryPage, Scope};
 
-use super::App;
+use super::caller::Caller;
 use super::get::NOT_FOUND;
 use super::query::HistoryQuery;
-use super::render::{shown, to_json};
-use crate::auth::Caller;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::render::{self, shown, to_json};
 
 pub(super) async fn events(
     State(app): State<App>,
@@ -29,7 +28,7 @@ pub(super) async fn events(
     let page = HistoryPage::of(history, query.after, query.size as usize);
     let events = page.events.iter().map(WireEvent::from).collect();
     let next_page_token = page.next.map(|next| next.to_string());
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { events, next_page_token })).into_response())
+    Ok(render::response(to_json(&Answer { events, next_page_token })))
 }
 
 #[derive(Serialize)]

@@ -15,10 +15,11 @@ use store::{Content, ContentError, Digest, EvidenceRecord, InvalidDigest, Scope}
 use tokio::sync::mpsc;
 
 use super::body::{self, Pieces};
-use super::render::to_json;
-use super::{App, get::matches};
-use crate::auth::Caller;
+use super::caller::Caller;
+use super::if_none_match::IfNoneMatch;
+use crate::app::App;
 use crate::error::{ApiError, BoxError};
+use crate::render::{self, to_json};
 use crate::shares::Share;
 
 /// Content that is in memory is sent, and stored, in pieces of this size.
@@ -56,7 +57,7 @@ pub(super) async fn put(
         None => note(&app, &caller, digest, size).await?,
     };
     let json = to_json(&Answer { digest: digest.to_string(), size, kind: &record.kind });
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(render::response(json))
 }
 
 pub(super) async fn get(
@@ -64,7 +65,7 @@ pub(super) async fn get(
     caller: Caller,
     method: Method,
     digest: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::EvidenceRead)?;
     const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
@@ -73,7 +74,7 @@ pub(super) async fn get(
     let digest: Digest = digest.parse().map_err(|_| invalid())?;
     let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
     let etag = format!("\"{digest}\"");
-    let mut response = if matches(&headers, &etag) {
+    let mut response = if given.names(etag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let body = if method == Method::HEAD { Body::empty() } else { content(&app, &caller, &record).await? };
@@ -184,7 +185,7 @@ fn missing(digest: &Digest) -> ApiError {
 async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<EvidenceRecord, ApiError> {
     let mut kind = None;
     if let Some(evaluations) = &app.evaluations {
-        let turn = app.state().checks.take(caller.organization()).await;
+        let turn = app.checks.take(caller.organization()).await;
         let content = open(app, caller, &digest).await?;
         let detected = evaluations.detect(caller.organization(), content, turn).await;
         kind = detected.map_err(|error| match error {

@@ -1,21 +1,18 @@
 //! `GET /v1/operations/{id}`: one operation.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER};
+use http::header::{ETAG, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use operations::{Access, Operation, OperationId};
-use store::{Digest, Scope, Store, StoreError};
+use store::Scope;
 
-use super::render::{OperationAnswer, to_json};
+use super::caller::Caller;
+use super::if_none_match::IfNoneMatch;
 use super::target::Target;
-use super::{App, wait};
-use crate::auth::Caller;
-use crate::coalesce::Read;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::reads::{Answer, Found};
+use crate::render;
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
@@ -23,76 +20,25 @@ const POLL_AFTER_SECONDS: u64 = 1;
 /// The answer for every operation that the caller cannot have, for whatever reason.
 pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
 
-/// `GET /v1/operations/{id}`, and with `:wait` at its end what [`wait`] does: the router knows no parameter with an
-/// ending.
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     target: Target,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    if target.verb() == Some(wait::VERB) {
-        let id = target.id_before_verb()?;
-        return wait::wait(&app, &caller, id, query.as_deref().unwrap_or(""), &headers).await;
-    }
-    let operation = app.state().gets.get(caller.access().clone(), target.id()?).await?.ok_or(NOT_FOUND)?;
-    Ok(answer(&operation, &headers))
+    let found = app.reads.operation(caller.access(), target.id()?).await?.ok_or(NOT_FOUND)?;
+    Ok(answer(&found, &given))
 }
 
-/// Reads operations, those of callers with the same access together.
-pub(super) struct Gets(pub(super) Arc<dyn Store>);
-
-#[async_trait]
-impl Read for Gets {
-    type Key = Access;
-    type Item = OperationId;
-    type Found = Option<Operation>;
-
-    async fn read(&self, access: &Access, ids: Vec<OperationId>) -> Result<Vec<Option<Operation>>, StoreError> {
-        self.0.get_many(access, &ids).await
-    }
-}
-
-pub(super) fn answer(operation: &Operation, headers: &HeaderMap) -> Response {
-    let json = to_json(&OperationAnswer::from(operation));
-    // The body holds the id, the status, the times and the output: its digest is as strong as a tag can be.
-    let etag = format!("\"{}\"", &Digest::of(&json).to_string()["sha256:".len()..][..32]);
-    let mut response = if matches(headers, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(CONTENT_TYPE, "application/json")], json).into_response()
-    };
-    let etag = HeaderValue::try_from(etag).expect("a quoted hexadecimal text is a header value");
+/// The operation, or that the client has it already.
+pub(super) fn answer(found: &Found, given: &IfNoneMatch) -> Response {
+    let Answer { json, etag } = found.answer().clone();
+    let mut response =
+        if given.names(etag.as_bytes()) { StatusCode::NOT_MODIFIED.into_response() } else { render::response(json) };
     response.headers_mut().insert(ETAG, etag);
-    if !operation.status.is_terminal() {
+    if !found.operation.status.is_terminal() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AFTER_SECONDS));
     }
     response
-}
-
-/// Whether `If-None-Match` names the tag: a list of tags or `*`, compared weakly (RFC 9110, section 13.1.2).
-pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn if_none_match_is_a_list_compared_weakly() {
-        let matches = |value: &'static str| {
-            matches(&HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]), "\"a\"")
-        };
-        for yes in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*", "\"b\",W/\"a\" "] {
-            assert!(matches(yes), "{yes}");
-        }
-        for no in ["", "a", "\"b\"", "\"A\""] {
-            assert!(!matches(no), "{no}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use operations::Projects;
 use sha2::{Digest, Sha256};
 use store::IdempotencyKey;
 
-use crate::auth::Caller;
+use super::caller::Caller;
 use crate::error::ApiError;
 
 const HEADER: &str = "idempotency-key";

@@ -25,10 +25,14 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Where a body goes that is dropped before its end.
 type Slot = Arc<Mutex<Option<Body>>>;
 
-pub(super) async fn drain(request: Request, next: Next) -> Response {
+/// Answers a request, and takes what is left of its body when it was refused.
+pub(super) async fn drained(request: Request, next: Next) -> Response {
     // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told
     // to.
-    if request.version() >= Version::HTTP_2 || request.headers().contains_key(EXPECT) {
+    let is_drained = request.body().is_end_stream()
+        || request.version() >= Version::HTTP_2
+        || request.headers().contains_key(EXPECT);
+    if is_drained {
         return next.run(request).await;
     }
     let slot = Slot::default();

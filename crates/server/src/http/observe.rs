@@ -3,24 +3,30 @@
 //! The line is written when the answer has been handed to the connection, or broken off, so that bytes and duration are
 //! true. It never holds the query, a header or a token.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
-use super::link::{Link, UnderWay};
-use super::metrics::{InFlight, Metrics};
-use super::wait;
-use crate::auth::{CallerSlot, PREFIX};
-use crate::error::{BoxError, Cause};
+use super::caller::CallerSlot;
+use super::{leftover, wait};
+use crate::auth::PREFIX;
+use crate::error::{ApiError, BoxError, Cause};
+use crate::link::{Link, UnderWay};
+use crate::metrics::{InFlight, Metrics};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ids of clients are replaced.
@@ -28,7 +34,15 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The route of a path that no route matches: a fixed label, whatever clients try.
 const UNMATCHED: &str = "unmatched";
 
-pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
+/// Adds what every router has: the error model for unknown paths and methods, and the observation.
+pub(super) fn observed(router: Router, metrics: Metrics) -> Router {
+    router
+        .fallback(|| async { ApiError::NotFound("path") })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(from_fn_with_state(metrics, observe))
+}
+
+async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let caller = CallerSlot::default();
     request.extensions_mut().insert(caller.clone());
@@ -36,8 +50,8 @@ pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request
     let mut record = Record {
         started: Instant::now(),
         method: request.method().clone(),
-        route: route(&request),
-        path: path(&request),
+        matched: request.extensions().get::<MatchedPath>().cloned(),
+        uri: request.uri().clone(),
         request_id: request_id.clone(),
         client: link.map(Link::address),
         caller,
@@ -49,7 +63,9 @@ pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request
         _under_way: link.map(Link::begin),
         metrics,
     };
-    let mut response = next.run(request).await;
+    // A handler that panics takes its own request with it and nothing else.
+    let answering = AssertUnwindSafe(leftover::drained(request, next)).catch_unwind();
+    let mut response = answering.await.unwrap_or_else(panicked);
     record.status = response.status();
     record.cause = response.extensions_mut().remove::<Cause>();
     response.headers_mut().insert(X_REQUEST_ID, request_id);
@@ -60,12 +76,9 @@ pub(super) async fn observe(State(metrics): State<Metrics>, mut request: Request
     response.map(|body| Body::new(ObservedBody { body, record: Some(record) }))
 }
 
-/// The template of the route. A verb at the end of a parameter is part of it: who waits is not counted among those who
-/// look once.
-fn route(request: &Request) -> String {
-    let matched = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str);
-    let is_wait = matched.ends_with('}') && request.uri().path().ends_with(wait::SUFFIX);
-    format!("{matched}{}", if is_wait { wait::SUFFIX } else { "" })
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    ApiError::Internal(format!("panic: {}", text.unwrap_or("of no text")).into()).into_response()
 }
 
 /// The client's id when it is 1 to 128 of letters, digits, `_`, `.` and `-`; else a new one.
@@ -81,24 +94,18 @@ fn request_id(request: &Request) -> HeaderValue {
         .unwrap_or_else(|| HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is a header value"))
 }
 
-/// The path without the query; not shown when someone put a token into it.
-fn path(request: &Request) -> String {
-    let path = request.uri().path();
-    if holds_token(path.as_bytes()) { "(hidden: it holds a token)".to_owned() } else { path.to_owned() }
-}
-
 /// Whether a text, percent-encoded or not, has what every token begins with.
 fn holds_token(text: &[u8]) -> bool {
     let prefix = PREFIX.as_bytes();
-    percent_decode(text).collect::<Vec<u8>>().windows(prefix.len()).any(|part| part == prefix)
+    Cow::from(percent_decode(text)).windows(prefix.len()).any(|part| part == prefix)
 }
 
 /// A line of the access log in the making; written when it is dropped.
 struct Record {
     started: Instant,
     method: Method,
-    route: String,
-    path: String,
+    matched: Option<MatchedPath>,
+    uri: Uri,
     request_id: HeaderValue,
     client: Option<SocketAddr>,
     caller: CallerSlot,
@@ -112,20 +119,38 @@ struct Record {
     _under_way: Option<UnderWay>,
 }
 
+impl Record {
+    /// The template of the route. A verb at the end of a parameter is part of it: who waits is not counted among those
+    /// who look once.
+    fn route(&self) -> Cow<'_, str> {
+        let matched = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        let is_wait = matched.ends_with('}') && self.uri.path().ends_with(wait::SUFFIX);
+        if is_wait { format!("{matched}{}", wait::SUFFIX).into() } else { matched.into() }
+    }
+
+    /// The path without the query; not shown when someone put a token into it.
+    fn path(&self) -> &str {
+        let path = self.uri.path();
+        if holds_token(path.as_bytes()) { "(hidden: it holds a token)" } else { path }
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        self.metrics.record(&self.route, self.status.as_u16(), duration);
+        let route = self.route();
+        self.metrics.record(&route, self.status.as_u16(), duration);
         let caller = self.caller.get();
         let request_id = self.request_id.to_str().unwrap_or("");
         if let Some(Cause(cause)) = &self.cause {
-            tracing::error!(request_id, route = self.route, cause, "request failed");
+            tracing::error!(request_id, route = &*route, cause, "request failed");
         }
+        // The fields are made only when somebody wants the line.
         tracing::info!(
             target: "longrun::access",
             method = %self.method,
-            route = self.route,
-            path = self.path,
+            route = &*route,
+            path = self.path(),
             status = self.status.as_u16(),
             duration_ms = duration.as_secs_f64() * 1_000.0,
             bytes = self.bytes,

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
-use super::stall::WriteTimeout;
-use super::{Link, Tls, plain};
+use super::{Tls, plain};
+use crate::link::Link;
 use crate::services::ApiSettings;
 
 /// The pause after an accept that failed for want of file descriptors or memory: others must end first.
@@ -88,6 +89,17 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
+/// A stream that gives up on a client who does not read.
+///
+/// hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep
+/// its connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an
+/// error, which ends the connection.
+fn impatient(stream: TcpStream, patience: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience));
+    Box::pin(stream)
+}
+
 /// Tells the log of connections that were refused, once in a while.
 #[derive(Default)]
 struct Refused {
@@ -148,13 +160,13 @@ impl Shared {
         let _ = stream.set_nodelay(true);
         let (patience, idle) = (self.settings.header_read_timeout, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
-            return self.speak(TokioIo::new(WriteTimeout::new(stream, idle)), link).await;
+            return self.speak(TokioIo::new(impatient(stream, idle)), link).await;
         };
         let handshake = async {
             if plain::is_spoken(&stream).await? {
                 return Err(plain::refuse(stream).await);
             }
-            tls.acceptor.accept(WriteTimeout::new(stream, idle)).await
+            tls.acceptor.accept(impatient(stream, idle)).await
         };
         let stream = tokio::time::timeout(patience, handshake)
             .await

@@ -1,8 +1,11 @@
 //! The last part of `/v1/operations/{id}` and `/v1/operations/{id}:verb`: the one place where it is read.
 
-use axum::extract::{FromRequestParts, Path};
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use operations::OperationId;
+use percent_encoding::percent_decode;
 
 use crate::error::ApiError;
 
@@ -39,16 +42,20 @@ impl Target {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Target {
-    type Rejection = ApiError;
+impl Target {
+    /// What stands at the end of a path.
+    pub fn of(path: &str) -> Target {
+        let end = path.rsplit('/').next().unwrap_or_default();
+        // What is not UTF-8 is no id; a verb may stand behind it all the same.
+        percent_decode(end.as_bytes()).decode_utf8().map_or_else(|_| Target::parse(end), |text| Target::parse(&text))
+    }
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Target, ApiError> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        Ok(match text {
-            Ok(Path(text)) => Target::parse(&text),
-            // Not UTF-8, and so no id; a verb may stand behind it all the same.
-            Err(_) => Target::parse(parts.uri.path().rsplit('/').next().unwrap_or_default()),
-        })
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Target, Infallible> {
+        Ok(Target::of(parts.uri.path()))
     }
 }
 

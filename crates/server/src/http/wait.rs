@@ -3,17 +3,23 @@
 //! Those who wait are told by the [hub](crate::hub) that their operation has ended, and then read together what the
 //! [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand of them cost no more than a few.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HeaderMap;
-use operations::{Access, Operation, OperationId};
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use operations::{Access, OperationId};
+use store::Scope;
 use tokio::time::Instant;
 
-use super::App;
+use super::caller::Caller;
 use super::duration;
+use super::if_none_match::IfNoneMatch;
 use super::query::WaitQuery;
-use crate::auth::Caller;
+use super::target::Target;
+use crate::app::App;
 use crate::error::ApiError;
+use crate::reads::Found;
 
 /// How long it waits when the client does not say.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
@@ -21,17 +27,19 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The verb behind the id.
 pub(super) const VERB: &str = "wait";
-/// The same as it ends the path.
+/// The same as it ends a path, and the route in logs and metrics.
 pub(super) const SUFFIX: &str = ":wait";
 
 pub(super) async fn wait(
-    app: &App,
-    caller: &Caller,
-    id: OperationId,
-    query: &str,
-    headers: &HeaderMap,
-) -> Result<axum::response::Response, ApiError> {
-    let asked = WaitQuery::parse(query).map_err(ApiError::Invalid)?;
+    State(app): State<App>,
+    caller: Caller,
+    target: Target,
+    RawQuery(query): RawQuery,
+    given: IfNoneMatch,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let id = target.id_before_verb()?;
+    let asked = WaitQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let timeout = match asked.timeout {
         None => DEFAULT_WAIT,
         Some(text) => duration::parse(&text)
@@ -39,19 +47,19 @@ pub(super) async fn wait(
             .min(MAX_WAIT),
     };
     let until = Instant::now() + timeout;
-    let operation = caller.while_valid(app, ended(app, caller.access(), id, until)).await?;
-    Ok(super::get::answer(&operation, headers))
+    let found = caller.while_valid(&app, ended(&app, caller.access(), id, until)).await?;
+    Ok(super::get::answer(&found, &given))
 }
 
 /// The operation once it has ended, or as it is when the time is over.
-async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Operation, ApiError> {
+async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Arc<Found>, ApiError> {
     // Before the look.
-    let mut ending = app.state().hub.ending(&access.organization, id).await?;
+    let mut ending = app.hub.ending(&access.organization, id).await?;
     let mut is_over = false;
     loop {
-        let operation = app.state().gets.get(access.clone(), id).await?.ok_or(super::get::NOT_FOUND)?;
-        if operation.status.is_terminal() || is_over {
-            return Ok(operation);
+        let found = app.reads.operation(access, id).await?.ok_or(super::get::NOT_FOUND)?;
+        if found.operation.status.is_terminal() || is_over {
+            return Ok(found);
         }
         tokio::select! {
             () = ending.ended() => {}

@@ -12,33 +12,27 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue};
-use operations::{Access, Filter, Operation, OperationId, Projects};
-use store::{Position, PositionKey, Scope, Store, StoreError};
+use operations::{Filter, Operation, OperationId};
+use store::{Position, PositionKey, Scope, StoreError};
 use tokio::time::Instant;
 
-use super::App;
+use super::caller::{Caller, next_look};
 use super::query::WatchQuery;
-use super::render::{OperationAnswer, to_json};
-use crate::auth::{Caller, next_look};
-use crate::coalesce::Read;
+use crate::app::App;
 use crate::error::{ApiError, BoxError};
 use crate::hub::Moves;
+use crate::reads::{Event, FeedBatch, What};
+use crate::render::{OperationAnswer, to_json};
 use crate::shares::Share;
 
 /// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Changes of one batch.
-const STRETCH: u32 = 64;
-/// Outputs longer than this are read when their event is sent, so that a client that does not take what it asked for
-/// holds at most 64 times this, and errors, in memory.
-const HELD_OUTPUT_BYTES: usize = 4 * 1024;
 /// After a look at a store that is away.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -51,18 +45,18 @@ pub(super) async fn watch(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsRead)?;
-    let place = app.state().watchers.take(caller.organization(), 1).ok_or(ApiError::TooManyWatchers)?;
+    let place = app.watchers.take(caller.organization(), 1).ok_or(ApiError::TooManyWatchers)?;
     let query = WatchQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
     let key = app.store.position_key().await?;
     let resumed = resumed(&headers, query.last_event_id.as_deref())
         .map(|text| key.open(caller.organization(), text).map_err(|_| ApiError::EventUnknown))
         .transpose()?;
     // Before the first look.
-    let moves = app.state().hub.moves(caller.organization()).await?;
+    let moves = app.hub.moves(caller.organization()).await?;
     let position = match resumed {
         Some(position) => {
             // A place that is none is told as an answer and not as an event.
-            app.state().watch_reads.get((caller.access().clone(), position), ()).await?;
+            app.reads.changes(caller.access(), position).await?;
             position
         }
         None => moves.end,
@@ -102,62 +96,6 @@ fn resumed<'t>(headers: &'t HeaderMap, parameter: Option<&'t str>) -> Option<&'t
     text.filter(|text| !text.is_empty())
 }
 
-/// Reads watch_reads of the feed, each for all who stand at the same place with the same access.
-pub(super) struct WatchReads(pub(super) Arc<dyn Store>);
-
-/// A batch of the feed, with the operations as they were.
-pub(super) struct WatchBatch {
-    events: Vec<Event>,
-    next: Position,
-}
-
-/// Something that happened to an operation that the caller may see.
-struct Event {
-    position: Position,
-    what: What,
-}
-
-enum What {
-    /// A transition.
-    Became {
-        /// As it was after the transition, without a long output.
-        operation: Box<Operation>,
-        output_left_out: bool,
-    },
-    Deleted(OperationId),
-}
-
-#[async_trait]
-impl Read for WatchReads {
-    type Key = (Access, Position);
-    type Item = ();
-    type Found = Arc<WatchBatch>;
-
-    async fn read(&self, (access, position): &Self::Key, items: Vec<()>) -> Result<Vec<Arc<WatchBatch>>, StoreError> {
-        let part = self.0.changes(&access.organization, *position, STRETCH).await?;
-        let mut ids: Vec<OperationId> = part.changes.iter().map(|change| change.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let found = if ids.is_empty() { Vec::new() } else { self.0.get_many(access, &ids).await? };
-        let events = part.changes.iter().filter_map(|change| {
-            if change.status.is_none() {
-                // The feed keeps nothing of what is gone but its id: only who may see everything may have seen it.
-                let deleted = Event { position: change.position, what: What::Deleted(change.id) };
-                return Some(deleted).filter(|_| access.projects == Projects::All);
-            }
-            // What was deleted since, and what the caller may not see, is none of its events.
-            let index = ids.binary_search(&change.id).ok()?;
-            let operation = change.then(found.get(index)?.clone()?)?;
-            let output_left_out = operation.output.len() > HELD_OUTPUT_BYTES;
-            let output = if output_left_out { String::new() } else { operation.output };
-            let operation = Box::new(Operation { output, ..operation });
-            Some(Event { position: change.position, what: What::Became { operation, output_left_out } })
-        });
-        let batch = Arc::new(WatchBatch { events: events.collect(), next: part.next });
-        Ok(vec![batch; items.len()])
-    }
-}
-
 /// A client that watches.
 struct Watcher {
     app: App,
@@ -168,7 +106,7 @@ struct Watcher {
     /// Up to where the client was told.
     position: Position,
     /// What of the batch that was read last is still to be told: places in it.
-    waiting: VecDeque<(Arc<WatchBatch>, usize)>,
+    waiting: VecDeque<(Arc<FeedBatch>, usize)>,
     heartbeat_at: Instant,
     ended: bool,
     /// One of the places for those who watch.
@@ -209,8 +147,7 @@ impl Watcher {
                 return Some(self.heartbeat());
             }
             self.moves.forget();
-            let key = (self.caller.access().clone(), self.position);
-            let pause = match self.app.state().watch_reads.get(key, ()).await {
+            let pause = match self.app.reads.changes(self.caller.access(), self.position).await {
                 Ok(batch) if batch.next == self.position => HEARTBEAT,
                 Ok(batch) => {
                     self.take(&batch);
@@ -234,7 +171,7 @@ impl Watcher {
     }
 
     /// Puts what matches of a batch in line. What does not match is passed.
-    fn take(&mut self, batch: &Arc<WatchBatch>) {
+    fn take(&mut self, batch: &Arc<FeedBatch>) {
         let matching = batch.events.iter().enumerate().filter(|(_, event)| match &event.what {
             What::Became { operation, .. } => self.filter.matches(operation),
             What::Deleted(_) => true,

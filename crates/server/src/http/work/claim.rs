@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{Timestamp, Violation, check_kind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Claimed, Scope};
 
-use super::waiters::Group;
-use super::{LeaseToken, MAX_ROWS};
-use crate::auth::Caller;
+use super::lease::{LeaseToken, MAX_ROWS};
+use crate::app::App;
 use crate::error::ApiError;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{WireOperation, shown, to_json};
-use crate::http::{App, body, duration};
+use crate::http::{body, duration};
+use crate::render::{self, WireOperation, shown, to_json};
+use crate::waiters::Group;
 
 /// The longest that a worker may wait; a longer wish waits so long.
 pub(in crate::http) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -43,14 +44,14 @@ pub(in crate::http) async fn claim(
     // It does not stay in memory while the worker waits.
     drop(body);
     let group = Group { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
-    let delivery = caller.while_valid(&app, app.state().waiters.wait(group, max_operations, wait)).await?;
+    let delivery = caller.while_valid(&app, app.waiters.wait(group, max_operations, wait)).await?;
     let settings = &app.settings.work;
     let operations = delivery.claimed().iter().map(|claimed| {
         let of_kind = app.defaults(&claimed.operation.kind).timeout;
         WireClaimed::new(claimed, of_kind.unwrap_or(settings.attempt_timeout))
     });
     let json = to_json(&Answer { operations: operations.collect(), lease_duration: duration::write(settings.lease) });
-    Ok(([(CONTENT_TYPE, "application/json")], delivery.into_body(json)).into_response())
+    Ok(render::response(delivery.into_body(json)))
 }
 
 fn parse(app: &App, body: &Bytes) -> Result<Wish, ApiError> {

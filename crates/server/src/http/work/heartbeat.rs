@@ -2,18 +2,19 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{OperationId, Refusal, Timestamp, Violation};
 use serde::Serialize;
 use store::{Heartbeat, LeaseStatus, Scope};
 
-use super::{MAX_ROWS, lease, scope};
-use crate::auth::Caller;
+use super::lease::{MAX_ROWS, lease, scope};
+use crate::app::App;
 use crate::error::{ApiError, RowStatus};
+use crate::http::body;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{shown, to_json};
-use crate::http::{App, body};
+use crate::render::{self, shown, to_json};
 
 /// The most bytes of a progress: a line for people.
 const MAX_PROGRESS_BYTES: usize = 1024;
@@ -30,7 +31,7 @@ pub(in crate::http) async fn heartbeat(
     let ids: Vec<OperationId> = beats.iter().map(|beat| beat.lease.id).collect();
     let statuses = app.store.heartbeat(beats, app.settings.work.lease).await?;
     let operations = ids.into_iter().zip(statuses).map(|(id, status)| Row::new(id, status)).collect();
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { operations })).into_response())
+    Ok(render::response(to_json(&Answer { operations })))
 }
 
 fn parse(app: &App, caller: &Caller, body: &Bytes) -> Result<Vec<Heartbeat>, ApiError> {

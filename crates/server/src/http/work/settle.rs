@@ -2,18 +2,19 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderMap};
+use axum::response::Response;
+use http::header::HeaderMap;
 use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Violation};
 use serde::Serialize;
 use store::{LeaseRef, Scope, Settlement};
 
-use super::{MAX_ROWS, lease, scope};
-use crate::auth::Caller;
+use super::lease::{MAX_ROWS, lease, scope};
+use crate::app::App;
 use crate::error::{ApiError, RowStatus};
+use crate::http::body;
+use crate::http::caller::Caller;
 use crate::http::json::Fields;
-use crate::http::render::{shown, to_json};
-use crate::http::{App, body};
+use crate::render::{self, shown, to_json};
 
 pub(in crate::http) async fn settle(
     State(app): State<App>,
@@ -51,7 +52,7 @@ pub(in crate::http) async fn settle(
         }
         app.waker.wake();
     }
-    Ok(([(CONTENT_TYPE, "application/json")], to_json(&Answer { results: rows })).into_response())
+    Ok(render::response(to_json(&Answer { results: rows })))
 }
 
 /// How an attempt ends.

@@ -1,13 +1,23 @@
 //! Operations in JSON: the twelve fields of `GET /v1/operations`, in the documented order.
 
+use std::fmt::Display;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use operations::{Operation, PageInfo, Timestamp};
 use serde::{Serialize, Serializer};
+use store::{Listed, Listing};
 
 use crate::services::FirstPage;
 
+/// An operation with a short output fits into so many bytes.
+const USUAL_BYTES: usize = 512;
+
 /// An operation as it stands on the wire.
 #[derive(Serialize)]
-pub(super) struct WireOperation<'a> {
+pub(crate) struct WireOperation<'a> {
     output: &'a str,
     error_message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
@@ -48,7 +58,7 @@ impl<'a> From<&'a Operation> for WireOperation<'a> {
 
 /// `{"operation":{…}}`.
 #[derive(Serialize)]
-pub(super) struct OperationAnswer<'a> {
+pub(crate) struct OperationAnswer<'a> {
     operation: WireOperation<'a>,
 }
 
@@ -60,7 +70,7 @@ impl<'a> From<&'a Operation> for OperationAnswer<'a> {
 
 /// The four fields of a list's `pagination`.
 #[derive(Serialize)]
-pub(super) struct WirePagination {
+pub(crate) struct WirePagination {
     total_count: i32,
     page: u32,
     total_pages: i32,
@@ -69,7 +79,7 @@ pub(super) struct WirePagination {
 
 impl WirePagination {
     /// `page` is told in the client's way of counting.
-    pub fn new(info: PageInfo, first_page: FirstPage) -> WirePagination {
+    pub(crate) fn new(info: PageInfo, first_page: FirstPage) -> WirePagination {
         WirePagination {
             total_count: info.wire_total_count(),
             page: match first_page {
@@ -82,13 +92,56 @@ impl WirePagination {
     }
 }
 
-/// The JSON text of an answer.
-pub(super) fn to_json(answer: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(answer).expect("strings and numbers always serialise")
+/// A page whose outputs are all there.
+pub(crate) fn page(listing: &Listing, first_page: FirstPage) -> Bytes {
+    let mut json = Vec::from(*PAGE_HEAD);
+    for (index, entry) in listing.entries.iter().enumerate() {
+        push_entry(&mut json, index, entry);
+    }
+    json.extend(page_tail(listing, first_page));
+    json.into()
 }
 
-pub(super) fn shown<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&value.to_string())
+/// What a page begins with.
+pub(crate) const PAGE_HEAD: &[u8; 15] = br#"{"operations":["#;
+
+/// Writes an entry of a page behind those before it.
+pub(crate) fn push_entry(json: &mut Vec<u8>, index: usize, entry: &Listed) {
+    if index > 0 {
+        json.push(b',');
+    }
+    write_json(json, &WireOperation::from(&entry.operation));
+}
+
+/// What stands behind the entries of a page.
+pub(crate) fn page_tail(listing: &Listing, first_page: FirstPage) -> Vec<u8> {
+    let mut json = Vec::from(*br#"],"pagination":"#);
+    write_json(&mut json, &WirePagination::new(listing.page, first_page));
+    json.push(b'}');
+    json
+}
+
+/// An answer of JSON.
+pub(crate) fn response(json: impl Into<Body>) -> Response {
+    let mut response = Response::new(json.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The JSON text of an answer.
+pub(crate) fn to_json(answer: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(USUAL_BYTES);
+    write_json(&mut json, answer);
+    json
+}
+
+/// Writes the JSON text behind what is there.
+fn write_json(json: &mut Vec<u8>, answer: &impl Serialize) {
+    serde_json::to_writer(json, answer).expect("strings and numbers always serialise, and memory takes them");
+}
+
+pub(crate) fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 fn shown_if_set<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {

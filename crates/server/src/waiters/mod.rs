@@ -9,6 +9,9 @@
 //! look it waits for its organization's turn: at most [`LOOKS`] groups look at a time, and at most [`LOOKS_OF_ONE`] of
 //! an organization. How many may wait is bounded by organization and token.
 
+mod delivery;
+mod places;
+
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -23,8 +26,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::delivery::Delivery;
-use super::places::{Place, Places};
+use self::delivery::Delivery;
+use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;
 use crate::turns::{Turn, Turns};
@@ -44,7 +47,7 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Those who may have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Group {
+pub(crate) struct Group {
     pub access: Access,
     /// How the lease names its holder.
     pub worker: String,
@@ -148,7 +151,7 @@ impl Waiters {
     ///
     /// # Errors
     /// [`ApiError::TooManyWaiting`]; and when the store cannot be asked.
-    pub(super) async fn wait(&self, group: Group, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
+    pub(crate) async fn wait(&self, group: Group, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
         let place = self.desk.places.take(&group.access.organization, &group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();

@@ -20,7 +20,7 @@ use crate::error::BoxError;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// Operations that were claimed for a worker and have not arrived.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     claimed: Vec<Claimed>,
     undelivered: Undelivered,
 }

@@ -1,5 +1,5 @@
 //! A connection as its requests know it: where it comes from, whether anybody was authenticated on it, how long it has
-//! been quiet. [`super::serve()`] puts it into each request.
+//! been quiet. [`crate::http::serve()`] puts it into each request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
