@@ -2,8 +2,8 @@
 //!
 //! The store's feed of changes is read once an organization that somebody waits in, however many wait: at once when
 //! this process has committed something or was told of what another one has (see [`store::Commits`]), and from time to
-//! time for what it was not told of; no notification is depended on. Nobody waits: nothing is read. Who waits registers before its first look at the operation, so that an end between the look and the
-//! wait is not slept over.
+//! time for what it was not told of; no notification is depended on. Nobody waits: nothing is read. Who waits
+//! registers before its first look at the operation, so that an end between the look and the wait is not slept over.
 //!
 //! One task does it all. It ends when [`Hub`] is dropped.
 

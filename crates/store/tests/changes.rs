@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, Outcome, PageRequest, Status};
-use store::{Change, Heartbeat, OperationCommand, Position, PostgresStore, Settlement, Store, StoreError};
+use store::{Change, Coverage, Heartbeat, OperationCommand, Position, PostgresStore, Settlement, Store, StoreError};
 use testkit::{Cluster, Durability};
 
 /// Everything after a place, in steps of `step`. Transactions of other tests on the same cluster hold it up.
@@ -226,6 +226,11 @@ async fn readers_take_turns(fixture: Fixture) {
 async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
     let store = &fixture.store;
     let mut commits = store.commits().feed();
+    if store.commits().coverage() != Coverage::All {
+        // It is told of other servers' commits in a moment, and then marked once.
+        store.commits().coverage_changes().wait_for(|coverage| *coverage == Coverage::Hinted).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), commits.changed()).await.expect("in time").unwrap();
+    }
     let mut is_in_change_log = || {
         let told = commits.has_changed().unwrap();
         commits.mark_unchanged();

@@ -3,8 +3,8 @@
 //!
 //! **Sending.** A connection of its own sends a notification after the commits, never within their transactions: a
 //! transaction that notifies takes a lock of the whole cluster for its commit. What was committed since the last one
-//! goes together, at most a hundred a second; where nothing was committed nothing is sent. A notification says who sends
-//! it, and what there is to look for ([`News`]).
+//! goes together, at most a hundred a second; where nothing was committed nothing is sent. A notification says who
+//! sends it, and what there is to look for ([`News`]).
 //!
 //! **Receiving.** A second connection listens, as soon as somebody in this process wants to be told. It is trusted only
 //! while it brings what this process sends itself now and then: behind a pooler that gives each transaction another
