@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use operations::Status;
 use operations::page::{FINEST, bucket};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::connections::Connections;
+use super::tx::Tx;
 use crate::StoreError;
 
 /// Signed changes of one organization: (finest bucket, project, kind) → n for each status, in the order of their
@@ -101,7 +101,7 @@ pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool,
 }
 
 async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = Tx::begun(connection).await?;
     sqlx::query("INSERT INTO counter_folds (organization_id, folded_before) VALUES ($1, '0') ON CONFLICT DO NOTHING")
         .bind(organization)
         .execute(&mut *transaction)
@@ -121,7 +121,7 @@ async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bo
         folded += done.rows_affected();
     }
     if folded == 0 {
-        transaction.rollback().await?;
+        transaction.roll_back().await?;
         return Ok(false);
     }
     sqlx::query("UPDATE counter_folds SET folded_before = $2::text::xid8 WHERE organization_id = $1")

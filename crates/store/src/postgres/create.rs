@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor as _, Row};
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::heads::Heads;
+use super::tx::Tx;
 use super::{admin, list, rows};
 use crate::batch::{Create, Created};
 use crate::quota::{Admission, Quotas};
@@ -141,20 +142,19 @@ impl Rows {
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
 /// exceeded, fail that creation only. Without keys and below the limit it is one statement.
 pub(super) async fn create(
-    connection: &mut PgConnection,
+    tx: &mut Tx<'_>,
     now: Timestamp,
     admission: &Admission,
     heads: &Heads,
     organization: &str,
     creates: &[&Create],
-    in_transaction: bool,
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = HashMap::new();
     if !keys.is_empty() {
         // The lock on the organization's row puts the looks at idempotency keys one after the other.
-        lock_numbers(connection, now, organization).await?;
-        known = find_keys(connection, now, organization, &keys).await?;
+        lock_numbers(tx, now, organization).await?;
+        known = find_keys(tx, now, organization, &keys).await?;
     }
     let quotas = admission.quotas();
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
@@ -163,30 +163,24 @@ pub(super) async fn create(
     let mut plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && plan.insert(connection, now, heads, organization, ceiling).await?
+        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, organization, ceiling).await?
     {
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     }
     let Some(limit) = limit else {
-        admin::create_organization(connection, now, organization).await?;
-        if !plan.insert(connection, now, heads, organization, None).await? {
+        admin::create_organization(tx, now, organization).await?;
+        if !plan.insert(tx, now, heads, organization, None).await? {
             return Err(StoreError::OrganizationGone);
         }
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     };
-    if !in_transaction {
-        connection.execute("BEGIN").await?;
-    }
-    let room = room(connection, now, admission, organization, limit).await?;
+    tx.begin().await?;
+    let room = room(tx, now, admission, organization, limit).await?;
     let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
-        plan.insert(connection, now, heads, organization, None).await?;
+        plan.insert(tx, now, heads, organization, None).await?;
     }
-    let results = plan.keep(connection, now, organization).await?;
-    if !in_transaction {
-        connection.execute("COMMIT").await?;
-    }
-    Ok(results)
+    plan.keep(tx, now, organization).await
 }
 
 /// What creations come to, before anything is written.

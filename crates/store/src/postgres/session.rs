@@ -5,7 +5,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::connections::{Connections, Limits};
-use super::writer::unavailable;
+use super::error::unavailable;
 use crate::error::cause;
 use crate::{StoreError, open};
 
