@@ -54,15 +54,17 @@ const WAITING: &str = "
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
 /// attempts at $4, and leases each to one of the workers $5, until its time in $6: which one of them is at its place in
-/// $7. The queue of each kind is looked at from the place on that $8 and $9 say (see [`super::heads`]). What another server is claiming is passed over. Served by queue_ready and active's primary key, once a row. The
-/// last column is when more becomes due.
+/// $7. The queue of each kind is looked at from the place on that $8 and $9 say (see [`super::heads`]). What another
+/// server is claiming is passed over. Served by queue_ready and active_by_kind, once a row: without the kind active's
+/// primary key would do as well, but while all rows are dead or none are there the planner cannot tell one index from the
+/// other, and may read all of active_by_kind. The last column is when more becomes due.
 ///
 /// Who holds a row of the queue may start its operation, so that this one is not locked before it is written. No two
 /// parts are joined: see [`COMPLETE`](super::complete).
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
-        SELECT at, seq, row_number() OVER (ORDER BY rank, seq) AS place FROM (
-            SELECT c.* FROM (
+        SELECT at, kind, seq, row_number() OVER (ORDER BY rank, seq) AS place FROM (
+            SELECT c.*, k.kind FROM (
                 SELECT kind, rank, seq FROM unnest($2::text[], $8::smallint[], $9::bigint[]) AS u (kind, rank, seq)
                 WHERE NOT EXISTS (
                     SELECT FROM pauses
@@ -77,7 +79,7 @@ const CLAIM: &str = "
         SELECT line.place, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
             SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
                 a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
-            FROM active a WHERE organization_id = $1 AND seq = line.seq OFFSET 0) AS a
+            FROM active a WHERE organization_id = $1 AND kind = line.kind AND seq = line.seq OFFSET 0) AS a
     ), taken AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
@@ -107,7 +109,8 @@ const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM unnest($10::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
-    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($10))";
+    AND EXISTS (SELECT FROM active a
+        WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($10))";
 
 /// Up to `limit` organizations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
