@@ -1,6 +1,6 @@
 //! `longrun bench latency`: from the call that creates an operation to the start of its handler, at low load.
 //!
-//! Both commits are in it: an operation is durable before it is answered, and its claim before its handler starts. The
+//! An operation is durable before it is answered, and so is its claim before its handler starts, in the same commit. The
 //! baseline does the same with the plain table: insert, wake the worker of the same process, claim, start.
 
 use std::collections::HashMap;
@@ -104,10 +104,7 @@ pub async fn time_starts(
     for sample in 0..samples + WARM_UP {
         tokio::time::sleep(pause).await;
         let begin = Instant::now();
-        let created = store.create(organization, vec![operation()], None).await?;
-        waker.wake();
-        let id = created.first().map(|operation| operation.id);
-        let id = id.ok_or_else(|| anyhow::anyhow!("the store created nothing"))?;
+        let id = waker.create(store, organization, operation(), None).await?.id;
         let start = loop {
             if let Some(start) = early.remove(&id) {
                 break start;

@@ -15,8 +15,8 @@ mod load;
 mod multiply;
 mod pages;
 mod plain;
+mod processes;
 mod report;
-
 mod sizes;
 mod spinner;
 mod target;
@@ -109,6 +109,12 @@ pub struct LifecycleArgs {
     /// at its start and at its end
     #[arg(long)]
     held_snapshot: bool,
+    /// Run so many processes on one PostgreSQL, each with a store of its own, one number after the other: 1,2,4
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
+    processes: Vec<u32>,
+    /// Be one of these processes, for this organization
+    #[arg(long, value_name = "ORGANIZATION", hide = true)]
+    as_part_of: Option<String>,
 }
 
 /// `longrun bench latency`.
@@ -188,6 +194,9 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
             let report = evaluate::measure(evaluation_worker, args.clients, length).await?;
             return shown(&report, args.output);
         }
+        Bench::Lifecycle(LifecycleArgs { as_part_of: Some(organization), clients, seconds, .. }) => {
+            return processes::take_part(organization, *clients, Duration::from_secs((*seconds).into())).await;
+        }
         Bench::Pages(args) => &args.common,
         Bench::Lifecycle(args) => &args.common,
         Bench::Latency(args) => &args.common,
@@ -208,7 +217,9 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
                 length: Duration::from_secs(args.seconds.into()),
                 lifecycles: args.lifecycles,
             };
-            if args.held_snapshot {
+            if !args.processes.is_empty() {
+                processes::measure(&target, &args.processes, plan.clients, plan.length).await?
+            } else if args.held_snapshot {
                 lifecycle::measure_under_snapshot(&target, &plan).await?
             } else {
                 lifecycle::measure(&target, &plan).await?

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::Executor as _;
 use store::Store;
 
-use super::load::{Seen, Side, Until, pace, press};
+use super::load::{ORGANIZATION, Seen, Side, Until, pace, press};
 use super::plain::Plain;
 use super::report::{Measured, Report, Times};
 use super::sizes;
@@ -18,7 +18,7 @@ use super::spinner::Spinner;
 use super::target::{self, Database, Target};
 
 /// Work before the part that counts.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub const WARM_UP: Duration = Duration::from_secs(1);
 /// Clients of a run in batches: more would only wait, each call brings hundreds.
 const BATCH_CLIENTS: u32 = 4;
 /// Connections report what they have changed to the statistics within so long.
@@ -37,7 +37,11 @@ pub struct Plan {
     pub lifecycles: Option<u64>,
 }
 
-async fn load(clients: u32, until: Until, side: &Side) -> anyhow::Result<Seen> {
+/// Lifecycles by so many clients.
+///
+/// # Errors
+/// The first of a client.
+pub async fn load(clients: u32, until: Until, side: &Side) -> anyhow::Result<Seen> {
     press(clients, until, side.lifecycles(), |_| {
         let side = side.clone();
         move || {
@@ -52,7 +56,7 @@ async fn load(clients: u32, until: Until, side: &Side) -> anyhow::Result<Seen> {
 pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
     let Plan { clients, batch, length, .. } = *plan;
     let store = target.open().await?;
-    let single = Side::Longrun(Arc::clone(&store), 1);
+    let single = Side::Longrun(Arc::clone(&store), ORGANIZATION.into(), 1);
     let plain = Side::Plain(Plain::empty(target).await?);
     let spinner = Spinner::start("one by one");
     load(clients, Until::Time(WARM_UP), &single).await?;
@@ -66,7 +70,7 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
     spinner.say("at half of that load, the plain table");
     let their_half = pace(clients, theirs.per_second() / 2.0, length, &plain).await?;
     spinner.say("in batches");
-    let batched = Side::Longrun(Arc::clone(&store), batch);
+    let batched = Side::Longrun(Arc::clone(&store), ORGANIZATION.into(), batch);
     let until = plan.lifecycles.map_or(Until::Time(length), Until::Done);
     let in_batches = load(BATCH_CLIENTS.min(clients), until, &batched).await?;
     tokio::time::sleep(STATISTICS).await;
@@ -105,7 +109,7 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
 }
 
 /// Counts that drift while they are fast would be worth nothing.
-async fn check(store: &dyn Store) -> anyhow::Result<()> {
+pub async fn check(store: &dyn Store) -> anyhow::Result<()> {
     let report = store.doctor().await?;
     anyhow::ensure!(report.findings.is_empty(), "the store is not sound after the run: {:?}", report.findings);
     Ok(())
@@ -157,7 +161,7 @@ pub async fn measure_under_snapshot(target: &Target, plan: &Plan) -> anyhow::Res
     let Plan { clients, length, .. } = *plan;
     let store = target.open().await?;
     let plain = Side::Plain(Plain::empty(target).await?);
-    let single = Side::Longrun(Arc::clone(&store), 1);
+    let single = Side::Longrun(Arc::clone(&store), ORGANIZATION.into(), 1);
     load(clients, Until::Time(WARM_UP), &single).await?;
     let held = Held::open(target).await?;
     let spinner = Spinner::start("one by one, with a snapshot held open");

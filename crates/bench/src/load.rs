@@ -31,8 +31,8 @@ pub fn operation() -> NewOperation {
 /// Who is put under load.
 #[derive(Clone)]
 pub enum Side {
-    /// The store, by calls for so many operations.
-    Longrun(Arc<dyn Store>, u32),
+    /// The store, for an organization, by calls for so many operations.
+    Longrun(Arc<dyn Store>, Arc<str>, u32),
     /// The plain table, one operation a transaction.
     Plain(Plain),
 }
@@ -41,7 +41,7 @@ impl Side {
     /// Lifecycles of one [`Side::step`].
     pub fn lifecycles(&self) -> u64 {
         match self {
-            Side::Longrun(_, batch) => (*batch).into(),
+            Side::Longrun(_, _, batch) => (*batch).into(),
             Side::Plain(_) => 1,
         }
     }
@@ -50,12 +50,12 @@ impl Side {
     /// answered.
     pub async fn step(&self) -> anyhow::Result<()> {
         match self {
-            Side::Longrun(store, batch) => {
-                store.create(ORGANIZATION, vec![operation(); *batch as usize], None).await?;
+            Side::Longrun(store, organization, batch) => {
+                store.create(organization, vec![operation(); *batch as usize], None).await?;
                 let mut open = *batch;
                 while open > 0 {
                     // Every client has created as many as it claims: what is missing is with others for a moment.
-                    let claimed = store.claim(claim_request(open)).await?;
+                    let claimed = store.claim(claim_request(organization, open)).await?;
                     open -= u32::try_from(claimed.len())?;
                     let settlements: Vec<_> = claimed.into_iter().map(|claimed| completed(claimed.lease)).collect();
                     if settlements.is_empty() {
@@ -82,10 +82,10 @@ impl Side {
 }
 
 /// Asks for so many of them.
-pub fn claim_request(limit: u32) -> ClaimRequest {
+pub fn claim_request(organization: &str, limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec![KIND.to_owned()],
-        access: Some(Access::organization(ORGANIZATION)),
+        access: Some(Access::organization(organization)),
         limit,
         worker: "bench".to_owned(),
         lease: Duration::from_secs(600),

@@ -103,7 +103,7 @@ async fn claimed(store: &dyn Store, number: usize) -> anyhow::Result<Vec<Claimed
     while claimed.len() < number {
         let part = BATCH.min(number - claimed.len());
         store.create(ORGANIZATION, vec![operation(); part], None).await?;
-        claimed.extend(store.claim(claim_request(u32::try_from(part)?)).await?);
+        claimed.extend(store.claim(claim_request(ORGANIZATION, u32::try_from(part)?)).await?);
     }
     Ok(claimed)
 }

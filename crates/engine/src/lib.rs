@@ -15,20 +15,26 @@
 //! its result is not recorded. [`Running::drain`] stops claiming, lets what runs finish within the drain time, and
 //! hands the rest back without charging an attempt.
 
+mod capacity;
+mod context;
 mod dispatch;
+mod eager;
 mod follow_up;
 mod handler;
+mod held;
 mod limiter;
 mod limits;
 mod maintenance;
 mod progress;
 mod run;
 mod settings;
+mod waker;
 
-pub use dispatch::{Engine, Running, Waker, Wakes};
+pub use dispatch::{Engine, Running};
 pub use follow_up::FollowUp;
 pub use handler::{Attempt, Failure, Handler, Registry};
 pub use limits::Limits;
 pub use progress::Progress;
 pub use settings::Settings;
 pub use tasks::Health;
+pub use waker::{Waker, Wakes};

@@ -23,7 +23,7 @@ pub(crate) struct ClaimBudget {
     pub limit: usize,
 }
 
-/// The limiter of each kind. Used by the loop alone.
+/// The limiter of each kind.
 pub(crate) struct KindLimiters {
     limiters: BTreeMap<String, KindLimiter>,
     round: usize,
@@ -72,8 +72,20 @@ impl KindLimiters {
         if let Some(rate) = &mut limiter.rate {
             rate.take();
         }
-        // Only the loop takes places, and it claimed no more than there were.
+        // Whoever starts has looked before whether there is one, and nobody else has taken it since.
         Arc::clone(limiter.places.as_ref()?).try_acquire_owned().ok()
+    }
+
+    /// Whether one more of this kind may be started.
+    pub fn has_capacity(&mut self, kind: &str, now: Instant) -> bool {
+        self.limiters.get_mut(kind).is_some_and(|limiter| limiter.available(now) > 0)
+    }
+
+    /// Gives back a start that did not take place. Its place of the kind is given back by itself.
+    pub fn not_started(&mut self, kind: &str) {
+        if let Some(rate) = self.limiters.get_mut(kind).and_then(|limiter| limiter.rate.as_mut()) {
+            rate.give_back();
+        }
     }
 
     /// How long until a kind that has used up its rate may start again; `None` when no kind has.
@@ -118,6 +130,10 @@ impl Bucket {
 
     fn take(&mut self) {
         self.tokens = (self.tokens - 1.0).max(0.0);
+    }
+
+    fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.most());
     }
 
     fn next(&self) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! One attempt, from its claim to its outcome.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use operations::{Outcome, Refusal};
@@ -8,8 +9,9 @@ use store::{Claimed, LeaseRef, Settlement, StoreError};
 use tasks::after_stop;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
-use crate::maintenance::heartbeats::Stops;
+use crate::capacity::Reserved;
+use crate::context::Context;
+use crate::held::Stops;
 use crate::{Attempt, Failure};
 
 /// Between two tries to record an outcome while the store is away. The lease is kept alive meanwhile.
@@ -29,13 +31,29 @@ enum Ended {
     Released,
 }
 
+/// Starts an attempt that was claimed, on a task of its own, with the capacity that was reserved for it.
+pub(crate) fn start(context: &Arc<Context>, claimed: Claimed, reserved: Reserved) {
+    // Under heartbeat before it is started, so that a slow start cannot lose the lease.
+    let stops = context.held.add(&claimed.lease);
+    let task_context = Arc::clone(context);
+    context.attempts.spawn(async move {
+        attempt(&task_context, claimed, stops).await;
+        let is_of_limited_kind = reserved.is_of_limited_kind();
+        drop(reserved);
+        if is_of_limited_kind {
+            // The loop may be asleep beside free places, since this kind had none. There is no new work for others.
+            task_context.waker.wake_engine();
+        }
+    });
+}
+
 /// Runs a claimed operation and records its outcome, unless the lease is lost.
-pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
+async fn attempt(context: &Context, claimed: Claimed, stops: Stops) {
     let lease = claimed.lease.clone();
     let number = claimed.attempt;
-    let mut retry_after = shared.backoff(&claimed.operation.kind).delay(number, rand::random());
+    let mut retry_after = context.backoff(&claimed.operation.kind).delay(number, rand::random());
     tracing::debug!(operation = %lease.id, attempt = number, "attempt started");
-    let ended = run(shared, claimed, &stops).await;
+    let ended = run(context, claimed, &stops).await;
     let outcome = match ended {
         Ended::With(Ok(output)) if output.len() > operations::MAX_INLINE_BYTES => Some(Outcome::Failed {
             message: format!(
@@ -59,24 +77,24 @@ pub(crate) async fn attempt(shared: &Shared, claimed: Claimed, stops: Stops) {
             None
         }
         Ended::Released => {
-            release(shared, &lease).await;
+            release(context, &lease).await;
             None
         }
     };
     if let Some(outcome) = outcome {
         let settlement = Settlement { lease: lease.clone(), outcome, retry_after };
-        settle(shared, settlement, &stops.lost).await;
+        settle(context, settlement, &stops.lost).await;
     }
-    shared.held.remove(&lease);
+    context.held.remove(&lease);
 }
 
-async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
+async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
     let kind = &claimed.operation.kind;
-    let Some(handler) = shared.registry.get(kind) else {
+    let Some(handler) = context.registry.get(kind) else {
         return Ended::With(Err(Failure::transient(format!("this server does not run the kind {kind:?}"))));
     };
-    let of_kind = shared.registry.limits(kind).timeout;
-    let limit = claimed.timeout.or(of_kind).unwrap_or(shared.settings.attempt_timeout);
+    let of_kind = context.registry.limits(kind).timeout;
+    let limit = claimed.timeout.or(of_kind).unwrap_or(context.settings.attempt_timeout);
     let cancelled = CancellationToken::new();
     let attempt = Attempt {
         organization: claimed.lease.organization,
@@ -93,7 +111,7 @@ async fn run(shared: &Shared, claimed: Claimed, stops: &Stops) -> Ended {
         () = tokio::time::sleep(limit) => Ended::TimedOut(limit),
         () = stops.lost.cancelled() => Ended::LeaseLost,
         () = stops.cancel.cancelled() => Ended::Cancelled,
-        () = shared.release.cancelled() => Ended::Released,
+        () = context.release.cancelled() => Ended::Released,
     };
     cancelled.cancel();
     match tokio::time::timeout(CANCEL_GRACE, &mut task).await {
@@ -123,13 +141,13 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 }
 
 /// Records the outcome, however long the store is away, unless the lease is lost meanwhile.
-async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToken) {
+async fn settle(context: &Context, settlement: Settlement, lost: &CancellationToken) {
     let operation = settlement.lease.id;
     loop {
         let settled = tokio::select! {
-            settled = shared.store.settle(vec![settlement.clone()]) => settled,
+            settled = context.store.settle(vec![settlement.clone()]) => settled,
             // A store that does not answer must not hold up the end of the process.
-            () = after_stop(&shared.release) => return,
+            () = after_stop(&context.release) => return,
         };
         match settled {
             Ok(results) => {
@@ -148,15 +166,15 @@ async fn settle(shared: &Shared, settlement: Settlement, lost: &CancellationToke
             () = tokio::time::sleep(SETTLE_RETRY) => {}
             () = lost.cancelled() => return,
             // At the end of the drain time the lease runs out by itself and the attempt is repeated elsewhere.
-            () = shared.release.cancelled() => return,
+            () = context.release.cancelled() => return,
         }
     }
 }
 
-async fn release(shared: &Shared, lease: &LeaseRef) {
+async fn release(context: &Context, lease: &LeaseRef) {
     let result: Result<_, StoreError> = tokio::select! {
-        result = shared.store.release(vec![lease.clone()]) => result,
-        () = after_stop(&shared.release) => Err(StoreError::Unavailable("the store did not answer in time".to_owned())),
+        result = context.store.release(vec![lease.clone()]) => result,
+        () = after_stop(&context.release) => Err(StoreError::Unavailable("the store did not answer in time".to_owned())),
     };
     match result.as_deref() {
         Ok([Ok(())]) => tracing::info!(operation = %lease.id, "released"),

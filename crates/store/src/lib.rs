@@ -59,6 +59,7 @@ pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
+    Start,
 };
 
 /// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
@@ -132,6 +133,17 @@ pub trait Store: Send + Sync + 'static {
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
     ) -> Result<Vec<Operation>, StoreError>;
+
+    /// [`Store::create`] of one operation, which starts at once if it is due and nothing of its organization and kind is
+    /// waiting or paused: created and started in one transaction, and answered as running. What starts is handed to
+    /// `start`. Otherwise it is created as pending, like every other.
+    async fn create_and_start(
+        &self,
+        organization: &str,
+        operation: NewOperation,
+        key: Option<IdempotencyKey>,
+        start: Start,
+    ) -> Result<Operation, StoreError>;
 
     /// The operations of these ids, in their order; `None` for one that does not exist or may not be seen.
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError>;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use operations::{Access, Event, Operation, OperationId, Outcome, Projects, Timestamp};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Progress, Projects, State, Timestamp};
 
 /// A worker asks for work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,5 +174,59 @@ impl Settlement {
         let event =
             Event::Settle { fence: self.lease.fence, at, outcome: self.outcome, retry_at: at.after(self.retry_after) };
         (self.lease, event)
+    }
+}
+
+/// An operation starts in the transaction that creates it: for whom, and what becomes of the attempt.
+pub struct Start {
+    pub(crate) terms: StartTerms,
+    pub(crate) started: Box<dyn FnOnce(Claimed) + Send>,
+}
+
+/// Who runs an attempt that starts with its operation's creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StartTerms {
+    /// Who runs it; shown in histories.
+    pub(crate) worker: String,
+    /// How long it stands without a heartbeat.
+    pub(crate) lease: Duration,
+}
+
+impl Start {
+    /// `started` gets the attempt once it is durable, whatever became of the creation's caller; it must not wait. It
+    /// is dropped without being called when the operation does not start at once.
+    pub fn new(worker: impl Into<String>, lease: Duration, started: impl FnOnce(Claimed) + Send + 'static) -> Start {
+        Start { terms: StartTerms { worker: worker.into(), lease }, started: Box::new(started) }
+    }
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}
+
+impl StartTerms {
+    /// The attempt of an operation that was created at `now` and starts at once, as the transition function says.
+    pub(crate) fn claimed(
+        &self,
+        organization: &str,
+        created: &Operation,
+        new: &NewOperation,
+        now: Timestamp,
+    ) -> Claimed {
+        let progress = Progress { attempts: 0, max_attempts: new.max_attempts, fence: 0 };
+        let pending = State::Pending { progress, started_at: None, due_at: None };
+        let state = pending.apply(Event::Claim { at: now }).expect("what is pending and due can be claimed");
+        let Progress { attempts, fence, .. } = state.progress();
+        Claimed {
+            lease: LeaseRef { organization: organization.to_owned(), id: created.id, fence, scope: None },
+            operation: Operation { status: state.status(), started_at: Some(now), ..created.clone() },
+            input: new.input.clone(),
+            attempt: attempts,
+            timeout: new.timeout,
+            lease_expires_at: now.after(self.lease),
+            cancel_requested: false,
+        }
     }
 }

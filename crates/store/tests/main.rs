@@ -17,6 +17,7 @@ mod quotas;
 mod replica;
 mod servers;
 mod shards;
+mod starts;
 mod support;
 mod tls;
 mod turns;

@@ -9,7 +9,7 @@ use store::StoreError;
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
@@ -18,11 +18,11 @@ const BATCH: u32 = 500;
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Looks for such attempts until told to stop.
-pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
-    let grace = shared.settings.cancel_grace;
+pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
+    let grace = context.settings.cancel_grace;
     let schedule = Schedule::every("cancellations", (grace / 6).clamp(BOUNDS.0, BOUNDS.1));
-    run_periodic(&shared.health, schedule, &stop, || async {
-        match shared.store.end_overdue_cancels(grace, BATCH).await? {
+    run_periodic(&context.health, schedule, &stop, || async {
+        match context.store.end_overdue_cancels(grace, BATCH).await? {
             0 => {}
             attempts => tracing::warn!(attempts, "attempts did not stop within the grace period and were ended"),
         }

@@ -7,7 +7,7 @@ use store::StoreError;
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -15,9 +15,9 @@ const EVERY: Duration = Duration::from_secs(10);
 const BATCH: u32 = 1_000;
 
 /// Forgets until told to stop.
-pub(crate) async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
-    run_periodic(&shared.health, Schedule::every("old_changes", EVERY), &stop, || async {
-        let count = shared.store.forget_changes(shared.settings.keep_changes, BATCH).await?;
+pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("old_changes", EVERY), &stop, || async {
+        let count = context.store.forget_changes(context.settings.keep_changes, BATCH).await?;
         let is_full = count >= u64::from(BATCH);
         Ok::<_, StoreError>(if is_full { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
     })

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::FollowUp;
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// The name under which the store keeps how far this is.
 const CONSUMER: &str = "follow-ups";
@@ -39,10 +39,10 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
 }
 
 /// Creates until told to stop; returns at once when nothing follows from anything.
-pub(crate) async fn create(shared: Arc<Shared>, stop: CancellationToken) {
-    let Some(follow_up) = shared.registry.follow_up() else { return };
-    let round = Mutex::new(Round { shared: &shared, follow_up: &*follow_up, has_begun: false, turn: None });
-    run_periodic(&shared.health, Schedule::every("follow_ups", EVERY), &stop, || async {
+pub(crate) async fn create(context: Arc<Context>, stop: CancellationToken) {
+    let Some(follow_up) = context.registry.follow_up() else { return };
+    let round = Mutex::new(Round { context: &context, follow_up: &*follow_up, has_begun: false, turn: None });
+    run_periodic(&context.health, Schedule::every("follow_ups", EVERY), &stop, || async {
         let has_found = round.lock().await.look().await?;
         Ok::<_, StoreError>(if has_found { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
     })
@@ -52,7 +52,7 @@ pub(crate) async fn create(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 struct Round<'r> {
-    shared: &'r Shared,
+    context: &'r Context,
     follow_up: &'r dyn FollowUp,
     has_begun: bool,
     /// When the turn of this process was renewed last.
@@ -62,7 +62,7 @@ struct Round<'r> {
 impl Round<'_> {
     /// Looks at a batch of each organization that has something new; answers whether there was any.
     async fn look(&mut self) -> Result<bool, StoreError> {
-        let store = &*self.shared.store;
+        let store = &*self.context.store;
         if !self.has_begun {
             begin(store).await?;
             self.has_begun = true;
@@ -88,7 +88,7 @@ impl Round<'_> {
     async fn has_turn(&mut self) -> Result<bool, StoreError> {
         if self.turn.is_none_or(|at| at.elapsed() >= RENEWAL) {
             let asked = Instant::now();
-            let has_turn = self.shared.store.acquire_consumer_lease(CONSUMER, &self.shared.worker, TURN).await?;
+            let has_turn = self.context.store.acquire_consumer_lease(CONSUMER, &self.context.worker, TURN).await?;
             self.turn = has_turn.then_some(asked);
         }
         Ok(self.turn.is_some())
@@ -96,7 +96,7 @@ impl Round<'_> {
 
     /// Creates what follows from a batch of an organization's feed.
     async fn follow(&self, organization: &str, position: Position) -> Result<(), StoreError> {
-        let store = &*self.shared.store;
+        let store = &*self.context.store;
         let part = match store.changes(organization, position, STRETCH).await {
             Err(StoreError::PositionUnknown) => {
                 tracing::warn!(organization, "some ends were forgotten before it was seen what follows from them");
@@ -125,7 +125,7 @@ impl Round<'_> {
             }
         }));
         if created.await?.contains(&true) {
-            self.shared.waker.wake();
+            self.context.waker.wake();
         }
         store.commit_offset(CONSUMER, organization, part.next).await
     }

@@ -10,7 +10,7 @@ use store::StoreError;
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Rows of an organization that one transaction takes.
 const BATCH: u32 = 500;
@@ -28,16 +28,16 @@ fn pause(unused_for: Option<Duration>) -> Duration {
 }
 
 /// Empties the inbox until told to stop; returns at once when the store has none.
-pub(crate) async fn empty(shared: Arc<Shared>, stop: CancellationToken) {
+pub(crate) async fn empty(context: Arc<Context>, stop: CancellationToken) {
     let used: Mutex<Option<Instant>> = Mutex::default();
-    run_periodic(&shared.health, Schedule::every("inbox", LONGEST), &stop, || async {
-        Ok::<_, StoreError>(match shared.store.drain_inbox(BATCH).await? {
+    run_periodic(&context.health, Schedule::every("inbox", LONGEST), &stop, || async {
+        Ok::<_, StoreError>(match context.store.drain_inbox(BATCH).await? {
             None => Next::Never,
             Some(0) => Next::After(pause(lock(&used).map(|at| at.elapsed()))),
             Some(rows) => {
                 tracing::debug!(rows, "operations were made of rows of the inbox");
                 *lock(&used) = Some(Instant::now());
-                shared.waker.wake();
+                context.waker.wake();
                 // There may be more than a batch.
                 Next::After(Duration::ZERO)
             }

@@ -10,21 +10,21 @@ use store::{AttemptTimeouts, Overrun, Settlement, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Attempts that one write ends.
 const BATCH: u32 = 500;
 
 /// Looks for such attempts every half lease, until told to stop.
-pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
-    let settings = &shared.settings;
+pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
+    let settings = &context.settings;
     let timeouts = AttemptTimeouts {
-        kinds: shared.registry.timeouts(),
+        kinds: context.registry.timeouts(),
         otherwise: settings.attempt_timeout,
         grace: settings.lease,
     };
-    run_periodic(&shared.health, Schedule::every("overruns", settings.lease / 2), &stop, || async {
-        match end_some(&shared, &timeouts).await? {
+    run_periodic(&context.health, Schedule::every("overruns", settings.lease / 2), &stop, || async {
+        match end_some(&context, &timeouts).await? {
             0 => {}
             attempts => {
                 tracing::warn!(attempts, "attempts of remote workers took longer than they may and were ended");
@@ -35,17 +35,17 @@ pub(crate) async fn end(shared: Arc<Shared>, stop: CancellationToken) {
     .await;
 }
 
-async fn end_some(shared: &Shared, timeouts: &AttemptTimeouts) -> Result<usize, StoreError> {
-    let overruns = shared.store.overruns(timeouts, BATCH).await?;
+async fn end_some(context: &Context, timeouts: &AttemptTimeouts) -> Result<usize, StoreError> {
+    let overruns = context.store.overruns(timeouts, BATCH).await?;
     if overruns.is_empty() {
         return Ok(0);
     }
     let settlements = overruns.into_iter().map(|Overrun { lease, kind, attempts, timeout }| {
         let message = format!("timed out after {} s", timeout.as_secs_f64());
-        let retry_after = shared.backoff(&kind).delay(attempts, rand::random());
+        let retry_after = context.backoff(&kind).delay(attempts, rand::random());
         Settlement { lease, outcome: Outcome::Failed { message, retryable: true }, retry_after }
     });
-    let results = shared.store.settle(settlements.collect()).await?;
-    shared.waker.wake();
+    let results = context.store.settle(settlements.collect()).await?;
+    context.waker.wake();
     Ok(results.iter().filter(|result| result.is_ok()).count())
 }

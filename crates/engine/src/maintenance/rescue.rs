@@ -7,7 +7,7 @@ use store::{Lost, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Attempts that one write takes.
 const BATCH: u32 = 500;
@@ -22,9 +22,9 @@ enum Look {
 
 /// Takes up what the former life of this process left, which is alone on its store. To be called before the first
 /// claim: after it, the leases are those of the living.
-pub(crate) async fn own_past(shared: &Shared) {
+pub(crate) async fn own_past(context: &Context) {
     loop {
-        match rescue(shared, Lost::Local).await {
+        match rescue(context, Lost::Local).await {
             Ok(Look::Full) => {}
             Ok(Look::Done) => return,
             Err(error) => {
@@ -36,10 +36,10 @@ pub(crate) async fn own_past(shared: &Shared) {
 }
 
 /// Looks for leases that have run out every sixth of the lease, until told to stop.
-pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
-    let schedule = Schedule::every("rescue", shared.settings.lease / 6);
-    run_periodic(&shared.health, schedule, &stop, || async {
-        Ok::<_, StoreError>(match rescue(&shared, Lost::Expired).await? {
+pub(crate) async fn watch(context: Arc<Context>, stop: CancellationToken) {
+    let schedule = Schedule::every("rescue", context.settings.lease / 6);
+    run_periodic(&context.health, schedule, &stop, || async {
+        Ok::<_, StoreError>(match rescue(&context, Lost::Expired).await? {
             Look::Full => Next::After(Duration::ZERO),
             Look::Done => Next::AfterPeriod,
         })
@@ -47,20 +47,20 @@ pub(crate) async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     .await;
 }
 
-async fn rescue(shared: &Shared, which: Lost) -> Result<Look, StoreError> {
-    let lost = shared.store.lost_leases(which, BATCH).await?;
+async fn rescue(context: &Context, which: Lost) -> Result<Look, StoreError> {
+    let lost = context.store.lost_leases(which, BATCH).await?;
     if lost.is_empty() {
         return Ok(Look::Done);
     }
     let found = lost.len();
     let lost = lost.into_iter().map(|lost| {
-        let delay = shared.backoff(&lost.kind).delay(lost.attempts, rand::random());
+        let delay = context.backoff(&lost.kind).delay(lost.attempts, rand::random());
         (lost.lease, delay)
     });
-    let attempts = shared.store.lose(lost.collect()).await?;
+    let attempts = context.store.lose(lost.collect()).await?;
     if attempts > 0 {
         tracing::warn!(attempts, "attempts were lost with their worker and are taken up again");
-        shared.waker.wake();
+        context.waker.wake();
     } else {
         // Another server was faster, or something is wrong with them.
         tracing::debug!(found, "none of the lost leases could be taken up");

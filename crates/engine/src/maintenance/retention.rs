@@ -7,7 +7,7 @@ use store::StoreError;
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Between two passes when nothing is left to remove.
 const EVERY: Duration = Duration::from_secs(10);
@@ -18,9 +18,9 @@ const BATCH: u32 = 500;
 const BREATH: Duration = Duration::from_millis(20);
 
 /// Removes, organization by organization, until told to stop.
-pub(crate) async fn purge(shared: Arc<Shared>, stop: CancellationToken) {
-    run_periodic(&shared.health, Schedule::every("retention", EVERY), &stop, || async {
-        match shared.store.purge(BATCH).await? {
+pub(crate) async fn purge(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("retention", EVERY), &stop, || async {
+        match context.store.purge(BATCH).await? {
             0 => Ok::<_, StoreError>(Next::AfterPeriod),
             operations => {
                 tracing::debug!(operations, "operations past their time were removed");

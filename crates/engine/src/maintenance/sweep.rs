@@ -7,7 +7,7 @@ use store::StoreError;
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Shared;
+use crate::context::Context;
 
 /// Between two sweeps.
 const EVERY: Duration = Duration::from_secs(600);
@@ -15,9 +15,9 @@ const EVERY: Duration = Duration::from_secs(600);
 const BATCH: u32 = 1_000;
 
 /// Sweeps until told to stop.
-pub(crate) async fn forget(shared: Arc<Shared>, stop: CancellationToken) {
-    run_periodic(&shared.health, Schedule::every("idempotency_keys", EVERY), &stop, || async {
-        let is_full = shared.store.forget_idempotency_keys(BATCH).await? >= u64::from(BATCH);
+pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("idempotency_keys", EVERY), &stop, || async {
+        let is_full = context.store.forget_idempotency_keys(BATCH).await? >= u64::from(BATCH);
         Ok::<_, StoreError>(if is_full { Next::After(Duration::ZERO) } else { Next::AfterPeriod })
     })
     .await;

@@ -29,11 +29,9 @@ pub(super) async fn create(
         evaluate::complete(&app, &caller, &mut operation).await?;
     }
     let key = idempotency::key(&headers, &caller, "POST /v1/operations", || fingerprinted(&operation))?;
-    let created = app.store.create(caller.organization(), vec![operation], key).await?;
-    let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
-    app.waker.created(&operation.kind);
+    let operation = app.waker.create(&*app.store, caller.organization(), operation, key).await?;
     let location = format!("/v1/operations/{}", operation.id);
-    let json = to_json(&OperationAnswer::from(operation));
+    let json = to_json(&OperationAnswer::from(&operation));
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)], json).into_response())
 }
 

@@ -68,9 +68,7 @@ pub(super) async fn evaluate(
     let key = idempotency::key(&headers, &caller, "POST /v1/agents/evaluate-evidence", || {
         super::create::fingerprinted(&operation)
     })?;
-    let created = app.store.create(caller.organization(), vec![operation], key).await?;
-    let operation = created.first().ok_or_else(|| ApiError::Internal("the store created nothing".into()))?;
-    app.waker.created(&operation.kind);
+    let operation = app.waker.create(&*app.store, caller.organization(), operation, key).await?;
     let json = to_json(&Answer { operation_id: operation.id.to_string() });
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

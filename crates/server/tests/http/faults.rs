@@ -167,6 +167,15 @@ impl Store for FaultyStore {
     ) -> Result<Vec<Operation>, StoreError> {
         self.inner.create(organization, operations, key).await
     }
+    async fn create_and_start(
+        &self,
+        organization: &str,
+        operation: NewOperation,
+        key: Option<IdempotencyKey>,
+        start: store::Start,
+    ) -> Result<Operation, StoreError> {
+        self.inner.create_and_start(organization, operation, key, start).await
+    }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
         if request.access.as_ref().is_some_and(|access| access.organization == STUCK) {

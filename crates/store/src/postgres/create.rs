@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row};
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use super::heads::Heads;
+use super::tx::Tx;
 use super::{admin, list, rows};
-use crate::batch::Create;
+use crate::batch::{Create, Created};
 use crate::quota::{Admission, Quotas};
+use crate::work::StartTerms;
 use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// Served by the primary key; "+ 0" keeps the index by age from being taken.
@@ -42,33 +45,56 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// Takes the organization's next numbers, and with them makes the rows, their places in the queue, their counts and
 /// their part of the feed. Answers no row when there is no such organization, or its numbers would pass the ceiling
 /// $15: the row is looked at as it is once those who create at the same time are through.
+///
+/// What has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is paused: then it
+/// has no place in the queue, and a lease until $17. Answers what starts. Served by queue_ready, queue_due and the
+/// primary key of pauses.
 const INSERT: &str = "
     WITH numbered AS (
-        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1 AND deleted = 0
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE {row} AND deleted = 0
             AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
-        RETURNING next_seq - cardinality($3::uuid[]) AS first
+        RETURNING next_seq - cardinality($3::uuid[]) AS first, ctid::text AS row
     ), new AS MATERIALIZED (
-        SELECT first + place - 1 AS seq, n.*
+        SELECT first + place - 1 AS seq, n.*,
+            CASE WHEN n.worker IS NULL OR n.due_at IS NOT NULL THEN false ELSE
+                (SELECT 1 FROM queue WHERE organization_id = $1 AND kind = n.kind AND due_at IS NULL LIMIT 1) IS NULL
+                AND (SELECT 1 FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
+                    AND kind = n.kind LIMIT 1) IS NULL
+                AND (SELECT 1 FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text])
+                    AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL END AS starts
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[]) WITH ORDINALITY
+            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[]) WITH ORDINALITY
             AS n (id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
-                max_attempts, timeout_ms, retain_for_ms, input, place)
+                max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, place)
     ), made AS (
         INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
-            project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-            input)
-        SELECT $1, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, $2, due_at, priority, 0,
-            max_attempts, 0, timeout_ms, retain_for_ms, input
+            project_version_id, created_at, due_at, started_at, priority, attempts, max_attempts, fence, timeout_ms,
+            retain_for_ms, input)
+        SELECT $1, seq, id, kind, CASE WHEN starts THEN 2 ELSE 1 END, resource_type, resource_id, project_id,
+            project_version_id, $2, due_at, CASE WHEN starts THEN $2 END, priority, starts::int, max_attempts,
+            starts::int, timeout_ms, retain_for_ms, input
         FROM new
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at) SELECT $1, kind, priority, seq, due_at FROM new
+        WHERE NOT starts
+    ), leased AS (
+        INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
+        SELECT $1, seq, 1, worker, expires_at FROM new WHERE starts
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
-        SELECT $1, seq >> 12, project_id, kind, count(*), 0, 0, 0 FROM new GROUP BY 2, 3, 4
+        SELECT $1, seq >> 12, project_id, kind, count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0
+        FROM new GROUP BY 2, 3, 4
     ), told AS (
-        INSERT INTO changes (organization_id, at, status, ids) SELECT $1, $2, 1, $3 FROM numbered
+        INSERT INTO changes (organization_id, at, status, ids)
+        SELECT $1, $2, 1, $3 FROM numbered
+        UNION ALL
+        SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
     )
-    SELECT first FROM numbered";
+    SELECT row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+
+/// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
+const BY_KEY: &str = "organization_id = $1";
+const BY_PLACE: &str = "ctid = $18::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -85,10 +111,12 @@ struct Rows {
     timeouts: Vec<Option<i64>>,
     retain_fors: Vec<Option<i64>>,
     inputs: Vec<String>,
+    workers: Vec<Option<String>>,
+    expiries: Vec<Option<i64>>,
 }
 
 impl Rows {
-    fn push(&mut self, operation: &Operation, new: &NewOperation) {
+    fn push(&mut self, operation: &Operation, new: &NewOperation, start: Option<&StartTerms>) {
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let (resource_type, resource_id) = match &new.resource {
             Some(resource) => (resource.resource_type.clone(), resource.resource_id.clone()),
@@ -106,77 +134,79 @@ impl Rows {
         self.timeouts.push(new.timeout.map(millis));
         self.retain_fors.push(new.retain_for.map(millis));
         self.inputs.push(new.input.clone());
+        self.workers.push(start.map(|start| start.worker.clone()));
+        self.expiries.push(start.map(|start| operation.created_at.after(start.lease).as_millis()));
     }
 }
 
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
 /// exceeded, fail that creation only. Without keys and below the limit it is one statement.
 pub(super) async fn create(
-    connection: &mut PgConnection,
+    tx: &mut Tx<'_>,
     now: Timestamp,
     admission: &Admission,
+    heads: &Heads,
     organization: &str,
     creates: &[&Create],
-    in_transaction: bool,
-) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
+) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = HashMap::new();
     if !keys.is_empty() {
         // The lock on the organization's row puts the looks at idempotency keys one after the other.
-        lock_numbers(connection, now, organization).await?;
-        known = find_keys(connection, now, organization, &keys).await?;
+        lock_numbers(tx, now, organization).await?;
+        known = find_keys(tx, now, organization, &keys).await?;
     }
     let quotas = admission.quotas();
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
     let limit = quotas.of(organization).max_pending.filter(|_| is_limited);
     let ceiling = limit.and_then(|_| admission.ceiling(organization, now));
-    let plan = Plan::of(now, &quotas, creates, known.clone(), None);
+    let mut plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && insert(connection, now, organization, &plan.rows, ceiling).await?
+        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, organization, ceiling).await?
     {
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     }
     let Some(limit) = limit else {
-        admin::create_organization(connection, now, organization).await?;
-        if !insert(connection, now, organization, &plan.rows, None).await? {
+        admin::create_organization(tx, now, organization).await?;
+        if !plan.insert(tx, now, heads, organization, None).await? {
             return Err(StoreError::OrganizationGone);
         }
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     };
-    if !in_transaction {
-        connection.execute("BEGIN").await?;
-    }
-    let room = room(connection, now, admission, organization, limit).await?;
-    let plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
+    tx.begin().await?;
+    let room = room(tx, now, admission, organization, limit).await?;
+    let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
-        insert(connection, now, organization, &plan.rows, None).await?;
+        plan.insert(tx, now, heads, organization, None).await?;
     }
-    let results = plan.keep(connection, now, organization).await?;
-    if !in_transaction {
-        connection.execute("COMMIT").await?;
-    }
-    Ok(results)
+    plan.keep(tx, now, organization).await
 }
 
 /// What creations come to, before anything is written.
-struct Plan {
-    results: Vec<Result<Vec<Operation>, StoreError>>,
+struct Plan<'c> {
+    results: Vec<Result<Created, StoreError>>,
     rows: Rows,
+    /// The creations that are to start at once if they can, each with the place of its result.
+    starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
 }
 
-impl Plan {
+impl<'c> Plan<'c> {
     /// `known` are the keys that were used; `room` is the limit, and how many operations may be created below it.
     fn of(
         now: Timestamp,
         quotas: &Quotas,
-        creates: &[&Create],
+        creates: &[&'c Create],
         mut known: HashMap<String, Use>,
         room: Option<(u64, u64)>,
-    ) -> Plan {
-        let mut plan =
-            Plan { results: Vec::with_capacity(creates.len()), rows: Rows::default(), keys: Keys::default() };
+    ) -> Plan<'c> {
+        let mut plan = Plan {
+            results: Vec::with_capacity(creates.len()),
+            rows: Rows::default(),
+            starts: Vec::new(),
+            keys: Keys::default(),
+        };
         let mut used = 0;
         for create in creates {
             if let Some(key) = &create.key
@@ -184,7 +214,7 @@ impl Plan {
             {
                 plan.results.push(match operations {
                     _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(operations.clone()),
+                    Some(operations) => Ok(Created { operations: operations.clone(), started: None }),
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
@@ -204,7 +234,7 @@ impl Plan {
                 if let Some(id) = create.ids.get(index) {
                     operation.id = *id;
                 }
-                plan.rows.push(&operation, new);
+                plan.rows.push(&operation, new, create.start.as_ref());
                 created.push(operation);
             }
             if let Some(key) = &create.key {
@@ -212,9 +242,37 @@ impl Plan {
                 // First used in this very batch.
                 known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
             }
-            plan.results.push(Ok(created));
+            if let Some(terms) = &create.start {
+                plan.starts.push((plan.results.len(), create, terms));
+            }
+            plan.results.push(Ok(Created { operations: created, started: None }));
         }
         plan
+    }
+
+    /// Inserts the rows, and notes which of them have started; `false` when there is no such organization, or its
+    /// numbers would pass the ceiling.
+    async fn insert(
+        &mut self,
+        connection: &mut PgConnection,
+        now: Timestamp,
+        heads: &Heads,
+        organization: &str,
+        ceiling: Option<i64>,
+    ) -> Result<bool, StoreError> {
+        let started = insert(connection, now, heads, organization, &self.rows, ceiling).await?;
+        let Some(started) = started else { return Ok(false) };
+        for (index, create, terms) in &self.starts {
+            if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
+                && let [operation] = created.operations.as_mut_slice()
+                && started.contains(&rows::uuid(&operation.id))
+            {
+                let attempt = terms.claimed(organization, operation, new, now);
+                *operation = attempt.operation.clone();
+                created.started = Some(attempt);
+            }
+        }
+        Ok(true)
     }
 
     /// Keeps the keys, once the rows are inserted; answers the results.
@@ -223,7 +281,7 @@ impl Plan {
         connection: &mut PgConnection,
         now: Timestamp,
         organization: &str,
-    ) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
         if !self.keys.keys.is_empty() {
             sqlx::query(KEEP_KEYS)
                 .bind(organization)
@@ -270,15 +328,48 @@ pub(super) async fn lock_numbers(
     }
 }
 
-/// Inserts the rows; `false` when there is no such organization, or its numbers would pass the ceiling.
+/// Inserts the rows; answers which of them have started. `None` when there is no such organization, or its numbers
+/// would pass the ceiling.
 async fn insert(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    heads: &Heads,
+    organization: &str,
+    rows: &Rows,
+    ceiling: Option<i64>,
+) -> Result<Option<Vec<Uuid>>, StoreError> {
+    if let Some(place) = heads.row(organization) {
+        if let Some(made) = insert_at(connection, now, organization, rows, ceiling, Some(&place)).await? {
+            heads.row_lies(organization, made.row);
+            return Ok(Some(made.started));
+        }
+        heads.row_moved(organization);
+    }
+    let made = insert_at(connection, now, organization, rows, ceiling, None).await?;
+    Ok(made.map(|made| {
+        heads.row_lies(organization, made.row);
+        made.started
+    }))
+}
+
+/// What an insertion has made.
+struct Made {
+    /// Where the organization's row lies now.
+    row: String,
+    started: Vec<Uuid>,
+}
+
+/// Inserts the rows by the organization's row, which lies at `place`.
+async fn insert_at(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
-) -> Result<bool, StoreError> {
-    let first = sqlx::query(INSERT)
+    place: Option<&str>,
+) -> Result<Option<Made>, StoreError> {
+    let sql = INSERT.replace("{row}", if place.is_some() { BY_PLACE } else { BY_KEY });
+    let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
         .bind(&rows.ids)
@@ -294,9 +385,13 @@ async fn insert(
         .bind(&rows.retain_fors)
         .bind(&rows.inputs)
         .bind(ceiling)
-        .fetch_optional(connection)
-        .await?;
-    Ok(first.is_some())
+        .bind(&rows.workers)
+        .bind(&rows.expiries);
+    if let Some(place) = place {
+        query = query.bind(place);
+    }
+    let made = query.fetch_optional(connection).await?;
+    Ok(made.map(|(row, started)| Made { row, started: started.unwrap_or_default() }))
 }
 
 /// The columns of the keys to be kept.

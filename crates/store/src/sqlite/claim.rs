@@ -61,7 +61,7 @@ const START: &str = "
     UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
     FROM json_each(?) j WHERE active.rowid = j.value->>0";
 
-const LEASE: &str = "
+pub(super) const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)";
 

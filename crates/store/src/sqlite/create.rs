@@ -1,21 +1,22 @@
 //! Creating operations, once per idempotency key.
 
 use rusqlite::Connection;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use operations::{NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
 
 use super::changes::Told;
+use super::claim::LEASE;
 use super::counters::{Changes, Counted};
 use super::resources::{self, Resources};
 use super::script::Script;
 use super::statement::query;
 use super::{admin, rows};
-use crate::batch::Create;
+use crate::batch::{Create, Created};
 use crate::quota::Admission;
-use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
+use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
 /// The fingerprint of a key's first use, and what it made; `None` when any of that was removed since.
 type Use = ([u8; 32], Option<Vec<Operation>>);
@@ -40,10 +41,18 @@ const TAKE_NUMBERS: &str = "
 const INSERT: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-        input)
-    SELECT value->>0, value->>1, unhex(value->>2, '-'), value->>3, 1, value->>4, value->>5, value->>6, value->>7,
-        value->>8, value->>9, value->>10, 0, value->>11, 0, value->>12, value->>13, value->>14
+        input, started_at)
+    SELECT value->>0, value->>1, unhex(value->>2, '-'), value->>3, value->>15, value->>4, value->>5, value->>6, value->>7,
+        value->>8, value->>9, value->>10, value->>16, value->>11, value->>17, value->>12, value->>13, value->>14, value->>18
     FROM json_each(?)";
+
+/// Served by active_ready, active_due and the primary key of pauses.
+const IS_BUSY: &str = "
+    SELECT EXISTS (SELECT 1 FROM active INDEXED BY active_ready
+            WHERE organization_id = ?1 AND kind = ?2 AND status = 1 AND due_at IS NULL)
+        OR EXISTS (SELECT 1 FROM active INDEXED BY active_due
+            WHERE due_at <= ?3 AND organization_id = ?1 AND kind = ?2)
+        OR EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))";
 
 /// Operations that have not ended, but for those of the kinds ?2. Served by the counters' primary key.
 const NOT_ENDED: &str = "
@@ -58,8 +67,8 @@ pub(super) fn create(
     admission: &Admission,
     resources: &mut Resources,
     creates: &[&Create],
-) -> Result<Vec<Result<Vec<Operation>, StoreError>>, StoreError> {
-    let mut results: Vec<Result<Vec<Operation>, StoreError>> = Vec::with_capacity(creates.len());
+) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
+    let mut results: Vec<Result<Created, StoreError>> = Vec::with_capacity(creates.len());
     // Keys first used in this very batch: where their creation stands in `results`.
     let mut fresh_keys: HashMap<(&str, &str), (usize, [u8; 32])> = HashMap::new();
     let mut numbers = take_numbers(connection, now, creates)?;
@@ -67,7 +76,9 @@ pub(super) fn create(
     let quotas = admission.quotas();
     // What this batch creates, by organization; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut inserts = Vec::new();
+    let (mut inserts, mut leases) = (Vec::new(), Vec::new());
+    // Kinds of which this batch has put something into the queue.
+    let mut queued: BTreeSet<(&str, &str)> = BTreeSet::new();
     // Resources that are looked at afterwards.
     let mut looks = Vec::new();
     let mut counts = Changes::new(resources);
@@ -76,7 +87,8 @@ pub(super) fn create(
         if let Some(key) = &create.key {
             let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
                 Some((first, fingerprint)) => {
-                    let operations = results[*first].as_ref().map(Clone::clone).unwrap_or_default();
+                    let operations =
+                        results[*first].as_ref().map(|created| created.operations.clone()).unwrap_or_default();
                     Some((*fingerprint, Some(operations)))
                 }
                 None => find_key(connection, now, &create.organization, key)?,
@@ -84,7 +96,7 @@ pub(super) fn create(
             if let Some((fingerprint, operations)) = earlier {
                 results.push(match operations {
                     _ if fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(operations),
+                    Some(operations) => Ok(Created { operations, started: None }),
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
@@ -108,31 +120,48 @@ pub(super) fn create(
             fresh_keys.insert((&create.organization, &key.key), (index, key.fingerprint));
         }
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
-        let created: Vec<Operation> = create
-            .operations
-            .iter()
-            .map(|new| {
-                let operation = new.to_operation(now);
-                let seq = next.start;
-                counts.add(&Counted::of(&create.organization, seq, &operation), Status::Pending, 1);
-                if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
-                    looks.push((create.organization.as_str(), resource));
-                }
-                told.add(&create.organization, Some(Status::Pending), &operation.id);
-                inserts.push(insert_row(&create.organization, seq, &operation, new));
-                next.start += 1;
-                operation
-            })
-            .collect();
+        let mut created = Vec::with_capacity(create.operations.len());
+        let mut started = None;
+        for new in &create.operations {
+            let operation = new.to_operation(now);
+            let seq = next.start;
+            next.start += 1;
+            if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
+                looks.push((organization, resource));
+            }
+            told.add(organization, Some(Status::Pending), &operation.id);
+            let is_first = !queued.contains(&(organization, new.kind.as_str()));
+            if let Some(terms) = create.start.as_ref().filter(|_| is_first)
+                && new.run_after.is_none_or(|at| at <= now)
+                && is_free(connection, now, organization, &new.kind)?
+            {
+                let attempt = terms.claimed(organization, &operation, new, now);
+                told.add(organization, Some(Status::Running), &operation.id);
+                let expires_at = attempt.lease_expires_at.as_millis();
+                leases.push(json!([organization, seq, attempt.lease.fence, terms.worker, expires_at]));
+                counts.add(&Counted::of(organization, seq, &operation), Status::Running, 1);
+                inserts.push(insert_row(organization, seq, &attempt.operation, new, Some(&attempt)));
+                created.push(attempt.operation.clone());
+                started = Some(attempt);
+                continue;
+            }
+            queued.insert((organization, new.kind.as_str()));
+            counts.add(&Counted::of(organization, seq, &operation), Status::Pending, 1);
+            inserts.push(insert_row(organization, seq, &operation, new, None));
+            created.push(operation);
+        }
         if let Some(key) = &create.key {
             keep_key(connection, now, &create.organization, key, &created)?;
         }
-        results.push(Ok(created));
+        results.push(Ok(Created { operations: created, started }));
     }
     give_back(connection, &numbers)?;
     if !inserts.is_empty() {
         let mut script = Script::default();
         script.add(INSERT).bind(serde_json::Value::Array(inserts).to_string());
+        if !leases.is_empty() {
+            script.add(LEASE).bind(serde_json::Value::Array(leases).to_string());
+        }
         counts.add_to(&mut script);
         told.add_to(&mut script, now);
         script.run(connection)?;
@@ -141,6 +170,12 @@ pub(super) fn create(
         resources.look(connection, organization, resource)?;
     }
     Ok(results)
+}
+
+/// Whether nothing of this organization and kind waits or is paused, so that a new operation may start at once.
+fn is_free(connection: &Connection, now: Timestamp, organization: &str, kind: &str) -> Result<bool, StoreError> {
+    let busy = query(IS_BUSY).bind(organization).bind(kind).bind(now.as_millis()).fetch_one(connection)?;
+    Ok(busy.try_get::<i64>(0)? == 0)
 }
 
 /// A creation that is to be admitted.
@@ -175,7 +210,13 @@ fn admit(
     Ok(if used + limited <= room { Ok(()) } else { Err(Exceeded::Pending { limit }) })
 }
 
-fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOperation) -> serde_json::Value {
+fn insert_row(
+    organization: &str,
+    seq: i64,
+    operation: &Operation,
+    new: &NewOperation,
+    started: Option<&Claimed>,
+) -> serde_json::Value {
     let (resource_type, resource_id) = match &new.resource {
         Some(resource) => (resource.resource_type.as_str(), resource.resource_id.as_str()),
         None => ("", ""),
@@ -198,6 +239,10 @@ fn insert_row(organization: &str, seq: i64, operation: &Operation, new: &NewOper
         new.timeout.map(millis),
         new.retain_for.map(millis),
         new.input,
+        operation.status.number(),
+        started.map_or(0, |attempt| attempt.attempt),
+        started.map_or(0, |attempt| attempt.lease.fence),
+        operation.started_at.map(Timestamp::as_millis),
     ])
 }
 

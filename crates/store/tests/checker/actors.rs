@@ -1,14 +1,14 @@
 //! Who calls: creators, cancellers, workers, a keeper, and whoever kills servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{
-    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Lost, OperationCommand, Position, Settlement, Store,
-    StoreError,
+    ClaimRequest, Claimed, Heartbeat, IdempotencyKey, LeaseStatus, Lost, OperationCommand, Position, Settlement, Start,
+    Store, StoreError,
 };
 
 use crate::record::{Answer, Record, Seen};
@@ -29,7 +29,11 @@ struct Actor {
     organization: Arc<str>,
     random: StdRng,
     name: String,
+    /// Attempts that began with a creation, for whichever worker comes first.
+    started: Started,
 }
+
+type Started = Arc<Mutex<Vec<Claimed>>>;
 
 /// Runs a seed to its end; answers the record of it.
 pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
@@ -40,7 +44,9 @@ pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
     };
     let start = place.must(end).await;
     let record = Arc::new(Record::default());
+    let started = Started::default();
     let actor = |number: u64| Actor {
+        started: Arc::clone(&started),
         place: Arc::clone(place),
         record: Arc::clone(&record),
         organization: Arc::clone(&organization),
@@ -77,7 +83,7 @@ impl Actor {
         Access::organization(&*self.organization)
     }
 
-    /// Creates one to three at a time; with a key, until it is answered.
+    /// Creates one to three at a time, one sometimes so that it starts at once; with a key, until it is answered.
     async fn create(mut self) {
         for step in 0..STEPS {
             let new: Vec<NewOperation> = (0..self.random.random_range(1..=3))
@@ -91,14 +97,29 @@ impl Actor {
                 .random
                 .random_bool(0.5)
                 .then(|| IdempotencyKey { key: format!("{}-{step}", self.name), fingerprint: [7; 32] });
+            let starts = new.len() == 1 && self.random.random_bool(0.7);
             loop {
                 let (server, organization) = (self.server(), Arc::clone(&self.organization));
-                let (new, key_again) = (new.clone(), key.clone());
+                let (mut new, key_again) = (new.clone(), key.clone());
                 let from = self.record.begin();
+                let start = starts.then(|| {
+                    let (record, started) = (Arc::clone(&self.record), Arc::clone(&self.started));
+                    Start::new(self.name.clone(), LEASE, move |claimed: Claimed| {
+                        record.note(from, claimed.operation.id, Seen::Claimed(claimed.lease.fence));
+                        started.lock().unwrap().push(claimed);
+                    })
+                });
                 let created = self
                     .place
                     .call(server, |store| async move {
-                        match store.create(&organization, new, key_again).await {
+                        let created = match start {
+                            Some(start) => {
+                                let new = new.remove(0);
+                                store.create_and_start(&organization, new, key_again, start).await.map(|one| vec![one])
+                            }
+                            None => store.create(&organization, new, key_again).await,
+                        };
+                        match created {
                             // Made by the call that was not answered, and deleted by another client since.
                             Err(StoreError::IdempotencyGone) => Ok(Vec::new()),
                             other => other,
@@ -141,7 +162,9 @@ impl Actor {
         let mut stalled = Vec::new();
         for _ in 0..STEPS {
             let limit = self.random.random_range(1..=3);
-            for claimed in self.claim(limit).await {
+            let mut claimed = self.claim(limit).await;
+            claimed.append(&mut self.started.lock().unwrap());
+            for claimed in claimed {
                 match self.random.random_range(0..10) {
                     0..4 => self.end(&claimed, Outcome::Completed { output: said(&claimed) }).await,
                     4 => self.end(&claimed, Outcome::Failed { message: said(&claimed), retryable: false }).await,

@@ -1,0 +1,51 @@
+//! Operations that start in the transaction that creates them: one commit before the handler runs, and not two.
+//!
+//! A creation of a kind that has capacity here takes that capacity along. The store starts the operation with it unless
+//! something of its organization and kind waits or is paused; so priority and age decide as they do for claims.
+//! Organizations stay in rotation, since there is capacity only when the loop has found nothing to start with it: what
+//! has come into the queue since then waits for one round of the loop at most, as it does behind every claim.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use store::{Claimed, Start};
+
+use crate::capacity::Reserved;
+use crate::context::Context;
+use crate::run;
+
+/// Capacity for one operation of this kind that is about to be created, if there is some.
+pub(crate) fn reserve(context: &Arc<Context>, kind: &str) -> Option<Start> {
+    if context.stop_claiming.is_cancelled() {
+        return None;
+    }
+    let reserved = context.capacity.reserve(kind, Instant::now())?;
+    let reservation = Reservation { context: Arc::clone(context), kind: kind.to_owned(), reserved: Some(reserved) };
+    let (worker, lease) = (context.worker.clone(), context.settings.lease);
+    Some(Start::new(worker, lease, move |claimed| reservation.start(claimed)))
+}
+
+/// Capacity that is given back unless it is used.
+struct Reservation {
+    context: Arc<Context>,
+    kind: String,
+    reserved: Option<Reserved>,
+}
+
+impl Reservation {
+    fn start(mut self, claimed: Claimed) {
+        if let Some(reserved) = self.reserved.take() {
+            run::start(&self.context, claimed, reserved);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            self.context.capacity.give_back(&self.kind, reserved);
+            // What came into the queue meanwhile found no capacity.
+            self.context.waker.wake_engine();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Creations that start at once: as much as there is capacity for, and what waits goes first.
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::{Attempt, Engine, Failure, Handler, Limits, Registry, Running, Settings};
+use operations::{Access, NewOperation, Operation, OperationId, Status};
+use store::{SqliteStore, Store};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, mpsc};
+
+/// A test that waits longer than this for something has failed.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tells when it starts and runs until it is let go.
+struct Gate {
+    started: mpsc::UnboundedSender<OperationId>,
+    go: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        self.started.send(attempt.operation.id).unwrap();
+        tokio::select! {
+            permit = self.go.acquire() => {
+                permit.unwrap().forget();
+                Ok(String::new())
+            }
+            () = attempt.cancelled.cancelled() => Err(Failure::transient("stopped")),
+        }
+    }
+}
+
+struct Setup {
+    store: Arc<SqliteStore>,
+    engine: Running,
+    started: mpsc::UnboundedReceiver<OperationId>,
+    go: Arc<Semaphore>,
+    _folder: TempDir,
+}
+
+impl Setup {
+    /// An engine for three attempts, at most one of `tight`, whose loop sleeps: it polls once an hour.
+    async fn start() -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+        let (sender, started) = mpsc::unbounded_channel();
+        let go = Arc::new(Semaphore::new(0));
+        let gate = || Gate { started: sender.clone(), go: Arc::clone(&go) };
+        let tight = Limits { concurrency: Some(1), ..Limits::default() };
+        let rare = Limits { rate: Some(0.001), ..Limits::default() };
+        let registry = Registry::new()
+            .with("scan", gate())
+            .with("tight", gate())
+            .with_limits("tight", tight)
+            .with("rare", gate())
+            .with_limits("rare", rare);
+        let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), ..Settings::default() };
+        let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
+        let mut setup = Setup { store, engine, started, go, _folder: folder };
+        // The loop has looked once, and sleeps.
+        loop {
+            let created = setup.create("scan").await;
+            assert_eq!(setup.next().await, created.id);
+            setup.go.add_permits(1);
+            setup.ended(created.id).await;
+            if created.status == Status::Running {
+                return setup;
+            }
+        }
+    }
+
+    async fn create(&self, kind: &str) -> Operation {
+        self.engine.waker().create(&*self.store, "acme", NewOperation::of_kind(kind), None).await.unwrap()
+    }
+
+    async fn next(&mut self) -> OperationId {
+        tokio::time::timeout(DEADLINE, self.started.recv()).await.expect("in time").unwrap()
+    }
+
+    async fn ended(&self, id: OperationId) {
+        let ended = async {
+            while !self.store.get(&Access::organization("acme"), id).await.unwrap().unwrap().status.is_terminal() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, ended).await.expect("in time");
+    }
+
+    async fn end(self) {
+        self.engine.drain().await;
+        assert_eq!(self.store.doctor().await.unwrap().findings, []);
+    }
+}
+
+#[tokio::test]
+async fn creations_start_at_once_until_the_capacity_is_used_up() {
+    let mut setup = Setup::start().await;
+    let mut made = Vec::new();
+    for number in 0..5 {
+        let created = setup.create("scan").await;
+        let expected = if number < 3 { Status::Running } else { Status::Pending };
+        assert_eq!(created.status, expected, "{number}");
+        made.push(created.id);
+    }
+    for id in &made[..3] {
+        assert_eq!(setup.next().await, *id);
+    }
+    assert!(setup.started.is_empty());
+    // Each place that becomes free is taken by what waits, in its order.
+    for id in &made[3..] {
+        setup.go.add_permits(1);
+        assert_eq!(setup.next().await, *id);
+    }
+    setup.go.add_permits(3);
+    for id in made {
+        setup.ended(id).await;
+    }
+    setup.end().await;
+}
+
+#[tokio::test]
+async fn a_kind_keeps_to_its_concurrency() {
+    let mut setup = Setup::start().await;
+    let (first, second) = (setup.create("tight").await, setup.create("tight").await);
+    assert_eq!((first.status, second.status), (Status::Running, Status::Pending));
+    assert_eq!(setup.next().await, first.id);
+    let other = setup.create("scan").await;
+    assert_eq!(setup.next().await, other.id, "others have capacity left");
+    assert!(setup.started.is_empty());
+    setup.go.add_permits(2);
+    assert_eq!(setup.next().await, second.id);
+    setup.go.add_permits(1);
+    setup.end().await;
+}
+
+#[tokio::test]
+async fn a_kind_keeps_to_its_rate() {
+    let setup = Setup::start().await;
+    let (first, second) = (setup.create("rare").await, setup.create("rare").await);
+    assert_eq!((first.status, second.status), (Status::Running, Status::Pending));
+    setup.go.add_permits(1);
+    setup.end().await;
+}
+
+#[tokio::test]
+async fn capacity_that_was_not_used_is_given_back() {
+    let mut setup = Setup::start().await;
+    let paused = store::Pausable::Organization("acme".to_owned());
+    setup.store.pause(paused.clone()).await.unwrap();
+    let waiting: Vec<OperationId> = vec![setup.create("tight").await.id, setup.create("rare").await.id];
+    for _ in 0..10 {
+        assert_eq!(setup.create("scan").await.status, Status::Pending);
+    }
+    assert!(setup.started.is_empty());
+    setup.store.resume(paused).await.unwrap();
+    setup.engine.waker().wake();
+    let mut started = Vec::new();
+    for _ in 0..12 {
+        started.push(setup.next().await);
+        setup.go.add_permits(1);
+    }
+    assert!(waiting.iter().all(|id| started.contains(id)), "neither a place nor a start was lost");
+    setup.end().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_drains_starts_nothing_more() {
+    let setup = Setup::start().await;
+    let waker = setup.engine.waker();
+    setup.engine.drain().await;
+    let created = waker.create(&*setup.store, "acme", NewOperation::of_kind("scan"), None).await.unwrap();
+    assert_eq!(created.status, Status::Pending);
+}
+
+#[tokio::test]
+async fn kinds_of_others_are_created_as_pending() {
+    let setup = Setup::start().await;
+    assert_eq!(setup.create("of-a-worker").await.status, Status::Pending);
+    setup.end().await;
+}
