@@ -126,6 +126,9 @@ pub(super) fn create(
             let operation = new.to_operation(now);
             let seq = next.start;
             next.start += 1;
+            if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
+                looks.push((organization, resource));
+            }
             told.add(organization, Some(Status::Pending), &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
