@@ -56,7 +56,7 @@ struct Answer<'a> {
 async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
     check_input(app, caller, operation)?;
-    if operation.kind == evaluate::KIND {
+    if operation.kind == kinds::evaluation::KIND {
         evaluate::complete(app, caller, operation).await?;
     }
     Ok(())

@@ -25,7 +25,7 @@ pub(super) async fn create(
     let mut operation = parse(&app, &body)?;
     caller.require_project(&operation.project_id)?;
     check_input(&app, &caller, &operation)?;
-    if operation.kind == evaluate::KIND {
+    if operation.kind == kinds::evaluation::KIND {
         evaluate::complete(&app, &caller, &mut operation).await?;
     }
     let key = idempotency::key(&headers, &caller, "POST /v1/operations", || fingerprinted(&operation))?;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use ::evidence::{EvaluateRequest, RequestError};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{CONTENT_TYPE, HeaderMap};
-use kinds::evidence::{CheckError, EvaluateRequest, RequestError};
+use kinds::evaluation::{CheckError, KIND};
 use operations::{NewOperation, Resource, Violation};
 use serde::Serialize;
 use store::{Digest, Scope};
@@ -23,8 +24,6 @@ use super::{App, body, evidence, idempotency};
 use crate::auth::Caller;
 use crate::error::ApiError;
 
-/// The kind of these operations.
-pub(super) const KIND: &str = "evidence_evaluation";
 /// The `resource_type` of these operations; their `resource_id` is the digest.
 const RESOURCE_TYPE: &str = "evidence";
 /// What a body may hold besides the content in base64.
