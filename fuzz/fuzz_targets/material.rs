@@ -1,8 +1,8 @@
 //! Evidence: telling its kind, and reading it as each kind that is known.
 #![no_main]
 
-use kinds::evidence::material::Metadata;
-use kinds::evidence::{Material, MaterialKind, detect};
+use evidence::material::Metadata;
+use evidence::{Material, MaterialKind, detect};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

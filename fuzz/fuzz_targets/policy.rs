@@ -1,7 +1,7 @@
 //! Policy and group documents.
 #![no_main]
 
-use kinds::evidence::policy::{Policy, PolicyGroup};
+use evidence::policy::{Policy, PolicyGroup};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

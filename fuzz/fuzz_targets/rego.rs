@@ -1,7 +1,7 @@
 //! Scripts: what checks and compiles them.
 #![no_main]
 
-use kinds::evidence::rego::Script;
+use evidence::rego::Script;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

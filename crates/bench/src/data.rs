@@ -5,7 +5,7 @@ use operations::{Access, Filter, NewOperation, Resource, Status};
 /// Whom the rows belong to.
 pub const ORGANIZATION: &str = "bench";
 /// Nine of ten operations.
-pub const DENSE_KIND: &str = "evidence_evaluation";
+pub const DENSE_KIND: &str = kinds::evaluation::KIND;
 /// One of ten.
 pub const COMMON_KIND: &str = "export";
 /// One of a thousand.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use evidence::policy::PolicyAttachment;
+use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig};
 use hdrhistogram::Histogram;
-use kinds::evidence::policy::PolicyAttachment;
-use kinds::evidence::{EvaluateRequest, Evaluations, Evaluator, EvaluatorConfig, Worker};
+use kinds::evaluation::{Evaluations, Worker};
 use serde_json::{Value, json};
 use store::{ContentStore, Digest};
 

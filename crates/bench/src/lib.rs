@@ -28,7 +28,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
-use kinds::evidence::Worker;
+use kinds::evaluation::Worker;
 use report::Report;
 use store::StoreUrl;
 use target::Target;

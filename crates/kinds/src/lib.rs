@@ -1,9 +1,9 @@
-//! What runs an operation: evidence evaluation ([`evidence`]), local commands ([`command`]) and calls to servers of
+//! What runs an operation: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to servers of
 //! others ([`http`]); and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
 
 pub mod command;
 mod confine;
-pub mod evidence;
+pub mod evaluation;
 pub mod http;
 pub mod notices;
 mod text;

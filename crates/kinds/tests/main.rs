@@ -1,10 +1,6 @@
 //! What runs an operation, as the engine calls it: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod chainloop_policies;
-mod examples;
-mod false_passes;
 mod http;
-mod nasty;
 mod notices;
 mod support;

@@ -5,12 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use evidence::policy::PolicyAttachment;
+use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, MaterialKind, Output, Status, digest};
 use futures_util::stream;
-use kinds::evidence::policy::{PolicyAttachment, digest};
-use kinds::evidence::{
-    CheckError, EvaluateRequest, Evaluations, Evaluator, EvaluatorConfig, JobError, MaterialKind, Output, Status,
-    Worker, worker,
-};
+use kinds::evaluation::{CheckError, Evaluations, JobError, Worker, serve};
 use store::{Content, ContentError, ContentStore};
 use tokio::sync::oneshot;
 
@@ -20,7 +18,7 @@ const MIB: u64 = 1024 * 1024;
 
 fn main() {
     if std::env::args().any(|arg| arg == "serve") {
-        worker::serve(std::io::stdin(), std::io::stdout()).unwrap();
+        serve(std::io::stdin(), std::io::stdout()).unwrap();
         return;
     }
     // The processes end with the thread that started them, so the tests run on one that stays.

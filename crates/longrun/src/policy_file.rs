@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kinds::evidence::yaml::{self, YamlError};
+use evidence::yaml::{self, YamlError};
 use yaml_serde::{Mapping, Value};
 
 /// Why a policy file cannot be sent.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Waker;
-use kinds::evidence::Evaluations;
+use kinds::evaluation::Evaluations;
 use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};

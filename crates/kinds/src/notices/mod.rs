@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, FollowUp, Handler};
+use evidence::Status as Verdict;
 use operations::backoff::Backoff;
 use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::{self, Status as Verdict};
+use crate::evaluation;
 use crate::webhook::Endpoint;
 use event::Event;
 use wire::WireOperation;
@@ -77,7 +78,7 @@ fn verdict(operation: &Operation) -> Option<Verdict> {
     struct Found {
         status: Verdict,
     }
-    let has_output = operation.kind == evidence::KIND && operation.status == Status::Completed;
+    let has_output = operation.kind == evaluation::KIND && operation.status == Status::Completed;
     let found: Found = has_output.then(|| serde_json::from_str(&operation.output).ok())??;
     Some(found.status)
 }
@@ -204,11 +205,11 @@ mod tests {
             filter.matches("acme", &Operation { kind: kind.to_owned(), output, ..operation(status) })
         };
         let found = r#"{"evidence":{"status":"passed"},"status":"failed","policies":[{"status":"passed"}]}"#;
-        assert!(evaluation(evidence::KIND, Status::Completed, found));
+        assert!(evaluation(evaluation::KIND, Status::Completed, found));
         assert!(!evaluation("scan", Status::Completed, found), "others may call anything a status");
-        assert!(!evaluation(evidence::KIND, Status::Completed, &found.replace("failed", "skipped")));
-        assert!(!evaluation(evidence::KIND, Status::Completed, "{}"));
-        assert!(!evaluation(evidence::KIND, Status::Failed, ""), "it has found nothing");
+        assert!(!evaluation(evaluation::KIND, Status::Completed, &found.replace("failed", "skipped")));
+        assert!(!evaluation(evaluation::KIND, Status::Completed, "{}"));
+        assert!(!evaluation(evaluation::KIND, Status::Failed, ""), "it has found nothing");
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub async fn run(_args: Args) -> anyhow::Result<Exit> {
     render::write(listed.table(style))?;
 
     let request =
-        ListRequest { page_size: Some(1), kind: Some(kinds::evidence::KIND.to_owned()), ..ListRequest::default() };
+        ListRequest { page_size: Some(1), kind: Some(kinds::evaluation::KIND.to_owned()), ..ListRequest::default() };
     let query: Vec<String> = request.query().iter().map(|(name, value)| format!("{name}={value}")).collect();
     say(style, "The same over HTTP, the newest one:")?;
     let curl =

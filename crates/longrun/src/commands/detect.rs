@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use ::evidence::detect;
 use anyhow::Context;
-use kinds::evidence::detect;
 use serde_json::{Value, json};
 
 use crate::connection::OutputArgs;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use kinds::evidence::check::passing_example;
+use evidence::check::passing_example;
 use operations::Access;
 use server::auth::Secret;
 use store::{Scope, Store};

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io;
 
 use anyhow::Context;
-use kinds::evidence::{Worker, worker};
+use kinds::evaluation::{Worker, serve};
 
 use crate::exit::Exit;
 
@@ -17,7 +17,7 @@ pub const NAME: &str = "evaluation-worker";
 /// # Errors
 /// When the input is no job or the output is closed.
 pub fn run() -> anyhow::Result<Exit> {
-    worker::serve(io::stdin().lock(), io::stdout().lock()).context("this command is for servers only")?;
+    serve(io::stdin().lock(), io::stdout().lock()).context("this command is for servers only")?;
     Ok(Exit::Done)
 }
 

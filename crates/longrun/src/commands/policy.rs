@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use kinds::evidence::check::{CaseReport, Report, check};
+use evidence::check::{CaseReport, Report, check};
 use serde_json::{Value, json};
 
 use crate::connection::OutputArgs;

@@ -1,6 +1,7 @@
 //! Who is told when operations have ended: `[notices.NAME]`.
 
-use kinds::evidence::{KIND as EVIDENCE_EVALUATION, Status as Verdict};
+use evidence::Status as Verdict;
+use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
 use operations::Status;
 use serde::{Deserialize, Serialize};
 use toml::Table;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use kinds::evidence::policy::PolicyAttachment;
-use kinds::evidence::{Evaluations, EvaluatorConfig};
+use evidence::EvaluatorConfig;
+use evidence::policy::PolicyAttachment;
+use kinds::evaluation::Evaluations;
 
 use crate::commands::evaluation_worker;
 use crate::config::Config;

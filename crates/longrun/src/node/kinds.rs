@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use engine::Registry;
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
-use kinds::evidence::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
+use kinds::evaluation::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
 use kinds::http::HttpHandler;
 use kinds::notices::{self, NoticeFilter, Notices, Subscription};
 use operations::Status;

@@ -1,8 +1,9 @@
 //! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
 //! [`EvaluateRequest`], and that there is what it names.
 
-pub(super) use kinds::evidence::KIND;
-use kinds::evidence::{CheckError, EvaluateRequest, RequestError};
+use evidence::{EvaluateRequest, RequestError};
+use kinds::evaluation::CheckError;
+pub(super) use kinds::evaluation::KIND;
 use operations::{NewOperation, Resource};
 use store::{Digest, Scope};
 

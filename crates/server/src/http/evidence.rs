@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
-use kinds::evidence::JobError;
+use kinds::evaluation::JobError;
 use serde::Serialize;
 use store::{Content, ContentError, Digest, EvidenceRecord, InvalidDigest, Scope};
 use tokio::sync::mpsc;

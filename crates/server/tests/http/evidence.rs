@@ -133,7 +133,7 @@ async fn evaluating_stored_evidence_makes_an_operation_about_it() {
         lease: Duration::from_secs(60),
     };
     let input = server.store.claim(claim).await.unwrap().remove(0).input;
-    let input: kinds::evidence::EvaluateRequest = serde_json::from_str(&input).unwrap();
+    let input: ::evidence::EvaluateRequest = serde_json::from_str(&input).unwrap();
     assert_eq!(
         (input.digest, input.name, input.project_name),
         (digest, Some("sbom".to_owned()), Some("web".to_owned()))

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::evidence::EvaluatorConfig;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use kinds::evidence::{Evaluations, EvaluatorConfig, Worker};
+use kinds::evaluation::{Evaluations, Worker};
 use operations::{Access, NewOperation, Operation, OperationId, Outcome};
 use serde_json::Value;
 use server::auth::Secret;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::evidence::EvaluatorConfig;
 use http::{Method, StatusCode};
-use kinds::evidence::EvaluatorConfig;
 use operations::Access;
 use serde_json::{Value, json};
 use store::{Digest, Scope};

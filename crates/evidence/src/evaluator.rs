@@ -1,0 +1,261 @@
+//! Evaluates evidence: reads it once, plans, runs the policies side by side, merges their verdicts.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::EvaluateError;
+use crate::material::{Material, Metadata};
+use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
+use crate::plan::{Plan, Planned, Subject};
+use crate::policy::{PolicyAttachment, PolicyError, Resolver};
+use crate::rego::{Limits, RegoError, Verdict};
+use crate::request::{EvaluateRequest, RequestError};
+
+/// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
+const EXPANSION: u64 = 8;
+
+/// How evaluations are done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EvaluatorConfig {
+    /// Where references lead; without it only embedded policies can be used.
+    pub policy_dir: Option<PathBuf>,
+    /// What is evaluated when a request names neither policies nor groups.
+    pub default_policies: Vec<PolicyAttachment>,
+    /// The longest that all policies of one evaluation together may take.
+    pub time_limit: Duration,
+    /// How much memory one evaluation may take, in bytes. Evidence that would need more is refused before it is read.
+    /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
+    /// that evaluates nothing else.
+    pub memory_limit: u64,
+}
+
+impl EvaluatorConfig {
+    /// Refuses evidence whose size says that it would need more than the memory limit.
+    ///
+    /// # Errors
+    /// [`EvaluateError::TooLarge`].
+    pub fn check_size(&self, size: u64) -> Result<(), EvaluateError> {
+        if size.saturating_mul(EXPANSION) > self.memory_limit {
+            return Err(EvaluateError::TooLarge { size, limit: self.memory_limit });
+        }
+        Ok(())
+    }
+}
+
+impl Default for EvaluatorConfig {
+    fn default() -> EvaluatorConfig {
+        EvaluatorConfig {
+            policy_dir: None,
+            default_policies: Vec::new(),
+            time_limit: Duration::from_secs(60),
+            memory_limit: 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Evaluates evidence. Blocks: call it off the async threads.
+#[derive(Clone, Debug)]
+pub struct Evaluator {
+    config: EvaluatorConfig,
+    resolver: Resolver,
+}
+
+impl Evaluator {
+    /// An evaluator.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the policy folder is not there or a default policy is not in order.
+    pub fn new(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
+        let evaluator = Evaluator::unchecked(config)?;
+        let mut plan = Plan::default();
+        for attachment in &evaluator.config.default_policies {
+            plan.add(&evaluator.resolver, None, attachment, None)?;
+        }
+        Ok(evaluator)
+    }
+
+    /// An evaluator whose default policies are looked at only when they are needed.
+    pub fn unchecked(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
+        let resolver = Resolver::new(config.policy_dir.as_deref())?;
+        Ok(Evaluator { config, resolver })
+    }
+
+    /// Checks a request as far as that goes without the evidence: every policy is there, in order, and has its inputs.
+    ///
+    /// # Errors
+    /// [`RequestError`] with the path of the first field that is not in order.
+    pub fn check(&self, request: &EvaluateRequest) -> Result<(), RequestError> {
+        request.validate()?;
+        let mut plan = Plan::default();
+        for (index, attachment) in request.policies.iter().flatten().enumerate() {
+            let added = plan.add(&self.resolver, None, attachment, None);
+            added.map_err(|error| {
+                let in_document = attachment.embedded.is_some()
+                    && !matches!(error, EvaluateError::Policy(PolicyError::MissingInput { .. }));
+                let part = if in_document { ".embedded" } else { "" };
+                RequestError::new(format!("policies[{index}]{part}"), error)
+            })?;
+        }
+        for (index, group) in request.policy_groups.iter().flatten().enumerate() {
+            let added = plan.add_group(&self.resolver, None, group);
+            added.map_err(|error| RequestError::new(format!("policy_groups[{index}]"), error))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates. The digest of the request is taken as that of the bytes.
+    ///
+    /// # Errors
+    /// [`EvaluateError`] when there is no verdict: unreadable evidence, a broken policy, no time, cancellation.
+    pub fn evaluate(
+        &self,
+        request: &EvaluateRequest,
+        bytes: &[u8],
+        cancelled: &AtomicBool,
+    ) -> Result<Output, EvaluateError> {
+        let deadline = Instant::now() + self.config.time_limit;
+        self.config.check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        let metadata = Metadata {
+            name: request.name.as_deref().unwrap_or_default(),
+            digest: &request.digest,
+            annotations: request.annotations.clone(),
+            project_name: request.project_name.as_deref(),
+            project_version_name: request.project_version_name.as_deref(),
+        };
+        let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
+        let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;
+        let policies = run_all(&plan.policies, &material, deadline, self.config.time_limit, cancelled)?;
+        let totals = Totals::count(&policies, &plan.left_out);
+        Ok(Output {
+            evidence: EvidenceOutput {
+                digest: request.digest.clone(),
+                kind: material.kind(),
+                name: metadata.name.to_owned(),
+                size: material.size(),
+            },
+            status: totals.status(),
+            policies,
+            left_out: plan.left_out,
+            totals,
+        })
+    }
+
+    fn plan(&self, request: &EvaluateRequest, subject: Subject<'_>) -> Result<Plan, EvaluateError> {
+        let mut plan = Plan::default();
+        let named = request.policies.as_deref().unwrap_or_default();
+        // Nothing must be a way around the organization's default policies.
+        let attachments = if request.names_policies() { named } else { self.config.default_policies.as_slice() };
+        for attachment in attachments {
+            plan.add(&self.resolver, Some(subject), attachment, None)?;
+        }
+        for group in request.policy_groups.iter().flatten() {
+            plan.add_group(&self.resolver, Some(subject), group)?;
+        }
+        Ok(plan)
+    }
+}
+
+/// Runs every policy, as many at a time as there are processors; the first error ends the rest.
+fn run_all(
+    planned: &[Planned],
+    material: &Material,
+    deadline: Instant,
+    limit: Duration,
+    cancelled: &AtomicBool,
+) -> Result<Vec<PolicyOutput>, EvaluateError> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(planned.len());
+    if workers < 2 {
+        let outcomes = planned.iter().map(|policy| run_one(policy, material, deadline, limit, cancelled));
+        return outcomes.filter_map(Result::transpose).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(policy) = planned.get(index) else { return };
+                    let outcome = run_one(policy, material, deadline, limit, cancelled);
+                    failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                    outcomes.lock().expect("no thread panics while it holds this lock").push((index, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("no thread panics while it holds this lock");
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().filter_map(|(_, outcome)| outcome.transpose()).collect()
+}
+
+/// Runs the scripts of a policy and merges what they say; nothing when all of them ask to be ignored.
+fn run_one(
+    policy: &Planned,
+    material: &Material,
+    deadline: Instant,
+    limit: Duration,
+    cancelled: &AtomicBool,
+) -> Result<Option<PolicyOutput>, EvaluateError> {
+    let start = Instant::now();
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    for script in &policy.scripts {
+        let time = deadline.saturating_duration_since(Instant::now());
+        let outcome = script.run(material.input(), policy.arguments.rego(), Limits { time }, cancelled);
+        let verdict = outcome.map_err(|error| match error {
+            RegoError::Cancelled => EvaluateError::Cancelled,
+            // What was left of the time is no use to the reader.
+            RegoError::TimeLimit(_) => {
+                EvaluateError::Evaluation { policy: policy.name.clone(), source: RegoError::TimeLimit(limit) }
+            }
+            source => EvaluateError::Evaluation { policy: policy.name.clone(), source },
+        })?;
+        if !verdict.ignored {
+            verdicts.push(verdict);
+        }
+    }
+    if verdicts.is_empty() {
+        return Ok(None);
+    }
+    let skipped = verdicts.iter().all(|verdict| verdict.skipped);
+    let mut skip_reasons = Vec::new();
+    let mut violations = Vec::new();
+    for verdict in verdicts {
+        if verdict.skipped {
+            if !verdict.skip_reason.is_empty() && !skip_reasons.contains(&verdict.skip_reason) {
+                skip_reasons.push(verdict.skip_reason);
+            }
+            continue;
+        }
+        violations.extend(verdict.violations.into_iter().map(|violation| ViolationOutput {
+            subject: policy.name.clone(),
+            message: violation.message,
+            finding: violation.finding,
+        }));
+    }
+    let status = match (skipped, violations.is_empty()) {
+        (true, _) => Status::Skipped,
+        (false, true) => Status::Passed,
+        (false, false) => Status::Failed,
+    };
+    Ok(Some(PolicyOutput {
+        name: policy.name.clone(),
+        reference: policy.document.reference.clone(),
+        digest: policy.document.digest.clone(),
+        kind: policy.kind.clone(),
+        group: policy.group.clone(),
+        status,
+        violations,
+        skipped,
+        skip_reasons,
+        ignored: false,
+        arguments: policy.arguments.values.clone(),
+        warnings: policy.arguments.warnings.clone(),
+        duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }))
+}

@@ -1,0 +1,76 @@
+//! In-toto statements in a DSSE envelope or a Sigstore bundle.
+//!
+//! Of an `ATTESTATION` the policy sees the statement alone. Of a `SLSA_PROVENANCE` it sees the bundle with the members
+//! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both
+//! who signed and what was signed. Signatures are not verified here: a policy can demand that one is there, not that it
+//! holds.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use regorus::Value;
+
+use super::error::MaterialError;
+use super::json;
+use super::kind::MaterialKind;
+use super::node::Node;
+
+/// Checks the envelope and the statement inside, and answers what the policy sees.
+pub fn open(kind: MaterialKind, value: Value) -> Result<Value, MaterialError> {
+    let statement = statement(kind, &value)?;
+    if kind == MaterialKind::Attestation {
+        return Ok(statement);
+    }
+    let mut fields = BTreeMap::new();
+    for part in [&value, &statement] {
+        if let Ok(object) = part.as_object() {
+            fields.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+    }
+    Ok(Value::from(fields))
+}
+
+/// The statement in an envelope or bundle, validated.
+pub fn statement(kind: MaterialKind, value: &Value) -> Result<Value, MaterialError> {
+    let root = Node::root(kind, value);
+    root.object()?;
+    let bundled = root.field("dsseEnvelope");
+    if bundled.is_some() || kind == MaterialKind::SlsaProvenance {
+        let media_type = root.required("mediaType")?;
+        if !media_type.string()?.starts_with("application/vnd.dev.sigstore.bundle") {
+            return Err(media_type.expected("application/vnd.dev.sigstore.bundle…"));
+        }
+        root.required("dsseEnvelope")?;
+    }
+    let envelope = bundled.unwrap_or(root);
+    envelope.required("payloadType")?.one_of(&["application/vnd.in-toto+json"])?;
+    // That one is there is for a policy to demand.
+    envelope.required("signatures")?.each(|signature| signature.required("sig")?.string().map(drop))?;
+    let payload = envelope.required("payload")?;
+    let text = payload.text()?;
+    let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| payload.expected("base64"))?;
+    let statement = json::read(&bytes).map_err(|error| MaterialError::Mismatch {
+        kind,
+        at: format!("{payload}, decoded"),
+        expected: "an in-toto statement".to_owned(),
+        found: error.to_string(),
+    })?;
+    check_statement(kind, &statement)?;
+    Ok(statement)
+}
+
+fn check_statement(kind: MaterialKind, statement: &Value) -> Result<(), MaterialError> {
+    let root = Node::root(kind, statement);
+    root.object()?;
+    let form = root.required("_type")?;
+    if !form.string()?.starts_with("https://in-toto.io/Statement/v") {
+        return Err(form.expected("https://in-toto.io/Statement/v…"));
+    }
+    let predicate = root.required("predicateType")?;
+    if kind == MaterialKind::SlsaProvenance && !predicate.text()?.starts_with("https://slsa.dev/provenance/") {
+        return Err(predicate.expected("https://slsa.dev/provenance/…"));
+    }
+    predicate.text()?;
+    root.required("subject")?.each(|subject| subject.required("digest")?.object())
+}

@@ -1,0 +1,284 @@
+//! Reads JSON into a Rego value, once, keeping integers of any size exact.
+//!
+//! A general JSON reader rounds integers beyond 64 bits to floating point, so two different identifiers compare equal.
+//! This one keeps every integer exact; decimals become IEEE doubles, as everywhere in Rego's engine (so the text `1.0`
+//! reads as the number 1). It never overflows the stack, and the time that it takes is linear in the input.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use regorus::Value;
+
+use super::error::MaterialError;
+
+/// How deep arrays and objects may nest. Everything after this recurses over the value.
+const MAX_DEPTH: usize = 128;
+/// The longest number: turning digits into a big integer takes quadratic time.
+const MAX_NUMBER: usize = 1000;
+
+/// Reads one JSON document; anything but white space after it is an error.
+pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        place(bytes, at, "bytes that are not UTF-8".to_owned())
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, keys: HashSet::new() };
+    let value = reader.value(0).and_then(|value| {
+        reader.space();
+        if reader.at < reader.bytes.len() { Err("text after the end of the document".to_owned()) } else { Ok(value) }
+    });
+    value.map_err(|reason| place(reader.bytes, reader.at, reason))
+}
+
+/// Line and column of a byte offset.
+fn place(bytes: &[u8], at: usize, reason: String) -> MaterialError {
+    let before = &bytes[..at.min(bytes.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    MaterialError::Json { line, column: before.len() - start + 1, reason }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// Keys met so far: thousands of like objects share one copy of each key.
+    keys: HashSet<Arc<str>>,
+}
+
+impl Reader<'_> {
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("nested deeper than {MAX_DEPTH}"));
+        }
+        self.space();
+        match self.bytes.get(self.at) {
+            None => Err("the document ends too early".to_owned()),
+            Some(b'{') => self.object(depth),
+            Some(b'[') => self.array(depth),
+            Some(b'"') => Ok(Value::String(Arc::from(self.string()?))),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            Some(_) => Err("expected a value".to_owned()),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, String> {
+        if self.bytes[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            Ok(value)
+        } else {
+            Err("expected a value".to_owned())
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Value, String> {
+        self.at += 1;
+        let mut items = Vec::new();
+        self.space();
+        if self.bytes.get(self.at) == Some(&b']') {
+            self.at += 1;
+            return Ok(Value::from(items));
+        }
+        loop {
+            items.push(self.value(depth + 1)?);
+            self.space();
+            match self.bytes.get(self.at) {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(Value::from(items));
+                }
+                _ => return Err("expected , or ] in an array".to_owned()),
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Value, String> {
+        self.at += 1;
+        let mut fields = BTreeMap::new();
+        self.space();
+        if self.bytes.get(self.at) == Some(&b'}') {
+            self.at += 1;
+            return Ok(Value::from(fields));
+        }
+        loop {
+            self.space();
+            if self.bytes.get(self.at) != Some(&b'"') {
+                return Err("expected a key in double quotes".to_owned());
+            }
+            let key = self.string()?;
+            let key = self.key(key);
+            self.space();
+            if self.bytes.get(self.at) != Some(&b':') {
+                return Err("expected : after a key".to_owned());
+            }
+            self.at += 1;
+            let value = self.value(depth + 1)?;
+            fields.insert(Value::String(key), value);
+            self.space();
+            match self.bytes.get(self.at) {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(Value::from(fields));
+                }
+                _ => return Err("expected , or } in an object".to_owned()),
+            }
+        }
+    }
+
+    fn key(&mut self, key: String) -> Arc<str> {
+        if let Some(known) = self.keys.get(key.as_str()) {
+            return known.clone();
+        }
+        let key: Arc<str> = Arc::from(key);
+        self.keys.insert(key.clone());
+        key
+    }
+
+    fn string(&mut self) -> Result<String, String> {
+        let quote = self.at;
+        self.at += 1;
+        loop {
+            match self.bytes.get(self.at) {
+                None => return Err("a string does not end".to_owned()),
+                Some(b'"') => break,
+                Some(b'\\') => self.at += 2,
+                Some(0..=0x1f) => return Err("a control character in a string".to_owned()),
+                Some(_) => self.at += 1,
+            }
+        }
+        let inside = &self.text[quote + 1..self.at];
+        self.at += 1;
+        if !inside.contains('\\') {
+            return Ok(inside.to_owned());
+        }
+        // The escapes are the library's business.
+        serde_json::from_str(&self.text[quote..self.at]).map_err(|_| {
+            self.at = quote;
+            "a string with an invalid escape".to_owned()
+        })
+    }
+
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+        self.at - start
+    }
+
+    fn number(&mut self) -> Result<Value, String> {
+        const WRONG: &str = "not a number";
+        let start = self.at;
+        if self.bytes[self.at] == b'-' {
+            self.at += 1;
+        }
+        let leading_zero = self.bytes.get(self.at) == Some(&b'0');
+        let digits = self.digits();
+        if digits == 0 || (leading_zero && digits > 1) {
+            return Err(WRONG.to_owned());
+        }
+        let mut integer = true;
+        if self.bytes.get(self.at) == Some(&b'.') {
+            integer = false;
+            self.at += 1;
+            if self.digits() == 0 {
+                return Err(WRONG.to_owned());
+            }
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            integer = false;
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.bytes.get(self.at) {
+                self.at += 1;
+            }
+            if self.digits() == 0 {
+                return Err(WRONG.to_owned());
+            }
+        }
+        let text = &self.text[start..self.at];
+        if text.len() > MAX_NUMBER {
+            return Err(format!("a number of more than {MAX_NUMBER} characters"));
+        }
+        if integer {
+            if let Ok(small) = text.parse::<i64>() {
+                return Ok(Value::from(small));
+            }
+            return Value::from_numeric_string(text).map_err(|_| WRONG.to_owned());
+        }
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Value::from(number)),
+            _ => Err("a number out of range".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn big_integers_stay_exact() {
+        let value = read(b"[9007199254740993, 340282366920938463463374607431768211457, -1]").unwrap();
+        let numbers = value.as_array().unwrap();
+        assert_ne!(numbers[0], read(b"9007199254740992").unwrap());
+        assert_ne!(numbers[1], read(b"340282366920938463463374607431768211456").unwrap());
+        assert_eq!(numbers[2], Value::from(-1i64));
+    }
+
+    #[test]
+    fn agrees_with_the_library_on_ordinary_documents() {
+        for text in [
+            r#"{"a":[1,2.5,-0.001e3,true,false,null,"x"],"b":{"c":"\u00e9\n\"\\ \ud83d\ude00"},"":[]}"#,
+            " [ ] ",
+            "\"\"",
+            "{}",
+            "1E2",
+        ] {
+            assert_eq!(read(text.as_bytes()).unwrap(), Value::from_json_str(text).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_library_refuses_is_refused() {
+        for text in [
+            "", "{", "[1,]", "{\"a\":}", "01", "1.", "-", "+1", "tru", "\"\\x\"", "\"\n\"", "[] []", "{a:1}", "1e",
+            "'a'", "\"\\",
+        ] {
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
+            assert!(read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_line_and_column() {
+        let error = read(b"{\n  \"a\": 1,\n  \"b\": x\n}").unwrap_err();
+        assert_eq!(error.to_string(), "not JSON: line 3, column 8: expected a value");
+    }
+
+    #[test]
+    fn nesting_and_digits_are_bounded() {
+        let deep = "[".repeat(1_000_000);
+        assert!(read(deep.as_bytes()).unwrap_err().to_string().contains("nested deeper"));
+        let long = "1".repeat(1_000_000);
+        assert!(read(long.as_bytes()).unwrap_err().to_string().contains("more than 1000"));
+        assert!(read(b"1e999999999").unwrap_err().to_string().contains("out of range"));
+    }
+
+    #[test]
+    fn the_last_of_two_like_keys_counts() {
+        assert_eq!(read(br#"{"a":1,"a":2}"#).unwrap(), read(br#"{"a":2}"#).unwrap());
+    }
+}

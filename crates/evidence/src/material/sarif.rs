@@ -1,0 +1,78 @@
+//! SARIF 2.1.0 (OASIS): the members that the standard demands, and the enumerations that policies rely on.
+
+use super::error::MaterialError;
+use super::kind::MaterialKind;
+use super::node::Node;
+use regorus::Value;
+
+type Checked = Result<(), MaterialError>;
+
+const LEVELS: &[&str] = &["none", "note", "warning", "error"];
+const KINDS: &[&str] = &["notApplicable", "pass", "fail", "review", "open", "informational"];
+
+/// Checks a log file.
+pub fn validate(value: &Value) -> Checked {
+    let root = Node::root(MaterialKind::Sarif, value);
+    root.object()?;
+    root.required("version")?.one_of(&["2.1.0"])?;
+    root.required("runs")?.each(|run| {
+        let tool = run.required("tool")?;
+        component(&tool.required("driver")?)?;
+        tool.each_in("extensions", component)?;
+        run.each_in("results", result)?;
+        run.each_in("invocations", |invocation| {
+            let success = invocation.required("executionSuccessful")?;
+            success.boolean().map(drop)
+        })?;
+        run.each_in("artifacts", |node| node.object())
+    })
+}
+
+fn component(node: &Node<'_>) -> Checked {
+    node.required("name")?.text()?;
+    node.strings(&["version", "semanticVersion", "informationUri"])?;
+    node.each_in("rules", |rule| {
+        rule.required("id")?.text()?;
+        rule.optional("defaultConfiguration", |configuration| {
+            configuration.optional("level", |level| level.one_of(LEVELS).map(drop))
+        })
+    })
+}
+
+fn result(node: &Node<'_>) -> Checked {
+    let message = node.required("message")?;
+    message.object()?;
+    match (message.field("text"), message.field("id")) {
+        (None, None) => return Err(message.expected("a message with text or id")),
+        (text, id) => {
+            text.map_or(Ok(()), |text| text.string().map(drop))?;
+            id.map_or(Ok(()), |id| id.string().map(drop))?;
+        }
+    }
+    node.strings(&["ruleId", "guid", "correlationGuid"])?;
+    node.optional("level", |level| level.one_of(LEVELS).map(drop))?;
+    node.optional("kind", |kind| kind.one_of(KINDS).map(drop))?;
+    node.optional("ruleIndex", |index| index.integer(-1).map(drop))?;
+    node.each_in("locations", location)?;
+    node.each_in("suppressions", |suppression| {
+        suppression.required("kind")?.one_of(&["inSource", "external"])?;
+        suppression.optional("status", |status| status.one_of(&["accepted", "underReview", "rejected"]).map(drop))
+    })
+}
+
+fn location(node: &Node<'_>) -> Checked {
+    node.object()?;
+    node.optional("physicalLocation", |physical| {
+        physical.object()?;
+        physical.optional("artifactLocation", |artifact| {
+            artifact.object()?;
+            artifact.strings(&["uri", "uriBaseId"])
+        })?;
+        physical.optional("region", |region| {
+            region.object()?;
+            region.optional("startLine", |line| line.integer(1).map(drop))?;
+            region.optional("startColumn", |column| column.integer(1).map(drop))?;
+            region.optional("endLine", |line| line.integer(1).map(drop))
+        })
+    })
+}

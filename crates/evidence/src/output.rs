@@ -1,0 +1,144 @@
+//! What an evaluation found: the operation's output.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::material::MaterialKind;
+
+/// The output of an `evidence_evaluation`, as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// What was evaluated.
+    pub evidence: EvidenceOutput,
+    /// The verdict over all policies: failed if one failed, else passed if one passed, else skipped.
+    pub status: Status,
+    /// Each policy that ran, in the order of the request.
+    pub policies: Vec<PolicyOutput>,
+    /// Each policy that does not apply to this material.
+    pub left_out: Vec<LeftOut>,
+    /// How many of each.
+    pub totals: Totals,
+}
+
+/// What was evaluated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceOutput {
+    /// `sha256:<64 hex>`.
+    pub digest: String,
+    /// As named or as detected.
+    pub kind: MaterialKind,
+    /// Empty for none.
+    pub name: String,
+    /// In bytes.
+    pub size: usize,
+}
+
+/// A verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Nothing objects.
+    Passed,
+    /// Something objects.
+    Failed,
+    /// Nothing was evaluated.
+    Skipped,
+}
+
+/// What one policy says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyOutput {
+    /// The policy's name.
+    pub name: String,
+    /// The reference, or `embedded`.
+    pub reference: String,
+    /// The digest of the policy's document.
+    pub digest: String,
+    /// The material type of the script that ran; absent when it is for every type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The group that brought it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The verdict.
+    pub status: Status,
+    /// What it objects to.
+    pub violations: Vec<ViolationOutput>,
+    /// Whether every script of it skipped.
+    pub skipped: bool,
+    /// Why scripts skipped.
+    pub skip_reasons: Vec<String>,
+    /// Whether it asked to be ignored. Such policies do not appear, so always false.
+    pub ignored: bool,
+    /// The arguments in force, defaults included.
+    #[serde(rename = "with")]
+    pub arguments: BTreeMap<String, String>,
+    /// Arguments that it does not take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// One thing that a policy objects to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViolationOutput {
+    /// The policy's name.
+    pub subject: String,
+    /// For people.
+    pub message: String,
+    /// The object that the policy made, whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<serde_json::Value>,
+}
+
+/// A policy that does not apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The policy's name or, when it was not read, its reference.
+    pub name: String,
+    /// The reference, or `embedded`.
+    pub reference: String,
+    /// Why it does not apply.
+    pub reason: String,
+}
+
+/// How many of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Policies that ran.
+    pub policies: usize,
+    /// Without objection.
+    pub passed: usize,
+    /// With an objection.
+    pub failed: usize,
+    /// Without a verdict.
+    pub skipped: usize,
+    /// Policies that do not apply.
+    pub left_out: usize,
+    /// Objections.
+    pub violations: usize,
+}
+
+impl Totals {
+    pub(crate) fn count(policies: &[PolicyOutput], left_out: &[LeftOut]) -> Totals {
+        let of = |status| policies.iter().filter(|policy| policy.status == status).count();
+        Totals {
+            policies: policies.len(),
+            passed: of(Status::Passed),
+            failed: of(Status::Failed),
+            skipped: of(Status::Skipped),
+            left_out: left_out.len(),
+            violations: policies.iter().map(|policy| policy.violations.len()).sum(),
+        }
+    }
+
+    pub(crate) fn status(self) -> Status {
+        match self {
+            Totals { failed: 1.., .. } => Status::Failed,
+            Totals { passed: 1.., .. } => Status::Passed,
+            _ => Status::Skipped,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From a request to the scripts that will run: loads, matches and binds, in the order of the request.
+
+use crate::error::EvaluateError;
+use crate::material::MaterialKind;
+use crate::output::LeftOut;
+use crate::policy::{
+    Arguments, GroupMaterial, Loaded, Policy, PolicyAttachment, PolicyGroup, Resolver, Scalar, interpolate,
+};
+use crate::rego::Script;
+use crate::request::{GroupAttachment, RequestError, embedded_text};
+
+/// A policy that applies, ready to run.
+pub struct Planned {
+    pub name: String,
+    pub document: Loaded,
+    pub group: Option<String>,
+    /// The material type of its scripts; none: every type.
+    pub kind: Option<String>,
+    pub scripts: Vec<Script>,
+    pub arguments: Arguments,
+}
+
+/// What will run and what will not.
+#[derive(Default)]
+pub struct Plan {
+    pub policies: Vec<Planned>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// The material as far as planning needs it; none: plan everything, to check a request.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub kind: MaterialKind,
+    pub name: &'a str,
+}
+
+impl Plan {
+    /// Adds a policy of the request itself or of a group.
+    pub fn add(
+        &mut self,
+        resolver: &Resolver,
+        subject: Option<Subject<'_>>,
+        attachment: &PolicyAttachment,
+        group: Option<(&str, &[String])>,
+    ) -> Result<(), EvaluateError> {
+        let document = load(resolver, attachment)?;
+        let policy = Policy::parse(&document.reference, &document.text)?;
+        let name = policy.metadata.name.clone();
+        if group.is_some_and(|(_, skip)| skip.contains(&name)) {
+            self.leave_out(&name, &document.reference, "the request skips it");
+            return Ok(());
+        }
+        let applies = |kind: &Option<String>| match (kind, subject) {
+            (Some(kind), Some(subject)) => kind == subject.kind.as_str(),
+            _ => true,
+        };
+        let chosen: Vec<usize> =
+            (0..policy.scripts.len()).filter(|index| applies(&policy.scripts[*index].kind)).collect();
+        let Some(first) = chosen.first() else {
+            let kinds: Vec<&str> = policy.scripts.iter().filter_map(|script| script.kind.as_deref()).collect();
+            self.leave_out(&name, &document.reference, &format!("it is for {}", kinds.join(", ")));
+            return Ok(());
+        };
+        let kind = policy.scripts[*first].kind.clone();
+        let mut arguments = Arguments::bind(&name, &policy.inputs, &attachment.with)?;
+        let mut scripts = Vec::new();
+        for index in chosen {
+            let script = policy.script(&document, index, resolver)?;
+            let warnings = script.warnings().iter().filter(|warning| !arguments.warnings.contains(warning));
+            let warnings: Vec<String> = warnings.cloned().collect();
+            arguments.warnings.extend(warnings);
+            scripts.push(script);
+        }
+        let group = group.map(|(name, _)| name.to_owned());
+        self.policies.push(Planned { name, document, group, kind, scripts, arguments });
+        Ok(())
+    }
+
+    /// Adds the policies of a group.
+    pub fn add_group(
+        &mut self,
+        resolver: &Resolver,
+        subject: Option<Subject<'_>>,
+        attachment: &GroupAttachment,
+    ) -> Result<(), EvaluateError> {
+        let document = resolver.load(&attachment.reference)?;
+        let group = PolicyGroup::parse(&document.reference, &document.text)?;
+        let owner = group.metadata.name.as_str();
+        let arguments = Arguments::bind(owner, &group.inputs, &attachment.with)?;
+        let fill = |text: &str| interpolate(owner, text, &group.inputs, &arguments.values);
+        for material in &group.materials {
+            let name = material.name.as_deref().map(fill).transpose()?;
+            if let Some(reason) = subject.and_then(|subject| mismatch(material, name.as_deref(), subject)) {
+                for policy in &material.policies {
+                    let reference = policy.reference.as_deref().unwrap_or("embedded");
+                    self.leave_out(reference, reference, &format!("group {owner}: {reason}"));
+                }
+                continue;
+            }
+            for policy in &material.policies {
+                let mut filled = policy.clone();
+                for Scalar(text) in filled.with.values_mut() {
+                    *text = fill(text)?;
+                }
+                let before = self.policies.len();
+                self.add(resolver, subject, &filled, Some((owner, &attachment.skip)))?;
+                if let Some(added) = self.policies.get_mut(before) {
+                    added.arguments.warnings.extend(arguments.warnings.iter().cloned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, name: &str, reference: &str, reason: &str) {
+        let (name, reference, reason) = (name.to_owned(), reference.to_owned(), reason.to_owned());
+        self.left_out.push(LeftOut { name, reference, reason });
+    }
+}
+
+fn mismatch(material: &GroupMaterial, name: Option<&str>, subject: Subject<'_>) -> Option<String> {
+    if let Some(kind) = material.kind.as_deref().filter(|kind| *kind != subject.kind.as_str()) {
+        return Some(format!("it is for {kind}"));
+    }
+    let name = name.filter(|name| !name.is_empty() && *name != subject.name)?;
+    Some(format!("it is for the material {name}"))
+}
+
+fn load(resolver: &Resolver, attachment: &PolicyAttachment) -> Result<Loaded, EvaluateError> {
+    match (&attachment.reference, &attachment.embedded) {
+        (Some(reference), None) => Ok(resolver.load(reference)?),
+        (None, Some(embedded)) => {
+            let text = embedded_text(embedded).map_err(|message| RequestError::new("policies.embedded", message))?;
+            Ok(Loaded::embedded(text))
+        }
+        _ => Err(RequestError::new("policies", "expected exactly one of ref and embedded").into()),
+    }
+}

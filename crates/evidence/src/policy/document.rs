@@ -1,0 +1,356 @@
+//! Policy and PolicyGroup documents, as they stand in files and requests: YAML or JSON.
+
+use std::collections::BTreeMap;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+
+use super::error::PolicyError;
+use crate::yaml;
+
+/// The largest document.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// The most scripts of a policy, and the most policies of a group.
+const MAX_PARTS: usize = 100;
+
+const API_VERSIONS: [&str; 2] = ["chainloop.dev/v1", "workflowcontract.chainloop.dev/v1"];
+
+/// A policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Name, description and annotations.
+    pub metadata: Metadata,
+    /// One script for each material type, in the order of the document.
+    pub scripts: Vec<ScriptSource>,
+    /// The arguments that it takes.
+    pub inputs: Vec<Input>,
+}
+
+/// Policies to be applied together.
+#[derive(Clone, Debug)]
+pub struct PolicyGroup {
+    /// Name, description and annotations.
+    pub metadata: Metadata,
+    /// Which policies, for which materials.
+    pub materials: Vec<GroupMaterial>,
+    /// The arguments that it takes and hands on.
+    pub inputs: Vec<Input>,
+}
+
+/// What a document says of itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Metadata {
+    /// A DNS-1123 label.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Free.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Scalar>,
+    /// What its findings are, such as `VULNERABILITY`.
+    #[serde(default)]
+    pub finding_type: Option<String>,
+}
+
+/// A script and the material type that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptSource {
+    /// The name of the material type; none: every type.
+    pub kind: Option<String>,
+    /// Where the script stands.
+    pub body: Body,
+}
+
+/// Where a script stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In the document.
+    Embedded(String),
+    /// In a file, relative to the document.
+    Path(String),
+    /// Behind a reference.
+    Ref(String),
+}
+
+/// An argument of a policy or a group.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Input {
+    /// The key in `with` and in `input.args`.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Whether it must be given.
+    #[serde(default)]
+    pub required: bool,
+    /// Its value when it is not given.
+    #[serde(default)]
+    pub default: Option<Scalar>,
+}
+
+/// Part of a group: policies for the materials of a type or name.
+#[derive(Clone, Debug, Default)]
+pub struct GroupMaterial {
+    /// The material type; none: every type.
+    pub kind: Option<String>,
+    /// The material's name; none: every name. May hold `{{ inputs.x }}`.
+    pub name: Option<String>,
+    /// The policies.
+    pub policies: Vec<PolicyAttachment>,
+}
+
+/// A use of a policy: which one, with which arguments.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAttachment {
+    /// A reference into the policy folder. Exactly one of `ref` and `embedded`.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The document itself: its text, or an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<serde_json::Value>,
+    /// Arguments by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, Scalar>,
+}
+
+/// A string; numbers and truth values, as people write them in YAML, become their text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Scalar(pub String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Scalar, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Scalar(text)),
+            serde_json::Value::Number(number) => Ok(Scalar(number.to_string())),
+            serde_json::Value::Bool(flag) => Ok(Scalar(flag.to_string())),
+            serde_json::Value::Null => Ok(Scalar::default()),
+            _ => Err(D::Error::custom("expected a string")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Document<S> {
+    metadata: Metadata,
+    spec: S,
+}
+
+#[derive(Deserialize)]
+struct PolicySpec {
+    #[serde(default)]
+    policies: Vec<RawScript>,
+    #[serde(default)]
+    inputs: Vec<Input>,
+    // The form before several kinds: one script, directly in the spec.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    embedded: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawScript {
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    embedded: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GroupSpec {
+    #[serde(default)]
+    policies: GroupPolicies,
+    #[serde(default)]
+    inputs: Vec<Input>,
+}
+
+#[derive(Default, Deserialize)]
+struct GroupPolicies {
+    #[serde(default)]
+    materials: Vec<RawGroupMaterial>,
+    #[serde(default)]
+    attestation: Vec<GroupUse>,
+}
+
+#[derive(Deserialize)]
+struct RawGroupMaterial {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    policies: Vec<GroupUse>,
+}
+
+/// As [`PolicyAttachment`], but lenient: contracts carry members that mean nothing here.
+#[derive(Deserialize)]
+struct GroupUse {
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
+    #[serde(default)]
+    embedded: Option<serde_json::Value>,
+    #[serde(default)]
+    with: BTreeMap<String, Scalar>,
+}
+
+impl From<GroupUse> for PolicyAttachment {
+    fn from(raw: GroupUse) -> PolicyAttachment {
+        PolicyAttachment { reference: raw.reference, embedded: raw.embedded, with: raw.with }
+    }
+}
+
+impl Policy {
+    /// Reads a policy; `file` names it in errors.
+    pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
+        head(file, text, "Policy")?;
+        let document: Document<PolicySpec> = read(file, text)?;
+        let spec = document.spec;
+        let mut scripts = Vec::new();
+        let single = spec.embedded.is_some() || spec.path.is_some();
+        if single != spec.policies.is_empty() {
+            let message = "expected scripts either in policies or, one only, in embedded or path";
+            return Err(PolicyError::field(file, "spec.policies", message));
+        }
+        if single {
+            let body = one_body(file, "spec", spec.embedded, spec.path, None)?;
+            let kind = spec.kind.filter(is_specified);
+            scripts.push(ScriptSource { kind, body });
+        }
+        for (index, raw) in spec.policies.into_iter().enumerate() {
+            let field = format!("spec.policies[{index}]");
+            let body = one_body(file, &field, raw.embedded, raw.path, raw.reference)?;
+            scripts.push(ScriptSource { kind: raw.kind.filter(is_specified), body });
+        }
+        if scripts.len() > MAX_PARTS {
+            return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} scripts")));
+        }
+        checked(file, &document.metadata, &spec.inputs)?;
+        Ok(Policy { metadata: document.metadata, scripts, inputs: spec.inputs })
+    }
+}
+
+impl PolicyGroup {
+    /// Reads a group; `file` names it in errors.
+    pub fn parse(file: &str, text: &str) -> Result<PolicyGroup, PolicyError> {
+        head(file, text, "PolicyGroup")?;
+        let document: Document<GroupSpec> = read(file, text)?;
+        let GroupSpec { policies, inputs } = document.spec;
+        let mut materials: Vec<GroupMaterial> = Vec::new();
+        for raw in policies.materials {
+            let policies = raw.policies.into_iter().map(PolicyAttachment::from).collect();
+            materials.push(GroupMaterial { kind: raw.kind.filter(is_specified), name: raw.name, policies });
+        }
+        if !policies.attestation.is_empty() {
+            let kind = Some("ATTESTATION".to_owned());
+            let policies = policies.attestation.into_iter().map(PolicyAttachment::from).collect();
+            materials.push(GroupMaterial { kind, name: None, policies });
+        }
+        if materials.iter().all(|material| material.policies.is_empty()) {
+            return Err(PolicyError::field(file, "spec.policies", "expected at least one policy"));
+        }
+        if materials.iter().map(|material| material.policies.len()).sum::<usize>() > MAX_PARTS {
+            return Err(PolicyError::field(file, "spec.policies", &format!("more than {MAX_PARTS} policies")));
+        }
+        for attachment in materials.iter().flat_map(|material| &material.policies) {
+            if attachment.reference.is_some() == attachment.embedded.is_some() {
+                return Err(PolicyError::field(
+                    file,
+                    "spec.policies",
+                    "a policy needs exactly one of ref and embedded",
+                ));
+            }
+        }
+        checked(file, &document.metadata, &inputs)?;
+        Ok(PolicyGroup { metadata: document.metadata, materials, inputs })
+    }
+}
+
+fn head(file: &str, text: &str, kind: &str) -> Result<(), PolicyError> {
+    if text.len() > MAX_BYTES {
+        return Err(PolicyError::field(file, "", &format!("larger than {MAX_BYTES} bytes")));
+    }
+    let head: Head = read(file, text)?;
+    if !API_VERSIONS.contains(&head.api_version.as_str()) {
+        let message = format!("expected {}, found {:?}", API_VERSIONS.join(" or "), head.api_version);
+        return Err(PolicyError::field(file, "apiVersion", &message));
+    }
+    if head.kind != kind {
+        return Err(PolicyError::field(file, "kind", &format!("expected {kind}, found {:?}", head.kind)));
+    }
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, PolicyError> {
+    yaml::read(text).map_err(|error| PolicyError::syntax(file, error))
+}
+
+fn one_body(
+    file: &str,
+    field: &str,
+    embedded: Option<String>,
+    path: Option<String>,
+    reference: Option<String>,
+) -> Result<Body, PolicyError> {
+    match (embedded, path, reference) {
+        (Some(text), None, None) => Ok(Body::Embedded(text)),
+        (None, Some(path), None) => Ok(Body::Path(path)),
+        (None, None, Some(reference)) => Ok(Body::Ref(reference)),
+        _ => Err(PolicyError::field(file, field, "expected exactly one of embedded, path and ref")),
+    }
+}
+
+fn checked(file: &str, metadata: &Metadata, inputs: &[Input]) -> Result<(), PolicyError> {
+    if !is_label(&metadata.name) {
+        let message = "expected a DNS-1123 label: lower-case letters, digits and hyphens, 63 at most, a letter or digit at both ends";
+        return Err(PolicyError::field(file, "metadata.name", message));
+    }
+    for (index, input) in inputs.iter().enumerate() {
+        let field = format!("spec.inputs[{index}]");
+        if input.name.trim().is_empty() {
+            return Err(PolicyError::field(file, &format!("{field}.name"), "expected a name"));
+        }
+        if inputs[..index].iter().any(|other| other.name == input.name) {
+            return Err(PolicyError::field(
+                file,
+                &format!("{field}.name"),
+                &format!("{} stands there twice", input.name),
+            ));
+        }
+        if input.required && input.default.is_some() {
+            let message = format!("{} is required, so a default has no meaning", input.name);
+            return Err(PolicyError::field(file, &format!("{field}.default"), &message));
+        }
+    }
+    Ok(())
+}
+
+/// Contracts may write out that they name no material type.
+fn is_specified(kind: &String) -> bool {
+    kind != "MATERIAL_TYPE_UNSPECIFIED"
+}
+
+fn is_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let bytes = name.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes.iter().all(|byte| inner(*byte))
+        && bytes.first() != Some(&b'-')
+        && bytes.last() != Some(&b'-')
+}

@@ -1,0 +1,68 @@
+//! Why a policy cannot be had.
+
+use crate::rego::RegoError;
+use crate::yaml::YamlError;
+
+/// Why a policy, a group or one of their parts cannot be had or is not in order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// The document does not read as what it should be.
+    #[error("{file}: {message}")]
+    Syntax {
+        /// The document: a path or a reference.
+        file: String,
+        /// Counted from 1; 0 when it is not known.
+        line: usize,
+        /// Counted from 1; 0 when it is not known.
+        column: usize,
+        /// Names the field, the line and the column where they are known.
+        message: String,
+    },
+    /// The document reads, but a field is not in order.
+    #[error("{file}: {field}: {message}")]
+    Field {
+        /// The document: a path or a reference.
+        file: String,
+        /// The path of the field, such as `spec.inputs[0].default`.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A reference leads nowhere, or where it must not.
+    #[error("{reference}: {message}")]
+    Reference {
+        /// As it was written.
+        reference: String,
+        /// Why it does not resolve.
+        message: String,
+    },
+    /// A script is not in order.
+    #[error("policy {policy}: {place}: {source}")]
+    Script {
+        /// The policy's name.
+        policy: String,
+        /// The file of the script, or the field that holds it.
+        place: String,
+        /// What is wrong with it.
+        source: RegoError,
+    },
+    /// An argument that the policy demands is not given.
+    #[error("policy {policy}: the input {input} is required")]
+    MissingInput {
+        /// The policy's or group's name.
+        policy: String,
+        /// The input's name.
+        input: String,
+    },
+}
+
+impl PolicyError {
+    pub(crate) fn syntax(file: &str, error: YamlError) -> PolicyError {
+        let YamlError { line, column, message } = error;
+        PolicyError::Syntax { file: file.to_owned(), line, column, message }
+    }
+
+    pub(super) fn field(file: &str, field: &str, message: &str) -> PolicyError {
+        PolicyError::Field { file: file.to_owned(), field: field.to_owned(), message: message.to_owned() }
+    }
+}

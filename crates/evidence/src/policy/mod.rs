@@ -1,0 +1,35 @@
+//! Policies: the documents, the references between them, and their arguments.
+//!
+//! Promises: a document that is not in order is refused with its file, field and, where the reader knows it, line and
+//! column; a reference never leads out of the policy folder; whatever was used is known by its digest.
+
+mod document;
+mod error;
+mod inputs;
+mod lint;
+mod resolver;
+#[cfg(test)]
+mod tests;
+
+pub use document::{Body, GroupMaterial, Input, Metadata, Policy, PolicyAttachment, PolicyGroup, Scalar, ScriptSource};
+pub use error::PolicyError;
+pub use inputs::{Arguments, interpolate};
+pub use lint::lint;
+pub use resolver::{Loaded, Resolver};
+
+use crate::rego::Script;
+
+impl Policy {
+    /// Reads and compiles one of the policy's scripts.
+    pub fn script(&self, document: &Loaded, index: usize, resolver: &Resolver) -> Result<Script, PolicyError> {
+        let (place, text) = match &self.scripts[index].body {
+            Body::Embedded(text) => (format!("spec.policies[{index}].embedded"), text.clone()),
+            Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
+            Body::Ref(reference) => (reference.clone(), resolver.load(reference)?.text),
+        };
+        resolver.compiled().script(&text).map_err(|source| {
+            let policy = self.metadata.name.clone();
+            PolicyError::Script { policy, place, source }
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Finds what references name, inside the policy folder and nowhere else.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::document::MAX_BYTES;
+use super::error::PolicyError;
+use crate::digest;
+use crate::rego::Compiled;
+
+/// A text that a reference led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The reference as it was written, without its pin.
+    pub reference: String,
+    /// `sha256:` and the hexadecimal digest of the text.
+    pub digest: String,
+    /// The text.
+    pub text: String,
+    /// The folder that it stands in, for paths relative to it.
+    pub folder: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// A text that came with the request.
+    pub fn embedded(text: String) -> Loaded {
+        Loaded { reference: "embedded".to_owned(), digest: digest(text.as_bytes()), text, folder: None }
+    }
+}
+
+/// Resolves references, and keeps what was compiled. Nothing outside of its folder is ever read: neither by `..` nor by
+/// symbolic links.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    root: Option<PathBuf>,
+    compiled: Compiled,
+}
+
+impl Resolver {
+    /// A resolver for a folder; without one every reference is refused.
+    ///
+    /// # Errors
+    /// [`PolicyError::Reference`] when the folder is not there.
+    pub fn new(folder: Option<&Path>) -> Result<Resolver, PolicyError> {
+        let root = folder.map(|folder| {
+            fs::canonicalize(folder).map_err(|error| refuse(&folder.display().to_string(), &error.to_string()))
+        });
+        Ok(Resolver { root: root.transpose()?, compiled: Compiled::default() })
+    }
+
+    /// What was compiled of what was resolved.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// Whether a reference is of a form that could be resolved; looks at no file.
+    pub fn check_form(reference: &str) -> Result<(), PolicyError> {
+        Form::parse(reference).map(drop)
+    }
+
+    /// Reads what a reference names.
+    pub fn load(&self, reference: &str) -> Result<Loaded, PolicyError> {
+        let form = Form::parse(reference)?;
+        let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
+        let candidates = match form.target {
+            Target::File(path) => vec![root.join(path)],
+            Target::Name(name) => {
+                [format!("{name}.yaml"), format!("{name}.yml"), format!("{name}.json"), format!("{name}/policy.yaml")]
+                    .iter()
+                    .map(|file| root.join(file))
+                    .collect()
+            }
+        };
+        let found = candidates.iter().find(|path| path.exists());
+        let found = found.ok_or_else(|| refuse(reference, "not in the policy folder"))?;
+        let loaded = self.read(form.bare, found)?;
+        match form.pin {
+            Some(pin) if pin != loaded.digest => {
+                Err(refuse(reference, &format!("its digest is {}, not the pinned one", loaded.digest)))
+            }
+            _ => Ok(loaded),
+        }
+    }
+
+    /// Reads a file that a document names relative to itself.
+    pub fn load_beside(&self, document: &Loaded, path: &str) -> Result<Loaded, PolicyError> {
+        let folder = document.folder.as_deref().ok_or_else(|| {
+            refuse(path, "a path needs a policy that is a file; embed the script in a policy that is embedded itself")
+        })?;
+        self.read(path, &folder.join(path.strip_prefix("file://").unwrap_or(path)))
+    }
+
+    fn read(&self, reference: &str, path: &Path) -> Result<Loaded, PolicyError> {
+        let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
+        let real = fs::canonicalize(path).map_err(|_| refuse(reference, "not in the policy folder"))?;
+        if !real.starts_with(root) {
+            return Err(refuse(reference, "leads out of the policy folder"));
+        }
+        let failed = |error: std::io::Error| refuse(reference, &error.to_string());
+        let file = fs::File::open(&real).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(refuse(reference, "not a file"));
+        }
+        let mut bytes = Vec::new();
+        let most = u64::try_from(MAX_BYTES).expect("1 MiB") + 1;
+        file.take(most).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() > MAX_BYTES {
+            return Err(refuse(reference, &format!("larger than {MAX_BYTES} bytes")));
+        }
+        let digest = digest(&bytes);
+        let text = String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))?;
+        let folder = real.parent().map(Path::to_path_buf);
+        Ok(Loaded { reference: reference.to_owned(), digest, text, folder })
+    }
+}
+
+fn refuse(reference: &str, message: &str) -> PolicyError {
+    PolicyError::Reference { reference: reference.to_owned(), message: message.to_owned() }
+}
+
+struct Form<'a> {
+    bare: &'a str,
+    target: Target<'a>,
+    pin: Option<&'a str>,
+}
+
+enum Target<'a> {
+    File(&'a str),
+    Name(&'a str),
+}
+
+impl Form<'_> {
+    fn parse(reference: &str) -> Result<Form<'_>, PolicyError> {
+        let (bare, pin) = match reference.find("@sha256:") {
+            Some(at) => (&reference[..at], Some(&reference[at + 1..])),
+            None => (reference, None),
+        };
+        if let Some(pin) = pin {
+            let hex = &pin["sha256:".len()..];
+            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+                return Err(refuse(reference, "a pin is @sha256: and 64 lower-case hexadecimal digits"));
+            }
+        }
+        let target = match bare.split_once("://") {
+            Some(("file", path)) if !path.is_empty() => Target::File(path),
+            Some(("https" | "http", _)) => {
+                return Err(refuse(
+                    reference,
+                    "references over the network are not supported; put the policy into the policy folder",
+                ));
+            }
+            Some(_) => return Err(refuse(reference, "expected file://… or the name of a policy in the policy folder")),
+            None => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+                if bare.is_empty() || bare.starts_with('.') || !bare.bytes().all(plain) {
+                    return Err(refuse(reference, "expected file://… or the name of a policy in the policy folder"));
+                }
+                Target::Name(bare)
+            }
+        };
+        Ok(Form { bare, target, pin })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Resolver) {
+        let outer = tempfile::tempdir().unwrap();
+        let root = outer.path().join("policies");
+        fs::create_dir_all(root.join("nested")).unwrap();
+        fs::write(outer.path().join("secret.yaml"), "secret").unwrap();
+        fs::write(root.join("one.yaml"), "one").unwrap();
+        fs::write(root.join("nested/policy.yaml"), "nested").unwrap();
+        fs::write(root.join("nested/script.rego"), "script").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(outer.path().join("secret.yaml"), root.join("link.yaml")).unwrap();
+        let resolver = Resolver::new(Some(&root)).unwrap();
+        (outer, resolver)
+    }
+
+    fn refused(resolver: &Resolver, reference: &str) -> String {
+        resolver.load(reference).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_and_files_resolve_with_their_digest() {
+        let (_outer, resolver) = folder();
+        for reference in ["one", "file://one.yaml", "file://nested/../one.yaml"] {
+            let loaded = resolver.load(reference).unwrap();
+            assert_eq!(loaded.text, "one");
+            assert_eq!(loaded.digest, digest(b"one"));
+            assert_eq!(loaded.reference, reference);
+        }
+        assert_eq!(resolver.load("nested").unwrap().text, "nested");
+    }
+
+    #[test]
+    fn nothing_outside_of_the_folder_is_read() {
+        let (outer, resolver) = folder();
+        let absolute = format!("file://{}", outer.path().join("secret.yaml").display());
+        for reference in ["file://../secret.yaml", "link", "file://link.yaml", &absolute] {
+            assert!(refused(&resolver, reference).ends_with("leads out of the policy folder"), "{reference}");
+        }
+        let nested = resolver.load("nested").unwrap();
+        assert_eq!(resolver.load_beside(&nested, "script.rego").unwrap().text, "script");
+        let error = resolver.load_beside(&nested, "../../secret.yaml").unwrap_err().to_string();
+        assert!(error.ends_with("leads out of the policy folder"), "{error}");
+    }
+
+    #[test]
+    fn a_pin_is_verified() {
+        let (_outer, resolver) = folder();
+        let pinned = format!("one@{}", digest(b"one"));
+        assert_eq!(resolver.load(&pinned).unwrap().reference, "one");
+        let other = format!("one@{}", digest(b"other"));
+        assert!(refused(&resolver, &other).ends_with("not the pinned one"));
+        assert!(refused(&resolver, "one@sha256:12").contains("64 lower-case"));
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        let (_outer, resolver) = folder();
+        assert!(refused(&resolver, "https://example.com/p.yaml").contains("over the network"));
+        for reference in ["", "..", "a/b", "ftp://x", "file://", ".hidden", "a b"] {
+            assert!(refused(&resolver, reference).contains("expected file://"), "{reference}");
+        }
+        assert!(refused(&resolver, "absent").ends_with("not in the policy folder"));
+        assert!(refused(&resolver, "file://nested").ends_with("not a file"));
+        let none = Resolver::new(None).unwrap();
+        assert!(refused(&none, "one").ends_with("no policy folder is configured"));
+    }
+}

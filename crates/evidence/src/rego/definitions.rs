@@ -1,0 +1,89 @@
+//! Refuses definitions that OPA refuses, where the engine takes one of them and is silent about the other; and
+//! references to documents that do not exist.
+//!
+//! A rule is one of: a value, an object, a set, a function with so many arguments; a second `default` or another form
+//! under the same path is a conflict. Of `data` there is the policy's own package and nothing else: what refers to more
+//! would always be undefined.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use regorus::unstable::{Expr, Module, Rule, RuleHead, Span};
+
+use super::error::RegoError;
+use super::walk;
+
+/// Checks a module that is complete, with its shadowing locals renamed.
+pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
+    forms(module)?;
+    let names: BTreeSet<&str> = module.policy.iter().filter_map(|rule| walk::rule_name(rule)).collect();
+    let exists = |path: &str| {
+        // The package as a whole, or what is around it, is a matter of recursion.
+        let whole = package == path || package.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        let inside = path.strip_prefix(package).and_then(|rest| rest.strip_prefix('.'));
+        whole || inside.is_some_and(|rest| rest.split('.').next().is_some_and(|name| names.contains(name)))
+    };
+    let mut outcome = Ok(());
+    let mut look = |expr: &Expr| {
+        let Some(path) = walk::static_path(expr).filter(|path| path.starts_with("data.")) else { return };
+        if outcome.is_ok() && !exists(&path) {
+            let message = format!("there is no {path}: of data, a policy has its own package only");
+            outcome = Err(refused(walk::start(expr), message));
+        }
+    };
+    module.imports.iter().for_each(|import| look(&import.refr));
+    walk::each_expr(module, &mut |expr| {
+        if matches!(expr, Expr::RefDot { .. } | Expr::RefBrack { .. }) {
+            look(expr);
+        }
+    });
+    outcome
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Value,
+    Object,
+    Set,
+    Function(usize),
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Form::Value => f.write_str("a value"),
+            Form::Object => f.write_str("an object"),
+            Form::Set => f.write_str("a set"),
+            Form::Function(arity) => write!(f, "a function of {arity} arguments"),
+        }
+    }
+}
+
+fn forms(module: &Module) -> Result<(), RegoError> {
+    let mut forms: BTreeMap<String, Form> = BTreeMap::new();
+    let mut defaults = BTreeSet::new();
+    for rule in &module.policy {
+        let head = walk::head(rule);
+        let Some(path) = walk::static_path(head) else { continue };
+        let form = match rule.as_ref() {
+            Rule::Default { args, .. } if args.is_empty() => Form::Value,
+            Rule::Default { args, .. } => Form::Function(args.len()),
+            Rule::Spec { head: RuleHead::Func { args, .. }, .. } => Form::Function(args.len()),
+            Rule::Spec { head: RuleHead::Set { .. }, .. } => Form::Set,
+            Rule::Spec { head: RuleHead::Compr { refr, .. }, .. } if walk::path(refr).is_none() => Form::Object,
+            Rule::Spec { .. } => Form::Value,
+        };
+        if matches!(rule.as_ref(), Rule::Default { .. }) && !defaults.insert(path.clone()) {
+            return Err(refused(rule.span(), format!("{path} has a second default")));
+        }
+        let first = *forms.entry(path.clone()).or_insert(form);
+        if first != form {
+            return Err(refused(rule.span(), format!("{path} is {form} here and {first} elsewhere")));
+        }
+    }
+    Ok(())
+}
+
+fn refused(span: &Span, message: String) -> RegoError {
+    RegoError::Script { line: span.line, column: span.col, message }
+}

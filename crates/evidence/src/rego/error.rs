@@ -1,0 +1,87 @@
+//! Why a script gives no verdict.
+
+use std::time::Duration;
+
+/// Why a script gives no verdict. Never a pass: whoever meets one of these fails or skips the policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegoError {
+    /// The script is not Rego, or breaks a rule of the language.
+    #[error("line {line}, column {column}: {message}")]
+    Script {
+        /// Counted from 1, in the script.
+        line: u32,
+        /// Counted from 1.
+        column: u32,
+        /// What the engine says.
+        message: String,
+    },
+    /// The script calls a function that policies must not use.
+    #[error("line {line}, column {column}: {name} is forbidden in policies")]
+    Forbidden {
+        /// The function.
+        name: String,
+        /// Counted from 1, in the script.
+        line: u32,
+        /// Counted from 1.
+        column: u32,
+    },
+    /// The script calls a function that is neither its own nor a builtin.
+    #[error("line {line}, column {column}: there is no function {name}")]
+    UnknownFunction {
+        /// The function.
+        name: String,
+        /// Counted from 1, in the script.
+        line: u32,
+        /// Counted from 1.
+        column: u32,
+    },
+    /// The script has rules to object by, but its result uses none of them.
+    #[error("the policy could never object: its result uses neither violations nor findings, and nothing uses {0}")]
+    NeverObjects(String),
+    /// The entry point has no value.
+    #[error("'result' rule not found: it is undefined for this input")]
+    NoResult,
+    /// The entry point has a value that is no verdict.
+    #[error("'result' is no verdict: {0}")]
+    BadResult(String),
+    /// The evaluation took too long and was ended.
+    #[error("the evaluation took longer than {} s and was ended", .0.as_secs_f64())]
+    TimeLimit(Duration),
+    /// The caller no longer wants the answer.
+    #[error("the evaluation was cancelled")]
+    Cancelled,
+    /// Earlier evaluations that were given up still hold their threads.
+    #[error("too many evaluations that were ended still hold a thread; try again later")]
+    Exhausted,
+    /// The engine failed in a way that names no line.
+    #[error("{0}")]
+    Engine(String),
+}
+
+impl RegoError {
+    /// Reads the engine's own form: `--> name:line:column`, the line itself, `error: message`.
+    fn from_engine(text: &str) -> RegoError {
+        let message = text.rsplit("error: ").next().unwrap_or(text).trim().to_owned();
+        let place = text.split("--> ").nth(1).and_then(|rest| rest.lines().next());
+        let mut parts = place.unwrap_or_default().rsplit(':').map(|part| part.trim().parse::<u32>());
+        match (parts.next(), parts.next()) {
+            (Some(Ok(column)), Some(Ok(line))) => RegoError::Script { line, column, message: hinted(message) },
+            _ => RegoError::Engine(message),
+        }
+    }
+}
+
+/// OPA does not take `[a * b | …]` either, but its readers expect to be told why.
+fn hinted(message: String) -> String {
+    if !message.contains("unexpected keyword `some`") {
+        return message;
+    }
+    format!(
+        "{message}; the head of a comprehension that has an operator needs parentheses, as in [(a * b) | some a, b in c]"
+    )
+}
+
+/// What the engine says, as an error of ours.
+pub(super) fn engine_error(error: impl std::fmt::Display) -> RegoError {
+    RegoError::from_engine(&error.to_string())
+}

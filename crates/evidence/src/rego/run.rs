@@ -1,0 +1,126 @@
+//! Runs a script on a thread of its own, under a watchdog.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use regorus::Value;
+use regorus::utils::limits::ExecutionTimerConfig;
+
+use super::builtins::Calls;
+use super::error::{RegoError, engine_error};
+use super::script::Script;
+use super::verdict::Verdict;
+
+/// The engine recurses with the script and the data.
+const STACK: usize = 32 * 1024 * 1024;
+/// How often the watchdog looks whether the answer is still wanted.
+const POLL: Duration = Duration::from_millis(20);
+/// How much longer than the engine's own timer the watchdog waits.
+const GRACE: Duration = Duration::from_millis(500);
+/// How many steps the engine takes between two looks at the clock.
+const STEPS: NonZeroU32 = NonZeroU32::new(256).expect("not zero");
+/// A thread cannot be killed. One that the watchdog gave up on ends when its step does; until then it counts here, and
+/// with this many of them no evaluation starts, so that broken policies cannot take the whole machine.
+const MAX_ABANDONED: usize = 4;
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+
+const RUNNING: u8 = 0;
+const DONE: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// What bounds a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest that a run may take.
+    pub time: Duration,
+}
+
+impl Script {
+    /// Runs the script on an input with arguments.
+    ///
+    /// Blocks until there is a verdict, the time is over, or `cancelled` becomes true (seen within 20 ms).
+    ///
+    /// # Errors
+    /// [`RegoError`] when there is no verdict.
+    pub fn run(
+        &self,
+        input: &Value,
+        args: BTreeMap<Value, Value>,
+        limits: Limits,
+        cancelled: &AtomicBool,
+    ) -> Result<Verdict, RegoError> {
+        if let Calls::NeedsChainloop(name) = &*self.calls {
+            return Ok(Verdict::skipped(format!("{name} needs a Chainloop server, which this service has not")));
+        }
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(RegoError::Cancelled);
+        }
+        if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED {
+            return Err(RegoError::Exhausted);
+        }
+        let mut engine = self.engine.clone();
+        engine.set_execution_timer_config(ExecutionTimerConfig { limit: limits.time, check_interval: STEPS });
+        engine.set_input(with_args(input, args));
+        let entry_point = self.entry_point.clone();
+        let state = Arc::new(AtomicU8::new(RUNNING));
+        let (sender, receiver) = mpsc::channel();
+        let end = End(state.clone());
+        let work = move || {
+            let _end = end;
+            let outcome = engine.eval_rule(entry_point).map_err(|error| run_error(error, limits));
+            // Nobody listens when the watchdog gave up.
+            let _ = sender.send(outcome.and_then(|result| Verdict::read(&result)));
+        };
+        let spawned = thread::Builder::new().name("rego".to_owned()).stack_size(STACK).spawn(work);
+        spawned.map_err(|error| RegoError::Engine(format!("no thread to evaluate on: {error}")))?;
+
+        let deadline = Instant::now() + limits.time + GRACE;
+        let error = loop {
+            match receiver.recv_timeout(POLL) {
+                Ok(outcome) => return outcome,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(RegoError::Engine("the engine failed on this policy and input".to_owned()));
+                }
+                Err(RecvTimeoutError::Timeout) if cancelled.load(Ordering::Relaxed) => break RegoError::Cancelled,
+                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => break RegoError::TimeLimit(limits.time),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        };
+        ABANDONED.fetch_add(1, Ordering::Relaxed);
+        if state.swap(GIVEN_UP, Ordering::AcqRel) == DONE {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+        Err(error)
+    }
+}
+
+/// Says that the thread ended, also when the engine panics.
+struct End(Arc<AtomicU8>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.0.swap(DONE, Ordering::AcqRel) == GIVEN_UP {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn run_error(error: impl std::fmt::Display, limits: Limits) -> RegoError {
+    let text = error.to_string();
+    // The timer's own error type is lost on its way through the engine's builtin calls.
+    if text.contains("execution exceeded time limit") { RegoError::TimeLimit(limits.time) } else { engine_error(text) }
+}
+
+fn with_args(input: &Value, args: BTreeMap<Value, Value>) -> Value {
+    let mut fields: BTreeMap<Value, Value> = match input {
+        Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        _ => BTreeMap::new(),
+    };
+    fields.insert(Value::from("args"), Value::from(args));
+    Value::from(fields)
+}

@@ -1,0 +1,87 @@
+//! A script from its text to what can be run.
+
+use std::sync::Arc;
+
+use regorus::unstable::{Module, Parser};
+use regorus::{Engine, Source};
+
+use super::builtins::Calls;
+use super::error::{RegoError, engine_error};
+use super::graph::Graph;
+use super::guard::MAX_BYTES;
+use super::{boilerplate, builtins, definitions, guard, rewrite, safety, walk};
+
+/// A script, checked, completed and ready to run.
+#[derive(Clone)]
+pub struct Script {
+    pub(super) engine: Engine,
+    pub(super) entry_point: String,
+    pub(super) calls: Arc<Calls>,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Script").field("entry_point", &self.entry_point).field("calls", &self.calls).finish()
+    }
+}
+
+impl Script {
+    /// Reads a script.
+    ///
+    /// # Errors
+    /// [`RegoError`] when it is not Rego v1, calls what it must not or what is not there.
+    pub fn compile(text: &str) -> Result<Script, RegoError> {
+        if text.len() > MAX_BYTES {
+            return Err(RegoError::Engine(format!("the script is larger than {MAX_BYTES} bytes")));
+        }
+        let module = parse(text)?;
+        let package = walk::path(&module.package.refr)
+            .map(|path| format!("data.{path}"))
+            .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
+        let calls = builtins::check(&module, &package)?;
+        let mut complete = rewrite::rewrite(text, &module, &boilerplate::NAMES);
+        complete.push_str(&boilerplate::missing(&module));
+        let completed = parse(&complete)?;
+        definitions::check(&completed, &package)?;
+        safety::check(&completed, &package)?;
+        let graph = Graph::of(&completed, &package);
+        graph.check()?;
+        let warnings = boilerplate::objections(&module, &graph)?;
+
+        let mut engine = Engine::new();
+        engine.set_policy_length_config(guard::lengths());
+        engine.set_strict_builtin_errors(true);
+        // Otherwise print would write to the standard error of the service.
+        engine.set_gather_prints(true);
+        builtins::bound(&mut engine)?;
+        engine.add_policy("policy".to_owned(), complete).map_err(engine_error)?;
+        let entry_point = format!("{package}.result");
+        // Makes the engine look at every rule now, so that a mistake shows before there is evidence.
+        engine.compile_with_entrypoint(&entry_point.as_str().into()).map_err(engine_error)?;
+        Ok(Script { engine, entry_point, calls: Arc::new(calls), warnings })
+    }
+
+    /// What is allowed but unlikely to be meant: rules that nothing uses, a policy that can never object.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+fn parse(text: &str) -> Result<Module, RegoError> {
+    let limits = guard::lengths();
+    let source = Source::from_contents_with_limits(
+        "policy".to_owned(),
+        text.to_owned(),
+        limits.max_file_bytes,
+        limits.max_lines,
+    )
+    .map_err(engine_error)?;
+    guard::check(&source)?;
+    let parsed = Parser::new(&source).and_then(|mut parser| {
+        parser.set_max_col(limits.max_col);
+        parser.enable_rego_v1()?;
+        parser.parse()
+    });
+    parsed.map_err(engine_error)
+}

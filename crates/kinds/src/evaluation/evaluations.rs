@@ -1,0 +1,210 @@
+//! What a server asks of its evaluation processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::IgnoredAny;
+use store::{Content, ContentError};
+
+use super::pool::Pool;
+use super::process::{Broken, Process, Worker};
+use super::wire::{Answer, Setup, Task};
+use evidence::{EvaluateError, Evaluator, EvaluatorConfig, MaterialKind, RequestError};
+
+/// What starting up and reading may take beyond the time limit, which the process keeps itself as long as it can.
+const GRACE: Duration = Duration::from_secs(2);
+/// The longest that checking the policies of one request may take.
+const MAX_CHECK: Duration = Duration::from_secs(10);
+
+/// Checks requests, detects kinds and evaluates, in processes that serve one organization each and do one job at a
+/// time.
+///
+/// Whoever no longer wants an answer drops the future: the process is killed then. What a call holds (`held`) is
+/// dropped once the process is done with it, or gone.
+#[derive(Debug)]
+pub struct Evaluations {
+    worker: Worker,
+    config: EvaluatorConfig,
+    pool: Arc<Pool>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// There is nothing to be had from this request or evidence, or not this time.
+    #[error("{message}")]
+    Failed {
+        /// For who asked.
+        message: String,
+        /// Whether another attempt may do better.
+        retryable: bool,
+    },
+    /// The stored evidence cannot be read.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// Why a request cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// A field is not in order.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// It cannot be told.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+impl Evaluations {
+    /// Evaluations by processes of this kind. The default policies, which are the operator's, are read here and now.
+    ///
+    /// # Errors
+    /// [`EvaluateError`] when the policy folder is not there or a default policy is not in order.
+    pub fn new(worker: Worker, config: EvaluatorConfig) -> Result<Evaluations, EvaluateError> {
+        Evaluator::new(config.clone())?;
+        // As many as evaluate at a time by default, and as many again for other organizations and checks.
+        let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)) })
+    }
+
+    /// Checks a request, JSON, as far as that goes without the evidence: every policy is there, in order, and has its
+    /// inputs.
+    ///
+    /// # Errors
+    /// [`CheckError::Request`] with the path of the first field that is not in order.
+    pub async fn check(&self, organization: &str, request: &str, held: impl Send + 'static) -> Result<(), CheckError> {
+        let limit = self.config.time_limit.min(MAX_CHECK);
+        let refused = |message| RequestError { field: "policies".to_owned(), message };
+        match self.run(organization, Task::Check, request, None, limit, held).await {
+            Ok((Answer::Checked, _)) => Ok(()),
+            Ok((Answer::Refused { field, message }, _)) => Err(RequestError { field, message }.into()),
+            Ok(_) => Err(nonsense().into()),
+            // Policies that cannot be looked at in time and memory cannot be evaluated so either.
+            Err(JobError::Failed { message, retryable: false }) => Err(refused(message).into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The kind that the content looks like; none when it looks like none, or is too much to look at.
+    ///
+    /// # Errors
+    /// [`JobError`] when it could not be looked at for a reason that is not its own.
+    pub async fn detect(
+        &self,
+        organization: &str,
+        content: Content,
+        held: impl Send + 'static,
+    ) -> Result<Option<MaterialKind>, JobError> {
+        if content.size > self.config.memory_limit {
+            return Ok(None);
+        }
+        match self.run(organization, Task::Detect, "", Some(content), self.config.time_limit, held).await {
+            Ok((Answer::Detected(kind), _)) => Ok(kind),
+            Ok(_) => Err(nonsense()),
+            Err(JobError::Failed { retryable: false, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Evaluates content by a request, JSON; the answer is an [`Output`](evidence::Output), JSON of at most
+    /// `output_limit` bytes.
+    ///
+    /// # Errors
+    /// [`JobError`] when there is no verdict.
+    pub async fn evaluate(
+        &self,
+        organization: &str,
+        request: &str,
+        content: Content,
+        output_limit: usize,
+    ) -> Result<String, JobError> {
+        let failed = |error: EvaluateError| JobError::Failed { message: error.to_string(), retryable: false };
+        self.config.check_size(content.size).map_err(failed)?;
+        let task = Task::Evaluate { output_limit };
+        match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
+            // Looked over, not read: a server that trusts its processes with memory need not trust them with its
+            // answers.
+            (Answer::Output { .. }, json) if serde_json::from_slice::<IgnoredAny>(&json).is_ok() => {
+                String::from_utf8(json).map_err(|_| nonsense())
+            }
+            _ => Err(nonsense()),
+        }
+    }
+
+    async fn run(
+        &self,
+        organization: &str,
+        task: Task,
+        request: &str,
+        content: Option<Content>,
+        limit: Duration,
+        held: impl Send + 'static,
+    ) -> Result<(Answer, Vec<u8>), JobError> {
+        let output_limit = match task {
+            Task::Evaluate { output_limit } => output_limit,
+            Task::Check | Task::Detect => 0,
+        };
+        let work = async {
+            let mut process = match self.pool.take(organization) {
+                Some(process) => process,
+                None => self.start().await?,
+            };
+            process.hold(held);
+            let answered = process.work(task, request.as_bytes(), content, output_limit).await;
+            let (reply, output) = answered.map_err(|broken| self.explain(broken))?;
+            process.release();
+            if !reply.ends {
+                self.pool.put(organization, process);
+            }
+            Ok((reply.answer, output))
+        };
+        let answered = tokio::time::timeout(limit.saturating_add(GRACE), work).await;
+        match answered.unwrap_or_else(|_| Err(self.took_too_long(task, limit)))? {
+            (Answer::Failed { message, retryable }, _) => Err(JobError::Failed { message, retryable }),
+            answered => Ok(answered),
+        }
+    }
+
+    async fn start(&self) -> Result<Process, JobError> {
+        let setup = Setup { config: self.config.clone(), parent: std::process::id() };
+        Process::start(&self.worker, &setup).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "could not start an evaluation process");
+            again("the server could not start an evaluation process")
+        })
+    }
+
+    fn took_too_long(&self, task: Task, limit: Duration) -> JobError {
+        let what = match task {
+            Task::Check => "checking the policies",
+            Task::Detect => "detecting the kind",
+            Task::Evaluate { .. } => "the evaluation",
+        };
+        let message = format!("{what} took longer than {} s and was ended", limit.as_secs_f64());
+        JobError::Failed { message, retryable: false }
+    }
+
+    fn explain(&self, broken: Broken) -> JobError {
+        let (status, complaint) = match broken {
+            Broken::Content(error) => return JobError::Content(error),
+            Broken::Ended { status, complaint } => (status, complaint),
+        };
+        let limit = self.config.memory_limit;
+        let fault = |message: String| JobError::Failed { message, retryable: false };
+        if complaint.contains("memory allocation of") {
+            return fault(format!("the evaluation needed more memory than the limit of {limit} bytes"));
+        }
+        if complaint.contains("has overflowed its stack") {
+            return fault("the policies or the evidence nest too deep to be evaluated".to_owned());
+        }
+        tracing::error!(?status, complaint, "an evaluation process ended without an answer");
+        again("the evaluation process ended without an answer; the server's log says more")
+    }
+}
+
+fn again(message: &str) -> JobError {
+    JobError::Failed { message: message.to_owned(), retryable: true }
+}
+
+fn nonsense() -> JobError {
+    again("the evaluation process gave an answer that makes no sense")
+}

@@ -1,0 +1,28 @@
+//! The kind `evidence_evaluation`: what the crate [`evidence`] does, in processes of its own.
+//!
+//! Everything that reads what callers send beyond JSON is done in them: they can be ended whatever they do, and the
+//! system bounds their memory.
+//!
+//! A thread cannot be killed, memory cannot be taken back from one, and a stack that overflows ends the whole process.
+//! So a server gives policies and evidence to [`Evaluations`], which starts processes ([`Worker`]) and speaks with them
+//! by their standard input and output; [`serve`] is the other side. When the time is over, or nobody wants the answer
+//! any more, the process is killed. It gets no environment, so no secrets.
+//!
+//! A process that has done a job waits for the next one of the same organization, with the policies that it has
+//! compiled. It serves no other organization, and is replaced after a job that failed, was stopped or left it large.
+//!
+//! On the wire: first a line of JSON with what holds for the whole process, then jobs one after the other. A job is a
+//! line of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the
+//! output, as long as the line says.
+
+mod evaluations;
+mod handler;
+mod pool;
+mod process;
+mod serve;
+mod wire;
+
+pub use evaluations::{CheckError, Evaluations, JobError};
+pub use handler::{EvaluationHandler, KIND};
+pub use process::Worker;
+pub use serve::serve;

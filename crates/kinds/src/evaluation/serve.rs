@@ -1,0 +1,140 @@
+//! The process's side.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use rustix::process::Resource;
+use serde::de::DeserializeOwned;
+
+use super::wire::{Answer, Job, MAX_LINE, Reply, Setup, Task, bounded};
+use crate::confine;
+use evidence::{EvaluateError, EvaluateRequest, Evaluator, Output, detect};
+
+/// Reading policies recurses with them; what they may nest is bounded to fit in.
+const STACK: usize = 64 * 1024 * 1024;
+/// Address space beyond the memory limit: code, the reserved part of stacks, the allocator's reserve.
+const BASE_MEMORY: u64 = 512 * 1024 * 1024;
+/// A process that has more memory than this after a job takes no further one. A fresh one has some 10 MiB, some 40 in a
+/// build for tests; compiled policies are bounded and take some more.
+const MAX_RESIDENT: u64 = 128 * 1024 * 1024;
+/// The most jobs of a process.
+const MAX_JOBS: u32 = 10_000;
+
+/// Does the jobs that come, one after the other, until the input ends, a job fails, or the process has grown or done
+/// enough.
+///
+/// To be called first thing in a process that a [`Worker`](super::Worker) describes: it lowers the limits of the
+/// process.
+///
+/// # Errors
+/// When the input is no job or the output is closed.
+pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let mut input = BufReader::new(input);
+    let Some(Setup { config, parent }) = line(&mut input)? else { return Ok(()) };
+    confine::die_with(parent)?;
+    confine::limit(Resource::Core, Some(0))?;
+    confine::limit(Resource::As, Some(config.memory_limit.saturating_add(BASE_MEMORY)))?;
+    // It keeps what it has compiled for the jobs that follow.
+    let evaluator = Evaluator::unchecked(config);
+    for number in 1..=MAX_JOBS {
+        let Some(job) = line::<Job>(&mut input)? else { return Ok(()) };
+        let request = bytes(&mut input, job.request)?;
+        let content = bytes(&mut input, job.content)?;
+        let worked = thread::scope(|scope| {
+            let work = || work(&evaluator, job.task, &request, content);
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(|thread| thread.join())
+        });
+        let (answer, json) = worked?.map_err(|_| io::Error::other("the job crashed"))?;
+        let failed = matches!(answer, Answer::Failed { .. } | Answer::Refused { .. });
+        let ends = failed || number == MAX_JOBS || resident() > MAX_RESIDENT;
+        serde_json::to_writer(&mut output, &Reply { answer, ends })?;
+        output.write_all(b"\n")?;
+        output.write_all(&json)?;
+        output.flush()?;
+        if ends {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How much memory the process has, in bytes; 0 where that is not known.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages.saturating_mul(u64::try_from(rustix::param::page_size()).unwrap_or(0))
+}
+
+fn line<T: DeserializeOwned>(input: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    input.take(MAX_LINE).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
+}
+
+fn bytes(input: &mut impl Read, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Answers a job, with the bytes that follow.
+fn work(
+    evaluator: &Result<Evaluator, EvaluateError>,
+    task: Task,
+    request: &[u8],
+    content: Vec<u8>,
+) -> (Answer, Vec<u8>) {
+    let evaluator = || evaluator.as_ref().map_err(EvaluateError::clone);
+    let outcome = match task {
+        Task::Detect => Ok((Answer::Detected(detect(&content)), Vec::new())),
+        Task::Check => evaluator().and_then(|evaluator| match evaluator.check(&read(request)?) {
+            Ok(()) => Ok((Answer::Checked, Vec::new())),
+            Err(error) => {
+                let (field, message) = (bounded(error.field), bounded(error.message));
+                Ok((Answer::Refused { field, message }, Vec::new()))
+            }
+        }),
+        Task::Evaluate { output_limit } => evaluator().and_then(|evaluator| {
+            let output = evaluator.evaluate(&read(request)?, &content, &AtomicBool::new(false))?;
+            let json = written(&output, output_limit)?;
+            Ok((Answer::Output { size: json.len() }, json))
+        }),
+    };
+    outcome.unwrap_or_else(|error| {
+        let answer = Answer::Failed { message: bounded(error.to_string()), retryable: error.is_retryable() };
+        (answer, Vec::new())
+    })
+}
+
+fn read(request: &[u8]) -> Result<EvaluateRequest, EvaluateError> {
+    serde_json::from_slice(request).map_err(|error| EvaluateError::Unreadable(error.to_string()))
+}
+
+/// The output as JSON, unless it is longer than `limit`.
+fn written(output: &Output, limit: usize) -> Result<Vec<u8>, EvaluateError> {
+    struct Bounded {
+        json: Vec<u8>,
+        limit: usize,
+    }
+    impl Write for Bounded {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.json.len() + bytes.len() > self.limit {
+                return Err(io::Error::other("too long"));
+            }
+            self.json.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut bounded = Bounded { json: Vec::new(), limit };
+    // Writing fails only for the length: every value of an output has a form in JSON.
+    serde_json::to_writer(&mut bounded, output).map_err(|_| EvaluateError::OutputTooLarge { limit })?;
+    Ok(bounded.json)
+}

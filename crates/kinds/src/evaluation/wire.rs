@@ -1,0 +1,75 @@
+//! What a server and its evaluation process say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use evidence::{EvaluatorConfig, MaterialKind};
+
+/// The longest line, in bytes.
+pub const MAX_LINE: u64 = 64 * 1024;
+/// The longest message of an error, in bytes.
+pub const MAX_MESSAGE: usize = 8 * 1024;
+
+/// The first line: what holds for the whole process.
+#[derive(Serialize, Deserialize)]
+pub struct Setup {
+    pub config: EvaluatorConfig,
+    /// The server's process id.
+    pub parent: u32,
+}
+
+/// A job: `request` bytes of JSON and `content` bytes of evidence follow.
+#[derive(Serialize, Deserialize)]
+pub struct Job {
+    pub task: Task,
+    pub request: usize,
+    pub content: usize,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Is the request in order, as far as that can be told without the evidence?
+    Check,
+    /// Of what kind is the content?
+    Detect,
+    /// Evaluates the content.
+    Evaluate {
+        /// The most bytes of the output.
+        output_limit: usize,
+    },
+}
+
+/// What the process says when a job is done.
+#[derive(Serialize, Deserialize)]
+pub struct Reply {
+    pub answer: Answer,
+    /// Whether the process takes no further job.
+    pub ends: bool,
+}
+
+/// What came of a job.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The request is in order.
+    Checked,
+    /// A field of the request is not.
+    Refused { field: String, message: String },
+    /// The kind, if it is one that is known.
+    Detected(Option<MaterialKind>),
+    /// So many bytes of JSON follow.
+    Output { size: usize },
+    /// There is no answer.
+    Failed { message: String, retryable: bool },
+}
+
+/// A message that is not longer than a line takes.
+pub fn bounded(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        let end = message.floor_char_boundary(MAX_MESSAGE);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
