@@ -33,6 +33,9 @@ mod session;
 mod transition;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use session::MIGRATIONS;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
