@@ -4,9 +4,7 @@
 //! waits a moment for as many as there were in the one before. When a batch fails, its writes are tried again one by
 //! one, so that one bad write spoils no other.
 
-use std::borrow::Borrow;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,13 +52,33 @@ pub(crate) struct Created {
     pub(crate) started: Option<Claimed>,
 }
 
-/// Something to be written.
-pub(crate) enum Write {
-    Create(Create),
-    Transition(Vec<(LeaseRef, Event)>),
-    Heartbeat(Vec<Heartbeat>, Duration),
-    Claim(ClaimRequest),
-    Command(Access, OperationId, OperationCommand),
+/// A command for one operation.
+pub(crate) struct CommandRequest {
+    pub(crate) access: Access,
+    pub(crate) id: OperationId,
+    pub(crate) command: OperationCommand,
+}
+
+/// Heartbeats, and until how long from now the leases stand.
+pub(crate) struct HeartbeatRequest {
+    pub(crate) beats: Vec<Heartbeat>,
+    pub(crate) lease: Duration,
+}
+
+/// What is written about the feed of changes, and not into it.
+pub(crate) enum Feed {
+    /// Forget what is older than the first time, and read or older than the second.
+    Forget(Timestamp, Timestamp, u32),
+    /// A consumer.
+    Register(String),
+    /// A consumer, which process holds its lease, and until when.
+    Lease(String, String, Timestamp),
+    /// A consumer, an organization, and up to where.
+    CommitOffset(String, String, Position),
+}
+
+/// Writes that are answered by how many rows they concerned.
+pub(crate) enum Upkeep {
     /// Of one organization, at most so many.
     Purge(String, u32),
     ForgetIdempotencyKeys(u32),
@@ -70,7 +88,6 @@ pub(crate) enum Write {
     Feed(Feed),
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
-    CreateToken(NewToken),
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
@@ -80,43 +97,119 @@ pub(crate) enum Write {
     Disconnect,
 }
 
-/// What is written about the feed of changes, and not into it.
-pub(crate) enum Feed {
-    /// Forget what is older than the first time, and read or older than the second.
-    Forget(Timestamp, Timestamp, u32),
-    /// A consumer.
-    Register(String),
-    /// A consumer, whose turn, and until when.
-    Lease(String, String, Timestamp),
-    /// A consumer, an organization, and up to where.
-    CommitOffset(String, String, Position),
+/// What became of events, in their order.
+pub(crate) type Decisions = Vec<Result<Status, Refusal>>;
+
+/// Something to be written, with its reply.
+pub(crate) enum Write {
+    Create(Slot<Create, Created>),
+    Transition(Slot<Vec<(LeaseRef, Event)>, Decisions>),
+    Claim(Slot<ClaimRequest, Vec<Claimed>>),
+    Heartbeat(Slot<HeartbeatRequest, Vec<LeaseStatus>>),
+    Command(Slot<CommandRequest, CommandOutcome>),
+    CreateToken(Slot<NewToken, Token>),
+    Upkeep(Slot<Upkeep, u64>),
+}
+
+/// Who waits for a reply.
+type Recipient<R> = Box<dyn FnOnce(Result<R, StoreError>) + Send>;
+
+/// A request, and its reply: filled in while a batch is carried out, and delivered once the batch is durable.
+pub(crate) struct Slot<Q, R> {
+    pub(crate) request: Q,
+    reply: Option<Result<R, StoreError>>,
+    recipient: Option<Recipient<R>>,
+}
+
+impl<Q, R> Slot<Q, R> {
+    fn new(request: Q, recipient: impl FnOnce(Result<R, StoreError>) + Send + 'static) -> Slot<Q, R> {
+        Slot { request, reply: None, recipient: Some(Box::new(recipient)) }
+    }
+
+    /// What the recipient gets once the batch is durable.
+    pub(crate) fn answer(&mut self, reply: Result<R, StoreError>) {
+        self.reply = Some(reply);
+    }
+}
+
+/// What can be done with the reply of any write.
+trait Reply {
+    fn clear(&mut self);
+    fn fail(&mut self, error: StoreError);
+    /// Hands the reply to its recipient.
+    fn deliver(&mut self);
+}
+
+impl<Q, R> Reply for Slot<Q, R> {
+    fn clear(&mut self) {
+        self.reply = None;
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.reply = Some(Err(error));
+    }
+
+    fn deliver(&mut self) {
+        let missing = || Err(StoreError::Unusable("a write was not carried out".to_owned()));
+        let reply = self.reply.take().unwrap_or_else(missing);
+        if let Some(recipient) = self.recipient.take() {
+            recipient(reply);
+        }
+    }
 }
 
 impl Write {
+    fn reply(&mut self) -> &mut dyn Reply {
+        match self {
+            Write::Create(slot) => slot,
+            Write::Transition(slot) => slot,
+            Write::Claim(slot) => slot,
+            Write::Heartbeat(slot) => slot,
+            Write::Command(slot) => slot,
+            Write::CreateToken(slot) => slot,
+            Write::Upkeep(slot) => slot,
+        }
+    }
+
+    /// Forgets the reply of an attempt to carry it out that failed.
+    pub(crate) fn clear(&mut self) {
+        self.reply().clear();
+    }
+
+    /// It was not carried out.
+    pub(crate) fn fail(&mut self, error: StoreError) {
+        self.reply().fail(error);
+    }
+
+    /// Whether it is what a store does last.
+    pub(crate) fn is_disconnect(&self) -> bool {
+        matches!(self, Write::Upkeep(Slot { request: Upkeep::Disconnect, .. }))
+    }
+
     /// Whether feeds of changes tell of it.
     fn is_in_change_log(&self) -> bool {
-        matches!(
-            self,
-            Write::Create(_)
-                | Write::Transition(_)
-                | Write::Claim(_)
-                | Write::Command(..)
-                | Write::Purge(..)
-                | Write::Delete(..)
-        )
+        match self {
+            Write::Create(_) | Write::Transition(_) | Write::Claim(_) | Write::Command(_) => true,
+            Write::Upkeep(slot) => matches!(slot.request, Upkeep::Purge(..) | Upkeep::Delete(..)),
+            Write::Heartbeat(_) | Write::CreateToken(_) => false,
+        }
     }
 
     /// Rows and bytes that it brings.
     fn weight(&self) -> (usize, usize) {
         match self {
-            Write::Create(create) => {
+            Write::Create(Slot { request: create, .. }) => {
                 (create.operations.len(), create.operations.iter().map(|operation| operation.input.len()).sum())
             }
-            Write::Transition(events) => (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum()),
-            Write::Heartbeat(beats, _) => (beats.len(), 0),
-            Write::Claim(request) => (request.limit as usize, 0),
-            Write::Purge(_, limit) | Write::Delete(_, Deletion::Part(limit)) => (*limit as usize, 0),
-            _ => (1, 0),
+            Write::Transition(Slot { request: events, .. }) => {
+                (events.len(), events.iter().map(|(_, event)| event_bytes(event)).sum())
+            }
+            Write::Heartbeat(Slot { request, .. }) => (request.beats.len(), 0),
+            Write::Claim(Slot { request, .. }) => (request.limit as usize, 0),
+            Write::Upkeep(Slot {
+                request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
+            }) => (*limit as usize, 0),
+            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) => (1, 0),
         }
     }
 }
@@ -129,32 +222,72 @@ fn event_bytes(event: &Event) -> usize {
     }
 }
 
-/// What a write is answered with.
-pub(crate) enum Answer {
-    Created(Box<Created>),
-    Transitions(Vec<Result<Status, Refusal>>),
-    Leases(Vec<LeaseStatus>),
-    Claimed(Vec<Claimed>),
-    CommandOutcome(Box<CommandOutcome>),
-    Token(Box<Token>),
-    Count(u64),
+/// What an engine does in one transaction: what every kind of write comes to. Writes of one kind are carried out
+/// together, so that fifty creations cost a few statements and not 150.
+pub(crate) trait Transaction {
+    /// Carries out events, in their order.
+    async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError>;
+    /// Creates, in their order; what refuses one creation is its own reply.
+    async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError>;
+    /// Claims, for one request after the other.
+    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError>;
+    async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError>;
+    async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
+    async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
+    async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
 }
 
-impl Answer {
-    /// The error for an answer that does not belong to the write: a defect of the store.
-    pub(crate) fn unexpected(&self) -> StoreError {
-        StoreError::Unavailable("the writer gave an answer of the wrong kind".to_owned())
+/// Carries out the writes of one transaction and fills in their replies. The writes of a batch are concurrent (each
+/// caller still waits for its answer), so that grouping cannot break an order that a caller could know of.
+pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&mut Write]) -> Result<(), StoreError> {
+    // First, so that a transaction of PostgreSQL has no number yet (see its `changes`).
+    let transitions = slots(writes, |write| if let Write::Transition(slot) = write { Some(slot) } else { None });
+    if !transitions.is_empty() {
+        let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|slot| &slot.request).collect();
+        let mut results = transaction.transition(&events).await?.into_iter();
+        for slot in transitions {
+            slot.answer(Ok(results.by_ref().take(slot.request.len()).collect()));
+        }
     }
+    let creates = slots(writes, |write| if let Write::Create(slot) = write { Some(slot) } else { None });
+    if !creates.is_empty() {
+        let requests: Vec<&Create> = creates.iter().map(|slot| &slot.request).collect();
+        let results = transaction.create(&requests).await?;
+        creates.into_iter().zip(results).for_each(|(slot, created)| slot.answer(created));
+    }
+    // After the creations, so that a claim of the same batch can have them.
+    let claims = slots(writes, |write| if let Write::Claim(slot) = write { Some(slot) } else { None });
+    if !claims.is_empty() {
+        let requests: Vec<&ClaimRequest> = claims.iter().map(|slot| &slot.request).collect();
+        let results = transaction.claim(&requests).await?;
+        claims.into_iter().zip(results).for_each(|(slot, claimed)| slot.answer(Ok(claimed)));
+    }
+    for write in writes {
+        match write {
+            Write::Transition(_) | Write::Create(_) | Write::Claim(_) => {}
+            Write::Heartbeat(slot) => slot.reply = Some(Ok(transaction.heartbeat(&slot.request).await?)),
+            Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
+            Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
+            Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),
+        }
+    }
+    Ok(())
 }
 
-/// The answer of one write of a batch.
-pub(crate) type Answered = Result<Answer, StoreError>;
+/// The writes that `pick` wants.
+fn slots<'s, Q, R>(
+    writes: &'s mut [&mut Write],
+    pick: impl Fn(&'s mut Write) -> Option<&'s mut Slot<Q, R>>,
+) -> Vec<&'s mut Slot<Q, R>> {
+    writes.iter_mut().filter_map(|write| pick(write)).collect()
+}
 
 /// Carries batches out.
 #[async_trait]
 pub(crate) trait Commit: Send + 'static {
-    /// Carries out the writes, all in one transaction; answers each. The outer error means that none was.
-    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError>;
+    /// Carries out the writes, each whole or not at all, and fills in their replies. An error means that none was
+    /// carried out. Writes that were lost in a panic are taken out.
+    async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
 }
 
 /// Tells that this process has committed something that the feeds of changes tell of. Clones are the same.
@@ -168,17 +301,10 @@ impl Commits {
     }
 }
 
-struct Queued {
-    write: Write,
-    /// Who gets the attempt that begins with a creation.
-    started: Option<Box<dyn FnOnce(Claimed) + Send>>,
-    reply: oneshot::Sender<Answered>,
-}
-
 /// A handle to a batcher. The batcher's task ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct WriteBatcher {
-    queue: mpsc::Sender<Queued>,
+    queue: mpsc::Sender<Write>,
 }
 
 impl WriteBatcher {
@@ -199,24 +325,49 @@ impl WriteBatcher {
         WriteBatcher { queue }
     }
 
-    /// Hands a write over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
-    pub(crate) async fn submit(&self, write: Write) -> Answered {
-        self.submit_with(write, None).await
+    /// Hands a request over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
+    pub(crate) async fn submit<Q, R: Send + 'static>(
+        &self,
+        write: fn(Slot<Q, R>) -> Write,
+        request: Q,
+    ) -> Result<R, StoreError> {
+        let (caller, reply) = oneshot::channel();
+        // A caller that is gone does not want the reply; the write stands.
+        let slot = Slot::new(request, move |replied| drop(caller.send(replied)));
+        self.queue.send(write(slot)).await.map_err(|_| stopped())?;
+        reply.await.map_err(|_| stopped())?
     }
 
-    /// The same for a creation, whose attempt, if one began with it, is handed over before the answer.
-    pub(crate) async fn submit_with(&self, write: Write, started: Option<Box<dyn FnOnce(Claimed) + Send>>) -> Answered {
-        let stopped = || StoreError::Unavailable("the writer has stopped".to_owned());
-        let (reply, answer) = oneshot::channel();
-        self.queue.send(Queued { write, started, reply }).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+    /// The same for a creation. The attempt that began with it, if one did, is handed to `started` before the answer,
+    /// whatever became of the caller.
+    pub(crate) async fn create(
+        &self,
+        create: Create,
+        started: Option<Box<dyn FnOnce(Claimed) + Send>>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        let (caller, reply) = oneshot::channel();
+        let slot = Slot::new(create, move |replied: Result<Created, StoreError>| {
+            let operations = replied.map(|created| {
+                if let (Some(started), Some(attempt)) = (started, created.started) {
+                    started(attempt);
+                }
+                created.operations
+            });
+            drop(caller.send(operations));
+        });
+        self.queue.send(Write::Create(slot)).await.map_err(|_| stopped())?;
+        reply.await.map_err(|_| stopped())?
     }
 }
 
-async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>, commits: &Commits) {
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the writer has stopped".to_owned())
+}
+
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, commits: &Commits) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
-        let (mut rows, mut bytes) = first.write.weight();
+        let (mut rows, mut bytes) = first.weight();
         let mut batch = vec![first];
         let mut patience = pin!(tokio::time::sleep(PATIENCE));
         while rows < BATCH_ROWS && bytes < BATCH_BYTES {
@@ -232,65 +383,46 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Queued>,
                 }
                 Err(_) => break,
             };
-            let (more_rows, more_bytes) = next.write.weight();
+            let (more_rows, more_bytes) = next.weight();
             rows += more_rows;
             bytes += more_bytes;
             batch.push(next);
         }
         last = batch.len();
-        let (writes, replies): (Vec<Write>, Vec<_>) =
-            batch.into_iter().map(|q| (q.write, (q.started, q.reply))).unzip();
-        let writes = Arc::new(writes);
-        let is_in_change_log = writes.iter().any(Write::is_in_change_log);
-        let answers = match committer.commit(Arc::clone(&writes)).await {
-            Ok(answers) => answers,
-            Err(error) if writes.len() == 1 => vec![Err(error)],
-            // To try one by one would make everybody wait once a write for what is away, locked or full.
-            Err(StoreError::Unavailable(why)) => {
-                writes.iter().map(|_| Err(StoreError::Unavailable(why.clone()))).collect()
-            }
-            Err(error) => {
-                let writes_in_batch = writes.len();
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    writes_in_batch,
-                    "a batch failed; its writes are tried one by one"
-                );
-                let mut answers = Vec::with_capacity(writes.len());
-                // The committer has let go of them, unless it panicked.
-                for write in Arc::try_unwrap(writes).unwrap_or_default() {
-                    match committer.commit(Arc::new(vec![write])).await {
-                        Ok(mut answer) => answers.append(&mut answer),
-                        Err(error) => answers.push(Err(error)),
-                    }
-                }
-                answers
-            }
-        };
+        let is_in_change_log = batch.iter().any(Write::is_in_change_log);
+        carry_out(committer, &mut batch).await;
         if is_in_change_log {
             commits.0.send_replace(());
         }
-        for ((started, reply), mut answer) in replies.into_iter().zip(answers) {
-            if let (Some(started), Ok(Answer::Created(created))) = (started, &mut answer)
-                && let Some(attempt) = created.started.take()
-            {
-                started(attempt);
-            }
-            // A caller that is gone does not want the answer; the write stands.
-            let _ = reply.send(answer);
-        }
+        batch.iter_mut().for_each(|write| write.reply().deliver());
     }
 }
 
-/// The writes that `pick` wants, each with its place in the batch.
-pub(crate) fn indexed<'w, W: Borrow<Write>, T>(
-    writes: &'w [W],
-    pick: impl Fn(&'w Write) -> Option<T>,
-) -> Vec<(usize, T)> {
-    writes
-        .iter()
-        .map(Borrow::borrow)
-        .enumerate()
-        .filter_map(|(index, write)| pick(write).map(|picked| (index, picked)))
-        .collect()
+/// Carries a batch out; one by one where it fails as a whole.
+async fn carry_out(committer: &mut impl Commit, batch: &mut Vec<Write>) {
+    match committer.commit(batch).await {
+        Ok(()) => {}
+        // To try one by one would make everybody wait once a write for what is away, locked or full.
+        Err(StoreError::Unavailable(why)) => {
+            batch.iter_mut().for_each(|write| write.fail(StoreError::Unavailable(why.clone())));
+        }
+        Err(error) if batch.len() == 1 => batch[0].fail(error),
+        Err(error) => {
+            let writes_in_batch = batch.len();
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                writes_in_batch,
+                "a batch failed; its writes are tried one by one"
+            );
+            for write in std::mem::take(batch) {
+                let mut alone = vec![write];
+                if let Err(error) = committer.commit(&mut alone).await
+                    && let Some(write) = alone.first_mut()
+                {
+                    write.fail(error);
+                }
+                batch.append(&mut alone);
+            }
+        }
+    }
 }

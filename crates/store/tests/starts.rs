@@ -32,7 +32,10 @@ async fn it_is_created_running_in_one_transaction(fixture: Fixture) {
     let claimed = claimed.expect("nothing waits");
     assert_eq!((operation.status, operation.started_at), (Status::Running, Some(operation.created_at)));
     assert_eq!(claimed.operation, operation);
-    assert_eq!((claimed.input.as_str(), claimed.attempt, claimed.timeout), (r#"{"a":1}"#, 1, Some(Duration::from_secs(9))));
+    assert_eq!(
+        (claimed.input.as_str(), claimed.attempt, claimed.timeout),
+        (r#"{"a":1}"#, 1, Some(Duration::from_secs(9)))
+    );
     assert_eq!(claimed.lease_expires_at, fixture.store.now().after(LEASE));
     assert_eq!(fixture.store.get(&acme, operation.id).await.unwrap().unwrap(), operation);
     // Transactions of other tests on the same server hold it up for a moment.
@@ -140,7 +143,7 @@ async fn limits_hold(fixture: Fixture) {
 /// Whoever is to run it hears of it, also when nobody waits for the creation any more.
 async fn the_attempt_arrives_whatever_becomes_of_the_caller(fixture: Fixture) {
     let (first, started) = start();
-    let mut call = std::pin::pin!(fixture.store.create_and_start("acme", scan(), None, first));
+    let mut call = fixture.store.create_and_start("acme", scan(), None, first);
     // Handed over, and given up.
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);

@@ -14,7 +14,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::connections::Connections;
-use super::{rows, writer};
+use super::{error, rows};
 use crate::StoreError;
 use crate::changes::{Changes, Position, batch_of_changes};
 
@@ -138,5 +138,5 @@ pub(super) async fn begin_anew(pool: &Connections, organization: &str) -> Result
 /// The error for a row that another transaction changed between this one's first look and its lock. That transaction
 /// may have a greater number, and yet its change came first: this one is tried again, with a new number.
 pub(super) fn overtaken() -> StoreError {
-    StoreError::Database(sqlx::Error::Database(Box::new(writer::Overtaken)))
+    StoreError::Database(sqlx::Error::Database(Box::new(error::Overtaken)))
 }

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
+use super::heads::{BEGINNING, Heads, Place, Queue};
 use super::rows;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
@@ -52,51 +53,61 @@ const WAITING: &str = "
     ORDER BY id LIMIT $5";
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
-/// attempts at $4, and leases each to the worker at its place in $5, until $6. What another server is claiming is
-/// passed over. Served by queue_ready and active's primary key, once a row. The last column is when more becomes due.
+/// attempts at $4, and leases each to one of the workers $5, until its time in $6: which one of them is at its place in
+/// $7. The queue of each kind is looked at from the place on that $8 and $9 say (see [`super::heads`]). What another server is claiming is passed over. Served by queue_ready and active's primary key, once a row. The
+/// last column is when more becomes due.
+///
+/// Who holds a row of the queue may start its operation, so that this one is not locked before it is written. No two
+/// parts are joined: see [`COMPLETE`](super::complete).
 const CLAIM: &str = "
     WITH line AS MATERIALIZED (
-        SELECT c.* FROM (
-            SELECT kind FROM unnest($2::text[]) AS u (kind) WHERE NOT EXISTS (
-                SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
-            OFFSET 0) AS k CROSS JOIN LATERAL (
-            SELECT q.ctid AS at, q.priority, q.seq FROM queue q
-            WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL{projects}
-            ORDER BY q.priority DESC, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) c
-        ORDER BY priority DESC, seq LIMIT $3
-    ), placed AS MATERIALIZED (
-        SELECT seq, row_number() OVER (ORDER BY priority DESC, seq) AS place FROM line
+        SELECT at, seq, row_number() OVER (ORDER BY rank, seq) AS place FROM (
+            SELECT c.* FROM (
+                SELECT kind, rank, seq FROM unnest($2::text[], $8::smallint[], $9::bigint[]) AS u (kind, rank, seq)
+                WHERE NOT EXISTS (
+                    SELECT FROM pauses
+                    WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
+                OFFSET 0) AS k CROSS JOIN LATERAL (
+                SELECT q.ctid AS at, -q.priority AS rank, q.seq FROM queue q
+                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL
+                    AND (-q.priority, q.seq) >= (k.rank, k.seq){projects}
+                ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
+            ORDER BY rank, seq LIMIT $3) AS first
+    ), picked AS MATERIALIZED (
+        SELECT line.place, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
+            SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
+                a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
+            FROM active a WHERE organization_id = $1 AND seq = line.seq OFFSET 0) AS a
     ), taken AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(SELECT at FROM line)) AND organization_id IS NOT DISTINCT FROM $1
     ), started AS (
         UPDATE active SET status = 2, due_at = NULL, started_at = $4, attempts = attempts + 1, fence = fence + 1
-        WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM line CROSS JOIN LATERAL (
-            SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
-            AND organization_id IS NOT DISTINCT FROM $1
-        RETURNING *
+        WHERE ctid = ANY (ARRAY(SELECT at FROM picked)) AND organization_id IS NOT DISTINCT FROM $1
+        RETURNING 1
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-        SELECT $1, seq, fence, w.worker, w.expires_at
-        FROM started JOIN placed USING (seq)
-            JOIN unnest($5::text[], $6::bigint[]) WITH ORDINALITY AS w (worker, expires_at, place) USING (place)
+        SELECT $1, seq, fence, ($5::text[])[worker], ($6::bigint[])[worker] FROM picked
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
-        SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM started GROUP BY 2, 3, 4
+        SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM picked GROUP BY 2, 3, 4
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
-        SELECT $1, $4, 2, array_agg(id) FROM started HAVING count(*) > 0
+        SELECT $1, $4, 2, array_agg(id) FROM picked HAVING count(*) > 0
     )
-    SELECT {columns}, '' AS output, a.attempts, a.max_attempts, a.fence, a.cancel_requested, a.timeout_ms, a.input, place,
-        (SELECT min(due_at) FROM queue WHERE organization_id = $1 AND due_at IS NOT NULL) AS next_due
-    FROM (SELECT 1) AS one LEFT JOIN (started JOIN placed USING (seq)) AS a ON true
-    ORDER BY place";
+    SELECT a.*, '' AS output, (SELECT min(due_at) FROM queue WHERE organization_id = $1 AND due_at IS NOT NULL) AS next_due
+    FROM (SELECT 1) AS one LEFT JOIN picked AS a ON true
+    WHERE CASE WHEN (SELECT count(*) FROM started) < (SELECT count(*) FROM picked) THEN overtaken() ELSE true END";
+
+/// [`rows::ACTIVE_COLUMNS`] of an operation that starts at $4.
+const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.resource_type, a.resource_id, a.project_id, \
+    a.project_version_id, a.created_at, $4::bigint AS started_at, NULL::bigint AS finished_at, '' AS error_message";
 
 /// Walks past what other projects have in line, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
-    AND EXISTS (SELECT FROM unnest($7::text[]) AS p (project_id) CROSS JOIN LATERAL (
+    AND EXISTS (SELECT FROM unnest($10::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
-    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($7))";
+    AND EXISTS (SELECT FROM active a WHERE a.organization_id = $1 AND a.seq = q.seq AND a.project_id = ANY ($10))";
 
 /// Up to `limit` organizations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
@@ -122,6 +133,7 @@ pub(super) async fn waiting(
 pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
+    heads: &Heads,
     organization: &str,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
@@ -130,14 +142,20 @@ pub(super) async fn claim(
         // Whose each place in the queue is.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
-        let line = Line { now, organization, projects, kinds, requests };
-        let next_due = line.start(connection, &places, &mut answers).await?;
+        let queue = Queue { organization: organization.to_owned(), projects: projects.clone(), kinds: kinds.to_vec() };
+        let line = Line { now, heads, queue: &queue, requests };
+        let begin = heads.begin(connection, &queue).await?;
+        let next_due = line.start(connection, begin, &mut places, &mut answers).await?;
+        // Something may have come in before the place where the claim began.
+        if !places.is_empty() && heads.look_again(connection, &queue).await? {
+            let begin = heads.begin(connection, &queue).await?;
+            line.start(connection, begin, &mut places, &mut answers).await?;
+        }
         if next_due.is_some_and(|due| due <= now) {
             sqlx::query(PROMOTE).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
-            let taken: usize = indexes.iter().map(|index| answers[*index].len()).sum();
-            places.drain(..taken);
             if !places.is_empty() {
-                line.start(connection, &places, &mut answers).await?;
+                let begin = vec![BEGINNING; kinds.len()];
+                line.start(connection, begin, &mut places, &mut answers).await?;
             }
         }
     }
@@ -156,45 +174,66 @@ fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [Stri
 /// Requests for the same operations of one organization.
 struct Line<'l> {
     now: Timestamp,
-    organization: &'l str,
-    projects: &'l Projects,
-    kinds: &'l [String],
+    heads: &'l Heads,
+    queue: &'l Queue,
     requests: &'l [&'l ClaimRequest],
 }
 
 impl Line<'_> {
-    /// Starts an attempt of each of the first in the queue, for the request at its place. Answers when more becomes
-    /// due.
+    /// Starts an attempt of each of the first in the queue, from the places `begin` of its kinds on, for the request at
+    /// its place, and leaves the places that are still free. Answers when more becomes due.
     async fn start(
         &self,
         connection: &mut PgConnection,
-        places: &[usize],
+        begin: Vec<Place>,
+        places: &mut Vec<usize>,
         answers: &mut [Vec<Claimed>],
     ) -> Result<Option<Timestamp>, StoreError> {
-        let workers: Vec<&str> = places.iter().map(|index| self.requests[*index].worker.as_str()).collect();
-        let expires_at = |index: &usize| self.now.after(self.requests[*index].lease);
-        let expiries: Vec<i64> = places.iter().map(|index| expires_at(index).as_millis()).collect();
-        let of_projects = if matches!(self.projects, Projects::All) { "" } else { OF_PROJECTS };
-        let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", rows::ACTIVE_COLUMNS);
+        let (ranks, seqs): (Vec<i16>, Vec<i64>) = begin.into_iter().unzip();
+        let (mut workers, mut expiries) = (Vec::new(), Vec::new());
+        for request in self.requests {
+            workers.push(request.worker.as_str());
+            expiries.push(self.now.after(request.lease).as_millis());
+        }
+        // Counted from 1, as PostgreSQL does.
+        let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
+        let of_projects = if matches!(self.queue.projects, Projects::All) { "" } else { OF_PROJECTS };
+        let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", STARTED_COLUMNS);
         let mut query = sqlx::query(AssertSqlSafe(sql))
-            .bind(self.organization)
-            .bind(self.kinds)
+            .bind(&self.queue.organization)
+            .bind(&self.queue.kinds)
             .bind(i64::try_from(places.len()).unwrap_or(i64::MAX))
             .bind(self.now.as_millis())
             .bind(workers)
-            .bind(expiries);
-        if let Projects::Only(projects) = self.projects {
+            .bind(expiries)
+            .bind(whose)
+            .bind(ranks)
+            .bind(seqs);
+        if let Projects::Only(projects) = &self.queue.projects {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
         }
         let found = query.fetch_all(connection).await?;
         let mut next_due = None;
+        let mut placed = Vec::with_capacity(found.len());
         for row in &found {
             next_due = rows::time(row, "next_due")?;
-            let Some(place) = row.try_get::<Option<i64>, _>("place")? else { continue };
+            if let Some(place) = row.try_get::<Option<i64>, _>("place")? {
+                placed.push((place, row));
+            }
+        }
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        let mut taken = Vec::with_capacity(placed.len());
+        for (place, row) in &placed {
             let index = usize::try_from(place - 1).ok().and_then(|place| places.get(place)).copied();
             let index = index.ok_or_else(|| StoreError::Unusable("a claim gave more than was asked".to_owned()))?;
-            answers[index].push(self.claimed(row, expires_at(&index))?);
+            let expires_at = self.now.after(self.requests[index].lease);
+            answers[index].push(self.claimed(row, expires_at)?);
+            let rank = -row.try_get::<i16, _>("priority")?;
+            taken.push((row.try_get::<&str, _>("kind")?, (rank, row.try_get("seq")?)));
         }
+        let until = placed.last().and_then(|(place, _)| usize::try_from(*place).ok());
+        places.drain(..until.unwrap_or(0));
+        self.heads.took(self.queue, taken.into_iter());
         Ok(next_due)
     }
 
@@ -217,7 +256,7 @@ impl Line<'_> {
             return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
         };
         Ok(Claimed {
-            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },
+            lease: LeaseRef { organization: self.queue.organization.clone(), id: operation.id, fence, scope: None },
             operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,

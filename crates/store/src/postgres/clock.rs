@@ -11,7 +11,7 @@ use tasks::{Health, Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
-use super::writer::unavailable;
+use super::error::unavailable;
 use crate::{Clock, StoreError};
 
 /// Clocks of machines drift apart by less than a millisecond in this time.

@@ -7,14 +7,16 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, OperationId, State, Status, Timestamp};
+use operations::{Access, Event, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Executor as _, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
 use super::counters::Changes;
 use super::list::projects;
+use super::tx::Tx;
 use super::{changes as feed, history, purge, rows, transition};
+use crate::batch::CommandRequest;
 use crate::command::in_state;
 use crate::history::steering_notes;
 use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
@@ -37,7 +39,7 @@ const LOOK: &str = "
 const LOCK_PLACE: &str = "
     SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
-        WHERE organization_id = $1 AND kind = w.kind AND priority = w.priority AND seq = w.seq AND due_at IS NULL
+        WHERE organization_id = $1 AND kind = w.kind AND -priority = -w.priority AND seq = w.seq AND due_at IS NULL
         FOR UPDATE) AS q";
 const LOCK_PLACE_DUE: &str = "
     SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (
@@ -79,36 +81,35 @@ const REMOVE: &str =
 
 /// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
 pub(super) async fn command(
-    connection: &mut PgConnection,
+    tx: &mut Tx<'_>,
     now: Timestamp,
     retain_for_ms: Option<i64>,
-    access: &Access,
-    id: OperationId,
-    command: OperationCommand,
+    request: &CommandRequest,
 ) -> Result<CommandOutcome, StoreError> {
-    let target = Target { access, ids: [rows::uuid(&id)] };
+    let CommandRequest { access, id, command } = request;
+    let target = Target { access, ids: [rows::uuid(id)] };
     for _ in 0..LOOKS {
-        let Some(seen) = target.look(connection).await? else { return Ok(None) };
+        let Some(seen) = target.look(tx).await? else { return Ok(None) };
         let mut place_in_line = None;
-        if command == OperationCommand::Cancel && rows::status(&seen)? == Status::Pending {
-            place_in_line = target.lock_place(connection, &seen).await?;
+        if *command == OperationCommand::Cancel && rows::status(&seen)? == Status::Pending {
+            place_in_line = target.lock_place(tx, &seen).await?;
         }
-        if let Some(found) = target.lock(connection, seen.try_get("is_active")?).await? {
+        if let Some(found) = target.lock(tx, seen.try_get("is_active")?).await? {
             let before =
                 if found.is_active { rows::active_state(&found.row)? } else { rows::settled_state(&found.row)? };
             let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
             let is_in_line = found.is_active && before.status() == Status::Pending;
             // Without its place in the queue a pending operation may be just about to be claimed.
-            let may_be_claimed = is_in_line && command == OperationCommand::Cancel && place_in_line.is_none();
+            let may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
             if is_unchanged && !may_be_claimed {
-                let target = Locked { connection, now, retain_for_ms, access, found, before, place_in_line };
-                return target.carry_out(command).await.map(Some);
+                let target = Locked { connection: tx, now, retain_for_ms, access, found, before, place_in_line };
+                return target.carry_out(*command).await.map(Some);
             }
         }
         // It has moved. What was locked is let go before the next look, so that the order of locks is kept.
-        connection.execute("ROLLBACK; BEGIN").await?;
+        tx.restart().await?;
     }
-    Err(StoreError::Unavailable("the operation changes faster than it can be target".to_owned()))
+    Err(StoreError::Unavailable("the operation changes faster than it can be changed".to_owned()))
 }
 
 /// Which operation.

@@ -11,40 +11,47 @@ use crate::{LeaseRef, StoreError};
 
 /// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
 /// within what the worker may touch, projects $6 and no kind of $7. It does to each what [`State::apply`] says.
+///
+/// No two parts of it are joined: the planner knows nothing of how many there are, and may compare all with all. Each
+/// row is looked up once, with all that is to be written about it. Served by active_by_id and the leases' primary key.
 const COMPLETE: &str = "
-    WITH ended AS MATERIALIZED (
-        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
-    ), held AS MATERIALIZED (
-        SELECT a.ctid AS place FROM ended e CROSS JOIN LATERAL (
-            SELECT ctid FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence AND status = 2
-                AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
-            FOR UPDATE) AS a
+    WITH held AS MATERIALIZED (
+        SELECT a.*, l.place AS lease_place, l.worker, e.output, e.finished_at
+        FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS place, * FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence
+                    AND status = 2 AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+                FOR UPDATE) AS a
+            LEFT JOIN LATERAL (
+                SELECT ctid AS place, worker FROM leases WHERE organization_id = $1 AND seq = a.seq OFFSET 0) AS l ON true
     ), moved AS (
         DELETE FROM active WHERE ctid = ANY (ARRAY(SELECT place FROM held)) AND organization_id IS NOT DISTINCT FROM $1
-        RETURNING *
+        RETURNING 1
     ), released AS (
-        DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT l.ctid FROM moved m CROSS JOIN LATERAL (
-            SELECT ctid FROM leases WHERE organization_id = $1 AND seq = m.seq FOR UPDATE) AS l))
+        DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT lease_place FROM held))
             AND organization_id IS NOT DISTINCT FROM $1
-        RETURNING seq, worker
+        RETURNING 1
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
-        SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM moved GROUP BY 2, 3, 4
+        SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM held GROUP BY 2, 3, 4
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
-        SELECT $1, (SELECT max(finished_at) FROM ended), 3, array_agg(id) FROM moved HAVING count(*) > 0
+        SELECT $1, max(finished_at), 3, array_agg(id) FROM held HAVING count(*) > 0
     ), kept AS (
         INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
             retain_for_ms, purge_at, error_message, output, input, worker)
         SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
-            started_at, finished_at, priority, attempts, max_attempts, m.fence, timeout_ms, retain_for_ms,
-            finished_at + coalesce(retain_for_ms, $8), '', output, '', coalesce(worker, '')
-        FROM moved m JOIN ended USING (id) LEFT JOIN released USING (seq)
+            started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
+            finished_at + coalesce(retain_for_ms, $8), '', output, '', worker
+        FROM held
     )
-    -- A lease that moves meanwhile, since a heartbeat came in between, is not found at its new place.
-    SELECT id FROM moved
-    WHERE CASE WHEN (SELECT count(*) FROM released) < (SELECT count(*) FROM moved) THEN overtaken() ELSE true END";
+    -- A row that moves between the look and the deletion, since a caller asked it to stop or a heartbeat came in between,
+    -- is not found at its place.
+    SELECT id FROM held WHERE CASE
+        WHEN (SELECT count(*) FROM moved) < (SELECT count(*) FROM held) THEN overtaken()
+        WHEN (SELECT count(*) FROM released) < (SELECT count(*) FROM held) THEN overtaken()
+        ELSE true END";
 
 /// Whether [`complete`] can carry the events out: completions of different operations by workers that may touch the
 /// same.
@@ -58,8 +65,8 @@ pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
 }
 
 /// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while
-/// the statement waits for it (a caller asks it to stop) is refused as stale: [`apply`](super::transition::apply) has
-/// the last word on a refusal.
+/// the statement waits for it (a caller asks it to stop) has the whole tried again; what is gone is refused as stale:
+/// [`apply`](super::transition::apply) has the last word on a refusal.
 pub(super) async fn complete(
     connection: &mut PgConnection,
     organization: &str,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use operations::Status;
 use operations::page::{FINEST, bucket};
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
 use super::connections::Connections;
+use super::tx::Tx;
 use crate::StoreError;
 
 /// Signed changes of one organization: (finest bucket, project, kind) → n for each status, in the order of their
@@ -85,6 +85,10 @@ const FOLD_PROJECTS: &str = "
         pending = project_counters.pending + excluded.pending, running = project_counters.running + excluded.running,
         completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
+/// What is below $2 went with an earlier fold: dead rows that a snapshot keeps are not walked past.
+const FORGET: &str = "
+    DELETE FROM counter_deltas WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8";
+
 /// Folds the deltas of one organization; answers whether there were any.
 pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool, StoreError> {
     let fold = async {
@@ -97,7 +101,7 @@ pub(super) async fn fold(pool: &Connections, organization: &str) -> Result<bool,
 }
 
 async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = Tx::begun(connection).await?;
     sqlx::query("INSERT INTO counter_folds (organization_id, folded_before) VALUES ($1, '0') ON CONFLICT DO NOTHING")
         .bind(organization)
         .execute(&mut *transaction)
@@ -117,15 +121,15 @@ async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bo
         folded += done.rows_affected();
     }
     if folded == 0 {
-        transaction.rollback().await?;
+        transaction.roll_back().await?;
         return Ok(false);
     }
-    for statement in [
-        "UPDATE counter_folds SET folded_before = $2::text::xid8 WHERE organization_id = $1",
-        "DELETE FROM counter_deltas WHERE organization_id = $1 AND xid < $2::text::xid8",
-    ] {
-        sqlx::query(statement).bind(organization).bind(&horizon).execute(&mut *transaction).await?;
-    }
+    sqlx::query("UPDATE counter_folds SET folded_before = $2::text::xid8 WHERE organization_id = $1")
+        .bind(organization)
+        .bind(&horizon)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(FORGET).bind(organization).bind(&from).bind(&horizon).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
 }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
-use sqlx::{Executor as _, Row};
+use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
+use super::heads::Heads;
+use super::tx::Tx;
 use super::{admin, list, rows};
 use crate::batch::{Create, Created};
 use crate::quota::{Admission, Quotas};
@@ -49,9 +51,9 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// primary key of pauses.
 const INSERT: &str = "
     WITH numbered AS (
-        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE organization_id = $1 AND deleted = 0
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE {row} AND deleted = 0
             AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
-        RETURNING next_seq - cardinality($3::uuid[]) AS first
+        RETURNING next_seq - cardinality($3::uuid[]) AS first, ctid::text AS row
     ), new AS MATERIALIZED (
         SELECT first + place - 1 AS seq, n.*,
             CASE WHEN n.worker IS NULL OR n.due_at IS NOT NULL THEN false ELSE
@@ -88,7 +90,11 @@ const INSERT: &str = "
         UNION ALL
         SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
     )
-    SELECT (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+    SELECT row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+
+/// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
+const BY_KEY: &str = "organization_id = $1";
+const BY_PLACE: &str = "ctid = $18::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -136,19 +142,19 @@ impl Rows {
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
 /// exceeded, fail that creation only. Without keys and below the limit it is one statement.
 pub(super) async fn create(
-    connection: &mut PgConnection,
+    tx: &mut Tx<'_>,
     now: Timestamp,
     admission: &Admission,
+    heads: &Heads,
     organization: &str,
     creates: &[&Create],
-    in_transaction: bool,
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = HashMap::new();
     if !keys.is_empty() {
         // The lock on the organization's row puts the looks at idempotency keys one after the other.
-        lock_numbers(connection, now, organization).await?;
-        known = find_keys(connection, now, organization, &keys).await?;
+        lock_numbers(tx, now, organization).await?;
+        known = find_keys(tx, now, organization, &keys).await?;
     }
     let quotas = admission.quotas();
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
@@ -157,30 +163,24 @@ pub(super) async fn create(
     let mut plan = Plan::of(now, &quotas, creates, known.clone(), None);
     // A limit without a ceiling means that nobody has counted yet.
     if plan.rows.ids.is_empty()
-        || (limit.is_none() || ceiling.is_some()) && plan.insert(connection, now, organization, ceiling).await?
+        || (limit.is_none() || ceiling.is_some()) && plan.insert(tx, now, heads, organization, ceiling).await?
     {
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     }
     let Some(limit) = limit else {
-        admin::create_organization(connection, now, organization).await?;
-        if !plan.insert(connection, now, organization, None).await? {
+        admin::create_organization(tx, now, organization).await?;
+        if !plan.insert(tx, now, heads, organization, None).await? {
             return Err(StoreError::OrganizationGone);
         }
-        return plan.keep(connection, now, organization).await;
+        return plan.keep(tx, now, organization).await;
     };
-    if !in_transaction {
-        connection.execute("BEGIN").await?;
-    }
-    let room = room(connection, now, admission, organization, limit).await?;
+    tx.begin().await?;
+    let room = room(tx, now, admission, organization, limit).await?;
     let mut plan = Plan::of(now, &quotas, creates, known, Some((limit, room)));
     if !plan.rows.ids.is_empty() {
-        plan.insert(connection, now, organization, None).await?;
+        plan.insert(tx, now, heads, organization, None).await?;
     }
-    let results = plan.keep(connection, now, organization).await?;
-    if !in_transaction {
-        connection.execute("COMMIT").await?;
-    }
-    Ok(results)
+    plan.keep(tx, now, organization).await
 }
 
 /// What creations come to, before anything is written.
@@ -256,10 +256,12 @@ impl<'c> Plan<'c> {
         &mut self,
         connection: &mut PgConnection,
         now: Timestamp,
+        heads: &Heads,
         organization: &str,
         ceiling: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let Some(started) = insert(connection, now, organization, &self.rows, ceiling).await? else { return Ok(false) };
+        let started = insert(connection, now, heads, organization, &self.rows, ceiling).await?;
+        let Some(started) = started else { return Ok(false) };
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
                 && let [operation] = created.operations.as_mut_slice()
@@ -331,11 +333,43 @@ pub(super) async fn lock_numbers(
 async fn insert(
     connection: &mut PgConnection,
     now: Timestamp,
+    heads: &Heads,
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
 ) -> Result<Option<Vec<Uuid>>, StoreError> {
-    let made = sqlx::query_scalar::<_, Option<Vec<Uuid>>>(INSERT)
+    if let Some(place) = heads.row(organization) {
+        if let Some(made) = insert_at(connection, now, organization, rows, ceiling, Some(&place)).await? {
+            heads.row_lies(organization, made.row);
+            return Ok(Some(made.started));
+        }
+        heads.row_moved(organization);
+    }
+    let made = insert_at(connection, now, organization, rows, ceiling, None).await?;
+    Ok(made.map(|made| {
+        heads.row_lies(organization, made.row);
+        made.started
+    }))
+}
+
+/// What an insertion has made.
+struct Made {
+    /// Where the organization's row lies now.
+    row: String,
+    started: Vec<Uuid>,
+}
+
+/// Inserts the rows by the organization's row, which lies at `place`.
+async fn insert_at(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    rows: &Rows,
+    ceiling: Option<i64>,
+    place: Option<&str>,
+) -> Result<Option<Made>, StoreError> {
+    let sql = INSERT.replace("{row}", if place.is_some() { BY_PLACE } else { BY_KEY });
+    let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
         .bind(&rows.ids)
@@ -352,10 +386,12 @@ async fn insert(
         .bind(&rows.inputs)
         .bind(ceiling)
         .bind(&rows.workers)
-        .bind(&rows.expiries)
-        .fetch_optional(connection)
-        .await?;
-    Ok(made.map(Option::unwrap_or_default))
+        .bind(&rows.expiries);
+    if let Some(place) = place {
+        query = query.bind(place);
+    }
+    let made = query.fetch_optional(connection).await?;
+    Ok(made.map(|(row, started)| Made { row, started: started.unwrap_or_default() }))
 }
 
 /// The columns of the keys to be kept.

@@ -5,9 +5,10 @@
 
 use operations::Timestamp;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
+use super::tx::Tx;
 use super::{changes, counters, purge};
 use crate::{Contents, StoreError};
 
@@ -139,7 +140,7 @@ async fn begin_on(
     organization: &str,
     unfinished_too: bool,
 ) -> Result<u64, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = Tx::begun(connection).await?;
     // Creations wait here, and are refused afterwards or counted now.
     let sql = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted < 2 FOR UPDATE";
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
@@ -183,7 +184,7 @@ pub(super) async fn part(pool: &Connections, organization: &str, limit: u32) -> 
 
 /// Answers how many rows it removed; `None` when the organization is not being deleted.
 async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) -> Result<Option<u64>, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = Tx::begun(connection).await?;
     if !is_begun(&mut transaction, organization).await? {
         return Ok(None);
     }
@@ -213,7 +214,7 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
             return Ok(Some(done.rows_affected()));
         }
     }
-    transaction.rollback().await?;
+    transaction.roll_back().await?;
     Ok(Some(0))
 }
 
@@ -251,7 +252,7 @@ pub(super) async fn end(pool: &Connections, organization: &str) -> Result<(), St
 
 /// Answers whether there was something to end.
 async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = Tx::begun(connection).await?;
     let sql = "SELECT true FROM organizations WHERE organization_id = $1 AND deleted = 1 FOR UPDATE";
     if sqlx::query_scalar::<_, bool>(sql).bind(organization).fetch_optional(&mut *transaction).await?.is_none() {
         return Ok(false);

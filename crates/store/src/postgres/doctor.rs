@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::connections::Connections;
+use super::tx::Tx;
 use crate::{Finding, Report, StoreError};
 
 /// Findings shown per invariant; a damaged store may have millions.
@@ -133,7 +134,7 @@ const PROJECT_COUNTERS: &str = "
 pub(super) async fn examine(pool: &Connections) -> Result<Report, StoreError> {
     // Without a limit: it takes as long as it takes.
     let mut connection = pool.connect().await?;
-    let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot = Tx::snapshot(&mut connection).await?;
     // Recounting a large store takes longer than any request may, and whole tables are read in their own order.
     for setting in ["statement_timeout = 0", "enable_seqscan = on", "plan_cache_mode = auto"] {
         sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *snapshot).await?;

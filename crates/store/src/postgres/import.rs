@@ -4,12 +4,13 @@
 use operations::Status;
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row};
+use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::changes;
 use super::counters::{self, Changes};
+use super::error::unavailable;
 use super::session::refused;
-use super::writer::unavailable;
+use super::tx::Tx;
 use super::{PostgresStore, rows, session};
 use crate::{Census, StoreError};
 
@@ -50,13 +51,14 @@ impl PostgresStore {
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let snapshot = async {
             let mut connection = self.pool.connect().await?;
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut tx = Tx::snapshot(&mut connection).await?;
             // Counting many rows, and whoever uses the snapshot, may take longer than a request's statement may.
             for setting in ["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0"] {
-                sqlx::query(setting).execute(&mut connection).await?;
+                sqlx::query(setting).execute(&mut *tx).await?;
             }
-            let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut connection).await?;
-            let census = census(&mut connection).await?;
+            let id = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut *tx).await?;
+            let census = census(&mut tx).await?;
+            tx.leave_open();
             Ok::<_, StoreError>(Snapshot { id, census, _connection: connection })
         };
         snapshot.await.map_err(StoreError::or_unavailable)
@@ -78,7 +80,7 @@ impl PostgresStore {
         let rows = Value::Array(rows.into_iter().map(|row| Value::Object(converted(row))).collect());
         let import = async {
             let mut connection = self.pool.acquire().await.map_err(unavailable)?;
-            let mut transaction = connection.begin().await?;
+            let mut transaction = Tx::begun(&mut connection).await?;
             let sql = format!("INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, $1::json)");
             let rows = rows.to_string();
             sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;

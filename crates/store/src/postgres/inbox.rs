@@ -16,12 +16,15 @@
 use std::time::Duration;
 
 use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
+use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection as _, Row};
 use uuid::Uuid;
 
 use super::connections::Connections;
-use super::writer::{Folds, unavailable};
+use super::error::unavailable;
+use super::folds::Folds;
+use super::heads::Heads;
+use super::tx::Tx;
 use super::{create, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
@@ -84,6 +87,7 @@ pub(super) async fn drain(
     now: Timestamp,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
     folds: &Folds,
 ) -> Result<u64, StoreError> {
     let organizations: Vec<String> = sqlx::query_scalar(WAITING).fetch_all(pool).await?;
@@ -94,8 +98,8 @@ pub(super) async fn drain(
         }
         let part = async {
             let mut connection = pool.acquire().await.map_err(unavailable)?;
-            let mut transaction = connection.begin().await?;
-            let part = drain_one(&mut transaction, now, &organization, limit, admission).await?;
+            let mut transaction = Tx::begun(&mut connection).await?;
+            let part = drain_one(&mut transaction, now, &organization, limit, admission, heads).await?;
             transaction.commit().await?;
             connection.release();
             Ok::<_, StoreError>(part)
@@ -122,13 +126,14 @@ pub(super) async fn drain(
 }
 
 async fn drain_one(
-    connection: &mut PgConnection,
+    connection: &mut Tx<'_>,
     now: Timestamp,
     organization: &str,
     limit: u32,
     admission: &Admission,
+    heads: &Heads,
 ) -> Result<u64, StoreError> {
-    sqlx::query(PLAN).execute(&mut *connection).await?;
+    sqlx::query(PLAN).execute(&mut **connection).await?;
     // Before the look: what is seen after this, no other server is at.
     create::lock_numbers(connection, now, organization).await?;
     let quota = admission.of(organization);
@@ -144,7 +149,7 @@ async fn drain_one(
         .bind(organization)
         .bind(i64::try_from(room).unwrap_or(i64::MAX))
         .bind(BATCH_BYTES)
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut **connection)
         .await?;
     let (mut creates, mut refused) = (Vec::with_capacity(found.len()), Refused::default());
     for row in &found {
@@ -171,7 +176,7 @@ async fn drain_one(
         }
     }
     let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
-    let results = create::create(connection, now, admission, organization, &requests, true).await?;
+    let results = create::create(connection, now, admission, heads, organization, &requests).await?;
     let mut left = 0;
     let mut done = Vec::with_capacity(creates.len());
     for ((id, place, _), result) in creates.iter().zip(results) {
@@ -181,7 +186,7 @@ async fn drain_one(
             Err(conflict) => refused.push(*id, &conflict.to_string()),
         }
     }
-    let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut *connection).await?;
+    let taken_out = sqlx::query(TAKE_OUT).bind(organization).bind(&done).execute(&mut **connection).await?;
     if taken_out.rows_affected() != done.len() as u64 {
         // Somebody deleted rows by hand meanwhile; what was just made of them goes with the transaction.
         return Err(StoreError::Unavailable("rows of the inbox were removed while they were taken".to_owned()));

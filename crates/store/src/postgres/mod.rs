@@ -18,6 +18,9 @@ mod counters;
 mod create;
 mod deletion;
 mod doctor;
+mod error;
+mod folds;
+mod heads;
 mod heartbeat;
 mod history;
 mod import;
@@ -31,6 +34,7 @@ mod rotate;
 mod rows;
 mod session;
 mod transition;
+mod tx;
 mod writer;
 
 #[cfg(test)]
@@ -49,7 +53,7 @@ use tasks::Health;
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{Answer, Commits, Create, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Commits, Create, HeartbeatRequest, Slot, Upkeep, Write, WriteBatcher};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
@@ -63,9 +67,12 @@ use crate::{
 use clock::DatabaseClock;
 use connections::Connections;
 pub use connections::Limits;
+use error::unavailable;
+use folds::Folds;
+use heads::Heads;
 pub use import::Snapshot;
 use replica::{Replica, Written};
-use writer::{Folds, Writer, unavailable};
+use writer::Writer;
 
 /// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
 const BATCHERS: usize = 2;
@@ -90,6 +97,7 @@ pub struct PostgresStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     rotation: Arc<Mutex<Rotation>>,
+    heads: Heads,
     folds: Folds,
     replica: Option<Arc<Replica>>,
 }
@@ -176,11 +184,19 @@ impl PostgresStore {
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
-        let commits = Commits::default();
+        let (commits, heads) = (Commits::default(), Heads::default());
         let batchers = || {
-            let (clock, retention, admission) = (&clock, &retention, &admission);
-            let writer =
-                || Writer::new(pool.clone(), Arc::clone(clock), retention.clone(), admission.clone(), folds.clone());
+            let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
+            let writer = || {
+                Writer::new(
+                    pool.clone(),
+                    Arc::clone(clock),
+                    retention.clone(),
+                    admission.clone(),
+                    heads.clone(),
+                    folds.clone(),
+                )
+            };
             let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
             (0..BATCHERS).map(batcher).collect()
         };
@@ -200,6 +216,7 @@ impl PostgresStore {
             admission,
             purged,
             rotation,
+            heads,
             folds,
             replica,
         })
@@ -221,38 +238,33 @@ impl PostgresStore {
         self.replica.as_ref()?.read(&access.organization, read).await
     }
 
-    /// Hands a write of an organization to its batcher. Sorts of writes do not wait for each other: a creation holds
-    /// the lock on the organization's row, which claims and settlements do not touch.
-    async fn submit(&self, organization: &str, write: Write) -> Result<Answer, StoreError> {
-        self.submit_with(organization, write, None).await
-    }
-
-    /// The same for a creation, with who gets the attempt that begins with it.
-    async fn submit_with(
-        &self,
-        organization: &str,
-        write: Write,
-        started: Option<Box<dyn FnOnce(Claimed) + Send>>,
-    ) -> Result<Answer, StoreError> {
-        let batchers = match write {
-            Write::Create(_) => &self.creations,
-            Write::Claim(_) => &self.claims,
-            _ => &self.others,
-        };
+    /// An organization's batcher of a sort of writes. Sorts do not wait for each other: a creation holds the lock on the
+    /// organization's row, which claims and settlements do not touch.
+    fn batcher<'b>(&self, batchers: &'b [WriteBatcher], organization: &str) -> &'b WriteBatcher {
         // FNV-1a: any spread will do, and this one is the same in every process.
         let hash = organization
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")].submit_with(write, started).await
+        &batchers[usize::try_from(hash % BATCHERS as u64).expect("a small number")]
+    }
+
+    /// Hands a write of an organization that is neither a creation nor a claim to its batcher.
+    async fn submit<Q, R: Send + 'static>(
+        &self,
+        organization: &str,
+        write: fn(Slot<Q, R>) -> Write,
+        request: Q,
+    ) -> Result<R, StoreError> {
+        self.batcher(&self.others, organization).submit(write, request).await
     }
 
     /// Splits work by organization, hands each part to its batcher, and puts the answers back in order.
-    async fn by_organization<T, R>(
+    async fn by_organization<T, Q, R: Send + 'static>(
         &self,
         items: Vec<T>,
         organization: impl Fn(&T) -> &str,
-        write: impl Fn(Vec<T>) -> Write,
-        read: impl Fn(Answer) -> Result<Vec<R>, StoreError>,
+        write: fn(Slot<Q, Vec<R>>) -> Write,
+        request: impl Fn(Vec<T>) -> Q,
     ) -> Result<Vec<R>, StoreError> {
         let count = items.len();
         let mut parts: BTreeMap<String, (Vec<usize>, Vec<T>)> = BTreeMap::new();
@@ -263,7 +275,7 @@ impl PostgresStore {
         }
         let mut answers: Vec<Option<R>> = (0..count).map(|_| None).collect();
         for (organization, (indexes, part)) in parts {
-            let part = read(self.submit(&organization, write(part)).await?)?;
+            let part = self.submit(&organization, write, request(part)).await?;
             for (index, answer) in indexes.into_iter().zip(part) {
                 answers[index] = Some(answer);
             }
@@ -272,18 +284,7 @@ impl PostgresStore {
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        let read = |answer| match answer {
-            Answer::Transitions(results) => Ok(results),
-            other => Err(Answer::unexpected(&other)),
-        };
-        self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, read).await
-    }
-
-    async fn count(&self, organization: &str, write: Write) -> Result<u64, StoreError> {
-        match self.submit(organization, write).await? {
-            Answer::Count(count) => Ok(count),
-            other => Err(other.unexpected()),
-        }
+        self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await
     }
 
     /// Creates operations; the first starts at once if it can and is asked to.
@@ -299,14 +300,9 @@ impl PostgresStore {
         let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
         let (organization, ids) = (organization.to_owned(), Vec::new());
         let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
-        match self.submit_with(&organization, Write::Create(create), started).await {
-            Ok(Answer::Created(created)) => Ok(created.operations),
-            Ok(other) => Err(other.unexpected()),
-            Err(error) => {
-                self.admission.give_back(&organization, count, self.now());
-                Err(error)
-            }
-        }
+        self.batcher(&self.creations, &organization).create(create, started).await.inspect_err(|_| {
+            self.admission.give_back(&organization, count, self.now());
+        })
     }
 }
 
@@ -373,20 +369,14 @@ impl Store for PostgresStore {
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         // Workers of one organization ask at the same time and are served together; the engine asks once a process.
         if let Some(organization) = request.organization().map(str::to_owned) {
-            return match self.submit(&organization, Write::Claim(request)).await? {
-                Answer::Claimed(claimed) => Ok(claimed),
-                other => Err(other.unexpected()),
-            };
+            return self.batcher(&self.claims, &organization).submit(Write::Claim, request).await;
         }
         self.claim_in_turn(&request).await
     }
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
-        let read = |answer| match answer {
-            Answer::Leases(leases) => Ok(leases),
-            other => Err(Answer::unexpected(&other)),
-        };
-        self.by_organization(beats, |b| &b.lease.organization, |beats| Write::Heartbeat(beats, lease), read).await
+        let request = |beats| HeartbeatRequest { beats, lease };
+        self.by_organization(beats, |beat| &beat.lease.organization, Write::Heartbeat, request).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
@@ -421,10 +411,8 @@ impl Store for PostgresStore {
         id: OperationId,
         command: OperationCommand,
     ) -> Result<CommandOutcome, StoreError> {
-        match self.submit(&access.organization, Write::Command(access.clone(), id, command)).await? {
-            Answer::CommandOutcome(outcome) => Ok(*outcome),
-            other => Err(other.unexpected()),
-        }
+        let request = CommandRequest { access: access.clone(), id, command };
+        self.submit(&access.organization, Write::Command, request).await
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
@@ -446,7 +434,7 @@ impl Store for PostgresStore {
         let due = purge::due(&self.pool, self.now()).await.map_err(StoreError::or_unavailable)?;
         let mut purged = 0;
         for organization in retention::in_turn(due, &self.purged) {
-            purged += self.count(&organization, Write::Purge(organization.clone(), limit)).await?;
+            purged += self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await?;
             retention::served(&self.purged, organization);
         }
         Ok(purged)
@@ -457,7 +445,7 @@ impl Store for PostgresStore {
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
-        self.count("", Write::ForgetIdempotencyKeys(limit)).await
+        self.submit("", Write::Upkeep, Upkeep::ForgetIdempotencyKeys(limit)).await
     }
 
     async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
@@ -514,7 +502,7 @@ impl Store for PostgresStore {
     }
 
     async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
-        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.folds)
+        inbox::drain(&self.pool, self.now(), limit, &self.admission, &self.heads, &self.folds)
             .await
             .map(Some)
             .map_err(StoreError::or_unavailable)
@@ -537,11 +525,11 @@ impl Store for PostgresStore {
     }
 
     async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
-        Ok(self.count(what.key().0, Write::Pause(what.clone(), true)).await? > 0)
+        Ok(self.submit(what.key().0, Write::Upkeep, Upkeep::Pause(what.clone(), true)).await? > 0)
     }
 
     async fn resume(&self, what: Pausable) -> Result<bool, StoreError> {
-        Ok(self.count(what.key().0, Write::Pause(what.clone(), false)).await? > 0)
+        Ok(self.submit(what.key().0, Write::Upkeep, Upkeep::Pause(what.clone(), false)).await? > 0)
     }
 
     async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
@@ -574,10 +562,7 @@ impl Store for PostgresStore {
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
-        match self.submit(&token.access.organization.clone(), Write::CreateToken(token)).await? {
-            Answer::Token(token) => Ok(*token),
-            other => Err(other.unexpected()),
-        }
+        self.submit(&token.access.organization.clone(), Write::CreateToken, token).await
     }
 
     async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
@@ -585,7 +570,7 @@ impl Store for PostgresStore {
     }
 
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.count("", Write::RevokeToken(id.to_owned())).await? > 0)
+        Ok(self.submit("", Write::Upkeep, Upkeep::RevokeToken(id.to_owned())).await? > 0)
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
@@ -593,11 +578,11 @@ impl Store for PostgresStore {
     }
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
-        self.count("", Write::TouchTokens(ids)).await.map(|_| ())
+        self.submit("", Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
     }
 
     async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.count(organization, Write::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
+        self.submit(organization, Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
     }
 
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
@@ -611,7 +596,7 @@ impl Store for PostgresStore {
         }
         let batchers = [&self.creations, &self.claims, &self.others].into_iter().flat_map(|batchers| batchers.iter());
         // All at once: one that is stuck ends by its own time limit, and must not keep the others from it.
-        let disconnected = join_all(batchers.map(|batcher| batcher.submit(Write::Disconnect)));
+        let disconnected = join_all(batchers.map(|batcher| batcher.submit(Write::Upkeep, Upkeep::Disconnect)));
         if tokio::time::timeout(self.pool.limits().close, disconnected).await.is_err() {
             tracing::warn!("not all writes were answered before the store was closed");
         }
@@ -620,7 +605,7 @@ impl Store for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
-        self.submit("", Write::Ping).await.map(|_| ())
+        self.submit("", Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

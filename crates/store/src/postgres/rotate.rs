@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use operations::Access;
 
 use super::{PostgresStore, claim};
-use crate::batch::{Answer, Write};
+use crate::batch::Write;
 use crate::rotation::{Rotation, deal, shares};
 use crate::{ClaimRequest, Claimed, Store as _, StoreError};
 
@@ -69,9 +69,6 @@ impl PostgresStore {
     ) -> Result<Vec<Claimed>, StoreError> {
         let access = Some(Access::organization(organization));
         let request = ClaimRequest { limit, access, ..request.clone() };
-        match self.submit(organization, Write::Claim(request)).await? {
-            Answer::Claimed(claimed) => Ok(claimed),
-            other => Err(other.unexpected()),
-        }
+        self.batcher(&self.claims, organization).submit(Write::Claim, request).await
     }
 }

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 
 use super::connections::{Connections, Limits};
-use super::writer::unavailable;
+use super::error::unavailable;
 use crate::error::cause;
 use crate::{StoreError, open};
 
@@ -64,6 +64,8 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
         ("plan_cache_mode", "force_generic_plan"),
         // A compiled plan would cost more than it runs.
         ("jit", "off"),
+        // Nothing is looked up twice in a statement.
+        ("enable_memoize", "off"),
     ]))
 }
 

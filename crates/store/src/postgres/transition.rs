@@ -35,21 +35,25 @@ const FIND: &str = "
 
 /// By places of rows that are locked.
 const SETTLE: &str = "
-    WITH ended AS MATERIALIZED (
-        SELECT * FROM unnest($3::bigint[], $4::smallint[], $5::bigint[], $6::bigint[], $7::int[], $8::int[],
-            $9::bigint[], $10::text[], $11::text[], $12::text[])
-            AS e (seq, status, started_at, finished_at, attempts, max_attempts, fence, error_message, output, worker)
+    WITH held AS MATERIALIZED (
+        SELECT a.*, e.new_status, e.began_at, e.finished_at, e.tries, e.max_tries, e.token, e.error_message, e.output,
+            e.worker
+        FROM unnest($2::text[]::tid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[], $8::bigint[],
+            $9::text[], $10::text[], $11::text[])
+            AS e (place, new_status, began_at, finished_at, tries, max_tries, token, error_message, output, worker)
+            CROSS JOIN LATERAL (SELECT * FROM active WHERE ctid = e.place AND organization_id IS NOT DISTINCT FROM $1
+                OFFSET 0) AS a
     ), moved AS (
-        DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1 RETURNING *
+        DELETE FROM active WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
         retain_for_ms, purge_at, error_message, output, input, worker)
-    SELECT m.organization_id, m.seq, m.id, m.kind, e.status, m.resource_type, m.resource_id, m.project_id,
-        m.project_version_id, m.created_at, e.started_at, e.finished_at, m.priority, e.attempts, e.max_attempts,
-        e.fence, m.timeout_ms, m.retain_for_ms, e.finished_at + coalesce(m.retain_for_ms, $13), e.error_message, e.output,
-        CASE e.status WHEN 4 THEN m.input ELSE '' END, e.worker
-    FROM moved m JOIN ended e USING (seq)";
+    SELECT organization_id, seq, id, kind, new_status, resource_type, resource_id, project_id, project_version_id,
+        created_at, began_at, finished_at, priority, tries, max_tries, token, timeout_ms, retain_for_ms,
+        finished_at + coalesce(retain_for_ms, $12), error_message, output,
+        CASE new_status WHEN 4 THEN input ELSE '' END, worker
+    FROM held";
 
 /// By places of rows that are locked.
 const PEND: &str = "
@@ -143,7 +147,6 @@ pub(super) async fn apply(
 #[derive(Default)]
 struct Ended {
     places: Vec<String>,
-    seqs: Vec<i64>,
     statuses: Vec<i16>,
     started_ats: Vec<Option<i64>>,
     finished_ats: Vec<i64>,
@@ -176,13 +179,11 @@ pub(super) fn small(n: u32) -> i32 {
 impl Ended {
     fn push(
         &mut self,
-        seq: i64,
         status: Status,
         progress: Progress,
         times: (Option<Timestamp>, Timestamp),
         texts: (String, String),
     ) {
-        self.seqs.push(seq);
         self.statuses.push(status.number().into());
         self.started_ats.push(times.0.map(Timestamp::as_millis));
         self.finished_ats.push(times.1.as_millis());
@@ -229,13 +230,13 @@ pub(super) async fn write(
                 let times = (Some(started_at), finished_at);
                 ended.places.push(place);
                 ended.workers.push(worker);
-                ended.push(seq, Status::Completed, progress, times, (String::new(), output));
+                ended.push(Status::Completed, progress, times, (String::new(), output));
             }
             State::Failed { progress, started_at, finished_at, error_message } => {
                 let times = (started_at, finished_at);
                 ended.places.push(place);
                 ended.workers.push(worker);
-                ended.push(seq, Status::Failed, progress, times, (error_message, String::new()));
+                ended.push(Status::Failed, progress, times, (error_message, String::new()));
             }
             State::Pending { progress, started_at, due_at } => {
                 pending.places.push(place);
@@ -252,11 +253,10 @@ pub(super) async fn write(
         }
     }
     history::append(connection, organization, notes).await?;
-    if !ended.seqs.is_empty() {
+    if !ended.places.is_empty() {
         sqlx::query(SETTLE)
             .bind(organization)
             .bind(ended.places)
-            .bind(ended.seqs)
             .bind(ended.statuses)
             .bind(ended.started_ats)
             .bind(ended.finished_ats)

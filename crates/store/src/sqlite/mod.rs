@@ -47,7 +47,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{Answer, Commits, Create, Feed, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Commits, Create, Feed, HeartbeatRequest, Upkeep, Write, WriteBatcher};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
@@ -109,14 +109,9 @@ impl SqliteStore {
         let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
         let (organization, ids) = (organization.to_owned(), Vec::new());
         let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
-        match self.writer.submit_with(Write::Create(create), started).await {
-            Ok(Answer::Created(created)) => Ok(created.operations),
-            Ok(other) => Err(other.unexpected()),
-            Err(error) => {
-                self.admission.give_back(&organization, count, self.now());
-                Err(error)
-            }
-        }
+        self.writer.create(create, started).await.inspect_err(|_| {
+            self.admission.give_back(&organization, count, self.now());
+        })
     }
 
     /// Opens the database file, creates it if it is missing, and brings its schema up to date.
@@ -195,7 +190,7 @@ impl SqliteStore {
                 return Ok((now, offset));
             }
             // Every write moves them first.
-            self.writer.submit(Write::Ping).await?;
+            self.writer.submit(Write::Upkeep, Upkeep::Ping).await?;
         }
     }
 
@@ -205,10 +200,7 @@ impl SqliteStore {
     }
 
     async fn feed(&self, write: Feed) -> Result<u64, StoreError> {
-        match self.writer.submit(Write::Feed(write)).await? {
-            Answer::Count(count) => Ok(count),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Upkeep, Upkeep::Feed(write)).await
     }
 
     /// The database file.
@@ -225,24 +217,15 @@ impl SqliteStore {
     }
 
     async fn delete(&self, organization: &str, step: Deletion) -> Result<u64, StoreError> {
-        match self.writer.submit(Write::Delete(organization.to_owned(), step)).await? {
-            Answer::Count(count) => Ok(count),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Upkeep, Upkeep::Delete(organization.to_owned(), step)).await
     }
 
     async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
-        match self.writer.submit(Write::Pause(what, paused)).await? {
-            Answer::Count(count) => Ok(count > 0),
-            other => Err(other.unexpected()),
-        }
+        Ok(self.writer.submit(Write::Upkeep, Upkeep::Pause(what, paused)).await? > 0)
     }
 
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        match self.writer.submit(Write::Transition(events)).await? {
-            Answer::Transitions(results) => Ok(results),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Transition, events).await
     }
 }
 
@@ -311,17 +294,11 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        match self.writer.submit(Write::Claim(request)).await? {
-            Answer::Claimed(claimed) => Ok(claimed),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Claim, request).await
     }
 
     async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
-        match self.writer.submit(Write::Heartbeat(beats, lease)).await? {
-            Answer::Leases(leases) => Ok(leases),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Heartbeat, HeartbeatRequest { beats, lease }).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
@@ -361,10 +338,7 @@ impl Store for SqliteStore {
         id: OperationId,
         command: OperationCommand,
     ) -> Result<CommandOutcome, StoreError> {
-        match self.writer.submit(Write::Command(access.clone(), id, command)).await? {
-            Answer::CommandOutcome(outcome) => Ok(*outcome),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Command, CommandRequest { access: access.clone(), id, command }).await
     }
 
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
@@ -388,10 +362,7 @@ impl Store for SqliteStore {
         let due = self.readers.read(move |connection| purge::due(connection, now)).await?;
         let mut purged = 0;
         for organization in retention::in_turn(due, &self.purged) {
-            match self.writer.submit(Write::Purge(organization.clone(), limit)).await? {
-                Answer::Count(count) => purged += count,
-                other => return Err(other.unexpected()),
-            }
+            purged += self.writer.submit(Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await?;
             retention::served(&self.purged, organization);
         }
         Ok(purged)
@@ -402,10 +373,7 @@ impl Store for SqliteStore {
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
-        match self.writer.submit(Write::ForgetIdempotencyKeys(limit)).await? {
-            Answer::Count(count) => Ok(count),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::Upkeep, Upkeep::ForgetIdempotencyKeys(limit)).await
     }
 
     async fn end_of_changes(&self, _organization: &str) -> Result<Position, StoreError> {
@@ -513,10 +481,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
-        match self.writer.submit(Write::CreateToken(token)).await? {
-            Answer::Token(token) => Ok(*token),
-            other => Err(other.unexpected()),
-        }
+        self.writer.submit(Write::CreateToken, token).await
     }
 
     async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
@@ -525,10 +490,7 @@ impl Store for SqliteStore {
     }
 
     async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        match self.writer.submit(Write::RevokeToken(id.to_owned())).await? {
-            Answer::Count(count) => Ok(count > 0),
-            other => Err(other.unexpected()),
-        }
+        Ok(self.writer.submit(Write::Upkeep, Upkeep::RevokeToken(id.to_owned())).await? > 0)
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
@@ -537,11 +499,11 @@ impl Store for SqliteStore {
     }
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
-        self.writer.submit(Write::TouchTokens(ids)).await.map(|_| ())
+        self.writer.submit(Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
     }
 
     async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.writer.submit(Write::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
+        self.writer.submit(Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
     }
 
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
@@ -553,12 +515,12 @@ impl Store for SqliteStore {
         self.readers.close().await;
         // The last connection empties the write-ahead log into the file and removes it. A writer that has stopped has
         // none.
-        let _ = self.writer.submit(Write::Disconnect).await;
+        let _ = self.writer.submit(Write::Upkeep, Upkeep::Disconnect).await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.readers.read(|connection| query("SELECT 1").fetch_one(connection).map(drop)).await?;
-        self.writer.submit(Write::Ping).await.map(|_| ())
+        self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -1,23 +1,22 @@
 //! The one writer: carries a batch out as one transaction, with one fsync.
-//!
-//! Inside a batch the writes are grouped by what they do, so that fifty creations cost three statements and not 150.
-//! The writes of a batch are concurrent (each caller still waits for its answer), so grouping cannot break an order
-//! that a caller could know of.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use operations::{Event, Timestamp};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
 use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
-use crate::batch::{Answer, Answered, Commit, Create, Write, indexed};
+use crate::batch::{
+    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
+};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotation;
-use crate::{ClaimRequest, LeaseRef, StoreError};
+use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// What a writer works with, shared with the store.
 #[derive(Clone)]
@@ -60,20 +59,22 @@ impl State {
 
 #[async_trait]
 impl Commit for Writer {
-    async fn commit(&mut self, writes: Arc<Vec<Write>>) -> Result<Vec<Answered>, StoreError> {
+    async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
+        let mut taken = std::mem::take(writes);
         let written = tokio::task::spawn_blocking(move || {
-            let answers = state.commit(&writes);
-            (state, answers)
+            let written = state.commit(&mut taken);
+            (state, taken, written)
         });
-        let (state, answers) = written.await.map_err(|error| connections::broke_off(&error))?;
+        let (state, taken, written) = written.await.map_err(|error| connections::broke_off(&error))?;
         self.state = Some(state);
-        answers
+        *writes = taken;
+        written
     }
 }
 
 impl State {
-    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+    fn commit(&mut self, writes: &mut [Write]) -> Result<(), StoreError> {
         if self.is_closed {
             return Err(StoreError::Unavailable("the store is closed".to_owned()));
         }
@@ -81,18 +82,18 @@ impl State {
             Some(connection) => connection,
             None => connections::writing(&self.shared.path)?,
         };
-        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction
-        // by itself.
+        // One whose transaction failed is not used again: when the disk is full or fails, SQLite ends the transaction by
+        // itself.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let answers = self.transact(transaction, writes)?;
-        self.is_closed = writes.iter().any(|write| matches!(write, Write::Disconnect));
+        self.transact(transaction, writes)?;
+        self.is_closed = writes.iter().any(Write::is_disconnect);
         if !self.is_closed {
             self.connection = Some(connection);
         }
-        Ok(answers)
+        Ok(())
     }
 
-    fn transact(&mut self, transaction: Transaction<'_>, writes: &[Write]) -> Result<Vec<Answered>, StoreError> {
+    fn transact(&mut self, transaction: rusqlite::Transaction<'_>, writes: &mut [Write]) -> Result<(), StoreError> {
         let Shared { clocks, retention, admission, .. } = &self.shared;
         let (now, set_by) = (clocks.now(), clocks.set_by());
         if set_by != 0 {
@@ -100,102 +101,82 @@ impl State {
         }
         // Who claims is the process that owns the store, and not a command beside it.
         let lease = writes.iter().filter_map(|write| match write {
-            Write::Claim(request) => Some(request.lease),
-            Write::Create(create) => create.start.as_ref().map(|start| start.lease),
+            Write::Claim(slot) => Some(slot.request.lease),
+            Write::Create(slot) => slot.request.start.as_ref().map(|start| start.lease),
             _ => None,
         });
         let lease = lease.max().filter(|_| !self.has_bounded_leases);
         if let Some(lease) = lease {
             clock::bound_leases(&transaction, now.after(lease))?;
         }
-        let answers = perform(&transaction, now, retention.millis(), admission, &mut self.rotation, writes)?;
+        let mut whole = Whole {
+            connection: &transaction,
+            now,
+            retain_for_ms: retention.millis(),
+            admission,
+            rotation: &mut self.rotation,
+        };
+        let mut all: Vec<&mut Write> = writes.iter_mut().collect();
+        perform(&mut whole, &mut all).now_or_never().expect("nothing here waits for anything")?;
         transaction.commit()?;
         clocks.moved(set_by);
         self.has_bounded_leases |= lease.is_some();
-        Ok(answers)
+        Ok(())
     }
 }
 
-fn perform(
-    connection: &Connection,
+/// The transaction of a batch. Its futures are ready at once.
+struct Whole<'w> {
+    connection: &'w Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
-    admission: &Admission,
-    rotation: &mut Rotation,
-    writes: &[Write],
-) -> Result<Vec<Answered>, StoreError> {
-    let mut answers: Vec<Option<Answered>> = writes.iter().map(|_| None).collect();
+    admission: &'w Admission,
+    rotation: &'w mut Rotation,
+}
 
-    let creates: Vec<(usize, &Create)> = indexed(writes, |write| match write {
-        Write::Create(create) => Some(create),
-        _ => None,
-    });
-    if !creates.is_empty() {
-        let requests: Vec<&Create> = creates.iter().map(|(_, create)| *create).collect();
-        let results = create::create(connection, now, admission, &requests)?;
-        for ((index, _), result) in creates.iter().zip(results) {
-            answers[*index] = Some(result.map(|created| Answer::Created(Box::new(created))));
-        }
+impl Transaction for Whole<'_> {
+    async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
+        transition::apply(self.connection, self.now, self.retain_for_ms, events)
     }
 
-    let transitions: Vec<(usize, &Vec<(LeaseRef, Event)>)> = indexed(writes, |write| match write {
-        Write::Transition(events) => Some(events),
-        _ => None,
-    });
-    if !transitions.is_empty() {
-        let events: Vec<&(LeaseRef, Event)> = transitions.iter().flat_map(|(_, events)| events.iter()).collect();
-        let mut results = transition::apply(connection, now, retain_for_ms, &events)?.into_iter();
-        for (index, events) in &transitions {
-            answers[*index] = Some(Ok(Answer::Transitions(results.by_ref().take(events.len()).collect())));
-        }
+    async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
+        create::create(self.connection, self.now, self.admission, creates)
     }
 
-    // After the creations, so that a claim of the same batch can have them.
-    let claims: Vec<(usize, &ClaimRequest)> = indexed(writes, |write| match write {
-        Write::Claim(request) => Some(request),
-        _ => None,
-    });
-    if !claims.is_empty() {
-        let requests: Vec<&ClaimRequest> = claims.iter().map(|(_, request)| *request).collect();
-        let results = claim::claim(connection, now, &admission.quotas(), rotation, &requests)?;
-        for ((index, _), claimed) in claims.iter().zip(results) {
-            answers[*index] = Some(Ok(Answer::Claimed(claimed)));
-        }
+    async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
+        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotation, requests)
     }
 
-    for (index, write) in writes.iter().enumerate() {
-        let answer = match write {
-            Write::Create(_) | Write::Transition(_) | Write::Claim(_) => continue,
-            Write::Heartbeat(beats, lease) => {
-                Answer::Leases(transition::heartbeat(connection, now, beats, now.after(*lease))?)
-            }
-            Write::Command(access, id, command) => Answer::CommandOutcome(Box::new(command::command(
-                connection,
-                now,
-                retain_for_ms,
-                access,
-                *id,
-                *command,
-            )?)),
-            Write::Purge(organization, limit) => Answer::Count(purge::purge(connection, now, organization, *limit)?),
-            Write::ForgetIdempotencyKeys(limit) => Answer::Count(create::forget_keys(connection, now, *limit)?),
-            Write::Pause(what, pause) => Answer::Count(pause::set(connection, now, what, *pause)?),
-            Write::Delete(organization, step) => Answer::Count(deletion::step(connection, now, organization, *step)?),
-            Write::Feed(write) => Answer::Count(consumers::write(connection, now, write)?),
-            Write::CreateToken(token) => Answer::Token(Box::new(admin::create_token(connection, now, token)?)),
-            Write::RevokeToken(id) => Answer::Count(admin::revoke_token(connection, now, id)?),
-            Write::TouchTokens(ids) => Answer::Count(admin::touch_tokens(connection, now, ids)?),
-            Write::PutEvidence(organization, record) => {
-                Answer::Count(admin::put_evidence(connection, now, organization, record)?)
-            }
-            Write::Ping => {
+    async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
+        transition::heartbeat(self.connection, self.now, &request.beats, self.now.after(request.lease))
+    }
+
+    async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError> {
+        let CommandRequest { access, id, command } = request;
+        command::command(self.connection, self.now, self.retain_for_ms, access, *id, *command)
+    }
+
+    async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError> {
+        admin::create_token(self.connection, self.now, token)
+    }
+
+    async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError> {
+        let Whole { connection, now, .. } = *self;
+        match upkeep {
+            Upkeep::Purge(organization, limit) => purge::purge(connection, now, organization, *limit),
+            Upkeep::ForgetIdempotencyKeys(limit) => create::forget_keys(connection, now, *limit),
+            Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
+            Upkeep::Delete(organization, step) => deletion::step(connection, now, organization, *step),
+            Upkeep::Feed(write) => consumers::write(connection, now, write),
+            Upkeep::RevokeToken(id) => admin::revoke_token(connection, now, id),
+            Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
+            Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
+            Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;
-                Answer::Count(0)
+                Ok(0)
             }
-            Write::Disconnect => Answer::Count(0),
-        };
-        answers[index] = Some(Ok(answer));
+            Upkeep::Disconnect => Ok(0),
+        }
     }
-    Ok(answers.into_iter().map(|answer| answer.expect("every write was carried out")).collect())
 }
