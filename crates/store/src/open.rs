@@ -1,6 +1,9 @@
 //! What opening a store may do: nothing but open one that is there and of this version, unless it was asked for more.
 
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 
 use crate::StoreError;
 use crate::error::cause;
@@ -17,6 +20,31 @@ pub enum Open {
 
 /// The table in which the migrations that were applied are noted.
 pub(crate) const APPLIED: &str = "_sqlx_migrations";
+
+/// The migrations in the folder `migrations` beside the file that says this, by the names of their files.
+///
+/// Not `sqlx::migrate!`: its crate of macros brings both databases' drivers along, to be built a second time for the
+/// compiler.
+macro_rules! migrations {
+    ($($name:literal),+ $(,)?) => {
+        std::sync::LazyLock::new(|| {
+            $crate::open::migrator(&[$(($name, include_str!(concat!("migrations/", $name, ".sql")))),+])
+        })
+    };
+}
+pub(crate) use migrations;
+
+/// Migrations from the names of their files, `<version>_<description>`, and their statements.
+pub(crate) fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let migration = |&(name, sql): &(&'static str, &'static str)| {
+        let (version, description) = name.split_once('_').expect("a name has a version and a description");
+        let version = version.parse().expect("a version is a number");
+        let description = Cow::Owned(description.replace('_', " "));
+        let no_transaction = sql.starts_with("-- no-transaction");
+        Migration::new(version, description, MigrationType::Simple, sql.into_sql_str(), no_transaction)
+    };
+    Migrator::with_migrations(files.iter().map(migration).collect())
+}
 
 /// Accepts a schema only that is of this version; the table of what was applied is there.
 pub(crate) async fn accept_current(
@@ -53,4 +81,27 @@ fn newer(place: &str, version: i64) -> StoreError {
     StoreError::Unusable(format!(
         "{place} has schema version {version}, which this longrun does not know: use the newer longrun that wrote it"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use crate::{postgres, sqlite};
+
+    #[test]
+    fn every_file_of_the_folders_is_a_migration() {
+        for (engine, known) in [("sqlite", &*sqlite::MIGRATIONS), ("postgres", &*postgres::MIGRATIONS)] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(engine).join("migrations");
+            let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+            let mut files: Vec<String> = files.map(|name| name.into_string().unwrap()).collect();
+            files.sort();
+            let name = |migration: &sqlx::migrate::Migration| {
+                format!("{:04}_{}.sql", migration.version, migration.description.replace(' ', "_"))
+            };
+            assert_eq!(known.iter().map(name).collect::<Vec<_>>(), files, "{engine}");
+        }
+    }
 }

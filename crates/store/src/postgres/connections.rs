@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{ConnectOptions as _, Connection as _, Describe, Either, Execute, Executor, Postgres, SqlStr};
+use sqlx::{ConnectOptions as _, Connection as _, Either, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -293,13 +293,5 @@ impl<'p> Executor<'p> for &'_ Connections {
     {
         let pool = self.clone();
         async move { pool.within(async { pool.acquire().await?.prepare_with(sql, parameters).await }).await }.boxed()
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
-    where
-        'p: 'e,
-    {
-        let pool = self.clone();
-        async move { pool.within(async { pool.acquire().await?.describe(sql).await }).await }.boxed()
     }
 }

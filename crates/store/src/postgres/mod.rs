@@ -38,6 +38,9 @@ mod transition;
 mod tx;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use session::MIGRATIONS;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Connections: what they are set to, and the schema that they find.
 
+use std::sync::LazyLock;
+
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
@@ -9,7 +11,19 @@ use super::error::unavailable;
 use crate::error::cause;
 use crate::{StoreError, open};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/postgres/migrations");
+/// The migrations; a new one is added at the end.
+pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
+    "0001_initial",
+    "0002_inbox",
+    "0003_counters",
+    "0004_queue",
+    "0005_steering",
+    "0006_changes",
+    "0007_pauses",
+    "0008_notices_and_secrets",
+    "0009_deletion",
+    "0010_queue_heads",
+];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";
 

@@ -38,7 +38,7 @@ mod transition;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -69,7 +69,18 @@ use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/sqlite/migrations");
+/// The migrations; a new one is added at the end.
+pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
+    "0001_initial",
+    "0002_counters",
+    "0003_steering",
+    "0004_changes",
+    "0005_pauses",
+    "0006_clock",
+    "0007_notices_and_secrets",
+    "0008_deletion",
+    "0009_resource_counters",
+];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
 #[derive(Clone)]
