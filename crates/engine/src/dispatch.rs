@@ -1,11 +1,11 @@
 //! The loop: claim what is due, as much as the limits leave capacity for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use store::{ClaimRequest, SAFETY_POLL, Store, StoreError};
 use tasks::{ROUND_LIMIT, Task, after_stop, supervise};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,56 +107,49 @@ async fn dispatch(context: Arc<Context>) {
     if context.registry.kinds().is_empty() {
         return;
     }
-    let dispatcher = Mutex::new(Dispatcher { has_begun: false });
+    // What the former life of this process left is taken up once, before the first claim.
+    let has_begun = AtomicBool::new(false);
     let task = context.health.register("dispatcher", Some(context.settings.poll.max(SAFETY_POLL)));
-    supervise(&task, &context.stop_claiming, || async { dispatcher.lock().await.run(&context, &task).await }).await;
+    supervise(&task, &context.stop_claiming, || run_loop(&context, &task, &has_begun)).await;
 }
 
-/// What the loop keeps, also when it is started again.
-struct Dispatcher {
-    /// What the former life of this process left was taken up: once, before the first claim.
-    has_begun: bool,
-}
-
-impl Dispatcher {
-    async fn run(&mut self, context: &Arc<Context>, task: &Task) {
-        let has_begun = std::mem::replace(&mut self.has_begun, true);
-        if context.settings.is_alone
-            && !has_begun
-            && timeout(ROUND_LIMIT, maintenance::rescue::own_past(context)).await.is_err()
-        {
-            tracing::error!("could not look for lost leases in time");
+async fn run_loop(context: &Arc<Context>, task: &Task, has_begun: &AtomicBool) {
+    let has_begun = has_begun.swap(true, Ordering::Relaxed);
+    if context.settings.is_alone
+        && !has_begun
+        && timeout(ROUND_LIMIT, maintenance::rescue::own_past(context)).await.is_err()
+    {
+        tracing::error!("could not look for lost leases in time");
+    }
+    while !context.stop_claiming.is_cancelled() {
+        // Registered before the look into the queue: a creation from here on is not missed.
+        let woken = context.waker.engine_signal().notified();
+        if context.capacity.is_used_up() {
+            task.rest();
         }
-        while !context.stop_claiming.is_cancelled() {
-            // Registered before the look into the queue: a creation from here on is not missed.
-            let woken = context.waker.engine_signal().notified();
-            if context.capacity.is_used_up() {
-                task.rest();
+        context.capacity.wait().await;
+        task.expect();
+        let round = tokio::select! {
+            round = timeout(ROUND_LIMIT, round(context)) => round,
+            () = after_stop(&context.stop_claiming) => return,
+        };
+        context.capacity.leave();
+        let pause = match round.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".to_owned()))) {
+            Ok(pause) => {
+                task.succeeded();
+                pause
             }
-            context.capacity.wait().await;
-            task.expect();
-            let round = tokio::select! {
-                round = timeout(ROUND_LIMIT, round(context)) => round,
-                () = after_stop(&context.stop_claiming) => return,
-            };
-            context.capacity.leave();
-            let pause = match round.unwrap_or_else(|_| Err(StoreError::Unavailable("it took too long".to_owned()))) {
-                Ok(pause) => {
-                    task.succeeded();
-                    pause
-                }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
-                    sleep_or_stop(context, CLAIM_RETRY).await;
-                    None
-                }
-            };
-            if let Some(pause) = pause {
-                tokio::select! {
-                    () = woken => {}
-                    () = tokio::time::sleep(pause) => {}
-                    () = context.stop_claiming.cancelled() => {}
-                }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "could not claim");
+                sleep_or_stop(context, CLAIM_RETRY).await;
+                None
+            }
+        };
+        if let Some(pause) = pause {
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep(pause) => {}
+                () = context.stop_claiming.cancelled() => {}
             }
         }
     }

@@ -59,13 +59,8 @@ impl Waker {
         operation: NewOperation,
         key: Option<IdempotencyKey>,
     ) -> Result<Operation, StoreError> {
-        let created = match self.reserve(&operation.kind) {
-            Some(start) => store.create_and_start(organization, operation, key, start).await?,
-            None => {
-                let mut created = store.create(organization, vec![operation], key).await?;
-                created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?
-            }
-        };
+        let start = self.reserve(&operation.kind);
+        let created = store.create_one(organization, operation, key, start).await?;
         if created.status == Status::Pending {
             self.created(&created.kind);
         }
@@ -75,11 +70,7 @@ impl Waker {
     /// Capacity for an operation of this kind that is about to be created. `None` when the engine does not run the
     /// kind, has no capacity left for it, or is at the queue right now.
     fn reserve(&self, kind: &str) -> Option<Start> {
-        if self.0.kinds.iter().any(|known| known == kind) {
-            eager::reserve(&self.0.context.upgrade()?, kind)
-        } else {
-            None
-        }
+        eager::reserve(&self.0.context.upgrade()?, kind)
     }
 
     /// Has the engine of this process learn now, and not at its next heartbeat, what it is asked to stop.

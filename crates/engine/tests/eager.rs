@@ -2,35 +2,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use engine::{Attempt, Engine, Failure, Handler, Limits, Registry, Running, Settings};
+use engine::{Engine, Limits, Registry, Running, Settings};
 use operations::{Access, NewOperation, Operation, OperationId, Status};
 use store::{SqliteStore, Store};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, mpsc};
 
-/// A test that waits longer than this for something has failed.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Tells when it starts and runs until it is let go.
-struct Gate {
-    started: mpsc::UnboundedSender<OperationId>,
-    go: Arc<Semaphore>,
-}
-
-#[async_trait]
-impl Handler for Gate {
-    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        self.started.send(attempt.operation.id).unwrap();
-        tokio::select! {
-            permit = self.go.acquire() => {
-                permit.unwrap().forget();
-                Ok(String::new())
-            }
-            () = attempt.cancelled.cancelled() => Err(Failure::transient("stopped")),
-        }
-    }
-}
+use crate::gate::{DEADLINE, gate, next};
 
 struct Setup {
     store: Arc<SqliteStore>,
@@ -45,16 +23,14 @@ impl Setup {
     async fn start() -> Setup {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
-        let (sender, started) = mpsc::unbounded_channel();
-        let go = Arc::new(Semaphore::new(0));
-        let gate = || Gate { started: sender.clone(), go: Arc::clone(&go) };
+        let (gate, started, go) = gate();
         let tight = Limits { concurrency: Some(1), ..Limits::default() };
         let rare = Limits { rate: Some(0.001), ..Limits::default() };
         let registry = Registry::new()
-            .with("scan", gate())
-            .with("tight", gate())
+            .with("scan", gate.clone())
+            .with("tight", gate.clone())
             .with_limits("tight", tight)
-            .with("rare", gate())
+            .with("rare", gate.clone())
             .with_limits("rare", rare);
         let settings = Settings { concurrency: 3, poll: Duration::from_secs(3_600), ..Settings::default() };
         let engine = Engine::start(Arc::clone(&store) as Arc<dyn Store>, registry, settings, "local");
@@ -76,7 +52,7 @@ impl Setup {
     }
 
     async fn next(&mut self) -> OperationId {
-        tokio::time::timeout(DEADLINE, self.started.recv()).await.expect("in time").unwrap()
+        next(&mut self.started).await
     }
 
     async fn ended(&self, id: OperationId) {

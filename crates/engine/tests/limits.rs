@@ -8,10 +8,9 @@ use operations::backoff::Backoff;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status};
 use store::{ClaimRequest, Heartbeat, LeaseStatus, NewToken, Scope, Settlement, SqliteStore, Store};
 use tempfile::TempDir;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
-/// A test that waits longer than this for something has failed.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::gate::{DEADLINE, gate, next};
 
 struct Setup {
     store: Arc<SqliteStore>,
@@ -62,33 +61,6 @@ impl Setup {
     }
 }
 
-/// Tells when it starts and runs until it is let go.
-struct Gate {
-    started: mpsc::UnboundedSender<OperationId>,
-    go: Arc<Notify>,
-}
-
-#[async_trait]
-impl Handler for Gate {
-    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
-        self.started.send(attempt.operation.id).unwrap();
-        tokio::select! {
-            () = self.go.notified() => Ok(String::new()),
-            () = attempt.cancelled.cancelled() => Err(Failure::transient("stopped")),
-        }
-    }
-}
-
-fn gate() -> (Gate, mpsc::UnboundedReceiver<OperationId>, Arc<Notify>) {
-    let (sender, started) = mpsc::unbounded_channel();
-    let go = Arc::new(Notify::new());
-    (Gate { started: sender, go: Arc::clone(&go) }, started, go)
-}
-
-async fn next(started: &mut mpsc::UnboundedReceiver<OperationId>) -> OperationId {
-    tokio::time::timeout(DEADLINE, started.recv()).await.expect("in time").unwrap()
-}
-
 /// Tells when it was started.
 struct Clock(mpsc::UnboundedSender<Instant>);
 
@@ -128,10 +100,10 @@ async fn a_kind_keeps_to_its_concurrency_and_leaves_the_other_places_to_others()
         assert_eq!(setup.get(*waits).await.status, Status::Pending, "not even claimed");
         assert!(scans.is_empty());
         // The place that becomes free is enough to start the next.
-        go.notify_one();
+        go.add_permits(1);
         assert_eq!(next(&mut scans).await, *waits);
     }
-    go.notify_one();
+    go.add_permits(1);
     setup.ended(&waiting).await;
     setup.engine.drain().await;
     assert_eq!(setup.store.doctor().await.unwrap().findings, []);

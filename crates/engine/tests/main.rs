@@ -4,4 +4,5 @@
 mod eager;
 mod engine;
 mod follow_ups;
+mod gate;
 mod limits;

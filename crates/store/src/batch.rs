@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
+use crate::quota::Admission;
 use crate::work::StartTerms;
 use crate::{
     ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
-    OperationCommand, Pausable, Position, StoreError, Token,
+    OperationCommand, Pausable, Position, Start, StoreError, Token,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -324,15 +325,20 @@ impl WriteBatcher {
         reply.await.map_err(|_| stopped())?
     }
 
-    /// The same for a creation. The attempt that began with it, if one did, is handed to `started` before the answer,
-    /// whatever became of the caller.
+    /// The same for a creation within what its organization may have. The attempt that began with it, if one did, is
+    /// handed over before the answer, whatever became of the caller.
     pub(crate) async fn create(
         &self,
+        admission: &Admission,
+        now: impl Fn() -> Timestamp,
         create: Create,
-        started: Option<Box<dyn FnOnce(Claimed) + Send>>,
+        start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
+        let (organization, count) = (create.organization.clone(), admission.quotas().limited(&create.operations));
+        admission.take(&organization, count, now())?;
+        let (start, started) = start.map(|start| (start.terms, start.started)).unzip();
         let (caller, reply) = oneshot::channel();
-        let slot = Slot::new(create, move |replied: Result<Created, StoreError>| {
+        let slot = Slot::new(Create { start, ..create }, move |replied: Result<Created, StoreError>| {
             let operations = replied.map(|created| {
                 if let (Some(started), Some(attempt)) = (started, created.started) {
                     started(attempt);
@@ -341,8 +347,11 @@ impl WriteBatcher {
             });
             drop(caller.send(operations));
         });
-        self.queue.send(Write::Create(slot)).await.map_err(|_| stopped())?;
-        reply.await.map_err(|_| stopped())?
+        let created = async {
+            self.queue.send(Write::Create(slot)).await.map_err(|_| stopped())?;
+            reply.await.map_err(|_| stopped())?
+        };
+        created.await.inspect_err(|_| admission.give_back(&organization, count, now()))
     }
 }
 

@@ -130,24 +130,40 @@ pub trait Store: Send + Sync + 'static {
     /// Fails with [`StoreError::Exceeded`] when the organization would have more, or get more at a time, than its
     /// [`Quota`] allows.
     ///
+    /// With a start, which is for one operation alone: it starts at once if it is due and nothing of its organization and
+    /// kind is waiting or paused. Then it is created and started in one transaction, and answered as running, and the
+    /// attempt is handed to `start`. Otherwise it is created as pending, like every other.
+    ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
+    async fn create_with(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+        start: Option<Start>,
+    ) -> Result<Vec<Operation>, StoreError>;
+
+    /// [`Store::create_with`] of operations that wait to be claimed.
     async fn create(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
-    ) -> Result<Vec<Operation>, StoreError>;
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.create_with(organization, operations, key, None).await
+    }
 
-    /// [`Store::create`] of one operation, which starts at once if it is due and nothing of its organization and kind is
-    /// waiting or paused: created and started in one transaction, and answered as running. What starts is handed to
-    /// `start`. Otherwise it is created as pending, like every other.
-    async fn create_and_start(
+    /// [`Store::create_with`] of one operation, which starts at once if it can and there is somebody to run it.
+    async fn create_one(
         &self,
         organization: &str,
         operation: NewOperation,
         key: Option<IdempotencyKey>,
-        start: Start,
-    ) -> Result<Operation, StoreError>;
+        start: Option<Start>,
+    ) -> Result<Operation, StoreError> {
+        let mut created = self.create_with(organization, vec![operation], key, start).await?;
+        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
+    }
 
     /// The operations of these ids, in their order; `None` for one that does not exist or may not be seen.
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError>;

@@ -16,7 +16,7 @@ fn start() -> (Start, mpsc::Receiver<Claimed>) {
 /// Creates a scan of acme that is to start at once; answers it, and its attempt if it began.
 async fn create(store: &dyn Store, new: NewOperation) -> (Operation, Option<Claimed>) {
     let (start, started) = start();
-    let operation = store.create_and_start("acme", new, None, start).await.unwrap();
+    let operation = store.create_one("acme", new, None, Some(start)).await.unwrap();
     (operation, started.try_recv().ok())
 }
 
@@ -116,12 +116,12 @@ async fn what_is_paused_or_due_later_does_not_start(fixture: Fixture) {
 async fn a_key_makes_and_starts_one(fixture: Fixture) {
     let key = |fingerprint| Some(IdempotencyKey { key: "k".to_owned(), fingerprint: [fingerprint; 32] });
     let ((first, started), (again, started_again)) = (start(), start());
-    let one = fixture.store.create_and_start("acme", scan(), key(1), first).await.unwrap();
+    let one = fixture.store.create_one("acme", scan(), key(1), Some(first)).await.unwrap();
     assert_eq!(started.try_recv().unwrap().lease.id, one.id);
-    assert_eq!(fixture.store.create_and_start("acme", scan(), key(1), again).await.unwrap(), one);
+    assert_eq!(fixture.store.create_one("acme", scan(), key(1), Some(again)).await.unwrap(), one);
     assert!(started_again.try_recv().is_err(), "nothing was created");
     let (other, started_other) = start();
-    let conflict = fixture.store.create_and_start("acme", scan(), key(2), other).await;
+    let conflict = fixture.store.create_one("acme", scan(), key(2), Some(other)).await;
     assert!(matches!(conflict, Err(StoreError::IdempotencyConflict)), "{conflict:?}");
     assert!(started_other.try_recv().is_err());
     fixture.assert_sound().await;
@@ -134,7 +134,7 @@ async fn limits_hold(fixture: Fixture) {
         assert!(create(&*fixture.store, scan()).await.1.is_some());
     }
     let (third, started) = start();
-    let refused = fixture.store.create_and_start("acme", scan(), None, third).await;
+    let refused = fixture.store.create_one("acme", scan(), None, Some(third)).await;
     assert!(matches!(refused, Err(StoreError::Exceeded(_))), "{refused:?}");
     assert!(started.try_recv().is_err());
     fixture.assert_sound().await;
@@ -143,7 +143,7 @@ async fn limits_hold(fixture: Fixture) {
 /// Whoever is to run it hears of it, also when nobody waits for the creation any more.
 async fn the_attempt_arrives_whatever_becomes_of_the_caller(fixture: Fixture) {
     let (first, started) = start();
-    let mut call = fixture.store.create_and_start("acme", scan(), None, first);
+    let mut call = fixture.store.create_one("acme", scan(), None, Some(first));
     // Handed over, and given up.
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
@@ -156,7 +156,7 @@ async fn many_at_once_start_or_wait_and_none_is_lost(fixture: Fixture) {
     let calls = (0..200).map(|number| {
         let kind = if number % 2 == 0 { "scan" } else { "build" };
         let (start, started) = start();
-        let call = fixture.store.create_and_start("acme", NewOperation::of_kind(kind), None, start);
+        let call = fixture.store.create_one("acme", NewOperation::of_kind(kind), None, Some(start));
         async move { (call.await.unwrap(), started.try_recv().ok()) }
     });
     let made = futures_util::future::join_all(calls).await;

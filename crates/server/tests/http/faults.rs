@@ -156,22 +156,14 @@ impl Store for FaultyStore {
     async fn commit_offset(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
         self.inner.commit_offset(reader, organization, position).await
     }
-    async fn create(
+    async fn create_with(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
+        start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create(organization, operations, key).await
-    }
-    async fn create_and_start(
-        &self,
-        organization: &str,
-        operation: NewOperation,
-        key: Option<IdempotencyKey>,
-        start: store::Start,
-    ) -> Result<Operation, StoreError> {
-        self.inner.create_and_start(organization, operation, key, start).await
+        self.inner.create_with(organization, operations, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;

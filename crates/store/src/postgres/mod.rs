@@ -292,8 +292,10 @@ impl PostgresStore {
     async fn transition(&self, events: Vec<(LeaseRef, Event)>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
         self.by_organization(events, |(lease, _)| &lease.organization, Write::Transition, |events| events).await
     }
+}
 
-    /// Creates operations; the first starts at once if it can and is asked to.
+#[async_trait]
+impl Store for PostgresStore {
     async fn create_with(
         &self,
         organization: &str,
@@ -301,37 +303,9 @@ impl PostgresStore {
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let count = self.admission.quotas().limited(&operations);
-        self.admission.take(organization, count, self.now())?;
-        let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
-        let (organization, ids) = (organization.to_owned(), Vec::new());
-        let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
-        self.batcher(&self.creations, &organization).create(create, started).await.inspect_err(|_| {
-            self.admission.give_back(&organization, count, self.now());
-        })
-    }
-}
-
-#[async_trait]
-impl Store for PostgresStore {
-    async fn create(
-        &self,
-        organization: &str,
-        operations: Vec<NewOperation>,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Vec<Operation>, StoreError> {
-        self.create_with(organization, operations, key, None).await
-    }
-
-    async fn create_and_start(
-        &self,
-        organization: &str,
-        operation: NewOperation,
-        key: Option<IdempotencyKey>,
-        start: Start,
-    ) -> Result<Operation, StoreError> {
-        let mut created = self.create_with(organization, vec![operation], key, Some(start)).await?;
-        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
+        let batcher = self.batcher(&self.creations, organization);
+        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None };
+        batcher.create(&self.admission, || self.now(), create, start).await
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {

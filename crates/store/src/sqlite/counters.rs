@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use operations::page::{LEVELS, bucket};
 use operations::{Operation, Resource, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::resources::Resources;
 use super::script::Script;
@@ -62,42 +62,25 @@ impl<'r> Changes<'r> {
 
     /// Adds the changes to what is to be written.
     pub(super) fn add_to(self, script: &mut Script) {
-        let organizations: Vec<_> = self
-            .organizations
-            .into_iter()
-            .filter(|(_, n)| *n != [0; 4])
-            .map(|((organization, level, bucket, kind), n)| {
-                json!([organization, level, bucket, kind, n[0], n[1], n[2], n[3]])
-            })
-            .collect();
-        if !organizations.is_empty() {
-            let changes = serde_json::Value::Array(organizations).to_string();
-            script.add(ADD).bind(changes);
-        }
-        let projects: Vec<_> = self
-            .projects
-            .into_iter()
-            .filter(|(_, n)| *n != [0; 4])
-            .map(|((organization, project, level, bucket, kind), n)| {
-                json!([organization, project, level, bucket, kind, n[0], n[1], n[2], n[3]])
-            })
-            .collect();
-        if !projects.is_empty() {
-            let changes = serde_json::Value::Array(projects).to_string();
-            script.add(ADD_PROJECTS).bind(changes);
-        }
-        let resources: Vec<_> = self
-            .resources
-            .into_iter()
-            .filter(|(_, n)| *n != [0; 4])
-            .map(|((resource, level, bucket, kind, project), n)| {
-                json!([resource, level, bucket, kind, project, n[0], n[1], n[2], n[3]])
-            })
-            .collect();
-        if !resources.is_empty() {
-            let changes = serde_json::Value::Array(resources).to_string();
-            script.add(ADD_RESOURCES).bind(changes);
-        }
+        add(script, ADD, self.organizations, |(organization, level, bucket, kind)| {
+            vec![json!(organization), json!(level), json!(bucket), json!(kind)]
+        });
+        add(script, ADD_PROJECTS, self.projects, |(organization, project, level, bucket, kind)| {
+            vec![json!(organization), json!(project), json!(level), json!(bucket), json!(kind)]
+        });
+        add(script, ADD_RESOURCES, self.resources, |(resource, level, bucket, kind, project)| {
+            vec![json!(resource), json!(level), json!(bucket), json!(kind), json!(project)]
+        });
+    }
+}
+
+/// Has counts added to by a statement that takes rows of a key and four numbers.
+fn add<K>(script: &mut Script, sql: &'static str, counts: BTreeMap<K, [i64; 4]>, key: impl Fn(K) -> Vec<Value>) {
+    let changed = counts.into_iter().filter(|(_, n)| *n != [0; 4]);
+    let rows: Vec<Value> =
+        changed.map(|(counted, n)| key(counted).into_iter().chain(n.map(Value::from)).collect()).collect();
+    if !rows.is_empty() {
+        script.add(sql).bind(Value::Array(rows).to_string());
     }
 }
 

@@ -100,24 +100,6 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Creates operations; the first starts at once if it can and is asked to.
-    async fn create_with(
-        &self,
-        organization: &str,
-        operations: Vec<NewOperation>,
-        key: Option<IdempotencyKey>,
-        start: Option<Start>,
-    ) -> Result<Vec<Operation>, StoreError> {
-        let count = self.admission.quotas().limited(&operations);
-        self.admission.take(organization, count, self.now())?;
-        let (terms, started) = start.map(|start| (start.terms, start.started)).unzip();
-        let (organization, ids) = (organization.to_owned(), Vec::new());
-        let create = Create { organization: organization.clone(), operations, ids, key, start: terms };
-        self.writer.create(create, started).await.inspect_err(|_| {
-            self.admission.give_back(&organization, count, self.now());
-        })
-    }
-
     /// Opens the database file, creates it if it is missing, and brings its schema up to date.
     ///
     /// # Errors
@@ -258,24 +240,16 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create(
+    async fn create_with(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
         key: Option<IdempotencyKey>,
+        start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.create_with(organization, operations, key, None).await
-    }
-
-    async fn create_and_start(
-        &self,
-        organization: &str,
-        operation: NewOperation,
-        key: Option<IdempotencyKey>,
-        start: Start,
-    ) -> Result<Operation, StoreError> {
-        let mut created = self.create_with(organization, vec![operation], key, Some(start)).await?;
-        created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))
+        let batcher = &self.writer;
+        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None };
+        batcher.create(&self.admission, || self.now(), create, start).await
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {

@@ -100,7 +100,7 @@ impl Actor {
             let starts = new.len() == 1 && self.random.random_bool(0.7);
             loop {
                 let (server, organization) = (self.server(), Arc::clone(&self.organization));
-                let (mut new, key_again) = (new.clone(), key.clone());
+                let (new, key_again) = (new.clone(), key.clone());
                 let from = self.record.begin();
                 let start = starts.then(|| {
                     let (record, started) = (Arc::clone(&self.record), Arc::clone(&self.started));
@@ -112,14 +112,7 @@ impl Actor {
                 let created = self
                     .place
                     .call(server, |store| async move {
-                        let created = match start {
-                            Some(start) => {
-                                let new = new.remove(0);
-                                store.create_and_start(&organization, new, key_again, start).await.map(|one| vec![one])
-                            }
-                            None => store.create(&organization, new, key_again).await,
-                        };
-                        match created {
+                        match store.create_with(&organization, new, key_again, start).await {
                             // Made by the call that was not answered, and deleted by another client since.
                             Err(StoreError::IdempotencyGone) => Ok(Vec::new()),
                             other => other,
