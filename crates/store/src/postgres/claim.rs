@@ -104,7 +104,7 @@ const CLAIM: &str = "
 const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.resource_type, a.resource_id, a.project_id, \
     a.project_version_id, a.created_at, $4::bigint AS started_at, NULL::bigint AS finished_at, '' AS error_message";
 
-/// Walks past what other projects have in line, unless these have nothing at all. Served by active_by_project.
+/// Walks past what other projects have in the queue, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM unnest($10::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''

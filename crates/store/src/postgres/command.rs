@@ -134,7 +134,7 @@ impl Target<'_> {
         let organization = &self.access.organization;
         let seq: i64 = seen.try_get("seq")?;
         let (kind, priority): (String, i16) = (seen.try_get("kind")?, seen.try_get("priority")?);
-        // What has become due keeps its time in `active`, but not in line.
+        // What has become due keeps its time in `active`, but not in the queue.
         if let Some(due_at) = seen.try_get::<Option<i64>, _>("due_at")? {
             let query = sqlx::query_scalar(LOCK_PLACE_DUE).bind(organization).bind([due_at]).bind([seq]);
             if let Some(place) = query.fetch_optional(&mut *connection).await? {

@@ -50,7 +50,7 @@ const REMOVE_PENDING: &str = "
     ), {counted}
     SELECT (SELECT count(*) FROM line), (SELECT count(*) FROM gone)";
 
-/// What is not in line runs.
+/// What is not in the queue runs.
 const REMOVE_RUNNING: &str = "
     WITH gone AS (
         DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(

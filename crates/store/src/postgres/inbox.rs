@@ -9,7 +9,7 @@
 //! other or, when one commits after the other's rows were taken, later. The rows of a transaction keep their order:
 //! they become visible at once, and are taken from the first on.
 //!
-//! **Limits.** What its organization may not have yet, by its [quota](crate::Quota), stays in line until it may.
+//! **Limits.** What its organization may not have yet, by its [quota](crate::Quota), stays in the queue until it may.
 //!
 //! A row that cannot become an operation stays, with the reason in `refused`, and is told by `longrun doctor`.
 
@@ -54,7 +54,7 @@ const PLAN: &str = "
         set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
         set_config('plan_cache_mode', 'force_custom_plan', true)";
 
-/// The first rows in line. Served by inbox_waiting, active_by_id and settled_by_id.
+/// The first rows in the queue. Served by inbox_waiting, active_by_id and settled_by_id.
 const FIRST_IN_LINE: &str = "
     SELECT place::text, id, kind, input, resource_type, resource_id, project_id, project_version_id, priority::smallint,
         ceil(extract(epoch FROM run_after) * 1000)::bigint AS run_after,

@@ -64,7 +64,7 @@ const PEND: &str = "
         AS p (seq, started_at, due_at, attempts, max_attempts, fence)
     WHERE a.ctid = ANY ($2::text[]::tid[]) AND a.organization_id IS NOT DISTINCT FROM $1 AND a.seq = p.seq";
 
-/// Back in line.
+/// Back in the queue.
 const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
     SELECT $1, * FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[])";

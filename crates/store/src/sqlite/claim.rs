@@ -144,7 +144,7 @@ fn in_turn(
     let turns = deal(&weights, room);
     let mut lines = Vec::with_capacity(organizations.len());
     for (organization, share) in organizations.iter().zip(shares(&turns, organizations.len())) {
-        // What went on above is chosen, not started: it stands in line still.
+        // What went on above is chosen, not started: it stands in the queue still.
         let already = if *organization == rotation.last { chosen.len() } else { 0 };
         let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
         let mut line = of_one(connection, organization, &Projects::All, kinds, most)?;
