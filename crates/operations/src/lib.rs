@@ -54,3 +54,10 @@ pub struct Operation {
     /// Why it failed; empty unless [`Status::Failed`].
     pub error_message: String,
 }
+
+impl Operation {
+    /// Whether it was cancelled before it could complete.
+    pub fn was_cancelled(&self) -> bool {
+        self.status == Status::Failed && self.error_message == state::CANCELLED
+    }
+}

@@ -155,7 +155,7 @@ pub enum Refusal {
 }
 
 /// The message of an operation that was cancelled.
-const CANCELLED: &str = "cancelled";
+pub(crate) const CANCELLED: &str = "cancelled";
 
 /// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a
 /// core dump must not fill the memory of whoever reads the list.
