@@ -8,6 +8,7 @@ mod contract;
 mod deletion;
 mod frozen;
 mod full_disk;
+mod heads;
 mod hints;
 mod history;
 mod inbox;

@@ -35,11 +35,16 @@ const LOOK: &str = "
         SELECT false, ctid::text || ' ' || xmin::text, seq, kind, priority, NULL::bigint, status FROM settled
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
 
-/// A place in the queue. Served by queue_ready or, before its time, queue_due.
+/// A place in the queue. Served by queue_in_order, queue_ready or, before its time, queue_due.
 const LOCK_PLACE: &str = "
+    SELECT q.place FROM unnest($2::text[], $4::bigint[]) AS w (kind, seq) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place FROM queue
+        WHERE organization_id = $1 AND kind = w.kind AND seq = w.seq AND in_order FOR UPDATE) AS q
+    UNION ALL
     SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
         WHERE organization_id = $1 AND kind = w.kind AND -priority = -w.priority AND seq = w.seq AND due_at IS NULL
+            AND NOT in_order
         FOR UPDATE) AS q";
 const LOCK_PLACE_DUE: &str = "
     SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (

@@ -189,7 +189,8 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
         return Ok(None);
     }
     for sql in [
-        REMOVE_PENDING.replace("{due}", "due_at IS NULL"),
+        REMOVE_PENDING.replace("{due}", "in_order"),
+        REMOVE_PENDING.replace("{due}", "due_at IS NULL AND NOT in_order"),
         REMOVE_PENDING.replace("{due}", "due_at IS NOT NULL"),
         REMOVE_RUNNING.to_owned(),
         REMOVE_SETTLED.to_owned(),
