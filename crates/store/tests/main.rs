@@ -17,6 +17,7 @@ mod outage;
 mod pagination;
 mod quotas;
 mod replica;
+mod resources;
 mod servers;
 mod shards;
 mod starts;

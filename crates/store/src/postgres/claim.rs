@@ -4,6 +4,7 @@
 //! against that.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
@@ -12,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
 use super::heads::{Begin, Heads, Known};
-use super::rows;
+use super::{resources, rows};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
 /// Makes what has become due after $3 and until $2 claimable; what another server is at is left to it. Served by
@@ -118,6 +119,8 @@ const CLAIM: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM picked GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $4, 2, array_agg(id) FROM picked HAVING count(*) > 0
@@ -246,8 +249,12 @@ impl Line<'_> {
         }
         // Counted from 1, as PostgreSQL does.
         let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
-        let of_projects = if matches!(self.projects, Projects::All) { "" } else { OF_PROJECTS };
-        let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", STARTED_COLUMNS);
+        static OF: LazyLock<[String; 2]> = LazyLock::new(|| {
+            let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
+            let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
+            ["", OF_PROJECTS].map(|projects| sql.replace("{projects}", projects))
+        });
+        let sql = OF[usize::from(!matches!(self.projects, Projects::All))].as_str();
         let mut query = sqlx::query(AssertSqlSafe(sql))
             .bind(self.organization)
             .bind(begin.kinds)

@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, State, Status, Timestamp};
+use operations::{Access, Event, Operation, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
-use super::counters::Changes;
+use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
 use super::{changes as feed, history, purge, rows, transition};
@@ -189,8 +189,10 @@ impl Locked<'_> {
         let operation = rows::operation(&row)?;
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
         let mut counts = Changes::default();
+        let Operation { project_id, kind, resource, .. } = operation.clone();
+        let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
         if !is_active {
-            counts.add(seq, &operation.project_id, &operation.kind, before.status(), -1);
+            counts.add(&of, before.status(), -1);
         }
         if let Some(after) = &after {
             let worker = if is_active { "" } else { row.try_get("worker")? };
@@ -217,6 +219,7 @@ impl Locked<'_> {
                     kind: operation.kind.clone(),
                     priority: row.try_get("priority")?,
                     project_id: operation.project_id.clone(),
+                    resource: operation.resource.clone(),
                     before: before.status(),
                     state: state.clone(),
                     note: None,
@@ -233,7 +236,7 @@ impl Locked<'_> {
                     .bind(transition::small(progress.max_attempts))
                     .execute(&mut *connection)
                     .await?;
-                counts.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
+                counts.add(&of, Status::Pending, 1);
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
                     .await?;
             }

@@ -1,6 +1,7 @@
 //! Creating operations, once per idempotency key. All statements of one call are of one organization.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::heads::Heads;
 use super::tx::Tx;
-use super::{admin, list, rows};
+use super::{admin, list, resources, rows};
 use crate::batch::{Create, Created};
 use crate::quota::{Admission, Quotas};
 use crate::work::StartTerms;
@@ -92,6 +93,8 @@ const INSERT: &str = "
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0
         FROM new GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 1, $3 FROM numbered
@@ -379,7 +382,12 @@ async fn insert_at(
 ) -> Result<Option<Made>, StoreError> {
     let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
-    let sql = INSERT.replace("{row}", if place.is_some() { BY_PLACE } else { BY_KEY });
+    static BY: LazyLock<[String; 2]> = LazyLock::new(|| {
+        let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
+        let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
+        [BY_KEY, BY_PLACE].map(|row| sql.replace("{row}", row))
+    });
+    let sql = BY[usize::from(place.is_some())].as_str();
     let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
