@@ -83,14 +83,15 @@ const COUNT_RESOURCE: [&str; 2] = [
      WHERE organization_id = $1 AND resource_type <> '' AND resource_type = $2 AND resource_id = $3",
     "INSERT INTO longrun.resource_counters
          (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
-     SELECT organization_id, c.resource, level, seq >> level, kind, project_id,
+     SELECT organization_id, c.resource, level, seq >> level, kind, p.id,
          count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
          count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)
      FROM longrun.counted_resources c JOIN (
              SELECT organization_id, resource_type, resource_id, seq, kind, project_id, status FROM longrun.settled
              UNION ALL
              SELECT organization_id, resource_type, resource_id, seq, kind, project_id, status FROM longrun.active) AS op
-         USING (organization_id, resource_type, resource_id), (VALUES (12), (16), (20)) AS l (level)
+         USING (organization_id, resource_type, resource_id) CROSS JOIN (VALUES (12), (16), (20)) AS l (level)
+         CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) AS p (id)
      WHERE organization_id = $1 AND resource_type = $2 AND resource_id = $3
      GROUP BY 1, 2, 3, 4, 5, 6",
 ];

@@ -119,13 +119,14 @@ const FOLD_PROJECTS: &str = "
 const FOLD_RESOURCES: &str = "
     INSERT INTO resource_counters
         (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
-    SELECT organization_id, resource, l.level, bucket >> (l.level - 12), kind, project_id,
+    SELECT organization_id, resource, l.level, bucket >> (l.level - 12), kind, p.id,
         sum(pending), sum(running), sum(completed), sum(failed)
-    FROM resource_deltas, (VALUES (12), (16), (20)) l (level)
+    FROM resource_deltas d CROSS JOIN (VALUES (12), (16), (20)) l (level)
+        CROSS JOIN LATERAL (SELECT '' UNION SELECT d.project_id) AS p (id)
     WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
         AND resource IN (SELECT resource FROM counted_resources WHERE organization_id = $1 AND is_counted)
-    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT (organization_id, resource, level, bucket, kind, project_id) DO UPDATE SET
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 6, 3, 4, 5
+    ON CONFLICT (organization_id, resource, project_id, level, bucket, kind) DO UPDATE SET
         pending = resource_counters.pending + excluded.pending, running = resource_counters.running + excluded.running,
         completed = resource_counters.completed + excluded.completed,
         failed = resource_counters.failed + excluded.failed";

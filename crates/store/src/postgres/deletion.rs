@@ -234,7 +234,7 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
 async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> Result<u64, StoreError> {
     counters::fold(pool, organization).await?;
     for (table, order) in [
-        ("resource_counters", "resource, level, bucket, kind, project_id"),
+        ("resource_counters", "resource, project_id, level, bucket, kind"),
         ("project_counters", "project_id, level, bucket, kind"),
         ("counters", "level, bucket, kind"),
     ] {

@@ -155,14 +155,22 @@ impl<'q> Page<'q> {
     /// of the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
         let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
-        let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());
-        if let Some(key) = self.counted {
-            table = "resource_counters";
-            let _ = write!(condition, " AND resource = ${key}{}", self.of_projects(""));
-        } else if let Some(projects) = self.projects {
+        let (mut from, mut of_deltas) = (Vec::new(), String::new());
+        if let Some(projects) = self.projects {
             from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
-            table = "project_counters";
-            condition.push_str(" AND project_id = p.project_id");
+            // Among the counters of a resource, no project stands for all.
+            condition.push_str(" AND project_id = p.project_id AND project_id <> ''");
+        }
+        let table = match (self.counted, self.projects) {
+            (Some(_), _) => "resource_counters",
+            (None, Some(_)) => "project_counters",
+            (None, None) => "counters",
+        };
+        if let Some(key) = self.counted {
+            let _ = write!(condition, " AND resource = ${key}");
+            if self.projects.is_none() {
+                condition.push_str(" AND project_id = ''");
+            }
         }
         if let Some((above, touched)) = parent {
             from.push(format!("{touched} AS t"));

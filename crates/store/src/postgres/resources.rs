@@ -152,10 +152,12 @@ const COUNT: &str = "
     ), counted AS (
         INSERT INTO resource_counters
             (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
-        SELECT $1, $4, level, seq >> level, kind, project_id,
+        SELECT $1, $4, level, seq >> level, kind, p.id,
             count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
             count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)
-        FROM op, (VALUES (12), (16), (20)) AS l (level) GROUP BY 3, 4, 5, 6
+        FROM op CROSS JOIN (VALUES (12), (16), (20)) AS l (level)
+            CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) AS p (id)
+        GROUP BY 3, 4, 5, 6
     ), seen AS (
         DELETE FROM resource_deltas WHERE organization_id = $1 AND resource = $4
             AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')

@@ -27,12 +27,12 @@ CREATE TABLE resource_counters (
     level           smallint NOT NULL,             -- as in counters
     bucket          bigint   NOT NULL,
     kind            text     NOT NULL,
-    project_id      text     NOT NULL,
+    project_id      text     NOT NULL,             -- '' counts all, those of no project included
     pending         integer  NOT NULL,
     running         integer  NOT NULL,
     completed       integer  NOT NULL,
     failed          integer  NOT NULL,
-    PRIMARY KEY (organization_id, resource, level, bucket, kind, project_id)
+    PRIMARY KEY (organization_id, resource, project_id, level, bucket, kind)
 ) WITH (fillfactor = 50);
 
 -- As counter_deltas, and folded with them.

@@ -5,10 +5,11 @@ WITH op (organization_id, resource, seq, kind, project_id, status) AS (
     SELECT organization_id, c.resource, seq, kind, project_id, status
     FROM counted_resources c JOIN settled USING (organization_id, resource_type, resource_id) WHERE c.is_counted
 ), rows (organization_id, resource, level, bucket, kind, project_id, n) AS (
-    SELECT organization_id, resource, level, seq >> level, kind, project_id, array[
+    SELECT organization_id, resource, level, seq >> level, kind, p.id, array[
         count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
         count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)]
-    FROM op, (VALUES (12), (16), (20)) l (level) GROUP BY 1, 2, 3, 4, 5, 6
+    FROM op CROSS JOIN (VALUES (12), (16), (20)) l (level) CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) p (id)
+    GROUP BY 1, 2, 3, 4, 5, 6
 ), counted (organization_id, resource, level, bucket, kind, project_id, n) AS (
     SELECT organization_id, resource, level, bucket, kind, project_id,
         array[sum(pending), sum(running), sum(completed), sum(failed)]::bigint[]
@@ -16,10 +17,11 @@ WITH op (organization_id, resource, seq, kind, project_id, status) AS (
         SELECT organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed
         FROM resource_counters
         UNION ALL
-        SELECT d.organization_id, d.resource, l.level, d.bucket >> (l.level - 12), d.kind, d.project_id,
+        SELECT d.organization_id, d.resource, l.level, d.bucket >> (l.level - 12), d.kind, p.id,
             d.pending, d.running, d.completed, d.failed
         FROM resource_deltas d JOIN counted_resources c USING (organization_id, resource)
-            LEFT JOIN counter_folds f USING (organization_id), (VALUES (12), (16), (20)) l (level)
+            LEFT JOIN counter_folds f USING (organization_id) CROSS JOIN (VALUES (12), (16), (20)) l (level)
+            CROSS JOIN LATERAL (SELECT '' UNION SELECT d.project_id) p (id)
         WHERE c.is_counted AND d.xid >= coalesce(f.folded_before, '0')
     ) AS c GROUP BY 1, 2, 3, 4, 5, 6
 ), difference (organization_id, resource, found) AS (
