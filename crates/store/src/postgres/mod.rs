@@ -31,6 +31,7 @@ mod pause;
 mod purge;
 mod repeat;
 mod replica;
+mod resources;
 mod rotate;
 mod rows;
 mod session;
@@ -75,6 +76,7 @@ use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
 use replica::{Replica, Written};
+use resources::Resources;
 use writer::Writer;
 
 /// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
@@ -103,6 +105,7 @@ pub struct PostgresStore {
     rotation: Arc<Mutex<Rotation>>,
     heads: Heads,
     folds: Folds,
+    resources: Resources,
     replica: Option<Arc<Replica>>,
 }
 
@@ -187,6 +190,7 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
+        let resources = Resources::start(pool.clone(), &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
@@ -224,6 +228,7 @@ impl PostgresStore {
             rotation,
             heads,
             folds,
+            resources,
             replica,
         })
     }
@@ -326,11 +331,13 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        let listed = self.on_standby(access, |pool| async move { list::list(&pool, access, filter, page).await });
+        let resources = &self.resources;
+        let listed =
+            self.on_standby(access, |pool| async move { list::list(&pool, resources, access, filter, page).await });
         if let Some(listing) = listed.await {
             return Ok(listing);
         }
-        list::list(&self.pool, access, filter, page).await.map_err(StoreError::or_unavailable)
+        list::list(&self.pool, resources, access, filter, page).await.map_err(StoreError::or_unavailable)
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
@@ -421,7 +428,7 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool, after).await.map_err(StoreError::or_unavailable)
+        claim::next_due(&self.pool, &self.heads, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {

@@ -22,6 +22,10 @@ use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
+/// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
+/// restored.
+const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
+
 /// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
@@ -125,7 +129,13 @@ impl Writer {
     }
 
     async fn connect(&mut self) -> Result<PgConnection, StoreError> {
-        let connected = self.pool.connect().await;
+        let connected = async {
+            let mut connection = self.pool.connect().await?;
+            let since = sqlx::query_scalar(SERVER).fetch_one(&mut connection).await?;
+            self.heads.are_of(since);
+            Ok::<_, sqlx::Error>(connection)
+        };
+        let connected = connected.await;
         self.is_away = connected.is_err();
         connected.map_err(unavailable)
     }

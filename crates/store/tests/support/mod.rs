@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use operations::{NewOperation, Operation, Outcome, Resource, Timestamp};
+use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Timestamp};
 use store::{ClaimRequest, Claimed, Clock, PostgresStore, Settlement, SqliteStore, Store};
 use testkit::{Cluster, Durability};
 
@@ -140,6 +140,28 @@ impl Fixture {
         assert_eq!(claimed[0].operation.id, created.id, "nothing else of this kind waits");
         self.settle(&claimed[0], outcome).await.unwrap();
         created
+    }
+
+    /// Reads what a resource that has many operations has, and returns when they are counted, which PostgreSQL's store
+    /// begins to do then; meanwhile, time seems to pass to it.
+    pub async fn count_resource(&self, organization: &str, resource: &Resource) {
+        let Place::Database(_) = &self.place else { return };
+        let filter = Filter { resource: Some(resource.clone()), ..Filter::default() };
+        self.store.list(&Access::organization(organization), &filter, PageRequest::default()).await.unwrap();
+        let foreign = self.foreign_postgres().await;
+        let marked_long_ago = "UPDATE counted_resources SET marked_at = marked_at - interval '1 hour'
+            WHERE NOT is_counted AND marked_at > clock_timestamp() - interval '1 hour'";
+        let is_counted = "SELECT is_counted FROM counted_resources
+            WHERE organization_id = $1 AND resource_type = $2 AND resource_id = $3";
+        loop {
+            sqlx::query(marked_long_ago).execute(&foreign).await.unwrap();
+            let query = sqlx::query_scalar(is_counted).bind(organization);
+            let query = query.bind(&resource.resource_type).bind(&resource.resource_id);
+            if query.fetch_optional(&foreign).await.unwrap() == Some(true) {
+                return foreign.close().await;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     pub async fn assert_sound(&self) {
