@@ -32,7 +32,6 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
-mod script;
 mod statement;
 mod transition;
 mod writer;
