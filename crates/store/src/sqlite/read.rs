@@ -23,18 +23,23 @@ pub(super) const STATE_COLUMNS: &str =
 /// The operation of a row that begins with [`ACTIVE_COLUMNS`] or [`SETTLED_COLUMNS`] and the output. By position: names
 /// would be looked up in each row.
 pub(super) fn operation(row: &Row<'_>) -> Result<Operation, StoreError> {
+    operation_at(row, 0)
+}
+
+/// The same where these columns begin at `first`.
+pub(super) fn operation_at(row: &Row<'_>, first: usize) -> Result<Operation, StoreError> {
     Ok(Operation {
-        id: OperationId::from_bytes(row.get(0)?),
-        kind: row.get(1)?,
-        status: Status::from_number(row.get(2)?).ok_or_else(|| damaged("status"))?,
-        resource: resource(row, 3)?,
-        project_id: row.get(5)?,
-        project_version_id: row.get(6)?,
-        created_at: time(row, 7)?.ok_or_else(|| damaged("created_at"))?,
-        started_at: time(row, 8)?,
-        finished_at: time(row, 9)?,
-        error_message: row.get(10)?,
-        output: row.get(11)?,
+        id: OperationId::from_bytes(row.get(first)?),
+        kind: row.get(first + 1)?,
+        status: Status::from_number(row.get(first + 2)?).ok_or_else(|| damaged("status"))?,
+        resource: resource(row, first + 3)?,
+        project_id: row.get(first + 5)?,
+        project_version_id: row.get(first + 6)?,
+        created_at: time(row, first + 7)?.ok_or_else(|| damaged("created_at"))?,
+        started_at: time(row, first + 8)?,
+        finished_at: time(row, first + 9)?,
+        error_message: row.get(first + 10)?,
+        output: row.get(first + 11)?,
     })
 }
 

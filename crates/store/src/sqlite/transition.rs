@@ -125,8 +125,7 @@ pub(super) fn apply(
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
     let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
-    let decided =
-        events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
+    let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
     let mut results: Vec<_> = decided.collect();
     let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, retain_for_ms, resources, changed)?;
