@@ -1,9 +1,9 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
-//! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Batches and reads are
-//! carried out on threads that may wait for the disk ([`connections`]); readers run beside the writer, each in one read
-//! transaction, so that page and count are of one snapshot.
+//! All writes go through one thread ([`writer`]) that takes what has queued while the previous commit was in flight and
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. It has a thread of its own,
+//! which waits for the disk; so do those on which reads are carried out ([`connections`]). Readers run beside the writer,
+//! each in one read transaction, so that page and count are of one snapshot.
 //!
 //! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its
 //! plan may depend on it.
@@ -32,7 +32,6 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
-mod script;
 mod statement;
 mod transition;
 mod writer;
@@ -163,7 +162,7 @@ impl SqliteStore {
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = WriteBatcher::start(Writer::new(shared), &health, &commits);
+        let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
         let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
         Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
     }
