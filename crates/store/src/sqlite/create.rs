@@ -122,8 +122,11 @@ pub(super) fn create(
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let mut created = Vec::with_capacity(create.operations.len());
         let mut started = None;
-        for new in &create.operations {
-            let operation = new.to_operation(now);
+        for (index, new) in create.operations.iter().enumerate() {
+            let mut operation = new.to_operation(now);
+            if let Some(id) = create.ids.get(index) {
+                operation.id = *id;
+            }
             let seq = next.start;
             next.start += 1;
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
