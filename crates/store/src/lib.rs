@@ -70,7 +70,7 @@ pub use work::{
     Start,
 };
 
-/// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
+/// Outputs longer than this, as they are stored, are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
 pub const LISTED_OUTPUT_BYTES: usize = 16 * 1024;
 

@@ -16,6 +16,7 @@ mod outage;
 mod pagination;
 mod quotas;
 mod replica;
+mod sealed;
 mod servers;
 mod shards;
 mod starts;

@@ -96,6 +96,10 @@ impl Fixture {
         }
     }
 
+    pub fn is_sealed(&self) -> bool {
+        self.keyring.is_some()
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
