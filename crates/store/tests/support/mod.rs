@@ -28,7 +28,7 @@ pub struct Fixture {
     place: Place,
     clock: Arc<AtomicI64>,
     /// Of a store that is encrypted.
-    keyring: Option<Keyring>,
+    pub keyring: Option<Keyring>,
 }
 
 /// Where the store keeps things, so that it can be opened again and tampered with.
@@ -69,7 +69,7 @@ pub fn keyring(ids: &[&str], active: Option<&str>) -> Keyring {
     Keyring::new(ids.iter().map(|id| key(id).unwrap()).collect(), active).unwrap()
 }
 
-fn sealed(store: Arc<dyn Store>, keyring: Option<&Keyring>) -> Arc<dyn Store> {
+pub fn sealed(store: Arc<dyn Store>, keyring: Option<&Keyring>) -> Arc<dyn Store> {
     match keyring {
         Some(keyring) => Arc::new(Sealed::new(store, keyring.clone())),
         None => store,
