@@ -169,7 +169,12 @@ const LEASE_RAN_OUT: &str = "the worker's lease ran out";
 
 /// Whether a message is one that the domain itself writes, which tells nothing of what somebody else wrote.
 pub fn is_own_message(message: &str) -> bool {
-    [CANCELLED, NO_MESSAGE].contains(&message) || message.starts_with(LEASE_RAN_OUT)
+    let gave_up = |rest: &str| {
+        let attempts = rest.strip_prefix(" (gave up after ")?.strip_suffix(" attempts)")?;
+        attempts.bytes().all(|digit| digit.is_ascii_digit()).then_some(())
+    };
+    [CANCELLED, NO_MESSAGE, LEASE_RAN_OUT].contains(&message)
+        || message.strip_prefix(LEASE_RAN_OUT).is_some_and(|rest| gave_up(rest).is_some())
 }
 
 /// The message, cut at a character's end where it is longer than `most` bytes (by which what is added is not counted).
@@ -386,6 +391,8 @@ mod tests {
         state = state.apply(Event::LoseLease { fence: 2, at: at(60), retry_at: at(70) }).unwrap();
         let State::Failed { error_message, .. } = state else { panic!("{state:?}") };
         assert_eq!(error_message, "the worker's lease ran out (gave up after 2 attempts)");
+        assert!(is_own_message(&error_message) && is_own_message(CANCELLED));
+        assert!(!is_own_message("the worker's lease ran out, said the worker") && !is_own_message(""));
     }
 
     #[test]

@@ -98,8 +98,9 @@ pub struct TextHead {
 impl TextHead {
     /// Of a text that begins so; `None` of an empty one.
     pub(crate) fn of(place: TextPlace, head: &str, bytes: i64) -> Option<TextHead> {
-        let is_own = place.field == Field::Message && operations::is_own_message(head);
         let bytes = bytes.unsigned_abs();
+        let is_whole = bytes == head.len() as u64;
+        let is_own = place.field == Field::Message && is_whole && operations::is_own_message(head);
         (bytes > 0).then(|| TextHead { place, seal: Seal::of(head), is_own, bytes })
     }
 }
