@@ -18,7 +18,8 @@ fn write_config(folder: &Path, store: &str, keys: &[&str], active: &str) {
          [evidence]\nfolder = \"data/evidence\"\n\
          [encryption]\nkeys = [{}]\nactive = \"{active}\"\n\
          [kinds.tell]\ntype = \"command\"\ncommand = [\"echo\", \"{SECRET} output\"]\n\
-         [kinds.fail]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"echo {SECRET} error >&2; exit 1\"]\nmax_attempts = 1\n\
+         [kinds.fail]\ntype = \"command\"\nmax_attempts = 1\n\
+         command = [\"sh\", \"-c\", \"echo {SECRET} error >&2; exit 1\"]\n\
          [kinds.wait]\ntype = \"remote\"\n",
         keys.join(", ")
     );

@@ -154,7 +154,7 @@ async fn what_was_written_before_encryption_is_not_left_in_the_file_after_a_rota
     write_everything(&store, &"long ".repeat(2_000)).await;
     assert_ne!(files_with(folder.path(), SECRET), Vec::<String>::new());
     let rotated = rotate(&store, &keyring(&["a"], Some("a")), |_| ()).await.unwrap();
-    assert!(rotated.is_complete && rotated.texts >= 7, "{rotated:?}");
+    assert!(rotated.is_complete && rotated.renewed >= 7, "{rotated:?}");
     store.close().await;
     assert_eq!(files_with(folder.path(), SECRET), Vec::<String>::new());
 }
@@ -275,7 +275,7 @@ async fn keys_change_while_others_write(fixture: Fixture) {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert!(rotated.is_complete && rotated.unopened.is_empty() && rotated.texts > 200, "{rotated:?}");
+    assert!(rotated.is_complete && rotated.unopened == 0 && rotated.renewed > 200, "{rotated:?}");
     assert_eq!(seals(&*fixture.store).await, [key("b")]);
     // What had ended is what it was, and needs the first key no more.
     let only = Sealed::new(Arc::clone(&fixture.store), keyring(&["b"], Some("b")));
@@ -285,7 +285,7 @@ async fn keys_change_while_others_write(fixture: Fixture) {
     }
     assert_eq!(only.doctor().await.unwrap().findings, []);
     let again = rotate(&*fixture.store, &keyring(&["b"], Some("b")), |_| ()).await.unwrap();
-    assert_eq!((again.texts, again.is_complete), (0, true), "there is nothing left to do");
+    assert_eq!((again.renewed, again.is_complete), (0, true), "there is nothing left to do");
 }
 
 async fn everything_is_read_whether_encryption_was_switched_on_or_off_since(fixture: Fixture) {
@@ -304,7 +304,7 @@ async fn everything_is_read_whether_encryption_was_switched_on_or_off_since(fixt
             assert_eq!(outputs, [looks_sealed; 3]);
         }
         let rotated = rotate(&*fixture.store, ring, |_| ()).await.unwrap();
-        assert!(rotated.is_complete && rotated.texts > 0, "{index} {rotated:?}");
+        assert!(rotated.is_complete && rotated.renewed > 0, "{index} {rotated:?}");
         let wanted = ring.active().map_or(Seal::Plain, |key| seals_of(key.id()));
         assert_eq!(seals(&*fixture.store).await, [wanted]);
     }
@@ -372,7 +372,7 @@ async fn texts_that_were_put_elsewhere_are_found(fixture: Fixture) {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].detail.starts_with(&format!("acme {} output: it does not open", ids[1])), "{}", found[0].detail);
     let rotated = rotate(&*fixture.store, &keyring(&["a", "b"], Some("b")), |_| ()).await.unwrap();
-    assert_eq!((rotated.texts, rotated.unopened.len(), rotated.is_complete), (2, 1, true), "it stays as it is");
+    assert_eq!((rotated.renewed, rotated.unopened, rotated.is_complete), (2, 1, true), "it stays as it is");
     // It can be deleted, and then all is well.
     let other = Sealed::new(Arc::clone(&fixture.store), keyring(&["a", "b"], Some("b")));
     other.command(&acme(), ids[1], OperationCommand::Delete).await.unwrap().unwrap().unwrap();

@@ -17,9 +17,6 @@ use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
 
-/// What does not open and is told one by one.
-const SHOWN: usize = 20;
-
 /// What `longrun encryption generate-key` takes.
 #[derive(Debug, clap::Args)]
 pub struct GenerateKeyArgs {
@@ -120,25 +117,26 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let content = content(args.evidence, &args.store, &keyring)?;
     let store = args.store.open_existing().await?;
     let spinner = Spinner::start("looking at texts");
-    let rotated = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts written anew"))).await?;
+    let texts = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts written anew"))).await?;
     store.close().await;
     spinner.say("looking at evidence");
-    let (pieces, mut unopened) =
-        content.rotate(|pieces| spinner.say(format!("{pieces} pieces of evidence written anew"))).await?;
+    let progress = |pieces| spinner.say(format!("{pieces} pieces of evidence written anew"));
+    let pieces = content.rotate(progress).await?;
     drop(spinner);
-    unopened.splice(0..0, rotated.unopened);
     let key = keyring.active().map_or("without a key".to_owned(), |key| format!("with the key {}", key.id()));
-    let mut told = format!("wrote {} texts and {pieces} pieces of evidence anew, {key}\n", rotated.texts);
-    if !rotated.is_complete {
-        told += "others go on writing in another way: give all servers the same encryption.active, start them anew, and \
-                 rotate again\n";
+    let mut told = format!("wrote {} texts and {} pieces of evidence anew, {key}\n", texts.renewed, pieces.renewed);
+    if !texts.is_complete {
+        told += "others go on writing in another way: give all servers the same encryption.active, start them anew, ";
+        told += "and rotate again\n";
     }
-    if !unopened.is_empty() {
-        told += &format!("{} cannot be opened, and stay as they are:\n", unopened.len());
-        unopened.iter().take(SHOWN).for_each(|one| told += &format!("  {}\n", printable(one)));
+    let unopened = texts.unopened + pieces.unopened;
+    if unopened > 0 {
+        told += &format!("{unopened} cannot be opened, and stay as they are:\n");
+        let first = texts.first_unopened.iter().chain(&pieces.first_unopened);
+        first.for_each(|one| told += &format!("  {}\n", printable(one)));
     }
     render::write(told)?;
-    Ok(Exit::yes_if(rotated.is_complete && unopened.is_empty()))
+    Ok(Exit::yes_if(texts.is_complete && unopened == 0))
 }
 
 /// What is encrypted with which key.

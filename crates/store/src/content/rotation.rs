@@ -7,7 +7,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt};
 
 use super::{ContentError, ContentStore, Digest, ORGANIZATIONS, SEALED, SHA256, address};
-use crate::seal::{SEALED_HEADER_BYTES, Seal, content_seal};
+use crate::seal::{Rotated, SEALED_HEADER_BYTES, Seal, content_seal};
 
 /// A piece as it is stored.
 struct Stored {
@@ -33,14 +33,14 @@ impl ContentStore {
     }
 
     /// Seals every piece anew that is not under the active key; without one, opens every piece. Beside servers at work:
-    /// a piece is there at all times, in one form or the other. Answers how many pieces were written anew, and which do
-    /// not open, and stay as they are. `progress` is told how many were written, from time to time.
+    /// a piece is there at all times, in one form or the other. `progress` is told how many were written, from time to
+    /// time.
     ///
     /// # Errors
     /// [`ContentError::Store`]; what was done stays done.
-    pub async fn rotate(&self, mut progress: impl FnMut(u64)) -> Result<(u64, Vec<String>), ContentError> {
+    pub async fn rotate(&self, mut progress: impl FnMut(u64)) -> Result<Rotated, ContentError> {
         let wanted = self.keyring.active().map_or(Seal::Plain, |key| Seal::Key(key.id().to_owned()));
-        let (mut rotated, mut unopened) = (0, Vec::new());
+        let mut rotated = Rotated { is_complete: true, ..Rotated::default() };
         let mut found = self.objects.list(Some(&Path::from(ORGANIZATIONS)));
         while let Some(piece) = found.try_next().await? {
             let Some(Stored { organization, digest, seal }) = self.stored(&piece).await? else { continue };
@@ -50,7 +50,7 @@ impl ContentStore {
             match self.renew(&organization, &digest).await {
                 Ok(()) => {}
                 Err(error @ (ContentError::Damaged(_) | ContentError::KeyMissing { .. })) => {
-                    unopened.push(format!("{organization} evidence: {error}"));
+                    rotated.leave(format!("{organization} evidence: {error}"));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -59,10 +59,10 @@ impl ContentStore {
             if is_moved {
                 self.remove(&piece.location).await?;
             }
-            rotated += 1;
-            progress(rotated);
+            rotated.renewed += 1;
+            progress(rotated.renewed);
         }
-        Ok((rotated, unopened))
+        Ok(rotated)
     }
 
     /// Stores a piece once more, as pieces are stored now.

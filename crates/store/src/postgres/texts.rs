@@ -16,8 +16,8 @@ const ID_OF_EVENT: &str = "
     coalesce((SELECT a.id FROM active a WHERE a.organization_id = t.organization_id AND a.seq = t.seq),
         (SELECT s.id FROM settled s WHERE s.organization_id = t.organization_id AND s.seq = t.seq))";
 
-/// Where a row of `events` lies, as a number: rows have no key of their own.
-const ROW: &str = "((ctid::text::point)[0]::bigint << 16) + (ctid::text::point)[1]::bigint";
+/// Which row of an operation's in `events`, which have no key: by its text. Two that say the same are one here.
+const ROW: &str = "hashtextextended(message, 0)";
 
 /// Served by the primary keys of active and settled.
 pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) -> Result<TextPage, StoreError> {
@@ -83,8 +83,8 @@ struct Columns<'p> {
     indexes: Vec<usize>,
     organizations: Vec<&'p str>,
     seqs: Vec<i64>,
-    /// Of histories: where the rows lie.
-    rows: Vec<String>,
+    /// Of histories: which of an operation's rows.
+    rows: Vec<i64>,
 }
 
 fn alike<'p>(places: impl Iterator<Item = &'p TextPlace>) -> BTreeMap<(TextTable, Field), Columns<'p>> {
@@ -94,28 +94,29 @@ fn alike<'p>(places: impl Iterator<Item = &'p TextPlace>) -> BTreeMap<(TextTable
         columns.indexes.push(index);
         columns.organizations.push(&place.organization);
         columns.seqs.push(place.seq);
-        columns.rows.push(format!("({},{})", place.row >> 16, place.row & 0xffff));
+        columns.rows.push(place.row);
     }
     groups
 }
 
-/// How the row of a table is found that the place `w` means.
-const fn is_row(table: TextTable) -> &'static str {
+/// How the rows of a table are found that the place `w` means. Served by the primary keys of active and settled, and by
+/// events_by_operation.
+fn is_row(table: TextTable) -> String {
+    let of_operation = "t.organization_id = w.organization_id AND t.seq = w.seq";
     match table {
-        TextTable::Active | TextTable::Settled => "t.organization_id = w.organization_id AND t.seq = w.seq",
-        TextTable::Events => "t.ctid = w.row::tid AND t.organization_id = w.organization_id AND t.seq = w.seq",
+        TextTable::Active | TextTable::Settled => of_operation.to_owned(),
+        TextTable::Events => format!("{of_operation} AND {ROW} = w.row"),
     }
 }
 
-/// Served by the primary keys of active and settled.
 pub(super) async fn read(pool: &Connections, places: &[TextPlace]) -> Result<Vec<Option<String>>, StoreError> {
     let mut texts = vec![None; places.len()];
     for ((table, field), columns) in alike(places.iter()) {
         let (name, column, is_row) = (table.name(), table.column(field), is_row(table));
         let sql = format!(
-            "SELECT w.place, t.text FROM unnest($1::text[], $2::bigint[], $3::text[]) WITH ORDINALITY
+            "SELECT w.place, t.text FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY
                  AS w (organization_id, seq, row, place)
-             CROSS JOIN LATERAL (SELECT t.{column} AS text FROM {name} t WHERE {is_row} OFFSET 0) AS t"
+             CROSS JOIN LATERAL (SELECT t.{column} AS text FROM {name} t WHERE {is_row} LIMIT 1) AS t"
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(columns.organizations).bind(columns.seqs).bind(columns.rows);
         for row in query.fetch_all(pool).await? {
@@ -140,7 +141,7 @@ pub(super) async fn replace(pool: &Connections, replacements: Vec<Replacement>) 
         }
         let sql = format!(
             "UPDATE {name} t SET {column} = w.new
-             FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[])
                  AS w (organization_id, seq, row, old, new)
              WHERE {is_row} AND t.{column} = w.old"
         );

@@ -1,7 +1,7 @@
 //! Evidence, sealed in chunks, so that neither writing nor reading holds more than one in memory.
 //!
-//! A header and then chunks of 64 KiB, each with AES-256-GCM under a key that belongs to one piece of evidence alone: it
-//! is derived from the organization and a random salt in the header. The nonce of a chunk is its number, and says
+//! A header and then chunks of 64 KiB, each with AES-256-GCM under a key that belongs to one piece of evidence alone:
+//! it is derived from the organization and a random salt in the header. The nonce of a chunk is its number, and says
 //! whether it is the last (the STREAM construction): chunks that are left out, repeated or put in another order do not
 //! open, nor does what was cut off. The header is authenticated with each of them.
 

@@ -75,7 +75,7 @@ pub struct TextPlace {
     pub(crate) organization: String,
     /// The number of its operation.
     pub(crate) seq: i64,
-    /// Of the row, where an operation has several.
+    /// Which of its rows, where an operation has several; each engine has a number of its own for it.
     pub(crate) row: i64,
     /// Its operation.
     pub(crate) id: OperationId,

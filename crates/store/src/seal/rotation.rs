@@ -90,21 +90,33 @@ pub async fn survey(store: &dyn Store) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
-/// What came of a [`rotate`].
+/// What came of sealing everything anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rotated {
-    /// Texts that were written anew.
-    pub texts: u64,
-    /// Texts that do not open, and stay as they are: where the first of them are, and why.
-    pub unopened: Vec<String>,
+    /// Texts, or pieces of evidence, that were written anew.
+    pub renewed: u64,
+    /// Those that do not open, and stay as they are.
+    pub unopened: u64,
+    /// Where the first of these are, and why they do not open.
+    pub first_unopened: Vec<String>,
     /// Whether everything else is sealed as it is to be. If not, others went on writing in another way: servers that
     /// have other keys than this process.
     pub is_complete: bool,
 }
 
+impl Rotated {
+    /// Notes something that does not open.
+    pub(crate) fn leave(&mut self, what: String) {
+        self.unopened += 1;
+        if self.first_unopened.len() < SHOWN {
+            self.first_unopened.push(what);
+        }
+    }
+}
+
 /// Seals everything anew that is not under the active key of the keyring; without an active key, opens everything. In
-/// small transactions, while servers run; what was done stays done when it breaks off. `progress` is told how many texts
-/// were written anew, from time to time.
+/// small transactions, while servers run; what was done stays done when it breaks off. `progress` is told from time to
+/// time how many texts were written anew.
 ///
 /// # Errors
 /// When the store cannot be read or written.
@@ -118,7 +130,7 @@ pub async fn rotate(
     // What moves while it is looked for may be missed, and is met by another walk.
     for _ in 0..WALKS {
         let mut open = 0;
-        rotated.unopened.clear();
+        (rotated.unopened, rotated.first_unopened) = (0, Vec::new());
         let mut walk = Walk::start(store);
         while let Some(mut heads) = walk.next().await? {
             heads.retain(|head| head.seal != wanted && !head.is_own);
@@ -127,13 +139,13 @@ pub async fn rotate(
                 for (place, old) in read(store, batch).await? {
                     match keyring.reseal(&owner(&place), old.clone()) {
                         Ok(new) => replacements.push(Replacement { place, old, new }),
-                        Err(error) => rotated.unopened.push(told(&place, &error)),
+                        Err(error) => rotated.leave(told(&place, &error)),
                     }
                 }
                 replacements.retain(|replacement| replacement.old != replacement.new);
                 open += replacements.len() as u64;
-                rotated.texts += replace(store, replacements).await?;
-                progress(rotated.texts);
+                rotated.renewed += replace(store, replacements).await?;
+                progress(rotated.renewed);
             }
         }
         rotated.is_complete = open == 0;

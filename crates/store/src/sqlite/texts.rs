@@ -22,7 +22,8 @@ pub(super) fn heads(connection: &Connection, after: &TextCursor, limit: u32) -> 
         .collect();
     let id = if table == TextTable::Events { ID_OF_EVENT } else { "t.id" };
     let sql = format!(
-        "SELECT t.rowid, t.organization_id, t.seq, {id}, {} FROM {} t WHERE t.rowid > ?1 ORDER BY t.rowid LIMIT {limit}",
+        "SELECT t.rowid, t.organization_id, t.seq, {id}, {} FROM {} t
+         WHERE t.rowid > ?1 ORDER BY t.rowid LIMIT {limit}",
         columns.join(", "),
         table.name(),
     );
