@@ -263,7 +263,11 @@ impl From<ContentError> for ApiError {
         match error {
             ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
-            ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
+            // An operator can help, and then it is there.
+            ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
+            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }
