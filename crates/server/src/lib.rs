@@ -25,6 +25,6 @@ mod shares;
 mod turns;
 mod waiters;
 
-pub use error::ApiError;
+pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};
