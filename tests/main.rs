@@ -9,6 +9,7 @@ mod docs;
 mod evaluate;
 mod help;
 mod hostile;
+mod identity;
 mod kinds;
 mod list;
 mod notices;

@@ -16,6 +16,7 @@ mod faults;
 mod get;
 mod harness;
 mod hostile_policies;
+mod identity;
 mod isolation;
 mod limits;
 mod list_edge_cases;
