@@ -1,15 +1,16 @@
-"""An OpenID Connect provider for tests, on a free port of 127.0.0.1: oidc-provider-mock, with PKCE enforced.
+"""An OpenID Connect provider for tests, on a free port of 127.0.0.1: oidc-provider-mock, and what it leaves out.
 
 Prints the port and serves until standard input closes. Arguments: users, each a JSON object of claims with "sub".
 """
 
 import base64
 import hashlib
+import io
 import json
 import os
 import sys
 import threading
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, urlencode, urlparse
 
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
@@ -19,7 +20,7 @@ from werkzeug.wrappers import Request, Response  # noqa: E402
 
 
 class Pkce:
-    """What oidc-provider-mock leaves out: a code is for whoever knows the verifier of its challenge (RFC 7636)."""
+    """A code is for whoever knows the verifier of its challenge (RFC 7636); a refusal has the state of its request."""
 
     def __init__(self, app):
         self.app = app
@@ -44,10 +45,13 @@ class Pkce:
             return Response("PKCE with S256 is required", 400)(environ, start_response)
 
         def noting(status, headers, *rest):
-            query = parse_qs(urlparse(dict(headers).get("Location", "")).query)
+            headers = dict(headers)
+            query = parse_qs(urlparse(headers.get("Location", "")).query)
             for code in query.get("code", []):
                 self.challenges[code] = request.args["code_challenge"]
-            return start_response(status, headers, *rest)
+            if "error" in query and "state" not in query:
+                headers["Location"] += "&" + urlencode({"state": request.args.get("state", "")})
+            return start_response(status, list(headers.items()), *rest)
 
         return self.app(environ, noting)
 
@@ -59,8 +63,6 @@ class Buffered:
         self.app = app
 
     def __call__(self, environ, start_response):
-        import io
-
         length = int(environ.get("CONTENT_LENGTH") or 0)
         environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
         return self.app(environ, start_response)

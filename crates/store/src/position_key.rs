@@ -116,6 +116,15 @@ mod tests {
     const PLACE: Position = Position { row: u64::MAX - 7, part: Position::SQLITE, seen: 3 };
 
     #[test]
+    fn derived_keys_differ_by_purpose_and_by_store() {
+        let (key, other) = (PositionKey::new(&[7; 32]).unwrap(), PositionKey::new(&[8; 32]).unwrap());
+        assert_eq!(key.derive("a"), key.derive("a"));
+        assert!(
+            key.derive("a") != key.derive("b") && key.derive("a") != other.derive("a") && key.derive("a") != [7; 32]
+        );
+    }
+
+    #[test]
     fn a_place_comes_back_to_its_organization_and_no_other() {
         let key = PositionKey::new(&[7; 32]).unwrap();
         let text = key.seal("acme", PLACE);

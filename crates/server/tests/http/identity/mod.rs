@@ -2,6 +2,7 @@
 
 mod browser;
 mod callback;
+mod false_provider;
 mod forged;
 mod keys;
 mod provider;
