@@ -113,6 +113,8 @@ jwks_url = "http://id.example.com/keys"
 organization_claim = "repository_owner"
 scopes = ["operations:reed"]
 leeway = "1h"
+refresh = "1000years"
+refetch_after = "0s"
 [auth.jwt.two]
 issuer = "https://token.actions.githubusercontent.com"
 audiences = ["longrun"]
@@ -134,6 +136,8 @@ request_scopes = ["profile"]
         "auth.jwt.github.required: is needed with this issuer, at which anybody can have an account",
         "auth.jwt.github.scopes: unknown scope \"operations:reed\"",
         "auth.jwt.github.leeway: must be at most 5m",
+        "auth.jwt.github.refresh: must be between 1s and 1d",
+        "auth.jwt.github.refetch_after: must be between 1s and 1d",
         "auth.jwt.two.jwks_file: the file no-such-file.json cannot be read",
         "auth.jwt.two.organization: \" \" is no name of an organization",
         "auth.jwt.two.roles: ",

@@ -2,6 +2,7 @@
 //! `[auth.oidc]`, the provider that people sign in at.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const PUBLIC_ISSUERS: [&str; 4] = [
 ];
 /// A clock that is further off is to be set.
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
+/// Between two fetches of keys: more often is a burden for the provider; a key that it takes back is to be known some day.
+const FETCHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// A session cannot be revoked, so it does not last for ever.
 const MOST_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Fewer bytes would be no secret.
@@ -190,8 +193,9 @@ impl Jwt {
             _ => check(false, "jwks_file", "must be left out where jwks_url is given: keys come from one place"),
         }
         check(leeway.0 <= MOST_LEEWAY, "leeway", "must be at most 5m; a clock that is further off is to be set");
-        check(refresh.0 >= Duration::from_secs(1), "refresh", "must be at least 1s");
-        check(refetch_after.0 >= Duration::from_secs(1), "refetch_after", "must be at least 1s");
+        for (key, span) in [("refresh", refresh), ("refetch_after", refetch_after)] {
+            check(FETCHES.contains(&span.0), key, "must be between 1s and 1d");
+        }
         check_public(issuer, &self.claims, &mut check);
         complaints
     }

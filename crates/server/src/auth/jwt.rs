@@ -157,11 +157,13 @@ impl JwtVerifier {
 
     /// The claims of a token that one of the providers has signed, which, and with what.
     async fn signed(&self, text: &str) -> Option<(usize, Arc<Key>, Map<String, Value>)> {
-        let mut parts = text.split('.');
-        let (header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
-        if text.len() > MAX_BYTES || parts.next().is_some() {
+        if text.len() > MAX_BYTES {
             return None;
         }
+        let mut parts = text.split('.');
+        let (header, payload, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+            return None;
+        };
         let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
         let algorithm = header.algorithm()?;
         // Not believed before the signature holds: it only says whose keys to look at.

@@ -138,8 +138,9 @@ async fn an_id_token_that_is_wrong_lets_nobody_in() {
         ("without a subject", json!({"sub": null})),
         ("with a subject that is no text for a log", json!({"sub": "ada\nroot"})),
     ];
-    for (name, change) in &changes {
-        table.push((name, Box::new(|nonce| ec.sign(&claims(issuer, nonce, change)))));
+    let ec = &ec;
+    for (name, change) in changes {
+        table.push((name, Box::new(move |nonce| ec.sign(&claims(issuer, nonce, &change)))));
     }
     for (name, forge) in table {
         let mut browser = Browser::new(&server);
