@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::auth::{TokenLookup, Usage};
+use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::memory::Memory;
 use crate::reads::Reads;
@@ -19,10 +19,8 @@ pub(crate) struct App(Arc<State>);
 /// What there is beside the [`Services`].
 pub(crate) struct State {
     services: Services,
-    /// Notes uses of tokens.
-    pub(crate) usage: Usage,
-    /// Finds tokens in the store.
-    pub(crate) tokens: TokenLookup,
+    /// Finds callers.
+    pub(crate) auth: Arc<Authenticator>,
     /// Reads that requests share.
     pub(crate) reads: Reads,
     /// Tells who waits for operations.
@@ -42,8 +40,7 @@ impl App {
     pub(crate) fn new(services: Services) -> App {
         let settings = &services.settings;
         let state = State {
-            usage: Usage::start(services.store.clone()),
-            tokens: TokenLookup::new(services.store.clone()),
+            auth: Arc::new(Authenticator::start(services.store.clone(), services.identity.clone())),
             reads: Reads::new(&services.store, settings.first_page),
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),

@@ -44,6 +44,14 @@ pub enum ApiError {
     /// No valid token. One message for all causes.
     #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
     Unauthenticated,
+    /// A session's cookie came alone, which another site's page can bring about.
+    #[error(
+        "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
+    )]
+    CrossSite,
+    /// Somebody was not signed in.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     /// The token lacks a scope.
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
@@ -144,6 +152,28 @@ pub(crate) struct Refused<'e> {
     pub(crate) violations: &'e [Violation],
 }
 
+/// Why somebody was not signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The provider cannot be asked, or answers what cannot be used; the cause is logged.
+    #[error("the identity provider did not answer as it should; try again later, and tell the operator if it stays so")]
+    Provider(#[source] BoxError),
+    /// What came back belongs to no sign-in of this browser.
+    #[error("this sign-in took too long, was begun in another browser, or has ended already; begin again")]
+    Stale,
+    /// The provider says no.
+    #[error("the identity provider refused with {error:?} {why}")]
+    Refused {
+        /// Its code of the error.
+        error: String,
+        /// What it says of it; may be empty.
+        why: String,
+    },
+    /// The provider knows the person, and this server grants nothing.
+    #[error("the account is known to the identity provider, but may not use this server: {0}; ask its operator")]
+    NotAllowed(String),
+}
+
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -173,6 +203,13 @@ impl ApiError {
             ApiError::Invalid(_) => (StatusCode::BAD_REQUEST, 3, "INVALID_FIELDS"),
             ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, 3, "MALFORMED_REQUEST"),
             ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
+            ApiError::CrossSite => (StatusCode::FORBIDDEN, 7, "CSRF_TOKEN_INVALID"),
+            ApiError::SignIn(SignInError::Provider(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, 14, "IDENTITY_PROVIDER_UNAVAILABLE")
+            }
+            ApiError::SignIn(SignInError::Stale) => (StatusCode::BAD_REQUEST, 9, "SIGN_IN_EXPIRED"),
+            ApiError::SignIn(SignInError::Refused { .. }) => (StatusCode::FORBIDDEN, 7, "SIGN_IN_REFUSED"),
+            ApiError::SignIn(SignInError::NotAllowed(_)) => (StatusCode::FORBIDDEN, 7, "ACCOUNT_NOT_ALLOWED"),
             ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
             ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
@@ -202,7 +239,7 @@ impl ApiError {
             ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
                 Some(RETRY_DELAY)
             }
-            ApiError::TooManyWaiting => Some(WAITING_DELAY),
+            ApiError::TooManyWaiting | ApiError::SignIn(SignInError::Provider(_)) => Some(WAITING_DELAY),
             ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
             ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
             _ => None,
@@ -363,7 +400,9 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         match &self {
-            ApiError::Unavailable(cause) | ApiError::Internal(cause) => {
+            ApiError::Unavailable(cause)
+            | ApiError::Internal(cause)
+            | ApiError::SignIn(SignInError::Provider(cause)) => {
                 response.extensions_mut().insert(Cause(chain(cause.as_ref())));
             }
             ApiError::NotReady(cause) => {

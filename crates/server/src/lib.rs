@@ -28,6 +28,6 @@ mod strict;
 mod turns;
 mod waiters;
 
-pub use error::ApiError;
+pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::auth::Auth;
 use super::encryption::Encryption;
 use super::kinds::Kinds;
 use super::notices::Notice;
@@ -31,6 +32,10 @@ pub struct Config {
     pub tls: Tls,
     /// What callers may ask for.
     pub api: Api,
+    /// Who may call beside those who have API tokens: the tables `[auth.jwt.NAME]` and `[auth.oidc]`, which are read one
+    /// by one.
+    #[serde(skip)]
+    pub auth: Auth,
     /// Where evidence is kept.
     pub evidence: Evidence,
     /// Encryption of what is stored.
@@ -178,6 +183,7 @@ impl Default for Config {
             read_store: String::new(),
             tls: Tls::default(),
             api: Api::default(),
+            auth: Auth::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
             policies: Policies::default(),

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod evaluator;
+mod identity;
 mod kinds;
 mod lock;
 mod logging;
@@ -79,6 +80,7 @@ impl Node {
         }
         warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
+        let identity = identity::identity(&config.auth)?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
             "" => None,
@@ -108,6 +110,7 @@ impl Node {
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
+        services.identity = identity.into();
         services.settings = settings.clone();
         services.metrics.add_counter(
             "longrun_log_lines_lost_total",
