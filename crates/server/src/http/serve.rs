@@ -166,7 +166,7 @@ impl Shared {
             if plain::is_spoken(&stream).await? {
                 return Err(plain::refuse(stream).await);
             }
-            tls.acceptor.accept(impatient(stream, idle)).await
+            tls.acceptor().accept(impatient(stream, idle)).await
         };
         let stream = tokio::time::timeout(patience, handshake)
             .await

@@ -26,6 +26,7 @@ mod pause;
 mod revoked;
 mod serving;
 mod slow;
+mod tls_renewal;
 mod tokens;
 mod unknown_tokens;
 mod wait;
