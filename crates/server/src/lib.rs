@@ -18,6 +18,8 @@ mod hub;
 mod link;
 mod memory;
 mod metrics;
+mod places;
+mod rates;
 mod reads;
 mod render;
 mod services;
@@ -27,4 +29,5 @@ mod waiters;
 
 pub use error::ApiError;
 pub use metrics::Metrics;
+pub use rates::{CallLimit, CallLimits};
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

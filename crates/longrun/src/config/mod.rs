@@ -10,6 +10,7 @@
 mod declared;
 mod endpoint;
 mod flags;
+mod http;
 mod kinds;
 mod load;
 mod model;

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
@@ -30,6 +31,8 @@ pub struct Config {
     pub tls: Tls,
     /// What callers may ask for.
     pub api: Api,
+    /// What browsers may do.
+    pub http: Http,
     /// Where evidence is kept.
     pub evidence: Evidence,
     /// Where policies come from and what they may use.
@@ -60,6 +63,8 @@ pub struct Tls {
     pub cert: String,
     /// PEM file with the private key.
     pub key: String,
+    /// Whether health and metrics are encrypted too, with the same certificate.
+    pub admin: bool,
 }
 
 /// What callers may ask for.
@@ -80,6 +85,12 @@ pub struct Api {
     pub upload_timeout: Span,
     /// How long a client may take to send its headers.
     pub header_timeout: Span,
+    /// The most calls that are worked on at a time; those that wait for something to happen do not count.
+    pub max_in_flight: u32,
+    /// The most of them of one organization.
+    pub max_in_flight_per_organization: u32,
+    /// How long a call waits to be worked on before it is answered 503.
+    pub overload_patience: Span,
     /// The most connections at a time.
     pub max_connections: u32,
     /// The most connections of one client address at a time; 0: addresses are not counted, nor the unknown tokens that
@@ -175,6 +186,7 @@ impl Default for Config {
             read_store: String::new(),
             tls: Tls::default(),
             api: Api::default(),
+            http: Http::default(),
             evidence: Evidence::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
@@ -198,6 +210,9 @@ impl Default for Api {
             request_timeout: Span::seconds(30),
             upload_timeout: Span::seconds(600),
             header_timeout: Span::seconds(15),
+            max_in_flight: 512,
+            max_in_flight_per_organization: 384,
+            overload_patience: Span(std::time::Duration::from_millis(500)),
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -267,6 +282,12 @@ impl Config {
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
         let own_kinds = [kinds::notices::KIND.to_owned()].into();
         store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds }
+    }
+
+    /// How fast organizations and their tokens may make calls.
+    pub fn call_limits(&self) -> server::CallLimits {
+        let named = self.organizations.iter().map(|(name, own)| (name.clone(), own.limits(&self.limits).call_limit()));
+        server::CallLimits { everybody: self.limits.call_limit(), named: named.collect() }
     }
 
     /// The standby to read from, if there is one.

@@ -51,6 +51,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         check(file.is_empty() || std::fs::File::open(file).is_ok(), key, &format!("the file {file} cannot be read"));
     }
 
+    check(!tls.admin || !tls.cert.is_empty(), "tls.admin", "needs tls.cert and tls.key");
+
+    if let Some(message) = config.http.cors.complaint() {
+        check(false, "http.cors.origins", &message);
+    }
+
     let api = &config.api;
     check((1..=MOST_PAGE_SIZE).contains(&api.max_page_size), "api.max_page_size", "must be between 1 and 1000");
     check(
@@ -59,6 +65,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be at least 1 and at most api.max_page_size",
     );
     check(api.first_page <= 1, "api.first_page", "must be 0 or 1");
+    check(api.max_in_flight > 0, "api.max_in_flight", "must be at least 1");
+    check(
+        (1..=api.max_in_flight).contains(&api.max_in_flight_per_organization),
+        "api.max_in_flight_per_organization",
+        "must be at least 1 and at most api.max_in_flight",
+    );
     check(api.max_connections > 0, "api.max_connections", "must be at least 1");
     check(api.max_waiting_claims > 0, "api.max_waiting_claims", "must be at least 1");
     check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
@@ -176,6 +188,9 @@ mod tests {
         assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), "sqlite:a.db".to_owned())), ["read_store"]);
         assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), postgres.to_owned())), Vec::<&str>::new());
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
+        assert_eq!(keys(|c| c.tls.admin = true), ["tls.admin"]);
+        assert_eq!(keys(|c| c.http.cors.origins = vec!["*".to_owned()]), ["http.cors.origins"]);
+        assert_eq!(keys(|c| c.api.max_in_flight = 383), ["api.max_in_flight_per_organization"]);
         assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);
         assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);
         assert_eq!(keys(|c| c.api.max_waiting_claims = 0), ["api.max_waiting_claims"]);

@@ -1,13 +1,14 @@
 //! Looks for a renewed certificate: every few seconds, and when SIGHUP asks for it.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use server::http::{Tls, TlsError};
 use tasks::{Health, Next, Schedule, run_periodic};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at the files. A look is two calls of the system.
@@ -23,17 +24,17 @@ pub fn hangup() -> anyhow::Result<Signal> {
 
 /// Keeps the certificate what its files are. Goes on until it is dropped: connections are made until the very end.
 pub async fn keep_fresh(tls: Tls, mut hangup: Signal, health: Health) {
-    let (asked, is_asked) = (Notify::new(), Mutex::new(false));
+    let (asked, is_asked) = (Notify::new(), AtomicBool::new(false));
     let listening = async {
         while hangup.recv().await.is_some() {
-            *is_asked.lock().await = true;
+            is_asked.store(true, Ordering::Relaxed);
             asked.notify_one();
         }
     };
     let schedule = Schedule::every("tls_renewal", LOOK_EVERY).woken_by(&asked);
-    let looking = run_periodic(&health, schedule, &CancellationToken::new(), || async {
-        let anyway = std::mem::take(&mut *is_asked.lock().await);
-        look(tls.clone(), anyway).await;
+    let never = CancellationToken::new();
+    let looking = run_periodic(&health, schedule, &never, || async {
+        look(tls.clone(), is_asked.swap(false, Ordering::Relaxed)).await;
         Ok::<_, Infallible>(Next::AfterPeriod)
     });
     tokio::join!(listening, looking);

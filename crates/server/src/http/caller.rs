@@ -4,7 +4,7 @@
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
 
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -14,10 +14,14 @@ use operations::{Access, Projects};
 use store::{Scope, Token};
 use tokio::time::Instant;
 
+use super::lane::Lane;
 use crate::app::App;
 use crate::auth::Secret;
 use crate::error::ApiError;
 use crate::link::Link;
+use crate::metrics::Shed;
+use crate::places::Place;
+use crate::rates::Standing;
 
 /// How often the token of a call that waits is looked at, when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -37,10 +41,22 @@ pub(crate) struct Caller {
     token: Arc<Token>,
     /// By what the token is found.
     hash: [u8; 32],
+    lane: Lane,
+    /// Held while the call is worked on.
+    place: Arc<Mutex<Option<Place>>>,
 }
 
-/// Where the access log learns who called: put into the request before, filled by the extraction of `Caller`.
-pub(crate) type CallerSlot = Arc<OnceLock<Caller>>;
+/// What is learnt about a call while it is answered: put into the request before, filled by the extraction of `Caller`.
+#[derive(Debug, Default)]
+pub(crate) struct Learnt {
+    /// Who called.
+    pub caller: OnceLock<Caller>,
+    /// What is left of the limits on calls, when there are any.
+    pub standing: OnceLock<Standing>,
+}
+
+/// Clones are the same.
+pub(crate) type CallerSlot = Arc<Learnt>;
 
 impl Caller {
     /// What the caller may see; goes into every call to the store.
@@ -85,6 +101,29 @@ impl Caller {
         }
     }
 
+    /// Takes a place among the calls that are worked on, unless this one does not need any.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`].
+    pub(super) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
+        let places = match self.lane {
+            Lane::Ordinary => &app.places,
+            Lane::Keeping => &app.keeping,
+            Lane::Waiting => return Ok(()),
+        };
+        let Ok(place) = places.take(self.organization()).await else {
+            app.metrics.shed(Shed::Overloaded);
+            return Err(ApiError::Overloaded);
+        };
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        Ok(())
+    }
+
+    /// Gives the place back: the call is answered, or waits for its client.
+    pub(super) fn step_aside(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// Refuses a caller whose token lacks the scope.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
         if self.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
@@ -117,11 +156,21 @@ impl FromRequestParts<App> for Caller {
             link.authenticated();
         }
         app.usage.note(&token.id);
-        let caller = Caller { token, hash: secret.hash() };
-        if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+        let lane = Lane::of(parts.uri.path());
+        let caller = Caller { token, hash: secret.hash(), lane, place: Arc::default() };
+        let learnt = parts.extensions.get::<CallerSlot>();
+        if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
-            let _ = slot.set(caller.clone());
+            let _ = learnt.caller.set(caller.clone());
         }
+        // What keeps claims is bounded by them, and each that is refused would be work that is done again.
+        if lane != Lane::Keeping
+            && let Some((standing, taken)) = app.rates.take(&caller.token)
+        {
+            let _ = learnt.map(|learnt| learnt.standing.set(standing));
+            taken.inspect_err(|_| app.metrics.shed(Shed::CallRate))?;
+        }
+        caller.step_in(app).await?;
         Ok(caller)
     }
 }

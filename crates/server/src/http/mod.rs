@@ -10,6 +10,8 @@ mod batch_create;
 mod body;
 mod caller;
 mod command;
+mod connections;
+mod cors;
 mod create;
 mod creation;
 mod duration;
@@ -22,12 +24,14 @@ mod idempotency;
 mod if_none_match;
 mod json;
 mod kinds;
+mod lane;
 mod leftover;
 mod list;
 mod observe;
 mod organizations;
 mod pause;
 mod plain;
+mod protection;
 mod query;
 mod routing;
 mod serve;
@@ -53,6 +57,12 @@ pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
     let metrics = app.metrics.clone();
+    metrics.add_counter(
+        "longrun_connections_closed_total",
+        "Connections that were closed because there were too many.",
+        connections::closed,
+    );
+    let origins = settings.cors_origins.clone();
     let (limit, upload) = (settings.request_timeout, settings.upload_timeout);
     let operation =
         ByVerb { verb: wait::VERB, with: Within(limit + wait::MAX_WAIT, wait::wait), without: Within(limit, get::get) };
@@ -77,5 +87,5 @@ pub fn router(services: Services) -> Router {
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
         .with_state(app);
-    observe::observed(router, metrics)
+    observe::observed(router, metrics, &origins)
 }

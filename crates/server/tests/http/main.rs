@@ -6,6 +6,8 @@
 
 mod batch_create;
 mod bodies;
+mod browsers;
+mod call_rates;
 mod command;
 mod connections;
 mod create;
@@ -22,6 +24,7 @@ mod list_edge_cases;
 mod log;
 mod operators;
 mod other_server;
+mod overload;
 mod pause;
 mod revoked;
 mod serving;

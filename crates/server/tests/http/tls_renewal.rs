@@ -53,11 +53,12 @@ impl Renewed {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(certificate(OLD)).unwrap();
         roots.add(certificate(NEW)).unwrap();
-        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
         Renewed { server, address, tls, folder, client: Arc::new(config).into() }
     }
@@ -92,6 +93,7 @@ async fn ask(sender: &mut SendRequest<Empty<bytes::Bytes>>) -> StatusCode {
     let request = Request::get("https://localhost/v1/operations").body(Empty::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
     let status = response.status();
+    assert_eq!(response.headers()["strict-transport-security"], "max-age=31536000");
     response.into_body().collect().await.unwrap();
     status
 }
