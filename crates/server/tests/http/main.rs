@@ -22,6 +22,7 @@ mod isolation;
 mod limits;
 mod list_edge_cases;
 mod log;
+mod openapi;
 mod operators;
 mod other_server;
 mod overload;
