@@ -14,6 +14,8 @@ pub mod auth;
 mod calls;
 mod coalesce;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod hub;
 mod link;

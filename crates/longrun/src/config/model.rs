@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::hidden::Hidden;
 use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
@@ -24,9 +25,9 @@ pub struct Config {
     /// Where `/healthz`, `/readyz` and `/metrics` are served; empty: nowhere.
     pub admin_listen: String,
     /// Where operations are kept: `sqlite:PATH` or `postgres://…`.
-    pub store: String,
+    pub store: Hidden,
     /// A standby of the store that lists and single operations are read from: `postgres://…`; empty: the store itself.
-    pub read_store: String,
+    pub read_store: Hidden,
     /// Encryption of the API.
     pub tls: Tls,
     /// What callers may ask for.
@@ -182,8 +183,8 @@ impl Default for Config {
         Config {
             listen: "127.0.0.1:8080".to_owned(),
             admin_listen: String::new(),
-            store: "sqlite:longrun.db".to_owned(),
-            read_store: String::new(),
+            store: "sqlite:longrun.db".to_owned().into(),
+            read_store: Hidden::default(),
             tls: Tls::default(),
             api: Api::default(),
             http: Http::default(),
@@ -262,7 +263,7 @@ impl Default for Log {
 impl Config {
     /// The store. A configuration that was loaded has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
-        self.store.parse()
+        self.store.expose().parse()
     }
 
     /// How long operations are kept that do not say so; `None`: for ever.
@@ -292,6 +293,6 @@ impl Config {
 
     /// The standby to read from, if there is one.
     pub fn read_store_url(&self) -> Result<Option<StoreUrl>, InvalidStoreUrl> {
-        if self.read_store.is_empty() { Ok(None) } else { self.read_store.parse().map(Some) }
+        if self.read_store.is_empty() { Ok(None) } else { self.read_store.expose().parse().map(Some) }
     }
 }

@@ -29,12 +29,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "admin_listen",
         "must not be the address of the API: whoever reaches the API would reach the metrics",
     );
-    let store = super::store_url(&config.store);
+    let store = super::store_url(config.store.expose());
     let has_standbys = matches!(store, Ok(StoreUrl::Postgres(_)));
     check(store.is_ok(), "store", &store.err().unwrap_or_default());
     if !config.read_store.is_empty() {
         let standby = "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary";
-        match super::store_url(&config.read_store) {
+        match super::store_url(config.read_store.expose()) {
             Ok(StoreUrl::Postgres(_)) => check(has_standbys, "read_store", standby),
             Ok(StoreUrl::Sqlite(_)) => check(false, "read_store", standby),
             Err(message) => check(false, "read_store", &message),
@@ -181,12 +181,18 @@ mod tests {
     fn each_value_that_cannot_be_used_is_told() {
         assert_eq!(keys(|c| c.listen = "8080".to_owned()), ["listen"]);
         assert_eq!(keys(|c| c.admin_listen = c.listen.clone()), ["admin_listen"]);
-        assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned()), ["store"]);
-        assert_eq!(keys(|c| c.store = "sqlite:".to_owned()), ["store"]);
+        assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned().into()), ["store"]);
+        assert_eq!(keys(|c| c.store = "sqlite:".to_owned().into()), ["store"]);
         let postgres = "postgres://db/longrun";
-        assert_eq!(keys(|c| c.read_store = postgres.to_owned()), ["read_store"], "SQLite has no standby");
-        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), "sqlite:a.db".to_owned())), ["read_store"]);
-        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), postgres.to_owned())), Vec::<&str>::new());
+        assert_eq!(keys(|c| c.read_store = postgres.to_owned().into()), ["read_store"], "SQLite has no standby");
+        assert_eq!(
+            keys(|c| (c.store, c.read_store) = (postgres.to_owned().into(), "sqlite:a.db".to_owned().into())),
+            ["read_store"]
+        );
+        assert_eq!(
+            keys(|c| (c.store, c.read_store) = (postgres.to_owned().into(), postgres.to_owned().into())),
+            Vec::<&str>::new()
+        );
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
         assert_eq!(keys(|c| c.tls.admin = true), ["tls.admin"]);
         assert_eq!(keys(|c| c.http.cors.origins = vec!["*".to_owned()]), ["http.cors.origins"]);

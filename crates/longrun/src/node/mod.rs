@@ -252,7 +252,7 @@ async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyho
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
         return open(url, Open::Create).await;
     };
-    let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
+    let store = PostgresStore::connect_with_replica(primary.expose(), standby.expose(), CONNECTIONS).await;
     let store = store
         .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
         .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;

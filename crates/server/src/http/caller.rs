@@ -176,7 +176,7 @@ impl FromRequestParts<App> for Caller {
 }
 
 /// The secret of the one `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110, section 11.1).
-fn bearer(parts: &Parts) -> Option<Secret> {
+pub(super) fn bearer(parts: &Parts) -> Option<Secret> {
     let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
     let (header, None) = (headers.next()?, headers.next()) else { return None };
     let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;

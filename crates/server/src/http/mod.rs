@@ -15,6 +15,7 @@ mod create;
 mod evaluate;
 mod events;
 mod evidence;
+pub(crate) mod fuzzing;
 mod get;
 mod if_none_match;
 mod kinds;
