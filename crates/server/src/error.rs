@@ -119,6 +119,22 @@ pub enum ApiError {
         /// When it may try the next.
         retry_after: Duration,
     },
+    /// The token or its organization makes more calls than it may.
+    #[error(
+        "the {of} may make {} calls a second, and {} at once after a pause: wait as long as Retry-After says",
+        rate.per_second, rate.burst
+    )]
+    TooManyCalls {
+        /// Whose limit it is: `token` or `organization`.
+        of: &'static str,
+        /// What may be.
+        rate: store::Rate,
+        /// Until there may be another one.
+        wait: Duration,
+    },
+    /// The server works on as much as it can.
+    #[error("the server has more to do than it can do in time; try again later")]
+    Overloaded,
     /// Too many who watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
@@ -227,6 +243,8 @@ impl ApiError {
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
             ApiError::TooManyWaiting => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WAITING_CLAIMS"),
             ApiError::TooManyUnknownTokens { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_UNKNOWN_TOKENS"),
+            ApiError::TooManyCalls { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "CALL_RATE_EXCEEDED"),
+            ApiError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, "OVERLOADED"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) | ApiError::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
@@ -236,9 +254,12 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
-                Some(RETRY_DELAY)
-            }
+            ApiError::Busy
+            | ApiError::Overloaded
+            | ApiError::TooManyWatchers
+            | ApiError::Unavailable(_)
+            | ApiError::NotReady(_) => Some(RETRY_DELAY),
+            ApiError::TooManyCalls { wait, .. } => Some(whole_seconds(*wait)),
             ApiError::TooManyWaiting | ApiError::SignIn(SignInError::Provider(_)) => Some(WAITING_DELAY),
             ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
             ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
@@ -253,6 +274,11 @@ impl ApiError {
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
+                ("of", (*of).to_owned()),
+                ("limit", rate.per_second.to_string()),
+                ("burst", rate.burst.to_string()),
+            ]),
             ApiError::Exceeded(Exceeded::Rate { rate, .. }) => {
                 BTreeMap::from([("limit", rate.per_second.to_string()), ("burst", rate.burst.to_string())])
             }

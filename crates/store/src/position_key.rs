@@ -9,6 +9,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
 use crate::{InvalidPosition, Position};
@@ -20,7 +21,7 @@ const PLAIN: usize = 20;
 
 /// The secret of a store that seals places in its feed.
 #[derive(Clone)]
-pub struct PositionKey([u8; 32]);
+pub struct PositionKey(SecretSlice<u8>);
 
 impl fmt::Debug for PositionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +32,7 @@ impl fmt::Debug for PositionKey {
 impl PositionKey {
     /// `None` when it is not of 32 bytes.
     pub(crate) fn new(secret: &[u8]) -> Option<PositionKey> {
-        secret.try_into().ok().map(PositionKey)
+        (secret.len() == 32).then(|| PositionKey(secret.to_vec().into()))
     }
 
     /// A key for another purpose, the same in every process of the store; it tells nothing of this one.
@@ -90,7 +91,7 @@ impl PositionKey {
 
     /// For one of the uses of the key.
     fn mac(&self, usage: u8) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new_from_slice(&self.0).expect("any length will do").chain_update([usage])
+        Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("any length will do").chain_update([usage])
     }
 }
 

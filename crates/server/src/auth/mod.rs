@@ -20,7 +20,7 @@ mod secret;
 mod session;
 mod usage;
 
-pub(crate) use authenticator::{Authenticated, Authenticator};
+pub(crate) use authenticator::{Authenticated, Authenticator, bearer};
 pub use claims::{ClaimMapping, NotGranted, Role};
 pub use fetch::{FetchError, check_url};
 pub use identity::{Identity, IdentitySettings};

@@ -6,6 +6,8 @@
 
 mod batch_create;
 mod bodies;
+mod browsers;
+mod call_rates;
 mod command;
 mod connections;
 mod create;
@@ -25,10 +27,12 @@ mod log;
 mod openapi;
 mod operators;
 mod other_server;
+mod overload;
 mod pause;
 mod revoked;
 mod serving;
 mod slow;
+mod tls_renewal;
 mod tokens;
 mod unknown_tokens;
 mod wait;
