@@ -1,0 +1,2 @@
+// Written by `make sdks` from the OpenAPI document of the server. Do not edit.
+export {};
