@@ -31,24 +31,19 @@ class Server:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.store = f"sqlite:{folder / 'longrun.db'}"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         outside = {name: value for name, value in os.environ.items() if not name.startswith("LONGRUN_")}
         (folder / "longrun.toml").write_text(
-            "".join(f"[kinds.{kind}]\ntype = 'remote'\n" for kind in ("task", "walk", "never", "other"))
+            "".join(f"[kinds.{kind}]\ntype = 'remote'\n" for kind in ("task", "walk", "never", "other", "word_count"))
         )
         self._environment = outside | {
-            "LONGRUN_STORE_URL": self.store,
-            "LONGRUN_EVIDENCE_PATH": str(folder / "evidence"),
             "LONGRUN_POLICIES_FOLDER": str(ROOT / "examples" / "policies"),
             **settings,
         }
-        self.token = self.run(
-            "token", "create", "--store", self.store, "--organization", "acme", "--name", "test", "--scopes", "admin",
-            "-o", "id",
-        ).strip()  # fmt: skip
+        create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"]
+        self.token = self.run(*create, "--store", "sqlite:longrun.db").strip()
         self.start()
 
     def run(self, *arguments: str) -> str:

@@ -1,6 +1,6 @@
 // One attempt of an operation, as its handler and its worker see it.
 
-import type { ClaimedOperation, Heartbeat, Operation } from "./wire.js";
+import type { ClaimedOperation, HeartbeatRow, Operation } from "./wire.js";
 
 /** The most bytes of a progress; longer ones are cut. */
 const MAX_PROGRESS_BYTES = 1024;
@@ -112,8 +112,8 @@ export class Held implements Attempt {
   }
 
   /** Its row of a heartbeat, which takes the progress along. */
-  heartbeat(): Heartbeat {
-    const row: Heartbeat = { id: this.operation.id, lease_token: this.leaseToken };
+  heartbeat(): HeartbeatRow {
+    const row: HeartbeatRow = { id: this.operation.id, lease_token: this.leaseToken };
     if (this.progress) {
       row.progress = this.progress;
     }

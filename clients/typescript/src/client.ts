@@ -85,7 +85,7 @@ export class Client {
   listPage(
     filter: Filter & { page?: number; pageSize?: number } = {},
     options: Options = {},
-  ): Promise<wire.OperationPage> {
+  ): Promise<wire.OperationsPage> {
     const { page, pageSize, ...rest } = filter;
     const query = { ...filters(rest), "pagination.page": page, "pagination.page_size": pageSize };
     return this.#http.json({ method: "GET", path: "v1/operations", query, ...options });
@@ -133,13 +133,13 @@ export class Client {
   }
 
   /** What happened to the operation, oldest first; all of it. */
-  async events(id: string, options: Options = {}): Promise<wire.HistoryEvent[]> {
-    const events: wire.HistoryEvent[] = [];
-    let token: string | undefined;
+  async events(id: string, options: Options = {}): Promise<wire.OperationEvent[]> {
+    const events: wire.OperationEvent[] = [];
+    let token: string | null | undefined;
     do {
-      const query = { page_size: 1000, page_token: token };
+      const query = { page_size: 1000, page_token: token ?? undefined };
       const call = { method: "GET", path: `v1/operations/${segment(id)}/events`, query, ...options };
-      const history = await this.#http.json<wire.History>(call);
+      const history = await this.#http.json<wire.OperationEvents>(call);
       events.push(...history.events);
       token = history.next_page_token;
     } while (token);
@@ -216,7 +216,7 @@ export class Client {
   putEvidence(
     content: Blob | Uint8Array<ArrayBuffer> | string,
     options: Options = {},
-  ): Promise<wire.StoredEvidence> {
+  ): Promise<wire.Evidence> {
     const headers = { "Content-Type": "application/octet-stream" };
     return this.#http.json({ method: "POST", path: "v1/evidence", body: content, headers, ...options });
   }
@@ -231,9 +231,9 @@ export class Client {
    * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
    * operation's output. Without policies and groups, the server's default policies are used.
    */
-  async evaluateEvidence(request: wire.EvaluateRequest, options: CreateOptions = {}): Promise<string> {
+  async evaluateEvidence(request: wire.EvaluateEvidence, options: CreateOptions = {}): Promise<string> {
     const call = { method: "POST", path: "v1/agents/evaluate-evidence", json: request, ...creation(options) };
-    return (await this.#http.json<wire.StartedEvaluation>(call)).operation_id;
+    return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
   }
 
   // The token's own organization.
@@ -269,7 +269,7 @@ export class Client {
   claim(
     request: { kinds: string[]; maxOperations?: number; waitMs?: number },
     options: Options = {},
-  ): Promise<wire.Claims> {
+  ): Promise<wire.ClaimedOperations> {
     const { kinds, maxOperations = 1, waitMs = 0 } = request;
     const json = { kinds, max_operations: maxOperations, wait: durationText(waitMs) };
     const timeoutMs = this.#http.timeoutMs + waitMs;
@@ -277,15 +277,15 @@ export class Client {
   }
 
   /** Keeps up to 1,000 operations; a row each comes back, in the same order. */
-  async heartbeat(operations: wire.Heartbeat[], options: Options = {}): Promise<wire.LeaseState[]> {
+  async heartbeat(operations: wire.HeartbeatRow[], options: Options = {}): Promise<wire.HeartbeatResult[]> {
     const call = { method: "POST", path: "v1/operations:heartbeat", json: { operations }, retries: 0, ...options };
-    return (await this.#http.json<wire.Heartbeats>(call)).operations;
+    return (await this.#http.json<wire.HeartbeatResults>(call)).operations;
   }
 
   /** Ends up to 1,000 attempts; a row each comes back, in the same order. */
-  async settle(results: wire.Settlement[], options: Options = {}): Promise<wire.SettledOperation[]> {
+  async settle(results: wire.SettleRow[], options: Options = {}): Promise<wire.SettleResult[]> {
     const call = { method: "POST", path: "v1/operations:settle", json: { results }, ...options };
-    return (await this.#http.json<wire.Settled>(call)).results;
+    return (await this.#http.json<wire.SettleResults>(call)).results;
   }
 
   async #operation(call: Call): Promise<Operation> {

@@ -7,7 +7,7 @@ import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
 import { LongrunError, askedPause, isTransient } from "./errors.js";
 import { durationMs, pauseMs, sleep } from "./time.js";
-import type { ClaimedOperation, Claims, Settlement } from "./wire.js";
+import type { ClaimedOperation, ClaimedOperations, SettleRow } from "./wire.js";
 
 /** The most operations of one claim or heartbeat. */
 const MAX_ROWS = 1_000;
@@ -37,7 +37,7 @@ export interface WorkerSettings {
   warn?: (message: string, error: unknown) => void;
 }
 
-type Outcome = Omit<Settlement, "id" | "lease_token">;
+type Outcome = Omit<SettleRow, "id" | "lease_token">;
 
 /**
  * Runs operations of the kinds that it has handlers for.
@@ -138,7 +138,7 @@ export class Worker {
       // As many as are free now; those that become free while the server waits go into the next claim.
       const maxOperations = Math.min(this.#free, MAX_ROWS);
       const askedAt = performance.now();
-      let claims: Claims;
+      let claims: ClaimedOperations;
       try {
         const request = { kinds: [...this.#handlers.keys()], maxOperations, waitMs: pollWaitMs };
         claims = await this.#client.claim(request, { signal });

@@ -29,20 +29,17 @@ export class Server {
   ) {
     this.url = `http://127.0.0.1:${port}`;
     this.#folder = mkdtempSync(join(tmpdir(), "longrun-"));
-    const store = `sqlite:${join(this.#folder, "longrun.db")}`;
-    const kinds = ["task", "walk", "never", "other"].map((kind) => `[kinds.${kind}]\ntype = "remote"\n`);
+    const kinds = ["task", "walk", "never", "other", "word_count"].map((kind) => `[kinds.${kind}]\ntype = "remote"\n`);
     writeFileSync(join(this.#folder, "longrun.toml"), kinds.join(""));
     const outside = Object.entries(process.env).filter(([name]) => !name.startsWith("LONGRUN_"));
     this.#environment = {
       ...Object.fromEntries(outside),
-      LONGRUN_STORE_URL: store,
-      LONGRUN_EVIDENCE_PATH: join(this.#folder, "evidence"),
       LONGRUN_POLICIES_FOLDER: join(ROOT, "examples/policies"),
       ...settings,
     };
     const create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"];
-    const options = { cwd: this.#folder, env: this.#environment, encoding: "utf8" } as const;
-    this.token = execFileSync(BINARY, [...create, "--store", store], options).trim();
+    const options = { cwd: this.#folder, env: this.#environment, encoding: "utf8", stdio: "pipe" } as const;
+    this.token = execFileSync(BINARY, [...create, "--store", "sqlite:longrun.db"], options).trim();
   }
 
   static async begin(settings: Record<string, string> = {}): Promise<Server> {
@@ -60,9 +57,9 @@ export class Server {
     this.#process = spawn(BINARY, ["serve", ...listen], {
       cwd: this.#folder,
       env: this.#environment,
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "ignore", "pipe"],
     });
-    const lines = createInterface(this.#process.stdout!);
+    const lines = createInterface(this.#process.stderr!);
     const seen: string[] = [];
     await new Promise<void>((resolve, reject) => {
       lines.on("line", (line) => {

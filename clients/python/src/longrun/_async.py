@@ -150,14 +150,14 @@ class AsyncClient:
         kind: str | None = None,
         resource_type: str | None = None,
         resource_id: str | None = None,
-    ) -> wire.OperationPage:
+    ) -> wire.OperationsPage:
         """One page of the operations that match, newest first, with their exact number."""
         query = _calls.filters(status, kind, resource_type, resource_id)
         if page is not None:
             query["pagination.page"] = str(page)
         if page_size is not None:
             query["pagination.page_size"] = str(page_size)
-        return _calls.read(wire.OperationPage, await self._send(Call("GET", "v1/operations", query=query)))
+        return _calls.read(wire.OperationsPage, await self._send(Call("GET", "v1/operations", query=query)))
 
     async def list(
         self,
@@ -210,13 +210,13 @@ class AsyncClient:
         call = Call("POST", f"v1/operations/{segment(id)}:{verb}", is_repeatable=False)
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
-    async def events(self, id: str) -> builtins.list[wire.HistoryEvent]:
+    async def events(self, id: str) -> builtins.list[wire.OperationEvent]:
         """What happened to the operation, oldest first; all of it."""
-        events: builtins.list[wire.HistoryEvent] = []
+        events: builtins.list[wire.OperationEvent] = []
         query = {"page_size": "1000"}
         while True:
             call = Call("GET", f"v1/operations/{segment(id)}/events", query=query)
-            history = _calls.read(wire.History, await self._send(call))
+            history = _calls.read(wire.OperationEvents, await self._send(call))
             events += history.events
             if not history.next_page_token:
                 return events
@@ -295,11 +295,11 @@ class AsyncClient:
 
     # Evidence.
 
-    async def put_evidence(self, content: bytes) -> wire.StoredEvidence:
+    async def put_evidence(self, content: bytes) -> wire.Evidence:
         """Stores content; the same content once, however often it is sent."""
         headers = {"Content-Type": "application/octet-stream"}
         call = Call("POST", "v1/evidence", content=content, headers=headers)
-        return _calls.read(wire.StoredEvidence, await self._send(call))
+        return _calls.read(wire.Evidence, await self._send(call))
 
     async def get_evidence(self, digest: str) -> bytes:
         """The content of a digest, `sha256:...`; all of it in memory."""
@@ -334,7 +334,7 @@ class AsyncClient:
         }
         headers = _calls.key(idempotency_key)
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
-        return _calls.read(wire.StartedEvaluation, await self._send(call)).operation_id
+        return _calls.read(wire.EvaluationStarted, await self._send(call)).operation_id
 
     # The token's own organization.
 
@@ -367,37 +367,31 @@ class AsyncClient:
 
     # The calls of workers, which `Worker` makes for you.
 
-    async def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.Claims:
+    async def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.ClaimedOperations:
         """Takes operations to run, or waits for some."""
         body = {"kinds": builtins.list(kinds), "max_operations": max_operations, "wait": duration(float(wait))}
         call = Call("POST", "v1/operations:claim", json=body, retries=0, timeout=self.settings.timeout + wait)
-        return _calls.read(wire.Claims, await self._send(call))
+        return _calls.read(wire.ClaimedOperations, await self._send(call))
 
-    async def heartbeat(self, operations: builtins.list[wire.Heartbeat]) -> builtins.list[wire.LeaseState]:
+    async def heartbeat(self, operations: builtins.list[wire.HeartbeatRow]) -> builtins.list[wire.HeartbeatResult]:
         """Keeps up to 1,000 operations; a row each comes back, in the same order."""
         call = Call("POST", "v1/operations:heartbeat", json={"operations": operations}, retries=0)
-        return _calls.read(wire.Heartbeats, await self._send(call)).operations
+        return _calls.read(wire.HeartbeatResults, await self._send(call)).operations
 
-    async def settle(self, results: builtins.list[wire.Settlement]) -> builtins.list[wire.SettledOperation]:
+    async def settle(self, results: builtins.list[wire.SettleRow]) -> builtins.list[wire.SettleResult]:
         """Ends up to 1,000 attempts; a row each comes back, in the same order."""
         call = Call("POST", "v1/operations:settle", json={"results": results})
-        return _calls.read(wire.Settled, await self._send(call)).results
+        return _calls.read(wire.SettleResults, await self._send(call)).results
 
     # Sending.
 
     async def _send(self, call: Call) -> httpx.Response:
         """Sends a call, as often as that is right, and answers a success whose body has been read."""
-        response = await self._open(call)
-        try:
-            await response.aread()
-        except httpx.TransportError as error:
-            raise _calls.transport_error(self.settings.url, error) from error
-        finally:
-            await response.aclose()
-        return response
+        return await self._open(call, is_read=True)
 
-    async def _open(self, call: Call) -> httpx.Response:
-        """Sends a call, as often as that is right, and answers a success whose body is still to be read."""
+    async def _open(self, call: Call, is_read: bool = False) -> httpx.Response:
+        """Sends a call, as often as that is right, and answers a success; its body is still to be read, unless told
+        otherwise, and then it is to be closed."""
         retries = self.settings.retries if call.retries is None else call.retries
         repetition = 0
         while True:
@@ -406,10 +400,13 @@ class AsyncClient:
             try:
                 outcome = await self._http.send(self._http.build_request(**call.for_httpx()), stream=True)
                 self._was_answered = True
+                if not outcome.is_success or is_read:
+                    try:
+                        await outcome.aread()
+                    finally:
+                        await outcome.aclose()
                 if outcome.is_success:
                     return outcome
-                await outcome.aread()
-                await outcome.aclose()
                 asked_for = _calls.retry_after(outcome)
             except httpx.TransportError as broken:
                 outcome = broken

@@ -94,15 +94,15 @@ class Attempt:
         self._is_lost = True
         self._end("lost")
 
-    def _heartbeat(self) -> wire.Heartbeat:
-        row: wire.Heartbeat = {"id": self.operation.id, "lease_token": self._lease_token}
+    def _heartbeat(self) -> wire.HeartbeatRow:
+        row: wire.HeartbeatRow = {"id": self.operation.id, "lease_token": self._lease_token}
         with self._lock:
             progress, self._progress = self._progress, None
         if progress:
             row["progress"] = progress
         return row
 
-    def _put_back(self, row: wire.Heartbeat) -> None:
+    def _put_back(self, row: wire.HeartbeatRow) -> None:
         """Takes back a progress that could not be sent, unless there is a newer one."""
         with self._lock:
             self._progress = self._progress or row.get("progress")
