@@ -3,6 +3,7 @@
 #   make sdks         write what is generated of them from docs/openapi.json
 #   make sdks-check   compare that with what is committed, check types and form, build the packages
 #   make sdks-test    their tests against the real server
+#   make document-check   schemathesis and a generated client, against the real server on both stores
 
 SDKS_BIN := $(CURDIR)/target/sdks/python/bin
 # Written by `make sdks`.
@@ -27,8 +28,8 @@ sdks-check: sdks-setup
 	@$(MAKE) --no-print-directory sdks
 	@for file in $(SDKS_GENERATED); do cmp "$$file" "target/sdks/before/$$(basename $$file)" || \
 		{ echo "$$file was not what \`make sdks\` writes; it is now: commit it" >&2; exit 1; }; done
-	cd clients/python && ruff check . ../generate.py
-	cd clients/python && ruff format --check . ../generate.py
+	cd clients/python && ruff check . ../generate.py ../document
+	cd clients/python && ruff format --check . ../generate.py ../document
 	cd clients/python && mypy
 	cd clients/python && python -m hatchling build --directory $(CURDIR)/target/sdks/dist
 	cd clients/typescript && npm pack --silent --pack-destination $(CURDIR)/target/sdks/dist
@@ -37,3 +38,20 @@ sdks-test: sdks-setup
 	cargo build --locked --package longrun
 	cd clients/python && python -m pytest --quiet
 	cd clients/typescript && npm test --silent
+
+# Some minutes, and not a part of `make test`: a server on each store is tested by its document.
+DOCUMENT_BIN := $(CURDIR)/target/sdks/document/bin
+DOCUMENT_EXAMPLES ?= 50
+
+.PHONY: document-check
+
+document-check: sdks-setup
+	cargo build --locked --package longrun
+	cargo build --locked --package testkit --bins
+	test -x $(DOCUMENT_BIN)/schemathesis || { $(SDKS_BIN)/python -m venv target/sdks/document && \
+		$(DOCUMENT_BIN)/pip install --quiet --disable-pip-version-check -r clients/document/requirements.txt; }
+	PATH=$(DOCUMENT_BIN):$$PATH $(DOCUMENT_BIN)/python clients/document/check.py --examples $(DOCUMENT_EXAMPLES)
+	PATH=$(DOCUMENT_BIN):$$PATH target/debug/with-postgres $(DOCUMENT_BIN)/python clients/document/check.py \
+		--examples $(DOCUMENT_EXAMPLES) --store
+	npm exec --yes --package=openapi-typescript@7.13.0 --package=typescript@5.9.3 -- sh -c \
+		'openapi-typescript docs/openapi.json -o target/sdks/api.d.ts && tsc --noEmit --strict target/sdks/api.d.ts'

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import ROOT, Proxy, Server, until
+from server import ROOT, Proxy, Server, until
 
 import longrun
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, ROOT, Server, until
+from server import PATIENCE, ROOT, Server, until
 
 import longrun
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, Server, until
+from server import PATIENCE, Server, until
 
 import longrun
 from longrun import Attempt

@@ -35,6 +35,14 @@ export type AsyncOperationStatus =
   | "ASYNC_OPERATION_STATUS_COMPLETED"
   | "ASYNC_OPERATION_STATUS_FAILED";
 
+/** What is wrong with the request, all at once. */
+export interface BadRequest {
+  /** `type.googleapis.com/google.rpc.BadRequest`. */
+  "@type": string;
+  /** One for each field at fault. */
+  fieldViolations: FieldViolation[];
+}
+
 /** Operations that are to be created together. */
 export interface BatchCreateOperations {
   /** All of them are created, or none. */
@@ -82,13 +90,13 @@ export interface CreateOperation {
   /** What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'. */
   kind: string;
   /** The type of the resource that it is about; goes together with resource_id. */
-  resource_type?: string;
+  resource_type?: string | null;
   /** The id of the resource that it is about; goes together with resource_type. */
-  resource_id?: string;
+  resource_id?: string | null;
   /** The project that it belongs to. A token with a list of projects must name one of them. */
-  project_id?: string;
+  project_id?: string | null;
   /** The version of the project. */
-  project_version_id?: string;
+  project_version_id?: string | null;
   /** What the handler or worker is given: any JSON, kept digit for digit. */
   input?: unknown;
   /** Higher comes first among those that wait; 0 unless it is given. */
@@ -109,31 +117,35 @@ export interface CreatedOperations {
   operations: AsyncOperation[];
 }
 
-/** The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. */
+/**
+ * The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that names its
+ * type, and no variant of a tagged enum: generators of clients want a name for each.
+ */
 export interface Detail {
-  /** One for each field at fault. */
-  fieldViolations?: FieldViolation[];
-  "@type": "type.googleapis.com/google.rpc.BadRequest";
-  /** A stable name, such as INVALID_FIELDS. */
-  reason?: string;
-  /** Always longrun. */
-  domain?: string;
-  /** What a program may want to know, such as a limit. */
-  metadata?: Record<string, string>;
-  /** Seconds with an s. */
-  retryDelay?: string;
 }
 
 /** `{}`. */
 export interface Empty {
 }
 
+/** Which error it is. */
+export interface ErrorInfo {
+  /** `type.googleapis.com/google.rpc.ErrorInfo`. */
+  "@type": string;
+  /** A stable name, such as INVALID_FIELDS. */
+  reason: string;
+  /** Always longrun. */
+  domain: string;
+  /** What a program may want to know, such as a limit. */
+  metadata: Record<string, string>;
+}
+
 /** An evaluation that is to be started. Exactly one of digest and content is given. */
 export interface EvaluateEvidence {
   /** The digest of evidence that is stored. */
-  digest?: string;
+  digest?: string | null;
   /** The evidence itself, in base64. */
-  content?: string;
+  content?: string | null;
   /** The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given. */
   kind?: string | null;
   /** The material's name, for policies that select by name. */
@@ -150,11 +162,11 @@ export interface EvaluateEvidence {
   /** The name of the project's version, as policies see it. */
   project_version_name?: string | null;
   /** The project that the operation belongs to. */
-  project_id?: string;
+  project_id?: string | null;
   /** The version of the project. */
-  project_version_id?: string;
+  project_version_id?: string | null;
   /** What an AI provider is asked about the evidence; refused unless one is configured. */
-  prompt?: string;
+  prompt?: string | null;
 }
 
 /** The operation that was started. */
@@ -212,7 +224,7 @@ export interface HeartbeatRow {
   /** What the claim gave. */
   lease_token: string;
   /** A line for people: how far it is. At most 1024 bytes. */
-  progress?: string;
+  progress?: string | null;
 }
 
 /** A kind of operations in the caller's organization. */
@@ -330,6 +342,14 @@ export interface PolicyGroupAttachment {
   with?: Record<string, string> | null;
   /** Policies of the group to leave out, by name. */
   skip?: string[] | null;
+}
+
+/** When to try again. */
+export interface RetryInfo {
+  /** `type.googleapis.com/google.rpc.RetryInfo`. */
+  "@type": string;
+  /** Seconds with an s. */
+  retryDelay: string;
 }
 
 /** What a worker has done. */

@@ -296,7 +296,7 @@ export class Worker {
       const now = performance.now();
       held.forEach((one, index) => {
         // Unless there is something newer.
-        one.progress ??= rows[index]?.progress;
+        one.progress ??= rows[index]?.progress ?? undefined;
         one.beatAt = now + one.leaseMs / 9;
         if (now - one.keptAt >= one.leaseMs) {
           // Another worker may have it.
@@ -330,7 +330,7 @@ async function within<T>(promise: Promise<T>, milliseconds: number, signal?: Abo
 }
 
 function outcomeOf(value: unknown): Outcome {
-  let output;
+  let output: string | undefined;
   try {
     output = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
   } catch {

@@ -49,6 +49,14 @@ AsyncOperationStatus = Literal[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BadRequest:
+    """What is wrong with the request, all at once."""
+
+    #: One for each field at fault.
+    fieldViolations: list[FieldViolation]
+
+
 class BatchCreateOperations(TypedDict):
     """Operations that are to be created together."""
 
@@ -103,13 +111,13 @@ class CreateOperation(TypedDict):
     #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
     #: The type of the resource that it is about; goes together with resource_id.
-    resource_type: NotRequired[str]
+    resource_type: NotRequired[str | None]
     #: The id of the resource that it is about; goes together with resource_type.
-    resource_id: NotRequired[str]
+    resource_id: NotRequired[str | None]
     #: The project that it belongs to. A token with a list of projects must name one of them.
-    project_id: NotRequired[str]
+    project_id: NotRequired[str | None]
     #: The version of the project.
-    project_version_id: NotRequired[str]
+    project_version_id: NotRequired[str | None]
     #: What the handler or worker is given: any JSON, kept digit for digit.
     input: NotRequired[Any]
     #: Higher comes first among those that wait; 0 unless it is given.
@@ -134,18 +142,8 @@ class CreatedOperations:
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them."""
-
-    #: One for each field at fault.
-    fieldViolations: list[FieldViolation] | None = None
-    #: A stable name, such as INVALID_FIELDS.
-    reason: str | None = None
-    #: Always longrun.
-    domain: str | None = None
-    #: What a program may want to know, such as a limit.
-    metadata: dict[str, str] | None = None
-    #: Seconds with an s.
-    retryDelay: str | None = None
+    """The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that
+    names its type, and no variant of a tagged enum: generators of clients want a name for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +151,25 @@ class Empty:
     """`{}`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ErrorInfo:
+    """Which error it is."""
+
+    #: A stable name, such as INVALID_FIELDS.
+    reason: str
+    #: Always longrun.
+    domain: str
+    #: What a program may want to know, such as a limit.
+    metadata: dict[str, str]
+
+
 class EvaluateEvidence(TypedDict):
     """An evaluation that is to be started. Exactly one of digest and content is given."""
 
     #: The digest of evidence that is stored.
-    digest: NotRequired[str]
+    digest: NotRequired[str | None]
     #: The evidence itself, in base64.
-    content: NotRequired[str]
+    content: NotRequired[str | None]
     #: The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     kind: NotRequired[str | None]
     #: The material's name, for policies that select by name.
@@ -174,11 +184,11 @@ class EvaluateEvidence(TypedDict):
     #: The name of the project's version, as policies see it.
     project_version_name: NotRequired[str | None]
     #: The project that the operation belongs to.
-    project_id: NotRequired[str]
+    project_id: NotRequired[str | None]
     #: The version of the project.
-    project_version_id: NotRequired[str]
+    project_version_id: NotRequired[str | None]
     #: What an AI provider is asked about the evidence; refused unless one is configured.
-    prompt: NotRequired[str]
+    prompt: NotRequired[str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +258,7 @@ class HeartbeatRow(TypedDict):
     #: What the claim gave.
     lease_token: str
     #: A line for people: how far it is. At most 1024 bytes.
-    progress: NotRequired[str]
+    progress: NotRequired[str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,6 +396,14 @@ PolicyGroupAttachment = TypedDict(
         "skip": "NotRequired[list[str] | None]",
     },
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryInfo:
+    """When to try again."""
+
+    #: Seconds with an s.
+    retryDelay: str
 
 
 class SettleOperations(TypedDict):

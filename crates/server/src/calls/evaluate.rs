@@ -55,12 +55,12 @@ struct PolicyGroupAttachment {
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluateEvidence<'a> {
     /// The digest of evidence that is stored.
-    #[schema(required = false, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    #[schema(value_type = Option<String>, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     #[serde(default)]
     pub(crate) digest: String,
     /// The evidence itself, in base64.
     #[serde(default, borrow)]
-    #[schema(value_type = String, format = Byte, required = false)]
+    #[schema(value_type = Option<String>, format = Byte)]
     pub(crate) content: Cow<'a, str>,
     /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     #[serde(default, borrow)]
@@ -88,15 +88,15 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[schema(value_type = Option<String>)]
     pub(crate) project_version_name: Option<&'a RawValue>,
     /// The project that the operation belongs to.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_id: String,
     /// The version of the project.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_version_id: String,
     /// What an AI provider is asked about the evidence; refused unless one is configured.
-    #[schema(required = false)]
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     pub(crate) prompt: String,
 }

@@ -22,6 +22,7 @@ use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
 use super::caller::CallerSlot;
+use super::routing::method_not_allowed;
 use super::{leftover, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
@@ -38,7 +39,7 @@ const UNMATCHED: &str = "unmatched";
 pub(super) fn observed(router: Router, metrics: Metrics) -> Router {
     router
         .fallback(|| async { ApiError::NotFound("path") })
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .method_not_allowed_fallback(|uri: Uri| async move { method_not_allowed(uri.path()) })
         .layer(from_fn_with_state(metrics, observe))
 }
 
