@@ -349,8 +349,9 @@ pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
 
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let reason = row_reason(refusal);
-        let details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata: BTreeMap::new() }];
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        let info = ErrorInfo { type_url, reason: row_reason(refusal), domain: DOMAIN, metadata: BTreeMap::new() };
+        let details = vec![Detail::ErrorInfo(info)];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
@@ -368,31 +369,50 @@ pub(crate) struct Status<'a> {
 }
 
 /// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
+///
+/// Each is a struct that names its type, and no variant of a tagged enum: generators of clients want a name for each.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "@type")]
+#[serde(untagged)]
 enum Detail<'a> {
-    /// What is wrong with the request, all at once.
-    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
-    BadRequest {
-        /// One for each field at fault.
-        field_violations: Vec<FieldViolation<'a>>,
-    },
-    /// Which error it is.
-    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo {
-        /// A stable name, such as INVALID_FIELDS.
-        reason: &'static str,
-        /// Always longrun.
-        domain: &'static str,
-        /// What a program may want to know, such as a limit.
-        metadata: BTreeMap<&'static str, String>,
-    },
-    /// When to try again.
-    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
-    RetryInfo {
-        /// Seconds with an s.
-        retry_delay: String,
-    },
+    BadRequest(BadRequest<'a>),
+    ErrorInfo(ErrorInfo),
+    RetryInfo(RetryInfo),
+}
+
+/// What is wrong with the request, all at once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BadRequest<'a> {
+    /// `type.googleapis.com/google.rpc.BadRequest`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// One for each field at fault.
+    field_violations: Vec<FieldViolation<'a>>,
+}
+
+/// Which error it is.
+#[derive(Serialize, ToSchema)]
+struct ErrorInfo {
+    /// `type.googleapis.com/google.rpc.ErrorInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// A stable name, such as INVALID_FIELDS.
+    reason: &'static str,
+    /// Always longrun.
+    domain: &'static str,
+    /// What a program may want to know, such as a limit.
+    metadata: BTreeMap<&'static str, String>,
+}
+
+/// When to try again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RetryInfo {
+    /// `type.googleapis.com/google.rpc.RetryInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// Seconds with an s.
+    retry_delay: String,
 }
 
 /// What is wrong with a field.
@@ -408,13 +428,16 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, ..) = self.class();
         let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
-        let mut details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata }];
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        let mut details = vec![Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })];
         if matches!(self, ApiError::Invalid(_)) {
             let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
-            details.push(Detail::BadRequest { field_violations: told.collect() });
+            let type_url = "type.googleapis.com/google.rpc.BadRequest";
+            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: told.collect() }));
         }
         if let Some(delay) = retry_delay {
-            details.push(Detail::RetryInfo { retry_delay: format!("{}s", delay.as_secs()) });
+            let type_url = "type.googleapis.com/google.rpc.RetryInfo";
+            details.push(Detail::RetryInfo(RetryInfo { type_url, retry_delay: format!("{}s", delay.as_secs()) }));
         }
         let body = serde_json::to_vec(&Status { code, message: self.to_string(), details })
             .expect("strings and numbers always serialise");
