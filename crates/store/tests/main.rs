@@ -18,6 +18,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod resources;
+mod sealed;
 mod servers;
 mod shards;
 mod starts;

@@ -35,6 +35,7 @@ mod resources;
 mod rotate;
 mod rows;
 mod session;
+mod texts;
 mod transition;
 mod tx;
 mod waiting;
@@ -62,11 +63,12 @@ use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
-    NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
-    Settlement, Start, Store, StoreError, Token,
+    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing, Lost,
+    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
+    Report, Settlement, Start, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -302,15 +304,16 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -598,6 +601,22 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
         self.submit("", Write::Upkeep, Upkeep::Ping).await.map(|_| ())
+    }
+
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        texts::heads(&self.pool, &after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        texts::read(&self.pool, &places).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        texts::replace(&self.pool, replacements).await.map_err(StoreError::or_unavailable)
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -156,6 +156,7 @@ fn organization(write: &Write) -> &str {
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
+            | Upkeep::ReplaceTexts(_)
             | Upkeep::RevokeToken(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
@@ -318,8 +319,8 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes` and `delete_part`.
-            Upkeep::Feed(_) | Upkeep::Delete(..) | Upkeep::Disconnect => Ok(0),
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part` and `replace_texts`.
+            Upkeep::Feed(_) | Upkeep::Delete(..) | Upkeep::ReplaceTexts(_) | Upkeep::Disconnect => Ok(0),
         }
     }
 }
