@@ -6,6 +6,7 @@
 
 mod addresses;
 mod admin;
+mod admission;
 mod body;
 mod caller;
 mod command;
