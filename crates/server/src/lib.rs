@@ -16,6 +16,7 @@ mod coalesce;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
 pub mod http;
 mod hub;
 mod link;

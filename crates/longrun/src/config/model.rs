@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::encryption::Encryption;
 use super::hidden::Hidden;
 use super::http::Http;
 use super::kinds::Kinds;
@@ -36,6 +37,8 @@ pub struct Config {
     pub http: Http,
     /// Where evidence is kept.
     pub evidence: Evidence,
+    /// Encryption of what is stored.
+    pub encryption: Encryption,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// Which kinds of operations are taken.
@@ -189,6 +192,7 @@ impl Default for Config {
             api: Api::default(),
             http: Http::default(),
             evidence: Evidence::default(),
+            encryption: Encryption::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
