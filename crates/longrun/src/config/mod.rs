@@ -10,6 +10,7 @@
 mod auth;
 mod claims;
 mod declared;
+mod encryption;
 mod endpoint;
 mod flags;
 mod kinds;

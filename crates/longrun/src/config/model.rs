@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
 use super::auth::Auth;
+use super::encryption::Encryption;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
@@ -37,6 +38,8 @@ pub struct Config {
     pub auth: Auth,
     /// Where evidence is kept.
     pub evidence: Evidence,
+    /// Encryption of what is stored.
+    pub encryption: Encryption,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// Which kinds of operations are taken.
@@ -182,6 +185,7 @@ impl Default for Config {
             api: Api::default(),
             auth: Auth::default(),
             evidence: Evidence::default(),
+            encryption: Encryption::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
