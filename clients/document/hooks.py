@@ -1,4 +1,4 @@
-"""What a schema cannot say and a useful request needs: kinds that are declared, fields that go together, names that exist.
+"""What a schema cannot say and a useful request needs: declared kinds, fields that go together, names that exist.
 
 Only requests that are valid by the document are changed so, and half of them stay as they were made. No wait is long.
 """
