@@ -128,6 +128,22 @@ pub enum ApiError {
     Internal(#[source] BoxError),
 }
 
+/// The domain of an `ErrorInfo`.
+pub(crate) const DOMAIN: &str = "longrun";
+
+/// What every face says of an error, beside its message.
+pub(crate) struct Refused<'e> {
+    /// `google.rpc.Code`.
+    pub(crate) code: u8,
+    /// Stable.
+    pub(crate) reason: &'static str,
+    pub(crate) metadata: BTreeMap<&'static str, String>,
+    /// When it may go better.
+    pub(crate) retry_delay: Option<Duration>,
+    /// Fields at fault; not more than an answer should have.
+    pub(crate) violations: &'e [Violation],
+}
+
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -139,6 +155,16 @@ impl ApiError {
     /// One field at fault.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> ApiError {
         ApiError::Invalid(vec![Violation::new(field, description)])
+    }
+
+    /// What is said of it.
+    pub(crate) fn refused(&self) -> Refused<'_> {
+        let (_, code, reason) = self.class();
+        let violations = match self {
+            ApiError::Invalid(violations) => &violations[..violations.len().min(VIOLATIONS_IN_DETAILS)],
+            _ => &[],
+        };
+        Refused { code, reason, metadata: self.metadata(), retry_delay: self.retry_delay(), violations }
     }
 
     /// HTTP status, `google.rpc.Code` and `ErrorInfo.reason`.
@@ -237,7 +263,11 @@ impl From<ContentError> for ApiError {
         match error {
             ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
-            ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
+            // An operator can help, and then it is there.
+            ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
+            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }
@@ -246,15 +276,18 @@ impl From<ContentError> for ApiError {
 #[derive(Serialize)]
 pub(crate) struct RowStatus(Status<'static>);
 
+/// The stable reason of a row's refusal.
+pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::StaleLease => "STALE_LEASE",
+        Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+    }
+}
+
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let reason = match refusal {
-            Refusal::StaleLease => "STALE_LEASE",
-            Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
-        };
-        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
-        let metadata = BTreeMap::new();
-        let details = vec![Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: "longrun", metadata })];
+        let reason = row_reason(refusal);
+        let details = vec![ErrorInfo::detail(reason, BTreeMap::new())];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
@@ -307,6 +340,13 @@ struct ErrorInfo {
     metadata: BTreeMap<&'static str, String>,
 }
 
+impl ErrorInfo {
+    fn detail<'a>(reason: &'static str, metadata: BTreeMap<&'static str, String>) -> Detail<'a> {
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })
+    }
+}
+
 /// When to try again.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -329,17 +369,13 @@ struct FieldViolation<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code, reason) = self.class();
-        let retry_delay = self.retry_delay();
-        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
-        let mut details =
-            vec![Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: "longrun", metadata: self.metadata() })];
-        if let ApiError::Invalid(violations) = &self {
-            let shown = violations.iter().take(VIOLATIONS_IN_DETAILS);
-            let field_violations =
-                shown.map(|v| FieldViolation { field: &v.field, description: &v.description }).collect();
+        let (status, ..) = self.class();
+        let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
+        let mut details = vec![ErrorInfo::detail(reason, metadata)];
+        if matches!(self, ApiError::Invalid(_)) {
+            let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
             let type_url = "type.googleapis.com/google.rpc.BadRequest";
-            details.push(Detail::BadRequest(BadRequest { type_url, field_violations }));
+            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: told.collect() }));
         }
         if let Some(delay) = retry_delay {
             let type_url = "type.googleapis.com/google.rpc.RetryInfo";

@@ -14,6 +14,7 @@ pub mod auth;
 mod calls;
 mod coalesce;
 mod error;
+mod grpc;
 pub mod http;
 mod hub;
 mod link;
