@@ -20,6 +20,7 @@ use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
 use store::{ContentError, Exceeded, Scope, StoreError};
+use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -43,6 +44,14 @@ pub enum ApiError {
     /// No valid token. One message for all causes.
     #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
     Unauthenticated,
+    /// A session's cookie came alone, which another site's page can bring about.
+    #[error(
+        "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
+    )]
+    CrossSite,
+    /// Somebody was not signed in.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     /// The token lacks a scope.
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
@@ -110,6 +119,22 @@ pub enum ApiError {
         /// When it may try the next.
         retry_after: Duration,
     },
+    /// The token or its organization makes more calls than it may.
+    #[error(
+        "the {of} may make {} calls a second, and {} at once after a pause: wait as long as Retry-After says",
+        rate.per_second, rate.burst
+    )]
+    TooManyCalls {
+        /// Whose limit it is: `token` or `organization`.
+        of: &'static str,
+        /// What may be.
+        rate: store::Rate,
+        /// Until there may be another one.
+        wait: Duration,
+    },
+    /// The server works on as much as it can.
+    #[error("the server has more to do than it can do in time; try again later")]
+    Overloaded,
     /// Too many who watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
@@ -127,6 +152,44 @@ pub enum ApiError {
     Internal(#[source] BoxError),
 }
 
+/// The domain of an `ErrorInfo`.
+pub(crate) const DOMAIN: &str = "longrun";
+
+/// What every face says of an error, beside its message.
+pub(crate) struct Refused<'e> {
+    /// `google.rpc.Code`.
+    pub(crate) code: u8,
+    /// Stable.
+    pub(crate) reason: &'static str,
+    pub(crate) metadata: BTreeMap<&'static str, String>,
+    /// When it may go better.
+    pub(crate) retry_delay: Option<Duration>,
+    /// Fields at fault; not more than an answer should have.
+    pub(crate) violations: &'e [Violation],
+}
+
+/// Why somebody was not signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The provider cannot be asked, or answers what cannot be used; the cause is logged.
+    #[error("the identity provider did not answer as it should; try again later, and tell the operator if it stays so")]
+    Provider(#[source] BoxError),
+    /// What came back belongs to no sign-in of this browser.
+    #[error("this sign-in took too long, was begun in another browser, or has ended already; begin again")]
+    Stale,
+    /// The provider says no.
+    #[error("the identity provider refused with {error:?} {why}")]
+    Refused {
+        /// Its code of the error.
+        error: String,
+        /// What it says of it; may be empty.
+        why: String,
+    },
+    /// The provider knows the person, and this server grants nothing.
+    #[error("the account is known to the identity provider, but may not use this server: {0}; ask its operator")]
+    NotAllowed(String),
+}
+
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -140,12 +203,29 @@ impl ApiError {
         ApiError::Invalid(vec![Violation::new(field, description)])
     }
 
+    /// What is said of it.
+    pub(crate) fn refused(&self) -> Refused<'_> {
+        let (_, code, reason) = self.class();
+        let violations = match self {
+            ApiError::Invalid(violations) => &violations[..violations.len().min(VIOLATIONS_IN_DETAILS)],
+            _ => &[],
+        };
+        Refused { code, reason, metadata: self.metadata(), retry_delay: self.retry_delay(), violations }
+    }
+
     /// HTTP status, `google.rpc.Code` and `ErrorInfo.reason`.
     fn class(&self) -> (StatusCode, u8, &'static str) {
         match self {
             ApiError::Invalid(_) => (StatusCode::BAD_REQUEST, 3, "INVALID_FIELDS"),
             ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, 3, "MALFORMED_REQUEST"),
             ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
+            ApiError::CrossSite => (StatusCode::FORBIDDEN, 7, "CSRF_TOKEN_INVALID"),
+            ApiError::SignIn(SignInError::Provider(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, 14, "IDENTITY_PROVIDER_UNAVAILABLE")
+            }
+            ApiError::SignIn(SignInError::Stale) => (StatusCode::BAD_REQUEST, 9, "SIGN_IN_EXPIRED"),
+            ApiError::SignIn(SignInError::Refused { .. }) => (StatusCode::FORBIDDEN, 7, "SIGN_IN_REFUSED"),
+            ApiError::SignIn(SignInError::NotAllowed(_)) => (StatusCode::FORBIDDEN, 7, "ACCOUNT_NOT_ALLOWED"),
             ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
             ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
@@ -163,6 +243,8 @@ impl ApiError {
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
             ApiError::TooManyWaiting => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WAITING_CLAIMS"),
             ApiError::TooManyUnknownTokens { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_UNKNOWN_TOKENS"),
+            ApiError::TooManyCalls { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "CALL_RATE_EXCEEDED"),
+            ApiError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, "OVERLOADED"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) | ApiError::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
@@ -172,10 +254,13 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
-                Some(RETRY_DELAY)
-            }
-            ApiError::TooManyWaiting => Some(WAITING_DELAY),
+            ApiError::Busy
+            | ApiError::Overloaded
+            | ApiError::TooManyWatchers
+            | ApiError::Unavailable(_)
+            | ApiError::NotReady(_) => Some(RETRY_DELAY),
+            ApiError::TooManyCalls { wait, .. } => Some(whole_seconds(*wait)),
+            ApiError::TooManyWaiting | ApiError::SignIn(SignInError::Provider(_)) => Some(WAITING_DELAY),
             ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
             ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
             _ => None,
@@ -189,6 +274,11 @@ impl ApiError {
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
+                ("of", (*of).to_owned()),
+                ("limit", rate.per_second.to_string()),
+                ("burst", rate.burst.to_string()),
+            ]),
             ApiError::Exceeded(Exceeded::Rate { rate, .. }) => {
                 BTreeMap::from([("limit", rate.per_second.to_string()), ("burst", rate.burst.to_string())])
             }
@@ -236,7 +326,11 @@ impl From<ContentError> for ApiError {
         match error {
             ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
-            ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
+            // An operator can help, and then it is there.
+            ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
+            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }
@@ -245,55 +339,105 @@ impl From<ContentError> for ApiError {
 #[derive(Serialize)]
 pub(crate) struct RowStatus(Status<'static>);
 
+/// The stable reason of a row's refusal.
+pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::StaleLease => "STALE_LEASE",
+        Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+    }
+}
+
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let reason = match refusal {
-            Refusal::StaleLease => "STALE_LEASE",
-            Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
-        };
-        let details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: BTreeMap::new() }];
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        let info = ErrorInfo { type_url, reason: row_reason(refusal), domain: DOMAIN, metadata: BTreeMap::new() };
+        let details = vec![Detail::ErrorInfo(info)];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
 
-#[derive(Serialize)]
-struct Status<'a> {
+/// Why a request was refused: `google.rpc.Status`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Status<'a> {
+    /// A number of `google.rpc.Code`.
     code: u8,
+    /// For people; may change.
     message: String,
+    /// For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo where
+    /// they apply.
     details: Vec<Detail<'a>>,
 }
 
 /// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
-#[derive(Serialize)]
-#[serde(tag = "@type")]
+///
+/// Each is a struct that names its type, and no variant of a tagged enum: generators of clients want a name for each.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
 enum Detail<'a> {
-    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
-    BadRequest { field_violations: Vec<FieldViolation<'a>> },
-    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo { reason: &'static str, domain: &'static str, metadata: BTreeMap<&'static str, String> },
-    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
-    RetryInfo { retry_delay: String },
+    BadRequest(BadRequest<'a>),
+    ErrorInfo(ErrorInfo),
+    RetryInfo(RetryInfo),
 }
 
-#[derive(Serialize)]
+/// What is wrong with the request, all at once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BadRequest<'a> {
+    /// `type.googleapis.com/google.rpc.BadRequest`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// One for each field at fault.
+    field_violations: Vec<FieldViolation<'a>>,
+}
+
+/// Which error it is.
+#[derive(Serialize, ToSchema)]
+struct ErrorInfo {
+    /// `type.googleapis.com/google.rpc.ErrorInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// A stable name, such as INVALID_FIELDS.
+    reason: &'static str,
+    /// Always longrun.
+    domain: &'static str,
+    /// What a program may want to know, such as a limit.
+    metadata: BTreeMap<&'static str, String>,
+}
+
+/// When to try again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RetryInfo {
+    /// `type.googleapis.com/google.rpc.RetryInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// Seconds with an s.
+    retry_delay: String,
+}
+
+/// What is wrong with a field.
+#[derive(Serialize, ToSchema)]
 struct FieldViolation<'a> {
+    /// Its path in the request.
     field: &'a str,
+    /// What would be right.
     description: &'a str,
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code, reason) = self.class();
-        let retry_delay = self.retry_delay();
-        let mut details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: self.metadata() }];
-        if let ApiError::Invalid(violations) = &self {
-            let shown = violations.iter().take(VIOLATIONS_IN_DETAILS);
-            let field_violations =
-                shown.map(|v| FieldViolation { field: &v.field, description: &v.description }).collect();
-            details.push(Detail::BadRequest { field_violations });
+        let (status, ..) = self.class();
+        let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        let mut details = vec![Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })];
+        if matches!(self, ApiError::Invalid(_)) {
+            let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
+            let type_url = "type.googleapis.com/google.rpc.BadRequest";
+            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: told.collect() }));
         }
         if let Some(delay) = retry_delay {
-            details.push(Detail::RetryInfo { retry_delay: format!("{}s", delay.as_secs()) });
+            let type_url = "type.googleapis.com/google.rpc.RetryInfo";
+            details.push(Detail::RetryInfo(RetryInfo { type_url, retry_delay: format!("{}s", delay.as_secs()) }));
         }
         let body = serde_json::to_vec(&Status { code, message: self.to_string(), details })
             .expect("strings and numbers always serialise");
@@ -305,7 +449,9 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         match &self {
-            ApiError::Unavailable(cause) | ApiError::Internal(cause) => {
+            ApiError::Unavailable(cause)
+            | ApiError::Internal(cause)
+            | ApiError::SignIn(SignInError::Provider(cause)) => {
                 response.extensions_mut().insert(Cause(chain(cause.as_ref())));
             }
             ApiError::NotReady(cause) => {

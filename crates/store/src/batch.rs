@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
+use crate::seal::Replacement;
 use crate::work::StartTerms;
 use crate::{
     ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
@@ -93,6 +94,8 @@ pub(crate) enum Upkeep {
     RevokeToken(String),
     TouchTokens(Vec<String>),
     PutEvidence(String, EvidenceRecord),
+    /// Texts that are sealed anew; only in the embedded store.
+    ReplaceTexts(Vec<Replacement>),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
 
-use crate::Settlement;
+use crate::{Keyring, Settlement};
 
 /// A ceiling is not used for longer: what is tried again raises the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
@@ -83,6 +83,27 @@ impl Quotas {
         self.named.get(organization).copied().unwrap_or(self.everybody)
     }
 
+    /// The settlement, as a failure when its output is longer than the organization's may be.
+    pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
+        let Outcome::Completed { output } = &settlement.outcome else { return settlement };
+        let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
+        if length <= most {
+            return settlement;
+        }
+        let message =
+            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
+        Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
+    }
+
+    /// The same, but that outputs may have any length: who asks has looked at them.
+    pub(crate) fn with_any_output(mut self) -> Quotas {
+        [&mut self.everybody]
+            .into_iter()
+            .chain(self.named.values_mut())
+            .for_each(|quota| quota.max_output = usize::MAX);
+        self
+    }
+
     /// How many of the operations the limits hold for.
     pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
         operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
@@ -130,6 +151,8 @@ pub(crate) struct Admission(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     quotas: RwLock<Arc<Quotas>>,
+    /// How what comes in by the inbox is sealed.
+    keyring: RwLock<Keyring>,
     used: Mutex<HashMap<String, Used>>,
 }
 
@@ -149,6 +172,14 @@ impl Admission {
     pub(crate) fn set(&self, quotas: Quotas) {
         *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas);
         self.used().clear();
+    }
+
+    pub(crate) fn seal_with(&self, keyring: Keyring) {
+        *self.0.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+    }
+
+    pub(crate) fn keyring(&self) -> Keyring {
+        self.0.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn quotas(&self) -> Arc<Quotas> {
@@ -222,14 +253,7 @@ impl Admission {
 
     /// The settlement, as a failure when its output is longer than the organization's may be.
     pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
-        let Outcome::Completed { output } = &settlement.outcome else { return settlement };
-        let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
-        if length <= most {
-            return settlement;
-        }
-        let message =
-            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
-        Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
+        self.quotas().bounded(settlement)
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod follow_ups;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod overruns;
+pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod sweep;

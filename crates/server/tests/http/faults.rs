@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
     Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
     LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
@@ -61,7 +62,7 @@ struct FaultyStore {
     health: Health,
 }
 
-/// An organization whose claims get no answer from the store.
+/// An organization whose claims get no answer from the store. Nor get histories, also of organizations whose names begin so.
 pub const STUCK: &str = "stuck";
 
 /// How often a store was read.
@@ -133,6 +134,10 @@ impl Store for FaultyStore {
         self.inner.commits()
     }
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        if access.organization.starts_with(STUCK) {
+            self.stuck.send_modify(|stuck| *stuck += 1);
+            return std::future::pending().await;
+        }
         self.inner.history(access, id).await
     }
     async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
@@ -156,14 +161,15 @@ impl Store for FaultyStore {
     async fn commit_offset(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
         self.inner.commit_offset(reader, organization, position).await
     }
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create_with(organization, operations, key, start).await
+        self.inner.create_as(organization, operations, ids, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
@@ -281,6 +287,18 @@ impl Store for FaultyStore {
     }
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
         self.inner.evidence(organization, digest).await
+    }
+    fn seal_with(&self, keyring: store::Keyring) {
+        self.inner.seal_with(keyring);
+    }
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        self.inner.text_heads(after, limit).await
+    }
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        self.inner.texts(places).await
+    }
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        self.inner.replace_texts(replacements).await
     }
     async fn doctor(&self) -> Result<Report, StoreError> {
         self.inner.doctor().await

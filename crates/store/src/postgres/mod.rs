@@ -31,11 +31,14 @@ mod pause;
 mod purge;
 mod repeat;
 mod replica;
+mod resources;
 mod rotate;
 mod rows;
 mod session;
+mod texts;
 mod transition;
 mod tx;
+mod waiting;
 mod writer;
 
 #[cfg(test)]
@@ -60,11 +63,12 @@ use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotation;
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
-    NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
-    Settlement, Start, Store, StoreError, Token,
+    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing, Lost,
+    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
+    Report, Settlement, Start, Store, StoreError, Token,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -75,6 +79,7 @@ use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
 use replica::{Replica, Written};
+use resources::Resources;
 use writer::Writer;
 
 /// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
@@ -103,6 +108,7 @@ pub struct PostgresStore {
     rotation: Arc<Mutex<Rotation>>,
     heads: Heads,
     folds: Folds,
+    resources: Resources,
     replica: Option<Arc<Replica>>,
 }
 
@@ -187,6 +193,7 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
+        let resources = Resources::start(pool.clone(), &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
@@ -224,6 +231,7 @@ impl PostgresStore {
             rotation,
             heads,
             folds,
+            resources,
             replica,
         })
     }
@@ -296,15 +304,16 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -326,11 +335,13 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        let listed = self.on_standby(access, |pool| async move { list::list(&pool, access, filter, page).await });
+        let resources = &self.resources;
+        let listed =
+            self.on_standby(access, |pool| async move { list::list(&pool, resources, access, filter, page).await });
         if let Some(listing) = listed.await {
             return Ok(listing);
         }
-        list::list(&self.pool, access, filter, page).await.map_err(StoreError::or_unavailable)
+        list::list(&self.pool, resources, access, filter, page).await.map_err(StoreError::or_unavailable)
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
@@ -421,7 +432,7 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool, after).await.map_err(StoreError::or_unavailable)
+        waiting::next_due(&self.pool, &self.heads, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -590,6 +601,22 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
         self.submit("", Write::Upkeep, Upkeep::Ping).await.map(|_| ())
+    }
+
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        texts::heads(&self.pool, &after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        texts::read(&self.pool, &places).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        texts::replace(&self.pool, replacements).await.map_err(StoreError::or_unavailable)
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -119,8 +119,11 @@ pub(super) fn create(
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let mut created = Vec::with_capacity(create.operations.len());
         let mut started = None;
-        for new in &create.operations {
-            let operation = new.to_operation(now);
+        for (index, new) in create.operations.iter().enumerate() {
+            let mut operation = new.to_operation(now);
+            if let Some(id) = create.ids.get(index) {
+                operation.id = *id;
+            }
             let seq = next.start;
             next.start += 1;
             told.add(organization, Some(Status::Pending), &operation.id);

@@ -34,6 +34,7 @@ mod resources;
 mod rows;
 mod single;
 mod statement;
+mod texts;
 mod transition;
 mod writer;
 
@@ -55,11 +56,12 @@ use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
-    NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report,
-    Settlement, Start, Store, StoreError, Token,
+    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing, Lost,
+    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
+    Report, Settlement, Start, Store, StoreError, Token,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -240,15 +242,16 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create = Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -496,6 +499,21 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.readers.read(|connection| query("SELECT 1").fetch_one(connection).map(drop)).await?;
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
+    }
+
+    /// Nothing comes in by another way.
+    fn seal_with(&self, _: Keyring) {}
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        self.readers.read(move |connection| texts::heads(connection, &after, limit)).await
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        self.readers.read(move |connection| texts::read(connection, &places)).await
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        self.writer.submit(Write::Upkeep, Upkeep::ReplaceTexts(replacements)).await
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
 use super::resources::Resources;
-use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
+use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, texts, transition};
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
 };
@@ -192,6 +192,7 @@ impl Transaction for Whole<'_> {
             Upkeep::RevokeToken(id) => admin::revoke_token(connection, now, id),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
+            Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;

@@ -1,0 +1,83 @@
+//! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
+//! [`EvaluateRequest`], and that there is what it names.
+
+use evidence::{EvaluateRequest, RequestError};
+use kinds::evaluation::CheckError;
+pub(super) use kinds::evaluation::KIND;
+use operations::{NewOperation, Resource};
+use store::{Digest, Scope};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+
+/// The `resource_type` of these operations; their `resource_id` is the digest.
+const RESOURCE_TYPE: &str = "evidence";
+
+/// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the
+/// client wrote the request.
+///
+/// Here it is read as JSON and no more; policies are read in a process of their own, which ends when the client leaves.
+pub(super) async fn request(
+    app: &App,
+    caller: &Caller,
+    input: &str,
+    prefix: &str,
+) -> Result<EvaluateRequest, ApiError> {
+    let field = |error: RequestError| {
+        let path = format!("{prefix}{}", error.field);
+        ApiError::field(path.trim_end_matches('.'), error.message)
+    };
+    let input = if input.is_empty() { "{}" } else { input };
+    let request: EvaluateRequest = serde_json::from_str(input)
+        .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
+    request.validate().map_err(field)?;
+    if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
+        let turn = app.checks.take(caller.organization()).await;
+        match evaluations.check(caller.organization(), input, turn).await {
+            Ok(()) => {}
+            Err(CheckError::Request(error)) => return Err(field(error)),
+            Err(CheckError::Job(error)) => return Err(ApiError::Unavailable(error.into())),
+        }
+    }
+    Ok(request)
+}
+
+/// Checks an `evidence_evaluation` that comes as an operation, and sets its resource.
+pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+    const PREFIX: &str = "input.";
+    caller.require(Scope::EvidenceRead)?;
+    let request = request(app, caller, &operation.input, PREFIX).await?;
+    about(app, caller, operation, &request, PREFIX).await
+}
+
+/// Makes the evidence of a request, which must be there, the resource of its operation.
+pub(super) async fn about(
+    app: &App,
+    caller: &Caller,
+    operation: &mut NewOperation,
+    request: &EvaluateRequest,
+    prefix: &str,
+) -> Result<(), ApiError> {
+    if !request.names_policies() && !app.has_default_policies {
+        let description = "are missing, and no default policies are configured; name at least one policy";
+        return Err(ApiError::field(format!("{prefix}policies"), description));
+    }
+    let field = format!("{prefix}digest");
+    let digest: Digest =
+        request.digest.parse().map_err(|e: store::InvalidDigest| ApiError::field(&field, e.to_string()))?;
+    if app.store.evidence(caller.organization(), &digest).await?.is_none() {
+        return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
+    }
+    let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
+    match &operation.resource {
+        Some(given) if *given != resource => {
+            let description = format!("of an evidence_evaluation is the digest: leave it out, or give {digest}");
+            Err(ApiError::field("resource_id", description))
+        }
+        _ => {
+            operation.resource = Some(resource);
+            Ok(())
+        }
+    }
+}
