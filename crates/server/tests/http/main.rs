@@ -24,6 +24,7 @@ mod isolation;
 mod limits;
 mod list_edge_cases;
 mod log;
+mod matrix;
 mod openapi;
 mod operators;
 mod other_server;

@@ -14,19 +14,19 @@ use crate::harness::{Answer, Server};
 const FORGERIES: usize = 129;
 
 /// A token without a signature.
-fn unsigned(header: Value, signature: &str) -> String {
+pub fn unsigned(header: Value, signature: &str) -> String {
     format!("{}.{}.{signature}", encoded(header.to_string()), encoded(claims().to_string()))
 }
 
 /// A token that is signed by HMAC with a text that everybody knows.
-fn hmac_with(header: Value, secret: &[u8]) -> String {
+pub fn hmac_with(header: Value, secret: &[u8]) -> String {
     let message = format!("{}.{}", encoded(header.to_string()), encoded(claims().to_string()));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
     format!("{message}.{}", encoded(signature))
 }
 
 /// The public key of an RSA signer, as PEM would have it.
-fn public_text(signer: &Signer) -> Vec<u8> {
+pub fn public_text(signer: &Signer) -> Vec<u8> {
     signer.jwk()["n"].as_str().unwrap().as_bytes().to_vec()
 }
 

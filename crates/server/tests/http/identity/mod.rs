@@ -3,10 +3,10 @@
 mod browser;
 mod callback;
 mod false_provider;
-mod forged;
+pub mod forged;
 mod keys;
-mod provider;
+pub mod provider;
 mod sessions;
 mod sign_in;
-mod signer;
+pub mod signer;
 mod tokens;

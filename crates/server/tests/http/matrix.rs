@@ -1,0 +1,167 @@
+//! Who gets which answer: every call of the OpenAPI document by callers who may not make it, or may not see what it is
+//! about. The table that this makes is `docs/authorization.md`.
+
+use std::fmt::Write;
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use operations::{Access, NewOperation, Timestamp};
+use serde_json::{Value, json};
+use server::auth::Secret;
+use store::{NewToken, Scope};
+
+use crate::harness::{Caller, Server};
+use crate::identity::forged::{hmac_with, public_text, unsigned};
+use crate::identity::provider::{caller, server_of};
+use crate::identity::signer::{Signer, claims};
+
+/// The table as it was last agreed on.
+const AGREED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/authorization.md");
+/// Not a token of anybody, though its checksum is right.
+const UNKNOWN: &str = "an unknown token";
+
+/// A token of `acme` that is not valid any more.
+async fn stale(server: &Server, expires_at: Option<Timestamp>, is_revoked: bool) -> Caller {
+    let secret = Secret::generate().unwrap();
+    let token = NewToken {
+        hash: secret.hash(),
+        name: "stale".to_owned(),
+        access: Access::organization("acme"),
+        scopes: [Scope::Admin].into(),
+        expires_at,
+    };
+    let token = server.store.create_token(token).await.unwrap();
+    if is_revoked {
+        assert!(server.store.revoke_token(&token.id).await.unwrap());
+    }
+    Caller { address: server.address, authorization: Some(format!("Bearer {}", secret.expose())) }
+}
+
+/// The status and the reason of an answer, without waiting for the end of one that has none.
+async fn ask(caller: &Caller, method: &Method, path: &str, body: &str) -> (StatusCode, String) {
+    let stream = tokio::net::TcpStream::connect(caller.address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "test");
+    request = request.header("content-type", "application/json");
+    if let Some(authorization) = &caller.authorization {
+        request = request.header("authorization", authorization);
+    }
+    let body = Full::new(bytes::Bytes::copy_from_slice(body.as_bytes()));
+    let response = sender.send_request(request.body(body).unwrap()).await.unwrap();
+    let status = response.status();
+    let mut reason = String::new();
+    if !status.is_success() {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        reason = body["details"][0]["reason"].as_str().unwrap().to_owned();
+    }
+    connection.abort();
+    (status, reason)
+}
+
+/// A body that the call would take.
+fn body(operation_id: &str, digest: &str) -> String {
+    let body = match operation_id {
+        "AsyncOperationsService_CreateOperation" => json!({"kind": "scan", "project_id": "p"}),
+        "AsyncOperationsService_BatchCreateOperations" => {
+            json!({"operations": [{"kind": "scan", "project_id": "p"}]})
+        }
+        "WorkerService_ClaimOperations" => json!({"kinds": ["scan"]}),
+        "WorkerService_HeartbeatOperations" => {
+            json!({"operations": [{"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1"}]})
+        }
+        "WorkerService_SettleOperations" => json!({"results": [
+            {"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1", "output": ""}
+        ]}),
+        "AgentsService_EvaluateEvidence" => json!({"digest": digest, "project_id": "p"}),
+        "TokensService_CreateToken" => json!({"name": "t", "scopes": ["operations:read"]}),
+        _ => return String::new(),
+    };
+    body.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_refuses_those_who_may_not_make_it() {
+    let (rsa, stranger) = (Signer::rsa("r"), Signer::ec("e"));
+    let server = server_of(&[&rsa, &Signer::ec("e")], |_| {}).await;
+    let acme = server.acme().await;
+    let operation = server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("scan") }).await;
+    let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
+    let digest = stored["digest"].as_str().unwrap();
+    let before = acme.get("/v1/operations").await.body;
+
+    let unknown = Secret::generate().unwrap();
+    let callers = [
+        ("no token", server.nobody()),
+        (UNKNOWN, caller(&server, unknown.expose())),
+        ("an expired token", stale(&server, Some(Timestamp::from_millis(1)), false).await),
+        ("a revoked token", stale(&server, None, true).await),
+        ("a JWT of a stranger's key", caller(&server, &stranger.sign(&claims()))),
+        ("a JWT with `alg: none`", caller(&server, &unsigned(json!({"alg": "none", "kid": "r"}), ""))),
+        (
+            "a JWT signed by HMAC with the public key",
+            caller(&server, &hmac_with(json!({"alg": "HS256", "kid": "r"}), &public_text(&rsa))),
+        ),
+        ("a token without any scope", server.caller(Access::organization("acme"), &[]).await),
+        ("another organization", server.caller(Access::organization("globex"), &[Scope::Admin]).await),
+        ("another project", server.caller(Access::projects("acme", ["q"]), &[Scope::Admin]).await),
+    ];
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let mut table = String::from(
+        "# Who gets which answer\n\n\
+         Made by a test (`crates/server/tests/http/matrix.rs`) from every call of the OpenAPI document: what those get who may\n\
+         not make it, or may not see what it is about. The operation, the evidence and the organization of a path are those of\n\
+         `acme`, the operation is of the project `p`. Every 401 has the same body.\n\n\
+         - **not valid**: no token, one that is unknown, expired or revoked, a JWT that is signed by a stranger, by HMAC with the\n\
+           public key of the provider, or not at all.\n\
+         - **no scope**: a token of `acme` that has none.\n\
+         - **other organization**, **other project**: tokens with the scope `admin` there.\n\n\
+         | call | not valid | no scope | other organization | other project |\n|---|---|---|---|---|\n",
+    );
+    for (template, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let name = call["operationId"].as_str().unwrap();
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = template
+                .replace("{operation_id}", &operation.id.to_string())
+                .replace("{digest}", digest)
+                .replace("/kinds/{name}", "/kinds/scan")
+                .replace("{name}", "acme")
+                .replace("{token_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac");
+            let mut answers = Vec::new();
+            for (who, caller) in &callers {
+                // Each on its own connection: too many unknown tokens of one address would be refused for that.
+                let (status, reason) = ask(caller, &method, &path, &body(name, digest)).await;
+                let is_valid = caller.authorization.is_some()
+                    && ["a token without", "another"].iter().any(|valid| who.starts_with(valid));
+                if !is_valid {
+                    assert_eq!(
+                        (status, &*reason),
+                        (StatusCode::UNAUTHORIZED, "TOKEN_INVALID"),
+                        "{method} {path}: {who}"
+                    );
+                } else if who.starts_with("a token without") {
+                    assert_eq!((status, &*reason), (StatusCode::FORBIDDEN, "SCOPE_MISSING"), "{method} {path}: {who}");
+                }
+                let shown = if reason.is_empty() {
+                    status.as_u16().to_string()
+                } else {
+                    format!("{} {reason}", status.as_u16())
+                };
+                if is_valid || *who == UNKNOWN {
+                    answers.push(shown);
+                }
+            }
+            let [invalid, scope, organization, project] = &answers[..] else { panic!("{answers:?}") };
+            writeln!(table, "| `{method} {template}` | {invalid} | {scope} | {organization} | {project} |").unwrap();
+        }
+    }
+    assert_eq!(acme.get("/v1/operations").await.body, before, "nobody has changed anything, or made anything, in acme");
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(AGREED, &table).unwrap();
+    }
+    let agreed = std::fs::read_to_string(AGREED).unwrap();
+    assert!(agreed == table, "the table has changed: look at it with UPDATE_OPENAPI=1 and git diff\n{table}");
+}
