@@ -28,6 +28,7 @@ async fn fill(store: &dyn Store) {
         access: Access::projects("acme", ["p1".to_owned()]),
         scopes: BTreeSet::from([Scope::OperationsRead, Scope::EvidenceWrite]),
         expires_at: Some(store.now().after(Duration::from_secs(3_600))),
+        instance: None,
     };
     let token = store.create_token(token).await.unwrap();
     store.touch_tokens(vec![token.id.clone()]).await.unwrap();

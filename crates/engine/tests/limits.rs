@@ -204,6 +204,7 @@ async fn a_remote_attempt_that_takes_too_long_is_ended_however_well_it_keeps_its
         access: Access::organization("acme"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let worker = store.create_token(token).await.unwrap().id;
     let lease = Duration::from_millis(300);

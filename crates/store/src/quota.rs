@@ -15,6 +15,7 @@ use std::time::Duration;
 use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
 
 use crate::Settlement;
+use crate::limits::Stored;
 
 /// A ceiling is not used for longer: what is tried again raises the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
@@ -129,6 +130,9 @@ pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// As the process was told, and as calls have set them in the store.
+    told: Mutex<(Quotas, Stored)>,
+    /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
     used: Mutex<HashMap<String, Used>>,
 }
@@ -147,8 +151,31 @@ struct Used {
 impl Admission {
     /// Replaces the quotas; what is known about their use is forgotten.
     pub(crate) fn set(&self, quotas: Quotas) {
-        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas);
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.0 = quotas;
+        self.merge(&told);
         self.used().clear();
+    }
+
+    /// Replaces what the store has of single organizations; of those alone that it changes, what is known about their
+    /// use is forgotten.
+    pub(crate) fn set_stored(&self, stored: Stored) {
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.1 == stored {
+            return;
+        }
+        let before = std::mem::replace(&mut told.1, stored);
+        self.merge(&told);
+        self.used().retain(|organization, _| before.get(organization) == told.1.get(organization));
+    }
+
+    fn merge(&self, (quotas, stored): &(Quotas, Stored)) {
+        let mut merged = quotas.clone();
+        for (organization, limits) in stored {
+            let quota = limits.over(quotas.of(organization));
+            merged.named.insert(organization.clone(), quota);
+        }
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(merged);
     }
 
     pub(crate) fn quotas(&self) -> Arc<Quotas> {

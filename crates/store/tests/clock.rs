@@ -110,6 +110,7 @@ async fn so_do_time_limits_and_what_was_asked_to_stop() {
             access: Access::organization("acme"),
             scopes: [Scope::OperationsWork].into(),
             expires_at: None,
+            instance: None,
         };
         let token = setting.store.create_token(token).await.unwrap();
         let claimed = setting.running(&token.id).await;

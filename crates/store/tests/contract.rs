@@ -288,6 +288,7 @@ async fn the_leases_of_servers_are_told_from_those_of_remote_workers(fixture: Fi
         access: Access::organization("acme"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let token = store.create_token(new).await.unwrap();
     for _ in 0..2 {
@@ -484,6 +485,7 @@ async fn tokens_are_kept_without_their_secret_and_revoked_for_good(fixture: Fixt
         access: Access::projects("acme", ["p"]),
         scopes: BTreeSet::from([Scope::OperationsRead]),
         expires_at: Some(fixture.store.now().after(Duration::from_secs(60))),
+        instance: None,
     };
     let token = fixture.store.create_token(new).await.unwrap();
     assert!(token.is_valid(fixture.store.now()));

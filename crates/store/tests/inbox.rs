@@ -33,6 +33,7 @@ async fn make_organization(store: &PostgresStore, name: &str) {
         access: Access::organization(name),
         scopes: BTreeSet::from([Scope::Admin]),
         expires_at: None,
+        instance: None,
     };
     store.create_token(token).await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! The contract of the stores, and what is particular to PostgreSQL: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod audit;
 mod changes;
 mod clock;
 mod commands;
@@ -11,6 +12,7 @@ mod full_disk;
 mod hints;
 mod history;
 mod inbox;
+mod limits;
 mod open;
 mod outage;
 mod pagination;
@@ -21,4 +23,5 @@ mod shards;
 mod starts;
 mod support;
 mod tls;
+mod tokens;
 mod turns;

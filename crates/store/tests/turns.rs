@@ -179,6 +179,7 @@ async fn attempts_of_workers_that_take_too_long_are_found(fixture: Fixture) {
         access: Access::organization("a"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let worker = fixture.store.create_token(token).await.unwrap().id;
     let seconds = Duration::from_secs;

@@ -129,7 +129,7 @@ pub async fn make(
     expires_at: Option<Timestamp>,
 ) -> anyhow::Result<(Token, Secret)> {
     let secret = Secret::generate().context("the system gives no random numbers")?;
-    let token = store.create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at }).await?;
+    let token = store.create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at, instance: None }).await?;
     Ok((token, secret))
 }
 

@@ -72,6 +72,7 @@ impl Server {
             access,
             scopes: scopes.iter().copied().collect(),
             expires_at: None,
+            instance: None,
         };
         let token = self.store.create_token(token).await.unwrap();
         (Caller { address: self.address, authorization: Some(format!("Bearer {}", secret.expose())) }, token)

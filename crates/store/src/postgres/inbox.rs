@@ -224,7 +224,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
         }
     };
     let ids = vec![OperationId::from_bytes(*id.as_bytes())];
-    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None }))
+    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None, call: None }))
 }
 
 fn millis(millis: i64) -> Duration {

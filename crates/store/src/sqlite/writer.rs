@@ -10,9 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
 use super::resources::Resources;
-use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, transition};
+use super::{admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, transition};
+use crate::audit::Record;
 use crate::batch::{
-    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
+    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
+    perform, records,
 };
 use crate::quota::Admission;
 use crate::retention::Retention;
@@ -157,7 +159,9 @@ impl Transaction for Whole<'_> {
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(self.connection, self.now, self.admission, self.resources, creates)
+        let created = create::create(self.connection, self.now, self.admission, self.resources, creates)?;
+        audit::append(self.connection, self.now, &records(creates, &created))?;
+        Ok(created)
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
@@ -177,6 +181,14 @@ impl Transaction for Whole<'_> {
         admin::create_token(self.connection, self.now, token)
     }
 
+    async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError> {
+        admin::change_token(self.connection, self.now, change)
+    }
+
+    async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        audit::append(self.connection, self.now, records)
+    }
+
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError> {
         let Whole { connection, now, .. } = *self;
         match upkeep {
@@ -185,7 +197,9 @@ impl Transaction for Whole<'_> {
             Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
             Upkeep::Delete(organization, step) => deletion::step(connection, now, self.resources, organization, *step),
             Upkeep::Feed(write) => consumers::write(connection, now, write),
-            Upkeep::RevokeToken(id) => admin::revoke_token(connection, now, id),
+            Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
+            Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
+            Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::Ping => {
@@ -193,7 +207,8 @@ impl Transaction for Whole<'_> {
                 connection.pragma_update(None, "user_version", 1)?;
                 Ok(0)
             }
-            Upkeep::Disconnect => Ok(0),
+            // What is recorded comes at the end of the batch.
+            Upkeep::Record(_) | Upkeep::Disconnect => Ok(0),
         }
     }
 }
