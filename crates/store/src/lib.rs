@@ -51,7 +51,7 @@ pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
-pub use deletion::Contents;
+pub use deletion::{Contents, DeletionError, go_on_deleting};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{

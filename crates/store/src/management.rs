@@ -58,8 +58,11 @@ pub struct TokenWish {
 }
 
 impl TokenWish {
-    /// The token, if the wish is in order by itself.
-    fn check(&self, hash: [u8; 32], now: Timestamp) -> Result<NewToken, Vec<Violation>> {
+    /// Whether the wish is in order by itself.
+    ///
+    /// # Errors
+    /// What is wrong with it, field by field.
+    pub fn check(&self) -> Result<(), Vec<Violation>> {
         let mut violations = Vec::new();
         violations.extend(check_name("name", &self.name).err());
         if self.scopes.is_empty() {
@@ -103,9 +106,11 @@ impl TokenWish {
                 }
             }
         }
-        if !violations.is_empty() {
-            return Err(violations);
-        }
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    /// The token that is wished for.
+    fn token(&self, hash: [u8; 32], now: Timestamp) -> NewToken {
         let organization = self.organization.clone().unwrap_or_default();
         let access = if self.projects.is_empty() {
             Access::organization(organization)
@@ -117,14 +122,14 @@ impl TokenWish {
         } else {
             Organizations::Only(self.organizations.clone())
         };
-        Ok(NewToken {
+        NewToken {
             hash,
             name: self.name.clone(),
             access,
             scopes: self.scopes.clone(),
             expires_at: self.expires_in.map(|time| now.after(time)),
             instance: self.organization.is_none().then_some(reach),
-        })
+        }
     }
 }
 
@@ -183,7 +188,8 @@ pub async fn create_token(
     wish: &TokenWish,
     hash: [u8; 32],
 ) -> Result<Token, TokenError> {
-    let new = wish.check(hash, store.now()).map_err(TokenError::Invalid)?;
+    wish.check().map_err(TokenError::Invalid)?;
+    let new = wish.token(hash, store.now());
     if let Some(giver) = giver {
         let reach = TokenReach::of(giver).ok_or(TokenError::NotFound)?;
         match &wish.organization {

@@ -69,6 +69,8 @@ impl Node {
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        // What calls have set holds from the first request on.
+        store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
         if let StoreUrl::Sqlite(path) = &url {
@@ -273,6 +275,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     settings.cancel_grace = config.engine.cancel_grace.0;
     settings.drain = config.engine.drain.0;
     settings.keep_changes = config.engine.keep_changes.0;
+    settings.keep_audit = config.retention.audit.0;
     settings
 }
 
