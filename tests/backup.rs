@@ -76,6 +76,7 @@ fn request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec!["a".to_owned(), "b".to_owned()],
         access: None,
+        among: None,
         limit,
         worker: "dead".to_owned(),
         lease: Duration::from_secs(3_600),

@@ -179,6 +179,7 @@ async fn claim(context: &Arc<Context>, budgets: Vec<ClaimBudget>, free: usize) -
         let request = ClaimRequest {
             kinds,
             access: None,
+            among: None,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             worker: context.worker.clone(),
             lease: context.settings.lease,

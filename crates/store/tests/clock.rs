@@ -53,6 +53,7 @@ impl Setting {
         let request = ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: worker.to_owned(),
             lease: LEASE,

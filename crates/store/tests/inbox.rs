@@ -125,6 +125,7 @@ async fn a_committed_call_becomes_the_operation_whose_id_it_was_told() {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "test".to_owned(),
         lease: Duration::from_secs(30),

@@ -279,6 +279,7 @@ impl Desk {
             let request = ClaimRequest {
                 kinds: group.kinds.clone(),
                 access: Some(group.access.clone()),
+                among: None,
                 limit: wanted,
                 worker: group.worker.clone(),
                 lease: self.lease,

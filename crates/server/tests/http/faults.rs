@@ -507,6 +507,7 @@ async fn a_maintenance_task_that_panics_or_hangs_is_told_counted_and_goes_on() {
         .claim(store::ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: "another".to_owned(),
             lease: Duration::ZERO,

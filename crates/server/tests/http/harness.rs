@@ -117,6 +117,7 @@ impl Server {
         let request = ClaimRequest {
             kinds: vec![kind.to_owned()],
             access: Some(Access::organization("acme")),
+            among: None,
             limit: 1,
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),

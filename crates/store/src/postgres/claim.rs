@@ -39,7 +39,7 @@ const WAITING: &str = "
             ORDER BY organization_id LIMIT 1)
         FROM due WHERE due.id IS NOT NULL AND ($2::text IS NULL OR due.id <= $2)
     )
-    (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
+    (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND ($6::text[] IS NULL OR id = ANY ($6)) AND EXISTS (
         SELECT FROM (
             SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
                 SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', ready.id]) AND kind = ANY (ARRAY['', u.kind]))
@@ -47,7 +47,7 @@ const WAITING: &str = "
             SELECT FROM queue WHERE organization_id = ready.id AND kind = k.kind AND due_at IS NULL LIMIT 1) AS q
         ) LIMIT $5)
     UNION
-    (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND EXISTS (
+    (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND ($6::text[] IS NULL OR id = ANY ($6)) AND EXISTS (
         SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL)
         AND NOT EXISTS (SELECT FROM pauses WHERE organization_id = due.id AND kind = '') LIMIT $5)
     ORDER BY id LIMIT $5";
@@ -117,14 +117,17 @@ pub(super) async fn waiting(
     pool: &Connections,
     now: Timestamp,
     last: &str,
-    kinds: &[String],
+    request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
+    let only = request.among.as_ref().and_then(|among| among.names());
+    let only: Option<Vec<String>> = only.map(|names| names.iter().cloned().collect());
     let mut found: Vec<String> = Vec::new();
     for (after, until) in [(last, None), ("", Some(last))] {
         let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
         if room > 0 && until != Some("") {
-            let part = sqlx::query_scalar(WAITING).bind(after).bind(until).bind(kinds).bind(now.as_millis()).bind(room);
+            let part = sqlx::query_scalar(WAITING).bind(after).bind(until).bind(&request.kinds).bind(now.as_millis());
+            let part = part.bind(room).bind(&only);
             found.extend(part.fetch_all(pool).await?);
         }
     }

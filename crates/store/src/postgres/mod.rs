@@ -61,7 +61,7 @@ use crate::commits::{Commits, Coverage, News};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
-use crate::rotation::Rotation;
+use crate::rotation::Rotations;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef,
@@ -102,7 +102,7 @@ pub struct PostgresStore {
     admission: Admission,
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
-    rotation: Arc<Mutex<Rotation>>,
+    rotations: Arc<Mutex<Rotations>>,
     heads: Heads,
     folds: Folds,
     replica: Option<Arc<Replica>>,
@@ -210,7 +210,7 @@ impl PostgresStore {
             (0..BATCHERS).map(batcher).collect()
         };
         let (creations, claims, others) = (batchers(), batchers(), batchers());
-        let (rotation, purged) = (Arc::default(), Arc::default());
+        let (rotations, purged) = (Arc::default(), Arc::default());
         Ok(PostgresStore {
             creations,
             claims,
@@ -225,7 +225,7 @@ impl PostgresStore {
             retention,
             admission,
             purged,
-            rotation,
+            rotations,
             heads,
             folds,
             replica,
@@ -353,7 +353,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        // Workers of one organization ask at the same time and are served together; the engine asks once a process.
+        // Workers of one organization ask at the same time and are served together; those of several go round.
         if let Some(organization) = request.organization().map(str::to_owned) {
             return self.batcher(&self.claims, &organization).submit(Write::Claim, request).await;
         }

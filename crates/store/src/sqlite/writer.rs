@@ -18,7 +18,7 @@ use crate::batch::{
 };
 use crate::quota::Admission;
 use crate::retention::Retention;
-use crate::rotation::Rotation;
+use crate::rotation::Rotations;
 use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// What a writer works with, shared with the store.
@@ -45,7 +45,7 @@ struct State {
     is_closed: bool,
     /// Whether the leases of a former life were bounded.
     has_bounded_leases: bool,
-    rotation: Rotation,
+    rotations: Rotations,
     /// As the connection's last transaction left them.
     resources: Resources,
 }
@@ -63,7 +63,7 @@ impl State {
             connection: None,
             is_closed: false,
             has_bounded_leases: false,
-            rotation: Rotation::default(),
+            rotations: Rotations::default(),
             resources: Resources::default(),
         }
     }
@@ -131,7 +131,7 @@ impl State {
             now,
             retain_for_ms: retention.millis(),
             admission,
-            rotation: &mut self.rotation,
+            rotations: &mut self.rotations,
             resources: &mut self.resources,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
@@ -149,7 +149,7 @@ struct Whole<'w> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
     admission: &'w Admission,
-    rotation: &'w mut Rotation,
+    rotations: &'w mut Rotations,
     resources: &'w mut Resources,
 }
 
@@ -165,7 +165,7 @@ impl Transaction for Whole<'_> {
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotation, self.resources, requests)
+        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotations, self.resources, requests)
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {

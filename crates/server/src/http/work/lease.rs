@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use operations::{OperationId, Violation};
-use store::{AuthorizationScope, LeaseRef};
+use store::{AuthorizationScope, LeaseRef, Organizations};
 
 use crate::app::App;
 use crate::http::caller::Caller;
@@ -40,7 +40,11 @@ impl FromStr for LeaseToken {
 
 /// What the caller may touch as a worker.
 pub(super) fn scope(app: &App, caller: &Caller) -> Arc<AuthorizationScope> {
-    Arc::new(AuthorizationScope { projects: caller.access().projects.clone(), except_kinds: app.local_kinds.clone() })
+    Arc::new(AuthorizationScope {
+        organizations: Organizations::Only([caller.organization().to_owned()].into()),
+        projects: caller.access().projects.clone(),
+        except_kinds: app.local_kinds.clone(),
+    })
 }
 
 /// The fields `id` and `lease_token` of a row.
