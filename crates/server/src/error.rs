@@ -20,6 +20,7 @@ use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
 use store::{ContentError, Exceeded, Scope, StoreError};
+use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -256,28 +257,52 @@ impl From<Refusal> for RowStatus {
     }
 }
 
-#[derive(Serialize)]
-struct Status<'a> {
+/// Why a request was refused: `google.rpc.Status`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Status<'a> {
+    /// A number of `google.rpc.Code`.
     code: u8,
+    /// For people; may change.
     message: String,
+    /// For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo where
+    /// they apply.
     details: Vec<Detail<'a>>,
 }
 
 /// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "@type")]
 enum Detail<'a> {
+    /// What is wrong with the request, all at once.
     #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
-    BadRequest { field_violations: Vec<FieldViolation<'a>> },
+    BadRequest {
+        /// One for each field at fault.
+        field_violations: Vec<FieldViolation<'a>>,
+    },
+    /// Which error it is.
     #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo { reason: &'static str, domain: &'static str, metadata: BTreeMap<&'static str, String> },
+    ErrorInfo {
+        /// A stable name, such as INVALID_FIELDS.
+        reason: &'static str,
+        /// Always longrun.
+        domain: &'static str,
+        /// What a program may want to know, such as a limit.
+        metadata: BTreeMap<&'static str, String>,
+    },
+    /// When to try again.
     #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
-    RetryInfo { retry_delay: String },
+    RetryInfo {
+        /// Seconds with an s.
+        retry_delay: String,
+    },
 }
 
-#[derive(Serialize)]
+/// What is wrong with a field.
+#[derive(Serialize, ToSchema)]
 struct FieldViolation<'a> {
+    /// Its path in the request.
     field: &'a str,
+    /// What would be right.
     description: &'a str,
 }
 

@@ -11,6 +11,7 @@
 
 mod app;
 pub mod auth;
+mod calls;
 mod coalesce;
 mod error;
 pub mod http;
@@ -22,6 +23,7 @@ mod reads;
 mod render;
 mod services;
 mod shares;
+mod strict;
 mod turns;
 mod waiters;
 

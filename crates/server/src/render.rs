@@ -9,31 +9,70 @@ use http::header::CONTENT_TYPE;
 use operations::{Operation, PageInfo, Timestamp};
 use serde::{Serialize, Serializer};
 use store::{Listed, Listing};
+use utoipa::ToSchema;
 
 use crate::services::FirstPage;
 
 /// An operation with a short output fits into so many bytes.
 const USUAL_BYTES: usize = 512;
 
-/// An operation as it stands on the wire.
-#[derive(Serialize)]
+/// Long work that was asked for. Texts that are not set are empty; times that are not set are left out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AsyncOperation)]
 pub(crate) struct WireOperation<'a> {
+    /// What came out, empty before; structured output is JSON in this text.
     output: &'a str,
+    /// Why it failed; empty unless it did.
     error_message: &'a str,
+    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     finished_at: Option<Timestamp>,
+    /// The project that it belongs to.
     project_id: &'a str,
+    /// What kind of work it is.
+    #[schema(example = "evidence_evaluation")]
     kind: &'a str,
+    /// The type of the resource that it is about.
+    #[schema(example = "evidence")]
     resource_type: &'a str,
+    /// When it was created.
     #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime, example = "2000-01-23T04:56:07.000Z")]
     created_at: Timestamp,
+    /// When its last attempt began.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     started_at: Option<Timestamp>,
+    /// The id of the resource that it is about.
     resource_id: &'a str,
+    /// Its id, a UUID of version 7.
     #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = Uuid)]
     id: operations::OperationId,
+    /// The version of the project.
     project_version_id: &'a str,
+    /// Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    #[schema(value_type = AsyncOperationStatus)]
     status: &'static str,
+}
+
+/// Where an operation stands.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub(crate) enum AsyncOperationStatus {
+    /// Waits to be run.
+    #[schema(rename = "ASYNC_OPERATION_STATUS_PENDING")]
+    Pending,
+    /// Is being run.
+    #[schema(rename = "ASYNC_OPERATION_STATUS_RUNNING")]
+    Running,
+    /// Has ended and has an output.
+    #[schema(rename = "ASYNC_OPERATION_STATUS_COMPLETED")]
+    Completed,
+    /// Has ended without one.
+    #[schema(rename = "ASYNC_OPERATION_STATUS_FAILED")]
+    Failed,
 }
 
 impl<'a> From<&'a Operation> for WireOperation<'a> {
@@ -57,8 +96,9 @@ impl<'a> From<&'a Operation> for WireOperation<'a> {
 }
 
 /// `{"operation":{…}}`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct OperationAnswer<'a> {
+    /// The operation.
     operation: WireOperation<'a>,
 }
 
@@ -68,14 +108,37 @@ impl<'a> From<&'a Operation> for OperationAnswer<'a> {
     }
 }
 
-/// The four fields of a list's `pagination`.
-#[derive(Serialize)]
+/// One page of operations, as the document shows it: it is written piece by piece ([`page`]).
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub(crate) struct OperationsPage<'a> {
+    /// Newest first.
+    operations: Vec<WireOperation<'a>>,
+    /// Which page, and of how many.
+    pagination: WirePagination,
+}
+
+/// Which page it is, and of how many.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pagination)]
 pub(crate) struct WirePagination {
+    /// How many operations match, at most 2147483647.
+    #[schema(minimum = 0)]
     total_count: i32,
+    /// The number of this page.
+    #[schema(value_type = i32, minimum = 0)]
     page: u32,
+    /// How many pages there are; 0 when nothing matches.
+    #[schema(minimum = 0)]
     total_pages: i32,
+    /// Entries per page.
+    #[schema(value_type = i32, minimum = 1)]
     page_size: u32,
 }
+
+/// `{}`.
+#[derive(ToSchema)]
+pub(crate) struct Empty {}
 
 impl WirePagination {
     /// `page` is told in the client's way of counting.

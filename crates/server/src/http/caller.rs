@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// When the tokens of the calls that wait now are looked at again: for all at the same time, so that those of one token
 /// share a look.
-pub(super) fn next_look() -> Instant {
+pub(crate) fn next_look() -> Instant {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     let first = *FIRST.get_or_init(Instant::now);
     let over = first.elapsed().as_secs() / LOOK_AGAIN.as_secs();

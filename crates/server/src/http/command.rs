@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::ALLOW;
-use operations::{Operation, OperationId, Refusal};
-use store::{OperationCommand, Scope};
+use store::OperationCommand;
 
 use super::caller::Caller;
+use super::openapi::ItemErrors;
 use super::target::Target;
 use crate::app::App;
+use crate::calls::command;
 use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, to_json};
 
@@ -21,51 +22,52 @@ const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";
 
 /// A call with a verb.
 pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
-    let command = match target.verb() {
-        Some("cancel") => OperationCommand::Cancel,
-        Some("retry") => OperationCommand::Retry,
-        Some(_) => return Err(ApiError::NotFound("path")),
+    match target.verb() {
+        Some("cancel") => cancel(&app, &caller, &target).await,
+        Some("retry") => retry(&app, &caller, &target).await,
+        Some(_) => Err(ApiError::NotFound("path")),
         None => {
             let mut response = ApiError::MethodNotAllowed.into_response();
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS_WITHOUT_VERB));
-            return Ok(response);
+            Ok(response)
         }
-    };
-    caller.require(Scope::OperationsWrite)?;
-    let operation = carry_out(&app, &caller, target.id_before_verb()?, command).await?;
-    match command {
-        // The engine of this process need not wait for its next heartbeat to learn it.
-        OperationCommand::Cancel => app.waker.cancelled(),
-        OperationCommand::Retry | OperationCommand::Delete => app.waker.wake(),
     }
+}
+
+/// Cancel an operation
+///
+/// A pending operation ends at once. A running one is asked to stop, and ends when its worker agrees or its grace
+/// period is over.
+#[utoipa::path(post, path = "/v1/operations/{operation_id}:cancel",
+    operation_id = "AsyncOperationsService_CancelOperation", tag = "AsyncOperationsService",
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
+    responses((status = 200, description = "The operation.", body = OperationAnswer), ItemErrors))]
+async fn cancel(app: &App, caller: &Caller, target: &Target) -> Result<Response, ApiError> {
+    carry_out(app, caller, target, OperationCommand::Cancel).await
+}
+
+/// Retry a failed operation
+///
+/// It becomes pending again; its history is kept.
+#[utoipa::path(post, path = "/v1/operations/{operation_id}:retry",
+    operation_id = "AsyncOperationsService_RetryOperation", tag = "AsyncOperationsService",
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
+    responses((status = 200, description = "The operation.", body = OperationAnswer), ItemErrors))]
+async fn retry(app: &App, caller: &Caller, target: &Target) -> Result<Response, ApiError> {
+    carry_out(app, caller, target, OperationCommand::Retry).await
+}
+
+async fn carry_out(app: &App, caller: &Caller, target: &Target, what: OperationCommand) -> Result<Response, ApiError> {
+    let operation = command::command(app, caller, target.id_before_verb(), what).await?;
     Ok(render::response(to_json(&OperationAnswer::from(&operation))))
 }
 
-/// Removes an operation that has ended.
+/// Delete an operation that has ended
+#[utoipa::path(delete, path = "/v1/operations/{operation_id}",
+    operation_id = "AsyncOperationsService_DeleteOperation", tag = "AsyncOperationsService",
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
+    responses((status = 200, description = "It is gone.", body = render::Empty), ItemErrors))]
 pub(super) async fn delete(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsWrite)?;
-    carry_out(&app, &caller, target.id()?, OperationCommand::Delete).await?;
+    command::command(&app, &caller, target.id(), OperationCommand::Delete).await?;
     Ok(render::response("{}"))
-}
-
-async fn carry_out(
-    app: &App,
-    caller: &Caller,
-    id: OperationId,
-    command: OperationCommand,
-) -> Result<Operation, ApiError> {
-    let outcome = app.store.command(caller.access(), id, command).await?;
-    outcome.ok_or(ApiError::NotFound("operation"))?.map_err(|refusal| match refusal {
-        Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(command) },
-        other => ApiError::Internal(other.into()),
-    })
-}
-
-/// Which states a command is for.
-fn allowed(command: OperationCommand) -> &'static str {
-    match command {
-        OperationCommand::Cancel => "only a PENDING or RUNNING one can be cancelled",
-        OperationCommand::Retry => "only a FAILED one can be tried again",
-        OperationCommand::Delete => "only a COMPLETED or FAILED one can be deleted; cancel it first",
-    }
 }

@@ -1,19 +1,37 @@
-//! `POST /v1/operations`: creates one operation.
+//! `POST /v1/operations` and `POST /v1/operations:batchCreate`.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
-use operations::NewOperation;
+use serde::Serialize;
 use store::Scope;
+use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::json::Fields;
-use super::{body, creation, idempotency};
+use super::openapi::CreateErrors;
+use super::{body, idempotency_key};
 use crate::app::App;
+use crate::calls::creation::{self, BatchCreateOperations, CreateOperation};
 use crate::error::ApiError;
-use crate::render::{OperationAnswer, to_json};
+use crate::render::{self, OperationAnswer, WireOperation, to_json};
+use crate::strict;
 
+/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
+/// MiB that one transaction of a store takes.
+const BODIES: u64 = 4;
+
+/// Create an operation
+///
+/// The answer comes once the operation is durable. With an Idempotency-Key, a repeated request gets the operation of
+/// the first; another request with the same key within 24 hours is refused with 409.
+#[utoipa::path(post, path = "/v1/operations", operation_id = "AsyncOperationsService_CreateOperation",
+    tag = "AsyncOperationsService",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
+        description = "Printable ASCII that names this request, so that it can be repeated.")),
+    request_body(content = CreateOperation, example = json!({"kind": "scan", "input": {"image": "shop:1.2"}})),
+    responses((status = 200, description = "The operation.", body = OperationAnswer,
+        headers(("Location" = String, description = "The path of the operation."))), CreateErrors))]
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
@@ -22,19 +40,42 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let mut operation = parse(&app, &body)?;
-    creation::complete(&app, &caller, &mut operation).await?;
-    let key = idempotency::key(&headers, &caller, "POST /v1/operations", || creation::fingerprinted(&operation))?;
-    let operation = app.waker.create(&*app.store, caller.organization(), operation, key).await?;
+    let asked = strict::json::<CreateOperation>(&body)?;
+    let operation = creation::create(&app, &caller, asked, idempotency_key(&headers)?).await?;
     let location = format!("/v1/operations/{}", operation.id);
     let json = to_json(&OperationAnswer::from(&operation));
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)], json).into_response())
 }
 
-/// Reads the body, or everything that is wrong with it.
-fn parse(app: &App, body: &Bytes) -> Result<NewOperation, ApiError> {
-    let mut fields = Fields::parse(body)?;
-    let operation = creation::read(app, &mut fields);
-    let violations = fields.finish();
-    if violations.is_empty() { Ok(operation) } else { Err(ApiError::Invalid(violations)) }
+/// Create many operations
+///
+/// In one transaction: all of them are created, or none.
+#[utoipa::path(post, path = "/v1/operations:batchCreate", operation_id = "AsyncOperationsService_BatchCreateOperations",
+    tag = "AsyncOperationsService",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
+        description = "Printable ASCII that names this request, so that it can be repeated.")),
+    request_body = BatchCreateOperations,
+    responses((status = 200, description = "The operations, in the order of the request.", body = Operations),
+        CreateErrors))]
+pub(super) async fn batch_create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    let limit = app.settings.body_limit.saturating_mul(BODIES);
+    let body = body::read_json(&app, &caller, &headers, body, limit).await?;
+    let asked = strict::json::<BatchCreateOperations>(&body)?;
+    let created = creation::batch(&app, &caller, asked, idempotency_key(&headers)?).await?;
+    let json = to_json(&Operations { operations: created.iter().map(WireOperation::from).collect() });
+    Ok(render::response(json))
+}
+
+/// Operations that were created together.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedOperations)]
+pub(super) struct Operations<'a> {
+    /// In the order of the request.
+    operations: Vec<WireOperation<'a>>,
 }

@@ -5,66 +5,72 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use operations::{OperationId, Timestamp};
 use serde::Serialize;
-use store::{HistoryEvent, HistoryKind, HistoryPage, Scope};
+use store::HistoryEvent;
+use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::get::NOT_FOUND;
-use super::query::HistoryQuery;
+use super::openapi::ItemErrors;
 use crate::app::App;
+use crate::calls::events::{self, ListEvents};
+use crate::calls::list::NOT_FOUND;
 use crate::error::ApiError;
 use crate::render::{self, shown, to_json};
+use crate::strict;
 
+/// List what happened to an operation
+///
+/// Its attempts, workers, progress and transitions, oldest first, in pages.
+#[utoipa::path(get, path = "/v1/operations/{operation_id}/events",
+    operation_id = "AsyncOperationsService_ListOperationEvents", tag = "AsyncOperationsService",
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), ListEvents),
+    responses((status = 200, description = "A page of the history.", body = Events), ItemErrors))]
 pub(super) async fn events(
     State(app): State<App>,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsRead)?;
-    let query = HistoryQuery::parse(query.as_deref().unwrap_or("")).map_err(ApiError::Invalid)?;
-    let Path(id) = id.map_err(|_| NOT_FOUND)?;
-    let id: OperationId = id.parse().map_err(|_| NOT_FOUND)?;
-    let history = app.store.history(caller.access(), id).await?.ok_or(NOT_FOUND)?;
-    let page = HistoryPage::of(history, query.after, query.size as usize);
+    let asked = strict::query::<ListEvents>(query.as_deref().unwrap_or(""))?;
+    let id = id.ok().and_then(|Path(id)| id.parse::<OperationId>().ok()).ok_or(NOT_FOUND);
+    let page = events::events(&app, &caller, id, asked).await?;
     let events = page.events.iter().map(WireEvent::from).collect();
     let next_page_token = page.next.map(|next| next.to_string());
-    Ok(render::response(to_json(&Answer { events, next_page_token })))
+    Ok(render::response(to_json(&Events { events, next_page_token })))
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// A page of a history.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OperationEvents)]
+pub(super) struct Events<'a> {
+    /// Oldest first.
     events: Vec<WireEvent<'a>>,
-    /// Only when there are more.
+    /// Only when there are more: the page_token of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
 
-/// An event as it stands on the wire.
-#[derive(Serialize)]
-struct WireEvent<'a> {
+/// Something that happened to an operation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OperationEvent)]
+pub(super) struct WireEvent<'a> {
+    /// When.
     #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
+    /// What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
+    /// COMPLETED, FAILED or RETRIED.
     r#type: &'static str,
+    /// The number of the attempt; 0 before the first.
     attempt: u32,
+    /// Who ran the attempt; empty when nobody did.
     worker: &'a str,
+    /// A line for people.
     message: &'a str,
 }
 
 impl<'a> From<&'a HistoryEvent> for WireEvent<'a> {
     fn from(event: &'a HistoryEvent) -> WireEvent<'a> {
-        let r#type = match event.kind {
-            HistoryKind::Created => "CREATED",
-            HistoryKind::AttemptStarted => "ATTEMPT_STARTED",
-            HistoryKind::Progress => "PROGRESS",
-            HistoryKind::CancelRequested => "CANCEL_REQUESTED",
-            HistoryKind::AttemptFailed => "ATTEMPT_FAILED",
-            HistoryKind::AttemptLost => "ATTEMPT_LOST",
-            HistoryKind::AttemptReleased => "ATTEMPT_RELEASED",
-            HistoryKind::Completed => "COMPLETED",
-            HistoryKind::Failed => "FAILED",
-            HistoryKind::Retried => "RETRIED",
-        };
         let HistoryEvent { at, attempt, worker, message, .. } = event;
-        WireEvent { time: *at, r#type, attempt: *attempt, worker, message }
+        WireEvent { time: *at, r#type: events::wire_name(event.kind), attempt: *attempt, worker, message }
     }
 }

@@ -6,60 +6,70 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
-use kinds::evaluation::JobError;
 use serde::Serialize;
-use store::{Content, ContentError, Digest, EvidenceRecord, InvalidDigest, Scope};
+use store::{Content, EvidenceRecord};
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use super::body::{self, Pieces};
 use super::caller::Caller;
 use super::if_none_match::IfNoneMatch;
+use super::openapi::{CreateErrors, ItemErrors};
 use crate::app::App;
+use crate::calls::evidence;
 use crate::error::{ApiError, BoxError};
 use crate::render::{self, to_json};
 use crate::shares::Share;
 
-/// Content that is in memory is sent, and stored, in pieces of this size.
-const PIECE_BYTES: usize = 256 * 1024;
-
-#[derive(Serialize)]
-struct Answer<'a> {
+/// A piece of evidence that is stored.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Evidence)]
+pub(super) struct WireEvidence<'a> {
+    /// By what it is found.
+    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     digest: String,
+    /// Its length in bytes.
     size: u64,
+    /// The material type that was detected; empty when none was.
+    #[schema(example = "SBOM_CYCLONEDX_JSON")]
     kind: &'a str,
 }
 
-/// Takes the raw content as the body, whatever its `Content-Type`.
+/// Store evidence
+///
+/// Takes the raw content as the body, whatever its Content-Type.
+#[utoipa::path(post, path = "/v1/evidence", operation_id = "EvidenceService_PutEvidence", tag = "EvidenceService",
+    request_body(content = inline(Vec<u8>), content_type = "application/octet-stream"),
+    responses((status = 200, description = "What was stored.", body = WireEvidence), CreateErrors))]
 pub(super) async fn put(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::EvidenceWrite)?;
+    evidence::may_put(&caller)?;
     if body::is_encoded(&headers) {
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
     body::check_length(&headers, app.content.limit())?;
     let mut pieces = Pieces::new(body, &app.settings);
-    let (digest, size) = match app.content.put(caller.organization(), &mut pieces).await {
-        Ok(stored) => stored,
-        Err(ContentError::Receive(text)) => {
-            return Err(pieces.broken.map_or(ApiError::Malformed(text), ApiError::from));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let record = match app.store.evidence(caller.organization(), &digest).await? {
-        Some(record) => record,
-        None => note(&app, &caller, digest, size).await?,
-    };
-    let json = to_json(&Answer { digest: digest.to_string(), size, kind: &record.kind });
+    let stored = evidence::put(&app, &caller, &mut pieces).await;
+    // What broke off the body says more than that it broke off.
+    let record = stored.map_err(|error| pieces.broken.map_or(error, ApiError::from))?;
+    let json = to_json(&WireEvidence { digest: record.digest.to_string(), size: record.size, kind: &record.kind });
     Ok(render::response(json))
 }
 
+/// Get stored evidence
+#[utoipa::path(get, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_GetEvidence",
+    tag = "EvidenceService",
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),
+    responses((status = 200, description = "The content.", body = inline(Vec<u8>),
+        content_type = "application/octet-stream"),
+        (status = 304, description = "The client has it already."), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
@@ -67,13 +77,9 @@ pub(super) async fn get(
     digest: Result<Path<String>, PathRejection>,
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::EvidenceRead)?;
-    const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
-    let invalid = || ApiError::field("digest", InvalidDigest.to_string());
-    let Path(digest) = digest.map_err(|_| invalid())?;
-    let digest: Digest = digest.parse().map_err(|_| invalid())?;
-    let record = app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)?;
-    let etag = format!("\"{digest}\"");
+    let digest = digest.ok().map(|Path(digest)| digest);
+    let record = evidence::find(&app, &caller, digest.as_deref()).await?;
+    let etag = format!("\"{}\"", record.digest);
     let mut response = if given.names(etag.as_bytes()) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -95,10 +101,10 @@ pub(super) async fn get(
 async fn content(app: &App, caller: &Caller, record: &EvidenceRecord) -> Result<Body, ApiError> {
     if record.size <= app.settings.body_limit {
         let content = app.content.get(caller.organization(), &record.digest).await?;
-        return Ok(content.ok_or_else(|| missing(&record.digest))?.into());
+        return Ok(content.ok_or_else(|| evidence::missing(&record.digest))?.into());
     }
     let permit = body::permit(app, caller)?;
-    let content = open(app, caller, &record.digest).await?;
+    let content = evidence::open(app, caller, &record.digest).await?;
     Ok(slowly(content, permit, app.settings.body_idle_timeout, app.settings.upload_timeout))
 }
 
@@ -136,64 +142,4 @@ fn slowly(mut content: Content, permit: Share, idle: Duration, whole: Duration) 
         let left = piece.as_ref().map_or(0, |piece| left.saturating_sub(piece.len() as u64));
         Some((piece, (receiver, left)))
     }))
-}
-
-/// Content in pieces, without a copy.
-fn pieces(content: Bytes) -> impl Stream<Item = Result<Bytes, BoxError>> + Unpin {
-    stream::iter(
-        (0..content.len())
-            .step_by(PIECE_BYTES)
-            .map(move |start| Ok(content.slice(start..content.len().min(start + PIECE_BYTES)))),
-    )
-}
-
-/// Stores content that is in memory, unless the organization has it already, whole; answers its record.
-pub(super) async fn keep(
-    app: &App,
-    caller: &Caller,
-    digest: Digest,
-    content: Bytes,
-) -> Result<EvidenceRecord, ApiError> {
-    let record = app.store.evidence(caller.organization(), &digest).await?;
-    if let Some(record) = &record
-        && app.content.is_sound(caller.organization(), &digest).await?
-    {
-        return Ok(record.clone());
-    }
-    // Also what is on record and was lost: whoever sends it again repairs it.
-    let (stored, size) = app.content.put(caller.organization(), pieces(content)).await?;
-    if stored != digest {
-        return Err(ApiError::Internal(format!("{digest} was stored as {stored}").into()));
-    }
-    match record {
-        Some(record) => Ok(record),
-        None => note(app, caller, digest, size).await,
-    }
-}
-
-/// What was just stored, or is on record.
-async fn open(app: &App, caller: &Caller, digest: &Digest) -> Result<Content, ApiError> {
-    let content = app.content.open(caller.organization(), digest).await?;
-    content.ok_or_else(|| missing(digest))
-}
-
-fn missing(digest: &Digest) -> ApiError {
-    ApiError::Internal(format!("{digest} is on record but its content is missing").into())
-}
-
-/// Looks into content that was just stored for its kind, in a process of its own, and puts it on record.
-async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<EvidenceRecord, ApiError> {
-    let mut kind = None;
-    if let Some(evaluations) = &app.evaluations {
-        let turn = app.checks.take(caller.organization()).await;
-        let content = open(app, caller, &digest).await?;
-        let detected = evaluations.detect(caller.organization(), content, turn).await;
-        kind = detected.map_err(|error| match error {
-            JobError::Content(error) => ApiError::from(error),
-            failed @ JobError::Failed { .. } => ApiError::Unavailable(failed.into()),
-        })?;
-    }
-    let record = EvidenceRecord { digest, size, kind: kind.map_or("", |kind| kind.as_str()).to_owned() };
-    app.store.put_evidence(caller.organization(), record.clone()).await?;
-    Ok(record)
 }

@@ -4,31 +4,36 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use store::Scope;
 
 use super::caller::Caller;
 use super::if_none_match::IfNoneMatch;
+use super::openapi::ItemErrors;
 use super::target::Target;
 use crate::app::App;
+use crate::calls::list;
 use crate::error::ApiError;
 use crate::reads::{Answer, Found};
-use crate::render;
+use crate::render::{self, OperationAnswer};
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
 
-/// The answer for every operation that the caller cannot have, for whatever reason.
-pub(super) const NOT_FOUND: ApiError = ApiError::NotFound("operation");
-
+/// Get an async operation
+///
+/// One operation. The answer has an ETag; with If-None-Match it is 304 for as long as nothing has changed. Retry-After
+/// says when to come again while the operation has not ended.
+#[utoipa::path(get, path = "/v1/operations/{operation_id}", operation_id = "AsyncOperationsService_GetOperation",
+    tag = "AsyncOperationsService",
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
+    responses((status = 200, description = "The operation.", body = OperationAnswer),
+        (status = 304, description = "The operation is as the given ETag says."), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     target: Target,
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsRead)?;
-    let found = app.reads.operation(caller.access(), target.id()?).await?.ok_or(NOT_FOUND)?;
-    Ok(answer(&found, &given))
+    Ok(answer(&*list::get(&app, &caller, target.id()).await?, &given))
 }
 
 /// The operation, or that the client has it already.

@@ -3,50 +3,66 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use operations::check_kind;
 use serde::Serialize;
-use store::Pausable;
+use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::pause::{Verb, authorize, paused_kinds, text};
+use super::openapi::ItemErrors;
+use super::path_text;
 use crate::app::App;
+use crate::calls::pause::{self, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
 
-/// Kinds that an organization may pause at a time: every claim looks at what is paused.
-const MAX_KINDS: usize = 100;
-
-/// Pauses or resumes a kind in the caller's organization.
+/// `:pause` and `:resume`.
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let target = text(path)?;
+    let target = path_text(path)?;
     let (kind, verb) = target.rsplit_once(':').ok_or(ApiError::NotFound("path"))?;
-    let verb = Verb::parse(verb)?;
-    authorize(&caller)?;
-    let is_declared = app.kinds.iter().any(|known| known == kind);
-    if check_kind("kind", kind).is_err() || !is_declared && !app.allow_undeclared_kinds {
-        return Err(ApiError::NotFound("kind"));
+    match Verb::parse(verb)? {
+        Verb::Pause => pause(&app, &caller, kind).await,
+        Verb::Resume => resume(&app, &caller, kind).await,
     }
-    if verb == Verb::Pause && paused_kinds(&app, &caller).await?.1.len() >= MAX_KINDS {
-        return Err(ApiError::field("kind", format!("is one too many: {MAX_KINDS} are paused; resume some")));
-    }
-    let organization = caller.organization().to_owned();
-    verb.carry_out(&app, Pausable::KindOf { organization, kind: kind.to_owned() }).await?;
-    let paused = paused_kinds(&app, &caller).await?.1.iter().any(|paused| paused == kind);
-    let json = to_json(&KindAnswer { kind: WireKind { name: kind, paused } });
-    Ok(render::response(json))
 }
 
-#[derive(Serialize)]
-struct KindAnswer<'a> {
+/// Pause a kind
+///
+/// Nothing of it is started in the caller's organization until it is resumed; what runs goes on.
+#[utoipa::path(post, path = "/v1/kinds/{name}:pause", operation_id = "KindsService_PauseKind", tag = "KindsService",
+    params(("name" = String, Path, description = "Its name. A slash in it is written as %2F.")),
+    responses((status = 200, description = "The kind.", body = KindAnswer), ItemErrors))]
+async fn pause(app: &App, caller: &Caller, kind: &str) -> Result<Response, ApiError> {
+    Ok(answer(kind, pause::pause_kind(app, caller, kind, Verb::Pause).await?))
+}
+
+/// Resume a kind
+#[utoipa::path(post, path = "/v1/kinds/{name}:resume", operation_id = "KindsService_ResumeKind", tag = "KindsService",
+    params(("name" = String, Path, description = "Its name. A slash in it is written as %2F.")),
+    responses((status = 200, description = "The kind.", body = KindAnswer), ItemErrors))]
+async fn resume(app: &App, caller: &Caller, kind: &str) -> Result<Response, ApiError> {
+    Ok(answer(kind, pause::pause_kind(app, caller, kind, Verb::Resume).await?))
+}
+
+fn answer(name: &str, paused: bool) -> Response {
+    render::response(to_json(&KindAnswer { kind: WireKind { name, paused } }))
+}
+
+/// `{"kind":{…}}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KindAnswer<'a> {
+    /// The kind.
     kind: WireKind<'a>,
 }
 
-#[derive(Serialize)]
-struct WireKind<'a> {
+/// A kind of operations in the caller's organization.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Kind)]
+pub(super) struct WireKind<'a> {
+    /// Its name.
     name: &'a str,
+    /// Nothing of it is started.
     paused: bool,
 }

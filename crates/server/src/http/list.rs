@@ -7,24 +7,31 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use operations::Access;
-use store::{Listing, Scope};
+use store::Listing;
 
 use super::caller::Caller;
-use super::query::ListQuery;
+use super::openapi::ListErrors;
 use crate::app::App;
+use crate::calls::list::{self, ListOperations};
 use crate::error::{ApiError, BoxError};
 use crate::reads::Page;
-use crate::render::{self, PAGE_HEAD, page_tail, push_entry};
+use crate::render::{self, OperationsPage, PAGE_HEAD, page_tail, push_entry};
 use crate::services::FirstPage;
+use crate::strict;
 
+/// List async operations
+///
+/// One page of the operations that the token may see, newest first, with the exact number of all that match.
+#[utoipa::path(get, path = "/v1/operations", operation_id = "AsyncOperationsService_ListOperations",
+    tag = "AsyncOperationsService", params(ListOperations),
+    responses((status = 200, description = "The page; empty past the end.", body = OperationsPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsRead)?;
-    let query = ListQuery::parse(query.as_deref().unwrap_or(""), &app.settings).map_err(ApiError::Invalid)?;
-    Ok(match app.reads.page(caller.access(), query.filter, query.page).await? {
+    let asked = strict::query::<ListOperations>(query.as_deref().unwrap_or(""))?;
+    Ok(match list::list(&app, &caller, asked).await? {
         Page::Whole(json) => render::response(json),
         Page::Streamed(listing) => {
             let first_page = app.settings.first_page;

@@ -1,34 +1,27 @@
 //! The routes of the API and what every request passes through.
 //!
 //! From the outside in: `observe` (request id, access log, metrics, a net for panics) with `leftover` (bodies that were
-//! refused), a time limit, then the handler, whose `Caller` argument authenticates. One file a call: parse, call,
-//! render.
+//! refused), a time limit, then the handler, whose `Caller` argument authenticates. One file a call: parse, call
+//! ([`crate::calls`]), render; what stands beside it for the OpenAPI document is checked against the routes.
 
 mod addresses;
 mod admin;
-mod batch_create;
 mod body;
 mod caller;
 mod command;
 mod create;
-mod creation;
-mod duration;
 mod evaluate;
-mod evaluation;
 mod events;
 mod evidence;
 mod get;
-mod idempotency;
 mod if_none_match;
-mod json;
 mod kinds;
 mod leftover;
 mod list;
 mod observe;
+mod openapi;
 mod organizations;
-mod pause;
 mod plain;
-mod query;
 mod routing;
 mod serve;
 mod target;
@@ -38,14 +31,22 @@ mod watch;
 mod work;
 
 use axum::Router;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::routing::{get, post};
+use http::HeaderMap;
 
 pub use admin::admin_router;
+pub(crate) use caller::{Caller, next_look};
+pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 
 use self::routing::{ByVerb, Within};
 use crate::app::App;
+use crate::calls::wait::MAX_WAIT;
+use crate::calls::{idempotency, work as work_calls};
+use crate::error::ApiError;
 use crate::services::Services;
 
 /// The router of the API. Must be called within a tokio runtime: it starts tasks, which end when it is dropped.
@@ -55,7 +56,7 @@ pub fn router(services: Services) -> Router {
     let metrics = app.metrics.clone();
     let (limit, upload) = (settings.request_timeout, settings.upload_timeout);
     let operation =
-        ByVerb { verb: wait::VERB, with: Within(limit + wait::MAX_WAIT, wait::wait), without: Within(limit, get::get) };
+        ByVerb { verb: wait::VERB, with: Within(limit + MAX_WAIT, wait::wait), without: Within(limit, get::get) };
     let router = Router::new()
         .route("/v1/operations", get(Within(limit, list::list)).post(Within(limit, create::create)))
         .route(
@@ -63,7 +64,7 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
-        .route("/v1/operations:batchCreate", post(Within(limit, batch_create::create)))
+        .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
         .route(
             "/v1/organizations/{name}",
             get(Within(limit, organizations::get)).post(Within(limit, organizations::post)),
@@ -72,10 +73,24 @@ pub fn router(services: Services) -> Router {
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))
         .route("/v1/operations:settle", post(Within(limit, work::settle)))
-        .route("/v1/operations:claim", post(Within(limit + work::MAX_WAIT, work::claim)))
+        .route("/v1/operations:claim", post(Within(limit + work_calls::claim::MAX_WAIT, work::claim)))
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
-        .with_state(app);
+        .with_state(app)
+        .merge(openapi::routes());
     observe::observed(router, metrics)
+}
+
+/// The header `Idempotency-Key`, if there is one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let (Ok(key), None) = (value.to_str(), values.next()) else { return Err(idempotency::invalid()) };
+    if idempotency::is_valid(key) { Ok(Some(key)) } else { Err(idempotency::invalid()) }
+}
+
+/// What stands in the path; what is not UTF-8 is nothing's name.
+fn path_text(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    path.map(|Path(text)| text).map_err(|_| ApiError::NotFound("path"))
 }

@@ -6,83 +6,109 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::ALLOW;
 use serde::Serialize;
-use store::{Pausable, Quota};
+use store::Quota;
+use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::pause::{Verb, authorize, paused_kinds, text};
+use super::openapi::ItemErrors;
+use super::path_text;
 use crate::app::App;
+use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
 
-/// What the caller's organization has.
+/// Get the caller's organization
+#[utoipa::path(get, path = "/v1/organizations/{name}", operation_id = "OrganizationsService_GetOrganization",
+    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    authorize(&caller)?;
-    of_caller(&caller, &text(path)?)?;
-    organization(&app, &caller).await
+    Ok(answer(&pause::organization(&app, &caller, &path_text(path)?).await?))
 }
 
-/// Pauses or resumes the caller's organization.
+/// `:pause` and `:resume`.
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let target = text(path)?;
+    let target = path_text(path)?;
     let Some((name, verb)) = target.rsplit_once(':') else {
         let mut response = ApiError::MethodNotAllowed.into_response();
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
         return Ok(response);
     };
-    let verb = Verb::parse(verb)?;
-    authorize(&caller)?;
-    of_caller(&caller, name)?;
-    verb.carry_out(&app, Pausable::Organization(caller.organization().to_owned())).await?;
-    organization(&app, &caller).await
+    match Verb::parse(verb)? {
+        Verb::Pause => pause(&app, &caller, name).await,
+        Verb::Resume => resume(&app, &caller, name).await,
+    }
 }
 
-fn of_caller(caller: &Caller, name: &str) -> Result<(), ApiError> {
-    if name == caller.organization() { Ok(()) } else { Err(ApiError::NotFound("organization")) }
+/// Pause an organization
+///
+/// Nothing of it is started until it is resumed; what runs goes on.
+#[utoipa::path(post, path = "/v1/organizations/{name}:pause", operation_id = "OrganizationsService_PauseOrganization",
+    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
+async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
+    Ok(answer(&pause::pause_organization(app, caller, name, Verb::Pause).await?))
 }
 
-async fn organization(app: &App, caller: &Caller) -> Result<Response, ApiError> {
-    let (paused, paused_kinds) = paused_kinds(app, caller).await?;
-    let organization = WireOrganization {
-        name: caller.organization(),
-        paused,
-        paused_kinds,
-        limits: app.quotas.of(caller.organization()).into(),
-    };
-    let json = to_json(&OrganizationAnswer { organization });
-    Ok(render::response(json))
+/// Resume an organization
+#[utoipa::path(post, path = "/v1/organizations/{name}:resume",
+    operation_id = "OrganizationsService_ResumeOrganization", tag = "OrganizationsService",
+    params(("name" = String, Path, description = "Its name.")),
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
+async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
+    Ok(answer(&pause::pause_organization(app, caller, name, Verb::Resume).await?))
 }
 
-#[derive(Serialize)]
-struct OrganizationAnswer<'a> {
+fn answer(organization: &Organization) -> Response {
+    let Organization { name, paused, paused_kinds, limits } = organization;
+    let organization = WireOrganization { name, paused: *paused, paused_kinds, limits: (*limits).into() };
+    render::response(to_json(&OrganizationAnswer { organization }))
+}
+
+/// `{"organization":{…}}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrganizationAnswer<'a> {
+    /// The organization.
     organization: WireOrganization<'a>,
 }
 
-#[derive(Serialize)]
-struct WireOrganization<'a> {
+/// An organization, as its callers see it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Organization)]
+pub(super) struct WireOrganization<'a> {
+    /// Its name.
     name: &'a str,
+    /// Nothing of it is started.
     paused: bool,
-    paused_kinds: Vec<String>,
+    /// Kinds of which nothing is started in it.
+    paused_kinds: &'a [String],
+    /// What it may have; limits that are not set are left out.
     limits: WireLimits,
 }
 
 /// Limits that are not set are left out.
-#[derive(Serialize)]
-struct WireLimits {
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrganizationLimits)]
+pub(super) struct WireLimits {
+    /// How many operations may be pending.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_pending: Option<u64>,
+    /// Creations per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<f64>,
+    /// Creations at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<f64>,
+    /// The longest input, in bytes.
     max_input: usize,
+    /// The longest output, in bytes.
     max_output: usize,
 }
 

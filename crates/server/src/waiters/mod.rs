@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::delivery::Delivery;
+pub(crate) use self::delivery::Delivery;
 use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;

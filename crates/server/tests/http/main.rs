@@ -20,6 +20,7 @@ mod isolation;
 mod limits;
 mod list_edge_cases;
 mod log;
+mod openapi;
 mod operators;
 mod other_server;
 mod pause;

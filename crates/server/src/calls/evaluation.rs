@@ -7,9 +7,9 @@ pub(super) use kinds::evaluation::KIND;
 use operations::{NewOperation, Resource};
 use store::{Digest, Scope};
 
-use super::caller::Caller;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::Caller;
 
 /// The `resource_type` of these operations; their `resource_id` is the digest.
 const RESOURCE_TYPE: &str = "evidence";

@@ -8,15 +8,15 @@ use operations::{OperationId, Violation};
 use store::{AuthorizationScope, LeaseRef, Organizations};
 
 use crate::app::App;
-use crate::http::caller::Caller;
-use crate::http::json::Fields;
+use crate::http::Caller;
+use crate::strict::Found;
 
 /// The most operations of one call: enough for any worker, and little enough for one transaction.
 pub(super) const MAX_ROWS: usize = 1_000;
 
 /// What a claim gives and later calls show, as `v1.<fencing token>.<attempt>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LeaseToken {
+pub(crate) struct LeaseToken {
     pub fence: u64,
     pub attempt: u32,
 }
@@ -47,28 +47,25 @@ pub(super) fn scope(app: &App, caller: &Caller) -> Arc<AuthorizationScope> {
     })
 }
 
-/// The fields `id` and `lease_token` of a row.
+/// How a row names what it holds.
 pub(super) fn lease(
-    row: &mut Fields,
+    id: &str,
+    lease_token: &str,
     caller: &Caller,
     scope: &Arc<AuthorizationScope>,
+    found: &mut Found,
 ) -> Option<(LeaseRef, LeaseToken)> {
-    let id = required(row, "id", "must be the id of an operation that was claimed, a UUID", |text| {
-        text.parse::<OperationId>().ok()
-    });
-    let token = required(row, "lease_token", "must be the lease_token that the claim gave", |text| text.parse().ok());
-    let (id, token): (OperationId, LeaseToken) = (id?, token?);
+    let id = id.parse::<OperationId>().ok();
+    if id.is_none() {
+        found.add(Violation::new("id", "must be the id of an operation that was claimed, a UUID"));
+    }
+    let token = lease_token.parse::<LeaseToken>().ok();
+    if token.is_none() {
+        found.add(Violation::new("lease_token", "must be the lease_token that the claim gave"));
+    }
+    let (id, token) = (id?, token?);
     let organization = caller.organization().to_owned();
     Some((LeaseRef { organization, id, fence: token.fence, scope: Some(scope.clone()) }, token))
-}
-
-fn required<T>(row: &mut Fields, name: &'static str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    let before = row.violations.len();
-    let value = row.parsed(name, wanted, parse);
-    if value.is_none() && row.violations.len() == before {
-        row.violations.push(Violation::new(name, wanted));
-    }
-    value
 }
 
 #[cfg(test)]

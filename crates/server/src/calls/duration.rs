@@ -2,8 +2,24 @@
 
 use std::time::Duration;
 
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+const WANTED: &str = "must be a duration in seconds such as \"60s\" or \"1.5s\"";
+
+/// Reads the field of a body.
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(WANTED))?;
+    parse(&text).map(Some).ok_or_else(|| D::Error::custom(WANTED))
+}
+
+/// Reads a parameter of a query; an empty one is as good as none.
+pub(super) fn parameter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { parse(&text).map(Some).ok_or_else(|| D::Error::custom(WANTED)) }
+}
+
 /// Reads a duration that is not negative.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let number = text.strip_suffix('s')?;
     let (seconds, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -14,7 +30,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration, to the millisecond.
-pub(super) fn write(duration: Duration) -> String {
+pub(crate) fn write(duration: Duration) -> String {
     format!("{}s", duration.as_millis() as f64 / 1_000.0)
 }
 

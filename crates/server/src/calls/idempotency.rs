@@ -3,29 +3,34 @@
 //! Keys belong to those who may see the same: a token that is limited to projects neither gets what was made with the
 //! key elsewhere in its organization nor learns that there was something.
 
-use http::HeaderMap;
 use operations::Projects;
 use sha2::{Digest, Sha256};
 use store::IdempotencyKey;
 
-use super::caller::Caller;
 use crate::error::ApiError;
+use crate::http::Caller;
 
-const HEADER: &str = "idempotency-key";
+/// Whether a text may be a key.
+pub(crate) fn is_valid(key: &str) -> bool {
+    (1..=256).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// The refusal of a key that is none.
+pub(crate) fn invalid() -> ApiError {
+    ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters")
+}
 
 /// The key of a request, if it has one. `canonical` is the request in a form that all its spellings share.
 pub(super) fn key(
-    headers: &HeaderMap,
+    given: Option<&str>,
     caller: &Caller,
     call: &str,
     canonical: impl FnOnce() -> String,
 ) -> Result<Option<IdempotencyKey>, ApiError> {
-    let mut values = headers.get_all(HEADER).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=256).contains(&key.len()) && !key.contains('\t'));
-    let (Some(key), None) = (key, values.next()) else {
-        return Err(ApiError::field("Idempotency-Key", "must be one header of 1 to 256 printable ASCII characters"));
-    };
+    let Some(key) = given else { return Ok(None) };
+    if !is_valid(key) {
+        return Err(invalid());
+    }
     let fingerprint = Sha256::new().chain_update(call).chain_update(b"\n").chain_update(canonical()).finalize();
     let key = match &caller.access().projects {
         Projects::All => key.to_owned(),

@@ -1,0 +1,239 @@
+//! Creating operations, one or many: how a creation is read, checked and told from others.
+
+use std::time::Duration;
+
+use operations::{MAX_PRIORITY, NewOperation, Operation, Resource, Timestamp, Violation};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use serde_json::value::RawValue;
+use store::Scope;
+use utoipa::ToSchema;
+
+use super::{duration, evaluation, idempotency};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{Found, List, Read, canonical};
+
+/// The most creations of a batch: one transaction that nobody waits long for.
+const MAX_OPERATIONS: usize = 1_000;
+
+/// An operation that is to be created.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateOperation<'a> {
+    /// What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
+    #[schema(required = true, min_length = 1, max_length = 128, example = "scan")]
+    #[serde(default)]
+    pub(crate) kind: String,
+    /// The type of the resource that it is about; goes together with resource_id.
+    #[schema(required = false, max_length = 256, example = "repository")]
+    #[serde(default)]
+    pub(crate) resource_type: String,
+    /// The id of the resource that it is about; goes together with resource_type.
+    #[schema(required = false, max_length = 256, example = "acme/shop")]
+    #[serde(default)]
+    pub(crate) resource_id: String,
+    /// The project that it belongs to. A token with a list of projects must name one of them.
+    #[schema(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) project_id: String,
+    /// The version of the project.
+    #[schema(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) project_version_id: String,
+    /// What the handler or worker is given: any JSON, kept digit for digit.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub(crate) input: Option<&'a RawValue>,
+    /// Higher comes first among those that wait; 0 unless it is given.
+    #[schema(minimum = -100, maximum = 100, default = 0)]
+    #[serde(default)]
+    pub(crate) priority: Option<i64>,
+    /// Not to be started before this time.
+    #[serde(default, deserialize_with = "time")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-23T04:56:07Z")]
+    pub(crate) run_after: Option<Timestamp>,
+    /// How long one attempt may take, in seconds with an s.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "60s")]
+    pub(crate) timeout: Option<Duration>,
+    /// How many attempts there may be; the server's or the kind's setting unless it is given.
+    #[schema(minimum = 1, maximum = 100)]
+    #[serde(default)]
+    pub(crate) max_attempts: Option<i64>,
+    /// How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "86400s")]
+    pub(crate) retain_for: Option<Duration>,
+}
+
+/// Operations that are to be created together.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchCreateOperations<'a> {
+    /// All of them are created, or none.
+    #[serde(default, borrow)]
+    #[schema(value_type = Vec<CreateOperation>, required = true, min_items = 1, max_items = 1000)]
+    pub(crate) operations: List<Read<CreateOperation<'a>>, MAX_OPERATIONS>,
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    const WANTED: &str = "must be an RFC 3339 date-time such as \"2026-01-23T04:56:07Z\"";
+    let text = String::deserialize(deserializer).map_err(|_| D::Error::custom(WANTED))?;
+    text.parse().map(Some).map_err(|_| D::Error::custom(WANTED))
+}
+
+/// Creates one operation. `key` is the client's idempotency key.
+pub(crate) async fn create(
+    app: &App,
+    caller: &Caller,
+    asked: Read<CreateOperation<'_>>,
+    key: Option<&str>,
+) -> Result<Operation, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    let (operation, found) = check(app, asked);
+    found.none()?;
+    one(app, caller, operation, "POST /v1/operations", key).await
+}
+
+/// Creates what has been checked.
+pub(super) async fn one(
+    app: &App,
+    caller: &Caller,
+    mut operation: NewOperation,
+    call: &str,
+    key: Option<&str>,
+) -> Result<Operation, ApiError> {
+    complete(app, caller, &mut operation).await?;
+    let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
+    Ok(app.waker.create(&*app.store, caller.organization(), operation, key).await?)
+}
+
+/// Creates many operations in one transaction, all or none.
+pub(crate) async fn batch(
+    app: &App,
+    caller: &Caller,
+    asked: Read<BatchCreateOperations<'_>>,
+    key: Option<&str>,
+) -> Result<Vec<Operation>, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    let (asked, mut found) = asked.into_parts();
+    let List(asked) = asked.operations;
+    if asked.is_empty() {
+        found.add(Violation::new("operations", format!("must be a list of 1 to {MAX_OPERATIONS} elements")));
+    }
+    let mut operations = Vec::with_capacity(asked.len());
+    for (index, asked) in asked.into_iter().enumerate() {
+        let (operation, wrong) = check(app, asked);
+        found.add_at(&format!("operations[{index}]"), wrong);
+        operations.push(operation);
+    }
+    found.none()?;
+    for (index, operation) in operations.iter_mut().enumerate() {
+        complete(app, caller, operation).await.map_err(|error| at(index, error))?;
+    }
+    let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
+    let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
+    let created = app.store.create(caller.organization(), operations, key).await?;
+    created.iter().for_each(|operation| app.waker.created(&operation.kind));
+    Ok(created)
+}
+
+/// The error of one entry, told by its place.
+fn at(index: usize, error: ApiError) -> ApiError {
+    let place = format!("operations[{index}].");
+    match error {
+        ApiError::Invalid(violations) => ApiError::Invalid(
+            violations.into_iter().map(|v| Violation::new(format!("{place}{}", v.field), v.description)).collect(),
+        ),
+        ApiError::ProjectDenied { given, allowed, .. } => ApiError::ProjectDenied { place, given, allowed },
+        other => other,
+    }
+}
+
+/// The operation that is asked for, and everything that is wrong with it.
+fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
+    let (asked, mut found) = asked.into_parts();
+    let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
+    let defaults = app.defaults(&kind);
+    // The domain tells about the size; what is too long is not looked into.
+    if let Some(raw) = input.filter(|raw| raw.get().len() <= operations::MAX_INLINE_BYTES)
+        && let Err(problem) = canonical(raw)
+    {
+        found.add(Violation::new("input", problem));
+    }
+    let operation = NewOperation {
+        kind,
+        resource: (!resource_type.is_empty() || !resource_id.is_empty())
+            .then_some(Resource { resource_type, resource_id }),
+        project_id,
+        project_version_id,
+        // As the client wrote it, digit for digit; empty when there is none.
+        input: input.map_or_else(String::new, |raw| raw.get().to_owned()),
+        // What is far out of range is told below like what is just out of range.
+        priority: asked.priority.map_or(0, |n| {
+            let bound = i64::from(MAX_PRIORITY) + 1;
+            i16::try_from(n.clamp(-bound, bound)).expect("the bound fits")
+        }),
+        run_after: asked.run_after,
+        timeout: asked.timeout.or(defaults.timeout),
+        max_attempts: asked.max_attempts.map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
+        retain_for: asked.retain_for,
+    };
+    operation.violations().into_iter().for_each(|violation| found.add(violation));
+    if let Some(violation) = undeclared(app, &operation.kind) {
+        found.add(violation);
+    }
+    (operation, found)
+}
+
+fn undeclared(app: &App, kind: &str) -> Option<Violation> {
+    if kind == kinds::notices::KIND {
+        let description = "is reserved: longrun itself makes the operations of this kind";
+        return Some(Violation::new("kind", description));
+    }
+    if app.allow_undeclared_kinds || app.kinds.iter().any(|known| known == kind) {
+        return None;
+    }
+    let known = if app.kinds.is_empty() { "(none)".to_owned() } else { app.kinds.join(", ") };
+    Some(Violation::new("kind", format!("is not declared here; the declared kinds are {known}")))
+}
+
+/// Checks what is asked of a creation besides its own fields, and adds what follows from its kind.
+async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+    caller.require_project(&operation.project_id)?;
+    check_input(app, caller, operation)?;
+    if operation.kind == evaluation::KIND {
+        evaluation::complete(app, caller, operation).await?;
+    }
+    Ok(())
+}
+
+/// Refuses an input that is longer than the caller's organization may have.
+pub(super) fn check_input(app: &App, caller: &Caller, operation: &NewOperation) -> Result<(), ApiError> {
+    let violation = app.quotas.of(caller.organization()).input_violation(&operation.input);
+    violation.map_or(Ok(()), |violation| Err(ApiError::Invalid(vec![violation])))
+}
+
+/// The operation in a form that all spellings of the same request share.
+pub(super) fn fingerprinted(operation: &NewOperation) -> String {
+    let NewOperation {
+        kind,
+        resource,
+        project_id,
+        project_version_id,
+        input,
+        priority,
+        run_after,
+        timeout,
+        max_attempts,
+        retain_for,
+    } = operation;
+    let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
+    // `Debug` quotes strings, so no two requests run into one another.
+    format!(
+        "{kind:?} {resource:?} {project_id:?} {project_version_id:?} {input:?} {priority} {run_after:?} {timeout:?} \
+         {max_attempts} {retain_for:?}"
+    )
+}

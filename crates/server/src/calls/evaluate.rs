@@ -1,0 +1,228 @@
+//! Starting an operation of the kind `evidence_evaluation` with its evidence.
+//!
+//! Everything that can be known to be wrong is told here, before there is an operation; the rules of the request itself
+//! are in [`evaluation`](super::evaluation).
+
+use std::borrow::Cow;
+
+use axum::body::Bytes;
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use operations::{NewOperation, Operation, Violation};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use store::{Digest, Scope};
+use utoipa::ToSchema;
+
+use super::evaluation::KIND;
+use super::{creation, evaluation, evidence};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::shares::Share;
+use crate::strict::{Read, canonical};
+
+/// An evaluation that is to be started. Exactly one of digest and content is given.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvaluateEvidence<'a> {
+    /// The digest of evidence that is stored.
+    #[schema(required = false, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    #[serde(default)]
+    pub(crate) digest: String,
+    /// The evidence itself, in base64.
+    #[serde(default, borrow)]
+    #[schema(value_type = String, format = Byte, required = false)]
+    pub(crate) content: Cow<'a, str>,
+    /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>, example = "SBOM_CYCLONEDX_JSON")]
+    pub(crate) kind: Option<&'a RawValue>,
+    /// The material's name, for policies that select by name.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) name: Option<&'a RawValue>,
+    /// The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
+    /// policies nor groups.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<Object>>, max_items = 100)]
+    pub(crate) policies: Option<&'a RawValue>,
+    /// Groups of policies.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<Vec<Object>>, max_items = 20)]
+    pub(crate) policy_groups: Option<&'a RawValue>,
+    /// The project's name, as policies see it.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) project_name: Option<&'a RawValue>,
+    /// The name of the project's version, as policies see it.
+    #[serde(default, borrow)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) project_version_name: Option<&'a RawValue>,
+    /// The project that the operation belongs to.
+    #[schema(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) project_id: String,
+    /// The version of the project.
+    #[schema(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) project_version_id: String,
+    /// What an AI provider is asked about the evidence; refused unless one is configured.
+    #[schema(required = false)]
+    #[serde(default)]
+    pub(crate) prompt: String,
+}
+
+/// The evidence of a request.
+pub(crate) enum Evidence {
+    /// By its digest.
+    Stored(Digest),
+    /// Its content, in base64.
+    Base64(Bytes),
+    /// Its content.
+    Raw(Bytes),
+}
+
+/// What is to be evaluated, checked as far as that goes without the evidence. The input of the operation lacks the
+/// digest still.
+pub(crate) struct Evaluation {
+    evidence: Evidence,
+    operation: NewOperation,
+}
+
+impl Evaluation {
+    /// Checks a request. `content` makes evidence of the text of the field, or of what took its place.
+    pub(crate) fn check(
+        app: &App,
+        asked: Read<EvaluateEvidence<'_>>,
+        content: impl FnOnce(&Cow<str>) -> Option<Evidence>,
+    ) -> Result<Evaluation, ApiError> {
+        let (asked, mut found) = asked.into_parts();
+        let defaults = app.defaults(KIND);
+        let mut operation = NewOperation {
+            max_attempts: defaults.max_attempts,
+            timeout: defaults.timeout,
+            project_id: asked.project_id,
+            project_version_id: asked.project_version_id,
+            ..NewOperation::of_kind(KIND)
+        };
+        let mut members = Vec::new();
+        for (name, raw) in [
+            ("kind", asked.kind),
+            ("name", asked.name),
+            ("policies", asked.policies),
+            ("policy_groups", asked.policy_groups),
+            ("project_name", asked.project_name),
+            ("project_version_name", asked.project_version_name),
+        ] {
+            // What is too long is not looked into.
+            let short = |raw: &'_ RawValue| {
+                let most = operations::MAX_INLINE_BYTES;
+                if raw.get().len() > most { Err(format!("is longer than {most} bytes")) } else { canonical(raw) }
+            };
+            match raw.map(short) {
+                Some(Ok(value)) => members.push(format!("\"{name}\":{value}")),
+                Some(Err(problem)) => found.add(Violation::new(name, problem)),
+                None => {}
+            }
+        }
+        if !asked.prompt.is_empty() {
+            if app.has_ai_provider {
+                members.push(format!("\"prompt\":{}", serde_json::Value::from(asked.prompt)));
+            } else {
+                found.add(Violation::new("prompt", "no AI provider is configured"));
+            }
+        }
+        operation.input = format!("{{{}}}", members.join(","));
+        operation.violations().into_iter().for_each(|violation| found.add(violation));
+        let evidence = match (asked.digest.is_empty(), content(&asked.content)) {
+            (false, None) => {
+                asked.digest.parse().map(Evidence::Stored).map_err(|e| Violation::new("digest", e.to_string()))
+            }
+            (true, Some(given)) => Ok(given),
+            _ => Err(Violation::new("digest", "exactly one of digest and content must be given")),
+        };
+        match evidence {
+            Ok(evidence) => found.none().map(|()| Evaluation { evidence, operation }),
+            Err(violation) => {
+                found.add(violation);
+                found.none().map(|()| unreachable!("there is a violation"))
+            }
+        }
+    }
+}
+
+/// Stores the evidence if it came along, and creates the operation. `place` is the memory that the request takes.
+pub(crate) async fn evaluate(
+    app: &App,
+    caller: &Caller,
+    asked: Evaluation,
+    place: Share,
+    key: Option<&str>,
+) -> Result<Operation, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    let Evaluation { evidence, mut operation } = asked;
+    caller.require_project(&operation.project_id)?;
+    let (digest, content) = match evidence {
+        Evidence::Stored(digest) => {
+            caller.require(Scope::EvidenceRead)?;
+            (digest, None)
+        }
+        Evidence::Base64(text) => {
+            caller.require(Scope::EvidenceWrite)?;
+            let (digest, content) = decode(text, app.content.limit()).await?;
+            (digest, Some(content))
+        }
+        Evidence::Raw(content) => {
+            caller.require(Scope::EvidenceWrite)?;
+            let (digest, content) = measure(content, app.content.limit()).await?;
+            (digest, Some(content))
+        }
+    };
+    operation.input = with_digest(&operation.input, &digest);
+    creation::check_input(app, caller, &operation)?;
+    // The request is checked before anything is stored.
+    let request = evaluation::request(app, caller, &operation.input, "").await?;
+    if let Some(content) = content {
+        evidence::keep(app, caller, digest, content).await?;
+    }
+    // Held until the content is stored: what is bounded is memory.
+    drop(place);
+    evaluation::about(app, caller, &mut operation, &request, "").await?;
+    let key = super::idempotency::key(key, caller, "POST /v1/agents/evaluate-evidence", || {
+        creation::fingerprinted(&operation)
+    })?;
+    Ok(app.waker.create(&*app.store, caller.organization(), operation, key).await?)
+}
+
+fn with_digest(input: &str, digest: &Digest) -> String {
+    let rest = input.strip_prefix('{').expect("built above as an object");
+    let comma = if rest == "}" { "" } else { "," };
+    format!("{{\"digest\":\"{digest}\"{comma}{rest}")
+}
+
+/// Decodes base64 of either alphabet, padded or not, as proto3 JSON does; off the async threads. Answers the digest
+/// too.
+async fn decode(text: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
+    let decoded = tokio::task::spawn_blocking(move || {
+        let alphabet = if text.iter().any(|b| matches!(b, b'-' | b'_')) { &URL_SAFE } else { &STANDARD };
+        let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let content = GeneralPurpose::new(alphabet, config).decode(&text)?;
+        Ok::<_, base64::DecodeError>((Digest::of(&content), content))
+    });
+    let (digest, content) = decoded
+        .await
+        .map_err(|error| ApiError::Internal(error.into()))?
+        .map_err(|error| ApiError::field("content", format!("is not base64: {error}")))?;
+    if content.len() as u64 > limit { Err(ApiError::TooLarge { limit }) } else { Ok((digest, content.into())) }
+}
+
+/// The digest of content that came as it is; off the async threads.
+async fn measure(content: Bytes, limit: u64) -> Result<(Digest, Bytes), ApiError> {
+    if content.len() as u64 > limit {
+        return Err(ApiError::TooLarge { limit });
+    }
+    let measured = tokio::task::spawn_blocking(move || (Digest::of(&content), content));
+    measured.await.map_err(|error| ApiError::Internal(error.into()))
+}

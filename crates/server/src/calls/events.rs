@@ -1,0 +1,71 @@
+//! What happened to an operation, oldest first, in pages.
+
+use operations::OperationId;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use store::{HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, Scope};
+use utoipa::IntoParams;
+
+use super::list::NOT_FOUND;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::Read;
+
+/// Events of a page when the client does not say.
+const DEFAULT_PAGE: u32 = 100;
+/// The most events of a page; larger wishes get this many.
+const MAX_PAGE: u32 = 1_000;
+
+/// Which part of a history.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListEvents {
+    /// Events at most; above 1000, 1000.
+    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
+    #[serde(default)]
+    pub(crate) page_size: Option<u32>,
+    /// The next_page_token of the page before.
+    #[param(value_type = String, required = false)]
+    #[serde(default, deserialize_with = "place")]
+    pub(crate) page_token: Option<HistoryPlace>,
+}
+
+fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HistoryPlace>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: InvalidHistoryPlace| D::Error::custom(error))
+}
+
+/// A page of an operation's history.
+pub(crate) async fn events(
+    app: &App,
+    caller: &Caller,
+    id: Result<OperationId, ApiError>,
+    asked: Read<ListEvents>,
+) -> Result<HistoryPage, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let (asked, found) = asked.into_parts();
+    found.none()?;
+    let history = app.store.history(caller.access(), id?).await?.ok_or(NOT_FOUND)?;
+    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
+    Ok(HistoryPage::of(history, asked.page_token, size as usize))
+}
+
+/// What an event is called on the wire.
+pub(crate) fn wire_name(kind: HistoryKind) -> &'static str {
+    match kind {
+        HistoryKind::Created => "CREATED",
+        HistoryKind::AttemptStarted => "ATTEMPT_STARTED",
+        HistoryKind::Progress => "PROGRESS",
+        HistoryKind::CancelRequested => "CANCEL_REQUESTED",
+        HistoryKind::AttemptFailed => "ATTEMPT_FAILED",
+        HistoryKind::AttemptLost => "ATTEMPT_LOST",
+        HistoryKind::AttemptReleased => "ATTEMPT_RELEASED",
+        HistoryKind::Completed => "COMPLETED",
+        HistoryKind::Failed => "FAILED",
+        HistoryKind::Retried => "RETRIED",
+    }
+}

@@ -1,0 +1,20 @@
+//! What a caller can do, once for all faces: HTTP and gRPC read their own form of a request into the structs here,
+//! call, and write what comes back in their own form. Everything between, who may do it, what is checked and in which
+//! order, is here and nowhere else.
+//!
+//! One file for each call or family of calls. The structs of requests are what `serde` reads from JSON and queries
+//! ([`crate::strict`]) and what the OpenAPI document is made of.
+
+pub(crate) mod command;
+pub(crate) mod creation;
+pub(crate) mod duration;
+pub(crate) mod evaluate;
+mod evaluation;
+pub(crate) mod events;
+pub(crate) mod evidence;
+pub(crate) mod idempotency;
+pub(crate) mod list;
+pub(crate) mod pause;
+pub(crate) mod wait;
+pub(crate) mod watch;
+pub(crate) mod work;

@@ -1,0 +1,69 @@
+//! One operation, once it has ended or the time is over.
+//!
+//! Those who wait are told by the [hub](crate::hub) that their operation has ended, and then read together what the
+//! [`Coalescer`](crate::coalesce::Coalescer) of single operations collects: a thousand of them cost no more than a few.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use operations::{Access, OperationId};
+use serde::Deserialize;
+use store::Scope;
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use super::duration;
+use super::list::NOT_FOUND;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::reads::Found;
+use crate::strict::Read;
+
+/// How long it waits when the client does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// The longest wait; longer wishes get this one. Below the time-outs of usual proxies and clients.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How long to wait.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitOperation {
+    /// How long to wait at most, in seconds with up to nine decimals and an s; above 60s, 60s are waited.
+    #[param(value_type = String, required = false, default = "30s", example = "30s")]
+    #[serde(default, deserialize_with = "duration::parameter")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Waits until the operation has ended.
+pub(crate) async fn wait(
+    app: &App,
+    caller: &Caller,
+    id: OperationId,
+    asked: Read<WaitOperation>,
+) -> Result<Arc<Found>, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let (asked, found) = asked.into_parts();
+    found.none()?;
+    let until = Instant::now() + asked.timeout.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
+    caller.while_valid(app, ended(app, caller.access(), id, until)).await
+}
+
+/// The operation once it has ended, or as it is when the time is over.
+async fn ended(app: &App, access: &Access, id: OperationId, until: Instant) -> Result<Arc<Found>, ApiError> {
+    // Before the look.
+    let mut ending = app.hub.ending(&access.organization, id).await?;
+    let mut is_over = false;
+    loop {
+        let found = app.reads.operation(access, id).await?.ok_or(NOT_FOUND)?;
+        if found.operation.status.is_terminal() || is_over {
+            return Ok(found);
+        }
+        tokio::select! {
+            () = ending.ended() => {}
+            () = tokio::time::sleep_until(until) => is_over = true,
+            // A server that stops answers who waits.
+            () = app.shutdown.cancelled() => is_over = true,
+        }
+    }
+}

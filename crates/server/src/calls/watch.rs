@@ -1,0 +1,216 @@
+//! Every transition of the operations that the caller may see, as it happens.
+//!
+//! Each client reads the store's feed at its own pace: what it does not take is not read for it, so that a slow one
+//! costs a batch of the feed in memory and nothing more, and one that takes nothing at all is cut off by the
+//! connection's patience. Clients with the same access that stand at the same place, as all do who keep up, share what
+//! is read. The [hub](crate::hub) tells them when there is more.
+//!
+//! The id of an event is its cursor, sealed ([`PositionKey`]), the same on every server of the store. Signs of life
+//! bring ids that are others each time: the place that a stream begins with moves with what other organizations do.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use operations::{Filter, Operation, OperationId};
+use serde::Deserialize;
+use store::{Position, PositionKey, Scope, StoreError};
+use tokio::time::Instant;
+use utoipa::IntoParams;
+
+use super::list::{self, StatusFilter};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::{Caller, next_look};
+use crate::hub::Moves;
+use crate::reads::{Event, FeedBatch, What};
+use crate::shares::Share;
+use crate::strict::Read;
+
+/// Between two signs of life; proxies give up on a stream that is silent for a minute or so.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After a look at a store that is away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Which operations to watch.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WatchOperations {
+    /// The id of the resource that the operation is about; must come together with resource_type.
+    #[param(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) resource_id: String,
+    /// The type of the resource that the operation is about; must come together with resource_id.
+    #[param(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) resource_type: String,
+    /// Only transitions to this status; its number is understood too.
+    #[param(value_type = Option<StatusFilter>, inline, required = false)]
+    #[serde(default)]
+    pub(crate) status: String,
+    /// Only operations of exactly this kind.
+    #[param(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) kind: String,
+    /// The id of the event to go on after, for clients that cannot send the header Last-Event-ID.
+    #[param(required = false)]
+    #[serde(default)]
+    pub(crate) last_event_id: String,
+}
+
+/// What a client that watches is told.
+pub(crate) enum Told {
+    /// An operation has become what it is here.
+    Became { event_id: String, operation: Box<Operation> },
+    /// An operation was deleted.
+    Deleted { event_id: String, id: OperationId },
+    /// Nothing has happened up to this place.
+    Alive { event_id: String },
+    /// Why the stream ends.
+    Failed(ApiError),
+}
+
+/// Begins to watch: from now on, or after an event.
+pub(crate) async fn watch(app: &App, caller: &Caller, asked: Read<WatchOperations>) -> Result<Watcher, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let place = app.watchers.take(caller.organization(), 1).ok_or(ApiError::TooManyWatchers)?;
+    let (asked, found) = asked.into_parts();
+    let filter = list::filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id)?;
+    let key = app.store.position_key().await?;
+    let resumed = Some(asked.last_event_id)
+        .filter(|id| !id.is_empty())
+        .map(|text| key.open(caller.organization(), &text).map_err(|_| ApiError::EventUnknown))
+        .transpose()?;
+    // Before the first look.
+    let moves = app.hub.moves(caller.organization()).await?;
+    let position = match resumed {
+        Some(position) => {
+            // A place that is none is told as an answer and not as an event.
+            app.reads.changes(caller.access(), position).await?;
+            position
+        }
+        None => moves.end,
+    };
+    Ok(Watcher {
+        app: app.clone(),
+        caller: caller.clone(),
+        key,
+        filter,
+        moves,
+        position,
+        waiting: VecDeque::new(),
+        heartbeat_at: Instant::now(),
+        ended: false,
+        _place: place,
+    })
+}
+
+/// A client that watches.
+pub(crate) struct Watcher {
+    app: App,
+    caller: Caller,
+    key: PositionKey,
+    filter: Filter,
+    moves: Moves,
+    /// Up to where the client was told.
+    position: Position,
+    /// What of the batch that was read last is still to be told: places in it.
+    waiting: VecDeque<(Arc<FeedBatch>, usize)>,
+    heartbeat_at: Instant,
+    ended: bool,
+    /// One of the places for those who watch.
+    _place: Share,
+}
+
+impl Watcher {
+    /// What the client is to be told next; `None` when the stream ends.
+    pub(crate) async fn next(&mut self) -> Option<Told> {
+        loop {
+            // A server that stops ends the stream; the client goes on at another one.
+            if self.ended || self.app.shutdown.is_cancelled() {
+                return None;
+            }
+            // Before each event; the answer is remembered for a second.
+            if !self.caller.is_still_valid(&self.app).await {
+                self.ended = true;
+                return Some(Told::Failed(ApiError::Unauthenticated));
+            }
+            if let Some((batch, index)) = self.waiting.pop_front() {
+                let event = &batch.events[index];
+                match self.told(event).await {
+                    Ok(told) => {
+                        self.position = event.position;
+                        let Some(told) = told else { continue };
+                        self.heartbeat_at = Instant::now() + HEARTBEAT;
+                        return Some(told);
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "an output was not read; later");
+                        self.waiting.push_front((batch, index));
+                        tokio::time::sleep(RETRY).await;
+                        continue;
+                    }
+                }
+            }
+            if Instant::now() >= self.heartbeat_at {
+                return Some(self.heartbeat());
+            }
+            self.moves.forget();
+            let pause = match self.app.reads.changes(self.caller.access(), self.position).await {
+                Ok(batch) if batch.next == self.position => HEARTBEAT,
+                Ok(batch) => {
+                    self.take(&batch);
+                    continue;
+                }
+                Err(StoreError::PositionUnknown) => {
+                    self.ended = true;
+                    return Some(Told::Failed(ApiError::EventUnknown));
+                }
+                // The store is away; the client need not know.
+                Err(_) => RETRY,
+            };
+            // The token is looked at again also when nothing happens.
+            let until = (Instant::now() + pause).min(next_look()).min(self.heartbeat_at);
+            tokio::select! {
+                () = self.moves.next() => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = self.app.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Puts what matches of a batch in line. What does not match is passed.
+    fn take(&mut self, batch: &Arc<FeedBatch>) {
+        let matching = batch.events.iter().enumerate().filter(|(_, event)| match &event.what {
+            What::Became { operation, .. } => self.filter.matches(operation),
+            What::Deleted(_) => true,
+        });
+        self.waiting.extend(matching.map(|(index, _)| (Arc::clone(batch), index)));
+        if self.waiting.is_empty() {
+            self.position = batch.next;
+        }
+    }
+
+    /// An event for the client; `None` when its operation is gone.
+    async fn told(&self, event: &Event) -> Result<Option<Told>, StoreError> {
+        let event_id = self.key.seal(self.caller.organization(), event.position);
+        match &event.what {
+            What::Deleted(id) => Ok(Some(Told::Deleted { event_id, id: *id })),
+            What::Became { operation, output_left_out: false } => {
+                Ok(Some(Told::Became { event_id, operation: operation.clone() }))
+            }
+            What::Became { operation, output_left_out: true } => {
+                let output = self.app.store.output(self.caller.access(), operation.id).await?;
+                let operation = output.map(|output| Box::new(Operation { output, ..Operation::clone(operation) }));
+                Ok(operation.map(|operation| Told::Became { event_id, operation }))
+            }
+        }
+    }
+
+    /// A sign of life, with the place up to which there is nothing for this client: where it goes on when it connects
+    /// again, however long nothing matched.
+    fn heartbeat(&mut self) -> Told {
+        self.heartbeat_at = Instant::now() + HEARTBEAT;
+        Told::Alive { event_id: self.key.seal_anew(self.caller.organization(), self.position) }
+    }
+}

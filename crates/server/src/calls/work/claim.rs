@@ -1,0 +1,83 @@
+//! Giving operations to a worker, which may wait for them.
+
+use std::time::Duration;
+
+use operations::{Violation, check_kind};
+use serde::Deserialize;
+use store::{Claimed, Scope};
+use utoipa::ToSchema;
+
+use super::lease::MAX_ROWS;
+use crate::app::App;
+use crate::calls::duration;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{List, Read};
+use crate::waiters::{Delivery, Group};
+
+/// The longest that a worker may wait; a longer wish waits so long.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The most kinds of one claim: each costs a seek.
+const MAX_KINDS: usize = 100;
+
+/// What a worker asks for.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClaimOperations {
+    /// The kinds that it runs.
+    #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 100, example = json!(["scan"]))]
+    #[serde(default)]
+    pub(crate) kinds: List<String, MAX_KINDS>,
+    /// How many operations at most.
+    #[schema(minimum = 1, maximum = 1000, default = 1)]
+    #[serde(default)]
+    pub(crate) max_operations: Option<i64>,
+    /// How long to wait for the first one, in seconds with an s; above 60s, 60s are waited.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "0s", example = "30s")]
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Claims operations, and waits for the first.
+pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperations>) -> Result<Delivery, ApiError> {
+    caller.require(Scope::OperationsWork)?;
+    let (asked, mut found) = asked.into_parts();
+    let List(mut kinds) = asked.kinds;
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() {
+        found.add(Violation::new("kinds", format!("must be a list of 1 to {MAX_KINDS} elements")));
+    }
+    kinds.iter().filter_map(|kind| problem(app, kind)).for_each(|violation| found.add_another(violation));
+    let most = asked.max_operations.unwrap_or(1);
+    let max_operations = u32::try_from(most).ok().filter(|most| (1..=MAX_ROWS).contains(&(*most as usize)));
+    if max_operations.is_none() {
+        found.add(Violation::new("max_operations", format!("must be between 1 and {MAX_ROWS}")));
+    }
+    found.none()?;
+    let wait = asked.wait.unwrap_or_default().min(MAX_WAIT);
+    let group = Group { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
+    caller.while_valid(app, app.waiters.wait(group, max_operations.unwrap_or(1), wait)).await
+}
+
+/// How long an attempt may take.
+pub(crate) fn timeout(app: &App, claimed: &Claimed) -> Duration {
+    let of_kind = app.defaults(&claimed.operation.kind).timeout;
+    claimed.timeout.or(of_kind).unwrap_or(app.settings.work.attempt_timeout)
+}
+
+/// Why operations of this kind cannot be claimed: a worker that waits for what never comes should know.
+fn problem(app: &App, kind: &str) -> Option<Violation> {
+    if let Err(violation) = check_kind("kinds", kind) {
+        return Some(violation);
+    }
+    if app.local_kinds.iter().any(|local| local == kind) {
+        return Some(Violation::new("kinds", format!("{kind} is run by the server itself; leave it out")));
+    }
+    if app.allow_undeclared_kinds || app.kinds.iter().any(|known| known == kind) {
+        return None;
+    }
+    let claimable = app.kinds.iter().filter(|kind| !app.local_kinds.contains(kind)).cloned().collect::<Vec<_>>();
+    let claimable = if claimable.is_empty() { "(none)".to_owned() } else { claimable.join(", ") };
+    Some(Violation::new("kinds", format!("{kind} is not declared here; the kinds for workers are {claimable}")))
+}

@@ -1,0 +1,145 @@
+//! Ending attempts, or giving them back, many at once.
+
+use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Status, Violation};
+use serde::Deserialize;
+use store::{LeaseRef, Scope, Settlement};
+use utoipa::ToSchema;
+
+use super::lease::{MAX_ROWS, lease, scope};
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{List, Read};
+
+/// What a worker has done.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SettleOperations {
+    /// One row for each operation.
+    #[schema(value_type = Vec<SettleRow>, required = true, min_items = 1, max_items = 1000)]
+    #[serde(default)]
+    pub(crate) results: List<Read<SettleRow>, MAX_ROWS>,
+}
+
+/// How an attempt ended: with exactly one of output, error_message and release.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SettleRow {
+    /// The operation's id.
+    #[schema(required = true, format = Uuid)]
+    #[serde(default)]
+    pub(crate) id: String,
+    /// What the claim gave.
+    #[schema(required = true)]
+    #[serde(default)]
+    pub(crate) lease_token: String,
+    /// The result; structured output is JSON in this string.
+    #[serde(default)]
+    pub(crate) output: Option<String>,
+    /// Why the attempt failed.
+    #[serde(default)]
+    pub(crate) error_message: Option<String>,
+    /// Whether another attempt may help; goes with error_message only.
+    #[schema(default = false)]
+    #[serde(default)]
+    pub(crate) retryable: Option<bool>,
+    /// Give the operation back without charging an attempt.
+    #[schema(default = false)]
+    #[serde(default)]
+    pub(crate) release: Option<bool>,
+}
+
+/// What became of a row: the operation's status, none when it was given back, or why it was refused.
+pub(crate) type Settled = (OperationId, Result<Option<Status>, Refusal>);
+
+/// How an attempt ends.
+enum End {
+    Settle(Settlement),
+    Release(LeaseRef),
+}
+
+/// Ends attempts; answers for each row, in their order, what became of it.
+pub(crate) async fn settle(
+    app: &App,
+    caller: &Caller,
+    asked: Read<SettleOperations>,
+) -> Result<Vec<Settled>, ApiError> {
+    caller.require(Scope::OperationsWork)?;
+    let ends = check(app, caller, asked)?;
+    let (mut settlements, mut releases) = (Vec::new(), Vec::new());
+    let mut rows: Vec<Settled> = Vec::with_capacity(ends.len());
+    for (index, end) in ends.into_iter().enumerate() {
+        match end {
+            End::Settle(settlement) => {
+                rows.push((settlement.lease.id, Ok(None)));
+                settlements.push((index, settlement));
+            }
+            End::Release(lease) => {
+                rows.push((lease.id, Ok(None)));
+                releases.push((index, lease));
+            }
+        }
+    }
+    if !settlements.is_empty() {
+        let (indexes, settlements): (Vec<usize>, Vec<Settlement>) = settlements.into_iter().unzip();
+        for (index, result) in indexes.into_iter().zip(app.store.settle(settlements).await?) {
+            rows[index].1 = result.map(Some);
+        }
+    }
+    if !releases.is_empty() {
+        let (indexes, leases): (Vec<usize>, Vec<LeaseRef>) = releases.into_iter().unzip();
+        for (index, result) in indexes.into_iter().zip(app.store.release(leases).await?) {
+            rows[index].1 = result.map(|()| None);
+        }
+        app.waker.wake();
+    }
+    Ok(rows)
+}
+
+fn check(app: &App, caller: &Caller, asked: Read<SettleOperations>) -> Result<Vec<End>, ApiError> {
+    let (asked, mut found) = asked.into_parts();
+    let List(rows) = asked.results;
+    if rows.is_empty() {
+        found.add(Violation::new("results", format!("must be a list of 1 to {MAX_ROWS} elements")));
+    }
+    let scope = scope(app, caller);
+    let backoff = app.settings.work.backoff;
+    let mut ends = Vec::with_capacity(rows.len());
+    for (index, row) in rows.into_iter().enumerate() {
+        let (row, mut wrong) = row.into_parts();
+        let lease = lease(&row.id, &row.lease_token, caller, &scope, &mut wrong);
+        if let Some(output) = row.output.as_ref().filter(|output| output.len() > MAX_INLINE_BYTES) {
+            let told = format!(
+                "is {} bytes long; at most {MAX_INLINE_BYTES} are kept: store larger content by POST /v1/evidence and settle with its digest",
+                output.len()
+            );
+            wrong.add(Violation::new("output", told));
+        }
+        if row.retryable.is_some() && row.error_message.is_none() {
+            wrong.add(Violation::new("retryable", "goes with error_message only"));
+        }
+        let outcome = match (row.output, row.error_message, row.release.unwrap_or(false)) {
+            (Some(output), None, false) => Some(Outcome::Completed { output }),
+            (None, Some(message), false) => {
+                Some(Outcome::Failed { message, retryable: row.retryable.unwrap_or(false) })
+            }
+            (None, None, true) => None,
+            _ => {
+                if wrong.is_empty() {
+                    let told = "exactly one of output, error_message and release: true must be given";
+                    wrong.add(Violation::new("output", told));
+                }
+                None
+            }
+        };
+        found.add_at(&format!("results[{index}]"), wrong);
+        ends.extend(lease.map(|(lease, token)| match outcome {
+            Some(outcome) => {
+                let retry_after = backoff.delay(token.attempt, rand::random());
+                End::Settle(Settlement { lease, outcome, retry_after })
+            }
+            None => End::Release(lease),
+        }));
+    }
+    found.none().map(|()| ends)
+}

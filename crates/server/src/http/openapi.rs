@@ -1,0 +1,112 @@
+//! The OpenAPI document, made from the types beside the handlers, and a page to browse it.
+//!
+//! `docs/openapi.json` is the document as it was last agreed on; a test compares it with what is served.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{command, create, evaluate, events, evidence, get, kinds, list, organizations, wait, watch, work};
+use crate::error::Status;
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
+/// Where it can be browsed.
+const PAGE: &str = "/docs";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "longrun",
+        description = "Asynchronous operations: long work is answered at once with an operation, which is kept, run, and ends once.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    servers((url = "/", description = "This server.")),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+    components(schemas(Status)),
+    tags(
+        (name = "AsyncOperationsService", description = "Operations: list, get, wait, watch, create, cancel, retry, delete."),
+        (name = "WorkerService", description = "The protocol of workers: claim, keep, settle."),
+        (name = "AgentsService", description = "Evaluations of evidence."),
+        (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
+        (name = "OrganizationsService", description = "The caller's organization."),
+        (name = "KindsService", description = "Kinds of operations."),
+    ),
+    paths(
+        list::list, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
+        command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
+        evaluate::evaluate, evidence::put, evidence::get, organizations::get, organizations::pause,
+        organizations::resume, kinds::pause, kinds::resume,
+    )
+)]
+struct Api;
+
+/// The document.
+pub fn openapi() -> Document {
+    Api::openapi()
+}
+
+/// The document and the page. Neither needs a token: they say nothing that is not public.
+pub(super) fn routes() -> Router {
+    let page = SwaggerUi::new(PAGE).config(Config::default().persist_authorization(false).validator_url("none"));
+    page.url(DOCUMENT, openapi()).into()
+}
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token, lrn_…"));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+/// What may be refused, by the HTTP status.
+fn refusal(status: u16) -> (String, RefOr<Response>) {
+    let description = match status {
+        400 => "The request is not valid, or the operation is in a state that does not allow it.",
+        401 => "No valid token.",
+        403 => "The token lacks a scope, or the project is none of its own.",
+        404 => "There is no such thing, or not for this token: the two are indistinguishable.",
+        409 => "The Idempotency-Key was used for another request.",
+        413 => "The body is too large.",
+        415 => "The body has the wrong Content-Type.",
+        429 => "Too much at a time; Retry-After says when to come again.",
+        503 => "The service is unavailable now; Retry-After says when to come again.",
+        504 => "It took too long.",
+        _ => "A defect; the server's log has more under the X-Request-Id.",
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Status"))).build();
+    let response = ResponseBuilder::new().description(description).content("application/json", content).build();
+    (status.to_string(), response.into())
+}
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident: $statuses:expr;)*) => {$(
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                $statuses.into_iter().map(refusal).collect()
+            }
+        }
+    )*};
+}
+
+refusals! {
+    /// Of a call that reads many things.
+    ListErrors: [400, 401, 403, 429, 500, 503, 504];
+    /// Of a call about one thing.
+    ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
+    /// Of a call with a body that makes something.
+    CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a worker's call.
+    WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
+}

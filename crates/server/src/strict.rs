@@ -1,0 +1,335 @@
+//! Requests, read strictly into typed structs: every field is known, given once, in one spelling, and of its type.
+//!
+//! `serde` stops at the first thing that is wrong; a client is told everything at once. So [`Read`] asks the struct's
+//! own `Deserialize` again without the field that it stumbled over, until it gets through: what was wrong with each
+//! field is kept, and the rest of the struct can still be checked. Each field is therefore `#[serde(default)]`; whether
+//! it may be missing is for the domain to say. `null` is as good as missing.
+//!
+//! Names are taken in snake_case and, as proto3 JSON spells them, in camelCase. Values of JSON stay text until they are
+//! asked for ([`RawValue`]), so that an operation's `input` is kept digit for digit and a piece of evidence in base64 is
+//! not copied.
+
+mod canonical;
+mod query;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use operations::Violation;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub(crate) use self::canonical::canonical;
+use self::value::{Problem, Value};
+use crate::error::ApiError;
+
+/// The most members of an object: far more than there are fields, far less than fill the memory.
+const MAX_MEMBERS: usize = 10_000;
+/// Names and values of a refused request are quoted up to this length.
+const QUOTED_CHARS: usize = 64;
+
+/// What was read, and everything that was found wrong on the way. A field that is at fault has its default value.
+#[derive(Debug, Default)]
+pub(crate) struct Read<T> {
+    pub(crate) value: T,
+    pub(crate) violations: Vec<Violation>,
+}
+
+impl<T> Read<T> {
+    /// What is checked further, with the place for what is found: each field is told about once.
+    pub(crate) fn into_parts(self) -> (T, Found) {
+        (self.value, Found(self.violations))
+    }
+}
+
+/// What was found wrong with a request so far.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Vec<Violation>);
+
+impl Found {
+    /// Adds a violation, unless its field has one, or the whole: a kind that is not a string is not a bad name too.
+    pub(crate) fn add(&mut self, violation: Violation) {
+        let is_told = |known: &Violation| {
+            let rest = known.field.strip_prefix(&violation.field);
+            known.field.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        if !self.0.iter().any(is_told) {
+            self.0.push(violation);
+        }
+    }
+
+    /// Adds a violation of a field that may have several, such as one for each element of a list.
+    pub(crate) fn add_another(&mut self, violation: Violation) {
+        self.0.push(violation);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds what is wrong with a part that stands at `place`.
+    pub(crate) fn add_at(&mut self, place: &str, part: Found) {
+        self.0.extend(part.0.into_iter().map(|violation| {
+            let dot = if violation.field.is_empty() { "" } else { "." };
+            Violation::new(format!("{place}{dot}{}", violation.field), violation.description)
+        }));
+    }
+
+    /// Nothing, or the refusal that names everything.
+    pub(crate) fn none(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
+    }
+}
+
+/// Reads a body that is a JSON object.
+///
+/// # Errors
+/// [`ApiError::Malformed`] when it is no such object at all.
+pub(crate) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<Read<T>, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::Malformed("the body is not UTF-8".to_owned()))?;
+    let Members::<MAX_MEMBERS>(members) = serde_json::from_str(text)
+        .map_err(|error| ApiError::Malformed(format!("the body is not the JSON object that is wanted: {error}")))?;
+    let members = members.into_iter().map(|(name, raw)| (name, Value::Json(raw.get())));
+    Object::read(members.collect(), "field").map_err(|problem| ApiError::Malformed(problem.to_string()))
+}
+
+/// Reads the part of a URL after `?`.
+pub(crate) fn query<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Read<T>, ApiError> {
+    let (members, violations) = query::members(text);
+    let mut read: Read<T> =
+        Object::read(members, "parameter").map_err(|problem| ApiError::Malformed(problem.to_string()))?;
+    read.violations.splice(0..0, violations);
+    Ok(read)
+}
+
+/// An element of a list. What is no object at all has one violation, without a field.
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Read<T>, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let Ok(Members::<MAX_MEMBERS>(members)) = serde_json::from_str(raw.get()) else {
+            return Ok(Read { value: T::default(), violations: vec![Violation::new("", "must be an object")] });
+        };
+        let members = members.into_iter().map(|(name, raw)| (name, Value::Json(raw.get())));
+        Object::read(members.collect(), "field").map_err(de::Error::custom)
+    }
+}
+
+/// A list of at least one and at most `MOST` elements.
+#[derive(Debug)]
+pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
+
+impl<T, const MOST: usize> Default for List<T, MOST> {
+    fn default() -> List<T, MOST> {
+        List(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<List<T, MOST>, D::Error> {
+        struct Elements<T, const MOST: usize>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Elements<T, MOST> {
+            type Value = List<T, MOST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of 1 to {MOST} elements")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T, MOST>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == MOST {
+                        return Err(de::Error::invalid_length(MOST + 1, &self));
+                    }
+                    elements.push(element);
+                }
+                if elements.is_empty() { Err(de::Error::invalid_length(0, &self)) } else { Ok(List(elements)) }
+            }
+        }
+        deserializer.deserialize_seq(Elements(std::marker::PhantomData))
+    }
+}
+
+/// The members of an object, or the parameters of a query, as a struct's `Deserialize` gets them.
+struct Object<'o, 'a> {
+    members: &'o [(Cow<'a, str>, Value<'a>)],
+    /// Fields that the struct stumbled over.
+    without: &'o BTreeSet<usize>,
+    /// The names that the struct knows, once it has told.
+    known: &'o mut &'static [&'static str],
+}
+
+impl<'a> Object<'_, 'a> {
+    fn read<T: Deserialize<'a>>(
+        members: Vec<(Cow<'a, str>, Value<'a>)>,
+        noun: &'static str,
+    ) -> Result<Read<T>, Problem> {
+        let (mut without, mut known) = (BTreeSet::new(), <&[&str]>::default());
+        let mut violations = Vec::new();
+        let value = loop {
+            let object = Object { members: &members, without: &without, known: &mut known };
+            match T::deserialize(object) {
+                Ok(value) => break value,
+                Err(Problem { at: Some(at), what }) if !without.contains(&at) => {
+                    let name = known.iter().find(|name| is_spelling(&members[at].0, name));
+                    violations.extend(name.map(|name| what.of(name)));
+                    without.insert(at);
+                }
+                Err(problem) => return Err(problem),
+            }
+        };
+        spellings(&members, known, noun, &mut violations);
+        Ok(Read { value, violations })
+    }
+}
+
+/// What is wrong with the names: unknown, doubled, or in both spellings.
+fn spellings(
+    members: &[(Cow<'_, str>, Value<'_>)],
+    known: &'static [&'static str],
+    noun: &str,
+    violations: &mut Vec<Violation>,
+) {
+    // The spelling in which each known name was given first.
+    let mut first: Vec<Option<&str>> = vec![None; known.len()];
+    let mut doubled = BTreeSet::new();
+    for (name, _) in members {
+        let Some(index) = known.iter().position(|known| is_spelling(name, known)) else {
+            let names = match known {
+                [] => format!("there are no {noun}s here"),
+                [name] => format!("the {noun} is {name}"),
+                names => format!("the {noun}s are {}", names.join(", ")),
+            };
+            violations.push(Violation::new(quoted(name), format!("unknown {noun}; {names}")));
+            continue;
+        };
+        match first[index] {
+            None => first[index] = Some(name),
+            Some(_) if !doubled.insert(index) => {}
+            Some(before) if before == name => {
+                violations.push(Violation::new(known[index], "is given more than once"));
+            }
+            Some(before) => {
+                let description = format!("is given as {before} and as {name}; use one spelling");
+                violations.push(Violation::new(known[index], description));
+            }
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Object<'_, 'de> {
+    type Error = Problem;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Problem> {
+        *self.known = fields;
+        let mut given = vec![false; fields.len()];
+        let wanted = self.members.iter().enumerate().filter_map(|(at, (name, value))| {
+            let field = fields.iter().position(|field| is_spelling(name, field))?;
+            // Of a field that is doubled the first counts; it is refused in any case.
+            let is_wanted = !given[field] && !self.without.contains(&at) && !value.is_null();
+            given[field] = true;
+            is_wanted.then_some((at, fields[field], value))
+        });
+        visitor.visit_map(Wanted { members: wanted, next: None })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Problem> {
+        unreachable!("requests are structs")
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The members that the struct is to see.
+struct Wanted<'o, 'a, I> {
+    members: I,
+    next: Option<(usize, &'o Value<'a>)>,
+}
+
+impl<'o, 'a: 'o, I: Iterator<Item = (usize, &'static str, &'o Value<'a>)>> MapAccess<'a> for Wanted<'o, 'a, I> {
+    type Error = Problem;
+
+    fn next_key_seed<K: de::DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Problem> {
+        let Some((at, name, value)) = self.members.next() else { return Ok(None) };
+        self.next = Some((at, value));
+        seed.deserialize(de::value::BorrowedStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Problem> {
+        let (at, value) = self.next.take().expect("a key comes before its value");
+        seed.deserialize(value.clone()).map_err(|problem| Problem { at: Some(at), ..problem })
+    }
+}
+
+/// Whether a client's spelling means this name: the same, or with humps for underscores.
+fn is_spelling(given: &str, name: &str) -> bool {
+    if given == name {
+        return true;
+    }
+    let mut given = given.bytes();
+    let mut is_hump = false;
+    for byte in name.bytes() {
+        if byte == b'_' {
+            is_hump = true;
+            continue;
+        }
+        let wanted = if is_hump { byte.to_ascii_uppercase() } else { byte };
+        is_hump = false;
+        if given.next() != Some(wanted) {
+            return false;
+        }
+    }
+    given.next().is_none()
+}
+
+/// A text of a client, short and printable.
+pub(crate) fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(QUOTED_CHARS).collect();
+    let dots = if short.len() < text.len() { "…" } else { "" };
+    format!("{}{dots}", short.escape_debug())
+}
+
+/// The members of a JSON object in their order, values unread.
+struct Members<'a, const MOST: usize>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de, const MOST: usize> Deserialize<'de> for Members<'de, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'de, MOST>, D::Error> {
+        struct Visit<const MOST: usize>;
+        impl<'de, const MOST: usize> Visitor<'de> for Visit<MOST> {
+            type Value = Members<'de, MOST>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de, MOST>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    if members.len() == MOST {
+                        return Err(de::Error::custom(format_args!("it has more than {MOST} members")));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visit)
+    }
+}
+
+/// A string, borrowed when it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The OpenAPI document.
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::harness::Server;
+
+/// The document as it was last agreed on.
+const AGREED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+
+#[test]
+fn the_document_is_the_one_that_was_agreed_on() {
+    let document = server::http::openapi().to_pretty_json().unwrap() + "\n";
+    // After a change that is meant: UPDATE_OPENAPI=1 cargo test -p server openapi
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(AGREED, &document).unwrap();
+    }
+    let agreed = std::fs::read_to_string(AGREED).unwrap();
+    assert!(agreed == document, "the document has changed: look at it with UPDATE_OPENAPI=1 and git diff");
+}
+
+#[tokio::test]
+async fn it_is_served_to_everybody_and_can_be_browsed_without_another_server() {
+    let server = Server::start().await;
+    let nobody = server.nobody();
+    let answer = nobody.get("/openapi.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let served: Value = answer.json();
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served, serde_json::to_value(server::http::openapi()).unwrap());
+    let page = nobody.get("/docs/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    for line in page.text().lines() {
+        assert!(!line.contains("src=\"http") && !line.contains("href=\"http"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn everything_in_the_document_is_there_and_wants_a_token() {
+    let server = Server::start().await;
+    let nobody = server.nobody();
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let mut calls = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{operation_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac").replace("{name}", "acme");
+            let answer = nobody.send(method.clone(), &path, &[], "").await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            for (status, response) in call["responses"].as_object().unwrap() {
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{method} {path} {status}");
+            }
+            calls += 1;
+        }
+    }
+    assert!(calls >= 20, "{calls} calls");
+}
+
+#[test]
+fn everything_in_the_document_says_what_it_is() {
+    fn look(at: &str, schema: &Value, found: &mut Vec<String>) {
+        if let Some(properties) = schema["properties"].as_object() {
+            for (name, property) in properties {
+                let at = format!("{at}.{name}");
+                // The discriminator of an error's detail says itself what it is.
+                if property["description"].is_null() && property["$ref"].is_null() && name != "@type" {
+                    found.push(at.clone());
+                }
+                look(&at, property, found);
+            }
+        }
+        for (index, one) in schema["oneOf"].as_array().into_iter().flatten().enumerate() {
+            look(&format!("{at}[{index}]"), one, found);
+        }
+    }
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        look(name, schema, &mut found);
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            for parameter in call["parameters"].as_array().into_iter().flatten() {
+                if parameter["description"].is_null() {
+                    found.push(format!("{method} {path} {}", parameter["name"]));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "without a description: {found:#?}");
+}
