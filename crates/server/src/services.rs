@@ -10,7 +10,7 @@ use kinds::evaluation::Evaluations;
 use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
-use store::{ContentStore, Quotas, Store};
+use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -31,8 +31,6 @@ pub struct Services {
     pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
-    /// What organizations may have; the same as the store's.
-    pub quotas: Arc<Quotas>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
@@ -61,7 +59,6 @@ impl Services {
             kinds: Arc::new([]),
             local_kinds: Arc::new([]),
             defaults: Arc::default(),
-            quotas: Arc::default(),
             allow_undeclared_kinds: false,
             evaluations: None,
             has_ai_provider: false,

@@ -165,6 +165,15 @@ impl Token {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
     }
 
+    /// Whether it can be used, in a word: `valid`, `expired` or `revoked`.
+    pub fn state(&self, now: Timestamp) -> &'static str {
+        match self {
+            token if token.revoked_at.is_some() => "revoked",
+            token if token.is_valid(now) => "valid",
+            _ => "expired",
+        }
+    }
+
     /// Whether it may do what `scope` names within its organization. A token of the instance has none.
     pub fn allows(&self, scope: Scope) -> bool {
         self.instance.is_none() && (self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin))

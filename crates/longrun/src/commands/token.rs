@@ -301,11 +301,7 @@ impl Row {
                 .and_then(|reach| reach.names())
                 .map(|names| names.iter().cloned().collect()),
             is_of_instance: token.instance.is_some(),
-            state: match token {
-                token if token.revoked_at.is_some() => "revoked",
-                token if token.is_valid(now) => "valid",
-                _ => "expired",
-            },
+            state: token.state(now),
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,

@@ -103,7 +103,6 @@ impl Node {
         services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
-        services.quotas = config.quotas().into();
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();

@@ -21,7 +21,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
-use super::caller::CallerSlot;
+use super::caller::{CallerSlot, RequestId};
 use super::{leftover, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
@@ -46,6 +46,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
     let request_id = request_id(&request);
     let caller = CallerSlot::default();
     request.extensions_mut().insert(caller.clone());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let link = request.extensions().get::<Link>();
     let mut record = Record {
         started: Instant::now(),
