@@ -23,7 +23,7 @@ const DELETION: Duration = Duration::from_secs(10);
 /// Limits of an organization. What is left out is as the server is configured.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OrganizationLimits {
+pub(crate) struct SetOrganizationLimits {
     /// Operations that have not ended, over all servers; 0: any number.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, example = 10000)]
@@ -59,9 +59,9 @@ pub(crate) struct CreateOrganization {
     #[serde(default)]
     pub(crate) name: String,
     /// What it may have.
-    #[schema(value_type = Option<OrganizationLimits>)]
+    #[schema(value_type = SetOrganizationLimits, required = false)]
     #[serde(default)]
-    pub(crate) limits: Option<Read<OrganizationLimits>>,
+    pub(crate) limits: Option<Read<SetOrganizationLimits>>,
 }
 
 /// Which organizations to list.
@@ -110,8 +110,8 @@ pub(crate) async fn create(
         if let Err(violation) = check_name("name", &asked.name) {
             found.add(violation);
         }
-        let (limits, wrong) = asked.limits.unwrap_or_default().into_parts();
-        let limits = checked(limits, wrong, "limits", &mut found);
+        let (limits, wrong) = checked(asked.limits.unwrap_or_default());
+        found.add_at("limits", wrong);
         found.none()?;
         if caller.allowed_in(Scope::Admin).is_some_and(|reached| !reached.include(&asked.name)) {
             return Err(ApiError::field("name", "is none of the organizations that the token reaches"));
@@ -150,17 +150,15 @@ pub(crate) async fn set_limits(
     app: &App,
     caller: &Caller,
     name: &str,
-    asked: Read<OrganizationLimits>,
+    asked: Read<SetOrganizationLimits>,
 ) -> Result<Organization, ApiError> {
     let targets = vec![format!("organizations/{}", pause::shortened(name))];
     let call = caller.recorded(pause::log(caller, name), "organizations.set_limits", targets);
     administrative(app, call, |store| async move {
         manages(caller)?;
         pause::authorize(app, caller, name).await?;
-        let (limits, wrong) = asked.into_parts();
-        let mut found = Found::default();
-        let limits = checked(limits, wrong, "", &mut found);
-        found.none()?;
+        let (limits, wrong) = checked(asked);
+        wrong.none()?;
         if !store.set_limits(name, limits).await? {
             return Err(ApiError::NotFound("organization"));
         }
@@ -227,17 +225,17 @@ fn manages(caller: &Caller) -> Result<(), ApiError> {
     }
 }
 
-/// The limits, and what is wrong with them told where they stand.
-fn checked(limits: OrganizationLimits, mut wrong: Found, place: &str, found: &mut Found) -> Limits {
+/// The limits, and what is wrong with them.
+fn checked(asked: Read<SetOrganizationLimits>) -> (Limits, Found) {
+    let (asked, mut found) = asked.into_parts();
     let limits = Limits {
-        max_pending: limits.max_pending.map(u64::from),
-        rate: limits.rate.map(f64::from),
-        burst: limits.burst,
-        max_input: limits.max_input.map(u64::from),
-        max_output: limits.max_output.map(u64::from),
-        weight: limits.weight,
+        max_pending: asked.max_pending.map(u64::from),
+        rate: asked.rate.map(f64::from),
+        burst: asked.burst,
+        max_input: asked.max_input.map(u64::from),
+        max_output: asked.max_output.map(u64::from),
+        weight: asked.weight,
     };
-    limits.violations().into_iter().for_each(|violation| wrong.add(violation));
-    found.add_at(place, wrong);
-    limits
+    limits.violations().into_iter().for_each(|violation| found.add(violation));
+    (limits, found)
 }

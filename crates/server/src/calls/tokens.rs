@@ -158,12 +158,7 @@ pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Token
 }
 
 /// Replaces a token by another one of the same name and rights.
-pub(crate) async fn rotate(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    asked: Read<RotateToken>,
-) -> Result<Issued, ApiError> {
+pub(crate) async fn rotate(app: &App, caller: &Caller, id: &str, asked: Read<RotateToken>) -> Result<Issued, ApiError> {
     let call = of_token(app, caller, id, "tokens.rotate").await?;
     administrative(app, call, |store| async move {
         reach(caller)?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderValue};
 use http::request::Parts;
+use http::{Extensions, HeaderValue};
 use operations::{Access, Projects};
 use store::{Organizations, Scope, Token};
 use tokio::time::Instant;

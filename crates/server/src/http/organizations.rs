@@ -15,7 +15,7 @@ use super::openapi::{CreateErrors, ItemErrors, ListErrors};
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::organizations::{
-    self, CreateOrganization, DeleteOrganization, ListOrganizations, OrganizationLimits,
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
 };
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
@@ -126,7 +126,7 @@ async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiE
 #[utoipa::path(post, path = "/v1/organizations/{name}:setLimits",
     operation_id = "OrganizationsService_SetOrganizationLimits", tag = "OrganizationsService",
     params(("name" = String, Path, description = "Its name.")),
-    request_body(content = OrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
+    request_body(content = SetOrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), CreateErrors))]
 async fn set_limits(
     app: &App,
@@ -136,7 +136,7 @@ async fn set_limits(
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<OrganizationLimits>(&body)?;
+    let asked = strict::json::<SetOrganizationLimits>(&body)?;
     Ok(answer(&organizations::set_limits(app, caller, name, asked).await?))
 }
 
@@ -223,7 +223,7 @@ pub(super) struct WireOrganization<'a> {
 
 /// Limits that are not set are left out.
 #[derive(Serialize, ToSchema)]
-#[schema(as = EffectiveLimits)]
+#[schema(as = OrganizationLimits)]
 pub(super) struct WireLimits {
     /// How many operations may be pending.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -106,13 +106,7 @@ async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiErr
     tag = "TokensService", params(("token_id" = String, Path, description = "The id of the token to replace.")),
     request_body(content = RotateToken, example = json!({"overlap": "3600s"})),
     responses((status = 200, description = "The new token and its secret.", body = IssuedAnswer), CreateErrors))]
-async fn rotate(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
+async fn rotate(app: &App, caller: &Caller, id: &str, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
     let asked = strict::json::<RotateToken>(&body)?;
     Ok(issued(app, &tokens::rotate(app, caller, id, asked).await?))

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod batch_create;
 mod bodies;
 mod command;
@@ -22,14 +23,17 @@ mod list_edge_cases;
 mod log;
 mod openapi;
 mod operators;
+mod organizations;
 mod other_server;
 mod pause;
 mod revoked;
 mod serving;
 mod slow;
+mod token_management;
 mod tokens;
 mod unknown_tokens;
 mod wait;
 mod watch;
 mod work;
+mod work_for_many;
 mod work_waiting;
