@@ -10,6 +10,9 @@ const COMMANDS: &[&str] = &[
     "config show",
     "migrate",
     "doctor",
+    "encryption generate-key",
+    "encryption status",
+    "encryption rotate",
     "backup",
     "restore",
     "token create",
@@ -86,6 +89,7 @@ fn commands_that_print_objects_take_an_output_form() {
         "evidence put",
         "policy check",
         "doctor",
+        "encryption status",
     ] {
         let mut args: Vec<&str> = command.split(' ').collect();
         args.push("-h");

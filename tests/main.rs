@@ -7,6 +7,7 @@ mod cluster;
 mod common;
 mod dev;
 mod docs;
+mod encryption;
 mod evaluate;
 mod help;
 mod hostile;

@@ -81,6 +81,13 @@ impl Ran {
         assert!(self.stderr.contains(text), "{text:?} is not in\n{}", self.stderr);
         self
     }
+
+    /// Asserts that the answer has this.
+    #[track_caller]
+    pub fn shows(self, text: &str) -> Ran {
+        assert!(self.stdout.contains(text), "{text:?} is not in\n{}", self.stdout);
+        self
+    }
 }
 
 /// A process whose lines are read as they come, and which does not outlive the test.

@@ -76,6 +76,26 @@ const POSTGRES: Dialect = Dialect {
     recount_resources: None,
 };
 
+/// Counts the resource that has many operations, as a server does some time after the first read of it.
+const COUNT_RESOURCE: [&str; 2] = [
+    "INSERT INTO longrun.counted_resources (organization_id, resource_type, resource_id, is_counted)
+     SELECT DISTINCT organization_id, resource_type, resource_id, true FROM longrun.settled
+     WHERE organization_id = $1 AND resource_type <> '' AND resource_type = $2 AND resource_id = $3",
+    "INSERT INTO longrun.resource_counters
+         (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
+     SELECT organization_id, c.resource, level, seq >> level, kind, p.id,
+         count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+         count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)
+     FROM longrun.counted_resources c JOIN (
+             SELECT organization_id, resource_type, resource_id, seq, kind, project_id, status FROM longrun.settled
+             UNION ALL
+             SELECT organization_id, resource_type, resource_id, seq, kind, project_id, status FROM longrun.active) AS op
+         USING (organization_id, resource_type, resource_id) CROSS JOIN (VALUES (12), (16), (20)) AS l (level)
+         CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) AS p (id)
+     WHERE organization_id = $1 AND resource_type = $2 AND resource_id = $3
+     GROUP BY 1, 2, 3, 4, 5, 6",
+];
+
 const SQLITE: Dialect = Dialect {
     indexes: "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'settled' AND sql IS NOT NULL",
     later_id: "unhex(printf('%012x', created_at + {later}) || substr(hex(id), 13))",
@@ -170,7 +190,10 @@ impl Dialect {
 /// Those of the database.
 pub async fn tidy(target: &Target) -> anyhow::Result<()> {
     if let Database::Postgres(pool) = &target.database {
-        for table in ["settled", "active", "counters", "project_counters", "counter_deltas"] {
+        for statement in COUNT_RESOURCE {
+            sqlx::query(statement).bind(ORGANIZATION).bind("evidence").bind(HOT).execute(pool).await?;
+        }
+        for table in ["settled", "active", "counters", "project_counters", "resource_counters", "counter_deltas"] {
             sqlx::query(AssertSqlSafe(format!("VACUUM (ANALYZE) longrun.{table}"))).execute(pool).await?;
         }
         sqlx::query("CHECKPOINT").execute(pool).await?;

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, evaluate,
-    evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token,
-    watch, worker,
+    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
+    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
+    token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -44,6 +44,9 @@ pub enum Command {
     Backup(backup::Args),
     /// Bring a backup back, where there is no store
     Restore(restore::Args),
+    /// Make keys for encryption at rest, see what is encrypted with which, and change them
+    #[command(subcommand)]
+    Encryption(Encryption),
     /// Make, list, replace and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
@@ -93,6 +96,7 @@ impl Command {
             | Command::Doctor(_)
             | Command::Backup(_)
             | Command::Restore(_)
+            | Command::Encryption(_)
             | Command::Token(_)
             | Command::Organizations(_)
             | Command::Audit(_)
@@ -109,6 +113,17 @@ impl Command {
             | Command::Runner(_) => false,
         }
     }
+}
+
+/// `longrun encryption`.
+#[derive(Debug, Subcommand)]
+pub enum Encryption {
+    /// Make a file with a new key
+    GenerateKey(encryption::GenerateKeyArgs),
+    /// Count what is encrypted with which key
+    Status(encryption::StatusArgs),
+    /// Encrypt everything anew that is not encrypted with the active key; servers may go on
+    Rotate(encryption::RotateArgs),
 }
 
 /// `longrun config`.

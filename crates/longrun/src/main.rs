@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, evaluate, evidence,
-        list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch, worker,
+        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
+        worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -62,6 +63,9 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(args).await,
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::Encryption(Encryption::GenerateKey(args)) => encryption::generate_key(&args),
+        Command::Encryption(Encryption::Status(args)) => encryption::status(args).await,
+        Command::Encryption(Encryption::Rotate(args)) => encryption::rotate(args).await,
         Command::Token(Token::Create(args)) => token::create(args).await,
         Command::Token(Token::List(args)) => token::list(args).await,
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,

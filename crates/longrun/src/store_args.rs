@@ -8,7 +8,7 @@ use crate::connection::DEV_FOLDER;
 use crate::exit::Hint;
 use crate::node::{self, StoreLock, complain};
 use crate::render::Style;
-use store::{Open, Store, StoreError, StoreUrl};
+use store::{Keyring, Open, Store, StoreError, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
@@ -57,6 +57,18 @@ impl StoreArgs {
             None => self.load()?.config,
         };
         Ok(node::known_kinds(&config))
+    }
+
+    /// The keys of what is encrypted in the store.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`].
+    pub fn keyring(&self) -> anyhow::Result<Keyring> {
+        if self.data_dir.is_some() {
+            return Ok(Keyring::default());
+        }
+        let keyring = self.load()?.config.encryption.keyring();
+        keyring.map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))
     }
 
     fn load(&self) -> anyhow::Result<Loaded> {

@@ -21,7 +21,7 @@ pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperat
 pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
 pub use page::{PageInfo, PageRequest};
-pub use state::{Event, Outcome, Progress, Refusal, State};
+pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};
 pub use status::Status;
 pub use text::{MAX_TEXT_BYTES, Violation, check_kind, check_name, check_text};
 pub use time::Timestamp;
@@ -53,4 +53,11 @@ pub struct Operation {
     pub output: String,
     /// Why it failed; empty unless [`Status::Failed`].
     pub error_message: String,
+}
+
+impl Operation {
+    /// Whether it was cancelled before it could complete.
+    pub fn was_cancelled(&self) -> bool {
+        self.status == Status::Failed && self.error_message == state::CANCELLED
+    }
 }

@@ -155,22 +155,40 @@ pub enum Refusal {
 }
 
 /// The message of an operation that was cancelled.
-const CANCELLED: &str = "cancelled";
+pub(crate) const CANCELLED: &str = "cancelled";
 
 /// The most bytes of an `error_message`. It is for people; a list shows a hundred of them, so a worker that sends a
 /// core dump must not fill the memory of whoever reads the list.
-const MAX_ERROR_BYTES: usize = 8 * 1024;
+pub const MAX_ERROR_BYTES: usize = 8 * 1024;
 
-/// The message, cut at a character's end where it is too long, and never empty.
-fn bounded(message: String) -> String {
-    if message.is_empty() {
-        return "failed without a message".to_owned();
-    }
-    if message.len() <= MAX_ERROR_BYTES {
+/// The message of a failure without one.
+const NO_MESSAGE: &str = "failed without a message";
+
+/// The message of an attempt whose worker was not heard of.
+const LEASE_RAN_OUT: &str = "the worker's lease ran out";
+
+/// Whether a message is one that the domain itself writes, which tells nothing of what somebody else wrote.
+pub fn is_own_message(message: &str) -> bool {
+    let gave_up = |rest: &str| {
+        let attempts = rest.strip_prefix(" (gave up after ")?.strip_suffix(" attempts)")?;
+        attempts.bytes().all(|digit| digit.is_ascii_digit()).then_some(())
+    };
+    [CANCELLED, NO_MESSAGE, LEASE_RAN_OUT].contains(&message)
+        || message.strip_prefix(LEASE_RAN_OUT).is_some_and(|rest| gave_up(rest).is_some())
+}
+
+/// The message, cut at a character's end where it is longer than `most` bytes (by which what is added is not counted).
+pub fn cut_message(message: String, most: usize) -> String {
+    if message.len() <= most {
         return message;
     }
-    let end = message.floor_char_boundary(MAX_ERROR_BYTES);
+    let end = message.floor_char_boundary(most);
     format!("{}… ({} bytes in all)", &message[..end], message.len())
+}
+
+/// The message, not too long and never empty.
+fn bounded(message: String) -> String {
+    if message.is_empty() { NO_MESSAGE.to_owned() } else { cut_message(message, MAX_ERROR_BYTES) }
 }
 
 /// The message of an operation that ended with its attempt.
@@ -216,7 +234,7 @@ impl State {
             Event::Claim { at } => self.claim(at),
             Event::Settle { fence, at, outcome, retry_at } => self.settle(fence, at, outcome, retry_at),
             Event::LoseLease { fence, at, retry_at } => {
-                let outcome = Outcome::Failed { message: "the worker's lease ran out".to_owned(), retryable: true };
+                let outcome = Outcome::Failed { message: LEASE_RAN_OUT.to_owned(), retryable: true };
                 self.settle(fence, at, outcome, retry_at)
             }
             Event::Release { fence } => {
@@ -373,6 +391,8 @@ mod tests {
         state = state.apply(Event::LoseLease { fence: 2, at: at(60), retry_at: at(70) }).unwrap();
         let State::Failed { error_message, .. } = state else { panic!("{state:?}") };
         assert_eq!(error_message, "the worker's lease ran out (gave up after 2 attempts)");
+        assert!(is_own_message(&error_message) && is_own_message(CANCELLED));
+        assert!(!is_own_message("the worker's lease ran out, said the worker") && !is_own_message(""));
     }
 
     #[test]

@@ -146,6 +146,22 @@ pub enum ApiError {
     Internal(#[source] BoxError),
 }
 
+/// The domain of an `ErrorInfo`.
+pub(crate) const DOMAIN: &str = "longrun";
+
+/// What every face says of an error, beside its message.
+pub(crate) struct Refused<'e> {
+    /// `google.rpc.Code`.
+    pub(crate) code: u8,
+    /// Stable.
+    pub(crate) reason: &'static str,
+    pub(crate) metadata: BTreeMap<&'static str, String>,
+    /// When it may go better.
+    pub(crate) retry_delay: Option<Duration>,
+    /// Fields at fault; not more than an answer should have.
+    pub(crate) violations: &'e [Violation],
+}
+
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -157,6 +173,16 @@ impl ApiError {
     /// One field at fault.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> ApiError {
         ApiError::Invalid(vec![Violation::new(field, description)])
+    }
+
+    /// What is said of it.
+    pub(crate) fn refused(&self) -> Refused<'_> {
+        let (_, code, reason) = self.class();
+        let violations = match self {
+            ApiError::Invalid(violations) => &violations[..violations.len().min(VIOLATIONS_IN_DETAILS)],
+            _ => &[],
+        };
+        Refused { code, reason, metadata: self.metadata(), retry_delay: self.retry_delay(), violations }
     }
 
     /// HTTP status, `google.rpc.Code` and `ErrorInfo.reason`.
@@ -282,7 +308,11 @@ impl From<ContentError> for ApiError {
         match error {
             ContentError::TooLarge { limit } => ApiError::TooLarge { limit },
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
-            ContentError::Damaged(_) | ContentError::Store(_) => ApiError::Internal(error.into()),
+            // An operator can help, and then it is there.
+            ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
+            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
+                ApiError::Internal(error.into())
+            }
         }
     }
 }
@@ -291,13 +321,18 @@ impl From<ContentError> for ApiError {
 #[derive(Serialize)]
 pub(crate) struct RowStatus(Status<'static>);
 
+/// The stable reason of a row's refusal.
+pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::StaleLease => "STALE_LEASE",
+        Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+    }
+}
+
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let reason = match refusal {
-            Refusal::StaleLease => "STALE_LEASE",
-            Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
-        };
-        let details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: BTreeMap::new() }];
+        let reason = row_reason(refusal);
+        let details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata: BTreeMap::new() }];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
@@ -353,14 +388,12 @@ struct FieldViolation<'a> {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, code, reason) = self.class();
-        let retry_delay = self.retry_delay();
-        let mut details = vec![Detail::ErrorInfo { reason, domain: "longrun", metadata: self.metadata() }];
-        if let ApiError::Invalid(violations) = &self {
-            let shown = violations.iter().take(VIOLATIONS_IN_DETAILS);
-            let field_violations =
-                shown.map(|v| FieldViolation { field: &v.field, description: &v.description }).collect();
-            details.push(Detail::BadRequest { field_violations });
+        let (status, ..) = self.class();
+        let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
+        let mut details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata }];
+        if matches!(self, ApiError::Invalid(_)) {
+            let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
+            details.push(Detail::BadRequest { field_violations: told.collect() });
         }
         if let Some(delay) = retry_delay {
             details.push(Detail::RetryInfo { retry_delay: format!("{}s", delay.as_secs()) });

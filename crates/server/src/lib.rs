@@ -15,6 +15,7 @@ pub mod auth;
 mod calls;
 mod coalesce;
 mod error;
+mod grpc;
 pub mod http;
 mod hub;
 mod link;

@@ -35,8 +35,13 @@ impl Reads {
     }
 
     /// An operation, if it is there and the caller may see it.
+    ///
+    /// # Errors
+    /// When its output cannot be opened; what others read with it is not concerned. And when the store cannot be asked.
     pub(crate) async fn operation(&self, access: &Access, id: OperationId) -> Result<Option<Arc<Found>>, StoreError> {
-        self.operations.get(access.clone(), id).await
+        let found = self.operations.get(access.clone(), id).await?;
+        found.as_ref().map_or(Ok(()), |found| store::seal::readable(&found.operation))?;
+        Ok(found)
     }
 
     /// A page of a list, as it is sent.

@@ -18,6 +18,7 @@ use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
+use crate::seal::Replacement;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
@@ -114,6 +115,8 @@ pub(crate) enum Upkeep {
     /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
     PutEvidence(String, EvidenceRecord),
+    /// Texts that are sealed anew; only in the embedded store.
+    ReplaceTexts(Vec<Replacement>),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -373,7 +376,7 @@ pub(crate) trait Commit: Send + 'static {
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
 }
 
-/// A handle to a batcher. The batcher's task ends when the last handle is dropped.
+/// A handle to a batcher. The batcher's task, or its thread, ends when the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct WriteBatcher {
     queue: mpsc::Sender<Write>,
@@ -384,9 +387,36 @@ pub(crate) struct WriteBatcher {
 impl WriteBatcher {
     /// Starts the batcher's task on the current runtime.
     pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> WriteBatcher {
+        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+        tokio::spawn(work);
+        batcher
+    }
+
+    /// Starts it on a thread of its own, for a committer that blocks: a write reaches it, and its reply comes back,
+    /// without a stop at another thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the system gives no thread.
+    pub(crate) fn start_thread(
+        committer: impl Commit,
+        health: &Health,
+        commits: &Commits,
+    ) -> Result<WriteBatcher, StoreError> {
+        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name("writes".to_owned()).spawn(move || runtime.block_on(work));
+        let refused = |error| StoreError::Unavailable(format!("no thread for writes: {error}"));
+        thread.map(|_| batcher).map_err(refused)
+    }
+
+    fn new<C: Commit>(
+        committer: C,
+        health: &Health,
+        commits: &Commits,
+    ) -> (WriteBatcher, impl Future<Output = ()> + Send + use<C>) {
         let (queue, incoming) = mpsc::channel(QUEUE);
         let (task, commits) = (health.register("writes", None), commits.clone());
-        tokio::spawn(async move {
+        let work = async move {
             let (stop, writing) = (CancellationToken::new(), Mutex::new((committer, incoming)));
             // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
             supervise(&task, &stop, || async {
@@ -395,8 +425,8 @@ impl WriteBatcher {
                 stop.cancel();
             })
             .await;
-        });
-        WriteBatcher { queue, call: None }
+        };
+        (WriteBatcher { queue, call: None }, work)
     }
 
     /// A handle whose writes are recorded as this call.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use operations::{Event, Operation, Outcome, State, Status, Timestamp};
 
+use crate::seal::is_sealed;
+
 /// Progress texts that are kept of an operation: the newest.
 pub const MAX_PROGRESS_NOTES: u32 = 100;
 /// Notes of all sorts that are kept of an operation, beside what its row tells. When there are more, progress goes
@@ -176,8 +178,13 @@ impl HistoryKind {
 }
 
 /// The text, cut at a character's end where it is too long.
-pub(crate) fn bounded(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_NOTE_BYTES)]
+}
+
+/// A text as it is stored, not too long. A sealed one stays whole: who sealed it has cut it.
+pub(crate) fn bounded(text: &str) -> &str {
+    if is_sealed(text) { text } else { cut(text) }
 }
 
 /// What is to be noted of an event that ended an attempt and not its operation. The store adds the worker.

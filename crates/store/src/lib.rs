@@ -9,7 +9,7 @@
 //! clock and are never compared across machines.
 //!
 //! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
-//! servers on one database.
+//! servers on one database. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
 
 mod audit;
 mod batch;
@@ -35,6 +35,7 @@ mod repeat;
 mod retention;
 mod rotation;
 mod rows;
+pub mod seal;
 pub mod sqlite;
 mod token;
 mod transfer;
@@ -45,12 +46,14 @@ mod work;
 use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
+use seal::{Replacement, TextCursor, TextPage, TextPlace};
+
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
-pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest};
+pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest, is_sealed_content};
 pub use deletion::{Contents, DeletionError, go_on_deleting};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
@@ -68,6 +71,7 @@ pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
+pub use seal::{Keyring, Sealed};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
@@ -77,7 +81,7 @@ pub use work::{
     Start,
 };
 
-/// Outputs longer than this are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
+/// Outputs longer than this, as they are stored, are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
 pub const LISTED_OUTPUT_BYTES: usize = 16 * 1024;
 
@@ -150,6 +154,18 @@ pub trait Store: Send + Sync + 'static {
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        key: Option<IdempotencyKey>,
+        start: Option<Start>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        self.create_as(organization, operations, Vec::new(), key, start).await
+    }
+
+    /// [`Store::create_with`] of operations that have ids already, `ids` in their order; or none has, and it is empty.
+    async fn create_as(
+        &self,
+        organization: &str,
+        operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError>;
@@ -372,6 +388,9 @@ pub trait Store: Send + Sync + 'static {
     /// Looks what calls have set as limits, in whichever process.
     async fn refresh_limits(&self) -> Result<(), StoreError>;
 
+    /// What calls have set as limits, as this process looked at it last.
+    fn limits(&self) -> std::sync::Arc<std::collections::BTreeMap<String, Limits>>;
+
     /// What organizations may have: as this process was told, and as calls have set it.
     fn quotas(&self) -> std::sync::Arc<Quotas>;
 
@@ -444,6 +463,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
+
+    /// How texts are sealed that come into the store by another way than this trait. What comes by it is stored and
+    /// answered as it is: [`Sealed`] seals it.
+    fn seal_with(&self, keyring: Keyring);
+
+    /// A part of a walk over all texts: up to `limit` rows behind `after`.
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError>;
+
+    /// The texts at these places, as they are stored, in their order; `None` where there is none any more.
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError>;
+
+    /// Writes texts in the stead of others, where those still stand; answers how many did.
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError>;
 }
 
 /// Which attempts are lost.

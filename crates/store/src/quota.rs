@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
 
-use crate::Settlement;
 use crate::limits::Stored;
+use crate::{Keyring, Settlement};
 
 /// A ceiling is not used for longer: what is tried again raises the count without taking a number.
 const CEILING_LASTS: Duration = Duration::from_secs(10);
@@ -84,6 +84,42 @@ impl Quotas {
         self.named.get(organization).copied().unwrap_or(self.everybody)
     }
 
+    /// The settlement, as a failure when its output is longer than the organization's may be.
+    pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
+        let Outcome::Completed { output } = &settlement.outcome else { return settlement };
+        let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
+        if length <= most {
+            return settlement;
+        }
+        let message =
+            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
+        Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
+    }
+
+    /// The same, but that outputs may have any length: who asks has looked at them.
+    pub(crate) fn with_any_output(mut self) -> Quotas {
+        [&mut self.everybody]
+            .into_iter()
+            .chain(self.named.values_mut())
+            .for_each(|quota| quota.max_output = usize::MAX);
+        self
+    }
+
+    /// The same with what calls have set for single organizations.
+    pub(crate) fn with_limits(&self, stored: &Stored) -> Quotas {
+        let mut merged = self.clone();
+        for (organization, limits) in stored {
+            let otherwise = self.of(organization);
+            let mut quota = limits.over(otherwise);
+            // Outputs that may have any length were looked at before.
+            if otherwise.max_output == usize::MAX {
+                quota.max_output = usize::MAX;
+            }
+            merged.named.insert(organization.clone(), quota);
+        }
+        merged
+    }
+
     /// How many of the operations the limits hold for.
     pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
         operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
@@ -131,9 +167,11 @@ pub(crate) struct Admission(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// As the process was told, and as calls have set them in the store.
-    told: Mutex<(Quotas, Stored)>,
+    told: Mutex<(Quotas, Arc<Stored>)>,
     /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
+    /// How what comes in by the inbox is sealed.
+    keyring: RwLock<Keyring>,
     used: Mutex<HashMap<String, Used>>,
 }
 
@@ -161,21 +199,29 @@ impl Admission {
     /// use is forgotten.
     pub(crate) fn set_stored(&self, stored: Stored) {
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.1 == stored {
+        if *told.1 == stored {
             return;
         }
-        let before = std::mem::replace(&mut told.1, stored);
+        let before = std::mem::replace(&mut told.1, Arc::new(stored));
         self.merge(&told);
         self.used().retain(|organization, _| before.get(organization) == told.1.get(organization));
     }
 
-    fn merge(&self, (quotas, stored): &(Quotas, Stored)) {
-        let mut merged = quotas.clone();
-        for (organization, limits) in stored {
-            let quota = limits.over(quotas.of(organization));
-            merged.named.insert(organization.clone(), quota);
-        }
-        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(merged);
+    /// What calls have set.
+    pub(crate) fn stored(&self) -> Arc<Stored> {
+        Arc::clone(&self.0.told.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    fn merge(&self, (quotas, stored): &(Quotas, Arc<Stored>)) {
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas.with_limits(stored));
+    }
+
+    pub(crate) fn seal_with(&self, keyring: Keyring) {
+        *self.0.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+    }
+
+    pub(crate) fn keyring(&self) -> Keyring {
+        self.0.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn quotas(&self) -> Arc<Quotas> {
@@ -249,14 +295,7 @@ impl Admission {
 
     /// The settlement, as a failure when its output is longer than the organization's may be.
     pub(crate) fn bounded(&self, settlement: Settlement) -> Settlement {
-        let Outcome::Completed { output } = &settlement.outcome else { return settlement };
-        let (length, most) = (output.len(), self.of(&settlement.lease.organization).max_output);
-        if length <= most {
-            return settlement;
-        }
-        let message =
-            format!("the output is {length} bytes long; at most {most} are kept of an operation of this organization");
-        Settlement { outcome: Outcome::Failed { message, retryable: false }, ..settlement }
+        self.quotas().bounded(settlement)
     }
 }
 

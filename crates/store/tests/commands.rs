@@ -128,7 +128,7 @@ async fn what_a_state_does_not_allow_is_refused_by_its_name(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn a_retry_goes_back_in_line_with_its_history(fixture: Fixture) {
+pub(crate) async fn a_retry_goes_back_in_line_with_its_history(fixture: Fixture) {
     let new = NewOperation {
         input: r#"{"a":1}"#.to_owned(),
         max_attempts: 1,
@@ -417,7 +417,7 @@ async fn of_a_retry_and_a_delete_one_is_first(fixture: Fixture) {
     assert_eq!(all.page.total_count, pending.page.total_count, "each is back in line or gone");
 }
 
-async fn everything_at_once_leaves_a_sound_store(fixture: Fixture) {
+pub(crate) async fn everything_at_once_leaves_a_sound_store(fixture: Fixture) {
     fixture.store.set_default_retention(Some(Duration::ZERO));
     let stores = [Arc::clone(&fixture.store), fixture.second_server().await];
     let new = |n: u32| NewOperation {

@@ -200,7 +200,7 @@ async fn servers_wait_for_a_migration_as_long_as_it_takes() {
     sqlx::query("SELECT pg_advisory_lock($1)").bind(0x6c6f_6e67_7275_6e00_i64).execute(&mut *migrating).await.unwrap();
     let limits = Limits { statement: Duration::from_millis(100), ..Limits::default() };
     let starting = PostgresStore::connect_with_limits(&url, 2, limits);
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun'
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun server'
         AND wait_event = 'advisory' AND clock_timestamp() - query_start > interval '300 milliseconds'";
     let end = async {
         let deadline = Instant::now() + PATIENCE;

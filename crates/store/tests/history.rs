@@ -17,7 +17,7 @@ fn plain(kind: HistoryKind, attempt: u32, message: &str) -> (HistoryKind, u32, S
     (kind, attempt, worker.to_owned(), message.to_owned())
 }
 
-async fn every_attempt_is_told(fixture: Fixture) {
+pub(crate) async fn every_attempt_is_told(fixture: Fixture) {
     use HistoryKind::{
         AttemptFailed, AttemptLost, AttemptReleased, AttemptStarted, Completed, Created, Failed, Progress,
     };
@@ -69,7 +69,7 @@ async fn every_attempt_is_told(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn steering_is_told(fixture: Fixture) {
+pub(crate) async fn steering_is_told(fixture: Fixture) {
     use HistoryKind::{AttemptStarted, CancelRequested, Completed, Created, Failed, Retried};
     let (store, acme) = (&*fixture.store, Access::organization("acme"));
     let command = async |id, command| {
@@ -120,7 +120,7 @@ async fn histories_go_with_what_is_purged(fixture: Fixture) {
     fixture.assert_sound().await;
 }
 
-async fn progress_is_bounded(fixture: Fixture) {
+pub(crate) async fn progress_is_bounded(fixture: Fixture) {
     let id = fixture.create("acme", NewOperation::of_kind("scan")).await.id;
     let claimed = fixture.claim(&["scan"], 1).await.remove(0);
     for step in 0..MAX_PROGRESS_NOTES + 20 {

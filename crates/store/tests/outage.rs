@@ -149,7 +149,7 @@ async fn too_few_connections_and_cancelled_statements_are_a_matter_of_time() {
         .collect();
     let deadline = Instant::now() + PATIENCE;
     let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun' AND wait_event_type = 'Lock'";
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun server' AND wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&foreign).await.unwrap() < 2 {
         assert!(Instant::now() < deadline, "the readers do not wait for the lock");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -174,7 +174,7 @@ async fn a_database_that_takes_no_writes_is_not_ready() {
     store.ping().await.unwrap();
     let foreign = PgPool::connect(&url).await.unwrap();
     // As a primary that has become a standby: its connections are ended, and new ones can only read.
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longrun'";
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'longrun server'";
     let set = async |read_only: &str| {
         let sql = format!(
             "ALTER DATABASE {} SET default_transaction_read_only = {read_only}",

@@ -189,6 +189,9 @@ async fn pages_of_a_resource_with_many_operations_equal_the_naive_model(fixture:
     for chunk in 0..9 {
         let new = (500 * chunk..500 * (chunk + 1)).map(|n| new_operation(n % 4, n / 4 % 4, n % 3));
         created.extend(fixture.store.create("acme", new.collect(), None).await.unwrap());
+        if chunk == 8 {
+            fixture.count_resource("acme", &new_operation(0, 0, 1).resource.unwrap()).await;
+        }
         let claimed = fixture.claim(&["scan", "export"], 240).await;
         for (n, claimed) in claimed.iter().enumerate().filter(|(n, _)| !n.is_multiple_of(5)) {
             let outcome = if n.is_multiple_of(3) { failed("no", false) } else { completed("ok") };

@@ -158,7 +158,7 @@ async fn a_creation_that_is_refused_uses_nothing_of_the_rate(fixture: Fixture) {
     }
 }
 
-async fn an_output_that_is_too_long_ends_the_operation_as_failed(fixture: Fixture) {
+pub(crate) async fn an_output_that_is_too_long_ends_the_operation_as_failed(fixture: Fixture) {
     fixture.store.set_quotas(everybody(Quota { max_output: 4, ..Quota::default() }));
     let short = fixture.finished("acme", NewOperation::of_kind("scan"), completed("1234")).await;
     let long = fixture.finished("acme", NewOperation::of_kind("scan"), completed("12345")).await;

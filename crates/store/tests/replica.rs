@@ -112,7 +112,7 @@ async fn reads_go_to_the_standby() {
 async fn count_reads(url: &str) -> i64 {
     let pool = PgPool::connect(url).await.unwrap();
     let count = sqlx::query_scalar(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun' AND query LIKE '%deltas AS MATERIALIZED%'",
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'longrun server' AND query LIKE '%deltas AS MATERIALIZED%'",
     )
     .fetch_one(&pool)
     .await

@@ -24,7 +24,7 @@ fn scan() -> NewOperation {
     NewOperation::of_kind("scan")
 }
 
-async fn it_is_created_running_in_one_transaction(fixture: Fixture) {
+pub(crate) async fn it_is_created_running_in_one_transaction(fixture: Fixture) {
     let acme = Access::organization("acme");
     let before = fixture.store.end_of_changes("acme").await.unwrap();
     let new = NewOperation { input: r#"{"a":1}"#.to_owned(), timeout: Some(Duration::from_secs(9)), ..scan() };

@@ -40,7 +40,7 @@ async fn connections_are_encrypted_and_the_server_is_verified() {
     assert_eq!(store.get(&Access::organization("acme"), operation.id).await.unwrap(), Some(operation));
     let mut connection = PgConnection::connect(&verified).await.unwrap();
     let plain: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'longrun' AND NOT ssl",
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'longrun server' AND NOT ssl",
     )
     .fetch_one(&mut connection)
     .await

@@ -10,6 +10,7 @@ pub(crate) mod heartbeats;
 pub(crate) mod inbox;
 pub(crate) mod limits;
 pub(crate) mod overruns;
+pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod sweep;

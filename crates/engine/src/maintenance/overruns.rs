@@ -4,12 +4,14 @@
 //! like one that timed out here: the next one comes after the kind's backoff, and what the worker sends is refused.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use operations::Outcome;
 use store::{AttemptTimeouts, Overrun, Settlement, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
+use super::pace::Pace;
 use crate::context::Context;
 
 /// Attempts that one write ends.
@@ -23,14 +25,19 @@ pub(crate) async fn end(context: Arc<Context>, stop: CancellationToken) {
         otherwise: settings.attempt_timeout,
         grace: settings.lease,
     };
+    let pace = Pace::default();
     run_periodic(&context.health, Schedule::every("overruns", settings.lease / 2), &stop, || async {
+        if !pace.is_due() {
+            return Ok::<_, StoreError>(Next::AfterPeriod);
+        }
+        let begin = Instant::now();
         match end_some(&context, &timeouts).await? {
-            0 => {}
+            0 => pace.took(begin.elapsed()),
             attempts => {
                 tracing::warn!(attempts, "attempts of remote workers took longer than they may and were ended");
             }
         }
-        Ok::<_, StoreError>(Next::AfterPeriod)
+        Ok(Next::AfterPeriod)
     })
     .await;
 }

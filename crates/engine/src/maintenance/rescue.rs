@@ -1,12 +1,13 @@
 //! Takes up what other workers lost: attempts whose lease has run out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use store::{Lost, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
+use super::pace::Pace;
 use crate::context::Context;
 
 /// Attempts that one write takes.
@@ -38,10 +39,18 @@ pub(crate) async fn own_past(context: &Context) {
 /// Looks for leases that have run out every sixth of the lease, until told to stop.
 pub(crate) async fn watch(context: Arc<Context>, stop: CancellationToken) {
     let schedule = Schedule::every("rescue", context.settings.lease / 6);
+    let pace = Pace::default();
     run_periodic(&context.health, schedule, &stop, || async {
-        Ok::<_, StoreError>(match rescue(&context, Lost::Expired).await? {
+        if !pace.is_due() {
+            return Ok::<_, StoreError>(Next::AfterPeriod);
+        }
+        let begin = Instant::now();
+        Ok(match rescue(&context, Lost::Expired).await? {
             Look::Full => Next::After(Duration::ZERO),
-            Look::Done => Next::AfterPeriod,
+            Look::Done => {
+                pace.took(begin.elapsed());
+                Next::AfterPeriod
+            }
         })
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use store::Report;
+use store::{Report, Sealed, Store as _};
 
 use crate::connection::OutputArgs;
 use crate::exit::Exit;
@@ -24,7 +24,7 @@ pub struct Args {
 /// # Errors
 /// When the store cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
+    let store = Sealed::new(args.store.open_existing().await?, args.store.keyring()?);
     let spinner = Spinner::start("recounting");
     let report = store.doctor().await?;
     drop(spinner);

@@ -10,6 +10,7 @@ pub mod demo;
 pub mod detect;
 pub mod dev;
 pub mod doctor;
+pub mod encryption;
 pub mod evaluate;
 pub mod evaluation_worker;
 pub mod evidence;

@@ -8,6 +8,7 @@
 //! with its place; secrets are never shown.
 
 mod declared;
+mod encryption;
 mod endpoint;
 mod flags;
 mod kinds;

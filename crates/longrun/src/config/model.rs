@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::encryption::Encryption;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
@@ -32,6 +33,8 @@ pub struct Config {
     pub api: Api,
     /// Where evidence is kept.
     pub evidence: Evidence,
+    /// Encryption of what is stored.
+    pub encryption: Encryption,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// Which kinds of operations are taken.
@@ -178,6 +181,7 @@ impl Default for Config {
             tls: Tls::default(),
             api: Api::default(),
             evidence: Evidence::default(),
+            encryption: Encryption::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),

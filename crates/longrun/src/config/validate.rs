@@ -65,6 +65,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
 
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
     check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
+    if let Err((key, message)) = config.encryption.keyring() {
+        check(false, key, &message);
+    }
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);

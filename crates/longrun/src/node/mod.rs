@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentError, ContentStore, Open, PostgresStore, Store, StoreError, StoreUrl};
+use store::{ContentError, ContentStore, Open, PostgresStore, Sealed, Store, StoreError, StoreUrl};
 use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -66,13 +66,16 @@ impl Node {
             StoreUrl::Postgres(_) => None,
         };
         let name = name::of_this_process();
+        let keyring = config.encryption.keyring().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
         let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
+        let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
-            .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?;
+            .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?
+            .with_keyring(keyring);
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }

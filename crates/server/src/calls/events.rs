@@ -3,7 +3,7 @@
 use operations::OperationId;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
-use store::{HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, Scope};
+use store::{HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, Scope};
 use utoipa::IntoParams;
 
 use super::list::NOT_FOUND;
@@ -32,11 +32,12 @@ pub(crate) struct ListEvents {
 }
 
 fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HistoryPlace>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|error: InvalidHistoryPlace| D::Error::custom(error))
+    place_of(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// The place that a page token stands for; none when it is empty.
+pub(crate) fn place_of(text: &str) -> Result<Option<HistoryPlace>, InvalidHistoryPlace> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// A page of an operation's history.
@@ -46,12 +47,21 @@ pub(crate) async fn events(
     id: Result<OperationId, ApiError>,
     asked: Read<ListEvents>,
 ) -> Result<HistoryPage, ApiError> {
-    caller.require(Scope::OperationsRead)?;
     let (asked, found) = asked.into_parts();
     found.none()?;
-    let history = app.store.history(caller.access(), id?).await?.ok_or(NOT_FOUND)?;
+    let history = all(app, caller, id).await?;
     let size = asked.page_size.filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
     Ok(HistoryPage::of(history, asked.page_token, size as usize))
+}
+
+/// The whole history of an operation, oldest first.
+pub(crate) async fn all(
+    app: &App,
+    caller: &Caller,
+    id: Result<OperationId, ApiError>,
+) -> Result<Vec<HistoryEvent>, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    app.store.history(caller.access(), id?).await?.ok_or(NOT_FOUND)
 }
 
 /// What an event is called on the wire.

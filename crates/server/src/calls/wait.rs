@@ -21,7 +21,7 @@ use crate::reads::Found;
 use crate::strict::Read;
 
 /// How long it waits when the client does not say.
-const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait; longer wishes get this one. Below the time-outs of usual proxies and clients.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 

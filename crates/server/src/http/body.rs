@@ -24,7 +24,7 @@ use crate::shares::{Share, Shares};
 const FIRST_BYTES: usize = 16 * 1024;
 
 /// A JSON body, and the place in memory that it takes.
-pub(super) struct Json {
+pub(crate) struct Json {
     bytes: Bytes,
     place: Share,
 }
@@ -46,7 +46,7 @@ impl std::ops::Deref for Json {
 
 /// Why a body did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The client went silent, or sends too little at a time.
     Slow,
     /// The client ended it early or framed it wrongly.
@@ -75,7 +75,7 @@ impl From<Broken> for ApiError {
 ///
 /// A client may be waited for so long as it may pause, and what it sends gives it time again: each byte what it may
 /// take at the least rate. Only what the client lets us wait counts, not what is done with the pieces.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     data: BodyDataStream,
     /// How long the client may pause.
     pause: Duration,
@@ -156,7 +156,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Takes a place among the large bodies in memory.
-pub(super) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
+pub(crate) fn permit(app: &App, caller: &Caller) -> Result<Share, ApiError> {
     app.memory.large.take(caller.organization(), 1).ok_or(ApiError::Busy)
 }
 
@@ -172,15 +172,18 @@ pub(super) async fn read_json(
     body: Body,
     limit: u64,
 ) -> Result<Json, ApiError> {
+    check_json(headers)?;
     read(app, &app.memory.small, caller, headers, body, limit).await
 }
 
 /// The same for what workers send, in memory of its own.
 pub(super) async fn read_work(app: &App, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Json, ApiError> {
+    check_json(headers)?;
     read(app, &app.memory.work, caller, headers, body, app.settings.body_limit).await
 }
 
-async fn read(
+/// Reads a body of any type whole, in a part of the memory: at most `limit` bytes.
+pub(crate) async fn read(
     app: &App,
     memory: &Shares,
     caller: &Caller,
@@ -188,7 +191,6 @@ async fn read(
     body: Body,
     limit: u64,
 ) -> Result<Json, ApiError> {
-    check_json(headers)?;
     check_length(headers, limit)?;
     let small = app.settings.body_limit;
     let most = declared_length(headers).unwrap_or(limit).min(limit);

@@ -7,7 +7,7 @@
 mod addresses;
 mod admin;
 mod audit;
-mod body;
+pub(crate) mod body;
 mod caller;
 mod command;
 mod create;
@@ -49,6 +49,7 @@ use crate::app::App;
 use crate::calls::wait::MAX_WAIT;
 use crate::calls::{idempotency, work as work_calls};
 use crate::error::ApiError;
+use crate::grpc;
 use crate::services::Services;
 
 /// The router of the API. Must be called within a tokio runtime: it starts tasks, which end when it is dropped.
@@ -85,8 +86,9 @@ pub fn router(services: Services) -> Router {
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
-        .with_state(app)
-        .merge(openapi::routes());
+        .with_state(app.clone())
+        .merge(openapi::routes())
+        .merge(grpc::routes(&app));
     observe::observed(router, metrics)
 }
 

@@ -6,8 +6,8 @@
 //! took and the network lost is the rest: there the lease runs out.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use engine::Waker;
@@ -33,6 +33,11 @@ impl Delivery {
 
     pub fn claimed(&self) -> &[Claimed] {
         &self.claimed
+    }
+
+    /// What gives them back unless they arrive: for a body that another part writes ([`guarded`]).
+    pub fn into_guard(self) -> Guard {
+        Guard(Arc::new(Mutex::new(Some(self.undelivered))))
     }
 
     /// The body that brings them: `json` tells them.
@@ -68,6 +73,51 @@ impl Drop for Undelivered {
                 }
             }
         });
+    }
+}
+
+/// Claimed operations that are in an answer; travels with it as an extension.
+#[derive(Clone)]
+pub(crate) struct Guard(Arc<Mutex<Option<Undelivered>>>);
+
+/// A body that brings what was claimed, written by another part: once the connection has taken it to its end, the
+/// operations have arrived.
+pub(crate) fn guarded(body: Body, guard: Guard) -> Body {
+    let undelivered = guard.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Body::new(GuardedBody { body, undelivered })
+}
+
+struct GuardedBody {
+    body: Body,
+    undelivered: Option<Undelivered>,
+}
+
+impl HttpBody for GuardedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let has_ended = match &polled {
+            Some(Ok(frame)) => frame.is_trailers() || self.body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if let Some(undelivered) = self.undelivered.as_mut().filter(|_| has_ended) {
+            undelivered.leases.clear();
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

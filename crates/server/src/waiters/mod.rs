@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::delivery::Delivery;
+pub(crate) use self::delivery::{Delivery, Guard, guarded};
 use self::places::{Place, Places};
 use crate::error::ApiError;
 use crate::services::Services;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
     Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
     LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
@@ -157,14 +158,15 @@ impl Store for FaultyStore {
     async fn commit_offset(&self, reader: &str, organization: &str, position: Position) -> Result<(), StoreError> {
         self.inner.commit_offset(reader, organization, position).await
     }
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create_with(organization, operations, key, start).await
+        self.inner.create_as(organization, operations, ids, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
@@ -305,6 +307,9 @@ impl Store for FaultyStore {
     async fn refresh_limits(&self) -> Result<(), StoreError> {
         self.inner.refresh_limits().await
     }
+    fn limits(&self) -> Arc<std::collections::BTreeMap<String, store::Limits>> {
+        self.inner.limits()
+    }
     fn quotas(&self) -> Arc<store::Quotas> {
         self.inner.quotas()
     }
@@ -323,6 +328,18 @@ impl Store for FaultyStore {
     }
     async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
         self.inner.evidence(organization, digest).await
+    }
+    fn seal_with(&self, keyring: store::Keyring) {
+        self.inner.seal_with(keyring);
+    }
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        self.inner.text_heads(after, limit).await
+    }
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        self.inner.texts(places).await
+    }
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        self.inner.replace_texts(replacements).await
     }
     async fn doctor(&self) -> Result<Report, StoreError> {
         self.inner.doctor().await

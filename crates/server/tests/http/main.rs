@@ -15,6 +15,7 @@ mod events;
 mod evidence;
 mod faults;
 mod get;
+mod grpc;
 mod harness;
 mod hostile_policies;
 mod isolation;

@@ -4,79 +4,108 @@
 //! against that.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
-use super::heads::{BEGINNING, Heads, Place, Queue};
-use super::rows;
+use super::heads::{Begin, Heads, Known};
+use super::{resources, rows};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
-/// Makes what has become due claimable; what another server is at is left to it. Served by queue_due.
+/// Makes what has become due after $3 and until $2 claimable; what another server is at is left to it. Served by
+/// queue_due.
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
-        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1";
+        SELECT ctid FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
+        ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
+    RETURNING kind, -priority, seq";
 
-/// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4:
-/// loose scans over the line, one seek each. Served by queue_ready, queue_due and the primary key of pauses.
+/// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: a
+/// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are looked
+/// at whatever the scan finds, which is not led past what is dead of theirs: what $7 to $12 say of them is where they
+/// begin (see [`super::heads`]). Of $13 alone, if that is given. Served by queue_in_order, queue_ready, queue_due and the
+/// primary key of pauses.
 const WAITING: &str = "
-    WITH RECURSIVE ready (id) AS (
-        (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > $1
-            ORDER BY organization_id LIMIT 1)
+    WITH RECURSIVE organization (id) AS (
+        SELECT {first}
         UNION ALL
-        SELECT (SELECT organization_id FROM queue WHERE due_at IS NULL AND organization_id > ready.id
-            ORDER BY organization_id LIMIT 1)
-        FROM ready WHERE ready.id IS NOT NULL AND ($2::text IS NULL OR ready.id <= $2)
-    ), due (id) AS (
-        (SELECT organization_id FROM queue WHERE due_at IS NOT NULL AND organization_id > $1
-            ORDER BY organization_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT organization_id FROM queue WHERE due_at IS NOT NULL AND organization_id > due.id
-            ORDER BY organization_id LIMIT 1)
-        FROM due WHERE due.id IS NOT NULL AND ($2::text IS NULL OR due.id <= $2)
+        SELECT {next} FROM organization AS o WHERE o.id IS NOT NULL AND ($2::text IS NULL OR o.id <= $2)
     )
-    (SELECT id FROM ready WHERE ($2::text IS NULL OR id <= $2) AND ($6::text[] IS NULL OR id = ANY ($6)) AND EXISTS (
-        SELECT FROM (
-            SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
-                SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', ready.id]) AND kind = ANY (ARRAY['', u.kind]))
-            OFFSET 0) AS k CROSS JOIN LATERAL (
-            SELECT FROM queue WHERE organization_id = ready.id AND kind = k.kind AND due_at IS NULL LIMIT 1) AS q
-        ) LIMIT $5)
-    UNION
-    (SELECT id FROM due WHERE ($2::text IS NULL OR id <= $2) AND ($6::text[] IS NULL OR id = ANY ($6)) AND EXISTS (
-        SELECT FROM queue WHERE organization_id = due.id AND due_at <= $4 AND due_at IS NOT NULL)
-        AND NOT EXISTS (SELECT FROM pauses WHERE organization_id = due.id AND kind = '') LIMIT $5)
-    ORDER BY id LIMIT $5";
+    SELECT id FROM organization AS o WHERE ($2::text IS NULL OR id <= $2)
+        AND ($13::text[] IS NULL OR id = ANY ($13)) AND (
+        EXISTS (
+            SELECT FROM (
+                SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
+                    SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', o.id]) AND kind = ANY (ARRAY['', u.kind]))
+                OFFSET 0) AS k
+            WHERE EXISTS (SELECT FROM queue WHERE organization_id = o.id AND kind = k.kind AND in_order
+                    AND seq >= coalesce((SELECT h.floor FROM unnest($7::text[], $8::text[], $9::bigint[])
+                        AS h (id, kind, floor) WHERE h.id = o.id AND h.kind = k.kind), 0))
+                OR EXISTS (SELECT FROM queue WHERE organization_id = o.id AND kind = k.kind AND due_at IS NULL
+                    AND NOT in_order AND (-priority, seq) >= (
+                        coalesce((SELECT h.rank FROM unnest($7::text[], $8::text[], $10::smallint[])
+                            AS h (id, kind, rank) WHERE h.id = o.id AND h.kind = k.kind), '-32768'::smallint),
+                        coalesce((SELECT h.seq FROM unnest($7::text[], $8::text[], $11::bigint[])
+                            AS h (id, kind, seq) WHERE h.id = o.id AND h.kind = k.kind), 0))))
+        OR EXISTS (SELECT FROM queue WHERE organization_id = o.id AND due_at <= $4 AND due_at IS NOT NULL
+                AND due_at > coalesce((SELECT h.due FROM unnest($6::text[], $12::bigint[]) AS h (id, due)
+                    WHERE h.id = o.id), '-9223372036854775808'::bigint))
+            AND NOT EXISTS (SELECT FROM pauses WHERE organization_id = o.id AND kind = ''))
+    LIMIT $5";
+
+/// The next organization after {after} that has anything in the queue, or is one of {known}.
+fn next_organization(after: &str, known: &str, parts: &[&str]) -> String {
+    let stop = format!("(SELECT min(k) FROM unnest({known}::text[]) AS k WHERE k > {after})");
+    let seeks = |until: &str| {
+        let seek = |part: &&str| {
+            format!(
+                "(SELECT organization_id FROM queue WHERE {part} AND organization_id > {after}{until}
+                  ORDER BY organization_id LIMIT 1)"
+            )
+        };
+        parts.iter().map(seek).collect::<Vec<_>>().join(", ")
+    };
+    // Two ways, so that each is one range of an index.
+    let (open, bounded) = (seeks(""), seeks(&format!(" AND organization_id < {stop}")));
+    format!("CASE WHEN {stop} IS NULL THEN least({open}) ELSE least({bounded}, {stop}) END")
+}
+
+/// The parts of the queue, each with its index.
+const PARTS: [&str; 3] = ["in_order", "due_at IS NULL AND NOT in_order", "due_at IS NOT NULL"];
 
 /// Takes the first in the queue of the kinds $2 that are not paused, at most $3 ({projects} alone), starts their
 /// attempts at $4, and leases each to one of the workers $5, until its time in $6: which one of them is at its place in
-/// $7. The queue of each kind is looked at from the place on that $8 and $9 say (see [`super::heads`]). What another
-/// server is claiming is passed over. Served by queue_ready and active_by_kind, once a row: without the kind active's
+/// $7. The queue of each kind is looked at from the places on that $8, $9 and $10 say (see [`super::heads`]). What
+/// another server is claiming is passed over. Served by queue_in_order, queue_ready and active_by_kind, once a row: without the kind active's
 /// primary key would do as well, but while all rows are dead or none are there the planner cannot tell one index from the
-/// other, and may read all of active_by_kind. The last column is when more becomes due.
+/// other, and may read all of active_by_kind. The last column is when more becomes due, after $11.
 ///
 /// Who holds a row of the queue may start its operation, so that this one is not locked before it is written. No two
 /// parts are joined: see [`COMPLETE`](super::complete).
 const CLAIM: &str = "
-    WITH line AS MATERIALIZED (
-        SELECT at, kind, seq, row_number() OVER (ORDER BY rank, seq) AS place FROM (
-            SELECT c.*, k.kind FROM (
-                SELECT kind, rank, seq FROM unnest($2::text[], $8::smallint[], $9::bigint[]) AS u (kind, rank, seq)
-                WHERE NOT EXISTS (
-                    SELECT FROM pauses
-                    WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
-                OFFSET 0) AS k CROSS JOIN LATERAL (
+    WITH open AS MATERIALIZED (
+        SELECT * FROM unnest($2::text[], $8::smallint[], $9::bigint[], $10::bigint[]) AS u (kind, rank, seq, floor)
+        WHERE NOT EXISTS (
+            SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
+    ), line AS MATERIALIZED (
+        SELECT first.*, row_number() OVER (ORDER BY rank, seq) AS place FROM (
+            SELECT c.*, k.kind, true AS in_order FROM open AS k CROSS JOIN LATERAL (
+                SELECT q.ctid AS at, 0::smallint AS rank, q.seq FROM queue q
+                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.in_order AND q.seq >= k.floor{projects}
+                ORDER BY q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
+            UNION ALL
+            SELECT c.*, k.kind, false FROM open AS k CROSS JOIN LATERAL (
                 SELECT q.ctid AS at, -q.priority AS rank, q.seq FROM queue q
-                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL
+                WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL AND NOT q.in_order
                     AND (-q.priority, q.seq) >= (k.rank, k.seq){projects}
                 ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
             ORDER BY rank, seq LIMIT $3) AS first
     ), picked AS MATERIALIZED (
-        SELECT line.place, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
+        SELECT line.place, line.in_order, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
             SELECT ctid AS at, {columns}, a.priority, a.attempts + 1 AS attempts, a.max_attempts,
                 a.fence + 1 AS fence, a.cancel_requested, a.timeout_ms, a.input
             FROM active a WHERE organization_id = $1 AND kind = line.kind AND seq = line.seq OFFSET 0) AS a
@@ -92,11 +121,14 @@ const CLAIM: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, -count(*), count(*), 0, 0 FROM picked GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $4, 2, array_agg(id) FROM picked HAVING count(*) > 0
     )
-    SELECT a.*, '' AS output, (SELECT min(due_at) FROM queue WHERE organization_id = $1 AND due_at IS NOT NULL) AS next_due
+    SELECT a.*, '' AS output, (SELECT min(due_at) FROM queue
+        WHERE organization_id = $1 AND due_at > $11 AND due_at IS NOT NULL) AS next_due
     FROM (SELECT 1) AS one LEFT JOIN picked AS a ON true
     WHERE CASE WHEN (SELECT count(*) FROM started) < (SELECT count(*) FROM picked) THEN overtaken() ELSE true END";
 
@@ -106,28 +138,46 @@ const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.res
 
 /// Walks past what other projects have in the queue, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
-    AND EXISTS (SELECT FROM unnest($10::text[]) AS p (project_id) CROSS JOIN LATERAL (
+    AND EXISTS (SELECT FROM unnest($12::text[]) AS p (project_id) CROSS JOIN LATERAL (
         SELECT FROM active a WHERE a.project_id = p.project_id AND a.organization_id = $1 AND a.project_id <> ''
             AND a.status = 1 AND a.kind = k.kind LIMIT 1) AS other)
     AND EXISTS (SELECT FROM active a
-        WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($10))";
+        WHERE a.organization_id = $1 AND a.kind = k.kind AND a.seq = q.seq AND a.project_id = ANY ($12))";
 
 /// Up to `limit` organizations after `last`, then from the start: the one served last comes last.
 pub(super) async fn waiting(
     pool: &Connections,
     now: Timestamp,
+    heads: &Heads,
     last: &str,
     request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
     let only = request.among.as_ref().and_then(|among| among.names());
     let only: Option<Vec<String>> = only.map(|names| names.iter().cloned().collect());
+    let sql = WAITING
+        .replace("{first}", &next_organization("$1", "$6", &PARTS))
+        .replace("{next}", &next_organization("o.id", "$6", &PARTS));
+    pool.within(heads.look(pool, &request.kinds)).await?;
     let mut found: Vec<String> = Vec::new();
     for (after, until) in [(last, None), ("", Some(last))] {
         let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
         if room > 0 && until != Some("") {
-            let part = sqlx::query_scalar(WAITING).bind(after).bind(until).bind(&request.kinds).bind(now.as_millis());
-            let part = part.bind(room).bind(&only);
+            let Known { organizations, of, begin, dues } = heads.known(&request.kinds);
+            let part = sqlx::query_scalar(AssertSqlSafe(sql.as_str()))
+                .bind(after)
+                .bind(until)
+                .bind(&request.kinds)
+                .bind(now.as_millis())
+                .bind(room)
+                .bind(organizations)
+                .bind(of)
+                .bind(begin.kinds)
+                .bind(begin.floors)
+                .bind(begin.ranks)
+                .bind(begin.seqs)
+                .bind(dues)
+                .bind(&only);
             found.extend(part.fetch_all(pool).await?);
         }
     }
@@ -148,19 +198,20 @@ pub(super) async fn claim(
         // Whose each place in the queue is.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
-        let queue = Queue { organization: organization.to_owned(), projects: projects.clone(), kinds: kinds.to_vec() };
-        let line = Line { now, heads, queue: &queue, requests };
-        let begin = heads.begin(connection, &queue).await?;
-        let next_due = line.start(connection, begin, &mut places, &mut answers).await?;
+        let line = Line { now, heads, organization, projects, requests };
+        let begin = heads.begin(connection, organization, kinds).await?;
+        let next_due = line.start(connection, begin.clone(), &mut places, &mut answers).await?;
         // Something may have come in before the place where the claim began.
-        if !places.is_empty() && heads.look_again(connection, &queue).await? {
-            let begin = heads.begin(connection, &queue).await?;
+        if !places.is_empty() && heads.look_again(connection, organization, kinds).await? {
+            let begin = heads.begin(connection, organization, kinds).await?;
             line.start(connection, begin, &mut places, &mut answers).await?;
         }
         if next_due.is_some_and(|due| due <= now) {
-            sqlx::query(PROMOTE).bind(organization).bind(now.as_millis()).execute(&mut *connection).await?;
+            let promote = sqlx::query_as(PROMOTE).bind(organization).bind(now.as_millis()).bind(begin.due);
+            let promoted: Vec<(String, i16, i64)> = promote.fetch_all(&mut *connection).await?;
+            heads.came(organization, &promoted);
             if !places.is_empty() {
-                let begin = vec![BEGINNING; kinds.len()];
+                let begin = heads.begin(connection, organization, kinds).await?;
                 line.start(connection, begin, &mut places, &mut answers).await?;
             }
         }
@@ -181,21 +232,21 @@ fn alike<'r>(requests: &[&'r ClaimRequest]) -> BTreeMap<(&'r Projects, &'r [Stri
 struct Line<'l> {
     now: Timestamp,
     heads: &'l Heads,
-    queue: &'l Queue,
+    organization: &'l str,
+    projects: &'l Projects,
     requests: &'l [&'l ClaimRequest],
 }
 
 impl Line<'_> {
-    /// Starts an attempt of each of the first in the queue, from the places `begin` of its kinds on, for the request at
+    /// Starts an attempt of each of the first in the queue, from where its kinds `begin`, for the request at
     /// its place, and leaves the places that are still free. Answers when more becomes due.
     async fn start(
         &self,
         connection: &mut PgConnection,
-        begin: Vec<Place>,
+        begin: Begin,
         places: &mut Vec<usize>,
         answers: &mut [Vec<Claimed>],
     ) -> Result<Option<Timestamp>, StoreError> {
-        let (ranks, seqs): (Vec<i16>, Vec<i64>) = begin.into_iter().unzip();
         let (mut workers, mut expiries) = (Vec::new(), Vec::new());
         for request in self.requests {
             workers.push(request.worker.as_str());
@@ -203,22 +254,30 @@ impl Line<'_> {
         }
         // Counted from 1, as PostgreSQL does.
         let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
-        let of_projects = if matches!(self.queue.projects, Projects::All) { "" } else { OF_PROJECTS };
-        let sql = CLAIM.replace("{projects}", of_projects).replace("{columns}", STARTED_COLUMNS);
+        static OF: LazyLock<[String; 2]> = LazyLock::new(|| {
+            let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
+            let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
+            ["", OF_PROJECTS].map(|projects| sql.replace("{projects}", projects))
+        });
+        let sql = OF[usize::from(!matches!(self.projects, Projects::All))].as_str();
         let mut query = sqlx::query(AssertSqlSafe(sql))
-            .bind(&self.queue.organization)
-            .bind(&self.queue.kinds)
+            .bind(self.organization)
+            .bind(begin.kinds)
             .bind(i64::try_from(places.len()).unwrap_or(i64::MAX))
             .bind(self.now.as_millis())
             .bind(workers)
             .bind(expiries)
             .bind(whose)
-            .bind(ranks)
-            .bind(seqs);
-        if let Projects::Only(projects) = &self.queue.projects {
+            .bind(begin.ranks)
+            .bind(begin.seqs)
+            .bind(begin.floors)
+            .bind(begin.due);
+        if let Projects::Only(projects) = self.projects {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
         }
+        let asked = Instant::now();
         let found = query.fetch_all(connection).await?;
+        let cost = asked.elapsed();
         let mut next_due = None;
         let mut placed = Vec::with_capacity(found.len());
         for row in &found {
@@ -235,11 +294,12 @@ impl Line<'_> {
             let expires_at = self.now.after(self.requests[index].lease);
             answers[index].push(self.claimed(row, expires_at)?);
             let rank = -row.try_get::<i16, _>("priority")?;
-            taken.push((row.try_get::<&str, _>("kind")?, (rank, row.try_get("seq")?)));
+            taken.push((row.try_get::<&str, _>("kind")?, (rank, row.try_get("seq")?), row.try_get("in_order")?));
         }
         let until = placed.last().and_then(|(place, _)| usize::try_from(*place).ok());
         places.drain(..until.unwrap_or(0));
-        self.heads.took(self.queue, taken.into_iter());
+        self.heads.took(self.organization, taken.into_iter());
+        self.heads.due(self.organization, self.now, begin.due, next_due, cost);
         Ok(next_due)
     }
 
@@ -262,7 +322,7 @@ impl Line<'_> {
             return Err(StoreError::Unusable("what was claimed does not run".to_owned()));
         };
         Ok(Claimed {
-            lease: LeaseRef { organization: self.queue.organization.clone(), id: operation.id, fence, scope: None },
+            lease: LeaseRef { organization: self.organization.to_owned(), id: operation.id, fence, scope: None },
             operation: Operation { status: Status::Running, ..operation },
             input: row.try_get("input")?,
             attempt: attempts,
@@ -346,15 +406,14 @@ pub(super) async fn overruns(
         .collect()
 }
 
-/// Of an organization that is paused, what becomes due stays as it is: nothing looks at it. A loose scan over the queue,
-/// one seek for each organization and one for its first. Served by queue_due.
+/// Of an organization that is paused, what becomes due stays as it is: nothing looks at it. A loose scan over what is due
+/// later, one seek for each organization and one for its first after $1; what is dead of the organizations $2 is not
+/// walked past. Served by queue_due.
 const NEXT_DUE: &str = "
     WITH RECURSIVE organization (id) AS (
-        (SELECT organization_id FROM queue WHERE due_at IS NOT NULL ORDER BY organization_id LIMIT 1)
+        SELECT {first}
         UNION ALL
-        SELECT (SELECT organization_id FROM queue WHERE due_at IS NOT NULL AND organization_id > organization.id
-            ORDER BY organization_id LIMIT 1)
-        FROM organization WHERE organization.id IS NOT NULL
+        SELECT {next} FROM organization AS o WHERE o.id IS NOT NULL
     )
     SELECT min(first.due_at) AS due_at FROM organization o CROSS JOIN LATERAL (
         SELECT due_at FROM queue WHERE organization_id = o.id AND due_at > $1 AND due_at IS NOT NULL
@@ -362,7 +421,16 @@ const NEXT_DUE: &str = "
     WHERE NOT EXISTS (SELECT FROM pauses WHERE organization_id = o.id AND kind = '')";
 
 /// The earliest due time after `after` over all organizations.
-pub(super) async fn next_due(pool: &Connections, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let row = sqlx::query(NEXT_DUE).bind(after.as_millis()).fetch_one(pool).await?;
+pub(super) async fn next_due(
+    pool: &Connections,
+    heads: &Heads,
+    after: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let parts = [PARTS[2]];
+    let sql = NEXT_DUE
+        .replace("{first}", &next_organization("''", "$2", &parts))
+        .replace("{next}", &next_organization("o.id", "$2", &parts));
+    let known = heads.known(&[]).organizations;
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(after.as_millis()).bind(known).fetch_one(pool).await?;
     rows::time(&row, "due_at")
 }

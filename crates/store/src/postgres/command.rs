@@ -7,12 +7,12 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, State, Status, Timestamp};
+use operations::{Access, Event, Operation, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
-use super::counters::Changes;
+use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
 use super::{changes as feed, history, purge, rows, transition};
@@ -35,11 +35,16 @@ const LOOK: &str = "
         SELECT false, ctid::text || ' ' || xmin::text, seq, kind, priority, NULL::bigint, status FROM settled
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
 
-/// A place in the queue. Served by queue_ready or, before its time, queue_due.
+/// A place in the queue. Served by queue_in_order, queue_ready or, before its time, queue_due.
 const LOCK_PLACE: &str = "
+    SELECT q.place FROM unnest($2::text[], $4::bigint[]) AS w (kind, seq) CROSS JOIN LATERAL (
+        SELECT ctid::text AS place FROM queue
+        WHERE organization_id = $1 AND kind = w.kind AND seq = w.seq AND in_order FOR UPDATE) AS q
+    UNION ALL
     SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
         WHERE organization_id = $1 AND kind = w.kind AND -priority = -w.priority AND seq = w.seq AND due_at IS NULL
+            AND NOT in_order
         FOR UPDATE) AS q";
 const LOCK_PLACE_DUE: &str = "
     SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (
@@ -184,8 +189,10 @@ impl Locked<'_> {
         let operation = rows::operation(&row)?;
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
         let mut counts = Changes::default();
+        let Operation { project_id, kind, resource, .. } = operation.clone();
+        let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
         if !is_active {
-            counts.add(seq, &operation.project_id, &operation.kind, before.status(), -1);
+            counts.add(&of, before.status(), -1);
         }
         if let Some(after) = &after {
             let worker = if is_active { "" } else { row.try_get("worker")? };
@@ -212,6 +219,7 @@ impl Locked<'_> {
                     kind: operation.kind.clone(),
                     priority: row.try_get("priority")?,
                     project_id: operation.project_id.clone(),
+                    resource: operation.resource.clone(),
                     before: before.status(),
                     state: state.clone(),
                     note: None,
@@ -228,7 +236,7 @@ impl Locked<'_> {
                     .bind(transition::small(progress.max_attempts))
                     .execute(&mut *connection)
                     .await?;
-                counts.add(seq, &operation.project_id, &operation.kind, Status::Pending, 1);
+                counts.add(&of, Status::Pending, 1);
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
                     .await?;
             }

@@ -1,12 +1,14 @@
 //! Completions, which most attempts end with: all of a batch in one statement.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use operations::{Event, Outcome, Projects, Refusal, Status};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::rows;
+use super::{resources, rows};
 use crate::{LeaseRef, StoreError};
 
 /// Ends attempts that completed, all in one statement: those of the ids $2 that run under the fencing tokens $3 and are
@@ -34,6 +36,8 @@ const COMPLETE: &str = "
     ), counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, 0, -count(*), count(*), 0 FROM held GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, max(finished_at), 3, array_agg(id) FROM held HAVING count(*) > 0
@@ -94,7 +98,9 @@ pub(super) async fn complete(
         Projects::Only(projects) => Some(projects.iter().map(String::as_str).collect()),
     });
     let except_kinds: &[String] = scope.map_or(&[], |scope| &scope.except_kinds);
-    let ended: HashSet<Uuid> = sqlx::query_scalar(COMPLETE)
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| COMPLETE.replace("{of_resources}", &resources::deltas("held", "0, -count(*), count(*), 0")));
+    let ended: HashSet<Uuid> = sqlx::query_scalar(AssertSqlSafe(SQL.as_str()))
         .bind(organization)
         .bind(ids)
         .bind(fences)

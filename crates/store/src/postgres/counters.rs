@@ -7,35 +7,66 @@
 
 use std::collections::BTreeMap;
 
-use operations::Status;
 use operations::page::{FINEST, bucket};
+use operations::{Resource, Status};
 use sqlx::postgres::PgConnection;
 
 use super::connections::Connections;
 use super::tx::Tx;
 use crate::StoreError;
 
-/// Signed changes of one organization: (finest bucket, project, kind) → n for each status, in the order of their
-/// numbers.
+/// What is counted of an operation.
+pub(super) struct Counted<'c> {
+    pub(super) seq: i64,
+    pub(super) project_id: &'c str,
+    pub(super) kind: &'c str,
+    pub(super) resource: Option<&'c Resource>,
+}
+
+/// Those of resources only for such as are counted, as [`super::resources::deltas`]. Served by the primary key of
+/// counted_resources.
+const WRITE: &str = "
+    WITH change AS MATERIALIZED (
+        SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[], $9::text[],
+            $10::text[]) AS c (bucket, project_id, kind, pending, running, completed, failed, resource_type, resource_id)
+    ), counted_by_resource AS (
+        INSERT INTO resource_deltas
+            (organization_id, bucket, project_id, kind, pending, running, completed, failed, resource)
+        SELECT $1, bucket, project_id, kind, pending, running, completed, failed, r.resource
+        FROM change AS o CROSS JOIN LATERAL (
+            SELECT resource FROM counted_resources AS c WHERE c.organization_id = $1
+                AND c.resource_type = o.resource_type AND c.resource_id = o.resource_id OFFSET 0) AS r
+        WHERE o.resource_type <> '' AND EXISTS (SELECT FROM counted_resources WHERE organization_id = $1)
+    )
+    INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+    SELECT $1, bucket, project_id, kind, sum(pending), sum(running), sum(completed), sum(failed) FROM change
+    GROUP BY 2, 3, 4";
+
+/// Signed changes of one organization: (finest bucket, project, kind, resource) → n for each status, in the order of
+/// their numbers.
 #[derive(Default)]
-pub(super) struct Changes(BTreeMap<(i64, String, String), [i32; 4]>);
+pub(super) struct Changes(BTreeMap<(i64, String, String, Option<Resource>), [i32; 4]>);
 
 impl Changes {
     /// Counts one operation more (`by` = 1) or fewer (−1) under `status`.
-    pub(super) fn add(&mut self, seq: i64, project_id: &str, kind: &str, status: Status, by: i32) {
-        let key = (bucket(seq, FINEST), project_id.to_owned(), kind.to_owned());
+    pub(super) fn add(&mut self, of: &Counted<'_>, status: Status, by: i32) {
+        let key = (bucket(of.seq, FINEST), of.project_id.to_owned(), of.kind.to_owned(), of.resource.cloned());
         self.0.entry(key).or_default()[usize::from(status.number() - 1)] += by;
     }
 
     /// Appends the changes.
     pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
-        let (mut buckets, mut projects, mut kinds) = (vec![], vec![], vec![]);
+        let (mut buckets, mut projects, mut kinds, mut types, mut ids) = (vec![], vec![], vec![], vec![], vec![]);
         let mut ns: [Vec<i32>; 4] = Default::default();
-        for ((bucket, project, kind), by_status) in self.0 {
+        for ((bucket, project, kind, resource), by_status) in self.0 {
             if by_status != [0; 4] {
                 buckets.push(bucket);
                 projects.push(project);
                 kinds.push(kind);
+                let (resource_type, resource_id) =
+                    resource.map(|resource| (resource.resource_type, resource.resource_id)).unwrap_or_default();
+                types.push(resource_type);
+                ids.push(resource_id);
                 for (column, n) in ns.iter_mut().zip(by_status) {
                     column.push(n);
                 }
@@ -45,20 +76,19 @@ impl Changes {
             return Ok(());
         }
         let [pending, running, completed, failed] = ns;
-        sqlx::query(
-            "INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
-             SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])",
-        )
-        .bind(organization)
-        .bind(buckets)
-        .bind(projects)
-        .bind(kinds)
-        .bind(pending)
-        .bind(running)
-        .bind(completed)
-        .bind(failed)
-        .execute(connection)
-        .await?;
+        sqlx::query(WRITE)
+            .bind(organization)
+            .bind(buckets)
+            .bind(projects)
+            .bind(kinds)
+            .bind(pending)
+            .bind(running)
+            .bind(completed)
+            .bind(failed)
+            .bind(types)
+            .bind(ids)
+            .execute(connection)
+            .await?;
         Ok(())
     }
 }
@@ -85,8 +115,27 @@ const FOLD_PROJECTS: &str = "
         pending = project_counters.pending + excluded.pending, running = project_counters.running + excluded.running,
         completed = project_counters.completed + excluded.completed, failed = project_counters.failed + excluded.failed";
 
+/// Of resources that are counted; what is of the others will be counted with their rows (see [`super::resources`]).
+const FOLD_RESOURCES: &str = "
+    INSERT INTO resource_counters
+        (organization_id, resource, level, bucket, kind, project_id, pending, running, completed, failed)
+    SELECT organization_id, resource, l.level, bucket >> (l.level - 12), kind, p.id,
+        sum(pending), sum(running), sum(completed), sum(failed)
+    FROM resource_deltas d CROSS JOIN (VALUES (12), (16), (20)) l (level)
+        CROSS JOIN LATERAL (SELECT '' UNION SELECT d.project_id) AS p (id)
+    WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
+        AND resource IN (SELECT resource FROM counted_resources WHERE organization_id = $1 AND is_counted)
+    GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 6, 3, 4, 5
+    ON CONFLICT (organization_id, resource, project_id, level, bucket, kind) DO UPDATE SET
+        pending = resource_counters.pending + excluded.pending, running = resource_counters.running + excluded.running,
+        completed = resource_counters.completed + excluded.completed,
+        failed = resource_counters.failed + excluded.failed";
+
 /// What is below $2 went with an earlier fold: dead rows that a snapshot keeps are not walked past.
 const FORGET: &str = "
+    WITH of_resources AS (
+        DELETE FROM resource_deltas WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8
+    )
     DELETE FROM counter_deltas WHERE organization_id = $1 AND xid >= $2::text::xid8 AND xid < $3::text::xid8";
 
 /// Folds the deltas of one organization; answers whether there were any.
@@ -115,7 +164,7 @@ async fn fold_on(connection: &mut PgConnection, organization: &str) -> Result<bo
     let horizon: String =
         sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text").fetch_one(&mut *transaction).await?;
     let mut folded = 0;
-    for statement in [FOLD_BASE, FOLD_PROJECTS] {
+    for statement in [FOLD_BASE, FOLD_PROJECTS, FOLD_RESOURCES] {
         let done =
             sqlx::query(statement).bind(organization).bind(&from).bind(&horizon).execute(&mut *transaction).await?;
         folded += done.rows_affected();

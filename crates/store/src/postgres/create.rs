@@ -1,6 +1,7 @@
 //! Creating operations, once per idempotency key. All statements of one call are of one organization.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use super::heads::Heads;
 use super::tx::Tx;
-use super::{admin, list, rows};
+use super::{admin, list, resources, rows};
 use crate::audit;
 use crate::batch::{Create, Created, records};
 use crate::quota::{Admission, Quotas};
@@ -48,8 +49,9 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// $15: the row is looked at as it is once those who create at the same time are through.
 ///
 /// What has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is paused: then it
-/// has no place in the queue, and a lease until $17. Answers what starts. Served by queue_ready, queue_due and the
-/// primary key of pauses.
+/// has no place in the queue, and a lease until $17. The queue is looked at from the places on that $18 to $22 say (see
+/// [`super::heads`]). Answers what starts. Served by queue_in_order, queue_ready, queue_due and the primary key of
+/// pauses.
 const INSERT: &str = "
     WITH numbered AS (
         UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]){audit_seq} WHERE {row} AND deleted = 0
@@ -58,9 +60,16 @@ const INSERT: &str = "
     ), new AS MATERIALIZED (
         SELECT first + place - 1 AS seq, n.*,
             CASE WHEN n.worker IS NULL OR n.due_at IS NOT NULL THEN false ELSE
-                (SELECT 1 FROM queue WHERE organization_id = $1 AND kind = n.kind AND due_at IS NULL LIMIT 1) IS NULL
-                AND (SELECT 1 FROM queue WHERE organization_id = $1 AND due_at <= $2 AND due_at IS NOT NULL
-                    AND kind = n.kind LIMIT 1) IS NULL
+                (SELECT 1 FROM queue WHERE organization_id = $1 AND kind = n.kind AND in_order
+                    AND seq >= (SELECT floor FROM unnest($18::text[], $19::bigint[]) AS h (kind, floor)
+                        WHERE h.kind = n.kind) LIMIT 1) IS NULL
+                AND (SELECT 1 FROM queue WHERE organization_id = $1 AND kind = n.kind AND due_at IS NULL AND NOT in_order
+                    AND (-priority, seq) >= (
+                        (SELECT rank FROM unnest($18::text[], $20::smallint[]) AS h (kind, rank) WHERE h.kind = n.kind),
+                        (SELECT seq FROM unnest($18::text[], $21::bigint[]) AS h (kind, seq) WHERE h.kind = n.kind))
+                    LIMIT 1) IS NULL
+                AND (SELECT 1 FROM queue WHERE organization_id = $1 AND due_at > $22 AND due_at <= $2
+                    AND due_at IS NOT NULL AND kind = n.kind LIMIT 1) IS NULL
                 AND (SELECT 1 FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text])
                     AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL END AS starts
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
@@ -76,8 +85,8 @@ const INSERT: &str = "
             starts::int, timeout_ms, retain_for_ms, input
         FROM new
     ), queued AS (
-        INSERT INTO queue (organization_id, kind, priority, seq, due_at) SELECT $1, kind, priority, seq, due_at FROM new
-        WHERE NOT starts
+        INSERT INTO queue (organization_id, kind, priority, seq, due_at, in_order)
+        SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new WHERE NOT starts
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
         SELECT $1, seq, 1, worker, expires_at FROM new WHERE starts
@@ -85,6 +94,8 @@ const INSERT: &str = "
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind, count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0
         FROM new GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     ), told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 1, $3 FROM numbered
@@ -108,7 +119,7 @@ const AUDITED: [(&str, &str); 3] = [
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
-const BY_PLACE: &str = "ctid = $18::text::tid AND organization_id IS NOT DISTINCT FROM $1";
+const BY_PLACE: &str = "ctid = $23::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -359,13 +370,14 @@ async fn insert(
     audited: Option<&(i32, String)>,
 ) -> Result<Option<Vec<Uuid>>, StoreError> {
     if let Some(place) = heads.row(organization) {
-        if let Some(made) = insert_at(connection, now, organization, rows, ceiling, audited, Some(&place)).await? {
+        let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, Some(&place)).await?;
+        if let Some(made) = made {
             heads.row_lies(organization, made.row);
             return Ok(Some(made.started));
         }
         heads.row_moved(organization);
     }
-    let made = insert_at(connection, now, organization, rows, ceiling, audited, None).await?;
+    let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, None).await?;
     Ok(made.map(|made| {
         heads.row_lies(organization, made.row);
         made.started
@@ -383,18 +395,29 @@ struct Made {
 async fn insert_at(
     connection: &mut PgConnection,
     now: Timestamp,
+    heads: &Heads,
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
     audited: Option<&(i32, String)>,
     place: Option<&str>,
 ) -> Result<Option<Made>, StoreError> {
-    let mut sql = INSERT.replace("{row}", if place.is_some() { BY_PLACE } else { BY_KEY });
-    for (part, text) in AUDITED {
-        sql = sql.replace(part, if audited.is_some() { text } else { "" });
-    }
-    let (entries, log) = if place.is_some() { ("$19::int", "$20::text") } else { ("$18::int", "$19::text") };
-    let sql = sql.replace("{entries}", entries).replace("{log}", log);
+    let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
+    let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
+    /// By the key or the place of the organization's row, each without and with the audit log.
+    static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
+        let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
+        let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
+        [(BY_KEY, "$23::int", "$24::text"), (BY_PLACE, "$24::int", "$25::text")].map(|(row, entries, log)| {
+            let sql = sql.replace("{row}", row);
+            [false, true].map(|is_audited| {
+                let with =
+                    |sql: String, (part, text): &(&str, &str)| sql.replace(part, if is_audited { text } else { "" });
+                AUDITED.iter().fold(sql.clone(), with).replace("{entries}", entries).replace("{log}", log)
+            })
+        })
+    });
+    let sql = BY[usize::from(place.is_some())][usize::from(audited.is_some())].as_str();
     let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
@@ -412,7 +435,12 @@ async fn insert_at(
         .bind(&rows.inputs)
         .bind(ceiling)
         .bind(&rows.workers)
-        .bind(&rows.expiries);
+        .bind(&rows.expiries)
+        .bind(begin.kinds)
+        .bind(begin.floors)
+        .bind(begin.ranks)
+        .bind(begin.seqs)
+        .bind(begin.due);
     if let Some(place) = place {
         query = query.bind(place);
     }

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
+use super::resources;
 use super::tx::Tx;
 use super::{audit, changes, counters, purge};
 use crate::audit::Record;
@@ -49,7 +50,7 @@ const REMOVE_PENDING: &str = "
         DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT a.ctid FROM line CROSS JOIN LATERAL (
                 SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
-        RETURNING seq, kind, status, project_id
+        RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), {counted}
     SELECT (SELECT count(*) FROM line), (SELECT count(*) FROM gone)";
 
@@ -58,7 +59,7 @@ const REMOVE_RUNNING: &str = "
     WITH gone AS (
         DELETE FROM active WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM active WHERE organization_id = $1 ORDER BY seq LIMIT $2 FOR UPDATE))
-        RETURNING seq, kind, status, project_id
+        RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), let_go AS (
         DELETE FROM leases WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT l.ctid FROM gone CROSS JOIN LATERAL (
@@ -70,7 +71,7 @@ const REMOVE_SETTLED: &str = "
     WITH gone AS (
         DELETE FROM settled WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 ORDER BY seq LIMIT $2 FOR UPDATE))
-        RETURNING seq, kind, status, project_id
+        RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), {counted}
     SELECT count(*), count(*) FROM gone";
 
@@ -86,14 +87,19 @@ const COUNTED: &str = "
             -count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHERE status = 2),
             -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)
         FROM gone GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     )";
+
+const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHERE status = 2), \
+    -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
 const TABLES: [(&str, &str); 4] =
     [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 10] = [
+const END: [&str; 13] = [
     "organization_limits",
     "inbox",
     "changes",
@@ -104,6 +110,10 @@ const END: [&str; 10] = [
     "counters",
     "project_counters",
     "counter_deltas",
+    // First, since whoever counts a resource holds this row meanwhile.
+    "counted_resources",
+    "resource_counters",
+    "resource_deltas",
 ];
 
 pub(super) async fn contents(pool: &Connections, organization: &str) -> Result<Option<Contents>, StoreError> {
@@ -199,12 +209,14 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
         return Ok(None);
     }
     for sql in [
-        REMOVE_PENDING.replace("{due}", "due_at IS NULL"),
+        REMOVE_PENDING.replace("{due}", "in_order"),
+        REMOVE_PENDING.replace("{due}", "due_at IS NULL AND NOT in_order"),
         REMOVE_PENDING.replace("{due}", "due_at IS NOT NULL"),
         REMOVE_RUNNING.to_owned(),
         REMOVE_SETTLED.to_owned(),
     ] {
-        let sql = AssertSqlSafe(sql.replace("{counted}", COUNTED));
+        let sql = sql.replace("{counted}", COUNTED).replace("{of_resources}", &resources::deltas("gone", COUNTS));
+        let sql = AssertSqlSafe(sql);
         let row = sqlx::query(sql).bind(organization).bind(limit).fetch_one(&mut *transaction).await?;
         let (rows, operations): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if rows > 0 {
@@ -231,8 +243,11 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
 /// Counters of what is removed, in parts: once folded they are zero, and say nothing.
 async fn remove_counters(pool: &Connections, organization: &str, limit: i64) -> Result<u64, StoreError> {
     counters::fold(pool, organization).await?;
-    for (table, order) in [("project_counters", "project_id, level, bucket, kind"), ("counters", "level, bucket, kind")]
-    {
+    for (table, order) in [
+        ("resource_counters", "resource, project_id, level, bucket, kind"),
+        ("project_counters", "project_id, level, bucket, kind"),
+        ("counters", "level, bucket, kind"),
+    ] {
         let sql = format!(
             "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
                 SELECT ctid FROM {table} WHERE organization_id = $1

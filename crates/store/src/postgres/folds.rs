@@ -1,9 +1,8 @@
 //! Folding: the deltas of the counts are added up in the background.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tasks::{Health, Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +14,11 @@ use crate::StoreError;
 
 /// Between two folds of what this process has written.
 const FOLD_EVERY: Duration = Duration::from_millis(500);
-/// Every so many folds, what servers that died left unfolded is looked for.
-const SWEEP_EVERY: u32 = 60;
+/// Between two looks for what servers that died left unfolded, at least.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Such a look is made after so many times what the last one took: while a snapshot is held open, it walks past all that
+/// was folded since.
+const SWEEP_SHARE: u32 = 100;
 
 /// Notes which organizations have deltas, for the task that folds them, and were written to, for reads from a standby.
 #[derive(Clone)]
@@ -38,14 +40,15 @@ impl Folds {
         let weak = Arc::downgrade(&folds.dirty);
         let (health, closing) = (health.clone(), closing.clone());
         tokio::spawn(async move {
-            let rounds = AtomicU32::new(0);
+            let sweep = Mutex::new(Instant::now());
             run_periodic(&health, Schedule::every("counter_folds", FOLD_EVERY), &closing, || async {
                 let Some(dirty) = weak.upgrade() else { return Ok(Next::Never) };
-                if rounds.load(Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
+                let begin = Instant::now();
+                if *lock(&sweep) <= begin {
                     let found = counters::unfolded(&pool).await?;
                     lock(&dirty).extend(found);
+                    *lock(&sweep) = begin + SWEEP_EVERY.max(begin.elapsed() * SWEEP_SHARE);
                 }
-                rounds.fetch_add(1, Ordering::Relaxed);
                 let organizations = lock(&dirty).clone();
                 for organization in organizations {
                     // Taken out before: what is written meanwhile is noted anew.
@@ -80,6 +83,6 @@ impl Folds {
 }
 
 /// Nothing that holds the lock can panic between two changes.
-fn lock(dirty: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
-    dirty.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,72 +2,182 @@
 //!
 //! What is deleted or overwritten stays in tables and indexes for as long as any snapshot may see it, and a forgotten
 //! session can hold one for hours. Who begins at the beginning of the queue then walks past all that was claimed since,
-//! and who looks an organization's row up past all its versions. So a process remembers where the queue began when it
-//! last looked, and where the row lay.
+//! and who looks an organization's row up past all its versions. So a process remembers where the queue of each kind
+//! begins, and where the row lies.
 //!
-//! Memory is a hint, never the truth: before the place that a claim begins at, something may be put by whoever creates
-//! with a higher priority, gives back or retries, here or in another process. So the queue is looked at from its
-//! beginning again and again: by every claim while that is cheap ([`CHEAP`]), and else as often as it may cost a
-//! thirtieth of the time ([`SHARE`]), and before a claim answers with less than it was asked for a tenth
-//! ([`SHARE_WHEN_SHORT`]). That is the bound on how long priority and age may be out of order, and on how long something
-//! may lie unseen.
+//! **What is in order** in the queue, as most is, comes in by its numbers: nothing can come in before what was the first
+//! of it in any snapshot, whoever creates (see `in_order` in migration 0011). So the number of that one is a *floor*,
+//! which holds until the database is another one, as after a failover: a writer that connects finds out ([`Heads::are_of`]).
+//!
+//! **The rest**, what has a priority, was delayed, was given back or is tried again, may come in anywhere, here or in
+//! another process. What is remembered of it is a hint, so its queue is looked at from its beginning again and again: by
+//! every claim while that is cheap ([`CHEAP`]), and else as often as it may cost a thirtieth of the time ([`SHARE`]),
+//! and before a claim answers with less than it was asked for a tenth ([`SHARE_WHEN_SHORT`]). That is the bound on how
+//! long it may be out of order, and on how long something of it may lie unseen. The same goes for what is due later,
+//! whose dead lie before a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use operations::Projects;
+use operations::Timestamp;
 use sqlx::postgres::PgConnection;
 
+use super::connections::Connections;
 use crate::StoreError;
 
 /// Looks from the beginning that take no longer are not saved.
 const CHEAP: Duration = Duration::from_micros(400);
-/// So many operations are claimed before it is found out what a look from the beginning takes: what was claimed is what
-/// it may walk past.
-const TAKEN: usize = 1_000;
+/// So many operations are taken before it is found out where the queue begins: what was taken is what is walked past.
+const TAKEN: i64 = 1_000;
 /// Between two looks from the beginning that are not cheap, at least.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A look from the beginning is made after so many times what the last one took.
 const SHARE: u32 = 30;
 /// The same for a claim that would answer with less than it was asked for.
 const SHARE_WHEN_SHORT: u32 = 10;
+/// Nothing is put into the queue that was due longer ago: no transaction takes as long.
+const LATE: Duration = Duration::from_secs(60);
 /// A row that was not where it lay, since another process has written it, is looked for by its key so many times.
 const MOVED: u32 = 200;
 /// So many places are remembered; then all are forgotten, which costs a look each.
 const PLACES: usize = 10_000;
+/// Organizations whose places a look for organizations knows.
+const KNOWN: usize = 200;
 
-/// The first of each of the kinds $2 in the queue of an organization, for nothing but its place. Served by queue_ready.
-const LOOK: &str = "
-    SELECT k.place, q.rank, q.seq FROM unnest($2::text[]) WITH ORDINALITY AS k (kind, place) CROSS JOIN LATERAL (
+/// The first of what is in order of each of the kinds $2 in the queue of an organization, from the numbers $3 on. Served
+/// by queue_in_order.
+const FIRST_IN_ORDER: &str = "
+    SELECT k.kind, q.seq FROM unnest($2::text[], $3::bigint[]) AS k (kind, floor) CROSS JOIN LATERAL (
+        SELECT seq FROM queue WHERE organization_id = $1 AND kind = k.kind AND in_order AND seq >= k.floor
+        ORDER BY seq LIMIT 1) AS q";
+
+/// The first of the rest, of each of the kinds $2, for nothing but its place. Served by queue_ready.
+const FIRST_OF_REST: &str = "
+    SELECT k.kind, q.rank, q.seq FROM unnest($2::text[]) AS k (kind) CROSS JOIN LATERAL (
         SELECT -priority AS rank, seq FROM queue
-        WHERE organization_id = $1 AND kind = k.kind AND due_at IS NULL ORDER BY -priority, seq LIMIT 1) AS q";
+        WHERE organization_id = $1 AND kind = k.kind AND due_at IS NULL AND NOT in_order
+        ORDER BY -priority, seq LIMIT 1) AS q";
 
 /// A place in the queue of a kind: the priority, negative, and the number.
 pub(super) type Place = (i16, i64);
 /// Before all places.
-pub(super) const BEGINNING: Place = (i16::MIN, 0);
+const BEGINNING: Place = (i16::MIN, 0);
 
-/// Claims that may take the same: of an organization, for the same projects and kinds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Queue {
-    pub(super) organization: String,
-    pub(super) projects: Projects,
+/// Where looks into the queue of an organization begin, as columns by kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Begin {
     pub(super) kinds: Vec<String>,
+    /// Of what is in order: the number.
+    pub(super) floors: Vec<i64>,
+    /// Of the rest: the place.
+    pub(super) ranks: Vec<i16>,
+    pub(super) seqs: Vec<i64>,
+    /// After which time what is due later begins.
+    pub(super) due: i64,
 }
 
-/// What is remembered of a queue.
+/// The same of several organizations: [`Begin::kinds`] and so on, each with its organization, and due times apart.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) organizations: Vec<String>,
+    pub(super) of: Vec<String>,
+    pub(super) begin: Begin,
+    pub(super) dues: Vec<i64>,
+}
+
+/// What is remembered of a kind in an organization's queue.
 #[derive(Debug)]
 struct Head {
-    /// After the last operation that was taken of each kind, or where one was found since.
-    places: Vec<Place>,
+    /// What is in order and has a smaller number is gone.
+    floor: i64,
+    /// The greatest number that was taken of what is in order.
+    newest: i64,
+    rest: Rest,
+}
+
+/// What is remembered of what is not in order.
+#[derive(Debug)]
+struct Rest {
+    /// After the last that was taken, or where one was found since.
+    place: Place,
     /// Whether claims begin there.
     is_used: bool,
-    /// Operations that were taken since the last look from the beginning.
-    taken: usize,
-    looked: Instant,
-    /// What the last look took.
+    /// How many were taken since the last look from the beginning.
+    taken: i64,
+    look: Look,
+}
+
+/// A look from the beginning.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
     cost: Duration,
+}
+
+impl Look {
+    fn now(cost: Duration) -> Look {
+        Look { at: Instant::now(), cost }
+    }
+
+    fn is_due(&self, share: u32, pause: Duration) -> bool {
+        self.at.elapsed() >= pause.max(self.cost * share)
+    }
+}
+
+impl Head {
+    fn new() -> Head {
+        let rest = Rest { place: BEGINNING, is_used: false, taken: 0, look: Look::now(Duration::ZERO) };
+        Head { floor: 0, newest: 0, rest }
+    }
+
+    /// Whether much of what is in order is gone since it was found out where it begins.
+    fn is_far(&self) -> bool {
+        self.newest - self.floor >= TAKEN
+    }
+
+    fn place(&self) -> Place {
+        if self.rest.is_used { self.rest.place } else { BEGINNING }
+    }
+}
+
+impl Rest {
+    fn is_look_due(&self) -> bool {
+        if self.is_used { self.look.is_due(SHARE, PAUSE) } else { self.taken >= TAKEN }
+    }
+}
+
+/// What is remembered of an organization's queue.
+#[derive(Debug)]
+struct Queue {
+    kinds: HashMap<String, Head>,
+    /// Up to when what was due is gone, and the last look at all of it.
+    due: i64,
+    due_look: Look,
+}
+
+impl Queue {
+    fn new() -> Queue {
+        Queue { kinds: HashMap::new(), due: i64::MIN, due_look: Look::now(Duration::ZERO) }
+    }
+
+    /// Whether there is anything to walk past.
+    fn is_worn(&self) -> bool {
+        self.kinds.values().any(|head| head.floor > 0 || head.rest.is_used)
+    }
+
+    fn begin<'k>(&self, kinds: impl Iterator<Item = &'k String>) -> Begin {
+        let mut begin = Begin { due: self.due, ..Begin::default() };
+        for kind in kinds {
+            let head = self.kinds.get(kind);
+            let (rank, seq) = head.map_or(BEGINNING, Head::place);
+            begin.kinds.push(kind.clone());
+            begin.floors.push(head.map_or(0, |head| head.floor));
+            begin.ranks.push(rank);
+            begin.seqs.push(seq);
+        }
+        begin
+    }
 }
 
 /// Shared by the batchers of a store.
@@ -76,7 +186,11 @@ pub(super) struct Heads(Arc<Mutex<Places>>);
 
 #[derive(Debug, Default)]
 struct Places {
-    queues: HashMap<Queue, Head>,
+    /// Which database server all this is of.
+    server: String,
+    queues: BTreeMap<String, Queue>,
+    /// Kinds in all queues.
+    heads: usize,
     /// Where the row of an organization lies, and how often it is not to be looked for there.
     rows: HashMap<String, (String, u32)>,
 }
@@ -87,74 +201,211 @@ impl Heads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a claim begins, for each kind.
-    pub(super) async fn begin(&self, connection: &mut PgConnection, queue: &Queue) -> Result<Vec<Place>, StoreError> {
-        let is_look_due = {
-            let places = self.places();
-            match places.queues.get(queue) {
-                Some(head) if head.is_used => head.looked.elapsed() >= PAUSE.max(head.cost * SHARE),
-                Some(head) => head.taken >= TAKEN,
-                None => false,
-            }
+    /// Forgets all unless it was learned from this database server.
+    pub(super) fn are_of(&self, server: String) {
+        let mut places = self.places();
+        if places.server != server {
+            *places = Places { server, ..Places::default() };
+        }
+    }
+
+    /// Makes the looks that are due, for what looks at all organizations.
+    pub(super) async fn look(&self, pool: &Connections, kinds: &[String]) -> Result<(), StoreError> {
+        let is_due = |queue: &Queue| {
+            kinds.iter().filter_map(|kind| queue.kinds.get(kind)).any(|head| head.is_far() || head.rest.is_look_due())
         };
-        if is_look_due {
-            self.look(connection, queue).await?;
+        let due: Vec<String> = {
+            let places = self.places();
+            places.queues.iter().filter(|(_, queue)| is_due(queue)).map(|(of, _)| of.clone()).take(KNOWN).collect()
+        };
+        if due.is_empty() {
+            return Ok(());
         }
-        Ok(match self.places().queues.get(queue) {
-            Some(head) if head.is_used => head.places.clone(),
-            _ => vec![BEGINNING; queue.kinds.len()],
-        })
+        let mut connection = pool.acquire().await?;
+        for organization in due {
+            self.look_in_order(&mut connection, &organization, kinds).await?;
+            self.look_at_rest(&mut connection, &organization, kinds, Rest::is_look_due).await?;
+        }
+        connection.release();
+        Ok(())
     }
 
-    /// Looks from the beginning on behalf of a claim that found less than it was asked for; whether it did.
-    pub(super) async fn look_again(&self, connection: &mut PgConnection, queue: &Queue) -> Result<bool, StoreError> {
-        let may_look = self
-            .places()
-            .queues
-            .get(queue)
-            .is_some_and(|head| head.is_used && head.looked.elapsed() >= head.cost * SHARE_WHEN_SHORT);
-        if may_look {
-            self.look(connection, queue).await?;
+    /// Where a claim of an organization begins, for each kind.
+    pub(super) async fn begin(
+        &self,
+        connection: &mut PgConnection,
+        organization: &str,
+        kinds: &[String],
+    ) -> Result<Begin, StoreError> {
+        self.look_in_order(connection, organization, kinds).await?;
+        self.look_at_rest(connection, organization, kinds, Rest::is_look_due).await?;
+        let mut begin = self.peek(organization, kinds.iter());
+        if self.places().queues.get(organization).is_some_and(|queue| queue.due_look.is_due(SHARE, PAUSE)) {
+            begin.due = i64::MIN;
         }
-        Ok(may_look)
+        Ok(begin)
     }
 
-    async fn look(&self, connection: &mut PgConnection, queue: &Queue) -> Result<(), StoreError> {
-        let begin = Instant::now();
-        let found: Vec<(i64, i16, i64)> =
-            sqlx::query_as(LOOK).bind(&queue.organization).bind(&queue.kinds).fetch_all(connection).await?;
-        let cost = begin.elapsed();
-        if let Some(head) = self.places().queues.get_mut(queue) {
-            (head.taken, head.looked, head.cost) = (0, Instant::now(), cost);
-            head.is_used = cost > CHEAP;
-            // Of a kind that has nothing, what comes next comes after what was taken last.
-            for (place, rank, seq) in found {
-                if let Some(head) = usize::try_from(place - 1).ok().and_then(|place| head.places.get_mut(place)) {
-                    *head = (rank, seq);
+    /// As far as is known without a look.
+    pub(super) fn peek<'k>(&self, organization: &str, kinds: impl Iterator<Item = &'k String>) -> Begin {
+        match self.places().queues.get(organization) {
+            Some(queue) => queue.begin(kinds),
+            None => Queue::new().begin(kinds),
+        }
+    }
+
+    /// Where organizations begin whose queues have something to walk past, as far as is known without a look.
+    pub(super) fn known(&self, kinds: &[String]) -> Known {
+        let places = self.places();
+        let mut known = Known::default();
+        for (organization, queue) in places.queues.iter().filter(|(_, queue)| queue.is_worn()).take(KNOWN) {
+            let begin = queue.begin(kinds.iter().filter(|kind| queue.kinds.contains_key(*kind)));
+            known.organizations.push(organization.clone());
+            known.dues.push(begin.due);
+            known.of.extend(std::iter::repeat_n(organization.clone(), begin.kinds.len()));
+            known.begin.kinds.extend(begin.kinds);
+            known.begin.floors.extend(begin.floors);
+            known.begin.ranks.extend(begin.ranks);
+            known.begin.seqs.extend(begin.seqs);
+        }
+        known
+    }
+
+    /// Looks at the rest from its beginning on behalf of a claim that found less than it was asked for; whether it did.
+    pub(super) async fn look_again(
+        &self,
+        connection: &mut PgConnection,
+        organization: &str,
+        kinds: &[String],
+    ) -> Result<bool, StoreError> {
+        let is_due = |rest: &Rest| rest.is_used && rest.look.is_due(SHARE_WHEN_SHORT, Duration::ZERO);
+        self.look_at_rest(connection, organization, kinds, is_due).await
+    }
+
+    /// Learns where what is in order begins, where that may be far.
+    async fn look_in_order(
+        &self,
+        connection: &mut PgConnection,
+        organization: &str,
+        kinds: &[String],
+    ) -> Result<(), StoreError> {
+        let far = |(kind, head): (&String, &Head)| {
+            (head.is_far() && kinds.contains(kind)).then(|| (kind.clone(), head.floor))
+        };
+        let (looked, floors): (Vec<String>, Vec<i64>) = match self.places().queues.get(organization) {
+            Some(queue) => queue.kinds.iter().filter_map(far).unzip(),
+            None => return Ok(()),
+        };
+        if looked.is_empty() {
+            return Ok(());
+        }
+        // Taken before, so that it is below whatever is not seen.
+        let newest = |queue: &Queue, kind: &String| queue.kinds.get(kind).map_or(0, |head| head.newest);
+        let newest: Vec<i64> = {
+            let places = self.places();
+            looked.iter().map(|kind| places.queues.get(organization).map_or(0, |queue| newest(queue, kind))).collect()
+        };
+        let found: HashMap<String, i64> = sqlx::query_as(FIRST_IN_ORDER)
+            .bind(organization)
+            .bind(&looked)
+            .bind(floors)
+            .fetch_all(connection)
+            .await?
+            .into_iter()
+            .collect();
+        if let Some(queue) = self.places().queues.get_mut(organization) {
+            for (kind, newest) in looked.iter().zip(newest) {
+                if let Some(head) = queue.kinds.get_mut(kind) {
+                    // Where there is nothing, what comes next has a greater number than all that was ever seen.
+                    head.floor = head.floor.max(found.get(kind).copied().unwrap_or(newest + 1));
                 }
             }
         }
         Ok(())
     }
 
-    /// Notes which operations a claim took: their kinds and places.
-    pub(super) fn took<'t>(&self, queue: &Queue, taken: impl Iterator<Item = (&'t str, Place)>) {
-        let mut places = self.places();
-        if places.queues.len() >= PLACES {
-            places.queues.clear();
-        }
-        let head = places.queues.entry(queue.clone()).or_insert_with(|| Head {
-            places: vec![BEGINNING; queue.kinds.len()],
-            is_used: false,
-            taken: 0,
-            looked: Instant::now(),
-            cost: Duration::ZERO,
-        });
-        for (kind, place) in taken {
-            head.taken += 1;
-            if let Some(index) = queue.kinds.iter().position(|other| other == kind) {
-                head.places[index] = head.places[index].max(place);
+    /// Looks from the beginning at what is not in order, of the kinds for which that `is_due`; whether there were any.
+    async fn look_at_rest(
+        &self,
+        connection: &mut PgConnection,
+        organization: &str,
+        kinds: &[String],
+        is_due: impl Fn(&Rest) -> bool,
+    ) -> Result<bool, StoreError> {
+        let looked: Vec<String> = match self.places().queues.get(organization) {
+            Some(queue) => {
+                let is_due = |kind: &&String| queue.kinds.get(*kind).is_some_and(|head| is_due(&head.rest));
+                kinds.iter().filter(is_due).cloned().collect()
             }
+            None => return Ok(false),
+        };
+        if looked.is_empty() {
+            return Ok(false);
+        }
+        let begin = Instant::now();
+        let found: Vec<(String, i16, i64)> =
+            sqlx::query_as(FIRST_OF_REST).bind(organization).bind(&looked).fetch_all(connection).await?;
+        let cost = begin.elapsed();
+        let mut places = self.places();
+        let Some(queue) = places.queues.get_mut(organization) else { return Ok(true) };
+        for kind in &looked {
+            if let Some(Head { rest, .. }) = queue.kinds.get_mut(kind) {
+                (rest.taken, rest.look, rest.is_used) = (0, Look::now(cost), cost > CHEAP);
+            }
+        }
+        // Of a kind that has nothing, what comes next comes after what was taken last.
+        for (kind, rank, seq) in found {
+            if let Some(head) = queue.kinds.get_mut(&kind) {
+                head.rest.place = (rank, seq);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes which operations a claim took: their kinds and places, and whether they were in order.
+    pub(super) fn took<'t>(&self, organization: &str, taken: impl Iterator<Item = (&'t str, Place, bool)>) {
+        let mut places = self.places();
+        if places.heads >= PLACES {
+            (places.heads, places.queues) = (0, BTreeMap::new());
+        }
+        let mut made = 0;
+        let queue = places.queues.entry(organization.to_owned()).or_insert_with(Queue::new);
+        for (kind, place, in_order) in taken {
+            if !queue.kinds.contains_key(kind) {
+                made += 1;
+                queue.kinds.insert(kind.to_owned(), Head::new());
+            }
+            let Some(head) = queue.kinds.get_mut(kind) else { continue };
+            if in_order {
+                head.newest = head.newest.max(place.1);
+            } else {
+                head.rest.taken += 1;
+                head.rest.place = head.rest.place.max(place);
+            }
+        }
+        places.heads += made;
+    }
+
+    /// Notes the kinds, priorities (negative) and numbers of what came in that is not in order.
+    pub(super) fn came(&self, organization: &str, came: &[(String, i16, i64)]) {
+        if let Some(queue) = self.places().queues.get_mut(organization) {
+            for (kind, rank, seq) in came {
+                if let Some(head) = queue.kinds.get_mut(kind) {
+                    head.rest.place = head.rest.place.min((*rank, *seq));
+                }
+            }
+        }
+    }
+
+    /// Notes what a claim found to become due next, after the time `from`, and what it took.
+    pub(super) fn due(&self, organization: &str, now: Timestamp, from: i64, next: Option<Timestamp>, cost: Duration) {
+        let mut places = self.places();
+        let Some(queue) = places.queues.get_mut(organization) else { return };
+        let until = now.before(LATE).as_millis().min(next.map_or(i64::MAX, |next| next.as_millis() - 1));
+        if from == i64::MIN {
+            (queue.due, queue.due_look) = (until, Look::now(cost));
+        } else {
+            queue.due = queue.due.max(until);
         }
     }
 

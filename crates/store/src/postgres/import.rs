@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::changes;
-use super::counters::{self, Changes};
+use super::counters::{self, Changes, Counted};
 use super::error::unavailable;
 use super::session::refused;
 use super::tx::Tx;
@@ -118,7 +118,9 @@ fn count(counts: &mut Changes, row: &Map<String, Value>) -> Result<(), StoreErro
     let text = |column: &str| row.get(column).and_then(Value::as_str).ok_or_else(damaged);
     let number = |column: &str| row.get(column).and_then(Value::as_i64).ok_or_else(damaged);
     let status = Status::from_number(number("status")?).ok_or_else(damaged)?;
-    counts.add(number("seq")?, text("project_id")?, text("kind")?, status, 1);
+    // No resource is counted yet in a store that is being filled.
+    let of = Counted { seq: number("seq")?, project_id: text("project_id")?, kind: text("kind")?, resource: None };
+    counts.add(&of, status, 1);
     Ok(())
 }
 

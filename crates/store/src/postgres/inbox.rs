@@ -28,7 +28,8 @@ use super::tx::Tx;
 use super::{create, rows};
 use crate::batch::Create;
 use crate::quota::Admission;
-use crate::{IdempotencyKey, StoreError};
+use crate::seal::{Field, Owner};
+use crate::{IdempotencyKey, Keyring, StoreError};
 
 /// Bytes of input that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: i64 = 8 * 1024 * 1024;
@@ -152,6 +153,7 @@ async fn drain_one(
         .fetch_all(&mut **connection)
         .await?;
     let (mut creates, mut refused) = (Vec::with_capacity(found.len()), Refused::default());
+    let keyring = admission.keyring();
     for row in &found {
         let (id, create) = create_of(organization, row)?;
         let place: String = row.try_get("place")?;
@@ -170,13 +172,29 @@ async fn drain_one(
         if row.try_get("id_is_taken")? {
             refused.push(id, "another operation has its id");
         } else if violations.is_empty() {
-            creates.push((id, place, create));
+            creates.push((id, place, sealed(&keyring, create)));
         } else {
             refused.push(id, &violations.join("; "));
         }
     }
-    let requests: Vec<&Create> = creates.iter().map(|(_, _, create)| create).collect();
-    let results = create::create(connection, now, admission, heads, organization, &requests).await?;
+    let requests: Vec<&Create> = creates.iter().map(|(_, _, (create, _))| create).collect();
+    let mut results = create::create(connection, now, admission, heads, organization, &requests).await?;
+    // A key may have been used for the same request while another encryption key was the active one.
+    for way in 0.. {
+        let conflicts = creates.iter_mut().zip(&mut results).filter_map(|((_, _, (create, fingerprints)), result)| {
+            let fingerprint = *fingerprints.get(way)?;
+            matches!(result, Err(StoreError::IdempotencyConflict)).then(|| {
+                create.key.iter_mut().for_each(|key| key.fingerprint = fingerprint);
+                (&*create, result)
+            })
+        });
+        let (requests, answers): (Vec<&Create>, Vec<_>) = conflicts.unzip();
+        if requests.is_empty() {
+            break;
+        }
+        let again = create::create(connection, now, admission, heads, organization, &requests).await?;
+        again.into_iter().zip(answers).for_each(|(result, answer)| *answer = result);
+    }
     let mut left = 0;
     let mut done = Vec::with_capacity(creates.len());
     for ((id, place, _), result) in creates.iter().zip(results) {
@@ -225,6 +243,19 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
     };
     let ids = vec![OperationId::from_bytes(*id.as_bytes())];
     Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None, call: None }))
+}
+
+/// A creation with its input as it is to be stored, and the fingerprint of its key; behind it the fingerprints that may
+/// have been stored before.
+fn sealed(keyring: &Keyring, mut create: Create) -> (Create, Vec<[u8; 32]>) {
+    for (new, id) in create.operations.iter_mut().zip(&create.ids) {
+        let owner = Owner { organization: &create.organization, id: *id, field: Field::Input };
+        new.input = keyring.seal(&owner, &new.input);
+    }
+    let Some(key) = &mut create.key else { return (create, Vec::new()) };
+    let mut fingerprints = keyring.fingerprints(&create.organization, key.fingerprint);
+    key.fingerprint = fingerprints.remove(0);
+    (create, fingerprints)
 }
 
 fn millis(millis: i64) -> Duration {

@@ -8,8 +8,10 @@ use std::fmt::Write as _;
 use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
 use sqlx::postgres::{PgArguments, PgExecutor};
 use sqlx::{Arguments, AssertSqlSafe, Row};
+use uuid::Uuid;
 
 use super::connections::Connections;
+use super::resources::Resources;
 use super::rows;
 use crate::plan::{self, Table, in_order, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
@@ -17,22 +19,48 @@ use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 /// Reads one page and the total, from one snapshot.
 pub(super) async fn list(
     pool: &Connections,
+    resources: &Resources,
     access: &Access,
     filter: &Filter,
     page: PageRequest,
 ) -> Result<Listing, StoreError> {
-    let Page { text, arguments, .. } = Page::of(access, filter, page)?;
+    let Some(resource) = &filter.resource else { return Ok(read(pool, access, filter, page, None).await?.0) };
+    let known = resources.key(&access.organization, resource);
+    let (mut listing, counted) = read(pool, access, filter, page, known).await?;
+    if known.is_some() && counted != known {
+        // Its organization was deleted, and perhaps made anew.
+        listing = read(pool, access, filter, page, None).await?.0;
+    }
+    if known.is_none() || counted != known {
+        resources.found(&access.organization, resource, listing.page.total_count, counted);
+    }
+    Ok(listing)
+}
+
+/// Reads a page, by counters where the `key` of the filter's resource is given; answers that key too, if the resource is
+/// counted.
+async fn read(
+    pool: &Connections,
+    access: &Access,
+    filter: &Filter,
+    page: PageRequest,
+    key: Option<Uuid>,
+) -> Result<(Listing, Option<Uuid>), StoreError> {
+    let Page { text, arguments, .. } = Page::of(access, filter, page, key)?;
     let found = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(pool).await?;
-    let mut total_count = 0;
+    let (mut total_count, mut counted) = (0, None);
     let mut entries = Vec::with_capacity(found.len());
     for row in &found {
+        if filter.resource.is_some() {
+            counted = row.try_get("counted")?;
+        }
         total_count = row.try_get::<i64, _>("total_count")?.unsigned_abs();
         // A page without rows still has one with the total.
         if row.try_get::<Option<i64>, _>("seq")?.is_some() {
             entries.push(Listed { operation: rows::operation(row)?, output_left_out: row.try_get("left_out")? });
         }
     }
-    Ok(Listing { entries, page: PageInfo { total_count, request: page } })
+    Ok((Listing { entries, page: PageInfo { total_count, request: page } }, counted))
 }
 
 pub(super) fn projects(access: &Access) -> Option<Vec<String>> {
@@ -51,19 +79,22 @@ struct Page<'q> {
     kind: Option<usize>,
     projects: Option<usize>,
     resource: Option<usize>,
+    /// The one of the key under which that resource is counted.
+    counted: Option<usize>,
 }
 
-/// Base and deltas from the fold's horizon on. Served by the counters' primary keys and counter_deltas_by_xid.
+/// Base and deltas from the fold's horizon on. Served by the counters' primary keys, counter_deltas_by_xid and
+/// resource_deltas_by_xid.
 const DELTAS: &str = "
     deltas AS MATERIALIZED (
-        SELECT bucket, sum({counter})::bigint AS n FROM counter_deltas
+        SELECT bucket, sum({counter})::bigint AS n FROM {table}
         WHERE organization_id = $1
             AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0'){condition}
         GROUP BY bucket
     ), ";
 
 impl<'q> Page<'q> {
-    fn of(access: &Access, filter: &'q Filter, page: PageRequest) -> Result<Page<'q>, StoreError> {
+    fn of(access: &Access, filter: &'q Filter, page: PageRequest, key: Option<Uuid>) -> Result<Page<'q>, StoreError> {
         let mut this = Page {
             filter,
             text: String::new(),
@@ -71,6 +102,7 @@ impl<'q> Page<'q> {
             kind: None,
             projects: None,
             resource: None,
+            counted: None,
         };
         this.bind(access.organization.clone())?;
         this.bind(i64::from(page.page_size))?;
@@ -85,7 +117,10 @@ impl<'q> Page<'q> {
             this.resource = Some(this.bind(resource.resource_type.clone())?);
             this.bind(resource.resource_id.clone())?;
         }
-        if filter.resource.is_some() {
+        if let Some(key) = key {
+            this.counted = Some(this.bind(key)?);
+        }
+        if filter.resource.is_some() && this.counted.is_none() {
             this.by_range()
         } else {
             this.by_counters()
@@ -111,15 +146,31 @@ impl<'q> Page<'q> {
         }
     }
 
+    /// The condition on the project of a table's rows.
+    fn of_projects(&self, table: &str) -> String {
+        self.projects.map_or_else(String::new, |projects| format!(" AND {table}project_id = ANY (${projects})"))
+    }
+
     /// Matching operations per bucket of a level, one look by the key of the counters for each project and each bucket
     /// of the level above; OFFSET 0 keeps it so.
     fn counts(&self, level: u32, parent: Option<(u32, &str)>) -> String {
         let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
-        let (mut from, mut table, mut of_deltas) = (Vec::new(), "counters", String::new());
+        let (mut from, mut of_deltas) = (Vec::new(), String::new());
         if let Some(projects) = self.projects {
             from.push(format!("unnest(${projects}::text[]) AS p (project_id)"));
-            table = "project_counters";
-            condition.push_str(" AND project_id = p.project_id");
+            // Among the counters of a resource, no project stands for all.
+            condition.push_str(" AND project_id = p.project_id AND project_id <> ''");
+        }
+        let table = match (self.counted, self.projects) {
+            (Some(_), _) => "resource_counters",
+            (None, Some(_)) => "project_counters",
+            (None, None) => "counters",
+        };
+        if let Some(key) = self.counted {
+            let _ = write!(condition, " AND resource = ${key}");
+            if self.projects.is_none() {
+                condition.push_str(" AND project_id = ''");
+            }
         }
         if let Some((above, touched)) = parent {
             from.push(format!("{touched} AS t"));
@@ -145,10 +196,13 @@ impl<'q> Page<'q> {
     /// The keys of the page as `page (seq, settled)`, and `total (n)`, by counters.
     fn by_counters(&mut self) {
         let (counter, mut condition) = (plan::counter(self.filter.status), self.of_kind(""));
-        if let Some(projects) = self.projects {
-            let _ = write!(condition, " AND project_id = ANY (${projects})");
+        condition.push_str(&self.of_projects(""));
+        let mut table = "counter_deltas";
+        if let Some(key) = self.counted {
+            table = "resource_deltas";
+            let _ = write!(condition, " AND resource = ${key}");
         }
-        let deltas = DELTAS.replace("{counter}", counter).replace("{condition}", &condition);
+        let deltas = DELTAS.replace("{table}", table).replace("{counter}", counter).replace("{condition}", &condition);
         let span = plan::span(|level, parent| self.counts(level, parent), "$2", "$3");
         let arms = self.arms(
             " AND seq >= (SELECT lower FROM span) AND seq <= (SELECT upper FROM span)",
@@ -163,7 +217,7 @@ impl<'q> Page<'q> {
         );
     }
 
-    /// The same along the index range of a resource, which has no counters: from the end of it that is nearer. Each
+    /// The same along the index range of a resource that has no counters: from the end of it that is nearer. Each
     /// direction is limited to nothing where the other is taken.
     fn by_range(&mut self) {
         let counted: Vec<String> = tables(self.filter)
@@ -199,9 +253,16 @@ impl<'q> Page<'q> {
     /// The rows of `page`, newest first, each with the total; long outputs are left out.
     fn rows(&mut self) {
         let (of_active, of_settled) = (rows::ACTIVE_COLUMNS, rows::SETTLED_COLUMNS);
+        let counted = self.resource.map_or_else(String::new, |resource| {
+            format!(
+                ", (SELECT resource FROM counted_resources WHERE organization_id = $1 AND resource_type = ${resource}
+                    AND resource_id = ${} AND is_counted) AS counted",
+                resource + 1
+            )
+        });
         let _ = write!(
             self.text,
-            " SELECT total.n::bigint AS total_count, r.* FROM total LEFT JOIN (
+            " SELECT total.n::bigint AS total_count{counted}, r.* FROM total LEFT JOIN (
                  SELECT a.* FROM page CROSS JOIN LATERAL (
                      SELECT {of_active}, false AS left_out, '' AS output
                      FROM active a WHERE a.organization_id = $1 AND a.seq = page.seq OFFSET 0) AS a
@@ -244,6 +305,8 @@ impl<'q> Page<'q> {
                 write!(sql, " AND t.resource_type <> '' AND t.resource_type = ${resource} AND t.resource_id = ${id}");
         }
         match self.projects {
+            // One range for all projects.
+            Some(_) if self.resource.is_some() => format!("({sql}{}{order})", self.of_projects("t.")),
             // "<> ''" lets the planner use the partial index.
             Some(projects) => format!(
                 "(SELECT t.* FROM unnest(${projects}::text[]) AS p (project_id) CROSS JOIN LATERAL (

@@ -33,9 +33,11 @@ mod pause;
 mod purge;
 mod repeat;
 mod replica;
+mod resources;
 mod rotate;
 mod rows;
 mod session;
+mod texts;
 mod transition;
 mod tx;
 mod writer;
@@ -62,9 +64,10 @@ use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
     LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
     Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
@@ -77,6 +80,7 @@ use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
 use replica::{Replica, Written};
+use resources::Resources;
 use writer::Writer;
 
 /// Batchers for each sort of write: as many transactions of different organizations are under way at a time.
@@ -105,6 +109,7 @@ pub struct PostgresStore {
     rotations: Arc<Mutex<Rotations>>,
     heads: Heads,
     folds: Folds,
+    resources: Resources,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -191,6 +196,7 @@ impl PostgresStore {
             _ => None,
         };
         let folds = Folds::start(pool.clone(), written, &health, &closing);
+        let resources = Resources::start(pool.clone(), &health, &closing);
         let (retention, admission) = (Retention::default(), Admission::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
@@ -228,6 +234,7 @@ impl PostgresStore {
             rotations,
             heads,
             folds,
+            resources,
             replica,
             call: None,
         })
@@ -301,16 +308,16 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = self.batcher(&self.creations, organization);
-        let create =
-            Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None, call: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -332,11 +339,13 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
-        let listed = self.on_standby(access, |pool| async move { list::list(&pool, access, filter, page).await });
+        let resources = &self.resources;
+        let listed =
+            self.on_standby(access, |pool| async move { list::list(&pool, resources, access, filter, page).await });
         if let Some(listing) = listed.await {
             return Ok(listing);
         }
-        list::list(&self.pool, access, filter, page).await.map_err(StoreError::or_unavailable)
+        list::list(&self.pool, resources, access, filter, page).await.map_err(StoreError::or_unavailable)
     }
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
@@ -427,7 +436,7 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool, after).await.map_err(StoreError::or_unavailable)
+        claim::next_due(&self.pool, &self.heads, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
@@ -626,6 +635,10 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    fn limits(&self) -> Arc<BTreeMap<String, crate::Limits>> {
+        self.admission.stored()
+    }
+
     fn quotas(&self) -> Arc<Quotas> {
         self.admission.quotas()
     }
@@ -660,6 +673,22 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&self.pool).await.map_err(unavailable)?;
         self.submit("", Write::Upkeep, Upkeep::Ping).await.map(|_| ())
+    }
+
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        texts::heads(&self.pool, &after, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        texts::read(&self.pool, &places).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        texts::replace(&self.pool, replacements).await.map_err(StoreError::or_unavailable)
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

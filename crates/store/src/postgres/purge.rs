@@ -1,9 +1,13 @@
 //! Removing terminal operations whose time is over.
 
+use std::sync::LazyLock;
+
 use operations::Timestamp;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::connections::Connections;
+use super::resources;
 use crate::StoreError;
 
 /// Organizations, in order, that have something whose time is over: a loose scan, one seek each. Served by
@@ -28,7 +32,7 @@ const PURGE: &str = "
         DELETE FROM settled WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM settled WHERE organization_id = $1 AND purge_at <= $2 AND purge_at IS NOT NULL
             ORDER BY purge_at LIMIT $3 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
-        RETURNING id, seq, kind, status, project_id
+        RETURNING id, seq, kind, status, project_id, resource_type, resource_id
     ), forgotten AS (
         DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
             SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
@@ -41,6 +45,8 @@ const PURGE: &str = "
         SELECT $1, seq >> 12, project_id, kind, 0, 0,
             -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)
         FROM gone GROUP BY 2, 3, 4
+    ), counted_by_resource AS (
+        {of_resources}
     )
     SELECT count(*) FROM gone";
 
@@ -57,7 +63,12 @@ pub(super) async fn purge(
     organization: &str,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    let query = sqlx::query_scalar(PURGE).bind(organization).bind(now.as_millis()).bind(i64::from(limit));
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        let counts = "0, 0, -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
+        PURGE.replace("{of_resources}", &resources::deltas("gone", counts))
+    });
+    let query =
+        sqlx::query_scalar(AssertSqlSafe(SQL.as_str())).bind(organization).bind(now.as_millis()).bind(i64::from(limit));
     let removed = query.fetch_one(&mut *connection).await?;
     if removed > 0 {
         note_removed(connection, organization, removed).await?;

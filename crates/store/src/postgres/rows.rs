@@ -36,19 +36,22 @@ pub(super) fn status(row: &PgRow) -> Result<Status, StoreError> {
     Status::from_number(row.try_get::<i16, _>("status")?.into()).ok_or_else(|| damaged("status"))
 }
 
+/// What the operation of a row is about.
+pub(super) fn resource(row: &PgRow) -> Result<Option<Resource>, StoreError> {
+    let resource_type: String = row.try_get("resource_type")?;
+    if resource_type.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Resource { resource_type, resource_id: row.try_get("resource_id")? }))
+}
+
 /// The operation of a row with [`ACTIVE_COLUMNS`] or [`SETTLED_COLUMNS`] and a column `output`.
 pub(super) fn operation(row: &PgRow) -> Result<Operation, StoreError> {
-    let resource_type: String = row.try_get("resource_type")?;
-    let resource = if resource_type.is_empty() {
-        None
-    } else {
-        Some(Resource { resource_type, resource_id: row.try_get("resource_id")? })
-    };
     Ok(Operation {
         id: id(row)?,
         kind: row.try_get("kind")?,
         status: status(row)?,
-        resource,
+        resource: resource(row)?,
         project_id: row.try_get("project_id")?,
         project_version_id: row.try_get("project_version_id")?,
         created_at: time(row, "created_at")?.ok_or_else(|| damaged("created_at"))?,

@@ -23,11 +23,17 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0008_notices_and_secrets",
     "0009_deletion",
     "0010_queue_heads",
+    "0011_queue_and_resources",
     "0012_instance",
     "0013_audit",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";
+
+/// The name by which the database knows our sessions.
+const APPLICATION: &str = "longrun server";
+/// The one of servers from before migration 0011, which do not count resources.
+pub(super) const APPLICATION_BEFORE: &str = "longrun";
 
 /// How long a change of the schema waits for a table: everybody else waits behind it.
 const LOCK_TIMEOUT: &str = "10s";
@@ -49,7 +55,7 @@ pub(super) fn options(url: &str, limits: Limits) -> Result<PgConnectOptions, Sto
     let options: PgConnectOptions =
         url.parse().map_err(|error| StoreError::Unusable(format!("the URL of the database is not valid: {error}")))?;
     let statement = limits.statement.as_millis().to_string();
-    Ok(options.application_name("longrun").options([
+    Ok(options.application_name(APPLICATION).options([
         ("search_path", "longrun"),
         ("statement_timeout", statement.as_str()),
         ("idle_in_transaction_session_timeout", &statement),

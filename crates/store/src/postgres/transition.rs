@@ -11,12 +11,12 @@
 
 use std::collections::HashMap;
 
-use operations::{Event, OperationId, Progress, Refusal, State, Status, Timestamp};
+use operations::{Event, OperationId, Progress, Refusal, Resource, State, Status, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::counters::Changes;
+use super::counters::{Changes, Counted};
 use super::{changes, history, repeat, rows};
 use crate::history::Note;
 use crate::repeat::refused;
@@ -31,7 +31,7 @@ const FIND: &str = "
     )
     SELECT a.*, seen.place <> a.place AS is_overtaken FROM seen CROSS JOIN LATERAL (
         SELECT ctid::text AS place, seq, id, kind, project_id, priority, status, started_at, due_at, attempts,
-            max_attempts, fence, cancel_requested
+            max_attempts, fence, cancel_requested, resource_type, resource_id
         FROM active WHERE id = seen.id AND organization_id = $1 FOR UPDATE) AS a";
 
 /// By places of rows that are locked.
@@ -85,6 +85,7 @@ pub(super) struct Entry {
     pub(super) kind: String,
     pub(super) priority: i16,
     pub(super) project_id: String,
+    pub(super) resource: Option<Resource>,
     pub(super) before: Status,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
@@ -127,6 +128,7 @@ pub(super) async fn apply(
             kind: row.try_get("kind")?,
             priority: row.try_get("priority")?,
             project_id: row.try_get("project_id")?,
+            resource: rows::resource(row)?,
             before: state.status(),
             state,
             note: None,
@@ -219,10 +221,11 @@ pub(super) async fn write(
     let mut workers: HashMap<i64, String> = released.into_iter().collect();
     let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, before, state, note, .. } = entry;
+        let Entry { place, seq, kind, priority, project_id, resource, before, state, note, .. } = entry;
         let worker = workers.remove(&seq).unwrap_or_default();
-        counts.add(seq, &project_id, &kind, before, -1);
-        counts.add(seq, &project_id, &kind, state.status(), 1);
+        let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
+        counts.add(&of, before, -1);
+        counts.add(&of, state.status(), 1);
         if let Some(note) = note {
             notes.push((seq, Note { worker: worker.clone(), ..note }));
         }

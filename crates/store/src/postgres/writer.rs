@@ -24,6 +24,10 @@ use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
+/// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
+/// restored.
+const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
+
 /// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
@@ -127,7 +131,13 @@ impl Writer {
     }
 
     async fn connect(&mut self) -> Result<PgConnection, StoreError> {
-        let connected = self.pool.connect().await;
+        let connected = async {
+            let mut connection = self.pool.connect().await?;
+            let since = sqlx::query_scalar(SERVER).fetch_one(&mut connection).await?;
+            self.heads.are_of(since);
+            Ok::<_, sqlx::Error>(connection)
+        };
+        let connected = connected.await;
         self.is_away = connected.is_err();
         connected.map_err(unavailable)
     }
@@ -157,6 +167,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::ReplaceTexts(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
@@ -329,8 +340,12 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part` and `forget_audit`.
-            Upkeep::Feed(_) | Upkeep::Delete(..) | Upkeep::ForgetAudit(..) | Upkeep::Disconnect => Ok(0),
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            Upkeep::Feed(_)
+            | Upkeep::Delete(..)
+            | Upkeep::ForgetAudit(..)
+            | Upkeep::ReplaceTexts(_)
+            | Upkeep::Disconnect => Ok(0),
         }
     }
 }

@@ -5,10 +5,8 @@ use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 use operations::{OperationId, Status, Timestamp};
-use serde_json::json;
 
 use super::rows;
-use super::script::Script;
 use super::statement::{Row, query};
 use crate::StoreError;
 use crate::changes::{Changes, Position, batch_of_changes};
@@ -17,9 +15,7 @@ use crate::changes::{Changes, Position, batch_of_changes};
 /// operation at least.
 const ROWS: u32 = 256;
 
-const APPEND: &str = "
-    INSERT INTO changes (organization_id, at, status, ids)
-    SELECT value->>0, ?, value->>1, unhex(value->>2) FROM json_each(?)";
+const APPEND: &str = "INSERT INTO changes (organization_id, at, status, ids) VALUES (?1, ?2, ?3, ?4)";
 
 /// Served by changes_by_organization. There is always a row, with what concerns the whole.
 const READ: &str = "
@@ -30,26 +26,31 @@ const READ: &str = "
         SELECT id, at, status, ids FROM changes INDEXED BY changes_by_organization
         WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
 
-/// What operations became, gathered in memory and written once per statement.
+/// What operations became, gathered in memory and written once per statement: by organization, and by the number of the
+/// status (0: removed), the ids.
 #[derive(Default)]
-pub(super) struct Told(BTreeMap<(String, i64), String>);
+pub(super) struct Told(BTreeMap<String, [Vec<u8>; 5]>);
 
 impl Told {
     /// An operation became `status`; `None`: it was removed.
     pub(super) fn add(&mut self, organization: &str, status: Option<Status>, id: &OperationId) {
-        let status = status.map_or(0, |status| status.number().into());
-        let ids = self.0.entry((organization.to_owned(), status)).or_default();
-        ids.push_str(&format!("{:032x}", u128::from_be_bytes(*id.as_bytes())));
+        if !self.0.contains_key(organization) {
+            self.0.insert(organization.to_owned(), Default::default());
+        }
+        if let Some(by_status) = self.0.get_mut(organization) {
+            by_status[status.map_or(0, |status| usize::from(status.number()))].extend_from_slice(id.as_bytes());
+        }
     }
 
-    /// Has it appended to the feed.
-    pub(super) fn add_to(self, script: &mut Script, at: Timestamp) {
-        if self.0.is_empty() {
-            return;
+    /// Appends it to the feed.
+    pub(super) fn write(self, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
+        let mut statement = connection.prepare_cached(APPEND)?;
+        for (organization, by_status) in &self.0 {
+            for (status, ids) in (0_i64..).zip(by_status).filter(|(_, ids)| !ids.is_empty()) {
+                statement.execute((organization, at.as_millis(), status, ids))?;
+            }
         }
-        let rows: Vec<_> =
-            self.0.into_iter().map(|((organization, status), ids)| json!([organization, status, ids])).collect();
-        script.add(APPEND).bind(at.as_millis()).bind(serde_json::Value::Array(rows).to_string());
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Claiming: one organization after the other, then priority, then age. And leases that ran out.
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,9 +9,8 @@ use std::time::Duration;
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
-use super::rows;
-use super::script::Script;
-use super::statement::{Row, query};
+use super::statement::query;
+use super::{read, rows};
 use crate::quota::Quotas;
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
@@ -41,7 +40,7 @@ const WAITING: &str = "
 
 /// The first in the queue of one organization and kind, unless that is paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
-    SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
+    SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
     ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
@@ -49,7 +48,7 @@ const FIRST_IN_LINE: &str = "
 /// The same of the projects ?4 alone; walks past what other projects have in line, unless these have nothing at all.
 /// Served by active_ready and active_by_project.
 const FIRST_IN_LINE_OF_PROJECTS: &str = "
-    SELECT a.rowid AS row, a.seq, a.priority FROM active a INDEXED BY active_ready
+    SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
     WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
         AND a.project_id IN (SELECT value FROM json_each(?4))
@@ -58,12 +57,10 @@ const FIRST_IN_LINE_OF_PROJECTS: &str = "
     ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
 const START: &str = "
-    UPDATE active SET status = 2, due_at = NULL, started_at = j.value->>1, attempts = j.value->>2, fence = j.value->>3
-    FROM json_each(?) j WHERE active.rowid = j.value->>0";
+    UPDATE active SET status = 2, due_at = NULL, started_at = ?2, attempts = ?3, fence = ?4 WHERE rowid = ?1";
 
 pub(super) const LEASE: &str = "
-    INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)";
+    INSERT INTO leases (organization_id, seq, fence, worker, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// What workers ask for that may have the same: organization, projects, kinds; and who asks for several organizations.
 type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String], Option<(&'r str, &'r Organizations)>);
@@ -195,17 +192,20 @@ fn line(
 ) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
     for kind in kinds {
-        let query = match projects {
-            Projects::All => query(FIRST_IN_LINE).bind(organization).bind(kind).bind(limit),
-            Projects::Only(projects) => query(FIRST_IN_LINE_OF_PROJECTS)
-                .bind(organization)
-                .bind(kind)
-                .bind(limit)
-                .bind(json!(projects).to_string()),
+        let mut keep = |row: &rusqlite::Row<'_>| {
+            candidates.push((-row.get::<_, i64>(2)?, row.get(1)?, row.get(0)?));
+            Ok(())
         };
-        let found = query.fetch_all(connection)?;
-        for row in &found {
-            candidates.push((-row.try_get::<i64>("priority")?, row.try_get("seq")?, row.try_get("row")?));
+        let mut find = |sql, values: &[&dyn ToSql]| -> Result<(), StoreError> {
+            let mut statement = connection.prepare_cached(sql)?;
+            Ok(statement.query_map(values, &mut keep)?.collect::<Result<(), _>>()?)
+        };
+        match projects {
+            Projects::All => find(FIRST_IN_LINE, &[&organization, kind, &limit])?,
+            Projects::Only(projects) => {
+                let projects = json!(projects).to_string();
+                find(FIRST_IN_LINE_OF_PROJECTS, &[&organization, kind, &limit, &projects])?;
+            }
         }
     }
     candidates.sort_unstable();
@@ -225,56 +225,43 @@ fn start(
     if chosen.is_empty() {
         return Ok(());
     }
-    let columns = rows::ACTIVE_COLUMNS;
-    let sql = format!(
-        "SELECT {columns}, '' AS output, a.due_at, a.attempts, a.max_attempts, a.fence, a.cancel_requested,
-             a.timeout_ms, a.input
-         FROM json_each(?1) j CROSS JOIN active a ON a.rowid = j.value ORDER BY j.key"
-    );
-    let wanted: Vec<i64> = chosen.iter().map(|chosen| chosen.row).collect();
-    let found = query(sql).bind(json!(wanted).to_string()).fetch_all(connection)?;
-    let (mut starts, mut leases) = (Vec::new(), Vec::new());
+    let (columns, state_columns) = (read::ACTIVE_COLUMNS, read::STATE_COLUMNS);
+    let mut find = connection.prepare_cached(&format!(
+        "SELECT {columns}, '', {state_columns}, a.seq, a.timeout_ms, a.input FROM active a WHERE a.rowid = ?1"
+    ))?;
+    let mut start = connection.prepare_cached(START)?;
+    let mut lease = connection.prepare_cached(LEASE)?;
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
-    for (Chosen { organization, row: rowid, index }, row) in chosen.iter().zip(&found) {
+    for Chosen { organization, row: rowid, index } in chosen {
         let request = requests[*index];
         let expires_at = now.after(request.lease);
+        let mut found = find.query([rowid])?;
+        let row = found.next()?.ok_or_else(|| read::damaged("place in the queue"))?;
         // The index has only what may be claimed; the transition function still has the last word.
-        let Ok(state) = rows::active_state(row)?.apply(Event::Claim { at: now }) else { continue };
+        let Ok(state) = read::active_state(row, read::AFTER_OPERATION)?.apply(Event::Claim { at: now }) else {
+            continue;
+        };
         let Progress { attempts, fence, .. } = state.progress();
         let State::Running { started_at, cancel_requested, .. } = state else { continue };
-        let operation = Operation { status: Status::Running, started_at: Some(started_at), ..rows::operation(row)? };
-        let seq: i64 = row.try_get("seq")?;
-        let counted = Counted::of(organization, seq, &operation);
-        counts.add(&counted, Status::Pending, -1);
-        counts.add(&counted, Status::Running, 1);
+        let operation = Operation { status: Status::Running, started_at: Some(started_at), ..read::operation(row)? };
+        let (seq, timeout, input) = (row.get(19)?, row.get::<_, Option<i64>>(20)?, row.get(21)?);
+        counts.add(&Counted::of(organization, seq, &operation), Some(Status::Pending), Some(Status::Running));
         told.add(organization, Some(Status::Running), &operation.id);
-        starts.push(json!([rowid, started_at.as_millis(), attempts, fence]));
-        leases.push(json!([organization, seq, fence, request.worker, expires_at.as_millis()]));
+        start.execute((rowid, started_at.as_millis(), attempts, fence.cast_signed()))?;
+        lease.execute((organization, seq, fence.cast_signed(), &request.worker, expires_at.as_millis()))?;
         answers[*index].push(Claimed {
             lease: LeaseRef { organization: organization.clone(), id: operation.id, fence, scope: None },
             operation,
-            input: row.try_get("input")?,
+            input,
             attempt: attempts,
-            timeout: timeout(row)?,
+            timeout: timeout.map(|millis| Duration::from_millis(millis.unsigned_abs())),
             lease_expires_at: expires_at,
             cancel_requested,
         });
     }
-    if starts.is_empty() {
-        return Ok(());
-    }
-    let mut script = Script::default();
-    script.add(START).bind(serde_json::Value::Array(starts).to_string());
-    script.add(LEASE).bind(serde_json::Value::Array(leases).to_string());
-    counts.add_to(&mut script);
-    told.add_to(&mut script, now);
-    script.run(connection)
-}
-
-fn timeout(row: &Row) -> Result<Option<Duration>, StoreError> {
-    let millis: Option<i64> = row.try_get("timeout_ms")?;
-    Ok(millis.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+    counts.write(connection)?;
+    told.write(connection, now)
 }
 
 /// Where ?1 is true, what no token holds. The table has only what runs now, so that it is read whole: an index on

@@ -11,7 +11,6 @@ use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::list::project_list;
 use super::resources::Resources;
-use super::script::Script;
 use super::statement::{Row, query};
 use super::{history, purge, rows, transition};
 use crate::command::in_state;
@@ -57,12 +56,11 @@ pub(super) fn command(
     let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
     let counted = Counted::of(&access.organization, seq, &operation);
     let organization = &access.organization;
-    let mut script = Script::default();
     if let Some(after) = &after {
         let worker: String = if is_active { String::new() } else { found.try_get("worker")? };
         let notes = steering_notes(now, &before, after, &worker);
         let notes = notes.into_iter().map(|note| (organization.clone(), seq, note));
-        history::append(&mut script, notes.collect());
+        history::append(connection, notes.collect())?;
     }
     let mut told = Told::default();
     match &after {
@@ -78,6 +76,7 @@ pub(super) fn command(
                 kind: operation.kind.clone(),
                 project_id: operation.project_id.clone(),
                 resource: operation.resource.clone(),
+                worker: String::new(),
                 before: before.status(),
                 state: state.clone(),
                 note: None,
@@ -94,9 +93,8 @@ pub(super) fn command(
                 .execute(connection)?;
             query(UNSETTLE).bind(row).execute(connection)?;
             let mut changes = Changes::new(resources);
-            changes.add(&counted, before.status(), -1);
-            changes.add(&counted, Status::Pending, 1);
-            changes.add_to(&mut script);
+            changes.add(&counted, Some(before.status()), Some(Status::Pending));
+            changes.write(connection)?;
             told.add(organization, Some(Status::Pending), &id);
         }
         Some(State::Completed { .. } | State::Failed { .. }) => {
@@ -105,15 +103,14 @@ pub(super) fn command(
         None => {
             query(UNSETTLE).bind(row).execute(connection)?;
             let mut changes = Changes::new(resources);
-            changes.add(&counted, before.status(), -1);
-            changes.add_to(&mut script);
+            changes.add(&counted, Some(before.status()), None);
+            changes.write(connection)?;
             history::forget(connection, organization, &[seq])?;
             told.add(organization, None, &id);
             purge::note_removed(connection, organization, 1)?;
         }
     }
-    told.add_to(&mut script, now);
-    script.run(connection)?;
+    told.write(connection, now)?;
     Ok(Some(Ok(match after {
         Some(state) => in_state(operation, &state),
         None => operation,

@@ -84,9 +84,10 @@ impl Readers {
         let reading = tokio::task::spawn_blocking(move || {
             let _place = Place(&inner.places);
             let connection = inner.take()?;
-            let snapshot = connection.unchecked_transaction()?;
-            let found = read(&snapshot)?;
-            snapshot.commit()?;
+            // Prepared once: a transaction of the library would have these two compiled for each read.
+            connection.prepare_cached("BEGIN")?.execute([])?;
+            let found = read(&connection)?;
+            connection.prepare_cached("COMMIT")?.execute([])?;
             inner.give_back(connection);
             Ok(found)
         });

@@ -2,19 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use operations::page::{LEVELS, bucket};
+use operations::page::{FINEST, LEVELS, bucket};
 use operations::{Operation, Resource, Status};
-use serde_json::{Value, json};
+use rusqlite::{Connection, ToSql};
 
 use super::resources::Resources;
-use super::script::Script;
+use crate::StoreError;
 
-/// Signed changes, one for each status in the order of their numbers, by key in key order.
+/// Signed changes, one for each status in the order of their numbers.
+type Counts = [i64; 4];
+
+/// What is counted together, on the finest level.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    organization: String,
+    project_id: String,
+    kind: String,
+    /// The number of a resource that has counters.
+    resource: Option<i64>,
+    bucket: i64,
+}
+
+/// Changes by what is counted together. The coarser levels, projects and resources are told apart when they are
+/// written: operations are many, and the rows that count them few.
 pub(super) struct Changes<'r> {
     counted: &'r Resources,
-    organizations: BTreeMap<(String, u32, i64, String), [i64; 4]>,
-    projects: BTreeMap<(String, String, u32, i64, String), [i64; 4]>,
-    resources: BTreeMap<(i64, u32, i64, String, String), [i64; 4]>,
+    /// Those of the operation that was added last: the next one mostly is counted with it.
+    last: Option<(Key, Counts)>,
+    others: BTreeMap<Key, Counts>,
 }
 
 /// What an operation is counted under, besides its status.
@@ -36,72 +51,130 @@ impl<'a> Counted<'a> {
 impl<'r> Changes<'r> {
     /// No changes yet; `counted` says which resources have counters.
     pub(super) fn new(counted: &'r Resources) -> Changes<'r> {
-        let (organizations, projects, resources) = Default::default();
-        Changes { counted, organizations, projects, resources }
+        Changes { counted, last: None, others: BTreeMap::new() }
     }
 
-    /// Counts one operation more (`by` = 1) or fewer (−1) under `status`.
-    pub(super) fn add(&mut self, operation: &Counted<'_>, status: Status, by: i64) {
-        let Counted { organization, project_id, seq, kind, resource } = operation;
-        let resource = resource.and_then(|resource| self.counted.get(organization, resource));
-        let status = usize::from(status.number() - 1);
-        for level in LEVELS {
-            let bucket = bucket(*seq, level);
-            let key = ((*organization).to_owned(), level, bucket, (*kind).to_owned());
-            self.organizations.entry(key).or_default()[status] += by;
-            if !project_id.is_empty() {
-                let key = ((*organization).to_owned(), (*project_id).to_owned(), level, bucket, (*kind).to_owned());
-                self.projects.entry(key).or_default()[status] += by;
-            }
-            if let Some(resource) = resource {
-                let key = (resource, level, bucket, (*kind).to_owned(), (*project_id).to_owned());
-                self.resources.entry(key).or_default()[status] += by;
+    /// An operation that was counted under `from` is counted under `to`; `None`: it is new, or it is removed.
+    pub(super) fn add(&mut self, operation: &Counted<'_>, from: Option<Status>, to: Option<Status>) {
+        let counts = self.of(operation);
+        for (status, by) in [(from, -1), (to, 1)] {
+            if let Some(status) = status {
+                counts[usize::from(status.number() - 1)] += by;
             }
         }
     }
 
-    /// Adds the changes to what is to be written.
-    pub(super) fn add_to(self, script: &mut Script) {
-        add(script, ADD, self.organizations, |(organization, level, bucket, kind)| {
-            vec![json!(organization), json!(level), json!(bucket), json!(kind)]
+    /// The changes to which those of an operation are added.
+    fn of(&mut self, operation: &Counted<'_>) -> &mut Counts {
+        let Counted { organization, project_id, seq, kind, resource } = *operation;
+        let resource = resource.and_then(|resource| self.counted.get(organization, resource));
+        let bucket = bucket(seq, FINEST);
+        let is_last = self.last.as_ref().is_some_and(|(last, _)| {
+            last.bucket == bucket
+                && last.resource == resource
+                && last.kind == kind
+                && last.project_id == project_id
+                && last.organization == organization
         });
-        add(script, ADD_PROJECTS, self.projects, |(organization, project, level, bucket, kind)| {
-            vec![json!(organization), json!(project), json!(level), json!(bucket), json!(kind)]
-        });
-        add(script, ADD_RESOURCES, self.resources, |(resource, level, bucket, kind, project)| {
-            vec![json!(resource), json!(level), json!(bucket), json!(kind), json!(project)]
-        });
+        if !is_last {
+            self.put_last_to_others();
+            let text = str::to_owned;
+            let (organization, project_id, kind) = (text(organization), text(project_id), text(kind));
+            let key = Key { organization, project_id, kind, resource, bucket };
+            let counts = self.others.remove(&key).unwrap_or_default();
+            self.last = Some((key, counts));
+        }
+        let (_, counts) = self.last.as_mut().expect("it was put there");
+        counts
+    }
+
+    fn put_last_to_others(&mut self) {
+        self.others.extend(self.last.take());
+    }
+
+    /// Writes the changes.
+    pub(super) fn write(mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.put_last_to_others();
+        let (mut organizations, mut projects, mut resources) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (key, counts) in &self.others {
+            let Key { organization, project_id, kind, .. } = key;
+            for level in LEVELS {
+                let bucket = key.bucket >> (level - FINEST);
+                add(&mut organizations, (organization, level, bucket, kind), counts);
+                if !project_id.is_empty() {
+                    add(&mut projects, (organization, project_id, level, bucket, kind), counts);
+                }
+                if let Some(resource) = &key.resource {
+                    add(&mut resources, (resource, level, bucket, kind, project_id), counts);
+                }
+            }
+        }
+        write(connection, ADD, &organizations, |(organization, level, bucket, kind)| {
+            [*organization as &dyn ToSql, level, bucket, *kind]
+        })?;
+        write(connection, ADD_PROJECTS, &projects, |(organization, project, level, bucket, kind)| {
+            [*organization as &dyn ToSql, *project, level, bucket, *kind]
+        })?;
+        write(connection, ADD_RESOURCES, &resources, |(resource, level, bucket, kind, project)| {
+            [*resource as &dyn ToSql, level, bucket, *kind, *project]
+        })
     }
 }
 
-/// Has counts added to by a statement that takes rows of a key and four numbers.
-fn add<K>(script: &mut Script, sql: &'static str, counts: BTreeMap<K, [i64; 4]>, key: impl Fn(K) -> Vec<Value>) {
-    let changed = counts.into_iter().filter(|(_, n)| *n != [0; 4]);
-    let rows: Vec<Value> =
-        changed.map(|(counted, n)| key(counted).into_iter().chain(n.map(Value::from)).collect()).collect();
-    if !rows.is_empty() {
-        script.add(sql).bind(Value::Array(rows).to_string());
-    }
+fn add<K: Ord>(all: &mut BTreeMap<K, Counts>, key: K, changes: &Counts) {
+    let counts = all.entry(key).or_default();
+    counts.iter_mut().zip(changes).for_each(|(count, change)| *count += change);
 }
 
-// "WHERE true" keeps the parser from reading ON CONFLICT as a join condition (SQLite documents this ambiguity).
+/// Adds to counts by a statement that takes a key and four numbers.
+fn write<'k, K: 'k, const N: usize>(
+    connection: &Connection,
+    sql: &str,
+    changes: &'k BTreeMap<K, Counts>,
+    key: impl Fn(&'k K) -> [&'k dyn ToSql; N],
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for (counted, counts) in changes.iter().filter(|(_, counts)| **counts != [0; 4]) {
+        let numbers = counts.iter().map(|count| count as &dyn ToSql);
+        statement.execute(rusqlite::params_from_iter(key(counted).into_iter().chain(numbers)))?;
+    }
+    Ok(())
+}
+
 const ADD: &str = "
     INSERT INTO counters (organization_id, level, bucket, kind, pending, running, completed, failed)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7
-    FROM json_each(?) WHERE true
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
         completed = completed + excluded.completed, failed = failed + excluded.failed";
 
 const ADD_PROJECTS: &str = "
     INSERT INTO project_counters (organization_id, project_id, level, bucket, kind, pending, running, completed, failed)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
-    FROM json_each(?) WHERE true
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
         completed = completed + excluded.completed, failed = failed + excluded.failed";
 
 const ADD_RESOURCES: &str = "
     INSERT INTO resource_counters (resource, level, bucket, kind, project_id, pending, running, completed, failed)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
-    FROM json_each(?) WHERE true
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
     ON CONFLICT DO UPDATE SET pending = pending + excluded.pending, running = running + excluded.running,
         completed = completed + excluded.completed, failed = failed + excluded.failed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_operations_that_take_turns_are_gathered_by_what_they_are_counted_under() {
+        let resources = Resources::default();
+        let mut changes = Changes::new(&resources);
+        for seq in 1..=10 {
+            let kind = if seq % 2 == 0 { "even" } else { "odd" };
+            let counted = Counted { organization: "o", project_id: "p", seq, kind, resource: None };
+            changes.add(&counted, None, Some(Status::Pending));
+            changes.add(&counted, Some(Status::Pending), Some(Status::Running));
+        }
+        changes.put_last_to_others();
+        let gathered: Vec<_> = changes.others.iter().map(|(key, counts)| (key.kind.as_str(), *counts)).collect();
+        assert_eq!(gathered, [("even", [0, 5, 0, 0]), ("odd", [0, 5, 0, 0])]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Creating operations, once per idempotency key.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -11,7 +11,6 @@ use super::changes::Told;
 use super::claim::LEASE;
 use super::counters::{Changes, Counted};
 use super::resources::{self, Resources};
-use super::script::Script;
 use super::statement::query;
 use super::{admin, rows};
 use crate::batch::{Create, Created};
@@ -40,11 +39,9 @@ const TAKE_NUMBERS: &str = "
 
 const INSERT: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
-        project_version_id, created_at, due_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-        input, started_at)
-    SELECT value->>0, value->>1, unhex(value->>2, '-'), value->>3, value->>15, value->>4, value->>5, value->>6, value->>7,
-        value->>8, value->>9, value->>10, value->>16, value->>11, value->>17, value->>12, value->>13, value->>14, value->>18
-    FROM json_each(?)";
+        project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
+        retain_for_ms, input)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
 
 /// Served by active_ready, active_due and the primary key of pauses.
 const IS_BUSY: &str = "
@@ -76,7 +73,7 @@ pub(super) fn create(
     let quotas = admission.quotas();
     // What this batch creates, by organization; it is counted at the end.
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut inserts, mut leases) = (Vec::new(), Vec::new());
+    let mut insert = connection.prepare_cached(INSERT)?;
     // Kinds of which this batch has put something into the queue.
     let mut queued: BTreeSet<(&str, &str)> = BTreeSet::new();
     // Resources that are looked at afterwards.
@@ -122,13 +119,13 @@ pub(super) fn create(
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let mut created = Vec::with_capacity(create.operations.len());
         let mut started = None;
-        for new in &create.operations {
-            let operation = new.to_operation(now);
+        for (index, new) in create.operations.iter().enumerate() {
+            let mut operation = new.to_operation(now);
+            if let Some(id) = create.ids.get(index) {
+                operation.id = *id;
+            }
             let seq = next.start;
             next.start += 1;
-            if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
-                looks.push((organization, resource));
-            }
             told.add(organization, Some(Status::Pending), &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
@@ -140,17 +137,16 @@ pub(super) fn create(
             {
                 let attempt = terms.claimed(organization, &operation, new, now);
                 told.add(organization, Some(Status::Running), &operation.id);
-                let expires_at = attempt.lease_expires_at.as_millis();
-                leases.push(json!([organization, seq, attempt.lease.fence, terms.worker, expires_at]));
-                counts.add(&Counted::of(organization, seq, &operation), Status::Running, 1);
-                inserts.push(insert_row(organization, seq, &attempt.operation, new, Some(&attempt)));
+                counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Running));
+                insert_row(&mut insert, organization, seq, &attempt.operation, new, Some(&attempt))?;
+                lease(connection, seq, &attempt, &terms.worker)?;
                 created.push(attempt.operation.clone());
                 started = Some(attempt);
                 continue;
             }
             queued.insert((organization, new.kind.as_str()));
-            counts.add(&Counted::of(organization, seq, &operation), Status::Pending, 1);
-            inserts.push(insert_row(organization, seq, &operation, new, None));
+            counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Pending));
+            insert_row(&mut insert, organization, seq, &operation, new, None)?;
             created.push(operation);
         }
         if let Some(key) = &create.key {
@@ -159,16 +155,8 @@ pub(super) fn create(
         results.push(Ok(Created { operations: created, started }));
     }
     give_back(connection, &numbers)?;
-    if !inserts.is_empty() {
-        let mut script = Script::default();
-        script.add(INSERT).bind(serde_json::Value::Array(inserts).to_string());
-        if !leases.is_empty() {
-            script.add(LEASE).bind(serde_json::Value::Array(leases).to_string());
-        }
-        counts.add_to(&mut script);
-        told.add_to(&mut script, now);
-        script.run(connection)?;
-    }
+    counts.write(connection)?;
+    told.write(connection, now)?;
     for (organization, resource) in looks {
         resources.look(connection, organization, resource)?;
     }
@@ -214,39 +202,49 @@ fn admit(
 }
 
 fn insert_row(
+    insert: &mut Statement<'_>,
     organization: &str,
     seq: i64,
     operation: &Operation,
     new: &NewOperation,
     started: Option<&Claimed>,
-) -> serde_json::Value {
+) -> Result<(), StoreError> {
     let (resource_type, resource_id) = match &new.resource {
         Some(resource) => (resource.resource_type.as_str(), resource.resource_id.as_str()),
         None => ("", ""),
     };
     let due_at = new.run_after.filter(|at| *at > operation.created_at).map(Timestamp::as_millis);
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    json!([
+    insert.execute(params![
         organization,
         seq,
-        operation.id.to_string(),
+        operation.id.as_bytes(),
         new.kind,
+        operation.status.number(),
         resource_type,
         resource_id,
         new.project_id,
         new.project_version_id,
         operation.created_at.as_millis(),
+        operation.started_at.map(Timestamp::as_millis),
         due_at,
         new.priority,
+        started.map_or(0, |attempt| attempt.attempt),
         new.max_attempts,
+        started.map_or(0, |attempt| attempt.lease.fence.cast_signed()),
         new.timeout.map(millis),
         new.retain_for.map(millis),
         new.input,
-        operation.status.number(),
-        started.map_or(0, |attempt| attempt.attempt),
-        started.map_or(0, |attempt| attempt.lease.fence),
-        operation.started_at.map(Timestamp::as_millis),
-    ])
+    ])?;
+    Ok(())
+}
+
+/// The lease of an attempt that begins with its operation.
+fn lease(connection: &Connection, seq: i64, attempt: &Claimed, worker: &str) -> Result<(), StoreError> {
+    let (lease, expires_at) = (&attempt.lease, attempt.lease_expires_at.as_millis());
+    let values = (&lease.organization, seq, lease.fence.cast_signed(), worker, expires_at);
+    connection.prepare_cached(LEASE)?.execute(values)?;
+    Ok(())
 }
 
 /// Takes a run of numbers for every organization of the batch.

@@ -4,7 +4,6 @@ use operations::{Access, OperationId, Timestamp};
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::script::Script;
 use super::statement::query;
 use super::{list, rows};
 use crate::StoreError;
@@ -40,10 +39,10 @@ const APPEND_PROGRESS: &str = "
     SELECT l.organization_id, l.seq, ?2, 4, j.value->>2, l.worker, NULL, j.value->>3
     FROM json_each(?1) j CROSS JOIN leases l ON l.organization_id = j.value->>0 AND l.seq = j.value->>1";
 
-/// Has notes appended, each of the operation with this organization and number.
-pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
+/// Appends notes, each of the operation with this organization and number.
+pub(super) fn append(connection: &Connection, notes: Vec<(String, i64, Note)>) -> Result<(), StoreError> {
     if notes.is_empty() {
-        return;
+        return Ok(());
     }
     let notes: Vec<_> = notes
         .into_iter()
@@ -61,8 +60,9 @@ pub(super) fn append(script: &mut Script, notes: Vec<(String, i64, Note)>) {
         })
         .collect();
     let notes = serde_json::Value::Array(notes).to_string();
-    script.add(APPEND).bind(notes.clone());
-    script.add(TRIM).bind(notes).bind(MAX_NOTES);
+    query(APPEND).bind(&notes).execute(connection)?;
+    query(TRIM).bind(&notes).bind(MAX_NOTES).execute(connection)?;
+    Ok(())
 }
 
 /// Appends what workers say of their attempts, each as organization, number, attempt and text.

@@ -1,9 +1,10 @@
 //! Reading: counted pages, single operations, outputs.
 //!
-//! A page with its total is a few short statements in one snapshot: counters, from coarse to fine, lead to a span of
-//! sequence numbers that holds the page; there at most some thousand index entries are skipped, from the end that is
-//! nearer, and a page of row ids is taken from `active` and `settled` together; then those rows are read. Only matching
-//! entries are skipped, since every filter has an index that ends in the sequence number.
+//! A page with its total is a few short statements in one snapshot. The coarsest counters tell the total. A page that is
+//! near one end of the list is read from there at once, with its rows, by one statement. To another one finer counters
+//! lead: to a span of sequence numbers that holds the page, in which at most some thousand index entries are skipped,
+//! from the end that is nearer. Only matching entries are skipped, since every filter has an index that ends in the
+//! sequence number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use std::ops::Range;
 use operations::page::LEVELS;
 use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Rows, Statement};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Statement};
 use serde_json::json;
 
 use super::part::Part;
@@ -23,6 +24,9 @@ use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 /// Matching operations that are skipped one by one rather than found by finer counters: reading an index entry takes
 /// less than a microsecond.
 const FEW: i64 = 2_048;
+
+/// Numbers whose entries of projects are read even where they may hold much that does not match.
+const SHORT: i64 = 16_384;
 
 /// Reads one page and the total. To be called within a snapshot.
 pub(super) fn list(
@@ -41,17 +45,16 @@ pub(super) fn list(
         None => None,
     };
     let list = List { connection, organization, projects, filter, counted };
-    let (total_count, keys) = match &filter.resource {
+    let (total_count, entries) = match &filter.resource {
         Some(_) if counted.is_none() => list.by_range(page)?,
         _ => list.by_counters(page)?,
     };
-    let page = PageInfo { total_count: total_count.unsigned_abs(), request: page };
-    Ok(Listing { entries: list.entries(&keys)?, page })
+    Ok(Listing { entries, page: PageInfo { total_count: total_count.unsigned_abs(), request: page } })
 }
 
 /// Where an entry of a list is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     seq: i64,
     is_settled: bool,
     row: i64,
@@ -67,8 +70,8 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    /// The total and the page's keys, by counters.
-    fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
+    /// The total and the page's entries, by counters.
+    fn by_counters(&self, page: PageRequest) -> Result<(i64, Vec<Listed>), StoreError> {
         let mut counted = BTreeMap::new();
         let total = self.count(LEVELS[0], 0..i64::MAX, &mut counted)?;
         let mut part = Part::of_page(page, total);
@@ -76,6 +79,7 @@ impl List<'_> {
         if part.take == 0 {
             return Ok((total, Vec::new()));
         }
+        let (next, is_exact) = (self.next_number()?, self.is_exact());
         for (index, level) in LEVELS.iter().enumerate() {
             // What was counted has the page, and reaches to the newest end or to the oldest.
             let is_from_oldest = index > 0 && part.is_nearer_to_oldest();
@@ -97,17 +101,55 @@ impl List<'_> {
                 return Err(StoreError::Unusable("counters contradict each other; run longrun doctor".to_owned()));
             };
             part = Part { of, skip, take: part.take };
-            numbers = oldest << level..(newest + 1) << level;
-            match LEVELS.get(index + 1) {
-                Some(finer) if part.of > FEW => {
-                    counted.clear();
-                    let buckets = numbers.start >> finer..numbers.end >> finer;
-                    part.read_from_nearer_end(buckets, |buckets| self.count(*finer, buckets, &mut counted))?;
-                }
-                _ => break,
+            numbers = oldest << level..((newest + 1) << level).min(next);
+            let Some(finer) = LEVELS.get(index + 1) else { break };
+            if part.of <= FEW && is_exact {
+                break;
             }
+            match self.index_ranges() {
+                None if part.reach() <= FEW && is_exact => break,
+                Some(projects) if part.reach() <= FEW => {
+                    // Unless entries are spread unevenly, the first piece has the page.
+                    let piece = part.first_piece(&numbers);
+                    if is_exact || piece.end - piece.start <= SHORT {
+                        let keys = self.keys_of_projects(projects, piece)?;
+                        if keys.len() as i64 >= part.reach() {
+                            return Ok((total, self.entries(part.of_keys(keys))?));
+                        }
+                    }
+                }
+                _ => {}
+            }
+            counted.clear();
+            let buckets = numbers.start >> finer..((numbers.end - 1) >> finer) + 1;
+            part.read_from_nearer_end(buckets, |buckets| self.count(*finer, buckets, &mut counted))?;
         }
-        Ok((total, self.keys(Some(numbers), part)?))
+        Ok((total, self.page(Some(numbers), part)?))
+    }
+
+    /// The number that the organization's next operation gets: beyond it there is nothing. Served by the primary key.
+    fn next_number(&self) -> Result<i64, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT next_seq FROM organizations WHERE organization_id = ?1")?;
+        let next = statement.query_row([self.organization], |row| row.get(0)).optional()?;
+        Ok(next.unwrap_or(1))
+    }
+
+    /// Whether what lies in an index range beside what matches is little: the index has what the filter asks for before
+    /// the sequence number.
+    fn is_exact(&self) -> bool {
+        let Filter { status, kind, resource } = self.filter;
+        match (resource, self.projects) {
+            (Some(_), projects) => status.is_none() && kind.is_none() && projects.is_none(),
+            (None, Some(_)) => kind.is_none(),
+            (None, None) => true,
+        }
+    }
+
+    /// The projects to which the caller is limited, where each has an index range of its own.
+    fn index_ranges(&self) -> Option<&BTreeSet<String>> {
+        // A resource mostly belongs to one project: in its range they are looked at row by row.
+        self.projects.filter(|_| self.filter.resource.is_none())
     }
 
     /// Adds the matching operations per bucket of a level, of these buckets; answers how many they are. Served by the
@@ -166,65 +208,75 @@ impl List<'_> {
         }
     }
 
-    /// The total and the page's keys along the index range of a resource that has no counters.
-    fn by_range(&self, page: PageRequest) -> Result<(i64, Vec<Key>), StoreError> {
+    /// The total and the page's entries along the index range of a resource that has no counters.
+    fn by_range(&self, page: PageRequest) -> Result<(i64, Vec<Listed>), StoreError> {
         let counts: Vec<String> =
             tables(self.filter).into_iter().map(|table| format!("({})", self.arm(table, "count(*)", false))).collect();
         let mut statement = self.connection.prepare_cached(&format!("SELECT {}", counts.join(" + ")))?;
         let mut rows = bound(&mut statement, &self.values(None, None))?;
         let total = rows.next()?.ok_or_else(|| read::damaged("count"))?.get(0)?;
-        Ok((total, self.keys(None, Part::of_page(page, total))?))
+        Ok((total, self.page(None, Part::of_page(page, total))?))
     }
 
-    /// The keys of a part of what matches in a range, newest first.
-    fn keys(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Key>, StoreError> {
+    /// The entries of a part of what matches in a range, newest first.
+    fn page(&self, numbers: Option<Range<i64>>, part: Part) -> Result<Vec<Listed>, StoreError> {
         if part.take == 0 {
             return Ok(Vec::new());
         }
-        if let (Some(projects), Some(numbers), None) = (self.projects, &numbers, &self.filter.resource) {
-            return self.keys_of_projects(projects, numbers.clone(), part);
+        if let (Some(projects), Some(numbers)) = (self.index_ranges(), &numbers) {
+            let mut keys = Vec::with_capacity(usize::try_from(part.reach() * 5 / 4).unwrap_or_default());
+            part.read_from_nearer_end(numbers.clone(), |numbers| {
+                let before = keys.len();
+                keys.extend(self.keys_of_projects(projects, numbers)?);
+                Ok((keys.len() - before) as i64)
+            })?;
+            return self.entries(part.of_keys(keys));
         }
-        let arms = self.arms(numbers.is_some());
         let (order, skip) = if part.is_nearer_to_oldest() { ("", part.after()) } else { ("DESC", part.skip) };
+        let mut statement = self.connection.prepare_cached(&self.rows(numbers.is_some(), order))?;
         let mut values = self.values(numbers, None);
         values.extend([Value::from(part.take), Value::from(skip)]);
-        let mut statement =
-            self.connection.prepare_cached(&format!("{arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9"))?;
-        let mut keys = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
+        let mut found = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
         let mut rows = bound(&mut statement, &values)?;
         while let Some(row) = rows.next()? {
-            keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
+            found.push(listed(row)?);
         }
         if part.is_nearer_to_oldest() {
-            keys.reverse();
+            found.reverse();
         }
-        Ok(keys)
+        Ok(found)
     }
 
-    /// The same for a caller that is limited to projects: each has an index range of its own.
-    fn keys_of_projects(
-        &self,
-        projects: &BTreeSet<String>,
-        numbers: Range<i64>,
-        part: Part,
-    ) -> Result<Vec<Key>, StoreError> {
+    /// The statement for the rows of a part of what matches: ?8 rows after ?9.
+    fn rows(&self, has_numbers: bool, order: &str) -> String {
+        if let [table] = tables(self.filter)[..] {
+            // Rows that are skipped are skipped in the index.
+            let rows = self.arm(table, &format!("{IN_ONE_TABLE}, {}", columns(table)), has_numbers);
+            return format!("{rows} ORDER BY {}.seq {order} LIMIT ?8 + 0 OFFSET ?9", alias(table));
+        }
+        let arms = self.arms(has_numbers);
+        let (active, settled) = (columns(Table::Active(None)), columns(Table::Settled(None)));
+        format!(
+            "SELECT k.is_settled, {active}, {settled}
+             FROM ({arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9) k
+             LEFT JOIN active a ON a.rowid = iif(k.is_settled, NULL, k.row)
+             LEFT JOIN settled s ON s.rowid = iif(k.is_settled, k.row, NULL) ORDER BY k.seq {order}"
+        )
+    }
+
+    /// The keys of what matches in a range, of each project.
+    fn keys_of_projects(&self, projects: &BTreeSet<String>, numbers: Range<i64>) -> Result<Vec<Key>, StoreError> {
         let mut statement = self.connection.prepare_cached(&self.arms(true))?;
-        let mut keys = Vec::with_capacity(usize::try_from(part.reach() * 5 / 4).unwrap_or_default());
-        part.read_from_nearer_end(numbers, |numbers| {
-            let before = keys.len();
-            for project in projects {
-                let mut rows = bound(&mut statement, &self.values(Some(numbers.clone()), Some(project)))?;
-                while let Some(row) = rows.next()? {
-                    keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
-                }
+        let mut keys = Vec::new();
+        let mut values = self.values(Some(numbers), None);
+        for project in projects {
+            values[6] = Value::Text(project.clone());
+            let mut rows = bound(&mut statement, &values)?;
+            while let Some(row) = rows.next()? {
+                keys.push(Key { seq: row.get(0)?, is_settled: row.get(1)?, row: row.get(2)? });
             }
-            Ok((keys.len() - before) as i64)
-        })?;
-        keys.sort_unstable_by(|one, other| other.cmp(one));
-        let read = keys.len() as i64;
-        let skip = if part.is_nearer_to_oldest() { read - part.after() - part.take } else { part.skip };
-        let skip = usize::try_from(skip).unwrap_or_default();
-        Ok(keys.into_iter().skip(skip).take(usize::try_from(part.take).unwrap_or_default()).collect())
+        }
+        Ok(keys)
     }
 
     /// What the placeholders ?1 to ?7 of [`List::arm`] stand for.
@@ -251,13 +303,13 @@ impl List<'_> {
     /// Every table's part of what matches; a compound that is ordered by its first column merges them by their indexes.
     fn arms(&self, has_numbers: bool) -> String {
         let arms = tables(self.filter).into_iter().map(|table| {
-            let settled = matches!(table, Table::Settled(_));
-            self.arm(table, &format!("t.seq, {settled}, t.rowid"), has_numbers)
+            let (t, is_settled) = (alias(table), matches!(table, Table::Settled(_)));
+            self.arm(table, &format!("{t}.seq AS seq, {is_settled} AS is_settled, {t}.rowid AS row"), has_numbers)
         });
         arms.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
-    /// `SELECT columns FROM table t INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
+    /// `SELECT columns FROM table INDEXED BY the index that serves the filter WHERE …`. Placeholders: ?1 the
     /// organization, ?2 and ?3 the numbers from and before which, ?4 the kind, ?5 and ?6 the resource, ?7 the project,
     /// or of a resource the projects.
     fn arm(&self, table: Table, columns: &str, has_numbers: bool) -> String {
@@ -276,56 +328,83 @@ impl List<'_> {
                 Table::Active(_) | Table::Leased => "by_seq",
             }
         };
+        let t = alias(table);
         let mut sql = format!("SELECT {columns} FROM ");
         let _ = match table {
-            Table::Active(_) => write!(sql, "active t INDEXED BY active_{index} WHERE "),
-            Table::Settled(_) => write!(sql, "settled t INDEXED BY settled_{index} WHERE "),
+            Table::Active(_) => write!(sql, "active {t} INDEXED BY active_{index} WHERE "),
+            Table::Settled(_) => write!(sql, "settled {t} INDEXED BY settled_{index} WHERE "),
             Table::Leased => write!(
                 sql,
-                "leases l CROSS JOIN active t INDEXED BY active_by_seq
-                 ON t.organization_id = l.organization_id AND t.seq = l.seq WHERE "
+                "leases l CROSS JOIN active {t} INDEXED BY active_by_seq
+                 ON {t}.organization_id = l.organization_id AND {t}.seq = l.seq WHERE "
             ),
         };
-        let (organization, seq) = if leased { ("l.organization_id", "l.seq") } else { ("t.organization_id", "t.seq") };
-        let _ = write!(sql, "{organization} = ?1");
+        let key = if leased { "l" } else { t };
+        let _ = write!(sql, "{key}.organization_id = ?1");
         if has_numbers {
-            let _ = write!(sql, " AND {seq} >= ?2 AND {seq} < ?3");
+            let _ = write!(sql, " AND {key}.seq >= ?2 AND {key}.seq < ?3");
         }
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {
-            let _ = write!(sql, " AND t.status = {}", status.number());
+            let _ = write!(sql, " AND {t}.status = {}", status.number());
         }
-        let _ = write!(sql, " AND {}", self.of_kind("t.kind", "?4"));
+        let _ = write!(sql, " AND {}", self.of_kind(&format!("{t}.kind"), "?4"));
         if has_resource {
             // "<> ''" lets the planner use the partial index.
-            sql.push_str(" AND t.resource_type <> '' AND t.resource_type = ?5 AND t.resource_id = ?6");
+            let _ = write!(sql, " AND {t}.resource_type <> '' AND {t}.resource_type = ?5 AND {t}.resource_id = ?6");
             if self.projects.is_some() {
-                sql.push_str(" AND t.project_id IN (SELECT value FROM json_each(?7))");
+                let _ = write!(sql, " AND {t}.project_id IN (SELECT value FROM json_each(?7))");
             }
         } else if self.projects.is_some() {
-            sql.push_str(" AND t.project_id = ?7 AND t.project_id <> ''");
+            let _ = write!(sql, " AND {t}.project_id = ?7 AND {t}.project_id <> ''");
         }
         sql
     }
 
-    /// The entries of the keys; long outputs are left out.
-    fn entries(&self, keys: &[Key]) -> Result<Vec<Listed>, StoreError> {
-        let (of_active, of_settled) = (read::ACTIVE_COLUMNS, read::SETTLED_COLUMNS);
-        let mut active = self
-            .connection
-            .prepare_cached(&format!("SELECT {of_active}, '', false FROM active a WHERE a.rowid = ?1"))?;
-        let mut settled = self.connection.prepare_cached(&format!(
-            "SELECT {of_settled}, iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output),
-                 octet_length(s.output) > {LISTED_OUTPUT_BYTES}
-             FROM settled s WHERE s.rowid = ?1"
-        ))?;
-        let entry = |key: &Key| {
+    /// The entries of the keys.
+    fn entries(&self, keys: Vec<Key>) -> Result<Vec<Listed>, StoreError> {
+        let by_row = |table| {
+            let (columns, t) = (columns(table), alias(table));
+            let name = if matches!(table, Table::Settled(_)) { "settled" } else { "active" };
+            let sql = format!("SELECT {IN_ONE_TABLE}, {columns} FROM {name} {t} WHERE {t}.rowid = ?1");
+            self.connection.prepare_cached(&sql)
+        };
+        let (mut active, mut settled) = (by_row(Table::Active(None))?, by_row(Table::Settled(None))?);
+        let entry = |key: Key| {
             let statement = if key.is_settled { &mut settled } else { &mut active };
             let mut rows = statement.query([key.row])?;
-            let row = rows.next()?.ok_or_else(|| read::damaged("row"))?;
-            Ok(Listed { operation: read::operation(row)?, output_left_out: row.get(read::AFTER_OPERATION)? })
+            listed(rows.next()?.ok_or_else(|| read::damaged("row"))?)
         };
-        keys.iter().map(entry).collect()
+        keys.into_iter().map(entry).collect()
     }
+}
+
+/// What a table is called in a statement.
+fn alias(table: Table) -> &'static str {
+    match table {
+        Table::Active(_) | Table::Leased => "a",
+        Table::Settled(_) => "s",
+    }
+}
+
+/// Stands before [`columns`] where rows are of one table: the columns of the other one do not come first.
+const IN_ONE_TABLE: &str = "false";
+
+/// The columns of an entry: those of the operation, with its output, and whether that is left out because it is long.
+fn columns(table: Table) -> String {
+    match table {
+        Table::Active(_) | Table::Leased => format!("{}, '', false", read::ACTIVE_COLUMNS),
+        Table::Settled(_) => format!(
+            "{}, iif(octet_length(s.output) > {LISTED_OUTPUT_BYTES}, '', s.output),
+             octet_length(s.output) > {LISTED_OUTPUT_BYTES}",
+            read::SETTLED_COLUMNS
+        ),
+    }
+}
+
+/// The entry of a row that begins with whether the columns of another table come before its own.
+fn listed(row: &Row<'_>) -> Result<Listed, StoreError> {
+    let first = if row.get(0)? { 1 + read::AFTER_OPERATION + 1 } else { 1 };
+    Ok(Listed { operation: read::operation_at(row, first)?, output_left_out: row.get(first + read::AFTER_OPERATION)? })
 }
 
 /// Runs a statement with those of the values that it names: `?n` is the n-th.

@@ -1,9 +1,9 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
-//! All writes go through one task ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. Batches and reads are
-//! carried out on threads that may wait for the disk ([`connections`]); readers run beside the writer, each in one read
-//! transaction, so that page and count are of one snapshot.
+//! All writes go through one thread ([`writer`]) that takes what has queued while the previous commit was in flight and
+//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. It has a thread of its own,
+//! which waits for the disk; so do those on which reads are carried out ([`connections`]). Readers run beside the writer,
+//! each in one read transaction, so that page and count are of one snapshot.
 //!
 //! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its
 //! plan may depend on it.
@@ -34,11 +34,12 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
-mod script;
 mod statement;
+mod texts;
 mod transition;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -57,9 +58,10 @@ use crate::deletion::Deletion;
 use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, LeaseRef,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
     LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
     Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
@@ -167,7 +169,7 @@ impl SqliteStore {
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = WriteBatcher::start(Writer::new(shared), &health, &commits);
+        let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
         let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
         Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
     }
@@ -244,16 +246,16 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn create_with(
+    async fn create_as(
         &self,
         organization: &str,
         operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create =
-            Create { organization: organization.to_owned(), operations, ids: Vec::new(), key, start: None, call: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -534,6 +536,10 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn limits(&self) -> Arc<BTreeMap<String, crate::Limits>> {
+        self.admission.stored()
+    }
+
     fn quotas(&self) -> Arc<Quotas> {
         self.admission.quotas()
     }
@@ -561,6 +567,21 @@ impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.readers.read(|connection| query("SELECT 1").fetch_one(connection).map(drop)).await?;
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
+    }
+
+    /// Nothing comes in by another way.
+    fn seal_with(&self, _: Keyring) {}
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        self.readers.read(move |connection| texts::heads(connection, &after, limit)).await
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        self.readers.read(move |connection| texts::read(connection, &places)).await
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        self.writer.submit(Write::Upkeep, Upkeep::ReplaceTexts(replacements)).await
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {

@@ -37,6 +37,21 @@ impl Part {
         self.take + self.skip.min(self.after())
     }
 
+    /// Of keys from the nearer end, as many as [`Part::reach`] at least, those of the page, newest first.
+    pub(super) fn of_keys<K: Ord>(self, mut keys: Vec<K>) -> Vec<K> {
+        keys.sort_unstable_by(|one, other| other.cmp(one));
+        let read = keys.len() as i64;
+        let skip = if self.is_nearer_to_oldest() { read - self.after() - self.take } else { self.skip };
+        let place = |n: i64| usize::try_from(n).unwrap_or_default();
+        keys.into_iter().skip(place(skip)).take(place(self.take)).collect()
+    }
+
+    /// Numbers at the nearer end of a range that hold the page if entries are spread evenly.
+    pub(super) fn first_piece(self, range: &Range<i64>) -> Range<i64> {
+        let length = piece(self.reach(), self.of, range.end - range.start).min(range.end - range.start);
+        if self.is_nearer_to_oldest() { range.start..range.start + length } else { range.end - length..range.end }
+    }
+
     /// Reads a range in pieces from the end that is nearer until they hold the page, which they mostly do at once: the
     /// first is as long as it has to be if entries are spread evenly. `read` answers how many are in a piece.
     pub(super) fn read_from_nearer_end(
@@ -44,12 +59,10 @@ impl Part {
         mut range: Range<i64>,
         mut read: impl FnMut(Range<i64>) -> Result<i64, StoreError>,
     ) -> Result<(), StoreError> {
-        let (mut wanted, of) = (self.reach(), self.of.max(1));
+        let mut wanted = self.reach();
         let length = range.end - range.start;
         while wanted > 0 && !range.is_empty() {
-            // An eighth more, since nothing is spread quite evenly.
-            let piece = (i128::from(wanted) * i128::from(length) * 9 / (i128::from(of) * 8)) as i64 + 1;
-            let piece = piece.min(range.end - range.start);
+            let piece = piece(wanted, self.of, length).min(range.end - range.start);
             wanted -= if self.is_nearer_to_oldest() {
                 range.start += piece;
                 read(range.start - piece..range.start)?
@@ -60,6 +73,12 @@ impl Part {
         }
         Ok(())
     }
+}
+
+/// How many numbers hold so many entries, if `of` are spread evenly over `length` numbers. An eighth more, since nothing
+/// is spread quite evenly.
+fn piece(wanted: i64, of: i64, length: i64) -> i64 {
+    (i128::from(wanted) * i128::from(length) * 9 / (i128::from(of.max(1)) * 8)) as i64 + 1
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use rusqlite::Connection;
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
-use super::script::Script;
 use super::statement::{Row, query};
 use super::{history, rows};
 use crate::StoreError;
@@ -54,9 +53,7 @@ pub(super) fn purge(
     for row in &removed {
         told.add(organization, None, &rows::id(row)?);
     }
-    let mut script = Script::default();
-    told.add_to(&mut script, now);
-    script.run(connection)?;
+    told.write(connection, now)?;
     forget(connection, resources, organization, &removed)?;
     Ok(removed.len() as u64)
 }
@@ -77,11 +74,9 @@ pub(super) fn forget(
         let resource = rows::resource(row)?;
         let resource = resource.as_ref();
         let counted = Counted { organization, project_id: &project_id, seq, kind: &kind, resource };
-        changes.add(&counted, rows::status(row)?, -1);
+        changes.add(&counted, Some(rows::status(row)?), None);
     }
-    let mut script = Script::default();
-    changes.add_to(&mut script);
-    script.run(connection)?;
+    changes.write(connection)?;
     history::forget(connection, organization, &seqs)?;
     note_removed(connection, organization, removed.len() as u64)?;
     Ok(seqs)

@@ -4,55 +4,40 @@
 //! decided one after the other against the state in memory, so that the second of two settlements is told it is
 //! stale, unless it says the same (see [`crate::repeat`]).
 
-use rusqlite::Connection;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::Vacant;
 
 use operations::{Event, OperationId, Progress, Refusal, Resource, State, Status, Timestamp};
+use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
-use super::script::Script;
-use super::statement::query;
-use super::{history, repeat, rows};
+use super::{history, read, repeat};
 use crate::history::{Note, bounded};
 use crate::repeat::refused;
 use crate::transition::{Subject, decide};
 use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 
-/// Served by active_by_id.
-const FIND: &str = "
-    SELECT a.rowid AS row, a.organization_id, a.seq, a.id, a.kind, a.project_id, a.resource_type, a.resource_id, a.status, a.started_at, a.due_at,
-        a.attempts, a.max_attempts, a.fence, a.cancel_requested
-    FROM json_each(?1) j CROSS JOIN active a
-        ON a.organization_id = j.value->>0 AND a.id = unhex(j.value->>1, '-')";
-
 const SETTLE: &str = "
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
         retain_for_ms, purge_at, error_message, output, input, worker)
-    SELECT a.organization_id, a.seq, a.id, a.kind, j.value->>1, a.resource_type, a.resource_id, a.project_id,
-        a.project_version_id, a.created_at, j.value->>2, j.value->>3, a.priority, j.value->>4, j.value->>5,
-        j.value->>6, a.timeout_ms, a.retain_for_ms,
-        j.value->>3 + coalesce(a.retain_for_ms, ?), j.value->>7, j.value->>8,
-        CASE j.value->>1 WHEN 4 THEN a.input ELSE '' END, j.value->>9
-    FROM json_each(?) j CROSS JOIN active a ON a.rowid = j.value->>0";
+    SELECT organization_id, seq, id, kind, ?2, resource_type, resource_id, project_id, project_version_id, created_at,
+        ?3, ?4, priority, ?5, ?6, ?7, timeout_ms, retain_for_ms, ?4 + coalesce(retain_for_ms, ?11), ?8, ?9,
+        CASE ?2 WHEN 4 THEN input ELSE '' END, ?10
+    FROM active WHERE rowid = ?1";
 
-const REMOVE: &str = "DELETE FROM active WHERE rowid IN (SELECT value->>0 FROM json_each(?))";
+const REMOVE: &str = "DELETE FROM active WHERE rowid = ?1";
 
 const PEND: &str = "
-    UPDATE active SET status = 1, started_at = j.value->>1, due_at = j.value->>2, attempts = j.value->>3,
-        max_attempts = j.value->>4, fence = j.value->>5
-    FROM json_each(?) j WHERE active.rowid = j.value->>0";
+    UPDATE active SET status = 1, started_at = ?2, due_at = ?3, attempts = ?4, max_attempts = ?5, fence = ?6
+    WHERE rowid = ?1";
 
-const DROP_LEASES: &str = "
-    DELETE FROM leases WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))
-    RETURNING organization_id, seq, worker";
+const DROP_LEASE: &str = "DELETE FROM leases WHERE organization_id = ?1 AND seq = ?2";
 
-const EXTEND: &str = "
-    UPDATE leases SET expires_at = ?2
-    WHERE (organization_id, seq) IN (SELECT value->>0, value->>1 FROM json_each(?1))";
+const EXTEND: &str = "UPDATE leases SET expires_at = ?3 WHERE organization_id = ?1 AND seq = ?2";
 
 /// An operation of `active` while events are applied to it.
 pub(super) struct Entry {
@@ -63,6 +48,8 @@ pub(super) struct Entry {
     pub(super) kind: String,
     pub(super) project_id: String,
     pub(super) resource: Option<Resource>,
+    /// Who holds its lease, or empty.
+    pub(super) worker: String,
     pub(super) before: Status,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
@@ -77,33 +64,55 @@ impl Entry {
     }
 }
 
-type Entries = HashMap<(String, OperationId), Entry>;
+/// Operations by organization and id, in the order in which they were asked for.
+#[derive(Default)]
+struct Entries<'l> {
+    all: Vec<Entry>,
+    /// `None`: it has ended, or never was.
+    places: HashMap<(&'l str, OperationId), Option<usize>>,
+}
 
-fn find<'l>(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>) -> Result<Entries, StoreError> {
-    let wanted: std::collections::HashSet<(&str, OperationId)> =
-        leases.map(|lease| (lease.organization.as_str(), lease.id)).collect();
-    let keys: Vec<_> = wanted.into_iter().map(|(organization, id)| json!([organization, id.to_string()])).collect();
-    let found = query(FIND).bind(serde_json::Value::Array(keys).to_string()).fetch_all(connection)?;
-    let mut entries = Entries::with_capacity(found.len());
-    for row in &found {
-        let state = rows::active_state(row)?;
-        let organization: String = row.try_get("organization_id")?;
-        let id = rows::id(row)?;
-        let entry = Entry {
-            id,
-            row: row.try_get("row")?,
-            organization: organization.clone(),
-            seq: row.try_get("seq")?,
-            kind: row.try_get("kind")?,
-            project_id: row.try_get("project_id")?,
-            resource: rows::resource(row)?,
-            before: state.status(),
-            state,
-            note: None,
-        };
-        entries.insert((organization, id), entry);
+impl<'l> Entries<'l> {
+    /// Served by active_by_id and the primary key of leases.
+    fn find(connection: &Connection, leases: impl Iterator<Item = &'l LeaseRef>) -> Result<Entries<'l>, StoreError> {
+        let columns = read::STATE_COLUMNS;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT a.rowid, a.seq, a.kind, a.project_id, a.resource_type, a.resource_id, coalesce((
+                     SELECT l.worker FROM leases l WHERE l.organization_id = a.organization_id AND l.seq = a.seq), ''),
+                 {columns}
+             FROM active a INDEXED BY active_by_id WHERE a.organization_id = ?1 AND a.id = ?2"
+        ))?;
+        let mut entries = Entries::default();
+        for LeaseRef { organization, id, .. } in leases {
+            let Vacant(place) = entries.places.entry((organization, *id)) else { continue };
+            let mut rows = statement.query((organization, id.as_bytes()))?;
+            let Some(row) = rows.next()? else {
+                place.insert(None);
+                continue;
+            };
+            place.insert(Some(entries.all.len()));
+            let state = read::active_state(row, 7)?;
+            entries.all.push(Entry {
+                id: *id,
+                row: row.get(0)?,
+                organization: organization.clone(),
+                seq: row.get(1)?,
+                kind: row.get(2)?,
+                project_id: row.get(3)?,
+                resource: read::resource(row, 4)?,
+                worker: row.get(6)?,
+                before: state.status(),
+                state,
+                note: None,
+            });
+        }
+        Ok(entries)
     }
-    Ok(entries)
+
+    fn get(&mut self, lease: &LeaseRef) -> Option<&mut Entry> {
+        let place = self.places.get(&(lease.organization.as_str(), lease.id))?;
+        self.all.get_mut((*place)?)
+    }
 }
 
 /// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
@@ -115,13 +124,10 @@ pub(super) fn apply(
     resources: &Resources,
     events: &[&(LeaseRef, Event)],
 ) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-    let mut entries = find(connection, events.iter().map(|(lease, _)| lease))?;
-    let decided = events.iter().map(|(lease, event)| {
-        let entry = entries.get_mut(&(lease.organization.clone(), lease.id));
-        decide(entry.map(Entry::subject), now, lease, event)
-    });
+    let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
+    let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
     let mut results: Vec<_> = decided.collect();
-    let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
+    let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
     write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
     Ok(results)
@@ -137,75 +143,60 @@ pub(super) fn write(
 ) -> Result<(), StoreError> {
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let leases: Vec<_> = changed.iter().map(|entry| json!([entry.organization, entry.seq])).collect();
-    let mut workers: HashMap<(String, i64), String> = HashMap::new();
-    for row in query(DROP_LEASES).bind(serde_json::Value::Array(leases).to_string()).fetch_all(connection)? {
-        workers.insert((row.try_get("organization_id")?, row.try_get("seq")?), row.try_get("worker")?);
-    }
-    let (mut settled, mut pending, mut notes) = (Vec::new(), Vec::new(), Vec::new());
-    for mut entry in changed {
-        let worker = workers.remove(&(entry.organization.clone(), entry.seq)).unwrap_or_default();
-        if let Some(note) = entry.note.take() {
-            notes.push((entry.organization.clone(), entry.seq, Note { worker: worker.clone(), ..note }));
-        }
+    let mut notes = Vec::new();
+    let mut drop_lease = connection.prepare_cached(DROP_LEASE)?;
+    let mut settle = connection.prepare_cached(SETTLE)?;
+    let mut remove = connection.prepare_cached(REMOVE)?;
+    for Entry { id, row, organization, seq, kind, project_id, resource, worker, before, state, note } in changed {
         let counted = Counted {
-            organization: &entry.organization,
-            project_id: &entry.project_id,
-            seq: entry.seq,
-            kind: &entry.kind,
-            resource: entry.resource.as_ref(),
+            organization: &organization,
+            project_id: &project_id,
+            seq,
+            kind: &kind,
+            resource: resource.as_ref(),
         };
-        counts.add(&counted, entry.before, -1);
-        counts.add(&counted, entry.state.status(), 1);
-        told.add(&entry.organization, Some(entry.state.status()), &entry.id);
-        let settle = |progress: Progress, status: Status, started_at, finished_at: Timestamp, error, output| {
-            let Progress { attempts, max_attempts, fence } = progress;
-            json!([
-                entry.row,
-                status.number(),
-                millis(started_at),
+        counts.add(&counted, Some(before), Some(state.status()));
+        told.add(&organization, Some(state.status()), &id);
+        drop_lease.execute((&organization, seq))?;
+        let Progress { attempts, max_attempts, fence } = state.progress();
+        let (fence, status) = (fence.cast_signed(), state.status().number());
+        let mut end = |started_at: Option<Timestamp>, finished_at: Timestamp, error: &str, output: &str| {
+            let started_at = millis(started_at);
+            settle.execute(params![
+                row,
+                status,
+                started_at,
                 finished_at.as_millis(),
                 attempts,
                 max_attempts,
                 fence,
                 error,
                 output,
-                worker
-            ])
+                worker,
+                retain_for_ms
+            ])?;
+            remove.execute([row])
         };
-        match entry.state {
-            State::Completed { progress, started_at, finished_at, output } => {
-                let row = settle(progress, Status::Completed, Some(started_at), finished_at, String::new(), output);
-                settled.push(row);
+        match state {
+            State::Completed { started_at, finished_at, output, .. } => {
+                end(Some(started_at), finished_at, "", &output)?;
             }
-            State::Failed { progress, started_at, finished_at, error_message } => {
-                let row = settle(progress, Status::Failed, started_at, finished_at, error_message, String::new());
-                settled.push(row);
+            State::Failed { started_at, finished_at, error_message, .. } => {
+                end(started_at, finished_at, &error_message, "")?;
             }
-            State::Pending { progress, started_at, due_at } => {
-                let Progress { attempts, max_attempts, fence } = progress;
-                let row = json!([entry.row, millis(started_at), millis(due_at), attempts, max_attempts, fence]);
-                pending.push(row);
+            State::Pending { started_at, due_at, .. } => {
+                let values = (row, millis(started_at), millis(due_at), attempts, max_attempts, fence);
+                connection.prepare_cached(PEND)?.execute(values)?;
             }
             State::Running { .. } => {}
         }
+        if let Some(note) = note {
+            notes.push((organization, seq, Note { worker, ..note }));
+        }
     }
-    let mut script = Script::default();
-    history::append(&mut script, notes);
-    if !settled.is_empty() {
-        let settled = serde_json::Value::Array(settled).to_string();
-        script.add(SETTLE).bind(retain_for_ms).bind(settled.clone());
-        script.add(REMOVE).bind(settled);
-    }
-    if !pending.is_empty() {
-        script.add(PEND).bind(serde_json::Value::Array(pending).to_string());
-    }
-    counts.add_to(&mut script);
-    told.add_to(&mut script, now);
-    script.run(connection)
+    history::append(connection, notes)?;
+    counts.write(connection)?;
+    told.write(connection, now)
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {
@@ -219,36 +210,30 @@ pub(super) fn heartbeat(
     beats: &[Heartbeat],
     expires_at: Timestamp,
 ) -> Result<Vec<LeaseStatus>, StoreError> {
-    let entries = find(connection, beats.iter().map(|beat| &beat.lease))?;
-    let mut held = Vec::new();
+    let mut entries = Entries::find(connection, beats.iter().map(|beat| &beat.lease))?;
+    let mut extend = connection.prepare_cached(EXTEND)?;
     // The last of each counts.
     let mut said: HashMap<(&str, i64), serde_json::Value> = HashMap::new();
-    let statuses = beats
-        .iter()
-        .map(|beat| match entries.get(&(beat.lease.organization.clone(), beat.lease.id)) {
-            Some(Entry {
-                state: State::Running { progress, cancel_requested, .. },
-                organization,
-                seq,
-                project_id,
-                kind,
-                ..
-            }) if progress.fence == beat.lease.fence && beat.lease.covers(project_id, kind) => {
-                held.push(json!([organization, seq]));
-                if let Some(text) = &beat.progress {
-                    let row = json!([organization, seq, progress.attempts, bounded(text)]);
-                    said.insert((organization.as_str(), *seq), row);
-                }
-                LeaseStatus::Held { expires_at, cancel_requested: *cancel_requested }
+    let mut statuses = Vec::with_capacity(beats.len());
+    for Heartbeat { lease, progress: text } in beats {
+        let held = entries.get(lease).and_then(|entry| match entry.state {
+            State::Running { progress, cancel_requested, .. }
+                if progress.fence == lease.fence && lease.covers(&entry.project_id, &entry.kind) =>
+            {
+                Some((entry.seq, progress.attempts, cancel_requested))
             }
-            _ => LeaseStatus::Lost,
-        })
-        .collect();
-    if !held.is_empty() {
-        query(EXTEND)
-            .bind(serde_json::Value::Array(held).to_string())
-            .bind(expires_at.as_millis())
-            .execute(connection)?;
+            _ => None,
+        });
+        let Some((seq, attempt, cancel_requested)) = held else {
+            statuses.push(LeaseStatus::Lost);
+            continue;
+        };
+        extend.execute((&lease.organization, seq, expires_at.as_millis()))?;
+        if let Some(text) = text {
+            let row = json!([lease.organization, seq, attempt, bounded(text)]);
+            said.insert((lease.organization.as_str(), seq), row);
+        }
+        statuses.push(LeaseStatus::Held { expires_at, cancel_requested });
     }
     history::append_progress(connection, now, said.into_values().collect())?;
     Ok(statuses)

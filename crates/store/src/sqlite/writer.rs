@@ -1,5 +1,6 @@
 //! The one writer: carries a batch out as one transaction, with one fsync.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
 use super::resources::Resources;
-use super::{admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, transition};
+use super::{
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+};
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
@@ -30,7 +33,7 @@ pub(super) struct Shared {
     pub(super) admission: Admission,
 }
 
-/// The writer. Batches are carried out on a thread that may wait for the disk, which has the state meanwhile.
+/// The writer. A batch that panics takes the state with it.
 pub(super) struct Writer {
     shared: Shared,
     /// `None` when a batch took it with it in a panic.
@@ -71,17 +74,20 @@ impl State {
 
 #[async_trait]
 impl Commit for Writer {
+    /// Waits for the disk: for a thread of its own.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
-        let mut taken = std::mem::take(writes);
-        let written = tokio::task::spawn_blocking(move || {
-            let written = state.commit(&mut taken);
-            (state, taken, written)
-        });
-        let (state, taken, written) = written.await.map_err(|error| connections::broke_off(&error))?;
-        self.state = Some(state);
-        *writes = taken;
+        let written = catch_unwind(AssertUnwindSafe(|| state.commit(writes)));
         written
+            .map(|written| {
+                self.state = Some(state);
+                written
+            })
+            .unwrap_or_else(|_| {
+                // Their callers are told that the writer has stopped.
+                writes.clear();
+                Err(StoreError::Unusable("work on the database ended badly".to_owned()))
+            })
     }
 }
 
@@ -202,6 +208,7 @@ impl Transaction for Whole<'_> {
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
+            Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;

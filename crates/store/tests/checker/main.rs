@@ -51,6 +51,16 @@ async fn sqlite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sealed_sqlite() {
+    check(Engine::SealedSqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sealed_postgres() {
+    check(Engine::SealedPostgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres() {
     check(Engine::Postgres).await;
 }

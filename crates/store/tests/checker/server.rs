@@ -41,11 +41,11 @@ impl Place {
         let fixture = support::fixture(engine).await;
         // One process owns an embedded store.
         let servers = match engine {
-            Engine::Sqlite => {
+            Engine::Sqlite | Engine::SealedSqlite => {
                 fixture.store.close().await;
                 1
             }
-            Engine::Postgres => 2,
+            Engine::Postgres | Engine::SealedPostgres => 2,
         };
         let servers = (0..servers).map(|_| Mutex::new(None)).collect();
         let clock = Arc::new(AtomicI64::new(fixture.store.now().as_millis()));
@@ -64,21 +64,24 @@ impl Place {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let clock = Arc::clone(&self.clock);
         let now: Clock = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
-        let (engine, place) = (self.engine, self.fixture.place());
+        let (engine, place, keyring) = (self.engine, self.fixture.place(), self.fixture.keyring.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let store: Arc<dyn Store> = runtime.block_on(async {
                 match engine {
                     // The one that was killed may hold the file for a moment yet.
-                    Engine::Sqlite => loop {
+                    Engine::Sqlite | Engine::SealedSqlite => loop {
                         match SqliteStore::open_with_clock(place.as_ref(), Arc::clone(&now)).await {
                             Ok(store) => break Arc::new(store) as Arc<dyn Store>,
                             Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
                             Err(error) => panic!("{error}"),
                         }
                     },
-                    Engine::Postgres => Arc::new(PostgresStore::connect_with_clock(&place, 8, now).await.unwrap()),
+                    Engine::Postgres | Engine::SealedPostgres => {
+                        Arc::new(PostgresStore::connect_with_clock(&place, 8, now).await.unwrap())
+                    }
                 }
             });
+            let store = support::sealed(store, keyring.as_ref());
             Server { runtime: Some(runtime), store }
         });
         let server = opened.await.unwrap();

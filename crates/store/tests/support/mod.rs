@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use operations::{NewOperation, Operation, Outcome, Resource, Timestamp};
-use store::{ClaimRequest, Claimed, Clock, PostgresStore, Settlement, SqliteStore, Store};
+use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Timestamp};
+use secrecy::SecretBox;
+use store::seal::{Key, Keyring};
+use store::{ClaimRequest, Claimed, Clock, Digest, PostgresStore, Sealed, Settlement, SqliteStore, Store};
 use testkit::{Cluster, Durability};
 
 /// Which engine a test runs against.
@@ -14,6 +16,10 @@ use testkit::{Cluster, Durability};
 pub enum Engine {
     Sqlite,
     Postgres,
+    /// SQLite, with everything encrypted that can be.
+    SealedSqlite,
+    /// PostgreSQL in the same way.
+    SealedPostgres,
 }
 
 /// A store whose clock stands until it is moved. What it keeps goes with it.
@@ -21,6 +27,8 @@ pub struct Fixture {
     pub store: Arc<dyn Store>,
     place: Place,
     clock: Arc<AtomicI64>,
+    /// Of a store that is encrypted.
+    pub keyring: Option<Keyring>,
 }
 
 /// Where the store keeps things, so that it can be opened again and tampered with.
@@ -43,11 +51,29 @@ pub async fn empty_database() -> String {
 pub async fn fixture(engine: Engine) -> Fixture {
     let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
     let place = match engine {
-        Engine::Sqlite => Place::Folder(tempfile::tempdir().unwrap()),
-        Engine::Postgres => Place::Database(cluster().database().await.unwrap()),
+        Engine::Sqlite | Engine::SealedSqlite => Place::Folder(tempfile::tempdir().unwrap()),
+        Engine::Postgres | Engine::SealedPostgres => Place::Database(cluster().database().await.unwrap()),
     };
-    let store = open(&place, &clock).await;
-    Fixture { store, place, clock }
+    let is_sealed = matches!(engine, Engine::SealedSqlite | Engine::SealedPostgres);
+    let keyring = is_sealed.then(|| keyring(&["2026-11"], Some("2026-11")));
+    let store = sealed(open(&place, &clock).await, keyring.as_ref());
+    Fixture { store, place, clock, keyring }
+}
+
+/// Keys that are the same each time.
+pub fn keyring(ids: &[&str], active: Option<&str>) -> Keyring {
+    let key = |id: &&str| {
+        let bytes = Digest::of(id.as_bytes()).to_string().into_bytes();
+        Key::read(id, &SecretBox::new(Box::new(bytes[bytes.len() - 40..][..32].iter().map(|b| b ^ 0x80).collect())))
+    };
+    Keyring::new(ids.iter().map(|id| key(id).unwrap()).collect(), active).unwrap()
+}
+
+pub fn sealed(store: Arc<dyn Store>, keyring: Option<&Keyring>) -> Arc<dyn Store> {
+    match keyring {
+        Some(keyring) => Arc::new(Sealed::new(store, keyring.clone())),
+        None => store,
+    }
 }
 
 async fn open(place: &Place, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
@@ -70,12 +96,21 @@ impl Fixture {
         }
     }
 
+    pub fn is_sealed(&self) -> bool {
+        self.keyring.is_some()
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// A second store on the same file, as after a restart.
     pub async fn reopen(&self) -> Arc<dyn Store> {
+        sealed(self.reopen_plain().await, self.keyring.as_ref())
+    }
+
+    /// The same, without the keys.
+    pub async fn reopen_plain(&self) -> Arc<dyn Store> {
         open(&self.place, &self.clock).await
     }
 
@@ -142,6 +177,28 @@ impl Fixture {
         created
     }
 
+    /// Reads what a resource that has many operations has, and returns when they are counted, which PostgreSQL's store
+    /// begins to do then; meanwhile, time seems to pass to it.
+    pub async fn count_resource(&self, organization: &str, resource: &Resource) {
+        let Place::Database(_) = &self.place else { return };
+        let filter = Filter { resource: Some(resource.clone()), ..Filter::default() };
+        self.store.list(&Access::organization(organization), &filter, PageRequest::default()).await.unwrap();
+        let foreign = self.foreign_postgres().await;
+        let marked_long_ago = "UPDATE counted_resources SET marked_at = marked_at - interval '1 hour'
+            WHERE NOT is_counted AND marked_at > clock_timestamp() - interval '1 hour'";
+        let is_counted = "SELECT is_counted FROM counted_resources
+            WHERE organization_id = $1 AND resource_type = $2 AND resource_id = $3";
+        loop {
+            sqlx::query(marked_long_ago).execute(&foreign).await.unwrap();
+            let query = sqlx::query_scalar(is_counted).bind(organization);
+            let query = query.bind(&resource.resource_type).bind(&resource.resource_id);
+            if query.fetch_optional(&foreign).await.unwrap() == Some(true) {
+                return foreign.close().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub async fn assert_sound(&self) {
         let report = self.store.doctor().await.unwrap();
         assert_eq!(report.findings, [], "longrun doctor finds nothing");
@@ -176,7 +233,7 @@ pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
     NewOperation { project_id: project_id.to_owned(), ..NewOperation::of_kind(kind) }
 }
 
-/// Makes two tests of each function: one against each engine.
+/// Makes three tests of each function: one against each engine, and one against an encrypted store.
 #[allow(unused_macros)]
 macro_rules! against_both_engines {
     ($($name:ident),* $(,)?) => {
@@ -184,6 +241,12 @@ macro_rules! against_both_engines {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $name() {
                 super::$name(super::fixture(super::Engine::Sqlite).await).await;
+            })*
+        }
+        mod sealed_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name(super::fixture(super::Engine::SealedSqlite).await).await;
             })*
         }
         mod postgres {

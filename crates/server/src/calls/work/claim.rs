@@ -81,6 +81,9 @@ fn among(caller: &Caller, List(wanted): List<String, MAX_ORGANIZATIONS>, found: 
     if wanted.is_empty() {
         return Some(reached.clone());
     }
+    if wanted.len() > MAX_ORGANIZATIONS {
+        found.add(Violation::new("organizations", format!("must be {MAX_ORGANIZATIONS} at most")));
+    }
     for name in wanted.iter().filter(|name| !reached.include(name)) {
         let told = format!("{} is none of those that the token reaches", quoted(name));
         found.add_another(Violation::new("organizations", told));

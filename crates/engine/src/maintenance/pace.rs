@@ -1,0 +1,41 @@
+//! Looks that read a whole table, and may take long for once.
+//!
+//! The leases that there are are few, but what is dead of them stays in their table for as long as somebody holds a
+//! snapshot open, and who reads the table walks past it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A look is made after so many times what the last one took, so that it costs a thirtieth of the time at most.
+const SHARE: u32 = 30;
+
+/// When the next look may be made.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    /// Whether a look may be made now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|next| Instant::now() >= next)
+    }
+
+    /// Notes what a look took that ends now.
+    pub(crate) fn took(&self, cost: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + cost * SHARE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_long_is_done_less_often() {
+        let pace = Pace::default();
+        assert!(pace.is_due(), "nothing is known yet");
+        pace.took(Duration::ZERO);
+        assert!(pace.is_due(), "it cost nothing");
+        pace.took(Duration::from_secs(60));
+        assert!(!pace.is_due(), "the next is half an hour later");
+    }
+}

@@ -1,0 +1,24 @@
+//! Compiles the files in `proto/`, without `protoc`.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = [
+        "longrun/v1/operations.proto",
+        "longrun/v1/worker.proto",
+        "longrun/v1/evidence.proto",
+        "google/longrunning/operations.proto",
+    ];
+    let root = "../../proto";
+    println!("cargo:rerun-if-changed={root}");
+    let descriptors = protox::compile(files, [root])?;
+    // Servers show it by reflection.
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().build_transport(false).bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

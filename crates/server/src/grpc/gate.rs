@@ -1,0 +1,127 @@
+//! What every call passes before its method: the token, the deadline, and the bounds of its body.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderMap;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::{Call, evidence};
+use crate::app::App;
+use crate::calls::wait;
+use crate::error::ApiError;
+use crate::http::{Caller, body};
+use crate::waiters::{Guard, guarded};
+
+/// The calls that may wait for something, beside what they take themselves.
+const WAITING: [&str; 3] = [
+    "/longrun.v1.AsyncOperationsService/WaitOperation",
+    "/longrun.v1.WorkerService/ClaimOperations",
+    "/google.longrunning.Operations/WaitOperation",
+];
+/// The calls whose answer is a stream for as long as the client wants.
+const ENDLESS: &str = "/longrun.v1.AsyncOperationsService/WatchOperations";
+/// The call whose request is a stream.
+const UPLOAD: &str = "/longrun.v1.EvidenceService/PutEvidence";
+/// The call whose request holds evidence.
+const EVALUATE: &str = "/longrun.v1.AgentsService/EvaluateEvidence";
+const BATCH: &str = "/longrun.v1.AsyncOperationsService/BatchCreateOperations";
+const WORK: &str = "/longrun.v1.WorkerService/";
+/// What a message may hold besides the content of evidence.
+const OVERHEAD: u64 = 1024 * 1024;
+/// A batch may be so many times as large as a single creation, as over HTTP.
+const BODIES: u64 = 4;
+
+pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    passed(&app, request, next).await.unwrap_or_else(|status| status.into_http::<Body>())
+}
+
+async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Status> {
+    let (mut parts, body) = request.into_parts();
+    let caller = Caller::from_request_parts(&mut parts, app).await?;
+    let path = parts.uri.path().to_owned();
+    let settings = &app.settings;
+    let most = match &*path {
+        ENDLESS => Duration::MAX,
+        UPLOAD | EVALUATE => settings.upload_timeout,
+        path if WAITING.contains(&path) => settings.request_timeout + wait::MAX_WAIT,
+        _ => settings.request_timeout,
+    };
+    let wanted = timeout(&parts.headers)?.unwrap_or(Duration::MAX);
+    let limit = most.min(wanted);
+    // Beyond a century there is no difference.
+    let deadline = Instant::now() + limit.min(Duration::from_secs(100 * 365 * 86_400));
+    parts.extensions.insert(Call { caller: caller.clone(), deadline });
+    let answered = async {
+        // The place in memory is held until there is an answer.
+        let (body, _place) = if path == UPLOAD {
+            (evidence::paced(body, settings), None)
+        } else {
+            let limit = match &*path {
+                EVALUATE => app.content.limit().saturating_add(OVERHEAD),
+                BATCH => settings.body_limit.saturating_mul(BODIES),
+                _ => settings.body_limit,
+            };
+            let memory = if path.starts_with(WORK) { &app.memory.work } else { &app.memory.small };
+            let message = body::read(app, memory, &caller, &parts.headers, body, limit).await?;
+            (Body::from((*message).clone()), Some(message.into_place()))
+        };
+        Ok::<_, ApiError>(next.run(Request::from_parts(parts, body)).await)
+    };
+    match tokio::time::timeout_at(deadline, answered).await {
+        Ok(answer) => Ok(deliver(answer?)),
+        Err(_) => Err(ApiError::Timeout("the request").into()),
+    }
+}
+
+/// What was claimed is released unless the answer's body is taken to its end.
+fn deliver(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<Guard>() {
+        Some(guard) => response.map(|body| guarded(body, guard)),
+        None => response,
+    }
+}
+
+/// The header `grpc-timeout`: at most eight digits and a unit.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(|text| {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+        Some(match unit {
+            "H" => Duration::from_secs(number * 3_600),
+            "M" => Duration::from_secs(number * 60),
+            "S" => Duration::from_secs(number),
+            "m" => Duration::from_millis(number),
+            "u" => Duration::from_micros(number),
+            "n" => Duration::from_nanos(number),
+            _ => return None,
+        })
+    });
+    let wrong = || ApiError::field("grpc-timeout", "must be at most eight digits and a unit of H, M, S, m, u and n");
+    parsed.map(Some).ok_or_else(|| wrong().into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_digits_and_a_unit() {
+        let parse =
+            |text: &str| timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        assert_eq!(timeout(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(parse("5S").unwrap(), Some(Duration::from_secs(5)));
+        assert_eq!(parse("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(parse("250m").unwrap(), Some(Duration::from_millis(250)));
+        for bad in ["", "S", "5", "5s", "-5S", "123456789S", "5 S", "+5S"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

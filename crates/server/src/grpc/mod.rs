@@ -1,0 +1,89 @@
+//! The same calls over gRPC, on the port of HTTP: each method reads its message into the struct of a call, calls, and
+//! writes the answer ([`crate::calls`]).
+//!
+//! What every method passes through is in [`gate`]: the token, the deadline, the bounds of the body. Health and
+//! reflection need no token, as `/docs` needs none.
+
+mod agents;
+mod convert;
+mod evidence;
+mod gate;
+mod longrunning;
+mod operations;
+mod status;
+mod worker;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use proto::google::longrunning::operations_server::OperationsServer;
+use proto::longrun::v1::agents_service_server::AgentsServiceServer;
+use proto::longrun::v1::async_operations_service_server::AsyncOperationsServiceServer;
+use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
+use proto::longrun::v1::worker_service_server::WorkerServiceServer;
+use tokio::time::Instant;
+use tonic::service::Routes;
+
+use crate::app::App;
+use crate::http::Caller;
+
+/// What an answer may take on its way, when one waits until shortly before the deadline.
+const ANSWERING: Duration = Duration::from_millis(50);
+
+/// What a method has from the gate: who calls, and until when an answer is wanted.
+#[derive(Clone)]
+struct Call {
+    caller: Caller,
+    deadline: Instant,
+}
+
+impl Call {
+    /// A wish to wait, so that the answer still comes before the deadline.
+    fn within_deadline(&self, wish: Duration) -> Duration {
+        wish.min(self.deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWERING))
+    }
+}
+
+/// The call that a message belongs to.
+fn call<T>(request: &tonic::Request<T>) -> Call {
+    request.extensions().get::<Call>().cloned().expect("the gate lets no request through without it")
+}
+
+/// The services as routes. Must be called within a tokio runtime.
+pub(crate) fn routes(app: &App) -> Router {
+    let face = Face(app.clone());
+    // The gate has bounded each body already.
+    let most = usize::MAX;
+    let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
+        .add_service(OperationsServer::new(face))
+        .into_axum_router()
+        .layer(from_fn_with_state(app.clone(), gate::gate));
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let shutdown = app.shutdown.clone();
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    });
+    let reflection = |builder: tonic_reflection::server::Builder<'static>| {
+        builder
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Some clients know the first version of reflection only.
+    let v1 = reflection(tonic_reflection::server::Builder::configure()).build_v1();
+    let v1alpha = reflection(tonic_reflection::server::Builder::configure()).build_v1alpha();
+    let open = Routes::new(health)
+        .add_service(v1.expect("the files are what the build made"))
+        .add_service(v1alpha.expect("the files are what the build made"))
+        .into_axum_router();
+    // Both would answer what nobody knows; that is for the router that they go into.
+    services.reset_fallback().merge(open.reset_fallback())
+}
+
+/// Implements the services.
+#[derive(Clone)]
+struct Face(App);

@@ -1,0 +1,191 @@
+//! `longrun.v1.AsyncOperationsService`.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
+use operations::Violation;
+use proto::longrun::v1 as wire;
+use proto::longrun::v1::async_operations_service_server::AsyncOperationsService;
+use store::{Listing, OperationCommand};
+use tonic::{Request, Response, Status};
+
+use super::{Call, Face, call, convert};
+use crate::calls::creation::BatchCreateOperations;
+use crate::calls::events::{self, ListEvents};
+use crate::calls::list::{self, ListOperations};
+use crate::calls::wait::WaitOperation;
+use crate::calls::watch::{self, Told, WatchOperations};
+use crate::calls::{command, creation, wait};
+use crate::error::ApiError;
+use crate::strict::{List, Read};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AsyncOperationsService for Face {
+    async fn list_operations(
+        &self,
+        request: Request<wire::ListOperationsRequest>,
+    ) -> Answer<wire::ListOperationsResponse> {
+        let (app, Call { caller, .. }, asked) = (&self.0, call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let pagination = asked.pagination.unwrap_or_default();
+        let value = ListOperations {
+            page: convert::count("pagination.page", pagination.page, &mut violations),
+            page_size: convert::count("pagination.page_size", pagination.page_size, &mut violations),
+            resource_id: asked.resource_id,
+            resource_type: asked.resource_type,
+            status: convert::status_filter(asked.status),
+            kind: asked.kind,
+        };
+        let Listing { mut entries, page } = list::listing(app, &caller, Read { value, violations }).await?;
+        for entry in entries.iter_mut().filter(|entry| entry.output_left_out) {
+            // What was removed in between has none.
+            let output = app.store.output(caller.access(), entry.operation.id).await.map_err(ApiError::from)?;
+            entry.operation.output = output.unwrap_or_default();
+        }
+        Ok(Response::new(wire::ListOperationsResponse {
+            operations: entries.iter().map(|entry| convert::operation(&entry.operation)).collect(),
+            pagination: Some(convert::pagination(page, app.settings.first_page)),
+        }))
+    }
+
+    async fn get_operation(&self, request: Request<wire::GetOperationRequest>) -> Answer<wire::GetOperationResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let found = list::get(&self.0, &caller, convert::id(&asked.operation_id)).await?;
+        let operation = Some(convert::operation(&found.operation));
+        Ok(Response::new(wire::GetOperationResponse { operation }))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<wire::WaitOperationRequest>,
+    ) -> Answer<wire::WaitOperationResponse> {
+        let (call, asked) = (call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let timeout = convert::given_duration("timeout", asked.timeout, &mut violations);
+        let value = WaitOperation { timeout: Some(call.within_deadline(timeout.unwrap_or(wait::DEFAULT_WAIT))) };
+        let id = convert::id(&asked.operation_id)?;
+        let found = wait::wait(&self.0, &call.caller, id, Read { value, violations }).await?;
+        let operation = Some(convert::operation(&found.operation));
+        Ok(Response::new(wire::WaitOperationResponse { operation }))
+    }
+
+    async fn list_operation_events(
+        &self,
+        request: Request<wire::ListOperationEventsRequest>,
+    ) -> Answer<wire::ListOperationEventsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let page_size = convert::count("page_size", asked.page_size, &mut violations);
+        let page_token = events::place_of(&asked.page_token).unwrap_or_else(|error| {
+            violations.push(Violation::new("page_token", error.to_string()));
+            None
+        });
+        let value = ListEvents { page_size, page_token };
+        let id = convert::id(&asked.operation_id);
+        let page = events::events(&self.0, &caller, id, Read { value, violations }).await?;
+        let events = page.events.into_iter().map(|event| wire::OperationEvent {
+            time: Some(convert::timestamp(event.at)),
+            r#type: events::wire_name(event.kind).to_owned(),
+            attempt: event.attempt,
+            worker: event.worker,
+            message: event.message,
+        });
+        let next_page_token = page.next.map_or_else(String::new, |next| next.to_string());
+        Ok(Response::new(wire::ListOperationEventsResponse { events: events.collect(), next_page_token }))
+    }
+
+    type WatchOperationsStream = Pin<Box<dyn Stream<Item = Result<wire::WatchOperationsResponse, Status>> + Send>>;
+
+    async fn watch_operations(
+        &self,
+        request: Request<wire::WatchOperationsRequest>,
+    ) -> Answer<Self::WatchOperationsStream> {
+        let (Call { caller, deadline }, asked) = (call(&request), request.into_inner());
+        let value = WatchOperations {
+            resource_id: asked.resource_id,
+            resource_type: asked.resource_type,
+            status: convert::status_filter(asked.status),
+            kind: asked.kind,
+            last_event_id: asked.last_event_id,
+        };
+        let watcher = watch::watch(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
+        let told = stream::unfold(Some(watcher), move |watcher| async move {
+            let mut watcher = watcher?;
+            match tokio::time::timeout_at(deadline, watcher.next()).await {
+                Ok(told) => Some((told_message(told?), Some(watcher))),
+                Err(_) => Some((Err(ApiError::Timeout("the watch").into()), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(told)))
+    }
+
+    async fn create_operation(
+        &self,
+        request: Request<wire::CreateOperationRequest>,
+    ) -> Answer<wire::CreateOperationResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let key = convert::key(&asked.idempotency_key);
+        let created = creation::create(&self.0, &caller, convert::creation(&asked), key).await?;
+        Ok(Response::new(wire::CreateOperationResponse { operation: Some(convert::operation(&created)) }))
+    }
+
+    async fn batch_create_operations(
+        &self,
+        request: Request<wire::BatchCreateOperationsRequest>,
+    ) -> Answer<wire::BatchCreateOperationsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let operations = List(asked.operations.iter().map(convert::creation).collect());
+        let value = BatchCreateOperations { operations };
+        let key = convert::key(&asked.idempotency_key);
+        let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
+        let operations = created.iter().map(convert::operation).collect();
+        Ok(Response::new(wire::BatchCreateOperationsResponse { operations }))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<wire::CancelOperationRequest>,
+    ) -> Answer<wire::CancelOperationResponse> {
+        let (call, id) = (call(&request), request.into_inner().operation_id);
+        let operation = Some(self.command(call, &id, OperationCommand::Cancel).await?);
+        Ok(Response::new(wire::CancelOperationResponse { operation }))
+    }
+
+    async fn retry_operation(
+        &self,
+        request: Request<wire::RetryOperationRequest>,
+    ) -> Answer<wire::RetryOperationResponse> {
+        let (call, id) = (call(&request), request.into_inner().operation_id);
+        let operation = Some(self.command(call, &id, OperationCommand::Retry).await?);
+        Ok(Response::new(wire::RetryOperationResponse { operation }))
+    }
+
+    async fn delete_operation(
+        &self,
+        request: Request<wire::DeleteOperationRequest>,
+    ) -> Answer<wire::DeleteOperationResponse> {
+        let (call, id) = (call(&request), request.into_inner().operation_id);
+        self.command(call, &id, OperationCommand::Delete).await?;
+        Ok(Response::new(wire::DeleteOperationResponse {}))
+    }
+}
+
+impl Face {
+    async fn command(&self, call: Call, id: &str, what: OperationCommand) -> Result<wire::AsyncOperation, Status> {
+        let operation = command::command(&self.0, &call.caller, convert::id(id), what).await?;
+        Ok(convert::operation(&operation))
+    }
+}
+
+fn told_message(told: Told) -> Result<wire::WatchOperationsResponse, Status> {
+    use wire::watch_operations_response::Event;
+    let (event_id, event) = match told {
+        Told::Became { event_id, operation } => (event_id, Some(Event::Operation(convert::operation(&operation)))),
+        Told::Deleted { event_id, id } => (event_id, Some(Event::DeletedOperationId(id.to_string()))),
+        Told::Alive { event_id } => (event_id, None),
+        Told::Failed(error) => return Err(error.into()),
+    };
+    Ok(wire::WatchOperationsResponse { event_id, event })
+}

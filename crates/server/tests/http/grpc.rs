@@ -1,0 +1,551 @@
+//! The gRPC face: the same calls, answers and refusals as over HTTP, and what is its own.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use operations::{Access, NewOperation, Outcome};
+use proto::google::longrunning as google;
+use proto::google::longrunning::operations_client::OperationsClient;
+use proto::longrun::v1 as wire;
+use proto::longrun::v1::agents_service_client::AgentsServiceClient;
+use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
+use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
+use proto::longrun::v1::worker_service_client::WorkerServiceClient;
+use serde_json::{Value, json};
+use store::Scope;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use crate::harness::{Answer, Caller, Server};
+
+type Authorized = InterceptedService<Channel, Bearer>;
+
+/// Adds the caller's token to each call.
+#[derive(Clone)]
+struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
+
+impl tonic::service::Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A caller's connection.
+async fn connect(caller: &Caller) -> Authorized {
+    let endpoint = Endpoint::from_shared(format!("http://{}", caller.address)).unwrap();
+    let bearer = caller.authorization.as_ref().map(|text| text.parse().unwrap());
+    InterceptedService::new(endpoint.connect().await.unwrap(), Bearer(bearer))
+}
+
+async fn operations(caller: &Caller) -> AsyncOperationsServiceClient<Authorized> {
+    AsyncOperationsServiceClient::new(connect(caller).await)
+}
+
+async fn worker(caller: &Caller) -> WorkerServiceClient<Authorized> {
+    WorkerServiceClient::new(connect(caller).await)
+}
+
+fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+    let time = time?;
+    Some(operations::Timestamp::from_millis(time.seconds * 1_000 + i64::from(time.nanos / 1_000_000)).to_string())
+}
+
+/// A message as HTTP shows it.
+fn shown(operation: wire::AsyncOperation) -> Value {
+    let status = operation.status().as_str_name();
+    let mut shown = json!({
+        "output": operation.output, "error_message": operation.error_message, "project_id": operation.project_id,
+        "kind": operation.kind, "resource_type": operation.resource_type, "resource_id": operation.resource_id,
+        "id": operation.id, "project_version_id": operation.project_version_id, "status": status,
+    });
+    let times = [
+        ("created_at", operation.created_at),
+        ("started_at", operation.started_at),
+        ("finished_at", operation.finished_at),
+    ];
+    for (name, at) in times {
+        if let Some(at) = time(at) {
+            shown[name] = at.into();
+        }
+    }
+    shown
+}
+
+/// A refusal as HTTP shows it.
+fn refusal(status: &Status) -> Value {
+    let details = status.get_error_details();
+    let mut shown = json!({"code": status.code() as i32, "message": status.message()});
+    let info = details.error_info().unwrap();
+    let mut list = vec![json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": info.reason, "domain": info.domain, "metadata": info.metadata,
+    })];
+    if let Some(bad) = details.bad_request() {
+        let violations = bad.field_violations.iter();
+        let violations: Vec<Value> =
+            violations.map(|v| json!({"field": v.field, "description": v.description})).collect();
+        list.push(json!({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}));
+    }
+    if let Some(retry) = details.retry_info() {
+        let delay = format!("{}s", retry.retry_delay.unwrap().as_secs());
+        list.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}));
+    }
+    shown["details"] = list.into();
+    shown
+}
+
+/// Both faces gave the same.
+fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
+    match grpc {
+        Ok(answer) => assert_eq!((http.status, http.json()), (StatusCode::OK, answer), "{what}"),
+        Err(status) => {
+            assert_ne!(http.status, StatusCode::OK, "{what}: {status:?}");
+            assert_eq!(http.json(), refusal(&status), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_faces_answer_the_same_calls_alike() {
+    let server = Server::start().await;
+    let about = operations::Resource { resource_type: "repo".to_owned(), resource_id: "shop".to_owned() };
+    let pending = server.create(NewOperation { resource: Some(about), ..NewOperation::of_kind("scan") }).await;
+    let done =
+        server.ended(NewOperation::of_kind("other"), Outcome::Completed { output: "{\"n\":1}".to_owned() }).await;
+    let callers = [
+        ("everything", server.acme().await),
+        ("nobody", server.nobody()),
+        ("another organization", server.caller(Access::organization("other"), &[Scope::Admin]).await),
+        ("projects", server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await),
+        ("no scope to read", server.caller(Access::organization("acme"), &[Scope::OperationsWork]).await),
+    ];
+    for (who, caller) in &callers {
+        let mut client = operations(caller).await;
+        let lists = [
+            ("", wire::ListOperationsRequest::default()),
+            ("?status=3", wire::ListOperationsRequest { status: 3, ..Default::default() }),
+            ("?status=9", wire::ListOperationsRequest { status: 9, ..Default::default() }),
+            ("?kind=scan", wire::ListOperationsRequest { kind: "scan".to_owned(), ..Default::default() }),
+            ("?resource_id=a", wire::ListOperationsRequest { resource_id: "a".to_owned(), ..Default::default() }),
+            (
+                "?resource_id=shop&resource_type=repo",
+                wire::ListOperationsRequest {
+                    resource_id: "shop".to_owned(),
+                    resource_type: "repo".to_owned(),
+                    ..Default::default()
+                },
+            ),
+            (
+                "?pagination.page=1&pagination.page_size=1",
+                wire::ListOperationsRequest {
+                    pagination: Some(wire::PaginationRequest { page: 1, page_size: 1 }),
+                    ..Default::default()
+                },
+            ),
+            (
+                "?pagination.page=-1&kind=%00",
+                wire::ListOperationsRequest {
+                    pagination: Some(wire::PaginationRequest { page: -1, page_size: 0 }),
+                    kind: "\0".to_owned(),
+                    ..Default::default()
+                },
+            ),
+        ];
+        for (query, request) in lists {
+            let grpc = client.list_operations(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let page = answer.pagination.unwrap();
+                let operations: Vec<Value> = answer.operations.into_iter().map(shown).collect();
+                json!({"operations": operations, "pagination": {"total_count": page.total_count, "page": page.page,
+                    "total_pages": page.total_pages, "page_size": page.page_size}})
+            });
+            let http = caller.get(&format!("/v1/operations{query}")).await;
+            assert_same(&format!("{who}: list {query}"), &http, grpc);
+        }
+        let nobodys = "01a20e1a-1194-75ec-b562-a042f01e7eac".to_owned();
+        for id in [pending.id.to_string(), done.id.to_string(), nobodys, "nope".to_owned()] {
+            let http = caller.get(&format!("/v1/operations/{id}")).await;
+            let grpc = client.get_operation(wire::GetOperationRequest { operation_id: id.clone() }).await;
+            let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
+            assert_same(&format!("{who}: get {id}"), &http, grpc);
+            let http = caller.get(&format!("/v1/operations/{id}/events?page_size=1")).await;
+            let request =
+                wire::ListOperationEventsRequest { operation_id: id.clone(), page_size: 1, ..Default::default() };
+            let grpc = client.list_operation_events(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let events = answer.events.into_iter().map(|event| {
+                    json!({"time": time(event.time), "type": event.r#type, "attempt": event.attempt,
+                        "worker": event.worker, "message": event.message})
+                });
+                let mut shown = json!({"events": events.collect::<Vec<_>>()});
+                if !answer.next_page_token.is_empty() {
+                    shown["next_page_token"] = answer.next_page_token.into();
+                }
+                shown
+            });
+            assert_same(&format!("{who}: events {id}"), &http, grpc);
+            // Of what has ended nothing is cancelled, and what waits is not retried: both change nothing.
+            let http = caller.post(&format!("/v1/operations/{id}:retry"), "").await;
+            let grpc = client.retry_operation(wire::RetryOperationRequest { operation_id: id.clone() }).await;
+            let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
+            assert_same(&format!("{who}: retry {id}"), &http, grpc);
+        }
+        let creations = [
+            (json!({"kind": "no spaces", "priority": 101, "input": {}}), ("no spaces", 101, "{}")),
+            (json!({"kind": "dance", "priority": 0}), ("dance", 0, "")),
+            (json!({"kind": "scan", "priority": -101, "input": {"a": 1}}), ("scan", -101, "{\"a\": 1}")),
+            (json!({"kind": "notice", "priority": 0}), ("notice", 0, "")),
+        ];
+        for (body, (kind, priority, input)) in creations {
+            let http = caller.post("/v1/operations", body.to_string()).await;
+            let (kind, input) = (kind.to_owned(), input.to_owned());
+            let request = wire::CreateOperationRequest { kind, priority, input, ..Default::default() };
+            let grpc = client.create_operation(request).await;
+            let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
+            assert_same(&format!("{who}: create {body}"), &http, grpc);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operation_lives_its_life_over_grpc() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let (mut client, mut worker) = (operations(&caller).await, worker(&caller).await);
+    let mut watch = client.watch_operations(wire::WatchOperationsRequest::default()).await.unwrap().into_inner();
+    let request = wire::CreateOperationRequest {
+        kind: "scan".to_owned(),
+        input: "{ \"n\": 1.0 }".to_owned(),
+        idempotency_key: "k".to_owned(),
+        timeout: Some(prost_types::Duration { seconds: 7, nanos: 500_000_000 }),
+        ..Default::default()
+    };
+    let created = client.create_operation(request.clone()).await.unwrap().into_inner().operation.unwrap();
+    let again = client.create_operation(request).await.unwrap().into_inner().operation.unwrap();
+    assert_eq!(created.id, again.id, "the key names the request");
+    let request = wire::ClaimOperationsRequest {
+        kinds: vec!["scan".to_owned()],
+        max_operations: 5,
+        wait: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..Default::default()
+    };
+    let claimed = worker.claim_operations(request).await.unwrap().into_inner().operations.remove(0);
+    assert_eq!((&*claimed.input, claimed.attempt), ("{ \"n\": 1.0 }", 1), "digit for digit");
+    assert_eq!(claimed.timeout, Some(prost_types::Duration { seconds: 7, nanos: 500_000_000 }));
+    let row = |token: &str| wire::heartbeat_operations_request::Row {
+        id: created.id.clone(),
+        lease_token: token.to_owned(),
+        progress: "half".to_owned(),
+        ..Default::default()
+    };
+    let operations = vec![row(&claimed.lease_token), row("v1.999.1")];
+    let beats = worker.heartbeat_operations(wire::HeartbeatOperationsRequest { operations }).await.unwrap();
+    let beats = beats.into_inner().operations;
+    assert!(beats[0].error.is_none() && beats[0].lease_expires_at.is_some());
+    assert_eq!(beats[1].error.as_ref().unwrap().code, Code::Aborted as i32);
+    let row = wire::settle_operations_request::Row {
+        id: created.id.clone(),
+        lease_token: claimed.lease_token,
+        end: Some(wire::settle_operations_request::row::End::Output("done".to_owned())),
+        retryable: None,
+        ..Default::default()
+    };
+    let settled = worker.settle_operations(wire::SettleOperationsRequest { results: vec![row] }).await.unwrap();
+    assert_eq!(settled.into_inner().results[0].status(), wire::AsyncOperationStatus::Completed);
+    let request = wire::WaitOperationRequest { operation_id: created.id.clone(), timeout: None };
+    let ended = client.wait_operation(request).await.unwrap().into_inner().operation.unwrap();
+    assert_eq!((&*ended.output, ended.status()), ("done", wire::AsyncOperationStatus::Completed));
+    let mut seen = Vec::new();
+    let mut last = String::new();
+    while seen.len() < 3 {
+        let told = watch.message().await.unwrap().unwrap();
+        if let Some(wire::watch_operations_response::Event::Operation(operation)) = told.event {
+            seen.push(operation.status().as_str_name());
+            if seen.len() == 2 {
+                last = told.event_id;
+            }
+        }
+    }
+    assert_eq!(
+        seen,
+        ["ASYNC_OPERATION_STATUS_PENDING", "ASYNC_OPERATION_STATUS_RUNNING", "ASYNC_OPERATION_STATUS_COMPLETED"]
+    );
+    // After the second event comes the third.
+    let request = wire::WatchOperationsRequest { last_event_id: last, ..Default::default() };
+    let mut resumed = client.watch_operations(request).await.unwrap().into_inner();
+    let operation = loop {
+        if let Some(wire::watch_operations_response::Event::Operation(operation)) =
+            resumed.message().await.unwrap().unwrap().event
+        {
+            break operation;
+        }
+    };
+    assert_eq!(operation.status(), wire::AsyncOperationStatus::Completed);
+    client.delete_operation(wire::DeleteOperationRequest { operation_id: created.id.clone() }).await.unwrap();
+    let gone = client.get_operation(wire::GetOperationRequest { operation_id: created.id }).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_batch_is_created_whole_or_not_at_all() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = operations(&caller).await;
+    let creation = |kind: &str| wire::CreateOperationRequest { kind: kind.to_owned(), ..Default::default() };
+    let batch = |kinds: &[&str]| wire::BatchCreateOperationsRequest {
+        operations: kinds.iter().map(|kind| creation(kind)).collect(),
+        idempotency_key: String::new(),
+    };
+    let refused = client.batch_create_operations(batch(&["scan", "dance"])).await.unwrap_err();
+    let violations = refused.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "operations[1].kind");
+    let refused = client.batch_create_operations(batch(&[])).await.unwrap_err();
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "operations");
+    let created = client.batch_create_operations(batch(&["scan", "scan"])).await.unwrap().into_inner();
+    assert_eq!(created.operations.len(), 2);
+    assert_eq!(caller.get("/v1/operations").await.ids().len(), 2);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_wait_in_time_and_a_call_that_takes_longer() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let operation = server.pending("scan").await;
+    let mut client = operations(&caller).await;
+    let mut request =
+        Request::new(wire::WaitOperationRequest { operation_id: operation.id.to_string(), timeout: None });
+    request.set_timeout(Duration::from_millis(500));
+    let waited = client.wait_operation(request).await.unwrap().into_inner().operation.unwrap();
+    assert_eq!(waited.status(), wire::AsyncOperationStatus::Pending, "the answer comes before the deadline");
+    // The client's own clock gives up as well, so the server is asked by hand.
+    let mut request = Request::new(wire::WatchOperationsRequest::default());
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    let mut watch = client.watch_operations(request).await.unwrap().into_inner();
+    let ended = loop {
+        match watch.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it says why it ends"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::DeadlineExceeded);
+    let mut request = Request::new(wire::GetOperationRequest { operation_id: operation.id.to_string() });
+    request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    let refused = client.get_operation(request).await.unwrap_err();
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "grpc-timeout");
+}
+
+#[tokio::test]
+async fn what_was_claimed_and_not_delivered_is_released() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = worker(&caller).await;
+    let request = wire::ClaimOperationsRequest {
+        kinds: vec!["scan".to_owned()],
+        max_operations: 1,
+        wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        ..Default::default()
+    };
+    // A worker that goes away while it waits.
+    let gone = tokio::spawn(async move { client.claim_operations(request).await });
+    let waiting = async {
+        while !server.services.metrics.render().contains("longrun_http_requests_in_flight 1\n") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    let operation = server.pending("scan").await;
+    let mut client = worker(&caller).await;
+    let request = wire::ClaimOperationsRequest {
+        kinds: vec!["scan".to_owned()],
+        max_operations: 1,
+        wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        ..Default::default()
+    };
+    let claimed = client.claim_operations(request).await.unwrap().into_inner().operations.remove(0);
+    assert_eq!(claimed.operation.unwrap().id, operation.id.to_string());
+    assert_eq!(claimed.attempt, 1, "nobody was charged an attempt");
+}
+
+#[tokio::test]
+async fn evidence_is_stored_in_parts_evaluated_and_sent_back() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = EvidenceServiceClient::new(connect(&caller).await);
+    let content = br#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":[]}"#;
+    let parts: Vec<wire::PutEvidenceRequest> =
+        content.chunks(20).map(|part| wire::PutEvidenceRequest { content: part.to_vec().into() }).collect();
+    let stored = client.put_evidence(futures_util::stream::iter(parts)).await.unwrap().into_inner();
+    assert_eq!((stored.size, &*stored.kind), (content.len() as u64, "SBOM_CYCLONEDX_JSON"));
+    let request = wire::GetEvidenceRequest { digest: stored.digest.clone() };
+    let mut parts = client.get_evidence(request).await.unwrap().into_inner();
+    let mut got = Vec::new();
+    while let Some(part) = parts.message().await.unwrap() {
+        got.extend_from_slice(&part.content);
+    }
+    assert_eq!(got, content);
+    let too_much =
+        vec![wire::PutEvidenceRequest { content: vec![0; crate::harness::CONTENT_LIMIT as usize + 1].into() }];
+    let refused = client.put_evidence(futures_util::stream::iter(too_much)).await.unwrap_err();
+    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
+    let mut agents = AgentsServiceClient::new(connect(&caller).await);
+    let policy = json!([{"embedded": {"apiVersion": "workflowcontract.chainloop.dev/v1", "kind": "Policy",
+        "metadata": {"name": "p"}, "spec": {"policies": [{"kind": "SBOM_CYCLONEDX_JSON", "embedded":
+        "package main\nimport rego.v1\nresult := {\"skipped\": false, \"violations\": [], \"skip_reason\": \"\", \"ignore\": false}"}]}}}]);
+    for evidence in [
+        wire::evaluate_evidence_request::Evidence::Digest(stored.digest.clone()),
+        wire::evaluate_evidence_request::Evidence::Content(content.to_vec().into()),
+    ] {
+        let request = wire::EvaluateEvidenceRequest {
+            evidence: Some(evidence),
+            policies: policy.to_string(),
+            ..Default::default()
+        };
+        let started = agents.evaluate_evidence(request).await.unwrap().into_inner().operation_id;
+        let operation = caller.get(&format!("/v1/operations/{started}")).await.json()["operation"].clone();
+        assert_eq!(
+            (&operation["kind"], &operation["resource_id"]),
+            (&json!("evidence_evaluation"), &json!(stored.digest))
+        );
+    }
+    let refused = agents.evaluate_evidence(wire::EvaluateEvidenceRequest::default()).await.unwrap_err();
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "digest");
+}
+
+#[tokio::test]
+async fn googles_operations_are_the_same_operations() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = OperationsClient::new(connect(&caller).await);
+    let failed = server
+        .ended(NewOperation::of_kind("a"), Outcome::Failed { message: "broken".to_owned(), retryable: false })
+        .await;
+    let done = server.completed("b", "out").await;
+    let pending = server.pending("scan").await;
+    let name = |id: operations::OperationId| format!("operations/{id}");
+    let get = |name: String| google::GetOperationRequest { name };
+    let shown = client.get_operation(get(name(failed.id))).await.unwrap().into_inner();
+    let Some(google::operation::Result::Error(error)) = shown.result else { panic!("{shown:?}") };
+    assert_eq!((shown.done, error.code, &*error.message), (true, Code::Unknown as i32, "broken"));
+    let shown = client.get_operation(get(name(done.id))).await.unwrap().into_inner();
+    let Some(google::operation::Result::Response(response)) = shown.result else { panic!("{shown:?}") };
+    assert_eq!(response.type_url, "type.googleapis.com/longrun.v1.OperationOutput");
+    let output: wire::OperationOutput = prost::Message::decode(&*response.value).unwrap();
+    assert_eq!(output.output, "out");
+    let metadata: wire::OperationMetadata = prost::Message::decode(&*shown.metadata.unwrap().value).unwrap();
+    assert_eq!((&*metadata.kind, metadata.end_time.is_some()), ("b", true));
+    // Page by page, newest first.
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = google::ListOperationsRequest {
+            name: "operations".to_owned(),
+            page_size: 2,
+            page_token: page_token.clone(),
+            ..Default::default()
+        };
+        let page = client.list_operations(request).await.unwrap().into_inner();
+        names.extend(page.operations.into_iter().map(|operation| operation.name));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        page_token = page.next_page_token;
+    }
+    assert_eq!(names, [name(pending.id), name(done.id), name(failed.id)]);
+    for bad in [
+        google::ListOperationsRequest { filter: "done".to_owned(), ..Default::default() },
+        google::ListOperationsRequest { page_token: "v1.1.0".to_owned(), ..Default::default() },
+        google::ListOperationsRequest { page_token: "x".to_owned(), ..Default::default() },
+        google::ListOperationsRequest { page_size: -1, ..Default::default() },
+        google::ListOperationsRequest { name: "projects/p".to_owned(), ..Default::default() },
+    ] {
+        assert_eq!(client.list_operations(bad.clone()).await.unwrap_err().code(), Code::InvalidArgument, "{bad:?}");
+    }
+    client.cancel_operation(google::CancelOperationRequest { name: name(pending.id) }).await.unwrap();
+    client.cancel_operation(google::CancelOperationRequest { name: name(done.id) }).await.unwrap();
+    let request = google::WaitOperationRequest { name: name(pending.id), timeout: None };
+    let shown = client.wait_operation(request).await.unwrap().into_inner();
+    let Some(google::operation::Result::Error(error)) = shown.result else { panic!("{shown:?}") };
+    assert_eq!(error.code, Code::Cancelled as i32);
+    client.delete_operation(google::DeleteOperationRequest { name: name(done.id) }).await.unwrap();
+    for unknown in [name(done.id), done.id.to_string(), "operations/".to_owned(), "operations/x".to_owned()] {
+        assert_eq!(client.get_operation(get(unknown.clone())).await.unwrap_err().code(), Code::NotFound, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn progress_is_in_the_metadata_of_what_runs() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let operation = server.pending("scan").await;
+    let claimed = crate::work::claim(&caller, 1).await.remove(0);
+    let row = json!({"id": operation.id.to_string(), "lease_token": claimed["lease_token"], "progress": "half"});
+    let beat = json!({"operations": [row]}).to_string();
+    assert_eq!(caller.post("/v1/operations:heartbeat", beat).await.status, StatusCode::OK);
+    let mut client = OperationsClient::new(connect(&caller).await);
+    let request = google::GetOperationRequest { name: format!("operations/{}", operation.id) };
+    let shown = client.get_operation(request).await.unwrap().into_inner();
+    let metadata: wire::OperationMetadata = prost::Message::decode(&*shown.metadata.unwrap().value).unwrap();
+    assert_eq!((shown.done, &*metadata.progress), (false, "half"));
+}
+
+#[tokio::test]
+async fn health_and_reflection_need_no_token() {
+    use tonic_reflection::pb::v1 as reflection;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    let server = Server::start().await;
+    let nobody = server.nobody();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(connect(&nobody).await);
+    let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let mut client = ServerReflectionClient::new(connect(&nobody).await);
+    let list = reflection::server_reflection_request::MessageRequest::ListServices(String::new());
+    let request = reflection::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+    let mut answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let reflection::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    for service in [
+        "longrun.v1.AsyncOperationsService",
+        "longrun.v1.WorkerService",
+        "longrun.v1.AgentsService",
+        "longrun.v1.EvidenceService",
+        "google.longrunning.Operations",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_and_an_unknown_method_are_refused() {
+    let server = Server::with_settings(|settings| settings.body_limit = 1_000).await;
+    let caller = server.acme().await;
+    let mut client = operations(&caller).await;
+    let input = format!("\"{}\"", "x".repeat(2_000));
+    let request = wire::CreateOperationRequest { kind: "scan".to_owned(), input, ..Default::default() };
+    let refused = client.create_operation(request).await.unwrap_err();
+    assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
+    // What is no message at all is refused as well, and nothing falls over.
+    for (path, body) in [
+        ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\0\0\0\x05\xff\xff\xff\xff\xff".as_slice()),
+        ("/longrun.v1.AsyncOperationsService/GetOperation", b"\0\xff\xff\xff\xff"),
+        ("/longrun.v1.AsyncOperationsService/GetOperation", b""),
+        ("/longrun.v1.AsyncOperationsService/NoSuchMethod", b"\0\0\0\0\0"),
+    ] {
+        let headers = [("content-type", "application/grpc")];
+        let answer = caller.send(Method::POST, path, &headers, body.to_vec()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+        assert_ne!(answer.header("grpc-status"), "0", "{path}: {answer:?}");
+    }
+}

@@ -1,0 +1,304 @@
+//! Evidence content, addressed by its SHA-256, in an object store.
+//!
+//! Written as a stream to a staging place while it is hashed, then moved to its address, so that a broken upload leaves
+//! nothing behind under any digest. Verified again when it is read. Kept per organization: one organization's content
+//! is not another's, even with the same digest.
+//!
+//! With an active encryption key it is sealed while it comes in ([`crate::seal`]), and stored under `sealed/`: what is
+//! sealed is told by its place, whatever its bytes look like. The address is the digest of the content itself.
+
+mod digest;
+mod reading;
+mod rotation;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::{Path, PathPart};
+use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
+use sha2::{Digest as _, Sha256};
+
+use crate::seal::{ContentOpener, ContentSealer, Keyring, plain_size};
+pub use digest::{Digest, InvalidDigest};
+pub use reading::Content;
+use reading::{Reading, Source};
+
+/// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
+/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+const PART_BYTES: usize = 128 * 1024;
+/// The folder of uploads under way.
+const INCOMING: &str = "incoming";
+/// The folder of organizations.
+const ORGANIZATIONS: &str = "organizations";
+/// The folder of what is sealed, within that of an organization.
+const SEALED: &str = "sealed";
+/// The folder of content by its digest.
+const SHA256: &str = "sha256";
+
+/// Why content was not stored or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// Longer than the store takes; nothing was kept.
+    #[error("the content is larger than {limit} bytes, the most that is taken")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The sender's stream broke; nothing was kept.
+    #[error("the content could not be received: {0}")]
+    Receive(String),
+    /// What is stored is not what its address says: a damaged disk or a foreign hand.
+    #[error("the stored content does not have the digest {0}")]
+    Damaged(Digest),
+    /// It is sealed, and this process does not have the key.
+    #[error("the stored content {digest} is sealed with the encryption key {key:?}, which this server does not have")]
+    KeyMissing {
+        /// The content.
+        digest: Digest,
+        /// The key's id.
+        key: String,
+    },
+    /// There are no random numbers to seal with.
+    #[error("the system gives no random numbers")]
+    NoRandomNumbers,
+    /// The object store failed.
+    #[error("the content store failed")]
+    Store(#[from] object_store::Error),
+}
+
+/// Content by organization and digest.
+#[derive(Clone, Debug)]
+pub struct ContentStore {
+    objects: Arc<dyn ObjectStore>,
+    /// Where uploads under way are.
+    incoming: PathBuf,
+    limit: u64,
+    keyring: Keyring,
+}
+
+impl ContentStore {
+    /// The content store in a local folder, which is created if it is missing; `limit` is the most bytes a piece.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`] when the folder cannot be made or used.
+    pub fn local(folder: &FsPath, limit: u64) -> Result<ContentStore, ContentError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
+        let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
+        let (objects, incoming) = (Arc::new(objects), folder.join(INCOMING));
+        Ok(ContentStore { objects, incoming, limit, keyring: Keyring::default() })
+    }
+
+    /// The same, that seals what it stores with the active key, and opens what is sealed with any of them.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> ContentStore {
+        ContentStore { keyring, ..self }
+    }
+
+    /// The most bytes that a piece may have.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Stores a stream of bytes; answers its digest and size once it is at its address.
+    ///
+    /// # Errors
+    /// [`ContentError::TooLarge`], [`ContentError::Receive`] when the stream yields an error, [`ContentError::Store`].
+    /// Nothing is kept then.
+    pub async fn put<S, E>(&self, organization: &str, content: S) -> Result<(Digest, u64), ContentError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        self.put_up_to(organization, content, self.limit).await
+    }
+
+    async fn put_up_to<S, E>(
+        &self,
+        organization: &str,
+        mut content: S,
+        limit: u64,
+    ) -> Result<(Digest, u64), ContentError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        let mut sealer =
+            ContentSealer::start(&self.keyring, organization).map_err(|_| ContentError::NoRandomNumbers)?;
+        let is_sealed = sealer.is_some();
+        let staging =
+            Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
+        let mut upload = self.objects.put_multipart(&staging).await?;
+        let received: Result<(Digest, u64), ContentError> = async {
+            let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
+            while let Some(chunk) = content.next().await {
+                let chunk = chunk.map_err(|error| ContentError::Receive(error.to_string()))?;
+                size += chunk.len() as u64;
+                if size > limit {
+                    return Err(ContentError::TooLarge { limit });
+                }
+                hasher.update(&chunk);
+                match &mut sealer {
+                    Some(sealer) => sealer.push(&chunk, &mut part),
+                    None => part.extend_from_slice(&chunk),
+                }
+                if part.len() >= PART_BYTES {
+                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                }
+            }
+            if let Some(sealer) = sealer {
+                sealer.finish(&mut part);
+            }
+            if !part.is_empty() || size == 0 {
+                upload.put_part(PutPayload::from(part)).await?;
+            }
+            Ok((Digest(hasher.finalize().into()), size))
+        }
+        .await;
+        let (digest, size) = match received {
+            Ok(received) => received,
+            Err(error) => {
+                // Best effort: what stays in "incoming" has no address and is never read.
+                let _ = upload.abort().await;
+                return Err(error);
+            }
+        };
+        upload.complete().await?;
+        self.objects.rename(&staging, &address(organization, &digest, is_sealed)).await?;
+        Ok((digest, size))
+    }
+
+    /// Whether the content with this digest is there, is what its address says, and can be opened.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn is_sound(&self, organization: &str, digest: &Digest) -> Result<bool, ContentError> {
+        let read = async {
+            let Some(mut content) = self.open(organization, digest).await? else { return Ok(false) };
+            while content.try_next().await?.is_some() {}
+            Ok(true)
+        };
+        match read.await {
+            Err(ContentError::Damaged(_) | ContentError::KeyMissing { .. }) => Ok(false),
+            read => read,
+        }
+    }
+
+    /// Removes what uploads that broke off with their process left: files that nobody has written to for so long.
+    /// Answers how many.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn sweep(&self, untouched_for: Duration) -> Result<u64, ContentError> {
+        let incoming = self.incoming.clone();
+        let swept = tokio::task::spawn_blocking(move || remove_untouched(&incoming, untouched_for)).await;
+        let swept = swept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
+    }
+
+    /// Removes everything of an organization; answers how many pieces there were. What is being stored meanwhile may
+    /// stay.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`]; a part may be gone then.
+    pub async fn remove_all(&self, organization: &str) -> Result<u64, ContentError> {
+        let folder = Path::from_iter([PathPart::from(ORGANIZATIONS), PathPart::from(organization)]);
+        let mut found = self.objects.list(Some(&folder));
+        let mut removed = 0;
+        while let Some(piece) = found.next().await {
+            match self.objects.delete(&piece?.location).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The content with this digest, to be read in pieces, or `None` when the organization has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn open(&self, organization: &str, digest: &Digest) -> Result<Option<Content>, ContentError> {
+        let Some((result, is_sealed)) = self.find(organization, digest).await? else { return Ok(None) };
+        let stored = result.meta.size;
+        let size = if is_sealed { plain_size(stored).ok_or(ContentError::Damaged(*digest))? } else { stored };
+        let source = match result.payload {
+            GetResultPayload::File(file, _) => Source::File(file),
+            GetResultPayload::Stream(pieces) => Source::Stream(pieces),
+        };
+        let opener = is_sealed.then(|| ContentOpener::new(&self.keyring, organization));
+        let reading = Reading { source, left: stored, opener, hasher: Sha256::new(), wanted: *digest };
+        Ok(Some(Content { size, pieces: reading.pieces() }))
+    }
+
+    /// What is stored, and whether it is sealed.
+    async fn find(&self, organization: &str, digest: &Digest) -> Result<Option<(GetResult, bool)>, ContentError> {
+        let now = self.keyring.active().is_some();
+        // It may be moved from where it was into the place where it is put now, between the first two looks.
+        for is_sealed in [now, !now, now] {
+            match self.objects.get(&address(organization, digest, is_sealed)).await {
+                Ok(result) => return Ok(Some((result, is_sealed))),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The content with this digest, whole and verified, or `None` when the organization has none such.
+    ///
+    /// # Errors
+    /// [`ContentError::Damaged`] when what is stored has another digest; [`ContentError::Store`].
+    pub async fn get(&self, organization: &str, digest: &Digest) -> Result<Option<Bytes>, ContentError> {
+        let Some(mut content) = self.open(organization, digest).await? else { return Ok(None) };
+        let mut whole = Vec::with_capacity(usize::try_from(content.size).unwrap_or(0));
+        while let Some(piece) = content.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(Some(whole.into()))
+    }
+}
+
+/// In a folder. A file that goes away meanwhile, or that is from the future, is left alone.
+fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result<u64> {
+    let files = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        files => files?,
+    };
+    let mut removed = 0;
+    for file in files {
+        let file = file?;
+        let Ok(known) = file.metadata() else { continue };
+        let is_old = known.modified()?.elapsed().is_ok_and(|age| age >= untouched_for);
+        if known.is_file() && is_old && std::fs::remove_file(file.path()).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether the file at this place within the folder of all organizations is where sealed content is.
+pub fn is_sealed_content(place: &FsPath) -> bool {
+    let mut parts = place.iter();
+    // An organization may have any name.
+    parts.next();
+    parts.next().is_some_and(|part| part == SEALED)
+}
+
+/// `organizations/<organization>/sha256/<two digits>/<64 digits>`, or the same below `sealed/`; the organization's name
+/// is escaped by [`PathPart`].
+fn address(organization: &str, digest: &Digest, is_sealed: bool) -> Path {
+    let hex = digest.hex();
+    let folder = [PathPart::from(ORGANIZATIONS), PathPart::from(organization)];
+    let sealed = is_sealed.then(|| PathPart::from(SEALED));
+    let file = [PathPart::from(SHA256), PathPart::from(hex[..2].to_owned()), PathPart::from(hex)];
+    Path::from_iter(folder.into_iter().chain(sealed).chain(file))
+}

@@ -1,0 +1,121 @@
+//! All content, one piece after the other: sealed anew under the active key, or counted by key.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt};
+
+use super::{ContentError, ContentStore, Digest, ORGANIZATIONS, SEALED, SHA256, address};
+use crate::seal::{Rotated, SEALED_HEADER_BYTES, Seal, content_seal};
+
+/// A piece as it is stored.
+struct Stored {
+    organization: String,
+    digest: Digest,
+    seal: Seal,
+}
+
+impl ContentStore {
+    /// How pieces are sealed.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn survey(&self) -> Result<BTreeMap<Seal, u64>, ContentError> {
+        let mut counts = BTreeMap::new();
+        let mut found = self.objects.list(Some(&Path::from(ORGANIZATIONS)));
+        while let Some(piece) = found.try_next().await? {
+            if let Some(stored) = self.stored(&piece).await? {
+                *counts.entry(stored.seal).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Seals every piece anew that is not under the active key; without one, opens every piece. Beside servers at work:
+    /// a piece is there at all times, in one form or the other. `progress` is told how many were written, from time to
+    /// time.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`]; what was done stays done.
+    pub async fn rotate(&self, mut progress: impl FnMut(u64)) -> Result<Rotated, ContentError> {
+        let wanted = self.keyring.active().map_or(Seal::Plain, |key| Seal::Key(key.id().to_owned()));
+        let mut rotated = Rotated { is_complete: true, ..Rotated::default() };
+        let mut found = self.objects.list(Some(&Path::from(ORGANIZATIONS)));
+        while let Some(piece) = found.try_next().await? {
+            let Some(Stored { organization, digest, seal }) = self.stored(&piece).await? else { continue };
+            if seal == wanted {
+                continue;
+            }
+            match self.renew(&organization, &digest).await {
+                Ok(()) => {}
+                Err(error @ (ContentError::Damaged(_) | ContentError::KeyMissing { .. })) => {
+                    rotated.leave(format!("{organization} evidence: {error}"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let is_moved = (seal == Seal::Plain) != (wanted == Seal::Plain);
+            if is_moved {
+                self.remove(&piece.location).await?;
+            }
+            rotated.renewed += 1;
+            progress(rotated.renewed);
+        }
+        Ok(rotated)
+    }
+
+    /// Stores a piece once more, as pieces are stored now.
+    async fn renew(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
+        // Gone meanwhile, with its organization.
+        let Some(content) = self.open(organization, digest).await? else { return Ok(()) };
+        // What it says of an error is kept, which a stream that comes in only has as a text.
+        let mut broke_off = None;
+        let content = content.map(|piece| {
+            piece.map_err(|error| {
+                let told = error.to_string();
+                broke_off = Some(error);
+                told
+            })
+        });
+        let stored = self.put_up_to(organization, content, u64::MAX).await;
+        match (stored, broke_off) {
+            (_, Some(error)) => Err(error),
+            (stored, None) => stored.map(drop),
+        }
+    }
+
+    async fn remove(&self, location: &Path) -> Result<(), ContentError> {
+        match self.objects.delete(location).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
+    /// What a file is; `None` of one that longrun did not put there.
+    async fn stored(&self, piece: &ObjectMeta) -> Result<Option<Stored>, ContentError> {
+        let parts: Vec<_> = piece.location.parts().collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        let (organization, hex, is_sealed) = match parts[..] {
+            [_, organization, SHA256, _, hex] => (organization, hex, false),
+            [_, organization, SEALED, SHA256, _, hex] => (organization, hex, true),
+            _ => return Ok(None),
+        };
+        let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else { return Ok(None) };
+        let organization = percent_encoding::percent_decode_str(organization).decode_utf8_lossy().into_owned();
+        if address(&organization, &digest, is_sealed) != piece.location {
+            return Ok(None);
+        }
+        let seal = if is_sealed {
+            match self.objects.get_range(&piece.location, 0..SEALED_HEADER_BYTES).await {
+                Ok(start) => content_seal(&start),
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) if piece.size >= SEALED_HEADER_BYTES => return Err(error.into()),
+                Err(_) => Seal::Unknown,
+            }
+        } else {
+            Seal::Plain
+        };
+        Ok(Some(Stored { organization, digest, seal }))
+    }
+}

@@ -1,0 +1,525 @@
+//! The store that seals: a decorator before a store of either engine.
+//!
+//! It is there also when nothing is to be sealed: then it opens what was sealed before, and keeps apart what only looks
+//! as if it were.
+//!
+//! **A text that cannot be opened** (its key is missing, or it was changed) must not keep others from being read. So
+//! lists and reads of many operations answer its operation without it, and say why in `error_message`; [`readable`]
+//! knows such an operation, and what asks for it alone is refused. A worker does not get an operation whose input
+//! cannot be opened: the attempt fails, to be repeated.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{
+    Access, Filter, MAX_ERROR_BYTES, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status,
+    Timestamp, cut_message,
+};
+
+use super::keys::{Key, Keyring};
+use super::rotation;
+use super::text::{Field, Owner, plain_bytes, seal_with};
+use super::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::history::cut;
+use crate::{
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing,
+    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
+    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+};
+
+/// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
+/// cut.
+const MESSAGE_BYTES: usize = plain_bytes(MAX_ERROR_BYTES) - 40;
+/// When an attempt whose input could not be opened is repeated: an operator has to act before.
+const UNOPENED_RETRY: Duration = Duration::from_secs(60);
+
+/// A store whose texts are sealed. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Sealed {
+    inner: Arc<dyn Store>,
+    keyring: Keyring,
+    /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
+    /// what calls have set.
+    quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,
+}
+
+/// Whether an operation that was read with others has all its texts.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] when its output could not be opened.
+pub fn readable(operation: &Operation) -> Result<(), StoreError> {
+    // What ended well has no error.
+    if operation.status == Status::Completed && !operation.error_message.is_empty() {
+        return Err(StoreError::Unavailable(operation.error_message.clone()));
+    }
+    Ok(())
+}
+
+impl Sealed {
+    /// Before this store, with these keys.
+    pub fn new(inner: Arc<dyn Store>, keyring: Keyring) -> Sealed {
+        inner.seal_with(keyring.clone());
+        Sealed { inner, keyring, quotas: Arc::default() }
+    }
+
+    /// Lays what calls have set over what this process was told.
+    fn merge_limits(&self) {
+        let limits = self.inner.limits();
+        let mut quotas = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
+        quotas.1 = Arc::new(quotas.0.with_limits(&limits));
+    }
+
+    /// An operation as it was written; without what cannot be opened, which is said instead.
+    fn opened(&self, organization: &str, mut operation: Operation) -> Operation {
+        let owner = |field| Owner { organization, id: operation.id, field };
+        let output = self.keyring.open(&owner(Field::Output), std::mem::take(&mut operation.output));
+        let message = self.keyring.open(&owner(Field::Message), std::mem::take(&mut operation.error_message));
+        operation.error_message = message.unwrap_or_else(|error| format!("the message cannot be opened: {error}"));
+        operation.output = output.unwrap_or_else(|error| {
+            operation.error_message = format!("the output cannot be opened: {error}");
+            String::new()
+        });
+        operation
+    }
+
+    fn sealed_settlement(key: Option<&Key>, settlement: &Settlement) -> Settlement {
+        let LeaseRef { organization, id, .. } = &settlement.lease;
+        let owner = |field| Owner { organization, id: *id, field };
+        let outcome = match &settlement.outcome {
+            Outcome::Completed { output } => {
+                Outcome::Completed { output: seal_with(key, &owner(Field::Output), output) }
+            }
+            Outcome::Failed { message, retryable } => {
+                let message = match key {
+                    Some(_) => &cut_message(message.clone(), MESSAGE_BYTES),
+                    None => message,
+                };
+                Outcome::Failed { message: seal_with(key, &owner(Field::Message), message), retryable: *retryable }
+            }
+        };
+        Settlement { outcome, ..settlement.clone() }
+    }
+
+    /// Ends attempts whose input could not be opened, so that they are tried again, perhaps by a server that can.
+    async fn fail(&self, unopened: Vec<(LeaseRef, String)>) -> Result<(), StoreError> {
+        if unopened.is_empty() {
+            return Ok(());
+        }
+        let settlements = unopened.into_iter().map(|(lease, message)| Settlement {
+            lease,
+            outcome: Outcome::Failed { message, retryable: true },
+            retry_after: UNOPENED_RETRY,
+        });
+        self.inner.settle(settlements.collect()).await.map(drop)
+    }
+}
+
+/// Opens the input of an attempt.
+fn open_input(keyring: &Keyring, claimed: Claimed) -> Result<Claimed, (LeaseRef, String)> {
+    let LeaseRef { organization, id, .. } = &claimed.lease;
+    let owner = Owner { organization, id: *id, field: Field::Input };
+    match keyring.open(&owner, claimed.input) {
+        Ok(input) => Ok(Claimed { input, ..claimed }),
+        Err(error) => Err((claimed.lease, format!("the input cannot be opened: {error}"))),
+    }
+}
+
+#[async_trait]
+impl Store for Sealed {
+    async fn create_as(
+        &self,
+        organization: &str,
+        mut operations: Vec<NewOperation>,
+        mut ids: Vec<OperationId>,
+        key: Option<IdempotencyKey>,
+        start: Option<Start>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        if self.keyring.active().is_some() {
+            if ids.is_empty() {
+                let now = self.inner.now();
+                ids = operations.iter().map(|_| OperationId::new(now)).collect();
+            }
+            for (new, id) in operations.iter_mut().zip(&ids) {
+                new.input = self.keyring.seal(&Owner { organization, id: *id, field: Field::Input }, &new.input);
+            }
+        }
+        let start = start.map(|start| {
+            let (keyring, started) = (self.keyring.clone(), start.started);
+            let started = move |claimed| match open_input(&keyring, claimed) {
+                Ok(claimed) => started(claimed),
+                Err(_) => tracing::error!("an input that was just sealed does not open; its attempt is given up"),
+            };
+            Start { terms: start.terms, started: Box::new(started) }
+        });
+        let created = match key {
+            None => self.inner.create_as(organization, operations, ids, None, start).await,
+            Some(IdempotencyKey { key, fingerprint }) => {
+                let mut ways = self.keyring.fingerprints(organization, fingerprint).into_iter().peekable();
+                let (mut start, mut created) = (start, Err(StoreError::IdempotencyConflict));
+                // The key may have been used for the same request while another key sealed.
+                while let (Err(StoreError::IdempotencyConflict), Some(fingerprint)) = (&created, ways.next()) {
+                    let key = Some(IdempotencyKey { key: key.clone(), fingerprint });
+                    let (operations, ids) = match ways.peek() {
+                        Some(_) => (operations.clone(), ids.clone()),
+                        None => (std::mem::take(&mut operations), std::mem::take(&mut ids)),
+                    };
+                    created = self.inner.create_as(organization, operations, ids, key, start.take()).await;
+                }
+                created
+            }
+        };
+        Ok(created?.into_iter().map(|operation| self.opened(organization, operation)).collect())
+    }
+
+    async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
+        let found = self.inner.get_many(access, ids).await?;
+        let opened = |operation| self.opened(&access.organization, operation);
+        Ok(found.into_iter().map(|operation| operation.map(opened)).collect())
+    }
+
+    async fn get(&self, access: &Access, id: OperationId) -> Result<Option<Operation>, StoreError> {
+        let found = self.get_many(access, &[id]).await?.pop().flatten();
+        found.as_ref().map_or(Ok(()), readable)?;
+        Ok(found)
+    }
+
+    async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
+        let mut listing = self.inner.list(access, filter, page).await?;
+        for entry in &mut listing.entries {
+            entry.operation = self.opened(&access.organization, entry.operation.clone());
+        }
+        Ok(listing)
+    }
+
+    async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
+        let Some(output) = self.inner.output(access, id).await? else { return Ok(None) };
+        let owner = Owner { organization: &access.organization, id, field: Field::Output };
+        Ok(Some(self.keyring.open(&owner, output)?))
+    }
+
+    async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {
+        let Some(mut events) = self.inner.history(access, id).await? else { return Ok(None) };
+        let owner = Owner { organization: &access.organization, id, field: Field::Message };
+        for event in &mut events {
+            event.message = match self.keyring.open(&owner, std::mem::take(&mut event.message)) {
+                // The end is told by the operation, with all of its message.
+                Ok(message) if event.kind == crate::HistoryKind::Failed => message,
+                Ok(message) => cut(&message).to_owned(),
+                Err(error) => format!("the message cannot be opened: {error}"),
+            };
+        }
+        Ok(Some(events))
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let claimed = self.inner.claim(request).await?;
+        let (mut opened, mut unopened) = (Vec::with_capacity(claimed.len()), Vec::new());
+        for attempt in claimed {
+            match open_input(&self.keyring, attempt) {
+                Ok(attempt) => opened.push(attempt),
+                Err(failed) => unopened.push(failed),
+            }
+        }
+        // What was claimed is to be run, whatever becomes of the others.
+        if let Err(error) = self.fail(unopened).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "attempts whose input cannot be opened were not ended; their leases will run out");
+        }
+        Ok(opened)
+    }
+
+    async fn heartbeat(&self, mut beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+        for Heartbeat { lease, progress } in &mut beats {
+            if let Some(progress) = progress {
+                let owner = Owner { organization: &lease.organization, id: lease.id, field: Field::Message };
+                *progress = self.keyring.seal(&owner, cut(progress));
+            }
+        }
+        self.inner.heartbeat(beats, lease).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+        let quotas = self.quotas();
+        let settlements: Vec<Settlement> = settlements.into_iter().map(|one| quotas.bounded(one)).collect();
+        let mut results = vec![Err(Refusal::StaleLease); settlements.len()];
+        // A worker whose answer was lost settles again: what it brings is known again by how it is stored, which may be
+        // under another key by now. What is stale stays stale, so that nothing is recorded by the later ways.
+        for key in self.keyring.ways() {
+            let stale: Vec<usize> =
+                (0..results.len()).filter(|index| results[*index] == Err(Refusal::StaleLease)).collect();
+            if stale.is_empty() {
+                break;
+            }
+            let sealed = stale.iter().map(|index| Sealed::sealed_settlement(key, &settlements[*index]));
+            let settled = self.inner.settle(sealed.collect()).await?;
+            stale.into_iter().zip(settled).for_each(|(index, result)| results[index] = result);
+        }
+        Ok(results)
+    }
+
+    async fn command(
+        &self,
+        access: &Access,
+        id: OperationId,
+        command: OperationCommand,
+    ) -> Result<CommandOutcome, StoreError> {
+        let outcome = self.inner.command(access, id, command).await?;
+        // It is carried out, whether or not all texts open: so is what cannot be read deleted.
+        Ok(outcome.map(|done| done.map(|operation| self.opened(&access.organization, operation))))
+    }
+
+    fn set_quotas(&self, quotas: Quotas) {
+        self.quotas.write().unwrap_or_else(PoisonError::into_inner).0 = quotas.clone();
+        self.inner.set_quotas(quotas.with_any_output());
+        self.merge_limits();
+    }
+
+    async fn doctor(&self) -> Result<Report, StoreError> {
+        let mut report = self.inner.doctor().await?;
+        report.findings.extend(rotation::examine(&*self.inner, &self.keyring).await?);
+        Ok(report)
+    }
+
+    fn seal_with(&self, keyring: Keyring) {
+        self.inner.seal_with(keyring);
+    }
+
+    // What has no text of a caller passes on.
+
+    async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.inner.release(leases).await
+    }
+
+    async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+        self.inner.lost_leases(which, limit).await
+    }
+
+    async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
+        self.inner.overruns(timeouts, limit).await
+    }
+
+    async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
+        self.inner.lose(lost).await
+    }
+
+    async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.end_overdue_cancels(grace, limit).await
+    }
+
+    fn set_default_retention(&self, retain_for: Option<Duration>) {
+        self.inner.set_default_retention(retain_for);
+    }
+
+    async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.purge(limit).await
+    }
+
+    async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.next_due(after).await
+    }
+
+    async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_idempotency_keys(limit).await
+    }
+
+    async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
+        self.inner.end_of_changes(organization).await
+    }
+
+    async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+        self.inner.changes(organization, after, limit).await
+    }
+
+    async fn position_key(&self) -> Result<PositionKey, StoreError> {
+        self.inner.position_key().await
+    }
+
+    async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        self.inner.register_consumer(consumer).await
+    }
+
+    async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+        self.inner.acquire_consumer_lease(consumer, process, time).await
+    }
+
+    async fn uncommitted(
+        &self,
+        consumer: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(String, Position)>, StoreError> {
+        self.inner.uncommitted(consumer, after, limit).await
+    }
+
+    async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+        self.inner.commit_offset(consumer, organization, position).await
+    }
+
+    async fn forget_changes(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_changes(keep, limit).await
+    }
+
+    async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
+        self.inner.drain_inbox(limit).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn health(&self) -> tasks::Health {
+        self.inner.health()
+    }
+
+    fn commits(&self) -> Commits {
+        self.inner.commits()
+    }
+
+    async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
+        self.inner.pause(what).await
+    }
+
+    async fn resume(&self, what: Pausable) -> Result<bool, StoreError> {
+        self.inner.resume(what).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
+        self.inner.paused().await
+    }
+
+    async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
+        self.inner.organizations().await
+    }
+
+    async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+        self.inner.kinds(organization).await
+    }
+
+    async fn contents(&self, organization: &str) -> Result<Option<Contents>, StoreError> {
+        self.inner.contents(organization).await
+    }
+
+    async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
+        self.inner.begin_deletion(organization, unfinished_too).await
+    }
+
+    async fn delete_part(&self, organization: &str, limit: u32) -> Result<u64, StoreError> {
+        self.inner.delete_part(organization, limit).await
+    }
+
+    async fn end_deletion(&self, organization: &str) -> Result<(), StoreError> {
+        self.inner.end_deletion(organization).await
+    }
+
+    async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
+        self.inner.create_token(token).await
+    }
+
+    async fn list_tokens(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        self.inner.list_tokens(reach, after, limit).await
+    }
+
+    async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.token(reach, id).await
+    }
+
+    async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.revoke(reach, id).await
+    }
+
+    async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+        self.inner.replace_token(id, new, overlap).await
+    }
+
+    fn on_behalf_of(&self, call: AuditCall) -> Arc<dyn Store> {
+        Arc::new(Sealed { inner: self.inner.on_behalf_of(call), ..self.clone() })
+    }
+
+    async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError> {
+        self.inner.record(call, code).await
+    }
+
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
+        self.inner.audit(organization, filter, before, limit).await
+    }
+
+    async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_audit(keep, limit).await
+    }
+
+    async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let made = self.inner.create_organization(organization, limits).await;
+        self.merge_limits();
+        made
+    }
+
+    async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let set = self.inner.set_limits(organization, limits).await;
+        self.merge_limits();
+        set
+    }
+
+    async fn refresh_limits(&self) -> Result<(), StoreError> {
+        self.inner.refresh_limits().await?;
+        self.merge_limits();
+        Ok(())
+    }
+
+    fn limits(&self) -> Arc<BTreeMap<String, Limits>> {
+        self.inner.limits()
+    }
+
+    fn quotas(&self) -> Arc<Quotas> {
+        Arc::clone(&self.quotas.read().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+        self.inner.find_token(hash).await
+    }
+
+    async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+        self.inner.touch_tokens(ids).await
+    }
+
+    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
+        self.inner.put_evidence(organization, record).await
+    }
+
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
+        self.inner.evidence(organization, digest).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+
+    async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+        self.inner.text_heads(after, limit).await
+    }
+
+    async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+        self.inner.texts(places).await
+    }
+
+    async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+        self.inner.replace_texts(replacements).await
+    }
+}
