@@ -28,6 +28,7 @@ async fn fill(store: &dyn Store) {
         access: Access::projects("acme", ["p1".to_owned()]),
         scopes: BTreeSet::from([Scope::OperationsRead, Scope::EvidenceWrite]),
         expires_at: Some(store.now().after(Duration::from_secs(3_600))),
+        instance: None,
     };
     let token = store.create_token(token).await.unwrap();
     store.touch_tokens(vec![token.id.clone()]).await.unwrap();
@@ -75,6 +76,7 @@ fn request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec!["a".to_owned(), "b".to_owned()],
         access: None,
+        among: None,
         limit,
         worker: "dead".to_owned(),
         lease: Duration::from_secs(3_600),

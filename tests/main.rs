@@ -1,6 +1,7 @@
 //! The binary as its users run it, in one program: one build and one start serve all of these tests.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod administration;
 mod backup;
 mod cluster;
 mod common;

@@ -51,7 +51,12 @@ async fn attack(lose: impl FnOnce(BufReader<ChildStderr>) -> Option<BufReader<Ch
     let id = client.create(&scan, None).await.unwrap().value.operation.id;
     // A worker that takes it and is not heard of again, twice.
     for lost in 1..=2 {
-        let claim = ClaimRequest { kinds: vec!["scan".to_owned()], max_operations: 1, wait: Duration::ZERO };
+        let claim = ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            max_operations: 1,
+            wait: Duration::ZERO,
+            organizations: vec![],
+        };
         let deadline = Instant::now() + PATIENCE;
         while client.claim(&claim).await.unwrap().value.operations.is_empty() {
             assert!(Instant::now() < deadline, "it does not become due");

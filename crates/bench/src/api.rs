@@ -44,7 +44,9 @@ impl Server {
         let secret = Secret::generate()?;
         let access = Access::organization(ORGANIZATION);
         let (name, scopes) = ("bench".to_owned(), [Scope::Admin].into());
-        store.create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at: None }).await?;
+        store
+            .create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at: None, instance: None })
+            .await?;
         let engine = Engine::start(Arc::clone(&store), Registry::new(), Settings::default(), "bench");
         let mut services = Services::new(Arc::clone(&store), content, engine.waker());
         services.allow_undeclared_kinds = true;

@@ -82,6 +82,7 @@ fn claim_request(limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: [DENSE_KIND, COMMON_KIND, SPARSE_KIND].map(str::to_owned).to_vec(),
         access: Some(Access::organization(ORGANIZATION)),
+        among: None,
         limit,
         worker: "bench".to_owned(),
         lease: Duration::from_secs(24 * 3600),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::Executor as _;
-use store::Store;
+use store::{Actor, ActorKind, AuditCall, Store};
 
 use super::load::{ORGANIZATION, Seen, Side, Until, pace, press};
 use super::plain::Plain;
@@ -61,6 +61,10 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
     let spinner = Spinner::start("one by one");
     load(clients, Until::Time(WARM_UP), &single).await?;
     let ours = load(clients, Until::Time(length), &single).await?;
+    spinner.say("one by one, recorded in the audit log");
+    let recorded = Side::Longrun(store.on_behalf_of(call()), ORGANIZATION.into(), 1);
+    load(clients, Until::Time(WARM_UP), &recorded).await?;
+    let audited = load(clients, Until::Time(length), &recorded).await?;
     spinner.say("one by one, the plain table");
     load(clients, Until::Time(WARM_UP), &plain).await?;
     let theirs = load(clients, Until::Time(length), &plain).await?;
@@ -93,6 +97,12 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
             theirs.times(),
             faster(&in_batches),
         ),
+        row(
+            format!("one by one, recorded, {clients} clients"),
+            audited.times(),
+            ours.times(),
+            Some(audited.per_second() / ours.per_second()),
+        ),
     ];
     let settings = json!({
         "clients": clients, "batch": batch, "seconds": length.as_secs(), "engine": target.settings().await?,
@@ -102,10 +112,23 @@ pub async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
     report.notes = vec![
         format!("{} lifecycles in batches, sizes right after them", in_batches.done),
         "p50 and p99 are those of a whole lifecycle (three calls); in batches, of three calls for the batch".to_owned(),
+        "recorded: each creation has an entry in the audit log; the baseline is the same without".to_owned(),
     ];
     check(&*store).await?;
     store.close().await;
     Ok(report)
+}
+
+/// A call as a server records it.
+fn call() -> AuditCall {
+    AuditCall {
+        organization: ORGANIZATION.to_owned(),
+        actor: Actor { kind: ActorKind::Token, id: "tok_96e93fd38113".to_owned(), name: "bench".to_owned() },
+        action: "operations.create".into(),
+        targets: Vec::new(),
+        address: "192.0.2.1".to_owned(),
+        request_id: "01a20e1a-1194-75ec-b562-a042f01e7eac".to_owned(),
+    }
 }
 
 /// Counts that drift while they are fast would be worth nothing.

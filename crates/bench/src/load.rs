@@ -86,6 +86,7 @@ pub fn claim_request(organization: &str, limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: vec![KIND.to_owned()],
         access: Some(Access::organization(organization)),
+        among: None,
         limit,
         worker: "bench".to_owned(),
         lease: Duration::from_secs(600),

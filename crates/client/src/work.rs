@@ -20,6 +20,9 @@ pub struct ClaimRequest {
     /// How long the server may wait for work; it waits for 60 s at most.
     #[serde(serialize_with = "write_duration")]
     pub wait: Duration,
+    /// With a token of the instance, only operations of these organizations; none: of all that it reaches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
 }
 
 /// What a worker was given.
@@ -37,6 +40,9 @@ pub struct Claims {
 pub struct ClaimedOperation {
     /// The operation, running.
     pub operation: Operation,
+    /// Its organization.
+    #[serde(default)]
+    pub organization: String,
     /// What the work needs to know, as it was written; `None` when there is nothing.
     pub input: Option<Box<RawValue>>,
     /// Which attempt this is; 1 for the first.
@@ -59,6 +65,9 @@ pub struct Heartbeat {
     pub id: String,
     /// What the claim gave.
     pub lease_token: String,
+    /// The organization that the claim gave; empty is that of the token.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub organization: String,
     /// How far it is, for people; at most 1 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
@@ -111,15 +120,20 @@ pub struct Settlement {
     pub id: String,
     /// What the claim gave.
     pub lease_token: String,
+    /// The organization that the claim gave; empty is that of the token.
+    pub organization: String,
     /// How it ended.
     pub outcome: Outcome,
 }
 
 impl Serialize for Settlement {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_struct("Settlement", 4)?;
+        let mut row = serializer.serialize_struct("Settlement", 5)?;
         row.serialize_field("id", &self.id)?;
         row.serialize_field("lease_token", &self.lease_token)?;
+        if !self.organization.is_empty() {
+            row.serialize_field("organization", &self.organization)?;
+        }
         match &self.outcome {
             Outcome::Completed { output } => row.serialize_field("output", output)?,
             Outcome::Failed { error_message, retryable } => {
@@ -208,7 +222,8 @@ mod tests {
     #[test]
     fn a_settlement_says_how_the_attempt_ended_and_nothing_else() {
         let row = |outcome| {
-            let settlement = Settlement { id: "1".to_owned(), lease_token: "t".to_owned(), outcome };
+            let settlement =
+                Settlement { id: "1".to_owned(), lease_token: "t".to_owned(), organization: String::new(), outcome };
             serde_json::to_string(&settlement).expect("serialises")
         };
         let failed = Outcome::Failed { error_message: "no".to_owned(), retryable: true };
@@ -219,8 +234,12 @@ mod tests {
 
     #[test]
     fn durations_are_seconds() {
-        let request =
-            ClaimRequest { kinds: vec!["scan".to_owned()], max_operations: 1, wait: Duration::from_millis(1_500) };
+        let request = ClaimRequest {
+            kinds: vec!["scan".to_owned()],
+            max_operations: 1,
+            wait: Duration::from_millis(1_500),
+            organizations: Vec::new(),
+        };
         let text = serde_json::to_string(&request).expect("serialises");
         assert_eq!(text, r#"{"kinds":["scan"],"max_operations":1,"wait":"1.5s"}"#);
         let claims: Claims = serde_json::from_str(r#"{"operations":[],"lease_duration":"0.25s"}"#).expect("claims");

@@ -51,6 +51,7 @@ impl Server {
             access: Access::organization("acme"),
             scopes: scopes.iter().copied().collect(),
             expires_at: None,
+            instance: None,
         };
         self.store.create_token(token).await.unwrap();
         secret.expose().to_owned()

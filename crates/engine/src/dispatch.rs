@@ -64,6 +64,8 @@ impl Engine {
         maintenance.spawn(maintenance::sweep::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::audit::forget(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::limits::refresh(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::due::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(dispatch(Arc::clone(&context)));
@@ -177,6 +179,7 @@ async fn claim(context: &Arc<Context>, budgets: Vec<ClaimBudget>, free: usize) -
         let request = ClaimRequest {
             kinds,
             access: None,
+            among: None,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             worker: context.worker.clone(),
             lease: context.settings.lease,

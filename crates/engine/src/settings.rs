@@ -23,6 +23,8 @@ pub struct Settings {
     pub poll: Duration,
     /// How long the store's feed of changes is kept: who watches operations can be away for so long.
     pub keep_changes: Duration,
+    /// How long the entries of audit logs are kept.
+    pub keep_audit: Duration,
     /// How long failed attempts wait.
     pub backoff: Backoff,
     /// No other process runs operations of the store (remote workers apart), as long as this one does.
@@ -40,6 +42,7 @@ impl Default for Settings {
             drain: Duration::from_secs(30),
             poll: Duration::from_secs(1),
             keep_changes: Duration::from_secs(3_600),
+            keep_audit: Duration::from_secs(400 * 24 * 3_600),
             backoff: Backoff::default(),
             is_alone: false,
         }

@@ -264,6 +264,7 @@ async fn what_a_dead_process_left_is_taken_up_at_once() {
     let request = store::ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "its former life".to_owned(),
         lease: Duration::from_secs(3_600),
@@ -307,7 +308,8 @@ async fn claimed_elsewhere(store: &SqliteStore, new: NewOperation) -> store::Cla
     let kinds = vec![new.kind.clone()];
     create(store, new).await;
     let lease = Duration::from_secs(60);
-    let request = store::ClaimRequest { kinds, access: None, limit: 1, worker: "elsewhere".to_owned(), lease };
+    let request =
+        store::ClaimRequest { kinds, access: None, among: None, limit: 1, worker: "elsewhere".to_owned(), lease };
     store.claim(request).await.unwrap().remove(0)
 }
 

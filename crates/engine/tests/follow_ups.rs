@@ -60,6 +60,7 @@ impl Fixture {
         let request = ClaimRequest {
             kinds: vec![kind.to_owned()],
             access: Some(Access::organization(organization)),
+            among: None,
             limit: u32::try_from(count).unwrap(),
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),

@@ -169,6 +169,7 @@ async fn what_was_lost_with_its_worker_waits_as_its_kind_says() {
     let claim = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 3,
         worker: "gone".to_owned(),
         lease: Duration::ZERO,
@@ -204,11 +205,13 @@ async fn a_remote_attempt_that_takes_too_long_is_ended_however_well_it_keeps_its
         access: Access::organization("acme"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let worker = store.create_token(token).await.unwrap().id;
     let lease = Duration::from_millis(300);
     let kinds = vec!["remote".to_owned()];
-    let claim = ClaimRequest { kinds, access: Some(Access::organization("acme")), limit: 1, worker, lease };
+    let claim =
+        ClaimRequest { kinds, access: Some(Access::organization("acme")), among: None, limit: 1, worker, lease };
     let claimed = store.claim(claim).await.unwrap().remove(0);
     let limits = Limits { timeout: Some(Duration::from_millis(100)), ..Limits::default() };
     let registry = Registry::new().with_limits("remote", limits);

@@ -170,6 +170,7 @@ async fn settle(store: &dyn Store, kind: &str, completes: bool) {
     let request = store::ClaimRequest {
         kinds: vec![kind.to_owned()],
         access: Some(Access::organization("acme")),
+        among: None,
         limit: 1,
         worker: "test".to_owned(),
         lease: Duration::from_secs(60),

@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption, evaluate,
-    evaluation_worker, evidence, list, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
+    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
+    token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -46,12 +47,15 @@ pub enum Command {
     /// Make keys for encryption at rest, see what is encrypted with which, and change them
     #[command(subcommand)]
     Encryption(Encryption),
-    /// Make, list and revoke API tokens, directly in the store
+    /// Make, list, replace and revoke API tokens, directly in the store
     #[command(subcommand)]
     Token(Token),
-    /// List, pause, resume and delete organizations, directly in the store
+    /// Make, list, limit, pause, resume and delete organizations, directly in the store
     #[command(subcommand)]
     Organizations(Organizations),
+    /// Read the audit log, directly in the store
+    #[command(subcommand)]
+    Audit(Audit),
     /// Pause and resume kinds, directly in the store
     #[command(subcommand)]
     Kinds(Kinds),
@@ -95,6 +99,7 @@ impl Command {
             | Command::Encryption(_)
             | Command::Token(_)
             | Command::Organizations(_)
+            | Command::Audit(_)
             | Command::Kinds(_)
             | Command::Bench(_) => true,
             Command::Config(_)
@@ -139,6 +144,8 @@ pub enum Token {
     List(token::ListArgs),
     /// Revoke a token for good
     Revoke(token::RevokeArgs),
+    /// Replace a token by another one of the same name and rights and print its secret, once; the old one ends later
+    Rotate(token::RotateArgs),
 }
 
 /// `longrun organizations`.
@@ -146,12 +153,25 @@ pub enum Token {
 pub enum Organizations {
     /// List organizations with what waits and runs
     List(pause::OrganizationsArgs),
+    /// Make an organization
+    Create(organization::CreateArgs),
+    /// Set what an organization may have; it goes before the servers' configuration
+    SetLimits(organization::SetLimitsArgs),
     /// Start nothing more of an organization; what runs goes on
     Pause(pause::OrganizationArgs),
     /// Let an organization go on
     Resume(pause::OrganizationArgs),
     /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
     Delete(delete_organization::Args),
+}
+
+/// `longrun audit`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// List who called what, newest first
+    List(audit::ListArgs),
+    /// Write entries as JSON lines, newest first
+    Export(audit::ExportArgs),
 }
 
 /// `longrun kinds`.

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption, evaluate,
-        evidence, list, man, migrate, operations, pause, policy, restore, serve, token, watch, worker,
+        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
+        worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -69,6 +70,11 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Token(Token::List(args)) => token::list(args).await,
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
+        Command::Token(Token::Rotate(args)) => token::rotate(args).await,
+        Command::Audit(Audit::List(args)) => audit::list(args).await,
+        Command::Audit(Audit::Export(args)) => audit::export(args).await,
+        Command::Organizations(Organizations::Create(args)) => organization::create(args).await,
+        Command::Organizations(Organizations::SetLimits(args)) => organization::set_limits(args).await,
         Command::Organizations(Organizations::Pause(args)) => pause::pause_organization(args).await,
         Command::Organizations(Organizations::Resume(args)) => pause::resume_organization(args).await,
         Command::Organizations(Organizations::Delete(args)) => delete_organization::run(args).await,

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::audit::Refused;
 use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::memory::Memory;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) watchers: Shares,
     /// Workers that wait for work.
     pub(crate) waiters: Waiters,
+    /// How much is recorded of what was refused.
+    pub(crate) refused: Refused,
     /// The memory of bodies.
     pub(crate) memory: Memory,
     /// One a process that checks policies or looks into evidence.
@@ -54,6 +57,7 @@ impl App {
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),
             waiters: Waiters::new(&services),
+            refused: Refused::default(),
             memory: Memory::new(settings),
             // The last place is left to others.
             checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),

@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Exceeded, Scope, StoreError};
+use store::{ContentError, Exceeded, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
@@ -65,6 +65,9 @@ pub enum ApiError {
         /// The token's own projects.
         allowed: String,
     },
+    /// The call is for those who manage organizations.
+    #[error("this call is for tokens of the instance, which are made by `longrun token create --instance`")]
+    OfInstance,
     /// The call is about the whole organization, and the token is limited to projects.
     #[error("this call is about the whole organization; the token is limited to projects")]
     WholeOrganization,
@@ -92,6 +95,21 @@ pub enum ApiError {
         status: operations::Status,
         /// What would be right.
         allowed: &'static str,
+    },
+    /// A token that is revoked or has expired is not replaced.
+    #[error("the token is revoked or has expired: there is nothing to replace; create a new one")]
+    TokenEnded,
+    /// There is such an organization already.
+    #[error("there is an organization of this name already")]
+    OrganizationExists,
+    /// The organization is being deleted.
+    #[error("the organization is being deleted; DELETE goes on with it")]
+    OrganizationEnding,
+    /// What it has would go with it.
+    #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
+    OrganizationNotEmpty {
+        /// What.
+        what: String,
     },
     /// The body is too large.
     #[error("the body is larger than {limit} bytes, the most that is taken here")]
@@ -228,6 +246,7 @@ impl ApiError {
             ApiError::SignIn(SignInError::NotAllowed(_)) => (StatusCode::FORBIDDEN, 7, "ACCOUNT_NOT_ALLOWED"),
             ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
             ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
+            ApiError::OfInstance => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::NotFound(_) => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
@@ -236,6 +255,10 @@ impl ApiError {
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
+            ApiError::TokenEnded => (StatusCode::BAD_REQUEST, 9, "TOKEN_ENDED"),
+            ApiError::OrganizationExists => (StatusCode::CONFLICT, 6, "ORGANIZATION_EXISTS"),
+            ApiError::OrganizationEnding => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_BEING_DELETED"),
+            ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
             ApiError::Exceeded(Exceeded::Pending { .. }) => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_PENDING"),
@@ -250,6 +273,16 @@ impl ApiError {
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
             ApiError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, 13, "INTERNAL"),
         }
+    }
+
+    /// The `google.rpc.Code`.
+    pub(crate) fn code(&self) -> u8 {
+        self.class().1
+    }
+
+    /// Whether it is the caller's doing, and not that the service cannot answer.
+    pub(crate) fn is_refusal(&self) -> bool {
+        !matches!(self.class().0.as_u16(), 500..)
     }
 
     fn retry_delay(&self) -> Option<Duration> {
@@ -317,6 +350,18 @@ impl From<StoreError> for ApiError {
             StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
                 ApiError::Internal(error.into())
             }
+        }
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> ApiError {
+        match error {
+            TokenError::Invalid(violations) => ApiError::Invalid(violations),
+            TokenError::NotFound => ApiError::NotFound("token"),
+            TokenError::NoLongerValid => ApiError::TokenEnded,
+            TokenError::NoOrganization => ApiError::NotFound("organization"),
+            TokenError::Store(error) => error.into(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! with an `X-Request-Id` that the log knows too. Tokens, SQL and paths are never logged or sent.
 
 mod app;
+mod audit;
 pub mod auth;
 mod calls;
 mod coalesce;

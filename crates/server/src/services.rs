@@ -11,7 +11,7 @@ use kinds::evaluation::Evaluations;
 use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
-use store::{ContentStore, Quotas, Store};
+use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Identity;
@@ -34,8 +34,6 @@ pub struct Services {
     pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
-    /// What organizations may have; the same as the store's.
-    pub quotas: Arc<Quotas>,
     /// How fast tokens and organizations may make calls.
     pub call_limits: Arc<CallLimits>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
@@ -68,7 +66,6 @@ impl Services {
             kinds: Arc::new([]),
             local_kinds: Arc::new([]),
             defaults: Arc::default(),
-            quotas: Arc::default(),
             call_limits: Arc::default(),
             allow_undeclared_kinds: false,
             evaluations: None,

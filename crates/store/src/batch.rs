@@ -5,6 +5,7 @@
 //! one, so that one bad write spoils no other.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,14 +14,15 @@ use tasks::{Health, supervise};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
 use crate::seal::Replacement;
 use crate::work::StartTerms;
 use crate::{
-    ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus, NewToken,
-    OperationCommand, Pausable, Position, Start, StoreError, Token,
+    AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
+    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -45,6 +47,18 @@ pub(crate) struct Create {
     pub(crate) key: Option<IdempotencyKey>,
     /// The first of them, which is then the only one, starts at once if it can.
     pub(crate) start: Option<StartTerms>,
+    /// As what it is recorded. The engines record creations themselves, with the rows.
+    pub(crate) call: Option<Arc<AuditCall>>,
+}
+
+/// What is to be recorded of creations that were made.
+pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError>]) -> Vec<Record> {
+    let record = |(create, result): (&&Create, &Result<Created, StoreError>)| {
+        let (call, created) = (create.call.clone()?, result.as_ref().ok()?);
+        let made = created.operations.iter().map(|operation| format!("operations/{}", operation.id)).collect();
+        Some(Record { call, made, code: 0 })
+    };
+    creates.iter().zip(results).filter_map(record).collect()
 }
 
 /// What became of a [`Create`].
@@ -91,8 +105,15 @@ pub(crate) enum Upkeep {
     Feed(Feed),
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
-    RevokeToken(String),
     TouchTokens(Vec<String>),
+    /// Make an organization that is new; 0: it is there.
+    CreateOrganization(String, Limits),
+    /// 0: there is no such organization.
+    SetLimits(String, Limits),
+    /// What was answered to a call, for the audit log alone.
+    Record(i32),
+    /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
+    ForgetAudit(Timestamp, u32),
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
@@ -100,6 +121,14 @@ pub(crate) enum Upkeep {
     Ping,
     /// The store closes: give up what is kept between batches.
     Disconnect,
+}
+
+/// A change of a token.
+pub(crate) enum TokenChange {
+    /// Revoke it, if it is within reach.
+    Revoke(TokenReach, String),
+    /// Keep another one in its place, and let it end after so long.
+    Replace(String, NewToken, Duration),
 }
 
 /// What became of events, in their order.
@@ -113,6 +142,7 @@ pub(crate) enum Write {
     Heartbeat(Slot<HeartbeatRequest, Vec<LeaseStatus>>),
     Command(Slot<CommandRequest, CommandOutcome>),
     CreateToken(Slot<NewToken, Token>),
+    ChangeToken(Slot<TokenChange, Option<Token>>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -122,13 +152,25 @@ type Recipient<R> = Box<dyn FnOnce(Result<R, StoreError>) + Send>;
 /// A request, and its reply: filled in while a batch is carried out, and delivered once the batch is durable.
 pub(crate) struct Slot<Q, R> {
     pub(crate) request: Q,
+    /// As what it is recorded.
+    call: Option<Arc<AuditCall>>,
     reply: Option<Result<R, StoreError>>,
     recipient: Option<Recipient<R>>,
 }
 
 impl<Q, R> Slot<Q, R> {
-    fn new(request: Q, recipient: impl FnOnce(Result<R, StoreError>) + Send + 'static) -> Slot<Q, R> {
-        Slot { request, reply: None, recipient: Some(Box::new(recipient)) }
+    fn new(
+        request: Q,
+        call: Option<Arc<AuditCall>>,
+        recipient: impl FnOnce(Result<R, StoreError>) + Send + 'static,
+    ) -> Slot<Q, R> {
+        Slot { request, call, reply: None, recipient: Some(Box::new(recipient)) }
+    }
+
+    /// What is to be recorded of a write that was done: it may have been answered that there was nothing to do.
+    fn record(&self, done: impl FnOnce(&R) -> Option<Vec<String>>) -> Option<Record> {
+        let (call, Some(Ok(reply))) = (self.call.clone()?, &self.reply) else { return None };
+        Some(Record { call, made: done(reply)?, code: 0 })
     }
 
     /// What it was answered.
@@ -177,7 +219,44 @@ impl Write {
             Write::Heartbeat(slot) => slot,
             Write::Command(slot) => slot,
             Write::CreateToken(slot) => slot,
+            Write::ChangeToken(slot) => slot,
             Write::Upkeep(slot) => slot,
+        }
+    }
+
+    /// What is to be recorded of it, once it has its reply. Creations are recorded by the engines.
+    fn record(&self) -> Option<Record> {
+        match self {
+            // What workers do is told by the histories of the operations.
+            Write::Create(_) | Write::Transition(_) | Write::Claim(_) | Write::Heartbeat(_) => None,
+            Write::Command(slot) => slot.record(|outcome| {
+                let operation = outcome.as_ref()?.as_ref().ok()?;
+                Some(vec![format!("operations/{}", operation.id)])
+            }),
+            Write::CreateToken(slot) => slot.record(|token| Some(vec![format!("tokens/{}", token.id)])),
+            Write::ChangeToken(slot) => {
+                let replaced = match &slot.request {
+                    TokenChange::Revoke(..) => None,
+                    TokenChange::Replace(id, ..) => Some(format!("tokens/{id}")),
+                };
+                slot.record(|token| {
+                    let token = format!("tokens/{}", token.as_ref()?.id);
+                    Some(replaced.into_iter().chain([token]).collect())
+                })
+            }
+            Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
+                Some(Record { call: call.clone()?, made: Vec::new(), code: *code })
+            }
+            Write::Upkeep(slot) => slot.record(|count| {
+                let is_done = match &slot.request {
+                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) => *count > 0,
+                    // A deletion is one call, and its beginning is what it does.
+                    Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
+                    Upkeep::Delete(..) => false,
+                    _ => true,
+                };
+                is_done.then(Vec::new)
+            }),
         }
     }
 
@@ -210,7 +289,7 @@ impl Write {
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) => (1, 0),
+            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) => (1, 0),
         }
     }
 }
@@ -235,7 +314,10 @@ pub(crate) trait Transaction {
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError>;
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
+    async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
+    /// Appends to the audit log.
+    async fn record(&mut self, records: &[Record]) -> Result<(), StoreError>;
 }
 
 /// Carries out the writes of one transaction and fills in their replies. The writes of a batch are concurrent (each
@@ -263,16 +345,19 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
         let results = transaction.claim(&requests).await?;
         claims.into_iter().zip(results).for_each(|(slot, claimed)| slot.answer(Ok(claimed)));
     }
-    for write in writes {
+    for write in &mut *writes {
         match write {
             Write::Transition(_) | Write::Create(_) | Write::Claim(_) => {}
             Write::Heartbeat(slot) => slot.reply = Some(Ok(transaction.heartbeat(&slot.request).await?)),
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
+            Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),
         }
     }
-    Ok(())
+    // Last, so that nothing is waited for while the log is locked.
+    let records: Vec<Record> = writes.iter().filter_map(|write| write.record()).collect();
+    if records.is_empty() { Ok(()) } else { transaction.record(&records).await }
 }
 
 /// The writes that `pick` wants.
@@ -295,6 +380,8 @@ pub(crate) trait Commit: Send + 'static {
 #[derive(Clone)]
 pub(crate) struct WriteBatcher {
     queue: mpsc::Sender<Write>,
+    /// As what its writes are recorded.
+    call: Option<Arc<AuditCall>>,
 }
 
 impl WriteBatcher {
@@ -339,7 +426,12 @@ impl WriteBatcher {
             })
             .await;
         };
-        (WriteBatcher { queue }, work)
+        (WriteBatcher { queue, call: None }, work)
+    }
+
+    /// A handle whose writes are recorded as this call.
+    pub(crate) fn on_behalf_of(&self, call: &Arc<AuditCall>) -> WriteBatcher {
+        WriteBatcher { queue: self.queue.clone(), call: Some(Arc::clone(call)) }
     }
 
     /// Hands a request over and waits until it is durable. Once handed over it is carried out, also if this is dropped.
@@ -350,7 +442,7 @@ impl WriteBatcher {
     ) -> Result<R, StoreError> {
         let (caller, reply) = oneshot::channel();
         // A caller that is gone does not want the reply; the write stands.
-        let slot = Slot::new(request, move |replied| drop(caller.send(replied)));
+        let slot = Slot::new(request, self.call.clone(), move |replied| drop(caller.send(replied)));
         self.queue.send(write(slot)).await.map_err(|_| stopped())?;
         reply.await.map_err(|_| stopped())?
     }
@@ -368,7 +460,8 @@ impl WriteBatcher {
         admission.take(&organization, count, now())?;
         let (start, started) = start.map(|start| (start.terms, start.started)).unzip();
         let (caller, reply) = oneshot::channel();
-        let slot = Slot::new(Create { start, ..create }, move |replied: Result<Created, StoreError>| {
+        let create = Create { start, call: self.call.clone(), ..create };
+        let slot = Slot::new(create, None, move |replied: Result<Created, StoreError>| {
             let operations = replied.map(|created| {
                 if let (Some(started), Some(attempt)) = (started, created.started) {
                     started(attempt);

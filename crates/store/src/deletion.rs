@@ -6,6 +6,10 @@
 //! the [end](crate::Store::end_deletion) its name alone is left, by which calls that began before are refused; a new
 //! token makes it anew.
 
+use std::time::{Duration, Instant};
+
+use crate::{ContentError, ContentStore, Store, StoreError};
+
 /// What an organization has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -32,4 +36,68 @@ pub(crate) enum Deletion {
     Part(u32),
     /// End.
     End,
+}
+
+/// Rows that one transaction removes: those of other organizations wait for no longer.
+const PART: u32 = 1_000;
+/// How often a part is tried again that another transaction got in the way of, and after what time.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a deletion broke off. Whatever is removed stays so; to call it again goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum DeletionError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The evidence.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+}
+
+/// Goes on with a deletion that has [begun](Store::begin_deletion), until it is done (answers true) or the time is over.
+/// `progress` is told how many rows were removed so far. Evidence is removed where it is kept, if that is given.
+///
+/// # Errors
+/// [`DeletionError`].
+pub async fn go_on_deleting(
+    store: &dyn Store,
+    content: Option<&ContentStore>,
+    organization: &str,
+    time: Option<Duration>,
+    mut progress: impl FnMut(u64),
+) -> Result<bool, DeletionError> {
+    let begun = Instant::now();
+    let is_over = || time.is_some_and(|time| begun.elapsed() >= time);
+    let (mut rows, mut tries, mut has_content) = (0, 0, true);
+    loop {
+        if is_over() {
+            return Ok(false);
+        }
+        let step = match store.delete_part(organization, PART).await {
+            Ok(0) => {
+                if let Some(content) = content.filter(|_| has_content) {
+                    content.remove_all(organization).await?;
+                    has_content = false;
+                }
+                match store.end_deletion(organization).await {
+                    Ok(()) => return Ok(true),
+                    // What began before may have come to be seen since.
+                    Err(error) => Err(error),
+                }
+            }
+            removed => removed,
+        };
+        match step {
+            Ok(removed) => {
+                (rows, tries) = (rows + removed, 0);
+                progress(rows);
+            }
+            Err(StoreError::Unavailable(_)) if tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

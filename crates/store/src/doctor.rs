@@ -51,6 +51,20 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE retain_for_ms IS NOT NULL AND purge_at IS DISTINCT FROM finished_at + retain_for_ms",
     ),
     (
+        "an audit log's numbers have no gap, and begin after those that its retention removed",
+        "SELECT o.organization_id || ': ' || (o.audit_seq - 1) || ' numbers, ' || o.audit_removed || ' removed, '
+             || coalesce(sum(a.entries), 0) || ' entries from ' || coalesce(min(a.seq), 0) || ' on'
+         FROM organizations o LEFT JOIN audit a ON a.organization_id = o.organization_id
+         GROUP BY o.organization_id, o.audit_seq, o.audit_removed
+         HAVING coalesce(sum(a.entries), 0) + o.audit_removed <> o.audit_seq - 1
+             OR coalesce(min(a.seq), o.audit_seq) <> o.audit_removed + 1
+         UNION ALL
+         SELECT organization_id || ': ' || seq || ' comes where ' || expected || ' is missing' FROM (
+             SELECT organization_id, seq, lag(seq + entries) OVER (PARTITION BY organization_id ORDER BY seq) AS expected
+             FROM audit) AS follows
+         WHERE seq <> expected",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL

@@ -11,6 +11,7 @@
 //! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
 //! servers on one database. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
 
+mod audit;
 mod batch;
 mod census;
 mod changes;
@@ -23,12 +24,15 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod history;
+mod limits;
+mod management;
 mod open;
 mod pause;
 mod plan;
 mod position_key;
 pub mod postgres;
 mod quota;
+mod reach;
 mod repeat;
 mod retention;
 mod rotation;
@@ -46,22 +50,29 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
+pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest, is_sealed_content};
-pub use deletion::Contents;
+pub use deletion::{Contents, DeletionError, go_on_deleting};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{
     HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
+};
+pub use limits::{Limits, MOST_WEIGHT};
+pub use management::{
+    DEFAULT_OVERLAP, MAX_OVERLAP, Rotation as TokenRotation, TokenError, TokenWish, create_token, revoke_token,
+    rotate_token,
 };
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
+pub use reach::{Organizations, TokenReach};
 pub use seal::{Keyring, Sealed};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
@@ -347,15 +358,92 @@ pub trait Store: Send + Sync + 'static {
     /// operations came to be seen meanwhile: more parts are to be removed.
     async fn end_deletion(&self, organization: &str) -> Result<(), StoreError>;
 
+    /// This store for one call: what is written through it is recorded in the audit log as the call, in the transaction
+    /// of the change. A call that changes nothing is not recorded, nor are claims, heartbeats and ends of attempts,
+    /// which the histories of the operations tell.
+    fn on_behalf_of(&self, call: AuditCall) -> std::sync::Arc<dyn Store>;
+
+    /// Records a call by itself, with what it was answered, a `google.rpc.Code`: one that was refused.
+    async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError>;
+
+    /// Up to `limit` entries of an organization's audit log, or with the empty name of the instance's, newest first,
+    /// from below a number.
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError>;
+
+    /// Forgets up to `limit` rows of each audit log that are older than `keep`; answers how many entries they had.
+    async fn forget_audit(&self, keep: std::time::Duration, limit: u32) -> Result<u64, StoreError>;
+
+    /// Makes an organization that is new; `false` when it is there. Fails with [`StoreError::OrganizationGone`] while it
+    /// is being deleted. The caller has checked its name and [`Limits::violations`].
+    async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
+
+    /// Sets what an organization may have; `false` when there is none. It holds in this process from now on, in others
+    /// once they [look](Store::refresh_limits).
+    async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError>;
+
+    /// Looks what calls have set as limits, in whichever process.
+    async fn refresh_limits(&self) -> Result<(), StoreError>;
+
+    /// What calls have set as limits, as this process looked at it last.
+    fn limits(&self) -> std::sync::Arc<std::collections::BTreeMap<String, Limits>>;
+
+    /// What organizations may have: as this process was told, and as calls have set it.
+    fn quotas(&self) -> std::sync::Arc<Quotas>;
+
     /// Keeps a token (its hash, never the secret). Creates the organization if it is new; fails with
     /// [`StoreError::OrganizationGone`] while it is being deleted.
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError>;
 
-    /// Every token, oldest first; of one organization or of all.
-    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError>;
+    /// Up to `limit` tokens within reach, oldest first, after one that was made then and has this id.
+    async fn list_tokens(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError>;
+
+    /// The token of this id, if it is within reach.
+    async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError>;
+
+    /// Revokes a token within reach for good, and answers it; one that was revoked before stays as it is.
+    async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError>;
+
+    /// Keeps a token in the place of another one, which ends after the overlap at the latest; `None` when that is valid
+    /// no more. The caller has checked that the new one is as the old one.
+    async fn replace_token(
+        &self,
+        id: &str,
+        new: NewToken,
+        overlap: std::time::Duration,
+    ) -> Result<Option<Token>, StoreError>;
+
+    /// Every token, oldest first; of one organization or of all, those of the instance included.
+    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
+        const PART: u32 = 1_000;
+        let reach = TokenReach::everything();
+        let reach = organization.map_or(reach.clone(), |organization| reach.within(organization));
+        let (mut tokens, mut after) = (Vec::new(), None);
+        loop {
+            let part: Vec<Token> = self.list_tokens(&reach, after, PART).await?;
+            let is_last = part.len() < PART as usize;
+            after = part.last().map(|token| (token.created_at, token.id.clone()));
+            tokens.extend(part);
+            if is_last {
+                return Ok(tokens);
+            }
+        }
+    }
 
     /// Revokes a token for good; `false` when there is none with this id.
-    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError>;
+    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.revoke(&TokenReach::everything(), id).await?.is_some())
+    }
 
     /// The token with this SHA-256, revoked and expired ones included.
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
 
+use crate::limits::Stored;
 use crate::{Keyring, Settlement};
 
 /// A ceiling is not used for longer: what is tried again raises the count without taking a number.
@@ -104,6 +105,21 @@ impl Quotas {
         self
     }
 
+    /// The same with what calls have set for single organizations.
+    pub(crate) fn with_limits(&self, stored: &Stored) -> Quotas {
+        let mut merged = self.clone();
+        for (organization, limits) in stored {
+            let otherwise = self.of(organization);
+            let mut quota = limits.over(otherwise);
+            // Outputs that may have any length were looked at before.
+            if otherwise.max_output == usize::MAX {
+                quota.max_output = usize::MAX;
+            }
+            merged.named.insert(organization.clone(), quota);
+        }
+        merged
+    }
+
     /// How many of the operations the limits hold for.
     pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
         operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
@@ -150,6 +166,9 @@ pub(crate) struct Admission(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// As the process was told, and as calls have set them in the store.
+    told: Mutex<(Quotas, Arc<Stored>)>,
+    /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
     /// How what comes in by the inbox is sealed.
     keyring: RwLock<Keyring>,
@@ -170,8 +189,31 @@ struct Used {
 impl Admission {
     /// Replaces the quotas; what is known about their use is forgotten.
     pub(crate) fn set(&self, quotas: Quotas) {
-        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas);
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.0 = quotas;
+        self.merge(&told);
         self.used().clear();
+    }
+
+    /// Replaces what the store has of single organizations; of those alone that it changes, what is known about their
+    /// use is forgotten.
+    pub(crate) fn set_stored(&self, stored: Stored) {
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told.1 == stored {
+            return;
+        }
+        let before = std::mem::replace(&mut told.1, Arc::new(stored));
+        self.merge(&told);
+        self.used().retain(|organization, _| before.get(organization) == told.1.get(organization));
+    }
+
+    /// What calls have set.
+    pub(crate) fn stored(&self) -> Arc<Stored> {
+        Arc::clone(&self.0.told.lock().unwrap_or_else(PoisonError::into_inner).1)
+    }
+
+    fn merge(&self, (quotas, stored): &(Quotas, Arc<Stored>)) {
+        *self.0.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas.with_limits(stored));
     }
 
     pub(crate) fn seal_with(&self, keyring: Keyring) {

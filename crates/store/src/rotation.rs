@@ -2,6 +2,32 @@
 //!
 //! A claim rarely takes as much as a whole round, so the turn that it broke off goes on with the next claim.
 
+use std::collections::HashMap;
+
+use crate::ClaimRequest;
+
+/// So many rotations are remembered; then all are forgotten, and begin anew.
+const REMEMBERED: usize = 1_000;
+
+/// The rotations: that of the engine, and one of each remote worker for several organizations and the kinds that it asks
+/// for, so that none is moved on by what others find.
+#[derive(Debug, Default)]
+pub(crate) struct Rotations(HashMap<(String, Vec<String>), Rotation>);
+
+impl Rotations {
+    /// That of whoever asks so.
+    pub(crate) fn of(&mut self, request: &ClaimRequest) -> &mut Rotation {
+        let key = match &request.among {
+            Some(_) => (request.worker.clone(), request.kinds.clone()),
+            None => Default::default(),
+        };
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&key) {
+            self.0.retain(|(worker, _), _| worker.is_empty());
+        }
+        self.0.entry(key).or_default()
+    }
+}
+
 /// Where the rotation stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rotation {

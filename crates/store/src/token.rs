@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use operations::{Access, Projects, Timestamp};
 
-use crate::StoreError;
+use crate::{Organizations, StoreError};
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +83,8 @@ pub struct NewToken {
     pub scopes: BTreeSet<Scope>,
     /// When it ceases to be valid; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// Of a token of the instance, the organizations that it reaches; its `access` is then to nothing.
+    pub instance: Option<Organizations>,
 }
 
 /// A token that is kept.
@@ -104,6 +106,8 @@ pub struct Token {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
+    /// Of a token of the instance, the organizations that it reaches; its `access` is then to nothing.
+    pub instance: Option<Organizations>,
 }
 
 /// A use is noted when the last one is older than this, so that a busy token costs one write a minute.
@@ -111,7 +115,7 @@ pub(crate) const TOUCH_MILLIS: i64 = 60_000;
 
 /// The columns of a token, in both engines.
 pub(crate) const TOKEN_COLUMNS: &str =
-    "id, organization_id, name, scopes, projects, created_at, expires_at, last_used_at, revoked_at";
+    "id, organization_id, name, scopes, projects, organizations, created_at, expires_at, last_used_at, revoked_at";
 
 /// The error for a row that holds no token.
 pub(crate) fn damaged() -> StoreError {
@@ -128,6 +132,11 @@ pub(crate) fn projects(only: Option<BTreeSet<String>>) -> Projects {
     only.map_or(Projects::All, Projects::Only)
 }
 
+/// What a token of this organization reaches of the instance; the empty name is that of the instance.
+pub(crate) fn instance(organization: &str, only: Option<BTreeSet<String>>) -> Option<Organizations> {
+    organization.is_empty().then(|| only.map_or(Organizations::All, Organizations::Only))
+}
+
 impl NewToken {
     /// The token as it is kept from `now` on, under an id of its own.
     pub(crate) fn to_token(&self, now: Timestamp) -> Token {
@@ -140,6 +149,7 @@ impl NewToken {
             expires_at: self.expires_at,
             last_used_at: None,
             revoked_at: None,
+            instance: self.instance.clone(),
         }
     }
 
@@ -155,9 +165,24 @@ impl Token {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
     }
 
-    /// Whether it may do what `scope` names.
+    /// Whether it can be used, in a word: `valid`, `expired` or `revoked`.
+    pub fn state(&self, now: Timestamp) -> &'static str {
+        match self {
+            token if token.revoked_at.is_some() => "revoked",
+            token if token.is_valid(now) => "valid",
+            _ => "expired",
+        }
+    }
+
+    /// Whether it may do what `scope` names within its organization. A token of the instance has none.
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+        self.instance.is_none() && (self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin))
+    }
+
+    /// Of a token of the instance that may do what `scope` names, the organizations in which it may. One scope does not
+    /// bring another: who manages organizations does not run what is theirs.
+    pub fn allows_in(&self, scope: Scope) -> Option<&Organizations> {
+        self.instance.as_ref().filter(|_| self.scopes.contains(&scope))
     }
 
     /// The projects it is limited to, if it is.

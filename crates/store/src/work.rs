@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Progress, Projects, State, Timestamp};
 
+use crate::Organizations;
+
 /// A worker asks for work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Kinds that the worker can run.
     pub kinds: Vec<String>,
-    /// Only operations that this caller may see; `None` for the engine, which works for all organizations.
+    /// Only operations that this caller may see; `None` for who works for several organizations.
     pub access: Option<Access>,
+    /// Without `access`, only operations of these organizations; `None` for the engine, which works for all.
+    pub among: Option<Organizations>,
     /// At most so many operations.
     pub limit: u32,
     /// Who asks; shown in histories.
@@ -27,15 +31,22 @@ impl ClaimRequest {
         self.access.as_ref().map(|access| access.organization.as_str())
     }
 
+    /// Whether it may have operations of this organization.
+    pub(crate) fn reaches(&self, organization: &str) -> bool {
+        self.among.as_ref().is_none_or(|among| among.include(organization))
+    }
+
     /// The projects inside of it.
     pub(crate) fn projects(&self) -> &Projects {
         self.access.as_ref().map_or(&Projects::All, |access| &access.projects)
     }
 }
 
-/// What a remote worker may touch inside of its organization.
+/// What a remote worker may touch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuthorizationScope {
+    /// Only operations of these organizations.
+    pub organizations: Organizations,
     /// Only operations of these projects.
     pub projects: Projects,
     /// No operation of these kinds: servers run them, and no worker may end in their place what they run.
@@ -60,7 +71,9 @@ impl LeaseRef {
     /// Whether an operation of this project and kind may be touched.
     pub(crate) fn covers(&self, project_id: &str, kind: &str) -> bool {
         self.scope.as_ref().is_none_or(|scope| {
-            scope.projects.include(project_id) && scope.except_kinds.iter().all(|other| other != kind)
+            scope.organizations.include(&self.organization)
+                && scope.projects.include(project_id)
+                && scope.except_kinds.iter().all(|other| other != kind)
         })
     }
 

@@ -53,6 +53,7 @@ impl Setting {
         let request = ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: worker.to_owned(),
             lease: LEASE,
@@ -110,6 +111,7 @@ async fn so_do_time_limits_and_what_was_asked_to_stop() {
             access: Access::organization("acme"),
             scopes: [Scope::OperationsWork].into(),
             expires_at: None,
+            instance: None,
         };
         let token = setting.store.create_token(token).await.unwrap();
         let claimed = setting.running(&token.id).await;

@@ -7,7 +7,8 @@ use crate::support::*;
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Projects, Refusal, Status, Timestamp};
 use store::{
     AuthorizationScope, ClaimRequest, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LISTED_OUTPUT_BYTES, LeaseRef,
-    LeaseStatus, Lost, NewToken, OperationCommand, Scope, Settlement, SqliteStore, Store as _, StoreError,
+    LeaseStatus, Lost, NewToken, OperationCommand, Organizations, Scope, Settlement, SqliteStore, Store as _,
+    StoreError,
 };
 
 const EVERY: PageRequest = PageRequest { page: 0, page_size: 100 };
@@ -95,7 +96,7 @@ pub(crate) async fn a_settlement_that_is_repeated_is_told_what_was_recorded(fixt
         assert_eq!(fixture.store.settle(several).await.unwrap(), [Ok(status), stale, stale, Ok(status)], "{outcome:?}");
         // Not by whom the operation does not concern, and not under another token.
         let projects = Projects::Only(["q".to_owned()].into());
-        let scope = AuthorizationScope { projects, except_kinds: Arc::from([]) };
+        let scope = AuthorizationScope { organizations: Organizations::All, projects, except_kinds: Arc::from([]) };
         let mut foreign = again(&outcome);
         foreign.lease.scope = Some(Arc::new(scope));
         let mut elsewhere = again(&outcome);
@@ -258,13 +259,21 @@ async fn what_is_out_of_a_workers_reach_is_as_good_as_lost(fixture: Fixture) {
     let lease = Duration::from_secs(30);
     let scope = |projects: Projects, except: &[&str]| LeaseRef {
         scope: Some(Arc::new(AuthorizationScope {
+            organizations: Organizations::Only(["acme".to_owned()].into()),
             projects,
             except_kinds: except.iter().map(|k| (*k).to_owned()).collect(),
         })),
         ..claimed.lease.clone()
     };
     let only = |project: &str| Access::projects("acme", [project]).projects;
-    for outside in [scope(only("b"), &[]), scope(Projects::All, &["scan"]), scope(only("a"), &["x", "scan"])] {
+    let elsewhere = AuthorizationScope {
+        organizations: Organizations::Only(["other".to_owned()].into()),
+        projects: Projects::All,
+        except_kinds: Arc::from([]),
+    };
+    let elsewhere = LeaseRef { scope: Some(Arc::new(elsewhere)), ..claimed.lease.clone() };
+    for outside in [scope(only("b"), &[]), scope(Projects::All, &["scan"]), scope(only("a"), &["x", "scan"]), elsewhere]
+    {
         let beat = Heartbeat { lease: outside.clone(), progress: None };
         assert_eq!(fixture.store.heartbeat(vec![beat], lease).await.unwrap(), [LeaseStatus::Lost]);
         let settlement =
@@ -288,6 +297,7 @@ async fn the_leases_of_servers_are_told_from_those_of_remote_workers(fixture: Fi
         access: Access::organization("acme"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let token = store.create_token(new).await.unwrap();
     for _ in 0..2 {
@@ -297,6 +307,7 @@ async fn the_leases_of_servers_are_told_from_those_of_remote_workers(fixture: Fi
     let remote = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: Some(Access::organization("acme")),
+        among: None,
         limit: 1,
         worker: token.id,
         lease: Duration::from_secs(30),
@@ -486,6 +497,7 @@ async fn tokens_are_kept_without_their_secret_and_revoked_for_good(fixture: Fixt
         access: Access::projects("acme", ["p"]),
         scopes: BTreeSet::from([Scope::OperationsRead]),
         expires_at: Some(fixture.store.now().after(Duration::from_secs(60))),
+        instance: None,
     };
     let token = fixture.store.create_token(new).await.unwrap();
     assert!(token.is_valid(fixture.store.now()));

@@ -18,6 +18,7 @@ fn token(organization: &str, hash: u8) -> NewToken {
         access: Access::organization(organization),
         scopes: BTreeSet::from([Scope::Admin]),
         expires_at: None,
+        instance: None,
     }
 }
 

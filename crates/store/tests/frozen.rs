@@ -46,6 +46,7 @@ fn claim() -> ClaimRequest {
     ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(600),

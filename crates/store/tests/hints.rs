@@ -35,6 +35,7 @@ async fn claim(store: &dyn Store) -> store::Claimed {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(600),

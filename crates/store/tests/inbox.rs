@@ -33,6 +33,7 @@ async fn make_organization(store: &PostgresStore, name: &str) {
         access: Access::organization(name),
         scopes: BTreeSet::from([Scope::Admin]),
         expires_at: None,
+        instance: None,
     };
     store.create_token(token).await.unwrap();
 }
@@ -124,6 +125,7 @@ async fn a_committed_call_becomes_the_operation_whose_id_it_was_told() {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "test".to_owned(),
         lease: Duration::from_secs(30),

@@ -1,6 +1,7 @@
 //! The contract of the stores, and what is particular to PostgreSQL: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod audit;
 mod changes;
 mod clock;
 mod commands;
@@ -12,6 +13,7 @@ mod heads;
 mod hints;
 mod history;
 mod inbox;
+mod limits;
 mod open;
 mod outage;
 mod pagination;
@@ -24,4 +26,5 @@ mod shards;
 mod starts;
 mod support;
 mod tls;
+mod tokens;
 mod turns;

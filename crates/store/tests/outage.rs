@@ -93,6 +93,7 @@ async fn callers_are_told_while_it_is_away_and_served_when_it_is_back() {
     let claim = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

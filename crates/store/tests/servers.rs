@@ -91,6 +91,7 @@ impl Worker {
         let request = ClaimRequest {
             kinds: KINDS.map(str::to_owned).to_vec(),
             access,
+            among: None,
             limit: self.random.random_range(1..=20),
             worker: self.name.clone(),
             lease: LEASE,
@@ -254,6 +255,7 @@ async fn an_end_takes_a_lease_away_that_moves_meanwhile() {
         let request = ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: "test".to_owned(),
             lease: LEASE,

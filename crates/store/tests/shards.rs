@@ -40,6 +40,7 @@ async fn claim(fixture: &Fixture, organization: &str) -> LeaseRef {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: Some(Access::organization(organization)),
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, NewOperation, Status};
-use store::{AttemptTimeouts, ClaimRequest, NewToken, Pausable, Paused, Quota, Quotas, Scope};
+use store::{AttemptTimeouts, ClaimRequest, NewToken, Organizations, Pausable, Paused, Quota, Quotas, Scope};
 
 fn weights(weights: &[(&str, u32)]) -> Quotas {
     let named =
@@ -179,6 +179,7 @@ async fn attempts_of_workers_that_take_too_long_are_found(fixture: Fixture) {
         access: Access::organization("a"),
         scopes: [Scope::OperationsWork].into(),
         expires_at: None,
+        instance: None,
     };
     let worker = fixture.store.create_token(token).await.unwrap().id;
     let seconds = Duration::from_secs;
@@ -205,7 +206,52 @@ async fn attempts_of_workers_that_take_too_long_are_found(fixture: Fixture) {
     assert_eq!(found[7].values().copied().collect::<Vec<_>>(), [seconds(20), seconds(30), seconds(10)]);
 }
 
+/// A claim of a remote worker for these organizations; none: all.
+fn among(worker: &str, organizations: &[&str], limit: u32) -> ClaimRequest {
+    let only = organizations.iter().map(|name| (*name).to_owned()).collect();
+    let among = Some(if organizations.is_empty() { Organizations::All } else { Organizations::Only(only) });
+    ClaimRequest { among, worker: worker.to_owned(), ..claim_request(&["scan"], limit) }
+}
+
+async fn a_worker_for_several_organizations_gets_theirs_alone_and_in_turn(fixture: Fixture) {
+    for organization in ["a", "b", "c", "d"] {
+        fill(&fixture, organization, 12).await;
+    }
+    let claim = async |request: ClaimRequest| -> Vec<String> {
+        let claimed = fixture.store.claim(request).await.unwrap();
+        claimed.into_iter().map(|claimed| claimed.lease.organization).collect()
+    };
+    let mut started = Vec::new();
+    for _ in 0..6 {
+        started.extend(claim(among("tok", &["b", "d", "none"], 1)).await);
+    }
+    assert_eq!(count(&started), BTreeMap::from([("b", 3), ("d", 3)]));
+    // However many claims there are, nothing of the others comes; and theirs are there still.
+    assert_eq!(count(&claim(among("tok", &["b", "d"], 100)).await), BTreeMap::from([("b", 9), ("d", 9)]));
+    assert_eq!(claim(among("tok", &["b", "d"], 100)).await, [""; 0]);
+    assert_eq!(count(&claim(among("tok", &[], 100)).await), BTreeMap::from([("a", 12), ("c", 12)]));
+    fixture.assert_sound().await;
+}
+
+async fn what_one_worker_finds_does_not_move_another_ones_turn(fixture: Fixture) {
+    for organization in ["a", "b", "c"] {
+        fill(&fixture, organization, 20).await;
+    }
+    let (mut one, mut engine) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        for claimed in fixture.store.claim(among("tok", &["b"], 1)).await.unwrap() {
+            one.push(claimed.lease.organization);
+        }
+        engine.extend(started(&fixture, &[1]).await);
+    }
+    assert_eq!(count(&one), BTreeMap::from([("b", 6)]));
+    assert_eq!(count(&engine), BTreeMap::from([("a", 2), ("b", 2), ("c", 2)]), "nobody is passed over");
+    fixture.assert_sound().await;
+}
+
 against_both_engines!(
+    a_worker_for_several_organizations_gets_theirs_alone_and_in_turn,
+    what_one_worker_finds_does_not_move_another_ones_turn,
     attempts_of_workers_that_take_too_long_are_found,
     starts_are_shared_by_weight_however_small_the_claims,
     the_first_of_an_organization_waits_a_round_at_most,

@@ -40,6 +40,7 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
     let (lease, stops, progress) = shared.held.add(&claimed, lease);
     let attempt = Attempt {
         operation: claimed.operation,
+        organization: claimed.organization,
         input: claimed.input.map(|input| input.get().to_owned()).unwrap_or_default(),
         number: claimed.attempt,
         cancelled: CancellationToken::new(),
@@ -47,8 +48,12 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
     };
     tracing::debug!(operation = lease.id, attempt = attempt.number, "attempt started");
     if let Some(outcome) = outcome(&shared, attempt, claimed.timeout, &stops).await {
-        let settlement =
-            Settlement { id: lease.id.clone(), lease_token: lease.token.clone(), outcome: bounded(outcome) };
+        let settlement = Settlement {
+            id: lease.id.clone(),
+            lease_token: lease.token.clone(),
+            organization: lease.organization.clone(),
+            outcome: bounded(outcome),
+        };
         let (done, recorded) = oneshot::channel();
         // Still under heartbeat: the server may be away for a while.
         if shared.settle.send(Ended { settlement, lost: stops.lost, done }).is_ok() {

@@ -18,6 +18,8 @@ const MAX_PROGRESS_BYTES: usize = 1024;
 pub struct Attempt {
     /// The operation, running.
     pub operation: Operation,
+    /// Its organization; a worker for several tells them apart by it.
+    pub organization: String,
     /// A JSON text as its creator wrote it, or empty for none. [`Attempt::parse_input`] reads it.
     pub input: String,
     /// Which attempt this is; 1 for the first.

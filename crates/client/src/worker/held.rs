@@ -20,8 +20,16 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Which attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lease {
+    pub organization: String,
     pub id: String,
     pub token: String,
+}
+
+impl Lease {
+    fn of(beat: &Heartbeat) -> Lease {
+        let Heartbeat { id, lease_token, organization, .. } = beat;
+        Lease { organization: organization.clone(), id: id.clone(), token: lease_token.clone() }
+    }
 }
 
 /// Why an attempt is to stop before its end.
@@ -53,7 +61,8 @@ pub(super) struct Held {
 impl Held {
     /// Adds an operation that has just been claimed.
     pub fn add(&self, claimed: &ClaimedOperation, duration: Duration) -> (Lease, Stops, Progress) {
-        let lease = Lease { id: claimed.operation.id.clone(), token: claimed.lease_token.clone() };
+        let (organization, id) = (claimed.organization.clone(), claimed.operation.id.clone());
+        let lease = Lease { organization, id, token: claimed.lease_token.clone() };
         let (stops, progress) = (Stops::default(), Progress::new(self.changed.clone()));
         if claimed.cancel_requested {
             stops.cancel.cancel();
@@ -93,6 +102,7 @@ impl Held {
         let beat = |(lease, entry): (&Lease, &Entry)| Heartbeat {
             id: lease.id.clone(),
             lease_token: lease.token.clone(),
+            organization: lease.organization.clone(),
             progress: entry.progress.take(),
         };
         (entries.iter().map(beat).collect(), patience)
@@ -101,7 +111,7 @@ impl Held {
     fn answered(&self, beats: &[Heartbeat], states: &[LeaseState], sent_at: Instant) {
         let mut entries = self.lock();
         for (beat, state) in beats.iter().zip(states) {
-            let lease = Lease { id: beat.id.clone(), token: beat.lease_token.clone() };
+            let lease = Lease::of(beat);
             // What was settled while the heartbeat was under way is no longer held.
             let Some(entry) = entries.get_mut(&lease) else { continue };
             if state.error.is_some() {
@@ -123,8 +133,8 @@ impl Held {
     fn failed(&self, beats: Vec<Heartbeat>) {
         let now = Instant::now();
         let mut entries = self.lock();
-        for Heartbeat { id, lease_token: token, progress } in beats {
-            let lease = Lease { id, token };
+        for beat in beats {
+            let lease = Lease::of(&beat);
             let Some(entry) = entries.get_mut(&lease) else { continue };
             if entry.kept_at + entry.duration <= now {
                 tracing::warn!(operation = lease.id, "the lease has run out; the attempt is stopped");
@@ -133,7 +143,7 @@ impl Held {
                 continue;
             }
             entry.beat_at = now + entry.duration / 9;
-            if let Some(progress) = progress {
+            if let Some(progress) = beat.progress {
                 entry.progress.put_back(progress);
             }
         }

@@ -89,6 +89,7 @@ pub struct Worker<H> {
     client: Client,
     handler: H,
     kinds: Vec<String>,
+    organizations: Vec<String>,
     concurrency: usize,
     poll_wait: Duration,
     drain: Duration,
@@ -103,6 +104,7 @@ impl<H: Handler> Worker<H> {
             client,
             handler,
             kinds: Vec::new(),
+            organizations: Vec::new(),
             concurrency: 1,
             poll_wait: Duration::from_secs(30),
             drain: Duration::from_secs(30),
@@ -115,6 +117,14 @@ impl<H: Handler> Worker<H> {
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Worker<H> {
         self.kinds.push(kind.into());
+        self
+    }
+
+    /// With a token of the instance, runs operations of this organization, and of others that are named so; without it, of
+    /// all that the token reaches.
+    #[must_use]
+    pub fn organization(mut self, organization: impl Into<String>) -> Worker<H> {
+        self.organizations.push(organization.into());
         self
     }
 
@@ -184,7 +194,12 @@ impl<H: Handler> Worker<H> {
 
         let claiming = Claiming {
             client: self.client,
-            request: ClaimRequest { kinds: self.kinds, max_operations: 1, wait: self.poll_wait },
+            request: ClaimRequest {
+                kinds: self.kinds,
+                max_operations: 1,
+                wait: self.poll_wait,
+                organizations: self.organizations,
+            },
             places: Arc::new(Semaphore::new(self.concurrency)),
         };
         let result = tokio::select! {

@@ -1,5 +1,6 @@
 //! What is done from time to time, one task per file.
 
+pub(crate) mod audit;
 pub(crate) mod cancels;
 pub(crate) mod changes;
 pub(crate) mod due;
@@ -7,6 +8,7 @@ pub(crate) mod elsewhere;
 pub(crate) mod follow_ups;
 pub(crate) mod heartbeats;
 pub(crate) mod inbox;
+pub(crate) mod limits;
 pub(crate) mod overruns;
 pub(crate) mod pace;
 pub(crate) mod rescue;

@@ -2,22 +2,16 @@
 //! servers.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use operations::check_name;
-use store::{ContentStore, Contents, Store, StoreError};
+use store::{ContentStore, Contents, go_on_deleting};
 
+use super::audit::recorded;
 use crate::exit::{Exit, Hint, failure};
 use crate::progress::Spinner;
 use crate::render::{self, printable};
 use crate::store_args::StoreArgs;
-
-/// Rows that one transaction removes: those of other organizations wait for no longer.
-const PART: u32 = 1_000;
-/// How often a part is tried again that another transaction got in the way of, and after what time.
-const TRIES: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// What `longrun organizations delete` takes.
 #[derive(Debug, clap::Args)]
@@ -65,49 +59,26 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         let message = format!("the store knows of evidence of {shown}, and there is no folder {}", folder.display());
         return Err(failure(message, "name the evidence folder with --evidence or --config; nothing was changed"));
     }
-    let unfinished = store.begin_deletion(name, gives_up).await?;
+    let target = vec![format!("organizations/{name}")];
+    let recorded = recorded(&*store, "", "organizations.delete", target);
+    let unfinished = recorded.begin_deletion(name, gives_up).await?;
     if unfinished > 0 && !gives_up {
         let message = format!("{shown} has {unfinished} operations that have not ended; nothing was changed");
         return Err(failure(message, "let them end, cancel them, or give them up with --force"));
     }
     let spinner = Spinner::start("deleting");
-    let again = "the organization is closed already; the same command goes on where this one broke off";
-    remove_rows(&*store, name, &spinner).await.hint(again)?;
-    if folder.exists() {
-        let content = ContentStore::local(&folder, u64::MAX);
-        let removed = async { content?.remove_all(name).await };
-        removed.await.with_context(|| format!("cannot remove evidence from {}", folder.display())).hint(again)?;
-    }
-    // What began before may have come to be seen since.
-    let mut tries = 0;
-    while let Err(error) = store.end_deletion(name).await {
-        tries += 1;
-        if tries >= TRIES || !matches!(error, StoreError::Unavailable(_)) {
-            return Err(error).hint(again);
-        }
-        remove_rows(&*store, name, &spinner).await.hint(again)?;
-    }
+    let content = if folder.exists() {
+        let opened = ContentStore::local(&folder, u64::MAX);
+        Some(opened.with_context(|| format!("cannot use the evidence folder {}", folder.display()))?)
+    } else {
+        None
+    };
+    let say = |rows| spinner.say(format!("deleting: {rows} rows"));
+    let deleted = go_on_deleting(&*store, content.as_ref(), name, None, say).await;
     drop(spinner);
+    deleted.hint("the organization is closed already; the same command goes on where this one broke off")?;
     render::write(format!("deleted {shown}: {what}\n"))?;
     Ok(Exit::Done)
-}
-
-async fn remove_rows(store: &dyn Store, name: &str, spinner: &Spinner) -> Result<(), StoreError> {
-    let (mut rows, mut tries) = (0, 0);
-    loop {
-        match store.delete_part(name, PART).await {
-            Ok(0) => return Ok(()),
-            Ok(removed) => {
-                (rows, tries) = (rows + removed, 0);
-                spinner.say(format!("deleting: {rows} rows"));
-            }
-            Err(StoreError::Unavailable(_)) if tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn told(contents: &Contents) -> String {

@@ -11,8 +11,6 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use longrun_client::{Client, EvaluateRequest, ListRequest, PolicyAttachment, PolicyGroupAttachment};
-use operations::Access;
-use store::Scope;
 
 use super::token;
 use crate::config::{Config, LogFormat};
@@ -41,8 +39,7 @@ pub async fn run(_args: Args) -> anyhow::Result<Exit> {
     let url = node.url();
     say(style, &format!("A server at {url}, its data in a temporary folder; a token of the organization demo."))?;
 
-    let access = Access::organization("demo");
-    let (_, secret) = token::make(&**node.store(), "demo".to_owned(), access, [Scope::Admin].into(), None).await?;
+    let secret = token::make_admin(&**node.store(), "demo", "demo").await?;
     let client = Client::new(&url, longrun_client::Token::new(secret.expose())?)?;
 
     say(

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use evidence::check::passing_example;
-use operations::Access;
 use server::auth::Secret;
-use store::{Scope, Store};
+use store::Store;
 
 use super::token;
 use crate::config::{Config, LogFormat};
@@ -104,8 +103,7 @@ async fn token(store: &dyn Store, file: &Path) -> anyhow::Result<Secret> {
     {
         return Ok(secret);
     }
-    let access = Access::organization(ORGANIZATION);
-    let (_, secret) = token::make(store, "longrun dev".to_owned(), access, [Scope::Admin].into(), None).await?;
+    let secret = token::make_admin(store, "longrun dev", ORGANIZATION).await?;
     write_secret(file, &secret)
         .with_context(|| format!("cannot write the token file {}", file.display()))
         .hint("choose another place with --token-file")?;

@@ -1,5 +1,6 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
+pub mod audit;
 pub mod backup;
 pub mod command_runner;
 pub mod completions;
@@ -17,6 +18,7 @@ pub mod list;
 pub mod man;
 pub mod migrate;
 pub mod operations;
+pub mod organization;
 pub mod pause;
 pub mod policy;
 pub mod restore;

@@ -2,11 +2,13 @@
 //! which heed it from then on.
 
 use std::io;
+use std::sync::Arc;
 
 use operations::{Timestamp, check_kind, check_name};
 use serde_json::{Value, json};
 use store::{Organization, Pausable, Paused, Store};
 
+use super::audit::recorded;
 use crate::config::nearest;
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
@@ -159,6 +161,16 @@ fn organization_of(what: &Pausable) -> String {
     }
 }
 
+/// The store, with what is done recorded in the log of the organization that it concerns, or of the instance.
+fn as_call(store: &dyn Store, what: &Pausable, verb: &str) -> Arc<dyn Store> {
+    let (organization, of, target) = match what {
+        Pausable::Organization(name) => (name.as_str(), "organizations", format!("organizations/{name}")),
+        Pausable::Kind(kind) => ("", "kinds", format!("kinds/{kind}")),
+        Pausable::KindOf { organization, kind } => (organization.as_str(), "kinds", format!("kinds/{kind}")),
+    };
+    recorded(store, organization, format!("{of}.{verb}"), vec![target])
+}
+
 async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
     let name = shown(&what);
     let before = store.paused().await?.into_iter().find(|paused| paused.what == what);
@@ -166,7 +178,7 @@ async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
         render::write(format!("nothing was changed: {name} is paused since {since}\n"))?;
         return Ok(Exit::Done);
     }
-    if !store.pause(what.clone()).await? {
+    if !as_call(store, &what, "pause").pause(what.clone()).await? {
         let hint = "`longrun organizations list` shows those that there are";
         return Err(failure(format!("there is no organization {}", organization_of(&what)), hint));
     }
@@ -176,7 +188,7 @@ async fn pause(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
 
 async fn resume(store: &dyn Store, what: Pausable) -> anyhow::Result<Exit> {
     let name = shown(&what);
-    if !store.resume(what).await? {
+    if !as_call(store, &what, "resume").resume(what).await? {
         let hint = "`longrun organizations list` and `longrun kinds list` show what is paused";
         return Err(failure(format!("{name} is not paused"), hint));
     }

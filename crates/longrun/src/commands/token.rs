@@ -1,14 +1,15 @@
-//! `longrun token`: makes, lists and revokes API tokens, directly in the store. May run beside a server.
+//! `longrun token`: makes, lists, replaces and revokes API tokens, directly in the store. May run beside a server.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use anyhow::Context;
-use operations::{Access, Timestamp, check_name, check_text};
+use operations::{Timestamp, Violation};
 use serde_json::{Value, json};
 use server::auth::Secret;
-use store::{NewToken, Scope, Store, Token};
+use store::{Scope, Store, Token, TokenError, TokenReach, TokenRotation, TokenWish};
 
+use super::audit::recorded;
 use crate::config::{Span, nearest};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
@@ -16,12 +17,22 @@ use crate::node::complain;
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
 
+/// Where ids of tokens are found.
+const HINT: &str = "`longrun token list` shows the ids";
+
 /// What `longrun token create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
     /// The organization that the token belongs to
-    #[arg(long, value_name = "ORG")]
-    organization: String,
+    #[arg(long, value_name = "ORG", required_unless_present = "instance")]
+    organization: Option<String>,
+    /// A token of the instance: it belongs to no organization, manages organizations and their tokens (admin) or works
+    /// for several of them (operations:work)
+    #[arg(long, conflicts_with_all = ["organization", "create_organization", "projects"])]
+    instance: bool,
+    /// Of a token of the instance, only these organizations; without it, all
+    #[arg(long, value_delimiter = ',', value_name = "ORG,…", requires = "instance")]
+    organizations: Vec<String>,
     /// Make the organization if it is new; the first one of a store is made without this flag
     #[arg(long)]
     create_organization: bool,
@@ -65,36 +76,74 @@ pub struct RevokeArgs {
     store: StoreArgs,
 }
 
+/// What `longrun token rotate` takes.
+#[derive(Debug, clap::Args)]
+pub struct RotateArgs {
+    /// The token's id, as `longrun token list` shows it; or its secret, which is not repeated
+    #[arg(value_name = "ID")]
+    token: String,
+    /// How long the old secret stays valid, 30d at most
+    #[arg(long, value_name = "DURATION", default_value = "1d")]
+    overlap: Span,
+    /// When the new one ceases to be valid; without it, after as long a time as the old one had, if that had an end
+    #[arg(long, value_name = "DURATION")]
+    expires_in: Option<Span>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
 /// Makes a token. With `-o id`, standard output is the secret and nothing else.
 ///
 /// # Errors
 /// When a name is none, or the store cannot be used.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
-    check_name("--organization", &args.organization)?;
-    check_name("--name", &args.name)?;
-    for project in &args.projects {
-        check_text("--projects", project)?;
-    }
     if args.projects.iter().any(String::is_empty) {
         return Err(failure("--projects names an empty project", "separate the ids of projects with single commas"));
     }
-    let organization = args.organization.clone();
-    let access = if args.projects.is_empty() {
-        Access::organization(args.organization)
-    } else {
-        Access::projects(args.organization, args.projects)
+    let wish = TokenWish {
+        name: args.name,
+        organization: args.organization,
+        projects: args.projects.into_iter().collect(),
+        organizations: args.organizations.into_iter().collect(),
+        scopes: args.scopes.into_iter().collect(),
+        expires_in: args.expires_in.map(|Span(valid)| valid),
     };
+    // Before a store is made for it.
+    wish.check().map_err(invalid)?;
     let store = args.store.open_or_make().await?;
-    let is_new = is_new(store.as_ref(), &organization, args.create_organization).await?;
-    let expires_at = args.expires_in.map(|Span(valid)| store.now().after(valid));
-    let scopes = args.scopes.into_iter().collect();
-    let (token, secret) = make(store.as_ref(), args.name, access, scopes, expires_at).await?;
-    if is_new {
-        let note = format!("the organization {} is new", printable(&organization));
+    let new = match &wish.organization {
+        Some(organization) => {
+            is_new(store.as_ref(), organization, args.create_organization).await?.then_some(organization)
+        }
+        None => None,
+    };
+    let (token, secret) = make(store.as_ref(), &wish).await?;
+    if let Some(organization) = new {
+        let note = format!("the organization {} is new", printable(organization));
         complain(format_args!("{} {note}", Style::of_stderr().notable("note:")));
     }
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)
+}
+
+/// What is wrong with what was asked for, as flags have it.
+fn invalid(violations: Vec<Violation>) -> anyhow::Error {
+    let told = violations.into_iter().map(|Violation { field, description }| {
+        let flag = field.replace('_', "-");
+        format!("--{flag} {description}")
+    });
+    anyhow::anyhow!(told.collect::<Vec<_>>().join("; "))
+}
+
+/// Why tokens could not be managed.
+fn refused(error: TokenError, id: &str) -> anyhow::Error {
+    match error {
+        TokenError::Invalid(violations) => invalid(violations),
+        TokenError::NotFound => failure(format!("there is no token with the id {}", printable(id)), HINT),
+        other => other.into(),
+    }
 }
 
 /// Whether a token makes its organization; a mistyped name shall not.
@@ -121,16 +170,27 @@ async fn is_new(store: &dyn Store, organization: &str, may_be_new: bool) -> anyh
 ///
 /// # Errors
 /// When the system has no randomness or the store cannot be used.
-pub async fn make(
-    store: &dyn Store,
-    name: String,
-    access: Access,
-    scopes: BTreeSet<Scope>,
-    expires_at: Option<Timestamp>,
-) -> anyhow::Result<(Token, Secret)> {
+pub async fn make(store: &dyn Store, wish: &TokenWish) -> anyhow::Result<(Token, Secret)> {
     let secret = Secret::generate().context("the system gives no random numbers")?;
-    let token = store.create_token(NewToken { hash: secret.hash(), name, access, scopes, expires_at }).await?;
+    let store = recorded(store, wish.organization.as_deref().unwrap_or_default(), "tokens.create", Vec::new());
+    let token = store::create_token(&*store, None, wish, secret.hash()).await.map_err(|error| refused(error, ""))?;
     Ok((token, secret))
+}
+
+/// Makes a token for all of an organization.
+///
+/// # Errors
+/// As [`make`].
+pub async fn make_admin(store: &dyn Store, name: &str, organization: &str) -> anyhow::Result<Secret> {
+    let wish = TokenWish {
+        name: name.to_owned(),
+        organization: Some(organization.to_owned()),
+        projects: BTreeSet::new(),
+        organizations: BTreeSet::new(),
+        scopes: BTreeSet::from([Scope::Admin]),
+        expires_in: None,
+    };
+    Ok(make(store, &wish).await?.1)
 }
 
 /// Lists tokens, oldest first.
@@ -151,26 +211,64 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When there is no such token, or the store cannot be used.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
-    const HINT: &str = "`longrun token list` shows the ids";
-    let text = args.token.trim();
-    let secret = Secret::parse(text);
-    if secret.is_none() && text.starts_with("lrn_") {
-        let message = "this looks like the secret of a token, but it is not whole or has been mistyped";
-        return Err(failure(message, format!("give the whole secret, or the token's id; {HINT}")));
-    }
+    let named = Named::parse(&args.token)?;
     let store = args.store.open_existing().await?;
-    let id = match secret {
-        None => text.to_owned(),
-        Some(secret) => match store.find_token(&secret.hash()).await? {
-            Some(token) => token.id,
-            None => return Err(failure("no token of this store has this secret", HINT)),
-        },
-    };
-    if !store.revoke_token(&id).await? {
-        return Err(failure(format!("there is no token with the id {}", printable(&id)), HINT));
-    }
-    render::write(format!("revoked {}\n", printable(&id)))?;
+    let token = named.find(&*store).await?;
+    let store = recorded(&*store, &token.access.organization, "tokens.revoke", Vec::new());
+    store::revoke_token(&*store, None, &token.id).await.map_err(|error| refused(error, &token.id))?;
+    render::write(format!("revoked {}\n", printable(&token.id)))?;
     Ok(Exit::Done)
+}
+
+/// Replaces a token by another one of the same name, scopes and reach, and prints its secret, once. The old one stays
+/// valid for a while, so that who uses it can change over.
+///
+/// # Errors
+/// When there is no such token, it is valid no more, or the store cannot be used.
+pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
+    let named = Named::parse(&args.token)?;
+    let store = args.store.open_existing().await?;
+    let old = named.find(&*store).await?;
+    let secret = Secret::generate().context("the system gives no random numbers")?;
+    let rotation = TokenRotation { expires_in: args.expires_in.map(|Span(valid)| valid), overlap: args.overlap.0 };
+    let recorded = recorded(&*store, &old.access.organization, "tokens.rotate", Vec::new());
+    let rotated = store::rotate_token(&*recorded, None, &old.id, rotation, secret.hash()).await;
+    let token = rotated.map_err(|error| refused(error, &old.id))?;
+    render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
+    Ok(Exit::Done)
+}
+
+/// How somebody named a token.
+enum Named {
+    Id(String),
+    Secret(Secret),
+}
+
+impl Named {
+    fn parse(text: &str) -> anyhow::Result<Named> {
+        let text = text.trim();
+        match Secret::parse(text) {
+            Some(secret) => Ok(Named::Secret(secret)),
+            None if text.starts_with("lrn_") => {
+                let message = "this looks like the secret of a token, but it is not whole or has been mistyped";
+                Err(failure(message, format!("give the whole secret, or the token's id; {HINT}")))
+            }
+            None => Ok(Named::Id(text.to_owned())),
+        }
+    }
+
+    async fn find(&self, store: &dyn Store) -> anyhow::Result<Token> {
+        match self {
+            Named::Id(id) => {
+                let found = store.token(&TokenReach::everything(), id).await?;
+                found.ok_or_else(|| refused(TokenError::NotFound, id))
+            }
+            Named::Secret(secret) => {
+                let found = store.find_token(&secret.hash()).await?;
+                found.ok_or_else(|| failure("no token of this store has this secret", HINT))
+            }
+        }
+    }
 }
 
 /// A token as it is shown.
@@ -180,6 +278,9 @@ struct Row {
     name: String,
     scopes: Vec<&'static str>,
     projects: Option<Vec<String>>,
+    /// Of a token of the instance, which it reaches.
+    organizations: Option<Vec<String>>,
+    is_of_instance: bool,
     state: &'static str,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -194,21 +295,33 @@ impl Row {
             name: token.name.clone(),
             scopes: token.scopes.iter().map(|scope| scope.name()).collect(),
             projects: token.projects().map(|projects| projects.iter().cloned().collect()),
-            state: match token {
-                token if token.revoked_at.is_some() => "revoked",
-                token if token.is_valid(now) => "valid",
-                _ => "expired",
-            },
+            organizations: token
+                .instance
+                .as_ref()
+                .and_then(|reach| reach.names())
+                .map(|names| names.iter().cloned().collect()),
+            is_of_instance: token.instance.is_some(),
+            state: token.state(now),
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
         }
     }
 
+    /// Whose it is, for people.
+    fn shown_organization(&self) -> String {
+        match (&self.organizations, self.is_of_instance) {
+            (_, false) => self.organization.clone(),
+            (None, true) => "(the instance)".to_owned(),
+            (Some(names), true) => format!("(the instance: {})", names.join(",")),
+        }
+    }
+
     fn json(&self) -> Value {
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         json!({
-            "id": self.id, "organization": self.organization, "name": self.name, "scopes": self.scopes,
+            "id": self.id, "organization": self.organization, "instance": self.is_of_instance,
+            "organizations": self.organizations, "name": self.name, "scopes": self.scopes,
             "projects": self.projects, "state": self.state, "created_at": self.created_at.to_string(),
             "expires_at": time(self.expires_at), "last_used_at": time(self.last_used_at),
         })
@@ -227,7 +340,7 @@ impl Answer for Tokens {
         let rows = self.0.iter().map(|row| {
             [
                 row.id.clone(),
-                row.organization.clone(),
+                row.shown_organization(),
                 row.name.clone(),
                 row.scopes.join(","),
                 row.projects.as_ref().map_or_else(|| "all".to_owned(), |projects| projects.join(",")),
@@ -257,9 +370,8 @@ impl Answer for Created {
     }
 
     fn table(&self, style: Style) -> String {
-        let Row { id, organization, .. } = &self.token;
-        let note =
-            format!("token {id} of {}; this is the only time that its secret is shown:", printable(organization));
+        let (id, of) = (&self.token.id, self.token.shown_organization());
+        let note = format!("token {id} of {}; this is the only time that its secret is shown:", printable(&of));
         format!("{note}\n{}\n", style.strong(self.secret.expose()))
     }
 

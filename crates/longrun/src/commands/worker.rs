@@ -31,6 +31,9 @@ pub struct Args {
     /// Kind of operations to run; may be given several times
     #[arg(long = "kind", required = true, value_name = "K")]
     kinds: Vec<String>,
+    /// With a token of the instance, only operations of these organizations; without it, of all that the token reaches
+    #[arg(long, value_delimiter = ',', value_name = "ORG,…")]
+    organizations: Vec<String>,
     /// How many operations run at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
@@ -63,6 +66,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let kinds = args.kinds.join(", ");
     for kind in args.kinds {
         worker = worker.kind(kind);
+    }
+    for organization in args.organizations {
+        worker = worker.organization(organization);
     }
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let worker = worker.release_when(&hurry);

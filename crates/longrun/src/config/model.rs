@@ -157,13 +157,15 @@ pub struct Engine {
     pub keep_changes: Span,
 }
 
-/// How long operations are kept.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How long operations are kept, and the audit logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// How long operations are kept after their end that name no `retain_for`, e.g. `90d`; empty: for ever. It is
     /// applied when an operation ends.
     pub default: String,
+    /// How long the entries of audit logs are kept.
+    pub audit: Span,
 }
 
 /// What is logged, on standard error.
@@ -261,6 +263,12 @@ impl Default for Engine {
             drain: Span::seconds(25),
             keep_changes: Span::seconds(3_600),
         }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention { default: String::new(), audit: Span::seconds(400 * 24 * 3_600) }
     }
 }
 

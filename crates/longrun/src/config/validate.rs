@@ -130,6 +130,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
     );
 
+    check(
+        config.retention.audit.0 >= Duration::from_secs(24 * 3_600) && config.retention.audit.0 <= LONGEST_RETENTION,
+        "retention.audit",
+        "must be at least 1d and at most ten years, e.g. \"400d\"",
+    );
+
     let engine = &config.engine;
     let spans: [(&str, Span); 7] = [
         ("api.request_timeout", api.request_timeout),
@@ -222,6 +228,7 @@ mod tests {
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
+        assert_eq!(keys(|c| c.retention.audit = Span::seconds(3_600)), ["retention.audit"]);
         assert_eq!(keys(|c| c.engine.keep_changes = Span::seconds(59)), ["engine.keep_changes"]);
         assert_eq!(keys(|c| c.engine.cancel_grace = Span::seconds(0)), ["engine.cancel_grace"]);
         for bad in ["0s", "90", "for ever", "11years"] {

@@ -74,6 +74,8 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        // What calls have set holds from the first request on.
+        store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
             .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?
             .with_keyring(keyring);
@@ -110,7 +112,6 @@ impl Node {
         services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
-        services.quotas = config.quotas().into();
         services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
@@ -301,6 +302,7 @@ fn engine_settings(config: &Config) -> engine::Settings {
     settings.cancel_grace = config.engine.cancel_grace.0;
     settings.drain = config.engine.drain.0;
     settings.keep_changes = config.engine.keep_changes.0;
+    settings.keep_audit = config.retention.audit.0;
     settings
 }
 

@@ -261,6 +261,7 @@ impl JwtSettings {
             expires_at: Some(expires_at),
             last_used_at: None,
             revoked_at: None,
+            instance: None,
         })
     }
 }

@@ -121,6 +121,7 @@ impl Session {
             expires_at: Some(Timestamp::from_millis(self.expires_at)),
             last_used_at: None,
             revoked_at: None,
+            instance: None,
         }
     }
 }

@@ -15,7 +15,12 @@ pub(crate) async fn command(
     command: OperationCommand,
 ) -> Result<Operation, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let outcome = app.store.command(caller.access(), id?, command).await?;
+    let action = match command {
+        OperationCommand::Cancel => "operations.cancel",
+        OperationCommand::Retry => "operations.retry",
+        OperationCommand::Delete => "operations.delete",
+    };
+    let outcome = caller.store(app, action, Vec::new()).command(caller.access(), id?, command).await?;
     let operation = outcome.ok_or(super::list::NOT_FOUND)?.map_err(|refusal| match refusal {
         Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(command) },
         other => ApiError::Internal(other.into()),

@@ -107,7 +107,8 @@ pub(super) async fn one(
 ) -> Result<Operation, ApiError> {
     complete(app, caller, &mut operation).await?;
     let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
-    Ok(app.waker.create(&*app.store, caller.organization(), operation, key).await?)
+    let store = caller.store(app, "operations.create", Vec::new());
+    Ok(app.waker.create(&*store, caller.organization(), operation, key).await?)
 }
 
 /// Creates many operations in one transaction, all or none.
@@ -135,7 +136,8 @@ pub(crate) async fn batch(
     }
     let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
-    let created = app.store.create(caller.organization(), operations, key).await?;
+    let store = caller.store(app, "operations.batch_create", Vec::new());
+    let created = store.create(caller.organization(), operations, key).await?;
     created.iter().for_each(|operation| app.waker.created(&operation.kind));
     Ok(created)
 }
@@ -212,7 +214,7 @@ async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> R
 
 /// Refuses an input that is longer than the caller's organization may have.
 pub(super) fn check_input(app: &App, caller: &Caller, operation: &NewOperation) -> Result<(), ApiError> {
-    let violation = app.quotas.of(caller.organization()).input_violation(&operation.input);
+    let violation = app.store.quotas().of(caller.organization()).input_violation(&operation.input);
     violation.map_or(Ok(()), |violation| Err(ApiError::Invalid(vec![violation])))
 }
 

@@ -220,7 +220,8 @@ pub(crate) async fn evaluate(
     let key = super::idempotency::key(key, caller, "POST /v1/agents/evaluate-evidence", || {
         creation::fingerprinted(&operation)
     })?;
-    Ok(app.waker.create(&*app.store, caller.organization(), operation, key).await?)
+    let store = caller.store(app, "evidence.evaluate", Vec::new());
+    Ok(app.waker.create(&*store, caller.organization(), operation, key).await?)
 }
 
 fn with_digest(input: &str, digest: &Digest) -> String {

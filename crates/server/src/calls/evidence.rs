@@ -97,6 +97,7 @@ async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<E
         })?;
     }
     let record = EvidenceRecord { digest, size, kind: kind.map_or("", |kind| kind.as_str()).to_owned() };
-    app.store.put_evidence(caller.organization(), record.clone()).await?;
+    let store = caller.store(app, "evidence.put", vec![format!("evidence/{}", record.digest)]);
+    store.put_evidence(caller.organization(), record.clone()).await?;
     Ok(record)
 }

@@ -5,6 +5,7 @@
 //! One file for each call or family of calls. The structs of requests are what `serde` reads from JSON and queries
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
 
+pub(crate) mod audit;
 pub(crate) mod command;
 pub(crate) mod creation;
 pub(crate) mod duration;
@@ -14,7 +15,9 @@ pub(crate) mod events;
 pub(crate) mod evidence;
 pub(crate) mod idempotency;
 pub(crate) mod list;
+pub(crate) mod organizations;
 pub(crate) mod pause;
+pub(crate) mod tokens;
 pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod work;

@@ -1,12 +1,14 @@
 //! Pausing and resuming an organization, or a kind within it.
 //!
 //! A caller pauses what is its organization's: all of it, or a kind within it. What holds for everybody is paused on
-//! the command line, by those who run the service; callers see it. Every other organization is as good as none.
+//! the command line, by those who run the service; callers see it. Every other organization is as good as none. Those
+//! who manage organizations by a token of the instance pause whole ones.
 
 use operations::{Projects, check_kind};
-use store::{Pausable, Paused, Quota, Scope};
+use store::{Pausable, Paused, Quota, Scope, Store};
 
 use crate::app::App;
+use crate::audit::administrative;
 use crate::error::ApiError;
 use crate::http::Caller;
 
@@ -23,54 +25,83 @@ pub(crate) struct Organization {
     pub(crate) limits: Quota,
 }
 
-/// What the caller's organization has.
+/// What an organization has that is the caller's, or that its token of the instance manages.
 pub(crate) async fn organization(app: &App, caller: &Caller, name: &str) -> Result<Organization, ApiError> {
-    authorize(caller)?;
-    of_caller(caller, name)?;
-    let (paused, paused_kinds) = paused_kinds(app, caller).await?;
-    let name = caller.organization().to_owned();
-    Ok(Organization { limits: app.quotas.of(&name), name, paused, paused_kinds })
+    authorize(app, caller, name).await?;
+    read(app, name).await
 }
 
-/// Pauses or resumes the caller's organization.
+/// What an organization has.
+pub(super) async fn read(app: &App, name: &str) -> Result<Organization, ApiError> {
+    let (paused, paused_kinds) = paused_kinds(app, name).await?;
+    Ok(Organization { limits: app.store.quotas().of(name), name: name.to_owned(), paused, paused_kinds })
+}
+
+/// Pauses or resumes an organization.
 pub(crate) async fn pause_organization(
     app: &App,
     caller: &Caller,
     name: &str,
     verb: Verb,
 ) -> Result<Organization, ApiError> {
-    authorize(caller)?;
-    of_caller(caller, name)?;
-    verb.carry_out(app, Pausable::Organization(caller.organization().to_owned())).await?;
-    organization(app, caller, name).await
+    let targets = vec![format!("organizations/{}", shortened(name))];
+    let call = caller.recorded(log(caller, name), verb.action("organizations"), targets);
+    administrative(app, call, |store| async move {
+        authorize(app, caller, name).await?;
+        verb.carry_out(app, &*store, Pausable::Organization(name.to_owned())).await?;
+        read(app, name).await
+    })
+    .await
 }
 
 /// Pauses or resumes a kind in the caller's organization; answers whether it is paused.
 pub(crate) async fn pause_kind(app: &App, caller: &Caller, kind: &str, verb: Verb) -> Result<bool, ApiError> {
-    authorize(caller)?;
-    let is_declared = app.kinds.iter().any(|known| known == kind);
-    if check_kind("kind", kind).is_err() || !is_declared && !app.allow_undeclared_kinds {
-        return Err(ApiError::NotFound("kind"));
-    }
-    if verb == Verb::Pause && paused_kinds(app, caller).await?.1.len() >= MAX_KINDS {
-        return Err(ApiError::field("kind", format!("is one too many: {MAX_KINDS} are paused; resume some")));
-    }
-    let organization = caller.organization().to_owned();
-    verb.carry_out(app, Pausable::KindOf { organization, kind: kind.to_owned() }).await?;
-    Ok(paused_kinds(app, caller).await?.1.iter().any(|paused| paused == kind))
+    let targets = vec![format!("kinds/{}", shortened(kind))];
+    let call = caller.recorded(caller.organization(), verb.action("kinds"), targets);
+    administrative(app, call, |store| async move {
+        whole(caller)?;
+        let is_declared = app.kinds.iter().any(|known| known == kind);
+        if check_kind("kind", kind).is_err() || !is_declared && !app.allow_undeclared_kinds {
+            return Err(ApiError::NotFound("kind"));
+        }
+        let organization = caller.organization().to_owned();
+        if verb == Verb::Pause && paused_kinds(app, &organization).await?.1.len() >= MAX_KINDS {
+            return Err(ApiError::field("kind", format!("is one too many: {MAX_KINDS} are paused; resume some")));
+        }
+        verb.carry_out(app, &*store, Pausable::KindOf { organization, kind: kind.to_owned() }).await?;
+        Ok(paused_kinds(app, caller.organization()).await?.1.iter().any(|paused| paused == kind))
+    })
+    .await
 }
 
-fn of_caller(caller: &Caller, name: &str) -> Result<(), ApiError> {
+/// Refuses whoever does not manage this organization, by a token of its own or of the instance.
+pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<(), ApiError> {
+    if let Some(reached) = caller.allowed_in(Scope::Admin) {
+        let is_there = reached.include(name) && app.store.contents(name).await?.is_some();
+        return if is_there { Ok(()) } else { Err(ApiError::NotFound("organization")) };
+    }
+    whole(caller)?;
     if name == caller.organization() { Ok(()) } else { Err(ApiError::NotFound("organization")) }
 }
 
 /// These calls are about the whole organization.
-fn authorize(caller: &Caller) -> Result<(), ApiError> {
+pub(super) fn whole(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::Admin)?;
     match caller.access().projects {
         Projects::All => Ok(()),
         Projects::Only(_) => Err(ApiError::WholeOrganization),
     }
+}
+
+/// Whose log a call about an organization goes into: into that of the caller when it is not its to manage.
+pub(super) fn log<'c>(caller: &'c Caller, name: &'c str) -> &'c str {
+    let reaches = caller.allowed_in(Scope::Admin).is_some_and(|reached| reached.include(name));
+    if reaches { name } else { caller.organization() }
+}
+
+/// A name from a path, as it is recorded: no longer than names are.
+pub(super) fn shortened(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
 /// Which of the two.
@@ -89,12 +120,17 @@ impl Verb {
         }
     }
 
+    fn action(self, of: &str) -> String {
+        let verb = if self == Verb::Pause { "pause" } else { "resume" };
+        format!("{of}.{verb}")
+    }
+
     /// To pause what is paused, or to resume what is not, changes nothing.
-    async fn carry_out(self, app: &App, what: Pausable) -> Result<(), ApiError> {
+    async fn carry_out(self, app: &App, store: &dyn Store, what: Pausable) -> Result<(), ApiError> {
         match self {
-            Verb::Pause => app.store.pause(what).await.map(drop)?,
+            Verb::Pause => store.pause(what).await.map(drop)?,
             Verb::Resume => {
-                app.store.resume(what).await?;
+                store.resume(what).await?;
                 app.waker.wake();
             }
         }
@@ -102,13 +138,13 @@ impl Verb {
     }
 }
 
-/// Whether the caller's organization is paused, and which kinds are in it, for it alone or for everybody.
-async fn paused_kinds(app: &App, caller: &Caller) -> Result<(bool, Vec<String>), ApiError> {
+/// Whether an organization is paused, and which kinds are in it, for it alone or for everybody.
+async fn paused_kinds(app: &App, name: &str) -> Result<(bool, Vec<String>), ApiError> {
     let (mut all, mut kinds) = (false, Vec::new());
     for Paused { what, .. } in app.store.paused().await? {
         match what {
-            Pausable::Organization(organization) => all |= organization == caller.organization(),
-            Pausable::KindOf { organization, .. } if organization != caller.organization() => {}
+            Pausable::Organization(organization) => all |= organization == name,
+            Pausable::KindOf { organization, .. } if organization != name => {}
             Pausable::Kind(kind) | Pausable::KindOf { kind, .. } => kinds.push(kind),
         }
     }

@@ -26,6 +26,7 @@ impl WorkerService for Face {
             max_operations: Some(asked.max_operations).filter(|most| *most != 0).map(i64::from),
             // Who is gone by then shall be given nothing.
             wait: wait.map(|wait| call.within_deadline(wait)),
+            organizations: List(asked.organizations),
         };
         let delivery = claim::claim(app, &call.caller, Read { value, violations }).await?;
         let operations = delivery.claimed().iter().map(|claimed| wire::ClaimedOperation {
@@ -36,6 +37,7 @@ impl WorkerService for Face {
             lease_expires_at: Some(convert::timestamp(claimed.lease_expires_at)),
             timeout: Some(convert::duration(claim::timeout(app, claimed))),
             cancel_requested: claimed.cancel_requested,
+            organization: claimed.lease.organization.clone(),
         });
         let answer = wire::ClaimOperationsResponse {
             operations: operations.collect(),
@@ -53,7 +55,12 @@ impl WorkerService for Face {
     ) -> Result<Response<wire::HeartbeatOperationsResponse>, Status> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
         let rows = asked.operations.into_iter().map(|row| {
-            let value = HeartbeatRow { id: row.id, lease_token: row.lease_token, progress: row.progress };
+            let value = HeartbeatRow {
+                id: row.id,
+                lease_token: row.lease_token,
+                progress: row.progress,
+                organization: row.organization,
+            };
             Read { value, violations: Vec::new() }
         });
         let value = HeartbeatOperations { operations: List(rows.collect()) };
@@ -88,6 +95,7 @@ impl WorkerService for Face {
                 id: row.id,
                 lease_token: row.lease_token,
                 retryable: row.retryable,
+                organization: row.organization,
                 ..SettleRow::default()
             };
             match row.end {

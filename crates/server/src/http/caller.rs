@@ -3,14 +3,16 @@
 //! A handler that takes a `Caller` runs only for a valid token. Whatever is wrong with a token (missing, malformed,
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use http::{Extensions, HeaderValue};
 use operations::{Access, Projects};
-use store::{Scope, Token};
+use store::{Organizations, Scope, Token};
 use tokio::time::Instant;
 
 use super::admission::Admission;
@@ -37,6 +39,29 @@ pub(crate) fn next_look() -> Instant {
 pub(crate) struct Caller {
     found: Authenticated,
     admission: Admission,
+    origin: Arc<Origin>,
+}
+
+/// Where a call comes from, for the audit log.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// The other end of the connection, if there is one.
+    pub(crate) address: Option<IpAddr>,
+    /// The id of the request.
+    pub(crate) request_id: String,
+}
+
+/// The id of a request, put into it before it is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) HeaderValue);
+
+impl Origin {
+    /// Of a request.
+    fn of(extensions: &Extensions) -> Origin {
+        let id = extensions.get::<RequestId>().and_then(|RequestId(id)| id.to_str().ok());
+        let address = extensions.get::<Link>().map(|link| link.address().ip());
+        Origin { address, request_id: id.unwrap_or_default().to_owned() }
+    }
 }
 
 /// What is learnt about a call while it is answered: put into the request before, filled by the extraction of `Caller`.
@@ -61,6 +86,20 @@ impl Caller {
 
     pub(crate) fn organization(&self) -> &str {
         &self.found.token.access.organization
+    }
+
+    /// The token, or what stands for it.
+    pub(crate) fn token(&self) -> &Token {
+        &self.found.token
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Of a token of the instance that has the scope, the organizations in which it may do what that names.
+    pub(crate) fn allowed_in(&self, scope: Scope) -> Option<&Organizations> {
+        self.token().allows_in(scope)
     }
 
     /// Who calls, in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for who has
@@ -111,6 +150,12 @@ impl Caller {
         if self.found.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
     }
 
+    /// Refuses a caller that may not work as a worker, be it for its organization or for several.
+    pub(crate) fn require_work(&self) -> Result<(), ApiError> {
+        let works_for_many = self.allowed_in(Scope::OperationsWork).is_some();
+        if works_for_many { Ok(()) } else { self.require(Scope::OperationsWork) }
+    }
+
     /// Refuses to create in a project outside of the token's list, or in none when there is a list.
     pub(crate) fn require_project(&self, project_id: &str) -> Result<(), ApiError> {
         let Projects::Only(projects) = &self.found.token.access.projects else { return Ok(()) };
@@ -134,6 +179,7 @@ impl FromRequestParts<App> for Caller {
             let _ = learnt.token.set(Arc::clone(&found.token));
         }
         let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
-        Ok(Caller { found, admission })
+        let origin = Arc::new(Origin::of(&parts.extensions));
+        Ok(Caller { found, admission, origin })
     }
 }

@@ -7,6 +7,7 @@
 mod addresses;
 mod admin;
 mod admission;
+mod audit;
 pub(crate) mod body;
 mod caller;
 mod command;
@@ -32,6 +33,7 @@ mod routing;
 mod serve;
 mod target;
 mod tls;
+mod tokens;
 mod wait;
 mod watch;
 mod work;
@@ -78,10 +80,16 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
+        .route("/v1/organizations", get(Within(limit, organizations::list)).post(Within(limit, organizations::create)))
         .route(
             "/v1/organizations/{name}",
-            get(Within(limit, organizations::get)).post(Within(limit, organizations::post)),
+            get(Within(limit, organizations::get))
+                .post(Within(limit, organizations::post))
+                .delete(Within(limit, organizations::delete)),
         )
+        .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
+        .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
+        .route("/v1/audit", get(Within(limit, audit::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))

@@ -21,7 +21,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
-use super::caller::CallerSlot;
+use super::caller::{CallerSlot, RequestId};
 use super::protection::protect;
 use super::routing::method_not_allowed;
 use super::{cors, leftover, wait};
@@ -51,6 +51,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
     let request_id = request_id(&request);
     let learnt = CallerSlot::default();
     request.extensions_mut().insert(learnt.clone());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let link = request.extensions().get::<Link>();
     let is_tls = link.is_some_and(Link::is_tls);
     let mut record = Record {

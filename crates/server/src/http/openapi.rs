@@ -10,7 +10,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response,
 use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{command, create, evaluate, events, evidence, get, kinds, list, organizations, wait, watch, work};
+use super::{
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, tokens, wait, watch, work,
+};
 use crate::error::Status;
 
 /// Where the document is.
@@ -34,14 +36,18 @@ const PAGE: &str = "/docs";
         (name = "WorkerService", description = "The protocol of workers: claim, keep, settle."),
         (name = "AgentsService", description = "Evaluations of evidence."),
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
-        (name = "OrganizationsService", description = "The caller's organization."),
+        (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
+        (name = "TokensService", description = "API tokens."),
+        (name = "AuditService", description = "Who called what."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
         list::list, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
         command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
-        evaluate::evaluate, evidence::put, evidence::get, organizations::get, organizations::pause,
-        organizations::resume, kinds::pause, kinds::resume,
+        evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
+        organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
+        organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
+        tokens::rotate, audit::list,
     )
 )]
 struct Api;

@@ -1,23 +1,73 @@
-//! `GET /v1/organizations/{name}`, and with `:pause` and `:resume` `POST` to it.
+//! `/v1/organizations`: what an organization does with itself, and what those do who manage organizations.
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::Uri;
+use http::header::HeaderMap;
 use serde::Serialize;
 use store::Quota;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::ItemErrors;
-use super::path_text;
+use super::openapi::{CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
+use super::{body, path_text};
 use crate::app::App;
+use crate::calls::organizations::{
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
+};
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
+use crate::strict;
 
-/// Get the caller's organization
+/// Create an organization
+///
+/// By a token of the instance with the scope admin, as are the list, the limits and the deletion.
+#[utoipa::path(post, path = "/v1/organizations", operation_id = "OrganizationsService_CreateOrganization",
+    tag = "OrganizationsService",
+    request_body(content = CreateOrganization, example = json!({"name": "acme", "limits": {"max_pending": 10000}})),
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), CreateErrors))]
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
+    let asked = strict::json::<CreateOrganization>(&body)?;
+    Ok(answer(&organizations::create(&app, &caller, asked).await?))
+}
+
+/// List organizations
+///
+/// One page of those that the token of the instance reaches, by name.
+#[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
+    tag = "OrganizationsService", params(ListOrganizations),
+    responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let asked = strict::query::<ListOrganizations>(query.as_deref().unwrap_or(""))?;
+    let (found, next) = organizations::list(&app, &caller, asked).await?;
+    let listed = |one: &store::Organization| ListedOrganization {
+        name: one.name.clone(),
+        created_at: one.created_at.to_string(),
+        pending: one.pending,
+        running: one.running,
+        being_deleted: one.is_being_deleted,
+    };
+    let organizations = found.iter().map(listed).collect();
+    Ok(render::response(to_json(&OrganizationsPage { organizations, next_page_token: next.unwrap_or_default() })))
+}
+
+/// Get an organization
+///
+/// The caller's own, or one that its token of the instance manages.
 #[utoipa::path(get, path = "/v1/organizations/{name}", operation_id = "OrganizationsService_GetOrganization",
     tag = "OrganizationsService", params(("name" = String, Path, description = "Its name.")),
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
@@ -29,15 +79,20 @@ pub(super) async fn get(
     Ok(answer(&pause::organization(&app, &caller, &path_text(path)?).await?))
 }
 
-/// `:pause` and `:resume`.
+/// `:pause`, `:resume` and `:setLimits`.
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
     uri: Uri,
     path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
     let Some((name, verb)) = target.rsplit_once(':') else { return Ok(method_not_allowed(uri.path())) };
+    if verb == "setLimits" {
+        return set_limits(&app, &caller, name, &headers, body).await;
+    }
     match Verb::parse(verb)? {
         Verb::Pause => pause(&app, &caller, name).await,
         Verb::Resume => resume(&app, &caller, name).await,
@@ -61,6 +116,80 @@ async fn pause(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiEr
     responses((status = 200, description = "The organization.", body = OrganizationAnswer), ItemErrors))]
 async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiError> {
     Ok(answer(&pause::pause_organization(app, caller, name, Verb::Resume).await?))
+}
+
+/// Set the limits of an organization
+///
+/// As a whole: what is left out is as the server is configured. Servers heed it within seconds.
+#[utoipa::path(post, path = "/v1/organizations/{name}:setLimits",
+    operation_id = "OrganizationsService_SetOrganizationLimits", tag = "OrganizationsService",
+    params(("name" = String, Path, description = "Its name.")),
+    request_body(content = SetOrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), CreateErrors))]
+async fn set_limits(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
+    let asked = strict::json::<SetOrganizationLimits>(&body)?;
+    Ok(answer(&organizations::set_limits(app, caller, name, asked).await?))
+}
+
+/// Delete an organization
+///
+/// When it has no operations and no evidence, or with force=true with all that it has, its audit log included. A large
+/// one takes several calls: each goes on where the one before has left off, until the answer says that it is done.
+#[utoipa::path(delete, path = "/v1/organizations/{name}", operation_id = "OrganizationsService_DeleteOrganization",
+    tag = "OrganizationsService", params(("name" = String, Path, description = "Its name."), DeleteOrganization),
+    responses((status = 200, description = "How far it is.", body = DeletionAnswer), ItemErrors))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let asked = strict::query::<DeleteOrganization>(query.as_deref().unwrap_or(""))?;
+    let deletion = organizations::delete(&app, &caller, &path_text(path)?, asked).await?;
+    let answer = DeletionAnswer { done: deletion.done, removed_rows: deletion.removed_rows };
+    Ok(render::response(to_json(&answer)))
+}
+
+/// How far the deletion of an organization is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrganizationDeletion)]
+pub(super) struct DeletionAnswer {
+    /// The organization is there no more; otherwise the same call goes on.
+    done: bool,
+    /// How many rows this call has removed.
+    removed_rows: u64,
+}
+
+/// Organizations, by name.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrganizationsPage {
+    /// The organizations.
+    organizations: Vec<ListedOrganization>,
+    /// What the next page is asked for with; empty at the end.
+    next_page_token: String,
+}
+
+/// An organization in a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ListedOrganization {
+    /// Its name.
+    name: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Operations that wait.
+    pending: u64,
+    /// Operations that run.
+    running: u64,
+    /// Its deletion has begun, and has not ended.
+    being_deleted: bool,
 }
 
 fn answer(organization: &Organization) -> Response {
@@ -107,6 +236,8 @@ pub(super) struct WireLimits {
     max_input: usize,
     /// The longest output, in bytes.
     max_output: usize,
+    /// Its operations that start for each one of an organization of weight 1.
+    weight: u32,
 }
 
 impl From<Quota> for WireLimits {
@@ -117,6 +248,7 @@ impl From<Quota> for WireLimits {
             burst: quota.rate.map(|rate| rate.burst),
             max_input: quota.max_input,
             max_output: quota.max_output,
+            weight: quota.weight,
         }
     }
 }

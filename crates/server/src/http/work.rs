@@ -12,7 +12,7 @@ use http::header::HeaderMap;
 use operations::{OperationId, Refusal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{Claimed, LeaseStatus, Scope};
+use store::{Claimed, LeaseStatus};
 use utoipa::ToSchema;
 
 use super::body;
@@ -41,7 +41,7 @@ pub(super) async fn claim(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let body = body::read_work(&app, &caller, &headers, body).await?;
     let asked = strict::json::<ClaimOperations>(&body)?;
     // It does not stay in memory while the worker waits.
@@ -65,7 +65,7 @@ pub(super) async fn heartbeat(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let body = body::read_work(&app, &caller, &headers, body).await?;
     let rows = heartbeat::heartbeat(&app, &caller, strict::json::<HeartbeatOperations>(&body)?).await?;
     let operations = rows.into_iter().map(|(id, status)| HeartbeatResult::new(id, status)).collect();
@@ -85,7 +85,7 @@ pub(super) async fn settle(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let body = body::read_work(&app, &caller, &headers, body).await?;
     let rows = settle::settle(&app, &caller, strict::json::<SettleOperations>(&body)?).await?;
     let results = rows.into_iter().map(SettleResult::from).collect();
@@ -109,6 +109,8 @@ pub(super) struct Claims<'a> {
 pub(super) struct WireClaimed<'a> {
     /// The operation.
     operation: WireOperation<'a>,
+    /// Its organization; heartbeats and settlements of workers for several name it.
+    organization: &'a str,
     /// As it was written; `null` when there is none.
     #[schema(value_type = serde_json::Value)]
     input: Option<&'a RawValue>,
@@ -131,6 +133,7 @@ impl<'a> WireClaimed<'a> {
     fn new(app: &App, claimed: &'a Claimed) -> WireClaimed<'a> {
         WireClaimed {
             operation: (&claimed.operation).into(),
+            organization: &claimed.lease.organization,
             // What was created here is JSON; what an inbox was given is checked there.
             input: serde_json::from_str(&claimed.input).ok(),
             attempt: claimed.attempt,

@@ -1,6 +1,7 @@
 //! Workers that wait for work, in groups: those that may have the same wait together, and one claim serves them all.
 //!
-//! So the store is asked by groups, not by workers: a group is one API token with one set of kinds. A group looks into
+//! So the store is asked by groups, not by workers: a group is one API token with one set of kinds and, for tokens of
+//! the instance, of organizations. A group looks into
 //! the queue when somebody joins it, when there is new work (the wake-up is registered before the look, so that no
 //! creation is slept over), when something becomes due, and every [`POLL`] for what other processes do without this one
 //! being told; more seldom where it is told. It never looks more often than every [`PACE`].
@@ -21,7 +22,7 @@ use std::time::Duration;
 use engine::Waker;
 use futures_util::FutureExt;
 use operations::Access;
-use store::{ClaimRequest, Claimed, Store, StoreError};
+use store::{ClaimRequest, Claimed, Organizations, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -48,11 +49,21 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Those who may have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Group {
-    pub access: Access,
+    /// What they may have of their organization; `None` for those who work for several.
+    pub access: Option<Access>,
+    /// Of which organizations those may have something.
+    pub among: Option<Organizations>,
     /// How the lease names its holder.
     pub worker: String,
     /// Sorted, so that one set is one group.
     pub kinds: Vec<String>,
+}
+
+impl Group {
+    /// Among whom it waits and takes turns: the others of its organization, or those of its token.
+    fn turn_of(&self) -> &str {
+        self.access.as_ref().map_or(&self.worker, |access| &access.organization)
+    }
 }
 
 type Reply = oneshot::Sender<Result<Delivery, Arc<StoreError>>>;
@@ -152,7 +163,7 @@ impl Waiters {
     /// # Errors
     /// [`ApiError::TooManyWaiting`]; and when the store cannot be asked.
     pub(crate) async fn wait(&self, group: Group, limit: u32, wait: Duration) -> Result<Delivery, ApiError> {
-        let place = self.desk.places.take(&group.access.organization, &group.worker).ok_or(ApiError::TooManyWaiting)?;
+        let place = self.desk.places.take(group.turn_of(), &group.worker).ok_or(ApiError::TooManyWaiting)?;
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         let waiter = Waiter { limit, since, until: since + wait, reply, given: Vec::new(), bytes: 0, _place: place };
@@ -230,7 +241,7 @@ impl Desk {
         queue.take_arrivals(&mut incoming);
         while !queue.waiters.is_empty() || !self.leave(&group, &mut incoming, &mut queue) {
             if turning.is_none() && queue.look_at.is_some_and(|at| at <= Instant::now()) {
-                let (turns, organization) = (self.turns.clone(), group.access.organization.clone());
+                let (turns, organization) = (self.turns.clone(), group.turn_of().to_owned());
                 turning = Some(Box::pin(async move { turns.take(&organization).await }));
             }
             let look_at = queue.look_at.filter(|_| turning.is_none());
@@ -278,7 +289,8 @@ impl Desk {
             }
             let request = ClaimRequest {
                 kinds: group.kinds.clone(),
-                access: Some(group.access.clone()),
+                access: group.access.clone(),
+                among: group.among.clone(),
                 limit: wanted,
                 worker: group.worker.clone(),
                 lease: self.lease,

@@ -30,6 +30,7 @@ async fn claim(server: &Server) {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 100,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

@@ -15,6 +15,7 @@ async fn claim(server: &Server) -> Claimed {
     let request = ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

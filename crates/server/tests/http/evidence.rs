@@ -128,6 +128,7 @@ async fn evaluating_stored_evidence_makes_an_operation_about_it() {
     let claim = ClaimRequest {
         kinds: vec!["evidence_evaluation".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: Duration::from_secs(60),

@@ -47,6 +47,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A store whose reads fail when told to.
+#[derive(Clone)]
 struct FaultyStore {
     inner: Arc<dyn Store>,
     fault: Arc<AtomicU8>,
@@ -266,11 +267,55 @@ impl Store for FaultyStore {
     async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
         self.inner.create_token(token).await
     }
-    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        self.inner.tokens(organization).await
+    async fn list_tokens(
+        &self,
+        reach: &store::TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        self.inner.list_tokens(reach, after, limit).await
     }
-    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        self.inner.revoke_token(id).await
+    async fn token(&self, reach: &store::TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.token(reach, id).await
+    }
+    async fn revoke(&self, reach: &store::TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.revoke(reach, id).await
+    }
+    async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+        self.inner.replace_token(id, new, overlap).await
+    }
+    fn on_behalf_of(&self, call: store::AuditCall) -> Arc<dyn Store> {
+        Arc::new(FaultyStore { inner: self.inner.on_behalf_of(call), ..self.clone() })
+    }
+    async fn record(&self, call: store::AuditCall, code: i32) -> Result<(), StoreError> {
+        self.inner.record(call, code).await
+    }
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &store::AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<store::AuditPage, StoreError> {
+        self.inner.audit(organization, filter, before, limit).await
+    }
+    async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_audit(keep, limit).await
+    }
+    async fn create_organization(&self, organization: &str, limits: store::Limits) -> Result<bool, StoreError> {
+        self.inner.create_organization(organization, limits).await
+    }
+    async fn set_limits(&self, organization: &str, limits: store::Limits) -> Result<bool, StoreError> {
+        self.inner.set_limits(organization, limits).await
+    }
+    async fn refresh_limits(&self) -> Result<(), StoreError> {
+        self.inner.refresh_limits().await
+    }
+    fn limits(&self) -> Arc<std::collections::BTreeMap<String, store::Limits>> {
+        self.inner.limits()
+    }
+    fn quotas(&self) -> Arc<store::Quotas> {
+        self.inner.quotas()
     }
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
         self.lookups.send_modify(|lookups| *lookups += 1);
@@ -483,6 +528,7 @@ async fn a_maintenance_task_that_panics_or_hangs_is_told_counted_and_goes_on() {
         .claim(store::ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: "another".to_owned(),
             lease: Duration::ZERO,

@@ -44,6 +44,7 @@ async fn if_none_match_answers_304_until_the_operation_changes() {
     let request = store::ClaimRequest {
         kinds: vec!["scan".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "w".to_owned(),
         lease: std::time::Duration::from_secs(60),

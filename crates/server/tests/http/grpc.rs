@@ -233,6 +233,7 @@ async fn an_operation_lives_its_life_over_grpc() {
         kinds: vec!["scan".to_owned()],
         max_operations: 5,
         wait: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+        ..Default::default()
     };
     let claimed = worker.claim_operations(request).await.unwrap().into_inner().operations.remove(0);
     assert_eq!((&*claimed.input, claimed.attempt), ("{ \"n\": 1.0 }", 1), "digit for digit");
@@ -241,6 +242,7 @@ async fn an_operation_lives_its_life_over_grpc() {
         id: created.id.clone(),
         lease_token: token.to_owned(),
         progress: "half".to_owned(),
+        ..Default::default()
     };
     let operations = vec![row(&claimed.lease_token), row("v1.999.1")];
     let beats = worker.heartbeat_operations(wire::HeartbeatOperationsRequest { operations }).await.unwrap();
@@ -252,6 +254,7 @@ async fn an_operation_lives_its_life_over_grpc() {
         lease_token: claimed.lease_token,
         end: Some(wire::settle_operations_request::row::End::Output("done".to_owned())),
         retryable: None,
+        ..Default::default()
     };
     let settled = worker.settle_operations(wire::SettleOperationsRequest { results: vec![row] }).await.unwrap();
     assert_eq!(settled.into_inner().results[0].status(), wire::AsyncOperationStatus::Completed);
@@ -347,6 +350,7 @@ async fn what_was_claimed_and_not_delivered_is_released() {
         kinds: vec!["scan".to_owned()],
         max_operations: 1,
         wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        ..Default::default()
     };
     // A worker that goes away while it waits.
     let gone = tokio::spawn(async move { client.claim_operations(request).await });
@@ -364,6 +368,7 @@ async fn what_was_claimed_and_not_delivered_is_released() {
         kinds: vec!["scan".to_owned()],
         max_operations: 1,
         wait: Some(prost_types::Duration { seconds: 30, nanos: 0 }),
+        ..Default::default()
     };
     let claimed = client.claim_operations(request).await.unwrap().into_inner().operations.remove(0);
     assert_eq!(claimed.operation.unwrap().id, operation.id.to_string());

@@ -72,6 +72,7 @@ impl Server {
             access,
             scopes: scopes.iter().copied().collect(),
             expires_at: None,
+            instance: None,
         };
         let token = self.store.create_token(token).await.unwrap();
         (Caller { address: self.address, authorization: Some(format!("Bearer {}", secret.expose())) }, token)
@@ -80,6 +81,21 @@ impl Server {
     /// A caller who may do everything in the organization `acme`.
     pub async fn acme(&self) -> Caller {
         self.caller(Access::organization("acme"), &[Scope::Admin]).await
+    }
+
+    /// A caller by a token of the instance that reaches these organizations; none: all.
+    pub async fn instance(&self, organizations: &[&str], scopes: &[Scope]) -> Caller {
+        let secret = Secret::generate().unwrap();
+        let wish = store::TokenWish {
+            name: "instance".to_owned(),
+            organization: None,
+            projects: [].into(),
+            organizations: organizations.iter().map(|name| (*name).to_owned()).collect(),
+            scopes: scopes.iter().copied().collect(),
+            expires_in: None,
+        };
+        store::create_token(&*self.store, None, &wish, secret.hash()).await.unwrap();
+        Caller { address: self.address, authorization: Some(format!("Bearer {}", secret.expose())) }
     }
 
     /// A caller without a token.
@@ -116,6 +132,7 @@ impl Server {
         let request = ClaimRequest {
             kinds: vec![kind.to_owned()],
             access: Some(Access::organization("acme")),
+            among: None,
             limit: 1,
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),
@@ -230,6 +247,16 @@ pub struct Caller {
 impl Caller {
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
+    }
+
+    /// The same caller with another secret.
+    pub fn with_secret(&self, secret: &Value) -> Caller {
+        let authorization = Some(format!("Bearer {}", secret.as_str().unwrap()));
+        Caller { authorization, ..self.clone() }
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, &[], "").await
     }
 
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {

@@ -1,7 +1,5 @@
 //! What an organization may not have, as its callers learn it.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use store::{Quota, Quotas, Rate};
 
@@ -10,8 +8,7 @@ use crate::harness::Server;
 async fn server(quota: Quota) -> Server {
     let quotas = Quotas { everybody: quota, ..Quotas::default() };
     Server::with(|services| {
-        services.store.set_quotas(quotas.clone());
-        services.quotas = Arc::new(quotas);
+        services.store.set_quotas(quotas);
     })
     .await
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod batch_create;
 mod bodies;
 mod browsers;
@@ -27,6 +28,7 @@ mod log;
 mod matrix;
 mod openapi;
 mod operators;
+mod organizations;
 mod other_server;
 mod overload;
 mod pause;
@@ -34,9 +36,11 @@ mod revoked;
 mod serving;
 mod slow;
 mod tls_renewal;
+mod token_management;
 mod tokens;
 mod unknown_tokens;
 mod wait;
 mod watch;
 mod work;
+mod work_for_many;
 mod work_waiting;

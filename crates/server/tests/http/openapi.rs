@@ -44,7 +44,10 @@ async fn everything_in_the_document_is_there_and_wants_a_token() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, call) in methods.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let path = path.replace("{operation_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac").replace("{name}", "acme");
+            let path = path
+                .replace("{operation_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac")
+                .replace("{name}", "acme")
+                .replace("{token_id}", "tok_1");
             let answer = nobody.send(method.clone(), &path, &[], "").await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
             for (status, response) in call["responses"].as_object().unwrap() {

@@ -53,6 +53,7 @@ impl Pair {
         let request = ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: None,
+            among: None,
             limit: 1,
             worker: "other".to_owned(),
             lease: Duration::from_secs(600),

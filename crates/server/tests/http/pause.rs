@@ -22,7 +22,7 @@ async fn a_paused_organization_takes_operations_and_starts_none() {
     let server = Server::start().await;
     let caller = server.acme().await;
     let answer = caller.post("/v1/organizations/acme:pause", "").await;
-    insta::assert_snapshot!(answer.text(), @r#"{"organization":{"name":"acme","paused":true,"paused_kinds":[],"limits":{"max_input":1048576,"max_output":1048576}}}"#);
+    insta::assert_snapshot!(answer.text(), @r#"{"organization":{"name":"acme","paused":true,"paused_kinds":[],"limits":{"max_input":1048576,"max_output":1048576,"weight":1}}}"#);
     assert_eq!(caller.post("/v1/operations", r#"{"kind":"scan"}"#).await.status, StatusCode::OK);
     assert_eq!(claimed(&caller).await, 0);
     assert_eq!(caller.post("/v1/organizations/acme:pause", "").await.status, StatusCode::OK, "again");
@@ -106,7 +106,7 @@ async fn what_is_not_there_cannot_be_paused() {
         assert_eq!(caller.post(path, "").await.status, StatusCode::NOT_FOUND, "{path}");
     }
     let answer = caller.send(Method::POST, "/v1/organizations/acme", &[], "").await;
-    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD"));
+    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD,DELETE"));
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ async fn missing_malformed_unknown_expired_and_revoked_tokens_get_one_indistingu
         access: Access::organization("acme"),
         scopes: [Scope::Admin].into(),
         expires_at: Some(server.store.now()),
+        instance: None,
     };
     server.store.create_token(new).await.unwrap();
     let unknown = Secret::generate().unwrap();

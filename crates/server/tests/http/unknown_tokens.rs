@@ -87,6 +87,7 @@ async fn one_unknown_token_is_not_asked_for_every_time_and_is_taken_soon_after_i
         access: Access::organization("acme"),
         scopes: [Scope::Admin].into(),
         expires_at: None,
+        instance: None,
     };
     server.store.create_token(token).await.unwrap();
     let taken = async {

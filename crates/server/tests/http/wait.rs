@@ -146,6 +146,7 @@ async fn two_thousand_who_wait_cost_no_reads_of_their_own() {
         let request = store::ClaimRequest {
             kinds: vec!["scan".to_owned()],
             access: Some(Access::organization("acme")),
+            among: None,
             limit: 100,
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),

@@ -332,6 +332,7 @@ async fn live(store: &dyn Store, kind: &str, operations: usize) {
         let request = store::ClaimRequest {
             kinds: vec![kind.to_owned()],
             access: Some(Access::organization("acme")),
+            among: None,
             limit: 1,
             worker: "test".to_owned(),
             lease: Duration::from_secs(60),

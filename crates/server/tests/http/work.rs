@@ -207,6 +207,7 @@ async fn what_the_server_runs_itself_is_neither_claimed_nor_ended_by_a_worker() 
     let request = store::ClaimRequest {
         kinds: vec!["evidence_evaluation".to_owned()],
         access: None,
+        among: None,
         limit: 1,
         worker: "engine".to_owned(),
         lease: std::time::Duration::from_secs(60),

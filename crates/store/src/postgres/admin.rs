@@ -1,13 +1,17 @@
 //! Organizations, tokens and evidence records.
 
-use operations::{Access, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use operations::{Access, Projects, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::connections::Connections;
 use super::rows;
+use crate::batch::TokenChange;
 use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
-use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token};
+use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token, TokenReach};
 
 /// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
 /// so that a standby that is waited for is waited for here too.
@@ -52,24 +56,50 @@ async fn make_anew(connection: &mut PgConnection, now: Timestamp, organization: 
     Ok(())
 }
 
+/// Has an organization be there, also one that was deleted.
+pub(super) async fn make_organization(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+) -> Result<(), StoreError> {
+    create_organization(connection, now, organization).await?;
+    make_anew(connection, now, organization).await
+}
+
+/// Makes the row of the instance: its name is empty, and it is as good as deleted, so that nothing is created in it.
+pub(super) async fn make_instance(connection: &mut PgConnection, now: Timestamp) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO organizations (organization_id, created_at, deleted) VALUES ('', $1, 2) ON CONFLICT DO NOTHING";
+    sqlx::query(sql).bind(now.as_millis()).execute(connection).await?;
+    Ok(())
+}
+
 pub(super) async fn create_token(
     connection: &mut PgConnection,
     now: Timestamp,
     new: &NewToken,
 ) -> Result<Token, StoreError> {
-    create_organization(connection, now, &new.access.organization).await?;
-    make_anew(connection, now, &new.access.organization).await?;
+    if new.instance.is_some() {
+        make_instance(connection, now).await?;
+    } else {
+        make_organization(connection, now, &new.access.organization).await?;
+    }
+    insert_token(connection, now, new).await
+}
+
+async fn insert_token(connection: &mut PgConnection, now: Timestamp, new: &NewToken) -> Result<Token, StoreError> {
     let token = new.to_token(now);
     sqlx::query(
-        "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO tokens (hash, id, organization_id, name, scopes, projects, organizations, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(new.hash.as_slice())
     .bind(&token.id)
     .bind(&new.access.organization)
     .bind(&new.name)
     .bind(new.scope_names())
-    .bind(token.projects().map(|projects| projects.iter().cloned().collect::<Vec<String>>()))
+    .bind(token.projects().map(list))
+    .bind(new.instance.as_ref().and_then(|reach| reach.names()).map(list))
     .bind(now.as_millis())
     .bind(new.expires_at.map(Timestamp::as_millis))
     .execute(connection)
@@ -77,14 +107,21 @@ pub(super) async fn create_token(
     Ok(token)
 }
 
+fn list(names: &BTreeSet<String>) -> Vec<String> {
+    names.iter().cloned().collect()
+}
+
 fn read_token(row: &PgRow) -> Result<Token, StoreError> {
     let scopes: Vec<String> = row.try_get("scopes")?;
-    let projects: Option<Vec<String>> = row.try_get("projects")?;
-    let projects = projects.map(|list| list.into_iter().collect());
+    let set = |column: &str| -> Result<Option<BTreeSet<String>>, StoreError> {
+        Ok(row.try_get::<Option<Vec<String>>, _>(column)?.map(|list| list.into_iter().collect()))
+    };
+    let organization: String = row.try_get("organization_id")?;
     Ok(Token {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
-        access: Access { organization: row.try_get("organization_id")?, projects: token::projects(projects) },
+        instance: token::instance(&organization, set("organizations")?),
+        access: Access { organization, projects: token::projects(set("projects")?) },
         scopes: token::scopes(&scopes),
         created_at: rows::time(row, "created_at")?.ok_or_else(token::damaged)?,
         expires_at: rows::time(row, "expires_at")?,
@@ -93,12 +130,51 @@ fn read_token(row: &PgRow) -> Result<Token, StoreError> {
     })
 }
 
-pub(super) async fn tokens(pool: &Connections, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-    let sql = format!(
-        "SELECT {TOKEN_COLUMNS} FROM tokens WHERE $1::text IS NULL OR organization_id = $1 ORDER BY created_at, id"
-    );
-    let found = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(organization).fetch_all(pool).await?;
+/// Tokens that are within reach: of the organizations $1 (all where it is NULL), limited to projects among $2, and with
+/// $3 those of the instance that reach no other organizations.
+macro_rules! within {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " (CASE WHEN organization_id = '' THEN $3 AND ($1::text[] IS NULL OR organizations <@ $1)
+                ELSE $1::text[] IS NULL OR organization_id = ANY ($1) END)
+            AND ($2::text[] IS NULL OR projects <@ $2) ",
+            $after
+        )
+    };
+}
+
+/// A statement with its reach; what it binds beside that comes after.
+fn within<'q>(
+    sql: &'static str,
+    reach: &TokenReach,
+) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    let projects = match &reach.projects {
+        Projects::All => None,
+        Projects::Only(projects) => Some(list(projects)),
+    };
+    sqlx::query(sql).bind(reach.organizations.names().map(list)).bind(projects).bind(reach.instance)
+}
+
+/// Up to `limit` tokens after a place, oldest first. Served by tokens_by_age.
+pub(super) async fn tokens(
+    pool: &Connections,
+    reach: &TokenReach,
+    after: Option<(Timestamp, String)>,
+    limit: u32,
+) -> Result<Vec<Token>, StoreError> {
+    const LIST: &str =
+        within!("SELECT * FROM tokens WHERE (created_at, id) > ($4, $5) AND", "ORDER BY created_at, id LIMIT $6");
+    let (at, id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id));
+    let found = within(LIST, reach).bind(at).bind(id).bind(i64::from(limit)).fetch_all(pool).await?;
     found.iter().map(read_token).collect()
+}
+
+/// The token of this id, if it is within reach.
+pub(super) async fn token(pool: &Connections, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+    const GET: &str = within!("SELECT * FROM tokens WHERE id = $4 AND", "");
+    let found = within(GET, reach).bind(id.to_owned()).fetch_optional(pool).await?;
+    found.as_ref().map(read_token).transpose()
 }
 
 pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
@@ -107,13 +183,37 @@ pub(super) async fn find_token(pool: &Connections, hash: &[u8; 32]) -> Result<Op
     found.as_ref().map(read_token).transpose()
 }
 
-pub(super) async fn revoke_token(connection: &mut PgConnection, now: Timestamp, id: &str) -> Result<u64, StoreError> {
-    let done = sqlx::query("UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1")
-        .bind(id)
-        .bind(now.as_millis())
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+pub(super) async fn change_token(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    change: &TokenChange,
+) -> Result<Option<Token>, StoreError> {
+    const REVOKE: &str =
+        within!("UPDATE tokens SET revoked_at = coalesce(revoked_at, $5) WHERE id = $4 AND", "RETURNING *");
+    match change {
+        TokenChange::Revoke(reach, id) => {
+            let revoke = within(REVOKE, reach).bind(id.clone()).bind(now.as_millis());
+            revoke.fetch_optional(connection).await?.as_ref().map(read_token).transpose()
+        }
+        TokenChange::Replace(id, new, overlap) => replace_token(connection, now, id, new, *overlap).await,
+    }
+}
+
+/// Keeps a new token in the place of one that is valid, which ends after the overlap.
+async fn replace_token(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    id: &str,
+    new: &NewToken,
+    overlap: Duration,
+) -> Result<Option<Token>, StoreError> {
+    let sql = "UPDATE tokens SET expires_at = least(expires_at, $3)
+        WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+    let ended = sqlx::query(sql).bind(id).bind(now.as_millis()).bind(now.after(overlap).as_millis());
+    if ended.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(None);
+    }
+    insert_token(connection, now, new).await.map(Some)
 }
 
 pub(super) async fn touch_tokens(

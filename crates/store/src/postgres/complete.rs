@@ -64,7 +64,8 @@ pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
     let scope = events.first().and_then(|(lease, _)| lease.scope.as_ref());
     events.iter().all(|(lease, event)| {
         let completed = matches!(event, Event::Settle { outcome: Outcome::Completed { .. }, .. });
-        completed && lease.scope.as_ref() == scope && ids.insert(lease.id)
+        let reached = lease.scope.as_ref().is_none_or(|scope| scope.organizations.include(&lease.organization));
+        completed && reached && lease.scope.as_ref() == scope && ids.insert(lease.id)
     })
 }
 

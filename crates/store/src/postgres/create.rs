@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::heads::Heads;
 use super::tx::Tx;
 use super::{admin, list, resources, rows};
-use crate::batch::{Create, Created};
+use crate::audit;
+use crate::batch::{Create, Created, records};
 use crate::quota::{Admission, Quotas};
 use crate::work::StartTerms;
 use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
@@ -53,9 +54,9 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// pauses.
 const INSERT: &str = "
     WITH numbered AS (
-        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]) WHERE {row} AND deleted = 0
+        UPDATE organizations SET next_seq = next_seq + cardinality($3::uuid[]){audit_seq} WHERE {row} AND deleted = 0
             AND ($15::bigint IS NULL OR next_seq + cardinality($3::uuid[]) <= $15)
-        RETURNING next_seq - cardinality($3::uuid[]) AS first, ctid::text AS row
+        RETURNING next_seq - cardinality($3::uuid[]) AS first, ctid::text AS row{audit_first}
     ), new AS MATERIALIZED (
         SELECT first + place - 1 AS seq, n.*,
             CASE WHEN n.worker IS NULL OR n.due_at IS NOT NULL THEN false ELSE
@@ -100,8 +101,21 @@ const INSERT: &str = "
         SELECT $1, $2, 1, $3 FROM numbered
         UNION ALL
         SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
-    )
+    ){audited}
     SELECT row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+
+/// With creations that are recorded, the audit log is a part of it: how many entries, and the entries, come last.
+const AUDITED: [(&str, &str); 3] = [
+    ("{audit_seq}", ", audit_seq = audit_seq + {entries}"),
+    ("{audit_first}", ", audit_seq - {entries} AS audit_first"),
+    (
+        "{audited}",
+        ", audited AS (
+        INSERT INTO audit (organization_id, seq, entries, at, log)
+        SELECT $1, audit_first, {entries}, $2, {log} FROM numbered
+    )",
+    ),
+];
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
@@ -201,6 +215,8 @@ struct Plan<'c> {
     /// The creations that are to start at once if they can, each with the place of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
+    /// How many entries of the audit log, and the entries.
+    audited: Option<(i32, String)>,
 }
 
 impl<'c> Plan<'c> {
@@ -217,6 +233,7 @@ impl<'c> Plan<'c> {
             rows: Rows::default(),
             starts: Vec::new(),
             keys: Keys::default(),
+            audited: None,
         };
         let mut used = 0;
         for create in creates {
@@ -258,6 +275,8 @@ impl<'c> Plan<'c> {
             }
             plan.results.push(Ok(Created { operations: created, started: None }));
         }
+        let records = records(creates, &plan.results);
+        plan.audited = audit::rows(&records).pop().map(|(_, entries, log)| (entries, log));
         plan
     }
 
@@ -271,7 +290,7 @@ impl<'c> Plan<'c> {
         organization: &str,
         ceiling: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let started = insert(connection, now, heads, organization, &self.rows, ceiling).await?;
+        let started = insert(connection, now, heads, organization, &self.rows, ceiling, self.audited.as_ref()).await?;
         let Some(started) = started else { return Ok(false) };
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
@@ -348,15 +367,17 @@ async fn insert(
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
+    audited: Option<&(i32, String)>,
 ) -> Result<Option<Vec<Uuid>>, StoreError> {
     if let Some(place) = heads.row(organization) {
-        if let Some(made) = insert_at(connection, now, heads, organization, rows, ceiling, Some(&place)).await? {
+        let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, Some(&place)).await?;
+        if let Some(made) = made {
             heads.row_lies(organization, made.row);
             return Ok(Some(made.started));
         }
         heads.row_moved(organization);
     }
-    let made = insert_at(connection, now, heads, organization, rows, ceiling, None).await?;
+    let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, None).await?;
     Ok(made.map(|made| {
         heads.row_lies(organization, made.row);
         made.started
@@ -378,16 +399,25 @@ async fn insert_at(
     organization: &str,
     rows: &Rows,
     ceiling: Option<i64>,
+    audited: Option<&(i32, String)>,
     place: Option<&str>,
 ) -> Result<Option<Made>, StoreError> {
     let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
-    static BY: LazyLock<[String; 2]> = LazyLock::new(|| {
+    /// By the key or the place of the organization's row, each without and with the audit log.
+    static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
         let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
-        [BY_KEY, BY_PLACE].map(|row| sql.replace("{row}", row))
+        [(BY_KEY, "$23::int", "$24::text"), (BY_PLACE, "$24::int", "$25::text")].map(|(row, entries, log)| {
+            let sql = sql.replace("{row}", row);
+            [false, true].map(|is_audited| {
+                let with =
+                    |sql: String, (part, text): &(&str, &str)| sql.replace(part, if is_audited { text } else { "" });
+                AUDITED.iter().fold(sql.clone(), with).replace("{entries}", entries).replace("{log}", log)
+            })
+        })
     });
-    let sql = BY[usize::from(place.is_some())].as_str();
+    let sql = BY[usize::from(place.is_some())][usize::from(audited.is_some())].as_str();
     let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
@@ -413,6 +443,9 @@ async fn insert_at(
         .bind(begin.due);
     if let Some(place) = place {
         query = query.bind(place);
+    }
+    if let Some((entries, log)) = audited {
+        query = query.bind(entries).bind(log);
     }
     let made = query.fetch_optional(connection).await?;
     Ok(made.map(|(row, started)| Made { row, started: started.unwrap_or_default() }))

@@ -3,6 +3,8 @@
 //! Everything is of one organization, and every statement names it. Places in line are locked before the operations
 //! that stand there, as claims do it; the organization's row, which creations wait for, comes last in a part.
 
+use std::sync::Arc;
+
 use operations::Timestamp;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -10,8 +12,9 @@ use sqlx::{AssertSqlSafe, Row};
 use super::connections::Connections;
 use super::resources;
 use super::tx::Tx;
-use super::{changes, counters, purge};
-use crate::{Contents, StoreError};
+use super::{audit, changes, counters, purge};
+use crate::audit::Record;
+use crate::{AuditCall, Contents, StoreError};
 
 /// Counts are base and deltas, in one snapshot.
 const CONTENTS: &str = "
@@ -96,7 +99,8 @@ const TABLES: [(&str, &str); 4] =
     [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 12] = [
+const END: [&str; 13] = [
+    "organization_limits",
     "inbox",
     "changes",
     "idempotency_keys",
@@ -134,10 +138,11 @@ pub(super) async fn begin(
     now: Timestamp,
     organization: &str,
     unfinished_too: bool,
+    call: Option<&Arc<AuditCall>>,
 ) -> Result<u64, StoreError> {
     let begin = async {
         let mut connection = pool.acquire().await?;
-        let unfinished = begin_on(&mut connection, now, organization, unfinished_too).await?;
+        let unfinished = begin_on(&mut connection, now, organization, unfinished_too, call).await?;
         connection.release();
         Ok(unfinished)
     };
@@ -149,6 +154,7 @@ async fn begin_on(
     now: Timestamp,
     organization: &str,
     unfinished_too: bool,
+    call: Option<&Arc<AuditCall>>,
 ) -> Result<u64, StoreError> {
     let mut transaction = Tx::begun(connection).await?;
     // Creations wait here, and are refused afterwards or counted now.
@@ -168,6 +174,10 @@ async fn begin_on(
         "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;
+    }
+    if let Some(call) = call {
+        let record = Record { call: Arc::clone(call), made: Vec::new(), code: 0 };
+        audit::append(&mut transaction, now, &[record]).await?;
     }
     transaction.commit().await?;
     Ok(unfinished)
@@ -283,6 +293,9 @@ async fn end_on(connection: &mut PgConnection, organization: &str) -> Result<boo
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for table in END {
         let sql = AssertSqlSafe(format!("DELETE FROM {table} WHERE organization_id = $1"));
+        sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
+    }
+    for sql in audit::REMOVE {
         sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     }
     let sql = "DELETE FROM change_marks WHERE organization_id = $1";

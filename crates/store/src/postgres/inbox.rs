@@ -242,7 +242,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
         }
     };
     let ids = vec![OperationId::from_bytes(*id.as_bytes())];
-    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None }))
+    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None, call: None }))
 }
 
 /// A creation with its input as it is to be stored, and the fingerprint of its key; behind it the fingerprints that may

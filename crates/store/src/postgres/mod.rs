@@ -7,6 +7,7 @@
 //! taken under the lock of the organization's row.
 
 mod admin;
+mod audit;
 mod changes;
 mod claim;
 mod clock;
@@ -26,6 +27,7 @@ mod hints;
 mod history;
 mod import;
 mod inbox;
+mod limits;
 mod list;
 mod pause;
 mod purge;
@@ -57,18 +59,18 @@ use tasks::Health;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::{CommandRequest, Create, HeartbeatRequest, Slot, Upkeep, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Create, HeartbeatRequest, Slot, TokenChange, Upkeep, Write, WriteBatcher};
 use crate::commits::{Commits, Coverage, News};
 use crate::open::Open;
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
-use crate::rotation::Rotation;
+use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing, Lost,
-    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
-    Report, Settlement, Start, Store, StoreError, Token,
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
+    LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
+    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -105,11 +107,13 @@ pub struct PostgresStore {
     admission: Admission,
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
-    rotation: Arc<Mutex<Rotation>>,
+    rotations: Arc<Mutex<Rotations>>,
     heads: Heads,
     folds: Folds,
     resources: Resources,
     replica: Option<Arc<Replica>>,
+    /// As what its writes are recorded.
+    call: Option<Arc<AuditCall>>,
 }
 
 impl PostgresStore {
@@ -213,7 +217,7 @@ impl PostgresStore {
             (0..BATCHERS).map(batcher).collect()
         };
         let (creations, claims, others) = (batchers(), batchers(), batchers());
-        let (rotation, purged) = (Arc::default(), Arc::default());
+        let (rotations, purged) = (Arc::default(), Arc::default());
         Ok(PostgresStore {
             creations,
             claims,
@@ -228,11 +232,12 @@ impl PostgresStore {
             retention,
             admission,
             purged,
-            rotation,
+            rotations,
             heads,
             folds,
             resources,
             replica,
+            call: None,
         })
     }
 
@@ -313,7 +318,7 @@ impl Store for PostgresStore {
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -358,7 +363,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        // Workers of one organization ask at the same time and are served together; the engine asks once a process.
+        // Workers of one organization ask at the same time and are served together; those of several go round.
         if let Some(organization) = request.organization().map(str::to_owned) {
             return self.batcher(&self.claims, &organization).submit(Write::Claim, request).await;
         }
@@ -537,7 +542,7 @@ impl Store for PostgresStore {
     }
 
     async fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> Result<u64, StoreError> {
-        let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too).await;
+        let begun = deletion::begin(&self.pool, self.now(), organization, unfinished_too, self.call.as_ref()).await;
         begun.map_err(StoreError::or_unavailable)
     }
 
@@ -559,16 +564,84 @@ impl Store for PostgresStore {
         self.submit(&token.access.organization.clone(), Write::CreateToken, token).await
     }
 
-    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        admin::tokens(&self.pool, organization).await.map_err(StoreError::or_unavailable)
+    async fn list_tokens(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        admin::tokens(&self.pool, reach, after, limit).await.map_err(StoreError::or_unavailable)
     }
 
-    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.submit("", Write::Upkeep, Upkeep::RevokeToken(id.to_owned())).await? > 0)
+    async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        admin::token(&self.pool, reach, id).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.submit("", Write::ChangeToken, TokenChange::Revoke(reach.clone(), id.to_owned())).await
+    }
+
+    async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+        let organization = new.access.organization.clone();
+        self.submit(&organization, Write::ChangeToken, TokenChange::Replace(id.to_owned(), new, overlap)).await
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
         admin::find_token(&self.pool, hash).await.map_err(StoreError::or_unavailable)
+    }
+
+    fn on_behalf_of(&self, call: AuditCall) -> Arc<dyn Store> {
+        let call = Arc::new(call);
+        let recorded = |batchers: &[WriteBatcher]| batchers.iter().map(|batcher| batcher.on_behalf_of(&call)).collect();
+        let (creations, others) = (recorded(&self.creations), recorded(&self.others));
+        Arc::new(PostgresStore { creations, others, call: Some(call), ..self.clone() })
+    }
+
+    async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError> {
+        let organization = call.organization.clone();
+        let batcher = self.batcher(&self.others, &organization).on_behalf_of(&Arc::new(call));
+        batcher.submit(Write::Upkeep, Upkeep::Record(code)).await.map(drop)
+    }
+
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
+        audit::read(&self.pool, organization, filter, before, limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        audit::forget(&self.pool, self.now().before(keep), limit).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn create_organization(&self, organization: &str, limits: crate::Limits) -> Result<bool, StoreError> {
+        let made = Upkeep::CreateOrganization(organization.to_owned(), limits);
+        let is_made = self.submit(organization, Write::Upkeep, made).await? > 0;
+        self.refresh_limits().await?;
+        Ok(is_made)
+    }
+
+    async fn set_limits(&self, organization: &str, limits: crate::Limits) -> Result<bool, StoreError> {
+        let set = Upkeep::SetLimits(organization.to_owned(), limits);
+        let is_there = self.submit(organization, Write::Upkeep, set).await? > 0;
+        self.refresh_limits().await?;
+        Ok(is_there)
+    }
+
+    async fn refresh_limits(&self) -> Result<(), StoreError> {
+        self.admission.set_stored(limits::all(&self.pool).await.map_err(StoreError::or_unavailable)?);
+        Ok(())
+    }
+
+    fn limits(&self) -> Arc<BTreeMap<String, crate::Limits>> {
+        self.admission.stored()
+    }
+
+    fn quotas(&self) -> Arc<Quotas> {
+        self.admission.quotas()
     }
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The engine's claims: one organization after the other, each by its weight, each in a transaction of its own.
+//! Claims over several organizations: one organization after the other, each by its weight, each in a transaction of its own.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -6,11 +6,11 @@ use operations::Access;
 
 use super::{PostgresStore, waiting};
 use crate::batch::Write;
-use crate::rotation::{Rotation, deal, shares};
+use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{ClaimRequest, Claimed, Store as _, StoreError};
 
 impl PostgresStore {
-    /// Claims over all organizations. What was claimed is the worker's, and reaches it also when a later part fails.
+    /// Claims over the organizations of a request. What was claimed is the worker's, and reaches it also when a later part fails.
     pub(super) async fn claim_in_turn(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = self.go_on(request).await?;
         let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
@@ -24,25 +24,25 @@ impl PostgresStore {
         Ok(claimed)
     }
 
-    fn rotation(&self) -> MutexGuard<'_, Rotation> {
-        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
+    fn rotations(&self) -> MutexGuard<'_, Rotations> {
+        self.rotations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The turn that the last claim broke off.
     async fn go_on(&self, request: &ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        let Rotation { last, left } = self.rotation().clone();
+        let Rotation { last, left } = self.rotations().of(request).clone();
         let asked = left.min(request.limit);
-        if asked == 0 {
+        if asked == 0 || !request.reaches(&last) {
             return Ok(Vec::new());
         }
         let claimed = self.claim_of(&last, request, asked).await?;
-        self.rotation().went_on(asked, claimed.len());
+        self.rotations().of(request).went_on(asked, claimed.len());
         Ok(claimed)
     }
 
     async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
-        let last = self.rotation().last.clone();
-        let organizations = waiting::waiting(&self.pool, self.now(), &self.heads, &last, &request.kinds, room).await;
+        let last = self.rotations().of(request).last.clone();
+        let organizations = waiting::waiting(&self.pool, self.now(), &self.heads, &last, request, room).await;
         let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let quotas = self.admission.quotas();
         let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
@@ -58,7 +58,7 @@ impl PostgresStore {
                 Err(_) => break,
             }
         }
-        Ok(self.rotation().take(&turns, &organizations, &weights, lines))
+        Ok(self.rotations().of(request).take(&turns, &organizations, &weights, lines))
     }
 
     async fn claim_of(

@@ -24,6 +24,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_deletion",
     "0010_queue_heads",
     "0011_queue_and_resources",
+    "0012_instance",
+    "0013_audit",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

@@ -6,19 +6,21 @@ use sqlx::AssertSqlSafe;
 use super::connections::Connections;
 use super::heads::{Heads, Known};
 use super::rows;
-use crate::StoreError;
+use crate::{ClaimRequest, StoreError};
 
 /// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: a
 /// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are looked
 /// at whatever the scan finds, which is not led past what is dead of theirs: what $7 to $12 say of them is where they
-/// begin (see [`super::heads`]). Served by queue_in_order, queue_ready, queue_due and the primary key of pauses.
+/// begin (see [`super::heads`]). Of $13 alone, if that is given. Served by queue_in_order, queue_ready, queue_due and the
+/// primary key of pauses.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT {first}
         UNION ALL
         SELECT {next} FROM organization AS o WHERE o.id IS NOT NULL AND ($2::text IS NULL OR o.id <= $2)
     )
-    SELECT id FROM organization AS o WHERE ($2::text IS NULL OR id <= $2) AND (
+    SELECT id FROM organization AS o WHERE ($2::text IS NULL OR id <= $2)
+        AND ($13::text[] IS NULL OR id = ANY ($13)) AND (
         EXISTS (
             SELECT FROM (
                 SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
@@ -65,9 +67,12 @@ pub(super) async fn waiting(
     now: Timestamp,
     heads: &Heads,
     last: &str,
-    kinds: &[String],
+    request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
+    let kinds = &request.kinds;
+    let only = request.among.as_ref().and_then(|among| among.names());
+    let only: Option<Vec<String>> = only.map(|names| names.iter().cloned().collect());
     let sql = WAITING
         .replace("{first}", &next_organization("$1", "$6", &PARTS))
         .replace("{next}", &next_organization("o.id", "$6", &PARTS));
@@ -89,7 +94,8 @@ pub(super) async fn waiting(
                 .bind(begin.floors)
                 .bind(begin.ranks)
                 .bind(begin.seqs)
-                .bind(dues);
+                .bind(dues)
+                .bind(&only);
             found.extend(part.fetch_all(pool).await?);
         }
     }

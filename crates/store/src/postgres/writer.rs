@@ -13,9 +13,11 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
-use super::{admin, claim, command, complete, create, heartbeat, pause, purge, transition};
+use super::{admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, transition};
+use crate::audit::Record;
 use crate::batch::{
-    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
+    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
+    perform,
 };
 use crate::commits::News;
 use crate::quota::Admission;
@@ -150,14 +152,22 @@ fn organization(write: &Write) -> &str {
         Write::Claim(slot) => slot.request.organization().unwrap_or(""),
         Write::Command(slot) => &slot.request.access.organization,
         Write::CreateToken(slot) => &slot.request.access.organization,
+        Write::ChangeToken(slot) => match &slot.request {
+            TokenChange::Revoke(..) => "",
+            TokenChange::Replace(_, new, _) => &new.access.organization,
+        },
         Write::Upkeep(slot) => match &slot.request {
-            Upkeep::Purge(organization, _) | Upkeep::PutEvidence(organization, _) => organization,
+            Upkeep::Purge(organization, _)
+            | Upkeep::PutEvidence(organization, _)
+            | Upkeep::CreateOrganization(organization, _)
+            | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
+            | Upkeep::Record(_)
+            | Upkeep::ForgetAudit(..)
             | Upkeep::ReplaceTexts(_)
-            | Upkeep::RevokeToken(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
@@ -309,18 +319,33 @@ impl Transaction for Whole<'_> {
         admin::create_token(&mut self.tx, self.now, token).await
     }
 
+    async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError> {
+        admin::change_token(&mut self.tx, self.now, change).await
+    }
+
+    async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        audit::append(&mut self.tx, self.now, records).await
+    }
+
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError> {
         let Whole { tx, now, .. } = self;
         match upkeep {
             Upkeep::Purge(organization, limit) => purge::purge(tx, *now, organization, *limit).await,
             Upkeep::ForgetIdempotencyKeys(limit) => create::forget_keys(tx, *now, *limit).await,
             Upkeep::Pause(what, pause) => pause::set(tx, *now, what, *pause).await,
-            Upkeep::RevokeToken(id) => admin::revoke_token(tx, *now, id).await,
+            Upkeep::CreateOrganization(organization, wanted) => limits::create(tx, *now, organization, wanted).await,
+            Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
+            // What is recorded comes at the end of the batch.
+            Upkeep::Record(_) => Ok(0),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part` and `replace_texts`.
-            Upkeep::Feed(_) | Upkeep::Delete(..) | Upkeep::ReplaceTexts(_) | Upkeep::Disconnect => Ok(0),
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            Upkeep::Feed(_)
+            | Upkeep::Delete(..)
+            | Upkeep::ForgetAudit(..)
+            | Upkeep::ReplaceTexts(_)
+            | Upkeep::Disconnect => Ok(0),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! knows such an operation, and what asks for it alone is refused. A worker does not get an operation whose input
 //! cannot be opened: the attempt fails, to be repeated.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,10 +24,10 @@ use super::text::{Field, Owner, plain_bytes, seal_with};
 use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, CommandOutcome, Commits, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken,
-    OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement,
-    Start, Store, StoreError, Token,
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing,
+    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
+    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 
 /// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
@@ -40,8 +41,9 @@ const UNOPENED_RETRY: Duration = Duration::from_secs(60);
 pub struct Sealed {
     inner: Arc<dyn Store>,
     keyring: Keyring,
-    /// Limits on outputs are those of what workers send, and not of what is stored.
-    quotas: Arc<RwLock<Arc<Quotas>>>,
+    /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
+    /// what calls have set.
+    quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,
 }
 
 /// Whether an operation that was read with others has all its texts.
@@ -61,6 +63,13 @@ impl Sealed {
     pub fn new(inner: Arc<dyn Store>, keyring: Keyring) -> Sealed {
         inner.seal_with(keyring.clone());
         Sealed { inner, keyring, quotas: Arc::default() }
+    }
+
+    /// Lays what calls have set over what this process was told.
+    fn merge_limits(&self) {
+        let limits = self.inner.limits();
+        let mut quotas = self.quotas.write().unwrap_or_else(PoisonError::into_inner);
+        quotas.1 = Arc::new(quotas.0.with_limits(&limits));
     }
 
     /// An operation as it was written; without what cannot be opened, which is said instead.
@@ -233,7 +242,7 @@ impl Store for Sealed {
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        let quotas = Arc::clone(&self.quotas.read().unwrap_or_else(PoisonError::into_inner));
+        let quotas = self.quotas();
         let settlements: Vec<Settlement> = settlements.into_iter().map(|one| quotas.bounded(one)).collect();
         let mut results = vec![Err(Refusal::StaleLease); settlements.len()];
         // A worker whose answer was lost settles again: what it brings is known again by how it is stored, which may be
@@ -263,8 +272,9 @@ impl Store for Sealed {
     }
 
     fn set_quotas(&self, quotas: Quotas) {
-        *self.quotas.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(quotas.clone());
+        self.quotas.write().unwrap_or_else(PoisonError::into_inner).0 = quotas.clone();
         self.inner.set_quotas(quotas.with_any_output());
+        self.merge_limits();
     }
 
     async fn doctor(&self) -> Result<Report, StoreError> {
@@ -408,12 +418,73 @@ impl Store for Sealed {
         self.inner.create_token(token).await
     }
 
-    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        self.inner.tokens(organization).await
+    async fn list_tokens(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        self.inner.list_tokens(reach, after, limit).await
     }
 
-    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        self.inner.revoke_token(id).await
+    async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.token(reach, id).await
+    }
+
+    async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        self.inner.revoke(reach, id).await
+    }
+
+    async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+        self.inner.replace_token(id, new, overlap).await
+    }
+
+    fn on_behalf_of(&self, call: AuditCall) -> Arc<dyn Store> {
+        Arc::new(Sealed { inner: self.inner.on_behalf_of(call), ..self.clone() })
+    }
+
+    async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError> {
+        self.inner.record(call, code).await
+    }
+
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
+        self.inner.audit(organization, filter, before, limit).await
+    }
+
+    async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_audit(keep, limit).await
+    }
+
+    async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let made = self.inner.create_organization(organization, limits).await;
+        self.merge_limits();
+        made
+    }
+
+    async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let set = self.inner.set_limits(organization, limits).await;
+        self.merge_limits();
+        set
+    }
+
+    async fn refresh_limits(&self) -> Result<(), StoreError> {
+        self.inner.refresh_limits().await?;
+        self.merge_limits();
+        Ok(())
+    }
+
+    fn limits(&self) -> Arc<BTreeMap<String, Limits>> {
+        self.inner.limits()
+    }
+
+    fn quotas(&self) -> Arc<Quotas> {
+        Arc::clone(&self.quotas.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {

@@ -12,14 +12,14 @@ use super::resources::Resources;
 use super::statement::query;
 use super::{read, rows};
 use crate::quota::Quotas;
-use crate::rotation::{Rotation, deal, shares};
-use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
+use crate::rotation::{Rotation, Rotations, deal, shares};
+use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
 
 /// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
 /// Served by active_due.
 const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
 
-/// Organizations after ?1 that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
+/// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
 /// seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
@@ -31,7 +31,7 @@ const WAITING: &str = "
         FROM organization WHERE organization.id IS NOT NULL
     )
     SELECT id FROM organization
-    WHERE id IS NOT NULL AND EXISTS (
+    WHERE id IS NOT NULL AND (?4 IS NULL OR id IN (SELECT value FROM json_each(?4))) AND EXISTS (
         SELECT 1 FROM json_each(?2) k CROSS JOIN active a INDEXED BY active_ready
         WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL
             AND NOT EXISTS (SELECT 1 FROM pauses p
@@ -62,8 +62,8 @@ const START: &str = "
 pub(super) const LEASE: &str = "
     INSERT INTO leases (organization_id, seq, fence, worker, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// What workers ask for that may have the same: organization, projects, kinds.
-type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String]);
+/// What workers ask for that may have the same: organization, projects, kinds; and who asks for several organizations.
+type Alike<'r> = (Option<&'r str>, &'r Projects, &'r [String], Option<(&'r str, &'r Organizations)>);
 
 /// Claims for several workers; answers them in their order. Workers that may have the same are served together, one
 /// after the other from the line.
@@ -71,21 +71,25 @@ pub(super) fn claim(
     connection: &Connection,
     now: Timestamp,
     quotas: &Quotas,
-    rotation: &mut Rotation,
+    rotations: &mut Rotations,
     resources: &Resources,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
     query(PROMOTE).bind(now.as_millis()).execute(connection)?;
     let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
-        groups.entry((request.organization(), request.projects(), &request.kinds)).or_default().push(index);
+        let among = request.among.as_ref().map(|among| (request.worker.as_str(), among));
+        groups.entry((request.organization(), request.projects(), &request.kinds, among)).or_default().push(index);
     }
     let mut answers: Vec<Vec<Claimed>> = requests.iter().map(|_| Vec::new()).collect();
-    for ((organization, projects, kinds), indexes) in groups {
+    for ((organization, projects, kinds, _), indexes) in groups {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
         let rows = match organization {
             Some(organization) => of_one(connection, organization, projects, kinds, limit)?,
-            None => in_turn(connection, quotas, rotation, kinds, limit)?,
+            None => {
+                let request = requests[indexes[0]];
+                in_turn(connection, quotas, rotations.of(request), request, limit)?
+            }
         };
         // Whose each place in the queue is.
         let places = indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize));
@@ -118,17 +122,17 @@ fn of_one(
     Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
 }
 
-/// Up to `limit` rows that are next over all organizations, each with its organization.
+/// Up to `limit` rows that are next over the organizations of a request, each with its organization.
 fn in_turn(
     connection: &Connection,
     quotas: &Quotas,
     rotation: &mut Rotation,
-    kinds: &[String],
+    request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    let mut chosen = Vec::new();
+    let (mut chosen, kinds) = (Vec::new(), request.kinds.as_slice());
     let asked = rotation.left.min(limit);
-    if asked > 0 {
+    if asked > 0 && request.reaches(&rotation.last) {
         chosen = of_one(connection, &rotation.last, &Projects::All, kinds, asked)?;
         rotation.went_on(asked, chosen.len());
     }
@@ -136,7 +140,7 @@ fn in_turn(
     if room == 0 {
         return Ok(chosen);
     }
-    let organizations = waiting(connection, rotation, kinds, room)?;
+    let organizations = waiting(connection, rotation, request, room)?;
     let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
     let turns = deal(&weights, room);
     let mut lines = Vec::with_capacity(organizations.len());
@@ -155,14 +159,16 @@ fn in_turn(
 fn waiting(
     connection: &Connection,
     rotation: &Rotation,
-    kinds: &[String],
+    request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
-    let kinds = json!(kinds).to_string();
+    let kinds = json!(request.kinds).to_string();
+    let only = request.among.as_ref().and_then(|among| among.names()).map(|names| json!(names).to_string());
     let mut organizations: Vec<String> = Vec::new();
     for after in [rotation.last.as_str(), ""] {
         let room = limit as usize - organizations.len();
-        let found = query(WAITING).bind(after).bind(&kinds).bind(room as i64).fetch_all(connection)?;
+        let found = query(WAITING).bind(after).bind(&kinds).bind(room as i64).bind(only.as_deref());
+        let found = found.fetch_all(connection)?;
         for row in &found {
             let organization: String = row.try_get(0)?;
             if !organizations.contains(&organization) {

@@ -3,9 +3,9 @@
 use operations::Timestamp;
 use rusqlite::Connection;
 
-use super::purge;
 use super::resources::Resources;
 use super::statement::query;
+use super::{audit, purge};
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
 
@@ -54,7 +54,8 @@ const REMOVE: [&str; 7] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 5] = [
+const END: [&str; 6] = [
+    "DELETE FROM organization_limits WHERE organization_id = ?1",
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",
     "DELETE FROM evidence WHERE organization_id = ?1",
@@ -155,7 +156,11 @@ fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
     if query(sql).bind(organization).fetch_one(connection)?.try_get::<i64>(0)? > 0 {
         return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
-    for sql in END.into_iter().chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"]) {
+    for sql in END
+        .into_iter()
+        .chain(audit::REMOVE)
+        .chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"])
+    {
         query(sql).bind(organization).execute(connection)?;
     }
     Ok(())

@@ -12,6 +12,7 @@
 //! snapshot but the write-ahead log, which is truncated once the snapshot ends.
 
 mod admin;
+mod audit;
 mod changes;
 mod claim;
 mod clock;
@@ -24,6 +25,7 @@ mod deletion;
 mod doctor;
 mod export;
 mod history;
+mod limits;
 mod list;
 mod part;
 mod pause;
@@ -38,6 +40,7 @@ mod texts;
 mod transition;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -50,7 +53,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::batch::{CommandRequest, Create, Feed, HeartbeatRequest, Upkeep, Write, WriteBatcher};
+use crate::batch::{CommandRequest, Create, Feed, HeartbeatRequest, TokenChange, Upkeep, Write, WriteBatcher};
 use crate::commits::{Commits, Coverage};
 use crate::deletion::Deletion;
 use crate::open::{self, Open};
@@ -58,10 +61,10 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
-    AttemptTimeouts, Changes, ClaimRequest, Claimed, Clock, CommandOutcome, Contents, Digest, EvidenceRecord,
-    Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing, Lost,
-    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
-    Report, Settlement, Start, Store, StoreError, Token,
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
+    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
+    LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
+    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -82,6 +85,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0007_notices_and_secrets",
     "0008_deletion",
     "0009_resource_counters",
+    "0011_instance",
+    "0012_audit",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -251,7 +256,7 @@ impl Store for SqliteStore {
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None };
+        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -462,18 +467,82 @@ impl Store for SqliteStore {
         self.writer.submit(Write::CreateToken, token).await
     }
 
-    async fn tokens(&self, organization: Option<&str>) -> Result<Vec<Token>, StoreError> {
-        let organization = organization.map(str::to_owned);
-        self.readers.read(move |connection| admin::tokens(connection, organization.as_deref())).await
+    async fn list_tokens(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        let reach = reach.clone();
+        self.readers.read(move |connection| admin::tokens(connection, &reach, after, limit)).await
     }
 
-    async fn revoke_token(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.writer.submit(Write::Upkeep, Upkeep::RevokeToken(id.to_owned())).await? > 0)
+    async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        let (reach, id) = (reach.clone(), id.to_owned());
+        self.readers.read(move |connection| admin::token(connection, &reach, &id)).await
+    }
+
+    async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+        let change = TokenChange::Revoke(reach.clone(), id.to_owned());
+        self.writer.submit(Write::ChangeToken, change).await
+    }
+
+    async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+        self.writer.submit(Write::ChangeToken, TokenChange::Replace(id.to_owned(), new, overlap)).await
     }
 
     async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
         let hash = *hash;
         self.readers.read(move |connection| admin::find_token(connection, &hash)).await
+    }
+
+    fn on_behalf_of(&self, call: AuditCall) -> Arc<dyn Store> {
+        Arc::new(SqliteStore { writer: self.writer.on_behalf_of(&Arc::new(call)), ..self.clone() })
+    }
+
+    async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError> {
+        self.writer.on_behalf_of(&Arc::new(call)).submit(Write::Upkeep, Upkeep::Record(code)).await.map(drop)
+    }
+
+    async fn audit(
+        &self,
+        organization: &str,
+        filter: &AuditFilter,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<AuditPage, StoreError> {
+        let (organization, filter) = (organization.to_owned(), filter.clone());
+        self.readers.read(move |connection| audit::read(connection, &organization, &filter, before, limit)).await
+    }
+
+    async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.writer.submit(Write::Upkeep, Upkeep::ForgetAudit(self.now().before(keep), limit)).await
+    }
+
+    async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let made = Upkeep::CreateOrganization(organization.to_owned(), limits);
+        let is_made = self.writer.submit(Write::Upkeep, made).await? > 0;
+        self.refresh_limits().await?;
+        Ok(is_made)
+    }
+
+    async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+        let is_there = self.writer.submit(Write::Upkeep, Upkeep::SetLimits(organization.to_owned(), limits)).await? > 0;
+        self.refresh_limits().await?;
+        Ok(is_there)
+    }
+
+    async fn refresh_limits(&self) -> Result<(), StoreError> {
+        self.admission.set_stored(self.readers.read(limits::all).await?);
+        Ok(())
+    }
+
+    fn limits(&self) -> Arc<BTreeMap<String, crate::Limits>> {
+        self.admission.stored()
+    }
+
+    fn quotas(&self) -> Arc<Quotas> {
+        self.admission.quotas()
     }
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {

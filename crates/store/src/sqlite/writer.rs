@@ -11,13 +11,17 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
 use super::resources::Resources;
-use super::{admin, claim, command, connections, consumers, create, deletion, pause, purge, texts, transition};
+use super::{
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+};
+use crate::audit::Record;
 use crate::batch::{
-    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, Transaction, Upkeep, Write, perform,
+    CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
+    perform, records,
 };
 use crate::quota::Admission;
 use crate::retention::Retention;
-use crate::rotation::Rotation;
+use crate::rotation::Rotations;
 use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// What a writer works with, shared with the store.
@@ -44,7 +48,7 @@ struct State {
     is_closed: bool,
     /// Whether the leases of a former life were bounded.
     has_bounded_leases: bool,
-    rotation: Rotation,
+    rotations: Rotations,
     /// As the connection's last transaction left them.
     resources: Resources,
 }
@@ -62,7 +66,7 @@ impl State {
             connection: None,
             is_closed: false,
             has_bounded_leases: false,
-            rotation: Rotation::default(),
+            rotations: Rotations::default(),
             resources: Resources::default(),
         }
     }
@@ -74,16 +78,11 @@ impl Commit for Writer {
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
         let written = catch_unwind(AssertUnwindSafe(|| state.commit(writes)));
-        written
-            .map(|written| {
-                self.state = Some(state);
-                written
-            })
-            .unwrap_or_else(|_| {
-                // Their callers are told that the writer has stopped.
-                writes.clear();
-                Err(StoreError::Unusable("work on the database ended badly".to_owned()))
-            })
+        written.inspect(|_| self.state = Some(state)).unwrap_or_else(|_| {
+            // Their callers are told that the writer has stopped.
+            writes.clear();
+            Err(StoreError::Unusable("work on the database ended badly".to_owned()))
+        })
     }
 }
 
@@ -133,7 +132,7 @@ impl State {
             now,
             retain_for_ms: retention.millis(),
             admission,
-            rotation: &mut self.rotation,
+            rotations: &mut self.rotations,
             resources: &mut self.resources,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
@@ -151,7 +150,7 @@ struct Whole<'w> {
     now: Timestamp,
     retain_for_ms: Option<i64>,
     admission: &'w Admission,
-    rotation: &'w mut Rotation,
+    rotations: &'w mut Rotations,
     resources: &'w mut Resources,
 }
 
@@ -161,11 +160,13 @@ impl Transaction for Whole<'_> {
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
-        create::create(self.connection, self.now, self.admission, self.resources, creates)
+        let created = create::create(self.connection, self.now, self.admission, self.resources, creates)?;
+        audit::append(self.connection, self.now, &records(creates, &created))?;
+        Ok(created)
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotation, self.resources, requests)
+        claim::claim(self.connection, self.now, &self.admission.quotas(), self.rotations, self.resources, requests)
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -181,6 +182,14 @@ impl Transaction for Whole<'_> {
         admin::create_token(self.connection, self.now, token)
     }
 
+    async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError> {
+        admin::change_token(self.connection, self.now, change)
+    }
+
+    async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        audit::append(self.connection, self.now, records)
+    }
+
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError> {
         let Whole { connection, now, .. } = *self;
         match upkeep {
@@ -189,7 +198,9 @@ impl Transaction for Whole<'_> {
             Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
             Upkeep::Delete(organization, step) => deletion::step(connection, now, self.resources, organization, *step),
             Upkeep::Feed(write) => consumers::write(connection, now, write),
-            Upkeep::RevokeToken(id) => admin::revoke_token(connection, now, id),
+            Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
+            Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
+            Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
@@ -198,7 +209,8 @@ impl Transaction for Whole<'_> {
                 connection.pragma_update(None, "user_version", 1)?;
                 Ok(0)
             }
-            Upkeep::Disconnect => Ok(0),
+            // What is recorded comes at the end of the batch.
+            Upkeep::Record(_) | Upkeep::Disconnect => Ok(0),
         }
     }
 }

@@ -137,6 +137,7 @@ impl Actor {
         let request = ClaimRequest {
             kinds: KINDS.map(str::to_owned).to_vec(),
             access: Some(self.access()),
+            among: None,
             limit,
             worker: self.name.clone(),
             lease: LEASE,

@@ -209,6 +209,7 @@ pub fn claim_request(kinds: &[&str], limit: u32) -> ClaimRequest {
     ClaimRequest {
         kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         access: None,
+        among: None,
         limit,
         worker: "test".to_owned(),
         lease: Duration::from_secs(30),

@@ -53,6 +53,7 @@ impl Command {
             .env_remove("LONGRUN_TOKEN")
             .env_remove("LONGRUN_TOKEN_FILE")
             .env("LONGRUN_OPERATION_ID", &operation.id)
+            .env("LONGRUN_ORGANIZATION", &attempt.organization)
             .env("LONGRUN_KIND", &operation.kind)
             .env("LONGRUN_ATTEMPT", attempt.number.to_string())
             .env("LONGRUN_RESOURCE_TYPE", &operation.resource_type)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use operations::{Violation, check_kind};
 use serde::Deserialize;
-use store::{Claimed, Scope};
+use store::{Claimed, Organizations, Scope};
 use utoipa::ToSchema;
 
 use super::lease::MAX_ROWS;
@@ -12,13 +12,15 @@ use crate::app::App;
 use crate::calls::duration;
 use crate::error::ApiError;
 use crate::http::Caller;
-use crate::strict::{List, Read};
+use crate::strict::{Found, List, Read, quoted};
 use crate::waiters::{Delivery, Group};
 
 /// The longest that a worker may wait; a longer wish waits so long.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The most kinds of one claim: each costs a seek.
 const MAX_KINDS: usize = 100;
+/// The most organizations of one claim.
+const MAX_ORGANIZATIONS: usize = 1_000;
 
 /// What a worker asks for.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -36,11 +38,15 @@ pub(crate) struct ClaimOperations {
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "0s", example = "30s")]
     pub(crate) wait: Option<Duration>,
+    /// For tokens of the instance: only operations of these organizations; left out, of all that the token reaches.
+    #[schema(value_type = Vec<String>, required = false, max_items = 1000, example = json!(["acme"]))]
+    #[serde(default)]
+    pub(crate) organizations: List<String, MAX_ORGANIZATIONS>,
 }
 
 /// Claims operations, and waits for the first.
 pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperations>) -> Result<Delivery, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let (asked, mut found) = asked.into_parts();
     let List(mut kinds) = asked.kinds;
     kinds.sort_unstable();
@@ -54,10 +60,35 @@ pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperation
     if max_operations.is_none() {
         found.add(Violation::new("max_operations", format!("must be between 1 and {MAX_ROWS}")));
     }
+    let among = among(caller, asked.organizations, &mut found);
     found.none()?;
     let wait = asked.wait.unwrap_or_default().min(MAX_WAIT);
-    let group = Group { access: caller.access().clone(), worker: caller.token_id().to_owned(), kinds };
+    let access = among.is_none().then(|| caller.access().clone());
+    let group = Group { access, among, worker: caller.token_id().to_owned(), kinds };
     caller.while_valid(app, app.waiters.wait(group, max_operations.unwrap_or(1), wait)).await
+}
+
+/// Of a token of the instance, the organizations that operations are wanted of.
+fn among(caller: &Caller, List(wanted): List<String, MAX_ORGANIZATIONS>, found: &mut Found) -> Option<Organizations> {
+    let Some(reached) = caller.allowed_in(Scope::OperationsWork) else {
+        if wanted.iter().any(|name| name != caller.organization()) {
+            let told =
+                format!("can only name {}: other organizations are for tokens of the instance", caller.organization());
+            found.add(Violation::new("organizations", told));
+        }
+        return None;
+    };
+    if wanted.is_empty() {
+        return Some(reached.clone());
+    }
+    if wanted.len() > MAX_ORGANIZATIONS {
+        found.add(Violation::new("organizations", format!("must be {MAX_ORGANIZATIONS} at most")));
+    }
+    for name in wanted.iter().filter(|name| !reached.include(name)) {
+        let told = format!("{} is none of those that the token reaches", quoted(name));
+        found.add_another(Violation::new("organizations", told));
+    }
+    Some(Organizations::Only(wanted.into_iter().collect()))
 }
 
 /// How long an attempt may take.

@@ -2,7 +2,7 @@
 
 use operations::{OperationId, Violation};
 use serde::Deserialize;
-use store::{Heartbeat, LeaseStatus, Scope};
+use store::{Heartbeat, LeaseStatus};
 use utoipa::ToSchema;
 
 use super::lease::{MAX_ROWS, lease, scope};
@@ -36,6 +36,10 @@ pub(crate) struct HeartbeatRow {
     #[schema(required = true)]
     #[serde(default)]
     pub(crate) lease_token: String,
+    /// The organization that the claim gave; needed by workers for several.
+    #[schema(required = false, max_length = 128)]
+    #[serde(default)]
+    pub(crate) organization: String,
     /// A line for people: how far it is. At most 1024 bytes.
     #[schema(value_type = Option<String>, max_length = 1024, example = "scanned 30 of 200 files")]
     #[serde(default)]
@@ -48,7 +52,7 @@ pub(crate) async fn heartbeat(
     caller: &Caller,
     asked: Read<HeartbeatOperations>,
 ) -> Result<Vec<(OperationId, LeaseStatus)>, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let (asked, mut found) = asked.into_parts();
     let List(rows) = asked.operations;
     if rows.is_empty() {
@@ -58,7 +62,7 @@ pub(crate) async fn heartbeat(
     let mut beats = Vec::with_capacity(rows.len());
     for (index, row) in rows.into_iter().enumerate() {
         let (row, mut wrong) = row.into_parts();
-        let lease = lease(&row.id, &row.lease_token, caller, &scope, &mut wrong);
+        let lease = lease(&row.id, &row.lease_token, row.organization, caller, &scope, &mut wrong);
         if row.progress.len() > MAX_PROGRESS_BYTES {
             let length = row.progress.len();
             let told = format!("is {length} bytes long; at most {MAX_PROGRESS_BYTES} are taken");

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use operations::{OperationId, Violation};
-use store::{AuthorizationScope, LeaseRef};
+use operations::{OperationId, Violation, check_name};
+use store::{AuthorizationScope, LeaseRef, Organizations, Scope};
 
 use crate::app::App;
 use crate::http::Caller;
@@ -40,13 +40,19 @@ impl FromStr for LeaseToken {
 
 /// What the caller may touch as a worker.
 pub(super) fn scope(app: &App, caller: &Caller) -> Arc<AuthorizationScope> {
-    Arc::new(AuthorizationScope { projects: caller.access().projects.clone(), except_kinds: app.local_kinds.clone() })
+    let reached = caller.allowed_in(Scope::OperationsWork).cloned();
+    Arc::new(AuthorizationScope {
+        organizations: reached.unwrap_or_else(|| Organizations::Only([caller.organization().to_owned()].into())),
+        projects: caller.access().projects.clone(),
+        except_kinds: app.local_kinds.clone(),
+    })
 }
 
 /// How a row names what it holds.
 pub(super) fn lease(
     id: &str,
     lease_token: &str,
+    organization: String,
     caller: &Caller,
     scope: &Arc<AuthorizationScope>,
     found: &mut Found,
@@ -59,8 +65,14 @@ pub(super) fn lease(
     if token.is_none() {
         found.add(Violation::new("lease_token", "must be the lease_token that the claim gave"));
     }
+    let is_of_instance = caller.token().instance.is_some();
+    if is_of_instance && check_name("organization", &organization).is_err() {
+        found.add(Violation::new("organization", "must be the organization that the claim gave"));
+        return None;
+    }
     let (id, token) = (id?, token?);
-    let organization = caller.organization().to_owned();
+    // Whatever a caller names that it does not reach, the scope has it answered like a lease that was lost.
+    let organization = if organization.is_empty() { caller.organization().to_owned() } else { organization };
     Some((LeaseRef { organization, id, fence: token.fence, scope: Some(scope.clone()) }, token))
 }
 

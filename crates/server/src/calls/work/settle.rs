@@ -2,7 +2,7 @@
 
 use operations::{MAX_INLINE_BYTES, OperationId, Outcome, Refusal, Status, Violation};
 use serde::Deserialize;
-use store::{LeaseRef, Scope, Settlement};
+use store::{LeaseRef, Settlement};
 use utoipa::ToSchema;
 
 use super::lease::{MAX_ROWS, lease, scope};
@@ -33,6 +33,10 @@ pub(crate) struct SettleRow {
     #[schema(required = true)]
     #[serde(default)]
     pub(crate) lease_token: String,
+    /// The organization that the claim gave; needed by workers for several.
+    #[schema(required = false, max_length = 128)]
+    #[serde(default)]
+    pub(crate) organization: String,
     /// The result; structured output is JSON in this string.
     #[serde(default)]
     pub(crate) output: Option<String>,
@@ -64,7 +68,7 @@ pub(crate) async fn settle(
     caller: &Caller,
     asked: Read<SettleOperations>,
 ) -> Result<Vec<Settled>, ApiError> {
-    caller.require(Scope::OperationsWork)?;
+    caller.require_work()?;
     let ends = check(app, caller, asked)?;
     let (mut settlements, mut releases) = (Vec::new(), Vec::new());
     let mut rows: Vec<Settled> = Vec::with_capacity(ends.len());
@@ -107,7 +111,7 @@ fn check(app: &App, caller: &Caller, asked: Read<SettleOperations>) -> Result<Ve
     let mut ends = Vec::with_capacity(rows.len());
     for (index, row) in rows.into_iter().enumerate() {
         let (row, mut wrong) = row.into_parts();
-        let lease = lease(&row.id, &row.lease_token, caller, &scope, &mut wrong);
+        let lease = lease(&row.id, &row.lease_token, row.organization, caller, &scope, &mut wrong);
         if let Some(output) = row.output.as_ref().filter(|output| output.len() > MAX_INLINE_BYTES) {
             let told = format!(
                 "is {} bytes long; at most {MAX_INLINE_BYTES} are kept: store larger content by POST /v1/evidence and settle with its digest",

@@ -1,0 +1,26 @@
+//! Forgets the oldest entries of the audit logs once their time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+
+/// Between two passes when nothing is left to forget.
+const EVERY: Duration = Duration::from_secs(600);
+/// Rows of each log that one transaction removes, so that no other write waits for long.
+const BATCH: u32 = 500;
+
+/// Forgets until told to stop.
+pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("audit", EVERY), &stop, || async {
+        match context.store.forget_audit(context.settings.keep_audit, BATCH).await? {
+            0 => Ok::<_, StoreError>(Next::AfterPeriod),
+            _ => Ok(Next::After(Duration::ZERO)),
+        }
+    })
+    .await;
+}

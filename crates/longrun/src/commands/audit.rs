@@ -1,0 +1,199 @@
+//! `longrun audit`: who called what, directly in the store. And how commands are recorded in it.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use operations::{Timestamp, check_name};
+use serde_json::{Value, json};
+use store::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, Store};
+
+use crate::config::Span;
+use crate::connection::OutputArgs;
+use crate::exit::{Exit, failure};
+use crate::render::{self, Answer, Style, table};
+use crate::store_args::StoreArgs;
+
+/// Entries that are read at a time.
+const PART: u32 = 1_000;
+
+/// Which entries.
+#[derive(Debug, clap::Args)]
+pub struct FilterArgs {
+    /// The log of this organization; without it, that of the instance
+    #[arg(long, value_name = "ORG")]
+    organization: Option<String>,
+    /// Only what this one did: the id of a token, or a user of the command line
+    #[arg(long, value_name = "ID")]
+    actor: Option<String>,
+    /// Only this, e.g. tokens.create; tokens. is all that has to do with tokens
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only what was done to this, e.g. tokens/tok_1, operations/ID, organizations/NAME
+    #[arg(long, value_name = "TARGET")]
+    target: Option<String>,
+    /// Only from this time on: a time such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only before this time, in the same forms
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// What `longrun audit list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// The most entries
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun audit export` takes.
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The store, with what is written through it recorded as what it is: a command of this user. The log is that of an
+/// organization, or with the empty name that of the instance.
+pub fn recorded(
+    store: &dyn Store,
+    organization: &str,
+    action: impl Into<Cow<'static, str>>,
+    targets: Vec<String>,
+) -> Arc<dyn Store> {
+    let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let id = user.filter(|user| check_name("user", user).is_ok()).unwrap_or_else(|| "unknown".to_owned());
+    store.on_behalf_of(AuditCall {
+        organization: organization.to_owned(),
+        actor: Actor { kind: ActorKind::CommandLine, id, name: String::new() },
+        action: action.into(),
+        targets,
+        address: String::new(),
+        request_id: String::new(),
+    })
+}
+
+impl FilterArgs {
+    fn filter(&self, now: Timestamp) -> anyhow::Result<AuditFilter> {
+        let time = |flag: &str, text: &Option<String>| {
+            let parse = |text: &String| {
+                let ago = text.parse::<Span>().ok().map(|Span(time)| now.before(time));
+                ago.or_else(|| text.parse().ok()).ok_or_else(|| {
+                    failure(
+                        format!("{flag} is no time"),
+                        "give one such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d",
+                    )
+                })
+            };
+            text.as_ref().map(parse).transpose()
+        };
+        Ok(AuditFilter {
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            target: self.target.clone(),
+            since: time("--since", &self.since)?,
+            until: time("--until", &self.until)?,
+        })
+    }
+
+    /// Calls `take` with the entries, part by part, until it wants no more.
+    async fn read(
+        &self,
+        store: &dyn Store,
+        mut take: impl FnMut(Vec<AuditEntry>) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let (filter, organization) = (self.filter(store.now())?, self.organization.as_deref().unwrap_or_default());
+        let mut before = None;
+        loop {
+            let page = store.audit(organization, &filter, before, PART).await?;
+            before = page.next;
+            if !take(page.entries)? || before.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Lists entries, newest first.
+///
+/// # Errors
+/// When a time is none, or the store cannot be used.
+pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    let (mut entries, limit) = (Vec::new(), args.limit as usize);
+    let take = |part: Vec<AuditEntry>| {
+        entries.extend(part);
+        entries.truncate(limit);
+        Ok(entries.len() < limit)
+    };
+    args.filter.read(&*store, take).await?;
+    render::print(args.output.format, &Entries(entries))?;
+    Ok(Exit::Done)
+}
+
+/// Writes entries as JSON lines, newest first.
+///
+/// # Errors
+/// When a time is none, or the store cannot be used.
+pub async fn export(args: ExportArgs) -> anyhow::Result<Exit> {
+    let store = args.store.open_existing().await?;
+    let take = |part: Vec<AuditEntry>| {
+        render::write(part.iter().map(|entry| format!("{}\n", json(entry))).collect::<String>())?;
+        Ok(true)
+    };
+    args.filter.read(&*store, take).await?;
+    Ok(Exit::Done)
+}
+
+/// As the API answers it.
+fn json(entry: &AuditEntry) -> Value {
+    let AuditEntry { number, at, organization, actor, action, targets, address, request_id, code } = entry;
+    json!({
+        "number": number, "time": at.to_string(), "organization": organization,
+        "actor": { "kind": actor.kind.name(), "id": actor.id, "name": actor.name }, "action": action,
+        "targets": targets, "address": address, "request_id": request_id, "code": code,
+    })
+}
+
+struct Entries(Vec<AuditEntry>);
+
+impl Answer for Entries {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(Value::from(self.0.iter().map(json).collect::<Vec<_>>()).to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let rows = self.0.iter().map(|entry| {
+            let name = if entry.actor.name.is_empty() { String::new() } else { format!(" {}", entry.actor.name) };
+            let targets = match entry.targets.as_slice() {
+                [] => String::new(),
+                [target] => target.clone(),
+                [target, rest @ ..] => format!("{target} and {} more", rest.len()),
+            };
+            [
+                entry.number.to_string(),
+                entry.at.to_string(),
+                format!("{}{name} ({})", entry.actor.id, entry.actor.kind.name()),
+                entry.action.clone(),
+                targets,
+                entry.address.clone(),
+                if entry.code == 0 { "done".to_owned() } else { format!("refused ({})", entry.code) },
+            ]
+        });
+        table(style, ["NUMBER", "TIME", "WHO", "ACTION", "ON", "FROM", "ANSWER"], rows)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|entry| entry.number.to_string()).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! `longrun organizations create` and `set-limits`, directly in the store. May run beside servers, which heed new limits
+//! within seconds.
+
+use operations::{Violation, check_name};
+use store::Limits;
+
+use super::audit::recorded;
+use crate::config::ByteSize;
+use crate::exit::{Exit, failure};
+use crate::render::{self, printable};
+use crate::store_args::StoreArgs;
+
+/// What an organization may have; what is left out is as in the servers' configuration.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitsArgs {
+    /// Operations that have not ended, over all servers; 0: any number
+    #[arg(long, value_name = "N")]
+    max_pending: Option<u64>,
+    /// Operations that it may create in a second, on each server; 0: as fast as they come
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Operations that it may create at once after a pause
+    #[arg(long, value_name = "N")]
+    burst: Option<u32>,
+    /// The most bytes of an operation's input, e.g. 64KiB
+    #[arg(long, value_name = "SIZE")]
+    max_input: Option<ByteSize>,
+    /// The most bytes of an operation's output
+    #[arg(long, value_name = "SIZE")]
+    max_output: Option<ByteSize>,
+    /// Its operations that start for each one of an organization of weight 1, while both have some waiting
+    #[arg(long, value_name = "N")]
+    weight: Option<u32>,
+}
+
+/// What `longrun organizations create` takes.
+#[derive(Debug, clap::Args)]
+pub struct CreateArgs {
+    /// The organization
+    #[arg(value_name = "ORG")]
+    organization: String,
+    #[command(flatten)]
+    limits: LimitsArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// What `longrun organizations set-limits` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The limits are set as a whole: one that is not given is as in the servers' configuration again."
+)]
+pub struct SetLimitsArgs {
+    /// The organization
+    #[arg(value_name = "ORG")]
+    organization: String,
+    #[command(flatten)]
+    limits: LimitsArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl LimitsArgs {
+    fn limits(&self) -> anyhow::Result<Limits> {
+        let limits = Limits {
+            max_pending: self.max_pending,
+            rate: self.rate,
+            burst: self.burst,
+            max_input: self.max_input.map(|size| size.0),
+            max_output: self.max_output.map(|size| size.0),
+            weight: self.weight,
+        };
+        let told = limits.violations().into_iter().map(|Violation { field, description }| {
+            let flag = field.replace('_', "-");
+            format!("--{flag} {description}")
+        });
+        let told: Vec<String> = told.collect();
+        if told.is_empty() { Ok(limits) } else { Err(anyhow::anyhow!(told.join("; "))) }
+    }
+}
+
+/// Makes an organization.
+///
+/// # Errors
+/// When it is there, a limit is none, or the store cannot be used.
+pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
+    check_name("ORG", &args.organization)?;
+    let limits = args.limits.limits()?;
+    let store = args.store.open_or_make().await?;
+    let (name, shown) = (args.organization.as_str(), printable(&args.organization));
+    let store = recorded(&*store, "", "organizations.create", vec![format!("organizations/{name}")]);
+    if !store.create_organization(name, limits).await? {
+        let hint = "`longrun organizations set-limits` changes what it may have";
+        return Err(failure(format!("there is an organization {shown} already"), hint));
+    }
+    render::write(format!("created {shown}\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Sets what an organization may have.
+///
+/// # Errors
+/// When there is no such organization, a limit is none, or the store cannot be used.
+pub async fn set_limits(args: SetLimitsArgs) -> anyhow::Result<Exit> {
+    check_name("ORG", &args.organization)?;
+    let limits = args.limits.limits()?;
+    let store = args.store.open_existing().await?;
+    let (name, shown) = (args.organization.as_str(), printable(&args.organization));
+    let store = recorded(&*store, name, "organizations.set_limits", vec![format!("organizations/{name}")]);
+    if !store.set_limits(name, limits).await? {
+        let hint = "`longrun organizations list` shows those that there are";
+        return Err(failure(format!("there is no organization {shown}"), hint));
+    }
+    render::write(format!("set the limits of {shown}\n"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,103 @@
+//! How calls come into the audit log: what changes something is written with the change, and an administrative call that
+//! was refused by itself, so many a minute.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use store::{Actor, ActorKind, AuditCall, Store};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+
+/// Refusals of one log that are recorded in a [`WINDOW`]: enough to see that somebody tries, and no way to fill a disk.
+const REFUSALS: u32 = 60;
+const WINDOW: Duration = Duration::from_secs(60);
+/// Logs that are counted at most; past it all are forgotten.
+const REMEMBERED: usize = 10_000;
+/// What the ids of API tokens begin with; other identities have other ids.
+const TOKEN_PREFIX: &str = "tok_";
+
+/// Counts what was refused, by log.
+#[derive(Debug, Default)]
+pub(crate) struct Refused(Mutex<HashMap<String, (Instant, u32)>>);
+
+impl Refused {
+    /// Whether one more is recorded.
+    fn take(&self, organization: &str, now: Instant) -> bool {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= REMEMBERED && !counts.contains_key(organization) {
+            counts.clear();
+        }
+        let (since, count) = counts.entry(organization.to_owned()).or_insert((now, 0));
+        if *since + WINDOW <= now {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= REFUSALS
+    }
+}
+
+impl Caller {
+    /// A call as it is recorded in the log of an organization; with the empty name in that of the instance.
+    pub(crate) fn recorded(
+        &self,
+        organization: &str,
+        action: impl Into<Cow<'static, str>>,
+        targets: Vec<String>,
+    ) -> AuditCall {
+        let (token, origin) = (self.token(), self.origin());
+        let kind = match &token.instance {
+            Some(_) => ActorKind::InstanceToken,
+            None if token.id.starts_with(TOKEN_PREFIX) => ActorKind::Token,
+            None => ActorKind::Identity,
+        };
+        AuditCall {
+            organization: organization.to_owned(),
+            actor: Actor { kind, id: token.id.clone(), name: token.name.clone() },
+            action: action.into(),
+            targets,
+            address: origin.address.map(|address| address.to_string()).unwrap_or_default(),
+            request_id: origin.request_id.clone(),
+        }
+    }
+
+    /// The store for a call in the caller's own organization, which is recorded with what it changes.
+    pub(crate) fn store(&self, app: &App, action: &'static str, targets: Vec<String>) -> Arc<dyn Store> {
+        app.store.on_behalf_of(self.recorded(self.organization(), action, targets))
+    }
+}
+
+/// What comes of an administrative call; when it is refused, that is recorded too.
+pub(crate) async fn administrative<T, F: Future<Output = Result<T, ApiError>> + Send>(
+    app: &App,
+    call: AuditCall,
+    work: impl FnOnce(Arc<dyn Store>) -> F,
+) -> Result<T, ApiError> {
+    let result = work(app.store.on_behalf_of(call.clone())).await;
+    if let Err(error) = &result
+        && error.is_refusal()
+        && app.refused.take(&call.organization, Instant::now())
+        && let Err(failed) = app.store.record(call, i32::from(error.code())).await
+    {
+        // The caller is told why it was refused, and not that nobody could write it down.
+        tracing::warn!(error = &failed as &dyn std::error::Error, "a refused call could not be recorded");
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_refusals_of_a_log_are_recorded_in_a_window() {
+        let (refused, now) = (Refused::default(), Instant::now());
+        let recorded = |at| (0..2 * REFUSALS).filter(|_| refused.take("acme", at)).count();
+        assert_eq!(recorded(now), REFUSALS as usize);
+        assert!(refused.take("other", now), "others have their own");
+        assert_eq!(recorded(now + WINDOW), REFUSALS as usize);
+    }
+}

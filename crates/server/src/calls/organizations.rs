@@ -1,0 +1,241 @@
+//! Organizations as those manage them who run the service, by a token of the instance with the scope `admin`: make, list,
+//! limit, delete. What an organization does with itself is in [`super::pause`].
+
+use std::time::Duration;
+
+use operations::{Violation, check_name};
+use serde::Deserialize;
+use store::{DeletionError, Limits, Scope, StoreError, go_on_deleting};
+use utoipa::{IntoParams, ToSchema};
+
+use super::pause::{self, Organization};
+use crate::app::App;
+use crate::audit::administrative;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{Found, Read};
+
+/// Entries of a page, unless somebody wants fewer.
+const PAGE_SIZE: u32 = 100;
+/// How long one call goes on with a deletion; then it answers how far it is, and the next call goes on.
+const DELETION: Duration = Duration::from_secs(10);
+
+/// Limits of an organization. What is left out is as the server is configured.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetOrganizationLimits {
+    /// Operations that have not ended, over all servers; 0: any number.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, example = 10000)]
+    pub(crate) max_pending: Option<u32>,
+    /// Operations that may be created in a second, on each server; 0: as fast as they come.
+    #[serde(default)]
+    #[schema(value_type = Option<i32>, minimum = 0, example = 50)]
+    pub(crate) rate: Option<u32>,
+    /// Operations that may be created at once after a pause; goes with rate.
+    #[serde(default)]
+    #[schema(value_type = Option<i32>, minimum = 0)]
+    pub(crate) burst: Option<u32>,
+    /// The most bytes of an input.
+    #[serde(default)]
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 1048576)]
+    pub(crate) max_input: Option<u32>,
+    /// The most bytes of an output.
+    #[serde(default)]
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 1048576)]
+    pub(crate) max_output: Option<u32>,
+    /// Its operations that start for each one of an organization of weight 1, while both have some waiting.
+    #[serde(default)]
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 1000)]
+    pub(crate) weight: Option<u32>,
+}
+
+/// An organization to be made.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateOrganization {
+    /// Its name: 1 to 128 bytes of printable text.
+    #[schema(required = true, min_length = 1, max_length = 128, example = "acme")]
+    #[serde(default)]
+    pub(crate) name: String,
+    /// What it may have.
+    #[schema(value_type = SetOrganizationLimits, required = false)]
+    #[serde(default)]
+    pub(crate) limits: Option<Read<SetOrganizationLimits>>,
+}
+
+/// Which organizations to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListOrganizations {
+    /// Entries per page; above 100, or left out, 100.
+    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
+    #[serde(default)]
+    pub(crate) page_size: Option<u32>,
+    /// The next_page_token of the page before.
+    #[param(required = false)]
+    #[serde(default)]
+    pub(crate) page_token: String,
+}
+
+/// How an organization is deleted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteOrganization {
+    /// With everything that it has; else only when it has no operations and no evidence.
+    #[param(value_type = Option<bool>, default = false, required = false)]
+    #[serde(default)]
+    pub(crate) force: String,
+}
+
+/// How far a deletion is.
+pub(crate) struct Deletion {
+    /// The organization is there no more. Otherwise the next call goes on.
+    pub(crate) done: bool,
+    /// What this call has removed.
+    pub(crate) removed_rows: u64,
+}
+
+/// Makes an organization.
+pub(crate) async fn create(
+    app: &App,
+    caller: &Caller,
+    asked: Read<CreateOrganization>,
+) -> Result<Organization, ApiError> {
+    let (asked, mut found) = asked.into_parts();
+    let targets = vec![format!("organizations/{}", pause::shortened(&asked.name))];
+    let call = caller.recorded(caller.organization(), "organizations.create", targets);
+    administrative(app, call, |store| async move {
+        manages(caller)?;
+        if let Err(violation) = check_name("name", &asked.name) {
+            found.add(violation);
+        }
+        let (limits, wrong) = checked(asked.limits.unwrap_or_default());
+        found.add_at("limits", wrong);
+        found.none()?;
+        if caller.allowed_in(Scope::Admin).is_some_and(|reached| !reached.include(&asked.name)) {
+            return Err(ApiError::field("name", "is none of the organizations that the token reaches"));
+        }
+        match store.create_organization(&asked.name, limits).await {
+            Ok(true) => pause::read(app, &asked.name).await,
+            Ok(false) => Err(ApiError::OrganizationExists),
+            Err(StoreError::OrganizationGone) => Err(ApiError::OrganizationEnding),
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+/// One page of the organizations within reach, by name, and where the next one begins.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    asked: Read<ListOrganizations>,
+) -> Result<(Vec<store::Organization>, Option<String>), ApiError> {
+    manages(caller)?;
+    let (asked, found) = asked.into_parts();
+    found.none()?;
+    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE) as usize;
+    let mut organizations = app.store.organizations().await?;
+    let reached = caller.allowed_in(Scope::Admin);
+    organizations.retain(|one| one.name > asked.page_token && reached.is_some_and(|all| all.include(&one.name)));
+    let has_more = organizations.len() > size;
+    organizations.truncate(size);
+    let next = organizations.last().filter(|_| has_more).map(|last| last.name.clone());
+    Ok((organizations, next))
+}
+
+/// Sets what an organization may have, as a whole.
+pub(crate) async fn set_limits(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    asked: Read<SetOrganizationLimits>,
+) -> Result<Organization, ApiError> {
+    let targets = vec![format!("organizations/{}", pause::shortened(name))];
+    let call = caller.recorded(pause::log(caller, name), "organizations.set_limits", targets);
+    administrative(app, call, |store| async move {
+        manages(caller)?;
+        pause::authorize(app, caller, name).await?;
+        let (limits, wrong) = checked(asked);
+        wrong.none()?;
+        if !store.set_limits(name, limits).await? {
+            return Err(ApiError::NotFound("organization"));
+        }
+        pause::read(app, name).await
+    })
+    .await
+}
+
+/// Deletes an organization, or goes on with it.
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    asked: Read<DeleteOrganization>,
+) -> Result<Deletion, ApiError> {
+    let (asked, mut found) = asked.into_parts();
+    // What it has goes with it, its log too: that it was deleted is for the instance to tell.
+    let targets = vec![format!("organizations/{}", pause::shortened(name))];
+    let call = caller.recorded("", "organizations.delete", targets);
+    administrative(app, call, |store| async move {
+        manages(caller)?;
+        let force = match asked.force.as_str() {
+            "" | "false" => false,
+            "true" => true,
+            _ => {
+                found.add(Violation::new("force", "must be true or false"));
+                false
+            }
+        };
+        found.none()?;
+        pause::authorize(app, caller, name).await?;
+        let contents = app.store.contents(name).await?.ok_or(ApiError::NotFound("organization"))?;
+        if !contents.is_being_deleted {
+            let has = [(contents.unfinished + contents.ended, "operations"), (contents.evidence, "pieces of evidence")];
+            let has: Vec<String> =
+                has.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
+            if !force && !has.is_empty() {
+                return Err(ApiError::OrganizationNotEmpty { what: has.join(" and ") });
+            }
+            let unfinished = store.begin_deletion(name, force).await?;
+            if unfinished > 0 && !force {
+                return Err(ApiError::OrganizationNotEmpty { what: format!("{unfinished} operations") });
+            }
+        }
+        let mut removed_rows = 0;
+        let time = DELETION.min(app.settings.request_timeout / 2);
+        let deleted =
+            go_on_deleting(&*app.store, Some(&app.content), name, Some(time), |rows| removed_rows = rows).await;
+        let done = deleted.map_err(|error| match error {
+            DeletionError::Store(error) => ApiError::from(error),
+            DeletionError::Content(error) => ApiError::from(error),
+        })?;
+        Ok(Deletion { done, removed_rows })
+    })
+    .await
+}
+
+/// These calls are for those who manage organizations.
+fn manages(caller: &Caller) -> Result<(), ApiError> {
+    match (caller.allowed_in(Scope::Admin), &caller.token().instance) {
+        (Some(_), _) => Ok(()),
+        (None, Some(_)) => Err(ApiError::ScopeMissing(Scope::Admin)),
+        (None, None) => Err(ApiError::OfInstance),
+    }
+}
+
+/// The limits, and what is wrong with them.
+fn checked(asked: Read<SetOrganizationLimits>) -> (Limits, Found) {
+    let (asked, mut found) = asked.into_parts();
+    let limits = Limits {
+        max_pending: asked.max_pending.map(u64::from),
+        rate: asked.rate.map(f64::from),
+        burst: asked.burst,
+        max_input: asked.max_input.map(u64::from),
+        max_output: asked.max_output.map(u64::from),
+        weight: asked.weight,
+    };
+    limits.violations().into_iter().for_each(|violation| found.add(violation));
+    (limits, found)
+}

@@ -1,0 +1,241 @@
+//! Managing API tokens: what the command line does too ([`store::create_token`] and its like).
+//!
+//! A token of an organization with the scope `admin` manages those of its organization, one of the instance those of the
+//! organizations that it reaches. Nobody gives what it does not have, and what is out of reach does not exist.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use operations::{Timestamp, Violation};
+use serde::Deserialize;
+use store::{AuditCall, DEFAULT_OVERLAP, Scope, Token, TokenReach, TokenRotation, TokenWish};
+use utoipa::{IntoParams, ToSchema};
+
+use super::duration;
+use crate::app::App;
+use crate::audit::administrative;
+use crate::auth::Secret;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{Found, List, Read};
+
+/// Entries of a page of tokens, unless somebody wants fewer.
+const PAGE_SIZE: u32 = 100;
+/// Names in one list.
+const MAX_NAMES: usize = 1_000;
+
+/// What a new token is to be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateToken {
+    /// What it is for, for people: 1 to 128 bytes.
+    #[schema(required = true, min_length = 1, max_length = 128, example = "ci")]
+    #[serde(default)]
+    pub(crate) name: String,
+    /// What it may do; never more than the token that asks may. A token of the instance may have admin and
+    /// operations:work.
+    #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 6, example = json!(["operations:read"]))]
+    #[serde(default)]
+    pub(crate) scopes: List<String, 6>,
+    /// Only operations of these projects; left out, all of the organization.
+    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[serde(default)]
+    pub(crate) projects: List<String, MAX_NAMES>,
+    /// How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
+    pub(crate) expires_in: Option<Duration>,
+    /// The organization that it belongs to; a token of an organization need not name its own.
+    #[schema(required = false)]
+    #[serde(default)]
+    pub(crate) organization: String,
+    /// Make a token of the instance, which belongs to no organization; only by such a token.
+    #[schema(default = false)]
+    #[serde(default)]
+    pub(crate) instance: Option<bool>,
+    /// Of a token of the instance, only these organizations; left out, all.
+    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[serde(default)]
+    pub(crate) organizations: List<String, MAX_NAMES>,
+}
+
+/// Which tokens to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListTokens {
+    /// Entries per page; above 100, or left out, 100.
+    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
+    #[serde(default)]
+    pub(crate) page_size: Option<u32>,
+    /// The next_page_token of the page before.
+    #[param(required = false)]
+    #[serde(default)]
+    pub(crate) page_token: String,
+    /// Only tokens of this organization.
+    #[param(required = false, max_length = 128)]
+    #[serde(default)]
+    pub(crate) organization: String,
+}
+
+/// How a token is replaced.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateToken {
+    /// How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", default = "86400s")]
+    pub(crate) overlap: Option<Duration>,
+    /// How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
+    #[serde(default, deserialize_with = "duration::given")]
+    #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "7776000s")]
+    pub(crate) expires_in: Option<Duration>,
+}
+
+/// A token with its secret, which is told this once.
+pub(crate) struct Issued {
+    pub(crate) token: Token,
+    pub(crate) secret: Secret,
+}
+
+/// Makes a token.
+pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateToken>) -> Result<Issued, ApiError> {
+    let (asked, found) = asked.into_parts();
+    let of = if asked.organization.is_empty() { caller.organization() } else { &asked.organization };
+    let call = call(caller, of, "tokens.create");
+    administrative(app, call, |store| async move {
+        reach(caller)?;
+        let wish = wish(caller, asked, found)?;
+        let secret = secret()?;
+        let token = store::create_token(&*store, Some(caller.token()), &wish, secret.hash()).await?;
+        Ok(Issued { token, secret })
+    })
+    .await
+}
+
+/// One page of the tokens within reach, oldest first, and where the next one begins.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    asked: Read<ListTokens>,
+) -> Result<(Vec<Token>, Option<String>), ApiError> {
+    let mut reach = reach(caller)?;
+    let (asked, mut found) = asked.into_parts();
+    let after = Some(asked.page_token.as_str()).filter(|token| !token.is_empty()).map(place);
+    if after == Some(None) {
+        found.add(Violation::new("page_token", "must be the next_page_token of an answer"));
+    }
+    found.none()?;
+    if !asked.organization.is_empty() {
+        reach = reach.within(&asked.organization);
+    }
+    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
+    let mut tokens = app.store.list_tokens(&reach, after.flatten(), size + 1).await?;
+    let has_more = tokens.len() > size as usize;
+    tokens.truncate(size as usize);
+    let next = tokens.last().filter(|_| has_more).map(|last| format!("{}.{}", last.created_at.as_millis(), last.id));
+    Ok((tokens, next))
+}
+
+/// Where a page begins.
+fn place(token: &str) -> Option<(Timestamp, String)> {
+    let (millis, id) = token.split_once('.')?;
+    Some((Timestamp::from_millis(millis.parse().ok()?), id.to_owned()))
+}
+
+/// A token within reach.
+pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<Token, ApiError> {
+    app.store.token(&reach(caller)?, id).await?.ok_or(ApiError::NotFound("token"))
+}
+
+/// Revokes a token for good; one that is revoked stays as it is.
+pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Token, ApiError> {
+    let call = of_token(app, caller, id, "tokens.revoke").await?;
+    administrative(app, call, |store| async move {
+        reach(caller)?;
+        Ok(store::revoke_token(&*store, Some(caller.token()), id).await?)
+    })
+    .await
+}
+
+/// Replaces a token by another one of the same name and rights.
+pub(crate) async fn rotate(app: &App, caller: &Caller, id: &str, asked: Read<RotateToken>) -> Result<Issued, ApiError> {
+    let call = of_token(app, caller, id, "tokens.rotate").await?;
+    administrative(app, call, |store| async move {
+        reach(caller)?;
+        let (asked, found) = asked.into_parts();
+        found.none()?;
+        let overlap = asked.overlap.unwrap_or(DEFAULT_OVERLAP);
+        let (rotation, secret) = (TokenRotation { expires_in: asked.expires_in, overlap }, secret()?);
+        let token = store::rotate_token(&*store, Some(caller.token()), id, rotation, secret.hash()).await?;
+        Ok(Issued { token, secret })
+    })
+    .await
+}
+
+/// What the caller may manage.
+fn reach(caller: &Caller) -> Result<TokenReach, ApiError> {
+    TokenReach::of(caller.token()).ok_or(ApiError::ScopeMissing(Scope::Admin))
+}
+
+/// The call in the log of this organization if the caller may be there, else in that of its own.
+fn call(caller: &Caller, organization: &str, action: &'static str) -> AuditCall {
+    let reaches = TokenReach::of(caller.token()).is_some_and(|reach| reach.organizations.include(organization));
+    let log = if reaches { organization } else { caller.organization() };
+    caller.recorded(log, action, Vec::new())
+}
+
+/// The call in the log of the token's organization, if it is within reach.
+async fn of_token(app: &App, caller: &Caller, id: &str, action: &'static str) -> Result<AuditCall, ApiError> {
+    let token = match TokenReach::of(caller.token()) {
+        Some(reach) => app.store.token(&reach, id).await?,
+        None => None,
+    };
+    Ok(match token {
+        Some(token) => caller.recorded(&token.access.organization, action, Vec::new()),
+        None => caller.recorded(caller.organization(), action, vec![format!("tokens/{}", shortened(id))]),
+    })
+}
+
+/// What somebody wrote where an id stands is kept no longer than an id is.
+fn shortened(id: &str) -> String {
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(32).collect()
+}
+
+fn secret() -> Result<Secret, ApiError> {
+    Secret::generate().map_err(|error| ApiError::Internal(format!("no random numbers: {error}").into()))
+}
+
+/// What is wished for, as far as it can be read.
+fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWish, ApiError> {
+    let set = |List(names): List<String, MAX_NAMES>| -> BTreeSet<String> { names.into_iter().collect() };
+    let List(names) = asked.scopes;
+    let mut scopes = BTreeSet::new();
+    for name in &names {
+        match name.parse::<Scope>() {
+            Ok(scope) => {
+                scopes.insert(scope);
+            }
+            Err(unknown) => found.add_another(Violation::new("scopes", unknown.to_string())),
+        }
+    }
+    let is_of_instance = asked.instance.unwrap_or(false);
+    let organization = match (asked.organization, is_of_instance) {
+        (name, false) if name.is_empty() => caller.organization().to_owned(),
+        (name, _) => name,
+    };
+    if is_of_instance && !organization.is_empty() {
+        found.add(Violation::new("organization", "goes without instance: a token of the instance belongs to none"));
+    }
+    if !is_of_instance && organization.is_empty() {
+        found.add(Violation::new("organization", "must be given, or instance: true for a token of the instance"));
+    }
+    found.none()?;
+    Ok(TokenWish {
+        name: asked.name,
+        organization: (!is_of_instance).then_some(organization),
+        projects: set(asked.projects),
+        organizations: set(asked.organizations),
+        scopes,
+        expires_in: asked.expires_in,
+    })
+}

@@ -1,0 +1,97 @@
+//! `GET /v1/audit`: the audit log.
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use serde::Serialize;
+use store::AuditEntry;
+use utoipa::ToSchema;
+
+use super::caller::Caller;
+use super::openapi::ListErrors;
+use crate::app::App;
+use crate::calls::audit::{self, ListAudit};
+use crate::error::ApiError;
+use crate::render::{self, to_json};
+use crate::strict;
+
+/// List the audit log
+///
+/// Who called what, on what, from where and when, newest first: calls that changed something, and administrative calls
+/// that were refused. What workers do is told by the histories of the operations. Needs the scope admin for the whole
+/// organization.
+#[utoipa::path(get, path = "/v1/audit", operation_id = "AuditService_ListAudit", tag = "AuditService",
+    params(ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListErrors))]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let asked = strict::query::<ListAudit>(query.as_deref().unwrap_or(""))?;
+    let page = audit::list(&app, &caller, asked).await?;
+    let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
+    let entries = page.entries.iter().map(WireEntry::from).collect();
+    Ok(render::response(to_json(&AuditPage { entries, next_page_token })))
+}
+
+/// Entries of an audit log.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AuditPage<'a> {
+    /// Newest first. There may be fewer than were asked for, also when there are more.
+    entries: Vec<WireEntry<'a>>,
+    /// What the next page is asked for with; empty at the end.
+    next_page_token: String,
+}
+
+/// A call that was recorded.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
+pub(super) struct WireEntry<'a> {
+    /// Its number in its log: 1, 2, 3 …
+    number: u64,
+    /// When it was written.
+    #[schema(format = DateTime)]
+    time: String,
+    /// Whose log it is in; empty: that of the instance.
+    organization: &'a str,
+    /// Who called.
+    actor: WireActor<'a>,
+    /// What, e.g. operations.create.
+    action: &'a str,
+    /// On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
+    targets: &'a [String],
+    /// The address that the call came from; empty on the command line.
+    address: &'a str,
+    /// The X-Request-Id of its answer; empty on the command line.
+    request_id: &'a str,
+    /// What was answered, a google.rpc.Code: 0 when it was done.
+    code: i32,
+}
+
+/// Who called.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditActor)]
+pub(super) struct WireActor<'a> {
+    /// token, instance_token, identity or command_line.
+    kind: &'static str,
+    /// The id of the token; on the command line the user.
+    id: &'a str,
+    /// The name of the token.
+    name: &'a str,
+}
+
+impl<'a> From<&'a AuditEntry> for WireEntry<'a> {
+    fn from(entry: &'a AuditEntry) -> WireEntry<'a> {
+        let AuditEntry { number, at, organization, actor, action, targets, address, request_id, code } = entry;
+        WireEntry {
+            number: *number,
+            time: at.to_string(),
+            organization,
+            actor: WireActor { kind: actor.kind.name(), id: &actor.id, name: &actor.name },
+            action,
+            targets,
+            address,
+            request_id,
+            code: *code,
+        }
+    }
+}
