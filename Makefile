@@ -9,7 +9,7 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
 	@echo 'make bench      measure; writes bench/RESULTS.md'
-	@echo 'make fuzz       fuzz what reads policies and evidence; needs a nightly compiler'
+	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
 	@echo 'make setup      install what building and testing need'

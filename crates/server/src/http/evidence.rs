@@ -61,6 +61,8 @@ pub(super) async fn put(
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
     body::check_length(&headers, app.content.limit())?;
+    // An upload goes on for as long as the client's network takes, and has a place among the large bodies.
+    caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let stored = evidence::put(&app, &caller, &mut pieces).await;
     // What broke off the body says more than that it broke off.
