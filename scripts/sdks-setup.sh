@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what the clients are tested and generated with: a virtual environment of Python in target/sdks/python, with Node in
-# it where the machine has none that is new enough, and clients/typescript/node_modules. The second run does nothing.
+# Makes what the clients are tested and generated with: a virtual environment of Python in target/sdks/python, with Node
+# in it where the machine has none that is new enough, and clients/typescript/node_modules. The second run does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,8 @@ fi
 
 # Distributions are often behind with Node. PyPI has its programs, so that one client of packages is enough.
 node_is_there() {
-	command -v npm >/dev/null && [ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge $wanted_node ]
+	command -v npm >/dev/null &&
+		[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge $wanted_node ]
 }
 if ! node_is_there && [ ! -x "$venv/bin/node" ]; then
 	echo "sdks: installing Node into $venv"

@@ -45,8 +45,8 @@ export interface Attempt {
    */
   readonly signal: AbortSignal;
   /**
-   * Says how far it is, for people: at most 1 KiB, the rest is cut. It goes with the next heartbeat, which comes within a
-   * second; of several, the last.
+   * Says how far it is, for people: at most 1 KiB, the rest is cut. It goes with the next heartbeat, which comes within
+   * a second; of several, the last.
    */
   report(text: string): void;
 }

@@ -6,8 +6,8 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;
 
 /**
- * How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing, half of
- * it left to chance, so that many clients do not come back at once.
+ * How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing, half
+ * of it left to chance, so that many clients do not come back at once.
  */
 export function pauseMs(asked: number | undefined, repetition: number): number {
   if (asked !== undefined) {

@@ -32,7 +32,12 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
   #lostAt: number | undefined;
   #isClosed = false;
 
-  private constructor(http: Http, query: Record<string, string | undefined>, lastEventId?: string, signal?: AbortSignal) {
+  private constructor(
+    http: Http,
+    query: Record<string, string | undefined>,
+    lastEventId: string | undefined,
+    signal: AbortSignal | undefined,
+  ) {
     this.#http = http;
     this.#query = query;
     this.#lastEventId = lastEventId;
@@ -48,8 +53,8 @@ export class Watch implements AsyncIterableIterator<WatchEvent> {
   ): Promise<Watch> {
     const watch = new Watch(http, query, lastEventId, signal);
     await http.repeat(watch.#call(), () => watch.#connect());
-    // The server says at once where the stream stands: without that, a connection that breaks before the first event could
-    // not be gone on from.
+    // The server says at once where the stream stands: without that, a connection that breaks before the first event
+    // could not be gone on from.
     while (watch.#lastEventId === undefined && watch.#blocks.length === 0) {
       await watch.#step();
       if (watch.#blocks[0]?.data === "") {

@@ -1,7 +1,7 @@
 // Workers: they claim operations, run a handler for each, keep their leases, and record their outcomes.
 //
-// Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make repeating
-// harmless, by the operation's id for instance. One outcome is recorded.
+// Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make
+// repeating harmless, by the operation's id for instance. One outcome is recorded.
 
 import { Failure, Held, type Attempt } from "./attempt.js";
 import type { Client } from "./client.js";
@@ -29,7 +29,7 @@ export interface WorkerSettings {
   concurrency?: number;
   /** How long the server may wait for work before it answers that there is none; 30 s. */
   pollWaitMs?: number;
-  /** How long what runs may go on after the worker was told to stop; 30 s. Then it is released: no attempt is charged. */
+  /** How long what runs may go on after the worker was told to stop; 30 s. Then it is released, and not charged. */
   drainMs?: number;
   /** How long a handler that was cancelled may take to end; 10 s. */
   graceMs?: number;

@@ -37,7 +37,8 @@ const refusal = (code: number) => (error: unknown) => error instanceof ApiError 
 async function settle(caller: Client, operation: Operation, outcome: { output: string } | { error_message: string }) {
   const claims = await caller.claim({ kinds: [operation.kind], maxOperations: 1000, waitMs: 10_000 });
   for (const { operation: claimed, lease_token } of claims.operations) {
-    await caller.settle([{ id: claimed.id, lease_token, ...(claimed.id === operation.id ? outcome : { release: true }) }]);
+    const how = claimed.id === operation.id ? outcome : { release: true };
+    await caller.settle([{ id: claimed.id, lease_token, ...how }]);
   }
 }
 

@@ -349,9 +349,8 @@ pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
 
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
-        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
-        let info = ErrorInfo { type_url, reason: row_reason(refusal), domain: DOMAIN, metadata: BTreeMap::new() };
-        let details = vec![Detail::ErrorInfo(info)];
+        let reason = row_reason(refusal);
+        let details = vec![ErrorInfo::detail(reason, BTreeMap::new())];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
@@ -404,6 +403,13 @@ struct ErrorInfo {
     metadata: BTreeMap<&'static str, String>,
 }
 
+impl ErrorInfo {
+    fn detail<'a>(reason: &'static str, metadata: BTreeMap<&'static str, String>) -> Detail<'a> {
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })
+    }
+}
+
 /// When to try again.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -428,8 +434,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, ..) = self.class();
         let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
-        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
-        let mut details = vec![Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })];
+        let mut details = vec![ErrorInfo::detail(reason, metadata)];
         if matches!(self, ApiError::Invalid(_)) {
             let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
             let type_url = "type.googleapis.com/google.rpc.BadRequest";

@@ -22,7 +22,7 @@ use super::lookup::TokenLookup;
 use super::oidc::SignIn;
 use super::refusals::{Look, Refusals};
 use super::secret::{PREFIX, Secret};
-use super::session::{Sealer, Session, is_same};
+use super::session::{Purpose, Sealer, Session, is_same};
 use super::usage::Usage;
 use crate::error::ApiError;
 use crate::link::Link;
@@ -183,6 +183,10 @@ impl Authenticator {
 
     /// The session of a request's cookie.
     pub(super) async fn session(&self, sign_in: &SignIn, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
+        // Who brings no cookie is nobody, whether the store can be asked for its key or not.
+        if sign_in.cookies.find(headers, Purpose::Session).is_none() {
+            return Ok(None);
+        }
         Ok(sign_in.session_of(self.sealer(sign_in).await?, headers, self.store.now()))
     }
 

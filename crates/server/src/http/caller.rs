@@ -4,22 +4,20 @@
 //! unknown, expired, revoked), the answer is the same, so that nothing can be learnt from it.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use operations::{Access, Projects};
-use store::Scope;
+use store::{Scope, Token};
 use tokio::time::Instant;
 
-use super::lane::Lane;
+use super::admission::Admission;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiError;
 use crate::link::Link;
-use crate::metrics::Shed;
-use crate::places::Place;
 use crate::rates::Standing;
 
 /// How often the token of a call that waits is looked at, when nothing happens.
@@ -38,16 +36,16 @@ pub(crate) fn next_look() -> Instant {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     found: Authenticated,
-    lane: Lane,
-    /// Held while the call is worked on.
-    place: Arc<Mutex<Option<Place>>>,
+    admission: Admission,
 }
 
 /// What is learnt about a call while it is answered: put into the request before, filled by the extraction of `Caller`.
 #[derive(Debug, Default)]
 pub(crate) struct Learnt {
     /// Who called.
-    pub caller: OnceLock<Caller>,
+    pub token: OnceLock<Arc<Token>>,
+    /// What it holds of the server's capacity.
+    pub admission: OnceLock<Admission>,
     /// What is left of the limits on calls, when there are any.
     pub standing: OnceLock<Standing>,
 }
@@ -95,27 +93,17 @@ impl Caller {
         app.auth.is_still_valid(&self.found).await
     }
 
-    /// Takes a place among the calls that are worked on, unless this one does not need any.
+    /// Takes a place again among the calls that are worked on.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
-    pub(super) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
-        let places = match self.lane {
-            Lane::Ordinary => &app.places,
-            Lane::Keeping => &app.keeping,
-            Lane::Waiting => return Ok(()),
-        };
-        let Ok(place) = places.take(self.organization()).await else {
-            app.metrics.shed(Shed::Overloaded);
-            return Err(ApiError::Overloaded);
-        };
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
-        Ok(())
+    pub(crate) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
+        self.admission.enter(app, self.organization()).await
     }
 
-    /// Gives the place back: the call is answered, or waits for its client.
-    pub(super) fn step_aside(&self) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Gives the place back: the call waits for its client.
+    pub(crate) fn step_aside(&self) {
+        self.admission.leave();
     }
 
     /// Refuses a caller whose token lacks the scope.
@@ -140,21 +128,12 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let found = app.auth.authenticate(&parts.method, &parts.headers, parts.extensions.get::<Link>()).await?;
-        let lane = Lane::of(parts.uri.path());
-        let caller = Caller { found, lane, place: Arc::default() };
         let learnt = parts.extensions.get::<CallerSlot>();
         if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
-            let _ = learnt.caller.set(caller.clone());
+            let _ = learnt.token.set(Arc::clone(&found.token));
         }
-        // What keeps claims is bounded by them, and each that is refused would be work that is done again.
-        if lane != Lane::Keeping
-            && let Some((standing, taken)) = app.rates.take(&caller.found.token)
-        {
-            let _ = learnt.map(|learnt| learnt.standing.set(standing));
-            taken.inspect_err(|_| app.metrics.shed(Shed::CallRate))?;
-        }
-        caller.step_in(app).await?;
-        Ok(caller)
+        let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
+        Ok(Caller { found, admission })
     }
 }

@@ -67,8 +67,9 @@ impl Connections {
 
     /// A place for the next connection; `None` when there was none for so long that it is to be closed.
     pub async fn room(&mut self) -> Option<Room> {
-        if let Some(room) = self.room_now() {
-            return Some(room);
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            self.full_since = None;
+            return Some(Room { _place: place });
         }
         let until = *self.full_since.get_or_insert_with(Instant::now) + PATIENCE;
         loop {
@@ -84,13 +85,6 @@ impl Connections {
                 Err(_) => {}
             }
         }
-    }
-
-    /// A place, if there is one now.
-    pub fn room_now(&mut self) -> Option<Room> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
-        self.full_since = None;
-        Some(Room { _place: place })
     }
 
     /// Takes note of a connection.

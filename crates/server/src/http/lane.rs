@@ -9,7 +9,8 @@ pub(super) enum Lane {
     Ordinary,
     /// Heartbeats and settlements: beside all others, so that work that was done is not lost when there is much to do.
     Keeping,
-    /// What mostly waits for something to happen: claims, `:wait`, `:watch`. Each has limits of its own.
+    /// What mostly waits for something to happen or for its client: claims, `:wait`, `:watch`, uploads that are streams.
+    /// Each has limits of its own.
     Waiting,
 }
 
@@ -23,9 +24,10 @@ impl Lane {
             | "/longrun.v1.WorkerService/SettleOperations" => return Lane::Keeping,
             "/v1/operations:claim"
             | "/v1/operations:watch"
-            | "/longrun.v1.WorkerService/ClaimOperations"
-            | "/longrun.v1.AsyncOperationsService/WatchOperations"
             | "/longrun.v1.AsyncOperationsService/WaitOperation"
+            | "/longrun.v1.AsyncOperationsService/WatchOperations"
+            | "/longrun.v1.WorkerService/ClaimOperations"
+            | "/longrun.v1.EvidenceService/PutEvidence"
             | "/google.longrunning.Operations/WaitOperation" => return Lane::Waiting,
             _ => {}
         }
@@ -50,10 +52,10 @@ mod tests {
             ("/v1/evidence/sha256:00", Lane::Ordinary),
             ("/v1/operations:heartbeat", Lane::Keeping),
             ("/v1/operations:settle", Lane::Keeping),
-            ("/longrun.v1.WorkerService/SettleOperations", Lane::Keeping),
-            ("/longrun.v1.WorkerService/ClaimOperations", Lane::Waiting),
-            ("/longrun.v1.AsyncOperationsService/GetOperation", Lane::Ordinary),
             ("/v1/operations:claim", Lane::Waiting),
+            ("/longrun.v1.WorkerService/SettleOperations", Lane::Keeping),
+            ("/google.longrunning.Operations/WaitOperation", Lane::Waiting),
+            ("/google.longrunning.Operations/GetOperation", Lane::Ordinary),
             ("/v1/operations:watch", Lane::Waiting),
             ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac:wait", Lane::Waiting),
             ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac%3Await", Lane::Waiting),

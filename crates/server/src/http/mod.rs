@@ -6,6 +6,7 @@
 
 mod addresses;
 mod admin;
+mod admission;
 pub(crate) mod body;
 mod caller;
 mod command;

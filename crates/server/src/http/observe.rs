@@ -49,8 +49,8 @@ pub(super) fn observed(router: Router, metrics: Metrics, origins: &[HeaderValue]
 
 async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
-    let caller = CallerSlot::default();
-    request.extensions_mut().insert(caller.clone());
+    let learnt = CallerSlot::default();
+    request.extensions_mut().insert(learnt.clone());
     let link = request.extensions().get::<Link>();
     let is_tls = link.is_some_and(Link::is_tls);
     let mut record = Record {
@@ -60,7 +60,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         uri: request.uri().clone(),
         request_id: request_id.clone(),
         client: link.map(Link::address),
-        caller,
+        learnt,
         status: StatusCode::INTERNAL_SERVER_ERROR,
         cause: None,
         bytes: 0,
@@ -73,15 +73,15 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
     let answering = AssertUnwindSafe(leftover::drained(request, next)).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
     // What is left is the client's pace.
-    if let Some(caller) = record.caller.caller.get() {
-        caller.step_aside();
+    if let Some(admission) = record.learnt.admission.get() {
+        admission.leave();
     }
     record.status = response.status();
     record.cause = response.extensions_mut().remove::<Cause>();
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id);
     protect(headers, is_tls);
-    if let Some(standing) = record.caller.standing.get() {
+    if let Some(standing) = record.learnt.standing.get() {
         let (policy, limit) = standing.headers();
         headers.insert(RATE_LIMIT_POLICY, policy);
         headers.insert(RATE_LIMIT, limit);
@@ -125,7 +125,7 @@ struct Record {
     uri: Uri,
     request_id: HeaderValue,
     client: Option<SocketAddr>,
-    caller: CallerSlot,
+    learnt: CallerSlot,
     status: StatusCode,
     cause: Option<Cause>,
     bytes: u64,
@@ -157,7 +157,7 @@ impl Drop for Record {
         let duration = self.started.elapsed();
         let route = self.route();
         self.metrics.record(&route, self.status.as_u16(), duration);
-        let caller = self.caller.caller.get();
+        let token = self.learnt.token.get();
         let request_id = self.request_id.to_str().unwrap_or("");
         if let Some(Cause(cause)) = &self.cause {
             tracing::error!(request_id, route = &*route, cause, "request failed");
@@ -173,8 +173,8 @@ impl Drop for Record {
             bytes = self.bytes,
             whole = self.whole,
             request_id,
-            organization = caller.map(|c| c.organization()),
-            token = caller.map(|c| c.token_id()),
+            organization = token.map(|token| &*token.access.organization),
+            token = token.map(|token| &*token.id),
             client = self.client.map(tracing::field::display),
             "request"
         );

@@ -49,27 +49,32 @@ pub async fn serve(
     let addresses = Addresses::new(settings.max_connections_per_address);
     let mut refused = Refused::default();
     let mut connections = JoinSet::new();
+    // Waits for a place.
+    let mut newcomer: Option<(TcpStream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
     let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
-        // The place comes first.
+        // A place is looked for when somebody wants it: nobody is sent away for nobody.
         let accepted = async {
-            let room = places.room().await;
-            (listener.accept().await, room)
+            if newcomer.is_none() {
+                newcomer = Some(listener.accept().await?);
+            }
+            Ok(places.room().await)
         };
-        let (accepted, room) = tokio::select! {
-            accepted = accepted => accepted,
+        let room = tokio::select! {
+            room = accepted => room,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        let room = match room {
+            Ok(room) => room,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
             }
         };
-        let Some(room) = room.or_else(|| places.room_now()) else {
+        let (stream, address) = newcomer.take().expect("somebody came before a place was looked for");
+        let Some(room) = room else {
             refused.tell(address, "there are as many connections as there may be; closing further ones");
             continue;
         };
@@ -87,7 +92,7 @@ pub async fn serve(
             drop((place, counted));
         });
     }
-    drop(listener);
+    drop((newcomer, listener));
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain_timeout, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "the drain time is over; cutting what is left");

@@ -161,7 +161,10 @@ async fn at_the_cap_idle_connections_make_room_strangers_first() {
     let acme = server.acme().await;
     let mut known = Http2::open(&server).await;
     assert_eq!(known.list(&acme).await, Some(StatusCode::OK));
-    let stranger = Http2::open(&server).await;
+    let mut stranger = Http2::open(&server).await;
+    // Nobody wants their places yet.
+    let stays = tokio::time::timeout(Duration::from_millis(300), &mut stranger.connection).await;
+    assert!(stays.is_err(), "it is left alone while nobody needs its place");
     // A third one is served, in the place of the one that nobody was authenticated on.
     assert_eq!(acme.get("/v1/operations").await.status, StatusCode::OK);
     tokio::time::timeout(DEADLINE, stranger.connection).await.expect("it is closed").unwrap().ok();

@@ -70,9 +70,11 @@ async fn keys_are_fetched_again_from_time_to_time() {
     .await;
     keys.was_asked(1).await;
     keys.keys(&[&new]);
-    let token = new.sign(&claims());
-    let taken = async { while status(&server, &token).await != StatusCode::OK {} };
-    tokio::time::timeout(DEADLINE, taken).await.expect("the new key is fetched without being asked for");
+    // One after the other: when the second begins, the first has brought the new key.
+    let fetches = keys.was_asked(keys.asked() + 2);
+    tokio::time::timeout(DEADLINE, fetches).await.expect("keys are fetched without being asked for");
+    assert_eq!(status(&server, &new.sign(&claims())).await, StatusCode::OK);
+    assert_eq!(status(&server, &old.sign(&claims())).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn a_call_that_waits_and_one_that_watches_end_when_the_token_expires() {
     let signer = Signer::ec("e");
     let server = server_of(&[&signer], |settings| settings.leeway = Duration::ZERO).await;
     let operation = server.pending("scan").await;
-    let short = caller(&server, &signer.sign(&claims_with(json!({"exp": now() + 4}))));
+    let short = caller(&server, &signer.sign(&claims_with(json!({"exp": now() + 6}))));
     assert_eq!(short.get("/v1/operations").await.status, StatusCode::OK);
     let path = format!("/v1/operations/{}:wait?timeout=60s", operation.id);
     let (waited, watched) = tokio::time::timeout(Duration::from_secs(45), async {
