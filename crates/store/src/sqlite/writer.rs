@@ -77,12 +77,13 @@ impl Commit for Writer {
     /// Waits for the disk: for a thread of its own.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
-        let written = catch_unwind(AssertUnwindSafe(|| state.commit(writes)));
-        written.inspect(|_| self.state = Some(state)).unwrap_or_else(|_| {
+        let Ok(written) = catch_unwind(AssertUnwindSafe(|| state.commit(writes))) else {
             // Their callers are told that the writer has stopped.
             writes.clear();
-            Err(StoreError::Unusable("work on the database ended badly".to_owned()))
-        })
+            return Err(StoreError::Unusable("work on the database ended badly".to_owned()));
+        };
+        self.state = Some(state);
+        written
     }
 }
 
