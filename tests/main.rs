@@ -10,6 +10,7 @@ mod encryption;
 mod evaluate;
 mod help;
 mod hostile;
+mod identity;
 mod kinds;
 mod list;
 mod notices;

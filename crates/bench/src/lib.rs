@@ -8,6 +8,7 @@ mod data;
 mod evaluate;
 mod fairness;
 mod fill;
+mod grpc;
 mod http;
 mod latency;
 mod lifecycle;

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::auth::{TokenLookup, Usage};
+use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::memory::Memory;
 use crate::places::Places;
@@ -21,10 +21,8 @@ pub(crate) struct App(Arc<State>);
 /// What there is beside the [`Services`].
 pub(crate) struct State {
     services: Services,
-    /// Notes uses of tokens.
-    pub(crate) usage: Usage,
-    /// Finds tokens in the store.
-    pub(crate) tokens: TokenLookup,
+    /// Finds callers.
+    pub(crate) auth: Arc<Authenticator>,
     /// Reads that requests share.
     pub(crate) reads: Reads,
     /// Tells who waits for operations.
@@ -51,8 +49,7 @@ impl App {
         let settings = &services.settings;
         let places = |patience| Places::new(settings.max_in_flight, settings.max_in_flight_per_organization, patience);
         let state = State {
-            usage: Usage::start(services.store.clone()),
-            tokens: TokenLookup::new(services.store.clone()),
+            auth: Arc::new(Authenticator::start(services.store.clone(), services.identity.clone())),
             reads: Reads::new(&services.store, settings.first_page),
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),

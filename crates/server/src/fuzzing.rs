@@ -63,7 +63,7 @@ pub fn path(text: &str) {
 /// The value of the header `Authorization`.
 pub fn token(bytes: &[u8]) {
     if let Ok(request) = Request::builder().header(AUTHORIZATION, bytes).body(()) {
-        by_hand::bearer_of(&request.into_parts().0);
+        let _ = crate::auth::bearer(request.headers());
     }
     if let Ok(text) = std::str::from_utf8(bytes)
         && let Some(secret) = Secret::parse(text)

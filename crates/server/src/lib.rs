@@ -32,7 +32,7 @@ mod strict;
 mod turns;
 mod waiters;
 
-pub use error::ApiError;
+pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;
 pub use rates::{CallLimit, CallLimits};
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

@@ -14,6 +14,7 @@ use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Quotas, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Identity;
 use crate::metrics::Metrics;
 use crate::rates::CallLimits;
 
@@ -46,6 +47,8 @@ pub struct Services {
     pub has_ai_provider: bool,
     /// Whether an evaluation may leave its policies out.
     pub has_default_policies: bool,
+    /// Who may call beside those who have API tokens; by default nobody.
+    pub identity: Arc<Identity>,
     /// Limits and defaults.
     pub settings: ApiSettings,
     /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. To be the token that
@@ -71,6 +74,7 @@ impl Services {
             evaluations: None,
             has_ai_provider: false,
             has_default_policies: false,
+            identity: Arc::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),

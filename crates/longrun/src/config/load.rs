@@ -215,6 +215,11 @@ impl Layers {
                 None if key.starts_with("organizations") => {
                     "must be a table with the name of an organization, e.g. [organizations.acme]".to_owned()
                 }
+                None if key.starts_with("auth") => {
+                    "there is no such key; a provider whose tokens are taken is a table \
+                     with a name, e.g. [auth.jwt.keycloak], the one that people sign in at is [auth.oidc]"
+                        .to_owned()
+                }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
             };
             self.problems.push(Problem { origin, key: key.to_owned(), message });
@@ -235,6 +240,7 @@ impl Layers {
         config.kinds.declared.clone_from(&self.declared.kinds);
         config.notices.clone_from(&self.declared.notices);
         config.organizations.clone_from(&self.declared.organizations);
+        config.auth.clone_from(&self.declared.auth);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {
                 Some((_, origin)) => origin.clone(),

@@ -7,6 +7,8 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod auth;
+mod claims;
 mod declared;
 mod encryption;
 mod endpoint;
@@ -24,6 +26,7 @@ mod units;
 mod unseen;
 mod validate;
 
+pub use auth::{Auth, Oidc};
 pub use endpoint::Endpoint;
 pub use flags::ConfigArgs;
 pub use hidden::Hidden;

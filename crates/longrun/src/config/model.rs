@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
 use super::http::Http;
@@ -33,6 +34,10 @@ pub struct Config {
     pub tls: Tls,
     /// What callers may ask for.
     pub api: Api,
+    /// Who may call beside those who have API tokens: the tables `[auth.jwt.NAME]` and `[auth.oidc]`, which are read one
+    /// by one.
+    #[serde(skip)]
+    pub auth: Auth,
     /// What browsers may do.
     pub http: Http,
     /// Where evidence is kept.
@@ -190,6 +195,7 @@ impl Default for Config {
             read_store: Hidden::default(),
             tls: Tls::default(),
             api: Api::default(),
+            auth: Auth::default(),
             http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),

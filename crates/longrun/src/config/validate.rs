@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use store::StoreUrl;
 
-use super::Config;
 use super::units::Span;
+use super::{Config, Oidc};
 
 /// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
 const MOST_PAGE_SIZE: u32 = 1000;
@@ -111,6 +111,18 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         }
     }
 
+    for (name, provider) in &config.auth.jwt {
+        for (key, message) in provider.check(name) {
+            check(false, &format!("auth.jwt.{name}.{key}"), &message);
+        }
+    }
+    for (key, message) in config.auth.oidc.iter().flat_map(Oidc::check) {
+        check(false, &format!("auth.oidc.{key}"), &message);
+    }
+    for (key, message) in config.auth.check() {
+        check(false, &format!("auth.{key}"), &message);
+    }
+
     let retention = config.default_retention();
     check(
         retention.is_ok_and(|time| time.is_none_or(|time| !time.is_zero() && time <= LONGEST_RETENTION)),
@@ -156,6 +168,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
     for (name, notice) in &config.notices {
         let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
         look(format!("notices.{name}.secret_environment"), variable);
+    }
+    if let Some(Oidc { client, .. }) = &config.auth.oidc {
+        let variable = std::slice::from_ref(&client.client_secret_environment);
+        look("auth.oidc.client_secret_environment".to_owned(), variable);
     }
     warnings
 }

@@ -6,6 +6,7 @@
 mod certificates;
 mod endpoint;
 mod evaluator;
+mod identity;
 mod kinds;
 mod lock;
 mod logging;
@@ -81,6 +82,7 @@ impl Node {
         }
         warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
+        let identity = identity::identity(&config.auth)?;
         // Before anybody is told that the server is there: until then the signal ends the process.
         let hangup = tls.as_ref().map(|_| certificates::hangup()).transpose()?;
         let listener = bind(&config.listen, "listen").await?;
@@ -113,6 +115,7 @@ impl Node {
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
+        services.identity = identity.into();
         services.settings = settings.clone();
         services.metrics.add_counter(
             "longrun_log_lines_lost_total",

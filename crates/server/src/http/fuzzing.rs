@@ -1,8 +1,5 @@
 //! Entries for fuzzers into what this folder reads by hand: see [`crate::fuzzing`].
 
-use http::request::Parts;
-
-use super::caller::bearer;
 use super::lane::Lane;
 use super::target::Target;
 
@@ -13,9 +10,4 @@ pub(crate) fn path(text: &str) {
         assert_eq!(Lane::of(text), Lane::Waiting, "what waits is not counted as work, however it is spelt");
     }
     let _ = (target.id(), target.id_before_verb());
-}
-
-/// The header `Authorization`.
-pub(crate) fn bearer_of(parts: &Parts) {
-    let _ = bearer(parts);
 }

@@ -90,6 +90,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
+        .merge(crate::auth::sign_in_routes(&app.auth))
         .with_state(app.clone())
         .merge(openapi::routes())
         .merge(grpc::routes(&app));

@@ -23,6 +23,7 @@ use percent_encoding::percent_decode;
 
 use super::caller::CallerSlot;
 use super::protection::protect;
+use super::routing::method_not_allowed;
 use super::{cors, leftover, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
@@ -42,7 +43,7 @@ const UNMATCHED: &str = "unmatched";
 pub(super) fn observed(router: Router, metrics: Metrics, origins: &[HeaderValue]) -> Router {
     let router = router
         .fallback(|| async { ApiError::NotFound("path") })
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed });
+        .method_not_allowed_fallback(|uri: Uri| async move { method_not_allowed(uri.path()) });
     cors::allowing(router, origins).layer(from_fn_with_state(metrics, observe))
 }
 

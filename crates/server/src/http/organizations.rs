@@ -2,9 +2,8 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::ALLOW;
+use axum::response::Response;
+use http::Uri;
 use serde::Serialize;
 use store::Quota;
 use utoipa::ToSchema;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use super::caller::Caller;
 use super::openapi::ItemErrors;
 use super::path_text;
+use super::routing::method_not_allowed;
 use crate::app::App;
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
@@ -33,14 +33,11 @@ pub(super) async fn get(
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
+    uri: Uri,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
-    let Some((name, verb)) = target.rsplit_once(':') else {
-        let mut response = ApiError::MethodNotAllowed.into_response();
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
-        return Ok(response);
-    };
+    let Some((name, verb)) = target.rsplit_once(':') else { return Ok(method_not_allowed(uri.path())) };
     match Verb::parse(verb)? {
         Verb::Pause => pause(&app, &caller, name).await,
         Verb::Resume => resume(&app, &caller, name).await,

@@ -19,6 +19,7 @@ mod get;
 mod grpc;
 mod harness;
 mod hostile_policies;
+mod identity;
 mod isolation;
 mod limits;
 mod list_edge_cases;
