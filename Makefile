@@ -9,8 +9,9 @@ help:
 	@echo 'make test       all tests'
 	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
 	@echo 'make bench      measure; writes bench/RESULTS.md'
-	@echo 'make fuzz       fuzz what reads policies and evidence; needs a nightly compiler'
+	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
 	@echo 'make examples   renew the evidence under examples/'
+	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
 	@echo 'make setup      install what building and testing need'
 
 setup:
@@ -21,11 +22,13 @@ demo: setup
 
 test: setup
 	cargo test --locked --workspace
+	$(MAKE) sdks-test
 
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/deny.sh
+	$(MAKE) sdks-check
 
 bench: setup
 	scripts/bench.sh
@@ -34,3 +37,4 @@ fuzz: setup
 	scripts/fuzz.sh
 
 include mk/examples.mk
+include mk/sdks.mk

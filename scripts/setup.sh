@@ -56,6 +56,11 @@ fi
 # A test runs the example of a worker in Python; its standard library is enough.
 command -v python3 >/dev/null || apt_install python3
 
+# Tests sign in at an OpenID Connect provider, whose packages stand apart from the system's, and make RSA keys.
+python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+command -v openssl >/dev/null || apt_install openssl
+"$(dirname "$0")/oidc-provider/python.sh" >/dev/null
+
 PATH="$PATH:$HOME/.cargo/bin"
 if ! rust_is_there; then
 	if ! command -v rustup >/dev/null && apt-cache show rustup >/dev/null 2>&1; then

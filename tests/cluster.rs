@@ -254,7 +254,7 @@ async fn a_server_with_a_read_store_reads_there_and_shows_what_was_just_written(
     }
     // A connection to the standby whose last statement read a page.
     let reads = "SELECT count(*) FROM pg_stat_activity
-        WHERE application_name = 'longrun' AND query LIKE '%deltas AS MATERIALIZED%'";
+        WHERE application_name = 'longrun server' AND query LIKE '%deltas AS MATERIALIZED%'";
     let observer = PgPool::connect(&read_store).await.unwrap();
     let deadline = Instant::now() + PATIENCE;
     while sqlx::query_scalar::<_, i64>(reads).fetch_one(&observer).await.unwrap() == 0 {

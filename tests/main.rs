@@ -11,6 +11,7 @@ mod encryption;
 mod evaluate;
 mod help;
 mod hostile;
+mod identity;
 mod kinds;
 mod list;
 mod notices;

@@ -201,6 +201,43 @@ fn http_to_a_port_of_tls_is_told() {
 }
 
 #[test]
+fn a_renewed_certificate_is_taken_at_a_hangup() {
+    let folder = tempdir().unwrap();
+    let place = |name: &str, of: &str, file: &str| {
+        let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/http/tls").join(format!("{of}.{file}"));
+        let new = folder.path().join("new");
+        std::fs::copy(tls, &new).unwrap();
+        std::fs::rename(new, folder.path().join(format!("{name}.{file}"))).unwrap();
+    };
+    for file in ["crt", "key"] {
+        place("tls", "localhost", file);
+        place("old", "localhost", file);
+        place("renewed", "renewed", file);
+    }
+    std::fs::write(folder.path().join("longrun.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("token"), "lrn_x").unwrap();
+    let mut process = serve(folder.path(), &["--tls-cert", "tls.crt", "--tls-key", "tls.key"]);
+    let url = listening(&mut process).0.replace("127.0.0.1", "localhost");
+    // Exit code 2: the server is trusted, and refuses the token; 6: it is not trusted.
+    let call = |trusted: &str| {
+        let mut list = command();
+        list.current_dir(folder.path()).env("SSL_CERT_FILE", trusted);
+        list.args(["ops", "list", "--url", &url, "--token-file", "token"]).output().unwrap().status.code()
+    };
+    assert_eq!((call("old.crt"), call("renewed.crt")), (Some(2), Some(6)));
+    place("tls", "renewed", "crt");
+    process.signal("HUP");
+    process.line_with("the renewed TLS certificate cannot be used; the one before stays in use");
+    assert_eq!(call("old.crt"), Some(2));
+    place("tls", "renewed", "key");
+    process.signal("HUP");
+    process.line_with("the TLS certificate was read again");
+    assert_eq!((call("old.crt"), call("renewed.crt")), (Some(6), Some(2)));
+    process.signal("TERM");
+    assert_eq!(process.exit_code(), 0);
+}
+
+#[test]
 fn a_finding_of_the_doctor_says_what_is_wrong_and_then_what_must_hold() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

@@ -1,11 +1,4 @@
-//! Policy and group documents.
+//! See `fuzzing::policy`.
 #![no_main]
 
-use evidence::policy::{Policy, PolicyGroup};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| {
-    // Either may be refused; neither may crash, hang or fill the memory.
-    let _ = Policy::parse("fuzz.yaml", text);
-    let _ = PolicyGroup::parse("fuzz.yaml", text);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::policy(bytes));

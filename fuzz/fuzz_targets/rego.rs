@@ -1,9 +1,4 @@
-//! Scripts: what checks and compiles them.
+//! See `fuzzing::rego`.
 #![no_main]
 
-use evidence::rego::Script;
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| {
-    let _ = Script::compile(text);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::rego(bytes));

@@ -3,7 +3,7 @@
 //!
 //! The server is the real one, with authentication, engine and store, on a socket of this machine; the clients share
 //! its cores. Reads stand beside a bare axum handler that answers the same bytes from memory; creations beside one that
-//! inserts a row into the plain table.
+//! inserts a row into the plain table; the same calls over gRPC beside those over HTTP.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,11 +14,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderName, StatusCode, header::CONTENT_TYPE};
 use axum::routing::{get, post};
+use proto::longrun::v1 as wire;
 use serde_json::json;
 use server::ApiSettings;
 use tokio::net::TcpListener;
 
 use super::api::Server;
+use super::grpc::{self, Call};
 use super::load::{ORGANIZATION, Seen, Until, operation, press};
 use super::plain::Plain;
 use super::report::{Measured, Report};
@@ -47,10 +49,25 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
     let bare = Bare::serve(Plain::empty(target).await?, address, &one, &page).await?;
     let (bare_one, bare_page) = (request("GET", "/one", None), request("GET", "/page", None));
 
+    let over_grpc = [
+        Call::Get(wire::GetOperationRequest { operation_id: id.to_string() }),
+        Call::List(wire::ListOperationsRequest::default()),
+        Call::Create(wire::CreateOperationRequest {
+            kind: "bench".to_owned(),
+            resource_type: "evidence".to_owned(),
+            resource_id: "image-1".to_owned(),
+            project_id: "project-01".to_owned(),
+            input: r#"{"digest":"sha256:00"}"#.to_owned(),
+            ..Default::default()
+        }),
+    ];
+
     let spinner = Spinner::start("http");
     let mut results = Vec::new();
-    for (mode, ours, theirs) in
+    for ((mode, ours, theirs), call) in
         [("get one", &one, &bare_one), ("first page", &page, &bare_page), ("create", &create, &create)]
+            .into_iter()
+            .zip(over_grpc)
     {
         spinner.say(format!("{mode}, {clients} clients"));
         load(address, clients, WARM_UP, ours).await?;
@@ -64,13 +81,23 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
             ratio: Some(ours.per_second() / theirs.per_second()),
             ..Measured::new("http", target.engine(), ours.times())
         });
+        spinner.say(format!("{mode} over gRPC, {clients} clients"));
+        let secret = server.secret.expose();
+        grpc::load(address, clients, WARM_UP, secret, &call).await?;
+        let grpc = grpc::load(address, clients, length, secret, &call).await?;
+        results.push(Measured {
+            mode: Some(format!("{mode} over gRPC, {clients} clients")),
+            baseline: Some(ours.times()),
+            ratio: Some(grpc.per_second() / ours.per_second()),
+            ..Measured::new("http", target.engine(), grpc.times())
+        });
     }
     drop(spinner);
     let settings = json!({ "clients": clients, "seconds": length.as_secs(), "engine": target.settings().await? });
     let mut report = Report::new(target, settings, results);
     report.notes.push(
         "clients, server and database share the cores; baseline of reads: a bare axum handler, the same bytes from \
-         memory; of creations: a bare axum handler, one row into the plain table"
+         memory; of creations: a bare axum handler, one row into the plain table; of gRPC: the same call over HTTP"
             .to_owned(),
     );
     server.stop().await;

@@ -8,11 +8,13 @@ mod data;
 mod evaluate;
 mod fairness;
 mod fill;
+mod grpc;
 mod http;
 mod latency;
 mod lifecycle;
 mod load;
 mod multiply;
+mod overload;
 mod pages;
 mod plain;
 mod processes;
@@ -44,6 +46,8 @@ pub enum Bench {
     Latency(LatencyArgs),
     /// Creations and reads over HTTP, by clients that keep their connection
     Http(HttpArgs),
+    /// More creations over HTTP than the server can carry out: what it answers, what it sheds, its memory
+    Overload(OverloadArgs),
     /// Thousands of clients that wait for operations: memory, queries, time from the end to the answer
     Waiters(WaitersArgs),
     /// How long an organization's first operation waits behind a million of another's
@@ -143,6 +147,22 @@ pub struct HttpArgs {
     seconds: u32,
 }
 
+/// `longrun bench overload`.
+#[derive(Debug, clap::Args)]
+pub struct OverloadArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Connections that the calls come over
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// Length of the measurement
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// How many times what the server sustains
+    #[arg(long, default_value_t = 2.0)]
+    times: f64,
+}
+
 /// `longrun bench waiters`.
 #[derive(Debug, clap::Args)]
 pub struct WaitersArgs {
@@ -201,6 +221,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Lifecycle(args) => &args.common,
         Bench::Latency(args) => &args.common,
         Bench::Http(args) => &args.common,
+        Bench::Overload(args) => &args.common,
         Bench::Waiters(args) => &args.common,
         Bench::Fairness(args) => &args.common,
     };
@@ -227,6 +248,10 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         }
         Bench::Latency(args) => latency::measure(&target, args.samples, Duration::from_millis(args.pause)).await?,
         Bench::Http(args) => http::measure(&target, args.clients, Duration::from_secs(args.seconds.into())).await?,
+        Bench::Overload(args) => {
+            let length = Duration::from_secs(args.seconds.into());
+            overload::measure(&target, args.connections, length, args.times).await?
+        }
         Bench::Waiters(args) => waiters::measure(&target, args.waiters).await?,
         Bench::Evaluate(_) => unreachable!("it has no store and was measured above"),
         Bench::Fairness(args) => {

@@ -48,7 +48,7 @@ pub async fn measure(target: &Target, processes: &[u32], clients: u32, length: D
             let spinner = Spinner::start("processes");
             spinner.say(format!("{number} processes, {mode}"));
             let clients_each = clients.div_ceil(*number).max(1);
-            let parts = together(url, *number, clients_each, length, one_organization).await?;
+            let parts = together(url.expose(), *number, clients_each, length, one_organization).await?;
             drop(spinner);
             let mut all = Histogram::<u64>::new(3)?;
             for (time, count) in parts.iter().flat_map(|part| &part.times) {

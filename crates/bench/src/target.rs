@@ -56,7 +56,7 @@ impl Target {
             }
             StoreUrl::Postgres(text) => {
                 // One for every client of the plain table: a connection each is the best it can have.
-                let pool = PgPoolOptions::new().max_connections(72).connect(text).await;
+                let pool = PgPoolOptions::new().max_connections(72).connect(text.expose()).await;
                 let pool = pool.with_context(|| format!("cannot reach {url}"))?;
                 let version = sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&pool).await?;
                 (Database::Postgres(pool), version)

@@ -24,6 +24,15 @@ impl Wire {
     }
 }
 
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// As it was asked.
+    Success,
+    /// Otherwise, with this status.
+    Status(u16),
+}
+
 /// A connection that is kept.
 pub struct Connection {
     stream: TcpStream,
@@ -63,6 +72,27 @@ impl Connection {
     /// # Errors
     /// When it is no success, or none that this can read.
     pub async fn answer(&mut self) -> anyhow::Result<&[u8]> {
+        let (head, whole) = self.receive().await?;
+        if !self.buffer.starts_with(b"HTTP/1.1 2") {
+            anyhow::bail!("the server answered {}", String::from_utf8_lossy(&self.buffer[..whole]));
+        }
+        Ok(&self.buffer[head..whole])
+    }
+
+    /// Sends a request and tells how it was answered.
+    ///
+    /// # Errors
+    /// When the answer is none that this can read.
+    pub async fn ask(&mut self, wire: &Wire) -> anyhow::Result<Answer> {
+        self.send(wire).await?;
+        self.receive().await?;
+        let status = self.buffer.get(9..12).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let status = status.context("the answer has no status")?;
+        Ok(if (200..300).contains(&status) { Answer::Success } else { Answer::Status(status) })
+    }
+
+    /// Reads an answer; where its body begins and ends.
+    async fn receive(&mut self) -> anyhow::Result<(usize, usize)> {
         self.buffer.clear();
         let head = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -74,10 +104,7 @@ impl Connection {
         while self.buffer.len() < whole {
             self.read().await?;
         }
-        if !self.buffer.starts_with(b"HTTP/1.1 2") {
-            anyhow::bail!("the server answered {}", String::from_utf8_lossy(&self.buffer[..whole]));
-        }
-        Ok(&self.buffer[head..whole])
+        Ok((head, whole))
     }
 
     async fn read(&mut self) -> anyhow::Result<()> {

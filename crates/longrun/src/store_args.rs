@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigArgs, Loaded};
+use crate::config::{Config, ConfigArgs, Hidden, Loaded};
 use crate::connection::DEV_FOLDER;
 use crate::exit::Hint;
 use crate::node::{self, StoreLock, complain};
@@ -21,7 +21,7 @@ pub const DEV_EVIDENCE: &str = "evidence";
 pub struct StoreArgs {
     /// The store: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
-    store: Option<String>,
+    store: Option<Hidden>,
     /// Configuration file that names the store
     #[arg(long, env = "LONGRUN_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,

@@ -4,9 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::audit::Refused;
-use crate::auth::{TokenLookup, Usage};
+use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::memory::Memory;
+use crate::places::Places;
+use crate::rates::Rates;
 use crate::reads::Reads;
 use crate::services::Services;
 use crate::shares::Shares;
@@ -20,10 +22,8 @@ pub(crate) struct App(Arc<State>);
 /// What there is beside the [`Services`].
 pub(crate) struct State {
     services: Services,
-    /// Notes uses of tokens.
-    pub(crate) usage: Usage,
-    /// Finds tokens in the store.
-    pub(crate) tokens: TokenLookup,
+    /// Finds callers.
+    pub(crate) auth: Arc<Authenticator>,
     /// Reads that requests share.
     pub(crate) reads: Reads,
     /// Tells who waits for operations.
@@ -38,15 +38,21 @@ pub(crate) struct State {
     pub(crate) memory: Memory,
     /// One a process that checks policies or looks into evidence.
     pub(crate) checks: Turns,
+    /// One a call that is worked on.
+    pub(crate) places: Places,
+    /// The same for heartbeats and settlements, beside the others.
+    pub(crate) keeping: Places,
+    /// How many calls tokens and organizations may make.
+    pub(crate) rates: Rates,
 }
 
 impl App {
     /// Starts what runs beside the requests. Must be called within a tokio runtime.
     pub(crate) fn new(services: Services) -> App {
         let settings = &services.settings;
+        let places = |patience| Places::new(settings.max_in_flight, settings.max_in_flight_per_organization, patience);
         let state = State {
-            usage: Usage::start(services.store.clone()),
-            tokens: TokenLookup::new(services.store.clone()),
+            auth: Arc::new(Authenticator::start(services.store.clone(), services.identity.clone())),
             reads: Reads::new(&services.store, settings.first_page),
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),
@@ -55,6 +61,10 @@ impl App {
             memory: Memory::new(settings),
             // The last place is left to others.
             checks: Turns::new(settings.max_checks, settings.max_checks.saturating_sub(1)),
+            places: places(settings.overload_patience),
+            // They are refused as late as any call may be: what they are not told is lost work.
+            keeping: places(settings.request_timeout),
+            rates: Rates::new(&services.call_limits),
             services,
         };
         App(Arc::new(state))

@@ -44,6 +44,14 @@ pub enum ApiError {
     /// No valid token. One message for all causes.
     #[error("a valid API token is needed: send the header Authorization: Bearer lrn_…")]
     Unauthenticated,
+    /// A session's cookie came alone, which another site's page can bring about.
+    #[error(
+        "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
+    )]
+    CrossSite,
+    /// Somebody was not signed in.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     /// The token lacks a scope.
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
@@ -129,6 +137,22 @@ pub enum ApiError {
         /// When it may try the next.
         retry_after: Duration,
     },
+    /// The token or its organization makes more calls than it may.
+    #[error(
+        "the {of} may make {} calls a second, and {} at once after a pause: wait as long as Retry-After says",
+        rate.per_second, rate.burst
+    )]
+    TooManyCalls {
+        /// Whose limit it is: `token` or `organization`.
+        of: &'static str,
+        /// What may be.
+        rate: store::Rate,
+        /// Until there may be another one.
+        wait: Duration,
+    },
+    /// The server works on as much as it can.
+    #[error("the server has more to do than it can do in time; try again later")]
+    Overloaded,
     /// Too many who watch.
     #[error("too many clients watch at this server; try again later, or poll the list")]
     TooManyWatchers,
@@ -162,6 +186,28 @@ pub(crate) struct Refused<'e> {
     pub(crate) violations: &'e [Violation],
 }
 
+/// Why somebody was not signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The provider cannot be asked, or answers what cannot be used; the cause is logged.
+    #[error("the identity provider did not answer as it should; try again later, and tell the operator if it stays so")]
+    Provider(#[source] BoxError),
+    /// What came back belongs to no sign-in of this browser.
+    #[error("this sign-in took too long, was begun in another browser, or has ended already; begin again")]
+    Stale,
+    /// The provider says no.
+    #[error("the identity provider refused with {error:?} {why}")]
+    Refused {
+        /// Its code of the error.
+        error: String,
+        /// What it says of it; may be empty.
+        why: String,
+    },
+    /// The provider knows the person, and this server grants nothing.
+    #[error("the account is known to the identity provider, but may not use this server: {0}; ask its operator")]
+    NotAllowed(String),
+}
+
 /// Any error, as a cause.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -191,6 +237,13 @@ impl ApiError {
             ApiError::Invalid(_) => (StatusCode::BAD_REQUEST, 3, "INVALID_FIELDS"),
             ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, 3, "MALFORMED_REQUEST"),
             ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
+            ApiError::CrossSite => (StatusCode::FORBIDDEN, 7, "CSRF_TOKEN_INVALID"),
+            ApiError::SignIn(SignInError::Provider(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, 14, "IDENTITY_PROVIDER_UNAVAILABLE")
+            }
+            ApiError::SignIn(SignInError::Stale) => (StatusCode::BAD_REQUEST, 9, "SIGN_IN_EXPIRED"),
+            ApiError::SignIn(SignInError::Refused { .. }) => (StatusCode::FORBIDDEN, 7, "SIGN_IN_REFUSED"),
+            ApiError::SignIn(SignInError::NotAllowed(_)) => (StatusCode::FORBIDDEN, 7, "ACCOUNT_NOT_ALLOWED"),
             ApiError::ScopeMissing(_) => (StatusCode::FORBIDDEN, 7, "SCOPE_MISSING"),
             ApiError::ProjectDenied { .. } => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::OfInstance => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
@@ -213,6 +266,8 @@ impl ApiError {
             ApiError::Busy => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_LARGE_BODIES"),
             ApiError::TooManyWaiting => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WAITING_CLAIMS"),
             ApiError::TooManyUnknownTokens { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_UNKNOWN_TOKENS"),
+            ApiError::TooManyCalls { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "CALL_RATE_EXCEEDED"),
+            ApiError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, "OVERLOADED"),
             ApiError::TooManyWatchers => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_WATCHERS"),
             ApiError::Unavailable(_) | ApiError::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, 14, "UNAVAILABLE"),
             ApiError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, 4, "DEADLINE_EXCEEDED"),
@@ -232,10 +287,13 @@ impl ApiError {
 
     fn retry_delay(&self) -> Option<Duration> {
         match self {
-            ApiError::Busy | ApiError::TooManyWatchers | ApiError::Unavailable(_) | ApiError::NotReady(_) => {
-                Some(RETRY_DELAY)
-            }
-            ApiError::TooManyWaiting => Some(WAITING_DELAY),
+            ApiError::Busy
+            | ApiError::Overloaded
+            | ApiError::TooManyWatchers
+            | ApiError::Unavailable(_)
+            | ApiError::NotReady(_) => Some(RETRY_DELAY),
+            ApiError::TooManyCalls { wait, .. } => Some(whole_seconds(*wait)),
+            ApiError::TooManyWaiting | ApiError::SignIn(SignInError::Provider(_)) => Some(WAITING_DELAY),
             ApiError::TooManyUnknownTokens { retry_after } => Some(whole_seconds(*retry_after)),
             ApiError::Exceeded(exceeded) => Some(whole_seconds(exceeded.retry_after())),
             _ => None,
@@ -249,6 +307,11 @@ impl ApiError {
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
+                ("of", (*of).to_owned()),
+                ("limit", rate.per_second.to_string()),
+                ("burst", rate.burst.to_string()),
+            ]),
             ApiError::Exceeded(Exceeded::Rate { rate, .. }) => {
                 BTreeMap::from([("limit", rate.per_second.to_string()), ("burst", rate.burst.to_string())])
             }
@@ -332,7 +395,7 @@ pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
 impl From<Refusal> for RowStatus {
     fn from(refusal: Refusal) -> RowStatus {
         let reason = row_reason(refusal);
-        let details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata: BTreeMap::new() }];
+        let details = vec![ErrorInfo::detail(reason, BTreeMap::new())];
         RowStatus(Status { code: 10, message: refusal.to_string(), details })
     }
 }
@@ -350,31 +413,57 @@ pub(crate) struct Status<'a> {
 }
 
 /// The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them.
+///
+/// Each is a struct that names its type, and no variant of a tagged enum: generators of clients want a name for each.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "@type")]
+#[serde(untagged)]
 enum Detail<'a> {
-    /// What is wrong with the request, all at once.
-    #[serde(rename = "type.googleapis.com/google.rpc.BadRequest", rename_all = "camelCase")]
-    BadRequest {
-        /// One for each field at fault.
-        field_violations: Vec<FieldViolation<'a>>,
-    },
-    /// Which error it is.
-    #[serde(rename = "type.googleapis.com/google.rpc.ErrorInfo")]
-    ErrorInfo {
-        /// A stable name, such as INVALID_FIELDS.
-        reason: &'static str,
-        /// Always longrun.
-        domain: &'static str,
-        /// What a program may want to know, such as a limit.
-        metadata: BTreeMap<&'static str, String>,
-    },
-    /// When to try again.
-    #[serde(rename = "type.googleapis.com/google.rpc.RetryInfo", rename_all = "camelCase")]
-    RetryInfo {
-        /// Seconds with an s.
-        retry_delay: String,
-    },
+    BadRequest(BadRequest<'a>),
+    ErrorInfo(ErrorInfo),
+    RetryInfo(RetryInfo),
+}
+
+/// What is wrong with the request, all at once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BadRequest<'a> {
+    /// `type.googleapis.com/google.rpc.BadRequest`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// One for each field at fault.
+    field_violations: Vec<FieldViolation<'a>>,
+}
+
+/// Which error it is.
+#[derive(Serialize, ToSchema)]
+struct ErrorInfo {
+    /// `type.googleapis.com/google.rpc.ErrorInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// A stable name, such as INVALID_FIELDS.
+    reason: &'static str,
+    /// Always longrun.
+    domain: &'static str,
+    /// What a program may want to know, such as a limit.
+    metadata: BTreeMap<&'static str, String>,
+}
+
+impl ErrorInfo {
+    fn detail<'a>(reason: &'static str, metadata: BTreeMap<&'static str, String>) -> Detail<'a> {
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })
+    }
+}
+
+/// When to try again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RetryInfo {
+    /// `type.googleapis.com/google.rpc.RetryInfo`.
+    #[serde(rename = "@type")]
+    type_url: &'static str,
+    /// Seconds with an s.
+    retry_delay: String,
 }
 
 /// What is wrong with a field.
@@ -390,13 +479,15 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, ..) = self.class();
         let Refused { code, reason, metadata, retry_delay, violations } = self.refused();
-        let mut details = vec![Detail::ErrorInfo { reason, domain: DOMAIN, metadata }];
+        let mut details = vec![ErrorInfo::detail(reason, metadata)];
         if matches!(self, ApiError::Invalid(_)) {
             let told = violations.iter().map(|v| FieldViolation { field: &v.field, description: &v.description });
-            details.push(Detail::BadRequest { field_violations: told.collect() });
+            let type_url = "type.googleapis.com/google.rpc.BadRequest";
+            details.push(Detail::BadRequest(BadRequest { type_url, field_violations: told.collect() }));
         }
         if let Some(delay) = retry_delay {
-            details.push(Detail::RetryInfo { retry_delay: format!("{}s", delay.as_secs()) });
+            let type_url = "type.googleapis.com/google.rpc.RetryInfo";
+            details.push(Detail::RetryInfo(RetryInfo { type_url, retry_delay: format!("{}s", delay.as_secs()) }));
         }
         let body = serde_json::to_vec(&Status { code, message: self.to_string(), details })
             .expect("strings and numbers always serialise");
@@ -408,7 +499,9 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         match &self {
-            ApiError::Unavailable(cause) | ApiError::Internal(cause) => {
+            ApiError::Unavailable(cause)
+            | ApiError::Internal(cause)
+            | ApiError::SignIn(SignInError::Provider(cause)) => {
                 response.extensions_mut().insert(Cause(chain(cause.as_ref())));
             }
             ApiError::NotReady(cause) => {

@@ -15,12 +15,16 @@ pub mod auth;
 mod calls;
 mod coalesce;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 pub mod http;
 mod hub;
 mod link;
 mod memory;
 mod metrics;
+mod places;
+mod rates;
 mod reads;
 mod render;
 mod services;
@@ -29,6 +33,7 @@ mod strict;
 mod turns;
 mod waiters;
 
-pub use error::ApiError;
+pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;
+pub use rates::{CallLimit, CallLimits};
 pub use services::{ApiSettings, FirstPage, KindDefaults, Services, WorkSettings};

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// A connection. Clones are the same one.
@@ -16,7 +17,10 @@ struct Inner {
     address: SocketAddr,
     /// The address as clients are counted by it; `None` when they are not.
     counted: Option<IpAddr>,
+    is_tls: bool,
     opened: Instant,
+    /// Told when the connection's place is needed.
+    wanted: Notify,
     state: Mutex<State>,
 }
 
@@ -32,10 +36,11 @@ struct State {
 pub(crate) struct UnderWay(Link);
 
 impl Link {
-    pub(crate) fn new(address: SocketAddr, counted: Option<IpAddr>) -> Link {
+    pub(crate) fn new(address: SocketAddr, counted: Option<IpAddr>, is_tls: bool) -> Link {
         let opened = Instant::now();
         let state = Mutex::new(State { is_authenticated: false, under_way: 0, quiet_since: opened });
-        Link(Arc::new(Inner { address, counted, opened, state }))
+        let wanted = Notify::new();
+        Link(Arc::new(Inner { address, counted, is_tls, opened, wanted, state }))
     }
 
     /// The other end.
@@ -46,6 +51,27 @@ impl Link {
     /// The address that refusals are counted by, if they are.
     pub(crate) fn counted(&self) -> Option<IpAddr> {
         self.0.counted
+    }
+
+    /// Whether it is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.0.is_tls
+    }
+
+    /// Since when no request is under way, if none is, and whether one had a valid token.
+    pub(crate) fn quiet(&self) -> Option<(bool, Instant)> {
+        let state = self.lock();
+        (state.under_way == 0).then_some((state.is_authenticated, state.quiet_since))
+    }
+
+    /// Asks for the place of the connection.
+    pub(crate) fn want(&self) {
+        self.0.wanted.notify_one();
+    }
+
+    /// Returns when somebody wants the place of the connection.
+    pub(crate) async fn is_wanted(&self) {
+        self.0.wanted.notified().await;
     }
 
     /// Takes note that a request had a valid token.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,7 @@ impl fmt::Debug for Metrics {
 
 struct Inner {
     in_flight: AtomicI64,
+    shed: [AtomicU64; Shed::ALL.len()],
     routes: Mutex<BTreeMap<String, Route>>,
     /// What is counted elsewhere.
     others: Mutex<Vec<Counter>>,
@@ -50,11 +51,25 @@ impl Default for Metrics {
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         Metrics(Arc::new(Inner {
             in_flight: AtomicI64::new(0),
+            shed: Default::default(),
             routes: Mutex::default(),
             others: Mutex::default(),
             started_at,
         }))
     }
+}
+
+/// Why a call was sent away before it was worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// The server had too much to do.
+    Overloaded,
+    /// Its token or organization made more calls than it may.
+    CallRate,
+}
+
+impl Shed {
+    const ALL: [(Shed, &'static str); 2] = [(Shed::Overloaded, "overloaded"), (Shed::CallRate, "call_rate")];
 }
 
 /// A request that is under way; not any more when this is dropped.
@@ -79,6 +94,11 @@ impl Metrics {
         InFlight(self.clone())
     }
 
+    /// Counts a call that was sent away.
+    pub(crate) fn shed(&self, why: Shed) {
+        self.0.shed[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts an answered request.
     pub(crate) fn record(&self, route: &str, status: u16, duration: Duration) {
         let mut routes = self.0.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +121,13 @@ impl Metrics {
         let mut text = String::new();
         render(&mut text, &routes, self.0.in_flight.load(Ordering::Relaxed), self.0.started_at)
             .expect("writing to a String does not fail");
+        text.push_str(
+            "# HELP longrun_shed_total Calls that were sent away unanswered.\n# TYPE longrun_shed_total counter\n",
+        );
+        for (why, reason) in Shed::ALL {
+            let count = self.0.shed[why as usize].load(Ordering::Relaxed);
+            text.push_str(&format!("longrun_shed_total{{reason=\"{reason}\"}} {count}\n"));
+        }
         for Counter { name, help, read } in &*self.0.others.lock().unwrap_or_else(PoisonError::into_inner) {
             text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n", read()));
         }

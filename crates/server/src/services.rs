@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Waker;
+use http::HeaderValue;
 use kinds::evaluation::Evaluations;
 use operations::DEFAULT_MAX_ATTEMPTS;
 use operations::backoff::Backoff;
@@ -13,7 +14,9 @@ use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Identity;
 use crate::metrics::Metrics;
+use crate::rates::CallLimits;
 
 /// Everything that the handlers need. Cheap to clone: every part is shared.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub struct Services {
     pub local_kinds: Arc<[String]>,
     /// What an operation of a kind gets when its creation does not say, by kind.
     pub defaults: Arc<BTreeMap<String, KindDefaults>>,
+    /// How fast tokens and organizations may make calls.
+    pub call_limits: Arc<CallLimits>,
     /// Whether operations of other kinds are accepted too; they wait for a remote worker.
     pub allow_undeclared_kinds: bool,
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
@@ -40,6 +45,8 @@ pub struct Services {
     pub has_ai_provider: bool,
     /// Whether an evaluation may leave its policies out.
     pub has_default_policies: bool,
+    /// Who may call beside those who have API tokens; by default nobody.
+    pub identity: Arc<Identity>,
     /// Limits and defaults.
     pub settings: ApiSettings,
     /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. To be the token that
@@ -59,10 +66,12 @@ impl Services {
             kinds: Arc::new([]),
             local_kinds: Arc::new([]),
             defaults: Arc::default(),
+            call_limits: Arc::default(),
             allow_undeclared_kinds: false,
             evaluations: None,
             has_ai_provider: false,
             has_default_policies: false,
+            identity: Arc::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),
@@ -139,7 +148,16 @@ pub struct ApiSettings {
     pub header_read_timeout: Duration,
     /// The most bytes of a request's headers, its first line included; default 32 KiB (at least 8 KiB).
     pub max_header_bytes: usize,
-    /// The most connections at a time; further ones wait in the kernel's queue; default 10,000.
+    /// The most calls that are worked on at a time; further ones wait for `overload_patience` and get 503; default 512.
+    /// Neither those that wait for something to happen count, nor heartbeats and settlements, which have as many beside.
+    pub max_in_flight: usize,
+    /// The most of them of one organization; default 384.
+    pub max_in_flight_per_organization: usize,
+    /// How long a call waits to be worked on; default 500 ms.
+    pub overload_patience: Duration,
+    /// Pages of which origins (`https://host[:port]`) may call the API from a browser; default none.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The most connections at a time; for further ones, idle ones are closed, or else they are; default 10,000.
     pub max_connections: usize,
     /// The most connections of one client address (of an IPv6 network of 64 bits) at a time; further ones are closed;
     /// default 1,000. At 0 clients are not told apart by addresses, neither for this nor for the tokens that they try.
@@ -201,6 +219,10 @@ impl Default for ApiSettings {
             body_min_rate: 4 * 1024,
             header_read_timeout: Duration::from_secs(15),
             max_header_bytes: 32 * 1024,
+            max_in_flight: 512,
+            max_in_flight_per_organization: 384,
+            overload_patience: Duration::from_millis(500),
+            cors_origins: Vec::new(),
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],

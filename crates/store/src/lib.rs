@@ -21,6 +21,8 @@ mod content;
 mod deletion;
 mod doctor;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod limits;
 mod management;
@@ -75,7 +77,7 @@ pub use seal::{Keyring, Sealed};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
-pub use url::{InvalidStoreUrl, PARAMETERS, StoreUrl, open};
+pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
 use crate::{InvalidPosition, Position};
@@ -20,7 +21,7 @@ const PLAIN: usize = 20;
 
 /// The secret of a store that seals places in its feed.
 #[derive(Clone)]
-pub struct PositionKey([u8; 32]);
+pub struct PositionKey(SecretSlice<u8>);
 
 impl fmt::Debug for PositionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +32,12 @@ impl fmt::Debug for PositionKey {
 impl PositionKey {
     /// `None` when it is not of 32 bytes.
     pub(crate) fn new(secret: &[u8]) -> Option<PositionKey> {
-        secret.try_into().ok().map(PositionKey)
+        (secret.len() == 32).then(|| PositionKey(secret.to_vec().into()))
+    }
+
+    /// A key for another purpose, the same in every process of the store; it tells nothing of this one.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        self.mac(2).chain_update(purpose).finalize().into_bytes().into()
     }
 
     /// A place as text; the same each time, so that an event has one id.
@@ -83,9 +89,9 @@ impl PositionKey {
         text
     }
 
-    /// For one of the two uses of the key.
+    /// For one of the uses of the key.
     fn mac(&self, usage: u8) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new_from_slice(&self.0).expect("any length will do").chain_update([usage])
+        Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("any length will do").chain_update([usage])
     }
 }
 
@@ -109,6 +115,15 @@ mod tests {
     use super::*;
 
     const PLACE: Position = Position { row: u64::MAX - 7, part: Position::SQLITE, seen: 3 };
+
+    #[test]
+    fn derived_keys_differ_by_purpose_and_by_store() {
+        let (key, other) = (PositionKey::new(&[7; 32]).unwrap(), PositionKey::new(&[8; 32]).unwrap());
+        assert_eq!(key.derive("a"), key.derive("a"));
+        assert!(
+            key.derive("a") != key.derive("b") && key.derive("a") != other.derive("a") && key.derive("a") != [7; 32]
+        );
+    }
 
     #[test]
     fn a_place_comes_back_to_its_organization_and_no_other() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::{Open, PostgresStore, SqliteStore, Store, StoreError};
@@ -15,8 +16,33 @@ pub enum StoreUrl {
     /// The embedded store in this file.
     Sqlite(PathBuf),
     /// A PostgreSQL database, by its whole URL.
-    Postgres(String),
+    Postgres(PostgresUrl),
 }
+
+/// The whole URL of a PostgreSQL database, which may hold a password. Gone from memory when it is dropped.
+#[derive(Clone)]
+pub struct PostgresUrl(SecretString);
+
+impl PostgresUrl {
+    /// The text itself, for whoever connects.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<String> for PostgresUrl {
+    fn from(text: String) -> PostgresUrl {
+        PostgresUrl(text.into())
+    }
+}
+
+impl PartialEq for PostgresUrl {
+    fn eq(&self, other: &PostgresUrl) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for PostgresUrl {}
 
 /// The text names no store. Shows nothing of it but the name of a parameter: it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +102,7 @@ impl FromStr for StoreUrl {
         }
         let is_read = |text: &str| text.parse::<PgConnectOptions>().is_ok();
         if is_read(text) {
-            Ok(StoreUrl::Postgres(text.to_owned()))
+            Ok(StoreUrl::Postgres(text.to_owned().into()))
         } else if text.split_once('?').is_some_and(|(url, _)| is_read(url)) {
             Err(InvalidStoreUrl::Value)
         } else {
@@ -96,6 +122,7 @@ impl StoreUrl {
     /// The whole URL, with asterisks for what is secret.
     pub fn masked(&self) -> String {
         let StoreUrl::Postgres(url) = self else { return self.to_string() };
+        let url = url.expose();
         let (address, _) = url.split_once('?').unwrap_or((url, ""));
         let (scheme, rest) = address.split_once("://").unwrap_or(("postgres", address));
         // user:password@host: what stands between the first colon of the authority and the last @.
@@ -118,6 +145,7 @@ impl fmt::Display for StoreUrl {
             StoreUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             StoreUrl::Postgres(url) => {
                 // What stands before the last @ of the authority is user and password; after ? there may be one too.
+                let url = url.expose();
                 let url = url.split('?').next().unwrap_or(url);
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
                 let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -140,7 +168,7 @@ impl fmt::Debug for StoreUrl {
 pub async fn open(url: &StoreUrl, how: Open, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
         StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open_as(path, how).await?),
-        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect_as(url, how, connections).await?),
+        StoreUrl::Postgres(url) => Arc::new(PostgresStore::connect_as(url.expose(), how, connections).await?),
     })
 }
 

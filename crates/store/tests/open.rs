@@ -7,7 +7,8 @@ use super::support::{Engine, Fixture, against_both_engines, fixture};
 
 async fn existing(fixture: &Fixture) -> Result<(), StoreError> {
     let place = fixture.place();
-    let url = if place.starts_with("postgres:") { StoreUrl::Postgres(place) } else { StoreUrl::Sqlite(place.into()) };
+    let url =
+        if place.starts_with("postgres:") { StoreUrl::Postgres(place.into()) } else { StoreUrl::Sqlite(place.into()) };
     let store = store::open(&url, Open::Existing, 2).await?;
     store.close().await;
     Ok(())

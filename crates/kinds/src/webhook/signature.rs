@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretSlice};
 use sha2::Sha256;
 
 /// What a secret begins with.
@@ -14,7 +15,7 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// The secrets that a call is signed with: one, or several while they are changed. `Debug` does not show them.
 #[derive(Clone)]
-pub struct Secrets(Vec<Vec<u8>>);
+pub struct Secrets(Vec<SecretSlice<u8>>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,12 +46,14 @@ impl Secrets {
     /// # Errors
     /// [`InvalidSecret`], when one of them is no secret or there is none.
     pub fn parse(text: &str) -> Result<Secrets, InvalidSecret> {
-        let secrets: Result<Vec<Vec<u8>>, InvalidSecret> = text
+        let secrets: Result<Vec<SecretSlice<u8>>, InvalidSecret> = text
             .split_whitespace()
             .map(|secret| {
                 let encoded = secret.strip_prefix(PREFIX).ok_or(InvalidSecret::Prefix)?;
                 let bytes = STANDARD.decode(encoded).map_err(|_| InvalidSecret::Base64)?;
-                if LENGTHS.contains(&bytes.len()) { Ok(bytes) } else { Err(InvalidSecret::Length(bytes.len())) }
+                let length = bytes.len();
+                let bytes = SecretSlice::from(bytes);
+                if LENGTHS.contains(&length) { Ok(bytes) } else { Err(InvalidSecret::Length(length)) }
             })
             .collect();
         match secrets? {
@@ -62,7 +65,8 @@ impl Secrets {
     /// The header `webhook-signature`. `time` is in seconds since 1970.
     pub(super) fn sign(&self, id: &str, time: u64, body: &[u8]) -> String {
         let signatures = self.0.iter().map(|secret| {
-            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+            let mut mac =
+                Hmac::<Sha256>::new_from_slice(secret.expose_secret()).expect("HMAC takes keys of any length");
             mac.update(format!("{id}.{time}.").as_bytes());
             mac.update(body);
             format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))

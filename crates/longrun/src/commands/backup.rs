@@ -63,6 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             copy_sqlite(store, working.path()).await?
         }
         StoreUrl::Postgres(database) => {
+            let database = database.expose();
             let store = node::opened(&url, PostgresStore::connect_as(database, Open::Existing, 2).await)?;
             dump_postgres(store, database, working.path()).await?
         }

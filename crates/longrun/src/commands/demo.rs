@@ -104,7 +104,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
     let text = |path: &Path| path.to_str().map(str::to_owned).context("the temporary folder's path is not Unicode");
     let mut config = Config {
         listen: "127.0.0.1:0".to_owned(),
-        store: format!("sqlite:{}", text(&folder.join("longrun.db"))?),
+        store: format!("sqlite:{}", text(&folder.join("longrun.db"))?).into(),
         ..Config::default()
     };
     config.evidence.folder = text(&folder.join("evidence"))?;

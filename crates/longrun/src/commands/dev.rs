@@ -64,8 +64,11 @@ fn config(args: &Args) -> anyhow::Result<Config> {
         let path = args.data_dir.join(name);
         path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("the path of --data-dir is not Unicode"))
     };
-    let mut config =
-        Config { listen: args.listen.clone(), store: format!("sqlite:{}", within(DEV_STORE)?), ..Config::default() };
+    let mut config = Config {
+        listen: args.listen.clone(),
+        store: format!("sqlite:{}", within(DEV_STORE)?).into(),
+        ..Config::default()
+    };
     config.evidence.folder = within(DEV_EVIDENCE)?;
     if let Some(folder) = &args.policies {
         config.policies.folder = folder.to_str().context("the path of --policies is not Unicode")?.to_owned();

@@ -56,7 +56,7 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     }
     let _lock = StoreLock::acquire(path)?;
     let source = node::opened(&from, SqliteStore::open_as(path, Open::Existing).await)?;
-    let target = node::opened(&to, PostgresStore::connect(target, CONNECTIONS).await)?;
+    let target = node::opened(&to, PostgresStore::connect(target.expose(), CONNECTIONS).await)?;
     let spinner = Spinner::start("moving");
     let mut rows = 0;
     let moved = store::transfer(&source, &target, |more| {

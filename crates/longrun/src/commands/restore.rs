@@ -49,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             drop(lock);
         }
         (StoreUrl::Postgres(url), Engine::Postgres) => {
+            let url = url.expose();
             if PostgresStore::is_there(url).await? {
                 return Err(failure(
                     "the database has a schema \"longrun\" already",

@@ -1,11 +1,12 @@
-//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]` and
-//! `[organizations.NAME]`.
+//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]`,
+//! `[organizations.NAME]` and `[auth.jwt.NAME]`; and `[auth.oidc]`, which is there or not.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::auth::{Auth, Jwt, Oidc};
 use super::kinds::Kind;
 use super::notices::Notice;
 use super::organizations::Organization;
@@ -21,6 +22,8 @@ pub struct Declared {
     pub notices: BTreeMap<String, Notice>,
     /// By the name of the organization.
     pub organizations: BTreeMap<String, Organization>,
+    /// Identity providers.
+    pub auth: Auth,
     path: PathBuf,
     lines: BTreeMap<String, usize>,
 }
@@ -48,6 +51,20 @@ impl Declared {
             found.extend(complaints.into_iter().map(|(key, message)| (format!("organizations.{name}.{key}"), message)));
             declared.organizations.insert(name, organization);
         }
+        if let Some(Value::Table(auth)) = file.get_mut("auth") {
+            for (name, table) in tables_of(auth, "jwt") {
+                let mut complaints = Complaints::new();
+                let provider = Jwt::read(table, &mut complaints);
+                found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.jwt.{name}.{key}"), message)));
+                declared.auth.jwt.insert(name, provider);
+            }
+            // What is no table is left: the loader tells that there is no such key.
+            if let Some(Value::Table(table)) = auth.get_mut("oidc") {
+                let (table, mut complaints) = (std::mem::take(table), Complaints::new());
+                declared.auth.oidc = Some(Oidc::read(table, &mut complaints));
+                found.extend(complaints.into_iter().map(|(key, message)| (format!("auth.oidc.{key}"), message)));
+            }
+        }
         let problems = found.into_iter().map(|(key, message)| Problem { origin: declared.origin(&key), key, message });
         let problems = problems.collect();
         (declared, problems)
@@ -73,8 +90,10 @@ impl Declared {
         let notices = self.notices.iter().map(|(name, notice)| (format!("notices.{name}"), notice.shown()));
         let organizations = self.organizations.iter();
         let organizations = organizations.map(|(name, own)| (format!("organizations.{name}"), own.shown()));
+        let jwt = self.auth.jwt.iter().map(|(name, provider)| (format!("auth.jwt.{name}"), provider.shown()));
+        let oidc = self.auth.oidc.iter().map(|oidc| ("auth.oidc".to_owned(), oidc.shown()));
         let mut entries = BTreeMap::new();
-        for (table, shown) in kinds.chain(notices).chain(organizations) {
+        for (table, shown) in kinds.chain(notices).chain(organizations).chain(jwt).chain(oidc) {
             for (name, value) in shown {
                 let key = format!("{table}.{name}");
                 let origin = if self.lines.contains_key(&key) { self.origin(&key) } else { Origin::Default };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Flag, Loaded, load};
+use super::{ConfigError, Flag, Hidden, Loaded, load};
 
 /// The file that is read when it is there and no other is named.
 const DEFAULT_FILE: &str = "longrun.toml";
@@ -16,10 +16,10 @@ pub struct ConfigArgs {
     pub config: Option<PathBuf>,
     /// Where operations are kept: sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
+    pub store: Option<Hidden>,
     /// A standby of the store, to read lists and operations from: postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL")]
-    pub read_store: Option<String>,
+    pub read_store: Option<Hidden>,
     /// Where the API listens
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -60,16 +60,17 @@ impl ConfigArgs {
     }
 
     fn flags(&self) -> Vec<Flag> {
+        let exposed = |text: &Option<Hidden>| text.as_ref().map(|text| text.expose().to_owned());
         let given = [
-            ("store", "--store", &self.store),
-            ("read_store", "--read-store", &self.read_store),
-            ("listen", "--listen", &self.listen),
-            ("admin_listen", "--admin-listen", &self.admin_listen),
-            ("tls.cert", "--tls-cert", &self.tls_cert),
-            ("tls.key", "--tls-key", &self.tls_key),
-            ("log.format", "--log-format", &self.log_format),
+            ("store", "--store", exposed(&self.store)),
+            ("read_store", "--read-store", exposed(&self.read_store)),
+            ("listen", "--listen", self.listen.clone()),
+            ("admin_listen", "--admin-listen", self.admin_listen.clone()),
+            ("tls.cert", "--tls-cert", self.tls_cert.clone()),
+            ("tls.key", "--tls-key", self.tls_key.clone()),
+            ("log.format", "--log-format", self.log_format.clone()),
         ];
         let given = given.into_iter();
-        given.filter_map(|(key, name, value)| Some(Flag { key, name, value: value.clone()? })).collect()
+        given.filter_map(|(key, name, value)| Some(Flag { key, name, value: value? })).collect()
     }
 }

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use super::declared::Declared;
 use super::nearest::nearest;
 use super::validate::{validate, warnings};
-use super::{Config, ConfigError, Problem};
+use super::{Config, ConfigError, Problem, masked};
 
 /// What environment variables of this program start with.
 const PREFIX: &str = "LONGRUN_";
@@ -49,7 +49,7 @@ impl fmt::Display for Origin {
 }
 
 /// A value given on the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Flag {
     /// The key that it sets.
     pub key: &'static str,
@@ -63,7 +63,7 @@ pub struct Flag {
 pub type Environment = BTreeMap<String, String>;
 
 /// A configuration that can be used, and how it came about.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The effective configuration.
     pub config: Config,
@@ -71,6 +71,19 @@ pub struct Loaded {
     pub entries: BTreeMap<String, (Value, Origin)>,
     /// What looks like a mistake but need not be one.
     pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, masked(self.key, &Value::String(self.value.clone())))
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.entries.iter().map(|(key, (value, origin))| (key, (masked(key, value), origin)));
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 /// Loads and validates a configuration.
@@ -202,6 +215,11 @@ impl Layers {
                 None if key.starts_with("organizations") => {
                     "must be a table with the name of an organization, e.g. [organizations.acme]".to_owned()
                 }
+                None if key.starts_with("auth") => {
+                    "there is no such key; a provider whose tokens are taken is a table \
+                     with a name, e.g. [auth.jwt.keycloak], the one that people sign in at is [auth.oidc]"
+                        .to_owned()
+                }
                 None => "there is no such key; `longrun config show` lists them all".to_owned(),
             };
             self.problems.push(Problem { origin, key: key.to_owned(), message });
@@ -222,6 +240,7 @@ impl Layers {
         config.kinds.declared.clone_from(&self.declared.kinds);
         config.notices.clone_from(&self.declared.notices);
         config.organizations.clone_from(&self.declared.organizations);
+        config.auth.clone_from(&self.declared.auth);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {
                 Some((_, origin)) => origin.clone(),
@@ -301,7 +320,7 @@ mod tests {
             &[flag],
         )
         .unwrap();
-        assert_eq!(loaded.config.store, "sqlite:c.db");
+        assert_eq!(loaded.config.store.expose(), "sqlite:c.db");
         assert_eq!(loaded.config.api.max_page_size, 80);
         assert_eq!(loaded.config.engine.lease, crate::config::Span::seconds(40));
         let origin = |key: &str| loaded.entries[key].1.to_string();
@@ -309,6 +328,20 @@ mod tests {
         assert_eq!(origin("api.max_page_size"), "environment LONGRUN_API_MAX_PAGE_SIZE");
         assert!(origin("engine.lease").ends_with("longrun.toml:5"), "{}", origin("engine.lease"));
         assert_eq!(origin("listen"), "default");
+    }
+
+    #[test]
+    fn no_form_that_is_for_debugging_shows_a_password() {
+        let url = "postgres://me:s3cret@db/longrun?password=s3cret";
+        let flag = Flag { key: "read_store", name: "--read-store", value: url.to_owned() };
+        let shown = format!("{flag:?}");
+        let loaded = with_file(&format!("store = \"{url}\"\n"), &[], &[flag]).unwrap();
+        for shown in [shown, format!("{loaded:?}"), format!("{:#?}", loaded.config)] {
+            assert!(
+                !shown.contains("s3cret") && shown.contains("postgres://me:****@db/longrun?password=****"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

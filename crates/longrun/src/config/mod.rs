@@ -7,10 +7,14 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod auth;
+mod claims;
 mod declared;
 mod encryption;
 mod endpoint;
 mod flags;
+mod hidden;
+mod http;
 mod kinds;
 mod load;
 mod model;
@@ -22,8 +26,10 @@ mod units;
 mod unseen;
 mod validate;
 
+pub use auth::{Auth, Oidc};
 pub use endpoint::Endpoint;
 pub use flags::ConfigArgs;
+pub use hidden::Hidden;
 pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
@@ -93,11 +99,7 @@ pub fn masked(key: &str, value: &toml::Value) -> String {
     {
         return format!("{address}?****");
     }
-    if !matches!(key, "store" | "read_store") || text.is_empty() {
-        return text;
-    }
-    // It was validated; what is no store's address is not shown.
-    text.parse().map_or_else(|_| "****".to_owned(), |url: StoreUrl| url.masked())
+    if matches!(key, "store" | "read_store") { Hidden::from(text).to_string() } else { text }
 }
 
 /// The store that a text names; what is wrong with it is said without the text, which may hold a password.

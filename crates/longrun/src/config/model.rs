@@ -9,7 +9,10 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::auth::Auth;
 use super::encryption::Encryption;
+use super::hidden::Hidden;
+use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
@@ -24,13 +27,19 @@ pub struct Config {
     /// Where `/healthz`, `/readyz` and `/metrics` are served; empty: nowhere.
     pub admin_listen: String,
     /// Where operations are kept: `sqlite:PATH` or `postgres://…`.
-    pub store: String,
+    pub store: Hidden,
     /// A standby of the store that lists and single operations are read from: `postgres://…`; empty: the store itself.
-    pub read_store: String,
+    pub read_store: Hidden,
     /// Encryption of the API.
     pub tls: Tls,
     /// What callers may ask for.
     pub api: Api,
+    /// Who may call beside those who have API tokens: the tables `[auth.jwt.NAME]` and `[auth.oidc]`, which are read one
+    /// by one.
+    #[serde(skip)]
+    pub auth: Auth,
+    /// What browsers may do.
+    pub http: Http,
     /// Where evidence is kept.
     pub evidence: Evidence,
     /// Encryption of what is stored.
@@ -63,6 +72,8 @@ pub struct Tls {
     pub cert: String,
     /// PEM file with the private key.
     pub key: String,
+    /// Whether health and metrics are encrypted too, with the same certificate.
+    pub admin: bool,
 }
 
 /// What callers may ask for.
@@ -83,6 +94,12 @@ pub struct Api {
     pub upload_timeout: Span,
     /// How long a client may take to send its headers.
     pub header_timeout: Span,
+    /// The most calls that are worked on at a time; those that wait for something to happen do not count.
+    pub max_in_flight: u32,
+    /// The most of them of one organization.
+    pub max_in_flight_per_organization: u32,
+    /// How long a call waits to be worked on before it is answered 503.
+    pub overload_patience: Span,
     /// The most connections at a time.
     pub max_connections: u32,
     /// The most connections of one client address at a time; 0: addresses are not counted, nor the unknown tokens that
@@ -176,10 +193,12 @@ impl Default for Config {
         Config {
             listen: "127.0.0.1:8080".to_owned(),
             admin_listen: String::new(),
-            store: "sqlite:longrun.db".to_owned(),
-            read_store: String::new(),
+            store: "sqlite:longrun.db".to_owned().into(),
+            read_store: Hidden::default(),
             tls: Tls::default(),
             api: Api::default(),
+            auth: Auth::default(),
+            http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
             policies: Policies::default(),
@@ -204,6 +223,9 @@ impl Default for Api {
             request_timeout: Span::seconds(30),
             upload_timeout: Span::seconds(600),
             header_timeout: Span::seconds(15),
+            max_in_flight: 512,
+            max_in_flight_per_organization: 384,
+            overload_patience: Span(std::time::Duration::from_millis(500)),
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             proxies: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -259,7 +281,7 @@ impl Default for Log {
 impl Config {
     /// The store. A configuration that was loaded has been validated, so that there is one.
     pub fn store_url(&self) -> Result<StoreUrl, InvalidStoreUrl> {
-        self.store.parse()
+        self.store.expose().parse()
     }
 
     /// How long operations are kept that do not say so; `None`: for ever.
@@ -281,8 +303,14 @@ impl Config {
         store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds }
     }
 
+    /// How fast organizations and their tokens may make calls.
+    pub fn call_limits(&self) -> server::CallLimits {
+        let named = self.organizations.iter().map(|(name, own)| (name.clone(), own.limits(&self.limits).call_limit()));
+        server::CallLimits { everybody: self.limits.call_limit(), named: named.collect() }
+    }
+
     /// The standby to read from, if there is one.
     pub fn read_store_url(&self) -> Result<Option<StoreUrl>, InvalidStoreUrl> {
-        if self.read_store.is_empty() { Ok(None) } else { self.read_store.parse().map(Some) }
+        if self.read_store.is_empty() { Ok(None) } else { self.read_store.expose().parse().map(Some) }
     }
 }

@@ -2,6 +2,7 @@
 
 use operations::{MAX_INLINE_BYTES, check_name};
 use serde::{Deserialize, Serialize};
+use server::CallLimit;
 use store::{Quota, Rate};
 use toml::Table;
 
@@ -22,6 +23,14 @@ pub struct OrganizationLimits {
     pub max_input: ByteSize,
     /// The most bytes of an operation's output.
     pub max_output: ByteSize,
+    /// Calls that it may make in a second, on each server, whatever they do.
+    pub call_rate: f64,
+    /// Calls that it may make at once after a pause; 0: as many as in a second.
+    pub call_burst: u32,
+    /// Calls that each of its tokens may make in a second, on each server.
+    pub token_call_rate: f64,
+    /// Calls that each of its tokens may make at once after a pause; 0: as many as in a second.
+    pub token_call_burst: u32,
 }
 
 /// What one organization has that others do not; what is not set is as in [`OrganizationLimits`].
@@ -38,6 +47,14 @@ pub struct Organization {
     pub max_input: Option<ByteSize>,
     /// [`OrganizationLimits::max_output`].
     pub max_output: Option<ByteSize>,
+    /// [`OrganizationLimits::call_rate`].
+    pub call_rate: Option<f64>,
+    /// [`OrganizationLimits::call_burst`].
+    pub call_burst: Option<u32>,
+    /// [`OrganizationLimits::token_call_rate`].
+    pub token_call_rate: Option<f64>,
+    /// [`OrganizationLimits::token_call_burst`].
+    pub token_call_burst: Option<u32>,
     /// Its operations that start for each one of an organization of weight 1, while both have some waiting.
     pub weight: u32,
 }
@@ -48,27 +65,61 @@ const MOST_WEIGHT: u32 = 1_000;
 impl Default for OrganizationLimits {
     fn default() -> OrganizationLimits {
         let inline = ByteSize(MAX_INLINE_BYTES as u64);
-        OrganizationLimits { max_pending: 0, rate: 0.0, burst: 0, max_input: inline, max_output: inline }
+        OrganizationLimits {
+            max_pending: 0,
+            rate: 0.0,
+            burst: 0,
+            max_input: inline,
+            max_output: inline,
+            call_rate: 0.0,
+            call_burst: 0,
+            token_call_rate: 0.0,
+            token_call_burst: 0,
+        }
     }
 }
 
 impl Default for Organization {
     fn default() -> Organization {
-        Organization { max_pending: None, rate: None, burst: None, max_input: None, max_output: None, weight: 1 }
+        Organization {
+            max_pending: None,
+            rate: None,
+            burst: None,
+            max_input: None,
+            max_output: None,
+            call_rate: None,
+            call_burst: None,
+            token_call_rate: None,
+            token_call_burst: None,
+            weight: 1,
+        }
     }
+}
+
+/// A rate, unless it is 0; a burst of 0 is as many as in a second.
+fn rate(per_second: f64, burst: u32) -> Option<Rate> {
+    let burst = if burst == 0 { per_second.ceil() } else { f64::from(burst) };
+    (per_second > 0.0).then_some(Rate { per_second, burst })
 }
 
 impl OrganizationLimits {
     /// As the store has it, for an organization of this weight.
     pub fn quota(&self, weight: u32) -> Quota {
-        let burst = if self.burst == 0 { self.rate.ceil() } else { f64::from(self.burst) };
         let size = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
         Quota {
             max_pending: (self.max_pending > 0).then_some(self.max_pending),
-            rate: (self.rate > 0.0).then_some(Rate { per_second: self.rate, burst }),
+            rate: rate(self.rate, self.burst),
             max_input: size(self.max_input),
             max_output: size(self.max_output),
             weight,
+        }
+    }
+
+    /// As the server has it.
+    pub fn call_limit(&self) -> CallLimit {
+        CallLimit {
+            organization: rate(self.call_rate, self.call_burst),
+            token: rate(self.token_call_rate, self.token_call_burst),
         }
     }
 
@@ -80,9 +131,16 @@ impl OrganizationLimits {
                 complaints.push((key.to_owned(), message.to_owned()));
             }
         };
-        let message = "must be a number of operations a second, e.g. 50 or 0.5; 0 sets no limit";
-        check(self.rate.is_finite() && self.rate >= 0.0, "rate", message);
-        check(self.burst == 0 || self.rate > 0.0, "burst", "needs a rate: it is what may be saved up of it");
+        for (rate, rate_key, burst, burst_key, of) in [
+            (self.rate, "rate", self.burst, "burst", "operations"),
+            (self.call_rate, "call_rate", self.call_burst, "call_burst", "calls"),
+            (self.token_call_rate, "token_call_rate", self.token_call_burst, "token_call_burst", "calls"),
+        ] {
+            let message = format!("must be a number of {of} a second, e.g. 50 or 0.5; 0 sets no limit");
+            check(rate.is_finite() && rate >= 0.0, rate_key, &message);
+            let message = format!("needs a {rate_key}: it is what may be saved up of it");
+            check(burst == 0 || rate > 0.0, burst_key, &message);
+        }
         for (key, size) in [("max_input", self.max_input), ("max_output", self.max_output)] {
             let message = "must be above 0 and at most 1MiB, the most that an operation keeps";
             check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
@@ -112,6 +170,10 @@ impl Organization {
             burst: self.burst.unwrap_or(everybody.burst),
             max_input: self.max_input.unwrap_or(everybody.max_input),
             max_output: self.max_output.unwrap_or(everybody.max_output),
+            call_rate: self.call_rate.unwrap_or(everybody.call_rate),
+            call_burst: self.call_burst.unwrap_or(everybody.call_burst),
+            token_call_rate: self.token_call_rate.unwrap_or(everybody.token_call_rate),
+            token_call_burst: self.token_call_burst.unwrap_or(everybody.token_call_burst),
         }
     }
 

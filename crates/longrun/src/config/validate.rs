@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use store::StoreUrl;
 
-use super::Config;
 use super::units::Span;
+use super::{Config, Oidc};
 
 /// More entries than this on a page would make one answer too large (each may carry 16 KiB of output).
 const MOST_PAGE_SIZE: u32 = 1000;
@@ -29,12 +29,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "admin_listen",
         "must not be the address of the API: whoever reaches the API would reach the metrics",
     );
-    let store = super::store_url(&config.store);
+    let store = super::store_url(config.store.expose());
     let has_standbys = matches!(store, Ok(StoreUrl::Postgres(_)));
     check(store.is_ok(), "store", &store.err().unwrap_or_default());
     if !config.read_store.is_empty() {
         let standby = "must be the postgres://USER@HOST:PORT/DATABASE of a standby, and store that of its primary";
-        match super::store_url(&config.read_store) {
+        match super::store_url(config.read_store.expose()) {
             Ok(StoreUrl::Postgres(_)) => check(has_standbys, "read_store", standby),
             Ok(StoreUrl::Sqlite(_)) => check(false, "read_store", standby),
             Err(message) => check(false, "read_store", &message),
@@ -51,6 +51,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         check(file.is_empty() || std::fs::File::open(file).is_ok(), key, &format!("the file {file} cannot be read"));
     }
 
+    check(!tls.admin || !tls.cert.is_empty(), "tls.admin", "needs tls.cert and tls.key");
+
+    if let Some(message) = config.http.cors.complaint() {
+        check(false, "http.cors.origins", &message);
+    }
+
     let api = &config.api;
     check((1..=MOST_PAGE_SIZE).contains(&api.max_page_size), "api.max_page_size", "must be between 1 and 1000");
     check(
@@ -59,6 +65,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be at least 1 and at most api.max_page_size",
     );
     check(api.first_page <= 1, "api.first_page", "must be 0 or 1");
+    check(api.max_in_flight > 0, "api.max_in_flight", "must be at least 1");
+    check(
+        (1..=api.max_in_flight).contains(&api.max_in_flight_per_organization),
+        "api.max_in_flight_per_organization",
+        "must be at least 1 and at most api.max_in_flight",
+    );
     check(api.max_connections > 0, "api.max_connections", "must be at least 1");
     check(api.max_waiting_claims > 0, "api.max_waiting_claims", "must be at least 1");
     check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
@@ -97,6 +109,18 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         for (key, message) in organization.check(name, &config.limits) {
             check(false, &format!("organizations.{name}.{key}"), &message);
         }
+    }
+
+    for (name, provider) in &config.auth.jwt {
+        for (key, message) in provider.check(name) {
+            check(false, &format!("auth.jwt.{name}.{key}"), &message);
+        }
+    }
+    for (key, message) in config.auth.oidc.iter().flat_map(Oidc::check) {
+        check(false, &format!("auth.oidc.{key}"), &message);
+    }
+    for (key, message) in config.auth.check() {
+        check(false, &format!("auth.{key}"), &message);
     }
 
     let retention = config.default_retention();
@@ -151,6 +175,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
         let variable = std::slice::from_ref(&notice.endpoint.secret_environment);
         look(format!("notices.{name}.secret_environment"), variable);
     }
+    if let Some(Oidc { client, .. }) = &config.auth.oidc {
+        let variable = std::slice::from_ref(&client.client_secret_environment);
+        look("auth.oidc.client_secret_environment".to_owned(), variable);
+    }
     warnings
 }
 
@@ -178,13 +206,22 @@ mod tests {
     fn each_value_that_cannot_be_used_is_told() {
         assert_eq!(keys(|c| c.listen = "8080".to_owned()), ["listen"]);
         assert_eq!(keys(|c| c.admin_listen = c.listen.clone()), ["admin_listen"]);
-        assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned()), ["store"]);
-        assert_eq!(keys(|c| c.store = "sqlite:".to_owned()), ["store"]);
+        assert_eq!(keys(|c| c.store = "mysql://localhost/longrun".to_owned().into()), ["store"]);
+        assert_eq!(keys(|c| c.store = "sqlite:".to_owned().into()), ["store"]);
         let postgres = "postgres://db/longrun";
-        assert_eq!(keys(|c| c.read_store = postgres.to_owned()), ["read_store"], "SQLite has no standby");
-        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), "sqlite:a.db".to_owned())), ["read_store"]);
-        assert_eq!(keys(|c| (c.store, c.read_store) = (postgres.to_owned(), postgres.to_owned())), Vec::<&str>::new());
+        assert_eq!(keys(|c| c.read_store = postgres.to_owned().into()), ["read_store"], "SQLite has no standby");
+        assert_eq!(
+            keys(|c| (c.store, c.read_store) = (postgres.to_owned().into(), "sqlite:a.db".to_owned().into())),
+            ["read_store"]
+        );
+        assert_eq!(
+            keys(|c| (c.store, c.read_store) = (postgres.to_owned().into(), postgres.to_owned().into())),
+            Vec::<&str>::new()
+        );
         assert_eq!(keys(|c| c.tls.cert = "Cargo.toml".to_owned()), ["tls.cert"]);
+        assert_eq!(keys(|c| c.tls.admin = true), ["tls.admin"]);
+        assert_eq!(keys(|c| c.http.cors.origins = vec!["*".to_owned()]), ["http.cors.origins"]);
+        assert_eq!(keys(|c| c.api.max_in_flight = 383), ["api.max_in_flight_per_organization"]);
         assert_eq!(keys(|c| c.api.default_page_size = 101), ["api.default_page_size"]);
         assert_eq!(keys(|c| c.api.first_page = 2), ["api.first_page"]);
         assert_eq!(keys(|c| c.api.max_waiting_claims = 0), ["api.max_waiting_claims"]);

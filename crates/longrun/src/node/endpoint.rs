@@ -3,6 +3,7 @@
 use std::env::VarError;
 
 use kinds::webhook::{Endpoint, Secrets};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Endpoint as Configured;
 use crate::exit::{Hint, failure};
@@ -12,17 +13,18 @@ use crate::exit::{Hint, failure};
 /// # Errors
 /// When its secret is missing or none, or the machine cannot make such calls.
 pub fn endpoint(table: &str, configured: &Configured) -> anyhow::Result<Endpoint> {
+    // Gone from memory once it was read.
     let (key, text) = if configured.secret_file.is_empty() {
         let key = format!("{table}.secret_environment");
         let text = variable(&key, &configured.secret_environment)?;
-        (key, text)
+        (key, SecretString::from(text))
     } else {
         let key = format!("{table}.secret_file");
         let text = std::fs::read_to_string(&configured.secret_file)
             .map_err(|error| anyhow::anyhow!("{key}: cannot read {}: {error}", configured.secret_file))?;
-        (key, text)
+        (key, SecretString::from(text))
     };
-    let secrets = Secrets::parse(&text)
+    let secrets = Secrets::parse(text.expose_secret())
         .map_err(|error| anyhow::anyhow!("{key}: {error}"))
         .hint("`openssl rand -base64 32` makes what follows \"whsec_\"")?;
     Endpoint::new(&configured.settings(), secrets).map_err(|error| anyhow::anyhow!("{table}.{error}"))

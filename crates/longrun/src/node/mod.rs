@@ -3,8 +3,10 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod certificates;
 mod endpoint;
 mod evaluator;
+mod identity;
 mod kinds;
 mod lock;
 mod logging;
@@ -45,10 +47,11 @@ pub struct Node {
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     uses_tls: bool,
+    admin_uses_tls: bool,
     engine: engine::Running,
     listeners: Vec<JoinHandle<()>>,
-    /// Removes what broken uploads left.
-    sweeping: JoinHandle<()>,
+    /// What is done beside the calls.
+    maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -81,6 +84,9 @@ impl Node {
         }
         warn_of_readers(Path::new(&config.evidence.folder));
         let tls = tls(config)?;
+        let identity = identity::identity(&config.auth)?;
+        // Before anybody is told that the server is there: until then the signal ends the process.
+        let hangup = tls.as_ref().map(|_| certificates::hangup()).transpose()?;
         let listener = bind(&config.listen, "listen").await?;
         let admin_listener = match config.admin_listen.as_str() {
             "" => None,
@@ -106,9 +112,11 @@ impl Node {
         services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
+        services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
+        services.identity = identity.into();
         services.settings = settings.clone();
         services.metrics.add_counter(
             "longrun_log_lines_lost_total",
@@ -124,7 +132,7 @@ impl Node {
             listeners.push(tokio::spawn(server::http::serve(
                 listener,
                 router,
-                None,
+                tls.clone().filter(|_| config.tls.admin),
                 CancellationToken::new(),
                 // Nobody has a token there.
                 ApiSettings {
@@ -134,9 +142,26 @@ impl Node {
                 },
             )));
         }
+        let mut maintenance = vec![sweeping];
+        if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
+            maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
+        }
         let router = server::http::router(services);
         listeners.push(tokio::spawn(server::http::serve(listener, router, tls, shutdown.clone(), settings)));
-        Ok(Node { name, store, address, admin_address, uses_tls, engine, listeners, sweeping, shutdown, _lock: lock })
+        let admin_uses_tls = config.tls.admin;
+        Ok(Node {
+            name,
+            store,
+            address,
+            admin_address,
+            uses_tls,
+            admin_uses_tls,
+            engine,
+            listeners,
+            maintenance,
+            shutdown,
+            _lock: lock,
+        })
     }
 
     /// How this process is called in the log, in leases and in histories: the machine and a short id.
@@ -151,12 +176,12 @@ impl Node {
 
     /// Where the API is reached from this machine.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.uses_tls { "https" } else { "http" }, reachable(self.address))
+        url(self.address, self.uses_tls)
     }
 
     /// Where the admin listener is reached from this machine, if there is one.
     pub fn admin_url(&self) -> Option<String> {
-        self.admin_address.map(|address| format!("http://{}", reachable(address)))
+        self.admin_address.map(|address| url(address, self.admin_uses_tls))
     }
 
     /// Stops: no new connections, calls and attempts get the drain time to end, what still runs is released.
@@ -173,7 +198,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
-        self.listeners.iter().chain([&self.sweeping]).for_each(JoinHandle::abort);
+        self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         self.store.close().await;
     }
 }
@@ -234,7 +259,7 @@ async fn open_with_standby(url: &StoreUrl, read_url: Option<&StoreUrl>) -> anyho
     let (StoreUrl::Postgres(primary), Some(shown @ StoreUrl::Postgres(standby))) = (url, read_url) else {
         return open(url, Open::Create).await;
     };
-    let store = PostgresStore::connect_with_replica(primary, standby, CONNECTIONS).await;
+    let store = PostgresStore::connect_with_replica(primary.expose(), standby.expose(), CONNECTIONS).await;
     let store = store
         .with_context(|| format!("cannot open the store {url} with the read store {shown}"))
         .hint("check --store and --read-store: the second is a standby of the first, with the same database name")?;
@@ -291,6 +316,11 @@ fn api_settings(config: &Config) -> ApiSettings {
         request_timeout: api.request_timeout.0,
         upload_timeout: api.upload_timeout.0,
         header_read_timeout: api.header_timeout.0,
+        max_in_flight: usize::try_from(api.max_in_flight).unwrap_or(usize::MAX),
+        max_in_flight_per_organization: usize::try_from(api.max_in_flight_per_organization).unwrap_or(usize::MAX),
+        overload_patience: api.overload_patience.0,
+        // They were validated: each is a header's value.
+        cors_origins: config.http.cors.origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
         max_connections: usize::try_from(api.max_connections).unwrap_or(usize::MAX),
         max_connections_per_address: usize::try_from(api.max_connections_per_address).unwrap_or(usize::MAX),
         proxies: api.proxies.iter().map(IpAddr::to_canonical).collect(),
@@ -305,6 +335,10 @@ fn api_settings(config: &Config) -> ApiSettings {
         },
         ..ApiSettings::default()
     }
+}
+
+fn url(address: SocketAddr, uses_tls: bool) -> String {
+    format!("{}://{}", if uses_tls { "https" } else { "http" }, reachable(address))
 }
 
 /// An address that is listened on, as one to connect to: "any address of this machine" is no place to call.

@@ -34,14 +34,14 @@ struct Memory {
 pub(crate) struct TokenLookup {
     looks: Coalescer<Looks>,
     memory: Arc<Mutex<Memory>>,
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
 }
 
 impl TokenLookup {
-    pub(crate) fn new(store: Arc<dyn Store>) -> TokenLookup {
+    pub(crate) fn new(store: Arc<dyn Store>, refusals: Arc<Refusals>) -> TokenLookup {
         let memory = Arc::<Mutex<Memory>>::default();
         let looks = Coalescer::new(Looks { store, memory: Arc::clone(&memory) });
-        TokenLookup { looks, memory, refusals: Refusals::default() }
+        TokenLookup { looks, memory, refusals }
     }
 
     /// The token, as the store had it within the last second. `address` is the one that unknown tokens are counted by,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 /// What every secret begins with.
@@ -15,9 +16,18 @@ const RANDOM_DIGITS: usize = 43;
 const CHECKSUM_DIGITS: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A well-formed secret. Its `Debug` form hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// A well-formed secret. Its `Debug` form hides it, and it is gone from memory when it is dropped.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        // Of hashes, so that the time it takes says nothing of the text.
+        self.hash() == other.hash()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// A new secret from the operating system's random source.
@@ -32,7 +42,7 @@ impl Secret {
 
     fn of_bits(bits: [u8; 32]) -> Secret {
         let random = base62(bits);
-        Secret(format!("{PREFIX}{random}{}", checksum(&random)))
+        Secret(format!("{PREFIX}{random}{}", checksum(&random)).into())
     }
 
     /// The secret in this text, if it is one and its checksum holds.
@@ -44,17 +54,17 @@ impl Secret {
             return None;
         }
         let (random, sum) = digits.split_at(RANDOM_DIGITS);
-        (checksum(random) == sum).then(|| Secret(text.to_owned()))
+        (checksum(random) == sum).then(|| Secret(text.into()))
     }
 
     /// The SHA-256 of the text: what stores keep. 256 random bits need no slow hash.
     pub fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
+        Sha256::digest(self.expose().as_bytes()).into()
     }
 
     /// The text, for the one time that it is shown.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 

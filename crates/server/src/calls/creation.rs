@@ -27,19 +27,19 @@ pub(crate) struct CreateOperation<'a> {
     #[serde(default)]
     pub(crate) kind: String,
     /// The type of the resource that it is about; goes together with resource_id.
-    #[schema(required = false, max_length = 256, example = "repository")]
+    #[schema(value_type = Option<String>, max_length = 256, example = "repository")]
     #[serde(default)]
     pub(crate) resource_type: String,
     /// The id of the resource that it is about; goes together with resource_type.
-    #[schema(required = false, max_length = 256, example = "acme/shop")]
+    #[schema(value_type = Option<String>, max_length = 256, example = "acme/shop")]
     #[serde(default)]
     pub(crate) resource_id: String,
     /// The project that it belongs to. A token with a list of projects must name one of them.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_id: String,
     /// The version of the project.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_version_id: String,
     /// What the handler or worker is given: any JSON, kept digit for digit.

@@ -4,6 +4,7 @@
 //! are in [`evaluation`](super::evaluation).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -23,17 +24,43 @@ use crate::http::Caller;
 use crate::shares::Share;
 use crate::strict::{Read, canonical};
 
+/// A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+struct PolicyAttachment {
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin.
+    #[schema(rename = "ref", example = "sbom-licenses-present")]
+    reference: Option<String>,
+    /// The policy's document itself: its text, or an object.
+    embedded: Option<serde_json::Value>,
+    /// Arguments by name.
+    with: Option<BTreeMap<String, String>>,
+}
+
+/// A use of a group of policies, as the document shows it.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+struct PolicyGroupAttachment {
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin.
+    #[schema(rename = "ref", example = "release-gate")]
+    reference: String,
+    /// Arguments by name.
+    with: Option<BTreeMap<String, String>>,
+    /// Policies of the group to leave out, by name.
+    skip: Option<Vec<String>>,
+}
+
 /// An evaluation that is to be started. Exactly one of digest and content is given.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluateEvidence<'a> {
     /// The digest of evidence that is stored.
-    #[schema(required = false, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    #[schema(value_type = Option<String>, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     #[serde(default)]
     pub(crate) digest: String,
     /// The evidence itself, in base64.
     #[serde(default, borrow)]
-    #[schema(value_type = String, format = Byte, required = false)]
+    #[schema(value_type = Option<String>, format = Byte)]
     pub(crate) content: Cow<'a, str>,
     /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     #[serde(default, borrow)]
@@ -46,11 +73,11 @@ pub(crate) struct EvaluateEvidence<'a> {
     /// The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
     /// policies nor groups.
     #[serde(default, borrow)]
-    #[schema(value_type = Option<Vec<Object>>, max_items = 100)]
+    #[schema(value_type = Option<Vec<PolicyAttachment>>, max_items = 100)]
     pub(crate) policies: Option<&'a RawValue>,
     /// Groups of policies.
     #[serde(default, borrow)]
-    #[schema(value_type = Option<Vec<Object>>, max_items = 20)]
+    #[schema(value_type = Option<Vec<PolicyGroupAttachment>>, max_items = 20)]
     pub(crate) policy_groups: Option<&'a RawValue>,
     /// The project's name, as policies see it.
     #[serde(default, borrow)]
@@ -61,15 +88,15 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[schema(value_type = Option<String>)]
     pub(crate) project_version_name: Option<&'a RawValue>,
     /// The project that the operation belongs to.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_id: String,
     /// The version of the project.
-    #[schema(required = false, max_length = 256)]
+    #[schema(value_type = Option<String>, max_length = 256)]
     #[serde(default)]
     pub(crate) project_version_id: String,
     /// What an AI provider is asked about the evidence; refused unless one is configured.
-    #[schema(required = false)]
+    #[schema(value_type = Option<String>)]
     #[serde(default)]
     pub(crate) prompt: String,
 }

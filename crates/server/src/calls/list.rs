@@ -98,7 +98,7 @@ pub(crate) async fn get(
     app.reads.operation(caller.access(), id?).await?.ok_or(NOT_FOUND)
 }
 
-fn page(asked: &ListOperations, settings: &ApiSettings) -> PageRequest {
+pub(crate) fn page(asked: &ListOperations, settings: &ApiSettings) -> PageRequest {
     let page = asked.page.unwrap_or(0);
     let size = asked.page_size.filter(|size| *size > 0).unwrap_or(settings.default_page_size);
     let page = match settings.first_page {
@@ -109,7 +109,7 @@ fn page(asked: &ListOperations, settings: &ApiSettings) -> PageRequest {
 }
 
 /// The filter of a list or a watch, or everything that is wrong with it.
-pub(super) fn filter(
+pub(crate) fn filter(
     mut found: Found,
     status: &str,
     kind: String,

@@ -37,7 +37,7 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
         .route("/metrics", get(metrics))
         .with_state(admin);
     // Probes have counters of their own that nobody sees: they would drown the API's.
-    super::observe::observed(router, Metrics::default())
+    super::observe::observed(router, Metrics::default(), &[])
 }
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {

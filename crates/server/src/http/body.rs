@@ -196,6 +196,8 @@ pub(crate) async fn read(
     let most = declared_length(headers).unwrap_or(limit).min(limit);
     let mut place = memory.take(caller.organization(), 0).ok_or(ApiError::Busy)?;
     let mut is_large = false;
+    // Nothing is worked on while the client is waited for.
+    caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
     while let Some(piece) = pieces.next().await {
@@ -219,6 +221,7 @@ pub(crate) async fn read(
         }
         whole.extend_from_slice(&piece);
     }
+    caller.step_in(app).await?;
     Ok(Json { bytes: whole.into(), place })
 }
 

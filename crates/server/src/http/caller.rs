@@ -9,17 +9,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Extensions, HeaderValue};
 use operations::{Access, Projects};
 use store::{Organizations, Scope, Token};
 use tokio::time::Instant;
 
+use super::admission::Admission;
 use crate::app::App;
-use crate::auth::Secret;
+use crate::auth::Authenticated;
 use crate::error::ApiError;
 use crate::link::Link;
+use crate::rates::Standing;
 
 /// How often the token of a call that waits is looked at, when nothing happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -33,12 +34,11 @@ pub(crate) fn next_look() -> Instant {
     first + LOOK_AGAIN.mul_f64(over as f64 + 1.0)
 }
 
-/// The holder of a valid token.
+/// Who calls, by whatever it was found (see [`Authenticated`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    token: Arc<Token>,
-    /// By what the token is found.
-    hash: [u8; 32],
+    found: Authenticated,
+    admission: Admission,
     origin: Arc<Origin>,
 }
 
@@ -64,22 +64,33 @@ impl Origin {
     }
 }
 
-/// Where the access log learns who called: put into the request before, filled by the extraction of `Caller`.
-pub(crate) type CallerSlot = Arc<OnceLock<Caller>>;
+/// What is learnt about a call while it is answered: put into the request before, filled by the extraction of `Caller`.
+#[derive(Debug, Default)]
+pub(crate) struct Learnt {
+    /// Who called.
+    pub token: OnceLock<Arc<Token>>,
+    /// What it holds of the server's capacity.
+    pub admission: OnceLock<Admission>,
+    /// What is left of the limits on calls, when there are any.
+    pub standing: OnceLock<Standing>,
+}
+
+/// Clones are the same.
+pub(crate) type CallerSlot = Arc<Learnt>;
 
 impl Caller {
     /// What the caller may see; goes into every call to the store.
     pub(crate) fn access(&self) -> &Access {
-        &self.token.access
+        &self.found.token.access
     }
 
     pub(crate) fn organization(&self) -> &str {
-        &self.token.access.organization
+        &self.found.token.access.organization
     }
 
     /// The token, or what stands for it.
     pub(crate) fn token(&self) -> &Token {
-        &self.token
+        &self.found.token
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -91,8 +102,10 @@ impl Caller {
         self.token().allows_in(scope)
     }
 
+    /// Who calls, in logs and histories: the id of an API token; `jwt:PROVIDER:SUBJECT` or `oidc:SUBJECT` for who has
+    /// none.
     pub(crate) fn token_id(&self) -> &str {
-        &self.token.id
+        &self.found.token.id
     }
 
     /// What comes of a wait, for a caller whose token is still valid then: before that nothing of it is delivered. One
@@ -114,19 +127,27 @@ impl Caller {
         }
     }
 
-    /// Whether the token is still what it was at the start of a call that takes long: neither revoked nor expired. One
-    /// that cannot be looked at now is. Costs a query a second at most, however many ask (see [`crate::auth::TokenLookup`]).
+    /// Whether the caller is still what it was at the start of a call that takes long.
     pub(crate) async fn is_still_valid(&self, app: &App) -> bool {
-        match app.tokens.find(self.hash, None).await {
-            Ok(Some(token)) => token.is_valid(app.store.now()),
-            Ok(None) => false,
-            Err(_) => self.token.is_valid(app.store.now()),
-        }
+        app.auth.is_still_valid(&self.found).await
+    }
+
+    /// Takes a place again among the calls that are worked on.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`].
+    pub(crate) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
+        self.admission.enter(app, self.organization()).await
+    }
+
+    /// Gives the place back: the call waits for its client.
+    pub(crate) fn step_aside(&self) {
+        self.admission.leave();
     }
 
     /// Refuses a caller whose token lacks the scope.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
+        if self.found.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
     }
 
     /// Refuses a caller that may not work as a worker, be it for its organization or for several.
@@ -137,7 +158,7 @@ impl Caller {
 
     /// Refuses to create in a project outside of the token's list, or in none when there is a list.
     pub(crate) fn require_project(&self, project_id: &str) -> Result<(), ApiError> {
-        let Projects::Only(projects) = &self.token.access.projects else { return Ok(()) };
+        let Projects::Only(projects) = &self.found.token.access.projects else { return Ok(()) };
         if projects.contains(project_id) {
             return Ok(());
         }
@@ -151,34 +172,14 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
-        let secret = bearer(parts).ok_or(ApiError::Unauthenticated)?;
-        let link = parts.extensions.get::<Link>();
-        let found = app.tokens.find(secret.hash(), link.and_then(Link::counted)).await?;
-        let token = found.ok_or(ApiError::Unauthenticated)?;
-        if !token.is_valid(app.store.now()) {
-            return Err(ApiError::Unauthenticated);
-        }
-        if let Some(link) = link {
-            link.authenticated();
-        }
-        app.usage.note(&token.id);
+        let found = app.auth.authenticate(&parts.method, &parts.headers, parts.extensions.get::<Link>()).await?;
         let origin = Arc::new(Origin::of(&parts.extensions));
-        let caller = Caller { token, hash: secret.hash(), origin };
-        if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+        let learnt = parts.extensions.get::<CallerSlot>();
+        if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
-            let _ = slot.set(caller.clone());
+            let _ = learnt.token.set(Arc::clone(&found.token));
         }
-        Ok(caller)
+        let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
+        Ok(Caller { found, admission, origin })
     }
-}
-
-/// The secret of the one `Authorization: Bearer` header. The scheme's case does not matter (RFC 9110, section 11.1).
-fn bearer(parts: &Parts) -> Option<Secret> {
-    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
-    let (header, None) = (headers.next()?, headers.next()) else { return None };
-    let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    Secret::parse(credentials.trim_matches(' '))
 }

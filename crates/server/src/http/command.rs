@@ -4,33 +4,31 @@
 //! cancellation.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::ALLOW;
+use axum::response::Response;
+use http::Uri;
 use store::OperationCommand;
 
 use super::caller::Caller;
 use super::openapi::ItemErrors;
+use super::routing::method_not_allowed;
 use super::target::Target;
 use crate::app::App;
 use crate::calls::command;
 use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, to_json};
 
-/// What `/v1/operations/{id}` without a verb takes.
-const METHODS_WITHOUT_VERB: &str = "GET,HEAD,DELETE";
-
 /// A call with a verb.
-pub(super) async fn post(State(app): State<App>, caller: Caller, target: Target) -> Result<Response, ApiError> {
+pub(super) async fn post(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    target: Target,
+) -> Result<Response, ApiError> {
     match target.verb() {
         Some("cancel") => cancel(&app, &caller, &target).await,
         Some("retry") => retry(&app, &caller, &target).await,
         Some(_) => Err(ApiError::NotFound("path")),
-        None => {
-            let mut response = ApiError::MethodNotAllowed.into_response();
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS_WITHOUT_VERB));
-            Ok(response)
-        }
+        None => Ok(method_not_allowed(uri.path())),
     }
 }
 

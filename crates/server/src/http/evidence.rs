@@ -38,11 +38,17 @@ pub(super) struct WireEvidence<'a> {
     kind: &'a str,
 }
 
+/// Bytes, as the document shows them.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code)]
+struct RawBytes(Vec<u8>);
+
 /// Store evidence
 ///
 /// Takes the raw content as the body, whatever its Content-Type.
 #[utoipa::path(post, path = "/v1/evidence", operation_id = "EvidenceService_PutEvidence", tag = "EvidenceService",
-    request_body(content = inline(Vec<u8>), content_type = "application/octet-stream"),
+    request_body(content = inline(RawBytes), content_type = "application/octet-stream"),
     responses((status = 200, description = "What was stored.", body = WireEvidence), CreateErrors))]
 pub(super) async fn put(
     State(app): State<App>,
@@ -55,6 +61,8 @@ pub(super) async fn put(
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
     body::check_length(&headers, app.content.limit())?;
+    // An upload goes on for as long as the client's network takes, and has a place among the large bodies.
+    caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let stored = evidence::put(&app, &caller, &mut pieces).await;
     // What broke off the body says more than that it broke off.
@@ -67,7 +75,7 @@ pub(super) async fn put(
 #[utoipa::path(get, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_GetEvidence",
     tag = "EvidenceService",
     params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),
-    responses((status = 200, description = "The content.", body = inline(Vec<u8>),
+    responses((status = 200, description = "The content.", body = inline(RawBytes),
         content_type = "application/octet-stream"),
         (status = 304, description = "The client has it already."), ItemErrors))]
 pub(super) async fn get(

@@ -6,23 +6,29 @@
 
 mod addresses;
 mod admin;
+mod admission;
 mod audit;
 pub(crate) mod body;
 mod caller;
 mod command;
+mod connections;
+mod cors;
 mod create;
 mod evaluate;
 mod events;
 mod evidence;
+pub(crate) mod fuzzing;
 mod get;
 mod if_none_match;
 mod kinds;
+mod lane;
 mod leftover;
 mod list;
 mod observe;
 mod openapi;
 mod organizations;
 mod plain;
+mod protection;
 mod routing;
 mod serve;
 mod target;
@@ -57,6 +63,12 @@ pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
     let metrics = app.metrics.clone();
+    metrics.add_counter(
+        "longrun_connections_closed_total",
+        "Connections that were closed because there were too many.",
+        connections::closed,
+    );
+    let origins = settings.cors_origins.clone();
     let (limit, upload) = (settings.request_timeout, settings.upload_timeout);
     let operation =
         ByVerb { verb: wait::VERB, with: Within(limit + MAX_WAIT, wait::wait), without: Within(limit, get::get) };
@@ -86,10 +98,11 @@ pub fn router(services: Services) -> Router {
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
+        .merge(crate::auth::sign_in_routes(&app.auth))
         .with_state(app.clone())
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
-    observe::observed(router, metrics)
+    observe::observed(router, metrics, &origins)
 }
 
 /// The header `Idempotency-Key`, if there is one.

@@ -22,32 +22,38 @@ use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 
 use super::caller::{CallerSlot, RequestId};
-use super::{leftover, wait};
+use super::protection::protect;
+use super::routing::method_not_allowed;
+use super::{cors, leftover, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::link::{Link, UnderWay};
 use crate::metrics::{InFlight, Metrics};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// Longer ids of clients are replaced.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The route of a path that no route matches: a fixed label, whatever clients try.
 const UNMATCHED: &str = "unmatched";
 
-/// Adds what every router has: the error model for unknown paths and methods, and the observation.
-pub(super) fn observed(router: Router, metrics: Metrics) -> Router {
-    router
+/// Adds what every router has: the error model for unknown paths and methods, the origins that may call, and the
+/// observation.
+pub(super) fn observed(router: Router, metrics: Metrics, origins: &[HeaderValue]) -> Router {
+    let router = router
         .fallback(|| async { ApiError::NotFound("path") })
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
-        .layer(from_fn_with_state(metrics, observe))
+        .method_not_allowed_fallback(|uri: Uri| async move { method_not_allowed(uri.path()) });
+    cors::allowing(router, origins).layer(from_fn_with_state(metrics, observe))
 }
 
 async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
-    let caller = CallerSlot::default();
-    request.extensions_mut().insert(caller.clone());
+    let learnt = CallerSlot::default();
+    request.extensions_mut().insert(learnt.clone());
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let link = request.extensions().get::<Link>();
+    let is_tls = link.is_some_and(Link::is_tls);
     let mut record = Record {
         started: Instant::now(),
         method: request.method().clone(),
@@ -55,7 +61,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         uri: request.uri().clone(),
         request_id: request_id.clone(),
         client: link.map(Link::address),
-        caller,
+        learnt,
         status: StatusCode::INTERNAL_SERVER_ERROR,
         cause: None,
         bytes: 0,
@@ -67,9 +73,20 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
     // A handler that panics takes its own request with it and nothing else.
     let answering = AssertUnwindSafe(leftover::drained(request, next)).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
+    // What is left is the client's pace.
+    if let Some(admission) = record.learnt.admission.get() {
+        admission.leave();
+    }
     record.status = response.status();
     record.cause = response.extensions_mut().remove::<Cause>();
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id);
+    protect(headers, is_tls);
+    if let Some(standing) = record.learnt.standing.get() {
+        let (policy, limit) = standing.headers();
+        headers.insert(RATE_LIMIT_POLICY, policy);
+        headers.insert(RATE_LIMIT, limit);
+    }
     if record.method == Method::HEAD || response.body().is_end_stream() {
         record.whole = true;
         return response;
@@ -109,7 +126,7 @@ struct Record {
     uri: Uri,
     request_id: HeaderValue,
     client: Option<SocketAddr>,
-    caller: CallerSlot,
+    learnt: CallerSlot,
     status: StatusCode,
     cause: Option<Cause>,
     bytes: u64,
@@ -141,7 +158,7 @@ impl Drop for Record {
         let duration = self.started.elapsed();
         let route = self.route();
         self.metrics.record(&route, self.status.as_u16(), duration);
-        let caller = self.caller.get();
+        let token = self.learnt.token.get();
         let request_id = self.request_id.to_str().unwrap_or("");
         if let Some(Cause(cause)) = &self.cause {
             tracing::error!(request_id, route = &*route, cause, "request failed");
@@ -157,8 +174,8 @@ impl Drop for Record {
             bytes = self.bytes,
             whole = self.whole,
             request_id,
-            organization = caller.map(|c| c.organization()),
-            token = caller.map(|c| c.token_id()),
+            organization = token.map(|token| &*token.access.organization),
+            token = token.map(|token| &*token.id),
             client = self.client.map(tracing::field::display),
             "request"
         );

@@ -3,15 +3,16 @@
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{ALLOW, HeaderMap};
+use axum::response::Response;
+use http::Uri;
+use http::header::HeaderMap;
 use serde::Serialize;
 use store::Quota;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::organizations::{
@@ -82,16 +83,13 @@ pub(super) async fn get(
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
+    uri: Uri,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let target = path_text(path)?;
-    let Some((name, verb)) = target.rsplit_once(':') else {
-        let mut response = ApiError::MethodNotAllowed.into_response();
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD,DELETE"));
-        return Ok(response);
-    };
+    let Some((name, verb)) = target.rsplit_once(':') else { return Ok(method_not_allowed(uri.path())) };
     if verb == "setLimits" {
         return set_limits(&app, &caller, name, &headers, body).await;
     }

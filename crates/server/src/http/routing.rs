@@ -6,9 +6,37 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::ALLOW;
 
 use super::target::Target;
 use crate::error::ApiError;
+
+/// The methods that a path takes, for the header `Allow`, where its template does not tell: paths with and without a verb
+/// share one.
+fn methods_of(path: &str) -> Option<&'static str> {
+    let (collection, end) = path.rsplit_once('/')?;
+    let target = Target::of(end);
+    match (collection, target.verb()) {
+        ("/v1/operations", Some("wait")) => Some("GET,HEAD"),
+        ("/v1/operations", Some("cancel" | "retry")) => Some("POST"),
+        ("/v1/operations", _) => Some("GET,HEAD,DELETE"),
+        ("/v1/organizations", Some("pause" | "resume" | "setLimits")) => Some("POST"),
+        ("/v1/organizations", _) => Some("GET,HEAD,DELETE"),
+        ("/v1/tokens", Some("revoke" | "rotate")) => Some("POST"),
+        ("/v1/tokens", _) => Some("GET,HEAD"),
+        _ => None,
+    }
+}
+
+/// 405 with the header `Allow`, which the router adds where this does not.
+pub(super) fn method_not_allowed(path: &str) -> Response {
+    let mut response = ApiError::MethodNotAllowed.into_response();
+    if let Some(methods) = methods_of(path) {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
 
 type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 

@@ -2,7 +2,8 @@
 //!
 //! Shutdown, once and here: the token is cancelled → no further connection is accepted → every connection is told to
 //! end after the requests that it has begun → after the drain time the rest is cut. [`serve`] returns when none is
-//! left. In the same way ends a connection on which nobody was authenticated in time, or that was idle for too long.
+//! left. In the same way ends a connection on which nobody was authenticated in time, that was idle for too long, or
+//! whose place is needed while it is idle.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,13 +18,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
+use super::connections::{self, Connections};
 use super::{Tls, plain};
 use crate::link::Link;
 use crate::services::ApiSettings;
@@ -44,35 +45,45 @@ pub async fn serve(
     shutdown: CancellationToken,
     settings: ApiSettings,
 ) {
-    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let mut places = Connections::new(settings.max_connections);
     let addresses = Addresses::new(settings.max_connections_per_address);
     let mut refused = Refused::default();
     let mut connections = JoinSet::new();
+    // Waits for a place.
+    let mut newcomer: Option<(TcpStream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
     let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
-        // The place comes first: beyond the limit, connections wait in the kernel's queue and cost nothing.
+        // A place is looked for when somebody wants it: nobody is sent away for nobody.
         let accepted = async {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (listener.accept().await, place)
+            if newcomer.is_none() {
+                newcomer = Some(listener.accept().await?);
+            }
+            Ok(places.room().await)
         };
-        let (accepted, place) = tokio::select! {
-            accepted = accepted => accepted,
+        let room = tokio::select! {
+            room = accepted => room,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
+        let room = match room {
+            Ok(room) => room,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
             }
         };
-        let link = Link::new(address, addresses::counted(address.ip(), &shared.settings));
-        let Some(counted) = addresses.enter(link.counted()) else {
-            refused.tell(address);
+        let (stream, address) = newcomer.take().expect("somebody came before a place was looked for");
+        let Some(room) = room else {
+            refused.tell(address, "there are as many connections as there may be; closing further ones");
             continue;
         };
+        let link = Link::new(address, addresses::counted(address.ip(), &shared.settings), shared.tls.is_some());
+        let Some(counted) = addresses.enter(link.counted()) else {
+            refused.tell(address, "an address has as many connections as it may; closing further ones");
+            continue;
+        };
+        let place = places.enter(room, link.clone());
         let shared = shared.clone();
         connections.spawn(async move {
             if let Err(error) = shared.serve(stream, link).await {
@@ -81,7 +92,7 @@ pub async fn serve(
             drop((place, counted));
         });
     }
-    drop(listener);
+    drop((newcomer, listener));
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain_timeout, ended).await.is_err() {
         tracing::warn!(connections = connections.len(), "the drain time is over; cutting what is left");
@@ -108,11 +119,12 @@ struct Refused {
 }
 
 impl Refused {
-    fn tell(&mut self, address: SocketAddr) {
+    fn tell(&mut self, address: SocketAddr, why: &str) {
+        connections::count_closed();
         self.since += 1;
         if self.told.is_none_or(|at| at.elapsed() >= TELL) {
             let connections = self.since;
-            tracing::warn!(client = %address, connections, "an address has as many connections as it may; closing further ones");
+            tracing::warn!(client = %address, connections, "{why}");
             *self = Refused { told: Some(Instant::now()), since: 0 };
         }
     }
@@ -166,9 +178,15 @@ impl Shared {
             if plain::is_spoken(&stream).await? {
                 return Err(plain::refuse(stream).await);
             }
-            tls.acceptor.accept(impatient(stream, idle)).await
+            tls.acceptor().accept(impatient(stream, idle)).await
         };
-        let stream = tokio::time::timeout(patience, handshake)
+        let handshake = async {
+            tokio::select! {
+                shaken = tokio::time::timeout(patience, handshake) => shaken,
+                () = link.is_wanted() => Ok(Err(io::Error::other("its place was needed"))),
+            }
+        };
+        let stream = handshake
             .await
             .map_err(|_| "the TLS handshake took too long".to_owned())?
             .map_err(|error| format!("the TLS handshake failed: {error}"))?;
@@ -195,11 +213,13 @@ impl Shared {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
             () = begun.cancelled() => {}
             () = self.shutdown.cancelled() => {}
+            () = link.is_wanted() => return Err("no request came yet, and its place was needed".to_owned()),
             () = tokio::time::sleep(settings.header_read_timeout) => return Err("no request came in time".to_owned()),
         }
         tokio::select! {
             ended = &mut connection => return ended.map_err(|error| error.to_string()),
             () = self.shutdown.cancelled() => {}
+            () = link.is_wanted() => {}
             () = link.has_expired(settings.unauthenticated_timeout, settings.idle_timeout) => {}
         }
         // What is under way may end; it has limits of its own.

@@ -154,3 +154,53 @@ async fn proxies_and_zero_are_not_counted() {
         assert!(open.iter().all(Option::is_some));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_cap_idle_connections_make_room_strangers_first() {
+    let server = Server::with_settings(|settings| settings.max_connections = 2).await;
+    let acme = server.acme().await;
+    let mut known = Http2::open(&server).await;
+    assert_eq!(known.list(&acme).await, Some(StatusCode::OK));
+    let mut stranger = Http2::open(&server).await;
+    // Nobody wants their places yet.
+    let stays = tokio::time::timeout(Duration::from_millis(300), &mut stranger.connection).await;
+    assert!(stays.is_err(), "it is left alone while nobody needs its place");
+    // A third one is served, in the place of the one that nobody was authenticated on.
+    assert_eq!(acme.get("/v1/operations").await.status, StatusCode::OK);
+    tokio::time::timeout(DEADLINE, stranger.connection).await.expect("it is closed").unwrap().ok();
+    assert_eq!(known.list(&acme).await, Some(StatusCode::OK), "who was authenticated is left alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_none_is_idle_further_connections_are_closed_and_not_left_waiting() {
+    let server = Server::with_settings(|settings| settings.max_connections = 1).await;
+    let acme = server.acme().await;
+    let mut busy = acme.begin("/v1/operations", 15, br#"{"kind":"#).await;
+    while !server.services.metrics.render().contains("in_flight 1") {
+        tokio::task::yield_now().await;
+    }
+    let closed = async {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.read(&mut [0; 1]).await
+    };
+    let closed = tokio::time::timeout(DEADLINE, closed).await.expect("it hears of it");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    let metrics = server.services.metrics.render();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("longrun_connections_closed_total ")).unwrap();
+    assert!(counted.parse::<u64>().unwrap() >= 1, "{counted}");
+    busy.write_all(br#""scan"}"#).await.unwrap();
+    let mut status = [0; 12];
+    busy.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200", "who is served is not disturbed");
+    // The idle one makes room.
+    let served = async {
+        loop {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            let _ = stream.write_all(b"GET /v1/nowhere HTTP/1.1\r\nhost: t\r\n\r\n").await;
+            if stream.read_exact(&mut [0; 12]).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, served).await.expect("there is room again");
+}

@@ -83,5 +83,9 @@ async fn head_is_get_without_body() {
     for name in ["etag", "retry-after", "content-type"] {
         assert_eq!(head.header(name), got.header(name), "{name}");
     }
-    assert_eq!(caller.send(Method::PUT, &path, &[], "").await.header("allow"), "GET,HEAD,POST,DELETE");
+    assert_eq!(caller.send(Method::PUT, &path, &[], "").await.header("allow"), "GET,HEAD,DELETE");
+    for (verb, methods) in [("wait", "GET,HEAD"), ("cancel", "POST"), ("retry", "POST")] {
+        let answer = caller.send(Method::PUT, &format!("{path}:{verb}"), &[], "").await;
+        assert_eq!(answer.header("allow"), methods, "{verb}");
+    }
 }

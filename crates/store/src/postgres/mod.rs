@@ -40,6 +40,7 @@ mod session;
 mod texts;
 mod transition;
 mod tx;
+mod waiting;
 mod writer;
 
 #[cfg(test)]
@@ -436,7 +437,7 @@ impl Store for PostgresStore {
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        claim::next_due(&self.pool, &self.heads, after).await.map_err(StoreError::or_unavailable)
+        waiting::next_due(&self.pool, &self.heads, after).await.map_err(StoreError::or_unavailable)
     }
 
     async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {

@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use operations::Access;
 
-use super::{PostgresStore, claim};
+use super::{PostgresStore, waiting};
 use crate::batch::Write;
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{ClaimRequest, Claimed, Store as _, StoreError};
@@ -42,7 +42,7 @@ impl PostgresStore {
 
     async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
         let last = self.rotations().of(request).last.clone();
-        let organizations = claim::waiting(&self.pool, self.now(), &self.heads, &last, request, room).await;
+        let organizations = waiting::waiting(&self.pool, self.now(), &self.heads, &last, request, room).await;
         let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let quotas = self.admission.quotas();
         let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();

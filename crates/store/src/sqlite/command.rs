@@ -9,8 +9,8 @@ use operations::{Access, Event, OperationId, State, Status, Timestamp};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
-use super::list::project_list;
 use super::resources::Resources;
+use super::single::project_list;
 use super::statement::{Row, query};
 use super::{history, purge, rows, transition};
 use crate::command::in_state;

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::statement::query;
-use super::{list, rows};
+use super::{rows, single};
 use crate::StoreError;
 use crate::history::{HistoryEvent, HistoryKind, MAX_NOTES, MAX_PROGRESS_NOTES, Note, assemble};
 
@@ -109,7 +109,7 @@ pub(super) fn read(
     let found = query(sql)
         .bind(&access.organization)
         .bind(id.as_bytes().as_slice())
-        .bind(list::project_list(access))
+        .bind(single::project_list(access))
         .fetch_optional(connection)?;
     let Some(row) = found else { return Ok(None) };
     let noted = query(

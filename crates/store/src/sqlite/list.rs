@@ -1,24 +1,24 @@
-//! Reading: counted pages, single operations, outputs.
+//! Reading counted pages.
 //!
-//! A page with its total is a few short statements in one snapshot. The coarsest counters tell the total. A page that is
-//! near one end of the list is read from there at once, with its rows, by one statement. To another one finer counters
-//! lead: to a span of sequence numbers that holds the page, in which at most some thousand index entries are skipped,
-//! from the end that is nearer. Only matching entries are skipped, since every filter has an index that ends in the
-//! sequence number.
+//! A page with its total is a few short statements in one snapshot. The coarsest counters tell the total. A page near one
+//! end of the list is read from there at once, with its rows, by one statement. To another one finer counters lead: to a
+//! span of sequence numbers that holds the page, in which at most some thousand index entries are skipped, from the end
+//! that is nearer. Only matching entries are skipped, since every filter has an index that ends in the sequence number.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use operations::page::LEVELS;
-use operations::{Access, Filter, NOTICE_KIND, Operation, OperationId, PageInfo, PageRequest, Projects};
+use operations::{Access, Filter, NOTICE_KIND, PageInfo, PageRequest, Projects};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Statement};
 use serde_json::json;
 
 use super::part::Part;
 use super::{read, resources};
-use crate::plan::{self, Table, in_order, tables};
+use crate::plan::{self, Table, tables};
 use crate::{LISTED_OUTPUT_BYTES, Listed, Listing, StoreError};
 
 /// Matching operations that are skipped one by one rather than found by finer counters: reading an index entry takes
@@ -79,7 +79,9 @@ impl List<'_> {
         if part.take == 0 {
             return Ok((total, Vec::new()));
         }
-        let (next, is_exact) = (self.next_number()?, self.is_exact());
+        let is_exact = self.is_exact();
+        let is_read_at_once = self.index_ranges().is_none() && part.reach() <= FEW && is_exact;
+        let next = if is_read_at_once { i64::MAX } else { self.next_number()? };
         for (index, level) in LEVELS.iter().enumerate() {
             // What was counted has the page, and reaches to the newest end or to the oldest.
             let is_from_oldest = index > 0 && part.is_nearer_to_oldest();
@@ -239,28 +241,28 @@ impl List<'_> {
         let mut found = Vec::with_capacity(usize::try_from(part.take).unwrap_or_default());
         let mut rows = bound(&mut statement, &values)?;
         while let Some(row) = rows.next()? {
-            found.push(listed(row)?);
+            found.push((row.get::<_, i64>(1)?, listed(row)?));
         }
-        if part.is_nearer_to_oldest() {
-            found.reverse();
-        }
-        Ok(found)
+        // They come in order, or in the opposite one: a statement that had to promise it would sort them.
+        found.sort_by_key(|(seq, _)| Reverse(*seq));
+        Ok(found.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// The statement for the rows of a part of what matches: ?8 rows after ?9.
     fn rows(&self, has_numbers: bool, order: &str) -> String {
         if let [table] = tables(self.filter)[..] {
+            let key = keyed(table);
             // Rows that are skipped are skipped in the index.
-            let rows = self.arm(table, &format!("{IN_ONE_TABLE}, {}", columns(table)), has_numbers);
-            return format!("{rows} ORDER BY {}.seq {order} LIMIT ?8 + 0 OFFSET ?9", alias(table));
+            let rows = self.arm(table, &format!("{IN_ONE_TABLE}, {key}.seq, {}", columns(table)), has_numbers);
+            return format!("{rows} ORDER BY {key}.seq {order} LIMIT ?8 + 0 OFFSET ?9");
         }
         let arms = self.arms(has_numbers);
         let (active, settled) = (columns(Table::Active(None)), columns(Table::Settled(None)));
         format!(
-            "SELECT k.is_settled, {active}, {settled}
+            "SELECT k.is_settled, k.seq, {active}, {settled}
              FROM ({arms} ORDER BY 1 {order} LIMIT ?8 + 0 OFFSET ?9) k
              LEFT JOIN active a ON a.rowid = iif(k.is_settled, NULL, k.row)
-             LEFT JOIN settled s ON s.rowid = iif(k.is_settled, k.row, NULL) ORDER BY k.seq {order}"
+             LEFT JOIN settled s ON s.rowid = iif(k.is_settled, k.row, NULL)"
         )
     }
 
@@ -339,7 +341,7 @@ impl List<'_> {
                  ON {t}.organization_id = l.organization_id AND {t}.seq = l.seq WHERE "
             ),
         };
-        let key = if leased { "l" } else { t };
+        let key = keyed(table);
         let _ = write!(sql, "{key}.organization_id = ?1");
         if has_numbers {
             let _ = write!(sql, " AND {key}.seq >= ?2 AND {key}.seq < ?3");
@@ -365,7 +367,7 @@ impl List<'_> {
         let by_row = |table| {
             let (columns, t) = (columns(table), alias(table));
             let name = if matches!(table, Table::Settled(_)) { "settled" } else { "active" };
-            let sql = format!("SELECT {IN_ONE_TABLE}, {columns} FROM {name} {t} WHERE {t}.rowid = ?1");
+            let sql = format!("SELECT {IN_ONE_TABLE}, {t}.seq, {columns} FROM {name} {t} WHERE {t}.rowid = ?1");
             self.connection.prepare_cached(&sql)
         };
         let (mut active, mut settled) = (by_row(Table::Active(None))?, by_row(Table::Settled(None))?);
@@ -386,7 +388,12 @@ fn alias(table: Table) -> &'static str {
     }
 }
 
-/// Stands before [`columns`] where rows are of one table: the columns of the other one do not come first.
+/// What that of the tables is called which is read in the order of numbers.
+fn keyed(table: Table) -> &'static str {
+    if matches!(table, Table::Leased) { "l" } else { alias(table) }
+}
+
+/// Stands before the number and [`columns`] where rows are of one table: none of the other one come first.
 const IN_ONE_TABLE: &str = "false";
 
 /// The columns of an entry: those of the operation, with its output, and whether that is left out because it is long.
@@ -401,9 +408,9 @@ fn columns(table: Table) -> String {
     }
 }
 
-/// The entry of a row that begins with whether the columns of another table come before its own.
+/// The entry of a row that begins with whether the columns of another table come before its own, and its number.
 fn listed(row: &Row<'_>) -> Result<Listed, StoreError> {
-    let first = if row.get(0)? { 1 + read::AFTER_OPERATION + 1 } else { 1 };
+    let first = if row.get(0)? { 2 + read::AFTER_OPERATION + 1 } else { 2 };
     Ok(Listed { operation: read::operation_at(row, first)?, output_left_out: row.get(first + read::AFTER_OPERATION)? })
 }
 
@@ -413,51 +420,4 @@ fn bound<'s>(statement: &'s mut Statement<'_>, values: &[Value]) -> Result<Rows<
         statement.raw_bind_parameter(index + 1, value)?;
     }
     Ok(statement.raw_query())
-}
-
-/// Served by active_by_id and settled_by_id.
-pub(super) fn get(
-    connection: &Connection,
-    access: &Access,
-    ids: &[OperationId],
-) -> Result<Vec<Option<Operation>>, StoreError> {
-    let projects = project_list(access);
-    let (active, settled) = (read::ACTIVE_COLUMNS, read::SETTLED_COLUMNS);
-    let condition = "organization_id = ?1 AND id = ?2
-         AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))";
-    let mut active = connection
-        .prepare_cached(&format!("SELECT {active}, '' FROM active a INDEXED BY active_by_id WHERE {condition}"))?;
-    let mut settled = connection.prepare_cached(&format!(
-        "SELECT {settled}, s.output FROM settled s INDEXED BY settled_by_id WHERE {condition}"
-    ))?;
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        for statement in [&mut active, &mut settled] {
-            let mut rows = statement.query((&access.organization, id.as_bytes(), &projects))?;
-            if let Some(row) = rows.next()? {
-                found.push(read::operation(row));
-                break;
-            }
-        }
-    }
-    in_order(ids, found.into_iter())
-}
-
-/// Served by settled_by_id.
-pub(super) fn output(connection: &Connection, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT output FROM settled INDEXED BY settled_by_id
-         WHERE organization_id = ?1 AND id = ?2
-             AND (?3 IS NULL OR project_id IN (SELECT value FROM json_each(?3)))",
-    )?;
-    let values = (&access.organization, id.as_bytes(), project_list(access));
-    Ok(statement.query_row(values, |row| row.get(0)).optional()?)
-}
-
-/// The projects that a caller is limited to, as a JSON array; none: it is not.
-pub(super) fn project_list(access: &Access) -> Option<String> {
-    match &access.projects {
-        Projects::All => None,
-        Projects::Only(projects) => Some(json!(projects).to_string()),
-    }
 }

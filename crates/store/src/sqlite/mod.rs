@@ -1,9 +1,9 @@
 //! The embedded store: SQLite in WAL mode, one file, one writer, several readers.
 //!
 //! All writes go through one thread ([`writer`]) that takes what has queued while the previous commit was in flight and
-//! commits it as one transaction: one fsync a batch, and a lone call never waits for company. It has a thread of its own,
-//! which waits for the disk; so do those on which reads are carried out ([`connections`]). Readers run beside the writer,
-//! each in one read transaction, so that page and count are of one snapshot.
+//! commits it as one transaction: one wait for the disk a batch, and a lone call never waits for company. Reads are
+//! carried out on threads that may wait too ([`connections`]), beside the writer, each in one read transaction, so that
+//! page and count are of one snapshot.
 //!
 //! No parameter stands alone as a LIMIT: SQLite would prepare the statement anew each time that it is bound, since its
 //! plan may depend on it.
@@ -34,6 +34,7 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod single;
 mod statement;
 mod texts;
 mod transition;
@@ -261,7 +262,7 @@ impl Store for SqliteStore {
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         let (access, ids) = (access.clone(), ids.to_vec());
-        self.readers.read(move |connection| list::get(connection, &access, &ids)).await
+        self.readers.read(move |connection| single::get(connection, &access, &ids)).await
     }
 
     async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Result<Listing, StoreError> {
@@ -271,7 +272,7 @@ impl Store for SqliteStore {
 
     async fn output(&self, access: &Access, id: OperationId) -> Result<Option<String>, StoreError> {
         let access = access.clone();
-        self.readers.read(move |connection| list::output(connection, &access, id)).await
+        self.readers.read(move |connection| single::output(connection, &access, id)).await
     }
 
     async fn history(&self, access: &Access, id: OperationId) -> Result<Option<Vec<HistoryEvent>>, StoreError> {

@@ -75,8 +75,8 @@ impl Part {
     }
 }
 
-/// How many numbers hold so many entries, if `of` are spread evenly over `length` numbers. An eighth more, since nothing
-/// is spread quite evenly.
+/// How many numbers hold so many entries, if `of` are spread evenly over `length` numbers. An eighth more, since
+/// nothing is spread quite evenly.
 fn piece(wanted: i64, of: i64, length: i64) -> i64 {
     (i128::from(wanted) * i128::from(length) * 9 / (i128::from(of.max(1)) * 8)) as i64 + 1
 }

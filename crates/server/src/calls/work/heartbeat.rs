@@ -41,7 +41,7 @@ pub(crate) struct HeartbeatRow {
     #[serde(default)]
     pub(crate) organization: String,
     /// A line for people: how far it is. At most 1024 bytes.
-    #[schema(required = false, max_length = 1024, example = "scanned 30 of 200 files")]
+    #[schema(value_type = Option<String>, max_length = 1024, example = "scanned 30 of 200 files")]
     #[serde(default)]
     pub(crate) progress: String,
 }

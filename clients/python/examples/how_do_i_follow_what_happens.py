@@ -1,0 +1,26 @@
+"""How do I follow what happens, and miss nothing while my program is away?
+
+    LONGRUN_URL=http://127.0.0.1:8080 LONGRUN_TOKEN=lrn_... python how_do_i_follow_what_happens.py place.txt
+
+The place in the stream is kept in a file; the next run goes on from there.
+"""
+
+import sys
+from pathlib import Path
+
+from longrun import Client, EventIdUnknown
+
+place = Path(sys.argv[1])
+
+with Client.from_env() as client:
+    try:
+        with client.watch(last_event_id=place.read_text() if place.exists() else None) as watch:
+            for event in watch:
+                told = "removed" if event.operation is None else event.operation.state
+                print(event.operation_id, told, flush=True)
+                place.write_text(event.id)
+    except EventIdUnknown:
+        # It was away for longer than the server keeps changes (an hour): look at the list, and begin anew.
+        place.unlink()
+        for operation in client.list():
+            print(operation.id, operation.state, flush=True)

@@ -1,0 +1,139 @@
+"""Watching: a stream of transitions that goes on after connections that broke."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import httpx
+
+from . import _calls, wire
+from ._calls import Call
+from ._wire import Block, EventParser, decode
+from .errors import ApiError, LongrunError, TransportError, UnexpectedAnswer, api_error, is_transient
+from .watch import WatchEvent
+
+if TYPE_CHECKING:
+    from ._async import AsyncClient
+
+
+class AsyncWatch:
+    """Transitions as they happen; made by `AsyncClient.watch`. Cancelling `anext` loses nothing."""
+
+    def __init__(self, client: AsyncClient, query: dict[str, str], last_event_id: str | None) -> None:
+        self._client = client
+        self._query = query
+        #: Where the stream stands: what to go on from in another life of the program.
+        self.last_event_id = last_event_id
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._parser = EventParser()
+        self._blocks: deque[Block] = deque()
+        self._failures = 0
+        self._lost_at: float | None = None
+        self._was_connected = False
+
+    async def __aenter__(self) -> AsyncWatch:
+        """Connects; what happens from now on is told."""
+        await self._begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends the connection. A later `anext` would connect again and go on."""
+        response, self._response, self._chunks = self._response, None, None
+        self._parser = EventParser()
+        if response is not None:
+            await response.aclose()
+
+    def __aiter__(self) -> AsyncWatch:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        if not self._was_connected:
+            await self._begin()
+        while True:
+            while self._blocks:
+                if event := self._take(self._blocks.popleft()):
+                    return event
+            await self._step()
+
+    async def _begin(self) -> None:
+        """The server says at once where the stream stands: without that, a connection that breaks before the first
+        event could not be gone on from."""
+        await self._connect()
+        self._was_connected = True
+        while self.last_event_id is None and not self._blocks:
+            await self._step()
+            if self._blocks and not self._blocks[0].data:
+                self._take(self._blocks.popleft())
+
+    async def _step(self) -> None:
+        """Reads what comes next, or connects again."""
+        try:
+            if self._chunks is None:
+                await self._connect()
+            await self._read()
+            self._failures, self._lost_at = 0, None
+        except LongrunError as error:
+            await self.aclose()
+            now = time.monotonic()
+            self._lost_at = self._lost_at or now
+            longest = self._client.settings.reconnect_for
+            if not is_transient(error) or (longest is not None and now - self._lost_at >= longest):
+                raise
+            # Not at once: a server that stops ends its streams while it still takes connections, perhaps.
+            asked_for = error.retry_after if isinstance(error, ApiError) else None
+            await asyncio.sleep(_calls.pause(asked_for, self._failures))
+            self._failures += 1
+
+    async def _connect(self) -> None:
+        headers = {"Last-Event-ID": self.last_event_id} if self.last_event_id else {}
+        call = Call(
+            "GET",
+            "v1/operations:watch",
+            query=self._query,
+            headers=headers,
+            timeout=_calls.WATCH_SILENCE,
+            # A lost connection is made again by `_step`, for as long as the settings say.
+            retries=0 if self._was_connected else None,
+        )
+        self._response = await self._client._open(call)
+        self._chunks = self._response.aiter_bytes()
+
+    async def _read(self) -> None:
+        assert self._chunks is not None, "a connection has chunks"
+        try:
+            self._blocks.extend(self._parser.push(await self._chunks.__anext__()))
+        except StopAsyncIteration:
+            raise TransportError(f"{self._client.settings.url} ended the stream") from None
+        except (httpx.TransportError, httpx.StreamError) as error:
+            raise TransportError(f"the connection to {self._client.settings.url} broke: {error}") from error
+        except ValueError as error:
+            raise UnexpectedAnswer(200, str(error)) from error
+
+    def _take(self, block: Block) -> WatchEvent | None:
+        if block.name == "error":
+            status = 401 if '"code":16' in block.data else 400
+            raise api_error(status, block.data)
+        if block.id:
+            self.last_event_id = block.id
+        try:
+            if block.name == "deleted":
+                return WatchEvent(block.id, json.loads(block.data)["id"], None)
+            if block.name or not block.data:
+                # A sign of life, or something of a later server.
+                return None
+            operation = decode(wire.OperationAnswer, json.loads(block.data)).operation
+            return WatchEvent(block.id, operation.id, operation)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UnexpectedAnswer(200, block.data) from None

@@ -1,0 +1,185 @@
+"""What both clients share and what sends nothing: how a call looks, when it is sent again, what its answer means."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from . import _wire
+from ._operation import status_name
+from .errors import LongrunError, TransportError, UnexpectedAnswer, api_error
+
+T = TypeVar("T")
+
+#: Pauses that no server asked for start here and double, in seconds.
+_FIRST_PAUSE = 0.2
+#: No pause is longer, whatever the server says: a caller that wants to wait longer can.
+_LONGEST_PAUSE = 30.0
+#: How long a connection may take to come about.
+_CONNECT_SECONDS = 10.0
+#: A server that watches says something every 15 s; after so much silence the connection is taken to be dead.
+WATCH_SILENCE = 45.0
+#: How long one call of a wait waits. Servers take 60 s; proxies between like to cut what is silent for as long.
+LONGEST_WAIT = 30.0
+#: Between two calls of a wait when the first came back early: a server that stops answers at once.
+WAIT_PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client behaves. Times are in seconds."""
+
+    #: The server's address, e.g. `http://127.0.0.1:8080`.
+    url: str
+    #: An API token.
+    token: str = field(repr=False)
+    #: How long the server may be silent during a call.
+    timeout: float = 90.0
+    #: How often a call is sent again that the server could not take, or whose connection broke, where that is safe.
+    retries: int = 4
+    #: How long `wait` and `watch` try to reach a server again that they lost; `None`: for ever.
+    reconnect_for: float | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{self.url!r} is not the address of a server: it must start with http:// or https://")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("the address of a server must have neither a user, a password nor a query")
+        token = self.token.strip()
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("the token is empty or holds characters that no token has")
+        object.__setattr__(self, "token", token)
+
+    @staticmethod
+    def of_environment() -> tuple[str, str]:
+        """The address and the token that the environment names, by the variables that the command line has too."""
+        url = os.environ.get("LONGRUN_URL", "")
+        token = os.environ.get("LONGRUN_TOKEN", "")
+        if not token and (path := os.environ.get("LONGRUN_TOKEN_FILE")):
+            token = Path(path).read_text("ascii")
+        if not url or not token:
+            raise ValueError("LONGRUN_URL and LONGRUN_TOKEN (or LONGRUN_TOKEN_FILE) must be set")
+        return url, token
+
+    def for_httpx(self) -> dict[str, Any]:
+        """What a client of httpx is made with. Redirects are not followed: the token is for this server alone."""
+        return {
+            "base_url": self.url.rstrip("/") + "/",
+            "headers": {"Authorization": f"Bearer {self.token}", "User-Agent": "longrun-python"},
+            "timeout": httpx.Timeout(self.timeout, connect=_CONNECT_SECONDS),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            # A proxy for other hosts must not be asked for this very machine.
+            "trust_env": not _is_loopback(self.url),
+        }
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that can be sent."""
+
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    json: Any = None
+    content: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    #: Sending it twice does its work once, or it only reads. The others are sent again only when the server did not
+    #: carry them out: it could not be reached, or said so (429, 503).
+    is_repeatable: bool = True
+    #: Overrides how long the server may be silent.
+    timeout: float | None = None
+    #: Overrides how often it is sent again.
+    retries: int | None = None
+
+    def for_httpx(self) -> dict[str, Any]:
+        """The arguments of httpx' `build_request`."""
+        arguments: dict[str, Any] = {"method": self.method, "url": self.path, "headers": self.headers}
+        if self.query:
+            arguments["params"] = self.query
+        if self.json is not None:
+            arguments["json"] = self.json
+        if self.content is not None:
+            arguments["content"] = self.content
+        if self.timeout is not None:
+            arguments["timeout"] = httpx.Timeout(self.timeout, connect=_CONNECT_SECONDS)
+        return arguments
+
+
+def pause(asked: float | None, repetition: int) -> float:
+    """How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing,
+    half of it left to chance, so that many clients do not come back at once."""
+    if asked is not None:
+        return min(asked, _LONGEST_PAUSE)
+    longest: float = min(_FIRST_PAUSE * 2.0 ** min(repetition, 20), _LONGEST_PAUSE)
+    return longest * random.uniform(0.5, 1.0)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """`Retry-After` in seconds. The form with a date is not read: longrun never sends it."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdigit() else None
+
+
+def refusal(response: httpx.Response) -> LongrunError:
+    """The error of an answer that is no success and whose body has been read."""
+    request_id = response.headers.get("x-request-id")
+    return api_error(response.status_code, response.content, request_id, retry_after(response))
+
+
+def transport_error(url: str, error: httpx.TransportError) -> TransportError:
+    """What is said of a connection that did not come about or broke."""
+    what = "cannot connect to" if never_sent(error) else "the connection failed to"
+    return TransportError(f"{what} {url}: {str(error) or type(error).__name__}")
+
+
+def never_sent(error: httpx.TransportError) -> bool:
+    """Whether the server cannot have seen the call."""
+    return isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+
+
+def is_worth_repeating(call: Call, outcome: httpx.Response | httpx.TransportError) -> bool:
+    """Whether the call is sent again."""
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code in (429, 503) or (call.is_repeatable and outcome.status_code in (502, 504))
+    return call.is_repeatable or never_sent(outcome)
+
+
+def read(kind: type[T], response: httpx.Response) -> T:
+    """The answer of a success."""
+    try:
+        return _wire.decode(kind, response.json())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UnexpectedAnswer(response.status_code, response.text) from None
+
+
+def key(given: str | None) -> dict[str, str]:
+    """The header that makes a repeated creation the same creation; without a key of the caller's, a new one."""
+    return {"Idempotency-Key": given or uuid.uuid4().hex}
+
+
+def filters(status: str | None, kind: str | None, resource_type: str | None, resource_id: str | None) -> dict[str, str]:
+    """The query parameters of lists and watches."""
+    asked = {
+        "status": status and status_name(status),
+        "kind": kind,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+    }
+    return _wire.without_none(asked)

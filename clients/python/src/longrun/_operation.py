@@ -1,0 +1,44 @@
+"""What an operation can be asked beside its fields."""
+
+from __future__ import annotations
+
+from .errors import OperationFailed
+
+#: What every status begins with on the wire.
+STATUS_PREFIX = "ASYNC_OPERATION_STATUS_"
+
+
+def status_name(name: str) -> str:
+    """The name of a status on the wire: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same."""
+    return name if not name or name.startswith(STATUS_PREFIX) else STATUS_PREFIX + name
+
+
+class OperationMethods:
+    """Beside the fields of an operation."""
+
+    __slots__ = ()
+
+    @property
+    def state(self) -> str:
+        """The status in short: `PENDING`, `RUNNING`, `COMPLETED` or `FAILED`."""
+        status: str = self.status  # type: ignore[attr-defined]
+        return status.removeprefix(STATUS_PREFIX)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is COMPLETED or FAILED."""
+        return self.state in ("COMPLETED", "FAILED")
+
+    def result(self) -> str:
+        """Its output.
+
+        Raises:
+            OperationFailed: it has failed; the message says why.
+            ValueError: it has not ended.
+        """
+        if self.state == "FAILED":
+            raise OperationFailed(self)
+        if self.state != "COMPLETED":
+            raise ValueError(f"the operation is {self.state}; wait for its end first")
+        output: str = self.output  # type: ignore[attr-defined]
+        return output

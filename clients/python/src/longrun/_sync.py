@@ -1,0 +1,418 @@
+# Written by `make sdks` from _async.py. Do not edit.
+"""The client without asyncio."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from . import _calls, wire
+from ._calls import Call, Settings
+from ._sync_watch import Watch
+from ._wire import duration, segment, time_text, without_none
+from .errors import ApiError, LongrunError, WaitTimeout, is_transient
+from .wire import Operation
+
+
+class Client:
+    """A caller of one server with one token.
+
+    Calls that the server could not take (429, 503) are sent again after the pause that it asks for; so are calls whose
+    connection broke, where sending twice cannot do the work twice. Creations have an idempotency key for that, one of
+    your own or a new one. Every method raises the errors of `longrun.errors`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 90.0,
+        retries: int = 4,
+        reconnect_for: float | None = None,
+        http: httpx.Client | None = None,
+    ) -> None:
+        """
+        Args:
+            url: the server's address, e.g. `http://127.0.0.1:8080`; a path before `/v1` is kept.
+            token: an API token.
+            timeout: how many seconds the server may be silent during a call.
+            retries: how often a call is sent again at most.
+            reconnect_for: how many seconds `wait` and `watch` try to reach a server again that they lost; `None`: for
+                ever.
+            http: the client of httpx to send with, for certificates and proxies of your own. It keeps its own limits
+                and is yours to close.
+        """
+        self.settings = Settings(url, token, timeout, retries, reconnect_for)
+        arguments = self.settings.for_httpx()
+        self._owns_http = http is None
+        self._http = http or httpx.Client(**arguments)
+        if http is not None:
+            http.base_url = arguments["base_url"]
+            http.headers.update(arguments["headers"])
+        self._was_answered = False
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Client:
+        """A client of the server that LONGRUN_URL names, with the token of LONGRUN_TOKEN or LONGRUN_TOKEN_FILE."""
+        url, token = Settings.of_environment()
+        return cls(url, token, **settings)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its connections."""
+        if self._owns_http:
+            self._http.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings.url!r})"
+
+    # Operations.
+
+    def create(
+        self,
+        kind: str,
+        *,
+        input: Any = None,
+        resource_type: str | None = None,
+        resource_id: str | None = None,
+        project_id: str | None = None,
+        project_version_id: str | None = None,
+        priority: int | None = None,
+        run_after: datetime | str | None = None,
+        timeout: float | timedelta | str | None = None,
+        max_attempts: int | None = None,
+        retain_for: float | timedelta | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Asks for work and answers the operation at once; `wait` waits for its end.
+
+        Args:
+            kind: what kind of work; one that the server declares.
+            input: what the work needs to know, any JSON.
+            resource_type, resource_id: what it is about; both or neither.
+            priority: -100 to 100; higher runs first within the organization.
+            run_after: it does not run before.
+            timeout: of one attempt; seconds, or text such as `"60s"`.
+            max_attempts: 1 to 100.
+            retain_for: how long to keep it after its end.
+            idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
+        """
+        operation = {
+            "kind": kind,
+            "resource_type": resource_type,
+            "resource_id": resource_id,
+            "project_id": project_id,
+            "project_version_id": project_version_id,
+            "input": input,
+            "priority": priority,
+            "run_after": time_text(run_after),
+            "timeout": duration(timeout),
+            "max_attempts": max_attempts,
+            "retain_for": duration(retain_for),
+        }
+        call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def batch_create(
+        self, operations: Iterable[wire.NewOperation], *, idempotency_key: str | None = None
+    ) -> builtins.list[Operation]:
+        """Creates 1 to 1,000 operations in one transaction, all or none; answers them in the same order. The
+        violations of a refusal begin with the place, e.g. `operations[3].kind`."""
+        body = {"operations": builtins.list(operations)}
+        call = Call("POST", "v1/operations:batchCreate", json=body, headers=_calls.key(idempotency_key))
+        return _calls.read(wire.CreatedOperations, self._send(call)).operations
+
+    def get(self, id: str) -> Operation:
+        """The operation as it is now."""
+        call = Call("GET", f"v1/operations/{segment(id)}")
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def list_page(
+        self,
+        *,
+        page: int | None = None,
+        page_size: int | None = None,
+        status: str | None = None,
+        kind: str | None = None,
+        resource_type: str | None = None,
+        resource_id: str | None = None,
+    ) -> wire.OperationsPage:
+        """One page of the operations that match, newest first, with their exact number."""
+        query = _calls.filters(status, kind, resource_type, resource_id)
+        if page is not None:
+            query["pagination.page"] = str(page)
+        if page_size is not None:
+            query["pagination.page_size"] = str(page_size)
+        return _calls.read(wire.OperationsPage, self._send(Call("GET", "v1/operations", query=query)))
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        resource_type: str | None = None,
+        resource_id: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Operation]:
+        """All operations that match, newest first, page by page as they are asked for. Each comes once, also when
+        others are created meanwhile, which moves entries to later pages.
+
+        Args:
+            status: e.g. `"FAILED"`, or its name on the wire.
+        """
+        seen: set[str] = set()
+        page = None
+        while True:
+            answer = self.list_page(
+                page=page,
+                page_size=page_size,
+                status=status,
+                kind=kind,
+                resource_type=resource_type,
+                resource_id=resource_id,
+            )
+            for operation in answer.operations:
+                if operation.id not in seen:
+                    seen.add(operation.id)
+                    yield operation
+            if len(answer.operations) < answer.pagination.page_size:
+                return
+            # What the server calls the page counts: some begin with 1.
+            page = answer.pagination.page + 1
+
+    def cancel(self, id: str) -> Operation:
+        """Ends a pending operation at once, asks a running one to stop; answers how it is then."""
+        return self._command(id, "cancel")
+
+    def retry(self, id: str) -> Operation:
+        """Puts a failed operation back into the queue."""
+        return self._command(id, "retry")
+
+    def delete(self, id: str) -> None:
+        """Removes an operation that has ended, for good."""
+        self._send(Call("DELETE", f"v1/operations/{segment(id)}", is_repeatable=False))
+
+    def _command(self, id: str, verb: str) -> Operation:
+        call = Call("POST", f"v1/operations/{segment(id)}:{verb}", is_repeatable=False)
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def events(self, id: str) -> builtins.list[wire.OperationEvent]:
+        """What happened to the operation, oldest first; all of it."""
+        events: builtins.list[wire.OperationEvent] = []
+        query = {"page_size": "1000"}
+        while True:
+            call = Call("GET", f"v1/operations/{segment(id)}/events", query=query)
+            history = _calls.read(wire.OperationEvents, self._send(call))
+            events += history.events
+            if not history.next_page_token:
+                return events
+            query["page_token"] = history.next_page_token
+
+    def wait(self, id: str, timeout: float | None = None) -> Operation:
+        """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.
+
+        A server that goes away meanwhile is asked again until it is back. One that has never answered this client is
+        not: the address is probably wrong.
+
+        Args:
+            timeout: how many seconds to wait at most; `None`: as long as it takes.
+
+        Raises:
+            WaitTimeout: it has not ended in time.
+        """
+        start = time.monotonic()
+        lost_at, failures = None, 0
+
+        def within(seconds: float) -> float:
+            return seconds if timeout is None else max(0.0, min(seconds, timeout - (time.monotonic() - start)))
+
+        while True:
+            asked_at = time.monotonic()
+            # How things are is asked first when the server is back.
+            longest = 0.0 if lost_at is not None else within(min(_calls.LONGEST_WAIT, self.settings.timeout / 2))
+            try:
+                operation = self._wait_once(id, longest)
+            except LongrunError as error:
+                lost_at = lost_at or asked_at
+                has_given_up = self.settings.reconnect_for is not None and (
+                    time.monotonic() - lost_at >= self.settings.reconnect_for
+                )
+                if not is_transient(error) or not self._was_answered or has_given_up or not within(1):
+                    raise
+                asked_for = error.retry_after if isinstance(error, ApiError) else None
+                time.sleep(within(_calls.pause(asked_for, failures)))
+                failures += 1
+                continue
+            if operation.has_ended:
+                return operation
+            lost_at, failures = None, 0
+            if timeout is not None and not within(1):
+                raise WaitTimeout(id, timeout)
+            if time.monotonic() - asked_at < longest / 2:
+                time.sleep(within(_calls.WAIT_PAUSE))
+
+    def _wait_once(self, id: str, seconds: float) -> Operation:
+        path = f"v1/operations/{segment(id)}:wait"
+        # A server that has fallen silent does not draw it out.
+        call = Call("GET", path, query={"timeout": f"{seconds:.3f}s"}, timeout=seconds + 10, retries=0)
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def watch(
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        resource_type: str | None = None,
+        resource_id: str | None = None,
+        last_event_id: str | None = None,
+    ) -> Watch:
+        """Every transition of the operations that match, from when the watch is entered; goes on after connections
+        that broke, with nothing missed and nothing twice.
+
+            with client.watch(kind="export") as watch:
+                for event in watch:
+                    ...
+
+        Args:
+            status: only transitions to this status.
+            last_event_id: go on after this event (`WatchEvent.id`) instead.
+        """
+        return Watch(self, _calls.filters(status, kind, resource_type, resource_id), last_event_id)
+
+    # Evidence.
+
+    def put_evidence(self, content: bytes) -> wire.Evidence:
+        """Stores content; the same content once, however often it is sent."""
+        headers = {"Content-Type": "application/octet-stream"}
+        call = Call("POST", "v1/evidence", content=content, headers=headers)
+        return _calls.read(wire.Evidence, self._send(call))
+
+    def get_evidence(self, digest: str) -> bytes:
+        """The content of a digest, `sha256:...`; all of it in memory."""
+        return (self._send(Call("GET", f"v1/evidence/{segment(digest)}"))).content
+
+    def evaluate_evidence(
+        self,
+        digest: str,
+        *,
+        policies: Iterable[wire.PolicyAttachment] = (),
+        policy_groups: Iterable[wire.PolicyGroupAttachment] = (),
+        kind: str | None = None,
+        name: str | None = None,
+        project_id: str | None = None,
+        project_version_id: str | None = None,
+        project_name: str | None = None,
+        project_version_name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Starts an evaluation of stored evidence and answers the operation's id; `wait` waits for the verdict, which
+        is the operation's output. Without policies and groups, the server's default policies are used."""
+        request = {
+            "digest": digest,
+            "policies": builtins.list(policies) or None,
+            "policy_groups": builtins.list(policy_groups) or None,
+            "kind": kind,
+            "name": name,
+            "project_id": project_id,
+            "project_version_id": project_version_id,
+            "project_name": project_name,
+            "project_version_name": project_version_name,
+        }
+        headers = _calls.key(idempotency_key)
+        call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
+        return _calls.read(wire.EvaluationStarted, self._send(call)).operation_id
+
+    # The token's own organization.
+
+    def organization(self, name: str) -> wire.Organization:
+        """The limits of the token's organization, and what is paused in it."""
+        return self._organization("GET", segment(name))
+
+    def pause_organization(self, name: str) -> wire.Organization:
+        """Nothing more of the organization is started; what runs goes on."""
+        return self._organization("POST", f"{segment(name)}:pause")
+
+    def resume_organization(self, name: str) -> wire.Organization:
+        """Ends `pause_organization`."""
+        return self._organization("POST", f"{segment(name)}:resume")
+
+    def pause_kind(self, name: str) -> wire.Kind:
+        """Nothing more of the kind is started in the token's organization."""
+        return self._kind(f"{segment(name)}:pause")
+
+    def resume_kind(self, name: str) -> wire.Kind:
+        """Ends `pause_kind`. A kind that the service's operators paused for everybody stays paused."""
+        return self._kind(f"{segment(name)}:resume")
+
+    def _organization(self, method: str, rest: str) -> wire.Organization:
+        answer = self._send(Call(method, f"v1/organizations/{rest}"))
+        return _calls.read(wire.OrganizationAnswer, answer).organization
+
+    def _kind(self, rest: str) -> wire.Kind:
+        return _calls.read(wire.KindAnswer, self._send(Call("POST", f"v1/kinds/{rest}"))).kind
+
+    # The calls of workers, which `Worker` makes for you.
+
+    def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.ClaimedOperations:
+        """Takes operations to run, or waits for some."""
+        body = {"kinds": builtins.list(kinds), "max_operations": max_operations, "wait": duration(float(wait))}
+        call = Call("POST", "v1/operations:claim", json=body, retries=0, timeout=self.settings.timeout + wait)
+        return _calls.read(wire.ClaimedOperations, self._send(call))
+
+    def heartbeat(self, operations: builtins.list[wire.HeartbeatRow]) -> builtins.list[wire.HeartbeatResult]:
+        """Keeps up to 1,000 operations; a row each comes back, in the same order."""
+        call = Call("POST", "v1/operations:heartbeat", json={"operations": operations}, retries=0)
+        return _calls.read(wire.HeartbeatResults, self._send(call)).operations
+
+    def settle(self, results: builtins.list[wire.SettleRow]) -> builtins.list[wire.SettleResult]:
+        """Ends up to 1,000 attempts; a row each comes back, in the same order."""
+        call = Call("POST", "v1/operations:settle", json={"results": results})
+        return _calls.read(wire.SettleResults, self._send(call)).results
+
+    # Sending.
+
+    def _send(self, call: Call) -> httpx.Response:
+        """Sends a call, as often as that is right, and answers a success whose body has been read."""
+        return self._open(call, is_read=True)
+
+    def _open(self, call: Call, is_read: bool = False) -> httpx.Response:
+        """Sends a call, as often as that is right, and answers a success; its body is still to be read, unless told
+        otherwise, and then it is to be closed."""
+        retries = self.settings.retries if call.retries is None else call.retries
+        repetition = 0
+        while True:
+            asked_for = None
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.send(self._http.build_request(**call.for_httpx()), stream=True)
+                self._was_answered = True
+                if not outcome.is_success or is_read:
+                    try:
+                        outcome.read()
+                    finally:
+                        outcome.close()
+                if outcome.is_success:
+                    return outcome
+                asked_for = _calls.retry_after(outcome)
+            except httpx.TransportError as broken:
+                outcome = broken
+            if repetition >= retries or not _calls.is_worth_repeating(call, outcome):
+                if isinstance(outcome, httpx.Response):
+                    raise _calls.refusal(outcome)
+                raise _calls.transport_error(self.settings.url, outcome) from outcome
+            time.sleep(_calls.pause(asked_for, repetition))
+            repetition += 1

@@ -1,0 +1,435 @@
+"""Workers: they claim operations, run a handler for each, keep their leases, and record their outcomes.
+
+Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make
+repeating harmless, by the operation's id for instance. One outcome is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from . import _calls, wire
+from ._async import AsyncClient
+from ._attempt import Attempt, Cancelled, Failure, output_text
+from ._sync import Client
+from ._wire import seconds
+from .errors import ApiError, LongrunError, is_transient
+
+__all__ = ["AsyncWorker", "Attempt", "Cancelled", "Failure", "Handler", "Worker"]
+
+#: Runs an attempt; what it answers is the output: text, or something that becomes JSON. A coroutine runs in the event
+#: loop, everything else on a thread of its own.
+Handler = Callable[[Attempt], Awaitable[Any]] | Callable[[Attempt], Any]
+H = TypeVar("H", bound=Callable[..., Any])
+
+_log = logging.getLogger("longrun.worker")
+
+#: The most operations of one claim or heartbeat.
+_MAX_ROWS = 1_000
+#: Progress waits so many seconds for company after a heartbeat.
+_PROGRESS_EVERY = 1.0
+#: How many seconds outcomes may take to be recorded after the drain time.
+_LAST_WORDS = 10.0
+#: The most bytes of an output that a server keeps.
+_MAX_OUTPUT_BYTES = 1024 * 1024
+
+
+class AsyncWorker:
+    """Runs operations of the kinds that it has handlers for.
+
+    worker = AsyncWorker(client, concurrency=4)
+
+    @worker.handler("thumbnail")
+    async def thumbnail(attempt: Attempt) -> str:
+        ...
+
+    await worker.run()
+    """
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        *,
+        concurrency: int = 1,
+        poll_wait: float = 30.0,
+        drain: float = 30.0,
+        grace: float = 10.0,
+    ) -> None:
+        """
+        Args:
+            client: with a token of the scope `operations:work`. The worker does not close it.
+            concurrency: how many operations run at a time.
+            poll_wait: how many seconds the server may wait for work before it answers that there is none.
+            drain: how many seconds what runs may go on after the worker was told to stop; then it is released, which
+                charges no attempt.
+            grace: how many seconds a handler that was cancelled may take to end.
+        """
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
+        self._client = client
+        self._concurrency = concurrency
+        self._poll_wait = min(max(poll_wait, 1.0), client.settings.timeout * 2 / 3)
+        self._drain = drain
+        self._grace = grace
+        self._handlers: dict[str, Handler] = {}
+        self._held: dict[str, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def handler(self, kind: str) -> Callable[[H], H]:
+        """Makes a function the handler of a kind."""
+
+        def register(handler: H) -> H:
+            self._handlers[kind] = handler
+            return handler
+
+        return register
+
+    def stop(self) -> None:
+        """Claims nothing more; what runs may end within the drain time. A second call releases it at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    async def run(self, *, handle_signals: bool = True) -> None:
+        """Works until it is told to stop, by `stop`, or by SIGTERM or SIGINT where it runs in the main thread. A server
+        that is busy or away is waited for. A worker runs once.
+
+        Raises:
+            ApiError: the server does not give work to this worker: its token is not valid or lacks the scope, or there
+                is no such kind. What runs is drained before.
+        """
+        if not self._handlers:
+            raise ValueError("the worker has no handler; register one with @worker.handler(kind)")
+        restore = self._catch_signals() if handle_signals else []
+        places = asyncio.Semaphore(self._concurrency)
+        claiming = asyncio.create_task(self._claim_and_start(places))
+        beating = asyncio.create_task(self._keep())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            claiming.cancel()
+            await asyncio.wait({claiming})
+            await self._drain_all()
+        finally:
+            for attempt in self._held.values():
+                attempt._end("released")
+            for task in (claiming, stopping, beating):
+                task.cancel()
+            for undo in restore:
+                undo()
+        if not claiming.cancelled() and (error := claiming.exception()):
+            raise error
+
+    def _catch_signals(self) -> list[Callable[[], object]]:
+        if threading.current_thread() is not threading.main_thread():
+            return []
+        loop = asyncio.get_running_loop()
+        restore: list[Callable[[], object]] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            try:
+                loop.add_signal_handler(number, self.stop)
+            except NotImplementedError:  # Windows: Ctrl-C cancels `run`, which releases what it can.
+                continue
+            restore.append(lambda number=number: loop.remove_signal_handler(number))  # type: ignore[misc]
+            restore.append(lambda number=number, before=before: signal.signal(number, before))  # type: ignore[misc]
+        return restore
+
+    async def _drain_all(self) -> None:
+        hurry = asyncio.create_task(self._hurry.wait())
+        everything = asyncio.create_task(self._all_ended())
+        await asyncio.wait({everything, hurry}, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        for attempt in self._held.values():
+            attempt._end("released")
+        await asyncio.wait({everything}, timeout=self._grace + _LAST_WORDS)
+        for task in self._tasks:
+            task.cancel()
+        everything.cancel()
+
+    async def _all_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # Claiming.
+
+    async def _claim_and_start(self, places: asyncio.Semaphore) -> None:
+        failures = 0
+        while True:
+            # As many as are free now; those that become free while the server waits go into the next claim.
+            await places.acquire()
+            count = 1
+            while count < _MAX_ROWS and not places.locked():
+                await places.acquire()
+                count += 1
+            asked_at = time.monotonic()
+            claims: list[wire.ClaimedOperation] = []
+            try:
+                answer = await self._client.claim(self._handlers, max_operations=count, wait=self._poll_wait)
+                claims = answer.operations
+                for claimed in claims:
+                    self._start(claimed, seconds(answer.lease_duration), places)
+            except LongrunError as error:
+                if not is_transient(error):
+                    raise
+                asked_for = error.retry_after if isinstance(error, ApiError) else None
+                pause = _calls.pause(asked_for, failures)
+                _log.warning("could not claim, trying again in %.1f s: %s", pause, error)
+            else:
+                # A server that stops sends its workers away; another one may be a moment away.
+                came_early = not claims and time.monotonic() - asked_at < self._poll_wait / 2
+                failures = failures if came_early else -1
+                pause = _calls.pause(None, failures) if came_early else 0.0
+            for _ in range(count - len(claims)):
+                places.release()
+            failures += 1
+            await asyncio.sleep(pause)
+
+    def _start(self, claimed: wire.ClaimedOperation, lease_seconds: float, places: asyncio.Semaphore) -> None:
+        loop = asyncio.get_running_loop()
+        attempt = Attempt(claimed, lease_seconds, lambda: _from_any_thread(loop, self._changed.set))
+        self._held[attempt._lease_token + attempt.operation.id] = attempt
+        self._changed.set()
+        task = asyncio.create_task(self._run(attempt, seconds(claimed.timeout), places))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # An attempt.
+
+    async def _run(self, attempt: Attempt, limit: float, places: asyncio.Semaphore) -> None:
+        """Runs an attempt and waits until its outcome is recorded. It is kept by heartbeats until then."""
+        handler = self._handlers[attempt.operation.kind]
+        running = _start_handler(handler, attempt)
+        # A thread cannot be ended: its place is taken as long as it runs.
+        running.add_done_callback(lambda _: places.release())
+        try:
+            outcome = await self._outcome(attempt, running, limit)
+            if outcome is not None:
+                await self._settle(attempt, outcome)
+        finally:
+            running.cancel()
+            self._held.pop(attempt._lease_token + attempt.operation.id, None)
+
+    async def _outcome(self, attempt: Attempt, running: asyncio.Future[Any], limit: float) -> dict[str, Any] | None:
+        """How the attempt ended; `None` when that cannot be recorded because the lease was lost."""
+        stop = asyncio.create_task(attempt._stop.wait())
+        await asyncio.wait({running, stop}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if running.done():
+            return _outcome_of(running)
+        attempt._end("timed out")
+        attempt._cancelled.set()
+        if isinstance(running, asyncio.Task):
+            running.cancel()
+        await asyncio.wait({running}, timeout=self._grace)
+        reason = attempt._stop_reason
+        if attempt._is_lost:
+            return None
+        if reason == "timed out":
+            return {"error_message": f"timed out after {limit:g} s", "retryable": True}
+        # It was done before it noticed: what was done is recorded.
+        if running.done() and not running.cancelled() and running.exception() is None:
+            return _outcome_of(running)
+        return {"release": True} if reason == "released" else {"error_message": "cancelled", "retryable": False}
+
+    async def _settle(self, attempt: Attempt, outcome: dict[str, Any]) -> None:
+        """Records an outcome, however long the server is away."""
+        failures = 0
+        row: Any = {"id": attempt.operation.id, "lease_token": attempt._lease_token, **outcome}
+        while not attempt._is_lost:
+            try:
+                [answer] = await self._client.settle([row])
+            except LongrunError as error:
+                if is_transient(error):
+                    await asyncio.sleep(_calls.pause(getattr(error, "retry_after", None), failures))
+                    failures += 1
+                    continue
+                _log.error("the outcome of %s was refused: %s", attempt.operation.id, error)
+                if "output" not in outcome:
+                    return
+                # For an output there is something else to say; for the rest the lease runs out.
+                refused = {"error_message": f"the output was refused: {error}", "retryable": False}
+                return await self._settle(attempt, refused)
+            if answer.error is not None:
+                _log.warning("the outcome of %s was refused: %s", answer.id, answer.error)
+            return
+
+    # Heartbeats.
+
+    async def _keep(self) -> None:
+        """Sends heartbeats for all that is held, every third of the lease, and sooner when there is progress."""
+        last = float("-inf")
+        while True:
+            now = time.monotonic()
+            due = min((attempt._beat_at for attempt in self._held.values()), default=float("inf"))
+            if any(attempt._has_progress for attempt in self._held.values()):
+                due = min(due, last + _PROGRESS_EVERY)
+            if due > now:
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout(None if due == float("inf") else due - now):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                continue
+            last = now
+            held = list(self._held.values())
+            for start in range(0, len(held), _MAX_ROWS):
+                await self._beat(held[start : start + _MAX_ROWS])
+
+    async def _beat(self, attempts: list[Attempt]) -> None:
+        rows = [attempt._heartbeat() for attempt in attempts]
+        sent_at = time.monotonic()
+        try:
+            async with asyncio.timeout(min(attempt._lease_seconds for attempt in attempts) / 3):
+                states = await self._client.heartbeat(rows)
+        except (LongrunError, TimeoutError) as error:
+            _log.warning("heartbeats of %d operations failed: %s", len(rows), error or "no answer in time")
+            now = time.monotonic()
+            for attempt, row in zip(attempts, rows, strict=True):
+                attempt._put_back(row)
+                attempt._beat_at = now + attempt._lease_seconds / 9
+                if now - attempt._kept_at >= attempt._lease_seconds:
+                    # Another worker may have it.
+                    attempt._lose()
+            return
+        for attempt, state in zip(attempts, states, strict=True):
+            attempt._kept_at = sent_at
+            attempt._beat_at = sent_at + attempt._lease_seconds / 3
+            if state.error is not None:
+                attempt._lose()
+            elif state.cancel_requested:
+                attempt._end("cancelled")
+
+
+def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        pass  # The worker has ended before the thread.
+
+
+def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
+    if inspect.iscoroutinefunction(handler):
+        return asyncio.ensure_future(handler(attempt))
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def end(set_result: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            set_result(value)
+
+    def run() -> None:
+        try:
+            value = handler(attempt)
+        except BaseException as error:
+            failed = error  # The name of an except clause goes with the clause.
+            _from_any_thread(loop, lambda: end(done.set_exception, failed))
+        else:
+            _from_any_thread(loop, lambda: end(done.set_result, value))
+
+    # A thread that does not end must not keep the program from ending.
+    threading.Thread(target=run, name=f"longrun-{attempt.operation.id}", daemon=True).start()
+    return done
+
+
+def _outcome_of(running: asyncio.Future[Any]) -> dict[str, Any]:
+    if running.cancelled():
+        return {"error_message": "the handler was cancelled", "retryable": True}
+    error = running.exception()
+    if isinstance(error, Failure):
+        return {"error_message": str(error), "retryable": error.retryable}
+    if error is not None:
+        _log.error("a handler failed", exc_info=error)
+        return {"error_message": f"{type(error).__name__}: {error}", "retryable": True}
+    try:
+        output = output_text(running.result())
+    except (TypeError, ValueError) as wrong:
+        return {"error_message": f"the handler's answer is no text and no JSON: {wrong}", "retryable": False}
+    length = len(output.encode("utf-8", "surrogatepass"))
+    if length > _MAX_OUTPUT_BYTES:
+        told = f"the output is {length} bytes long; at most {_MAX_OUTPUT_BYTES} are kept"
+        return {"error_message": told, "retryable": False}
+    return {"output": output}
+
+
+class Worker:
+    """Runs operations without asyncio: each handler on a thread of its own.
+
+    worker = Worker(client, concurrency=4)
+
+    @worker.handler("thumbnail")
+    def thumbnail(attempt: Attempt) -> str:
+        ...
+
+    worker.run()
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        concurrency: int = 1,
+        poll_wait: float = 30.0,
+        drain: float = 30.0,
+        grace: float = 10.0,
+    ) -> None:
+        """The arguments are those of `AsyncWorker`. Of the client, the settings are used."""
+        self._settings = client.settings
+        self._arguments: dict[str, Any] = {
+            "concurrency": concurrency,
+            "poll_wait": poll_wait,
+            "drain": drain,
+            "grace": grace,
+        }
+        self._handlers: dict[str, Handler] = {}
+        self._lock = threading.Lock()
+        self._stops = 0
+        self._stop: Callable[[], None] | None = None
+
+    def handler(self, kind: str) -> Callable[[H], H]:
+        """Makes a function the handler of a kind."""
+
+        def register(handler: H) -> H:
+            self._handlers[kind] = handler
+            return handler
+
+        return register
+
+    def stop(self) -> None:
+        """Claims nothing more; what runs may end within the drain time. A second call releases it at once. May be
+        called from any thread."""
+        with self._lock:
+            self._stops += 1
+            if self._stop is not None:
+                self._stop()
+
+    def run(self, *, handle_signals: bool = True) -> None:
+        """As `AsyncWorker.run`."""
+        asyncio.run(self._run(handle_signals))
+
+    async def _run(self, handle_signals: bool) -> None:
+        loop = asyncio.get_running_loop()
+        async with AsyncClient(**asdict(self._settings)) as client:
+            worker = AsyncWorker(client, **self._arguments)
+            worker._handlers = self._handlers
+            with self._lock:
+                for _ in range(self._stops):
+                    worker.stop()
+                self._stop = lambda: _from_any_thread(loop, worker.stop)
+            try:
+                await worker.run(handle_signals=handle_signals)
+            finally:
+                with self._lock:
+                    self._stop = None

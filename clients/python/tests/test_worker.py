@@ -1,0 +1,288 @@
+"""Workers of both sorts against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from server import PATIENCE, Server, until
+
+import longrun
+from longrun import Attempt
+
+
+class Running:
+    """A worker that runs on a thread beside the test."""
+
+    def __init__(self, sort: str, server: Server, handlers: dict[str, Any], **settings: Any) -> None:
+        self._sort = sort
+        self._server = server
+        self._handlers = handlers
+        self._settings = settings
+        self.stop: Callable[[], Any] = lambda: None
+        self.error: BaseException | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+
+    def _run(self) -> None:
+        try:
+            if self._sort == "sync":
+                with longrun.Client(self._server.url, self._server.token) as client:
+                    self._work(longrun.Worker(client, **self._settings))
+            else:
+                asyncio.run(self._work_async())
+        except BaseException as error:
+            self.error = error
+
+    def _work(self, worker: longrun.Worker) -> None:
+        for kind, handler in self._handlers.items():
+            worker.handler(kind)(handler)
+        self.stop = worker.stop
+        self._ready.set()
+        worker.run()
+
+    async def _work_async(self) -> None:
+        async with longrun.AsyncClient(self._server.url, self._server.token) as client:
+            worker = longrun.AsyncWorker(client, **self._settings)
+            for kind, handler in self._handlers.items():
+                worker.handler(kind)(handler)
+            loop = asyncio.get_running_loop()
+            self.stop = lambda: loop.call_soon_threadsafe(worker.stop)
+            self._ready.set()
+            try:
+                await worker.run()
+            finally:
+                self.stop = lambda: None
+
+    def join(self) -> None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the worker does not end"
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def work(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
+    """Starts workers of one sort and then of the other; they are stopped at the end."""
+    started: list[Running] = []
+
+    def start(server: Server, handlers: dict[str, Any], **settings: Any) -> Running:
+        started.append(Running(request.param, server, handlers, **settings))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.stop()
+        running.join()
+        if running.error and not isinstance(running.error, longrun.ApiError):
+            raise running.error
+
+
+@pytest.fixture
+def caller(server: Server) -> Iterator[longrun.Client]:
+    with longrun.Client(server.url, server.token) as client:
+        yield client
+
+
+def test_a_handler_gets_the_input_and_its_answer_is_the_output(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    async def in_the_loop(attempt: Attempt) -> Any:
+        return {"input": attempt.input, "number": attempt.number}
+
+    work(server, {"task": lambda attempt: attempt.operation.resource_id, "walk": in_the_loop})
+    task = caller.create("task", resource_type="t", resource_id="42")
+    walk = caller.create("walk", input={"x": [1, None, "é"]})
+    assert caller.wait(task.id).result() == "42"
+    assert json.loads(caller.wait(walk.id).result()) == {"input": {"x": [1, None, "é"]}, "number": 1}
+
+
+def test_so_many_handlers_run_at_a_time_as_was_said(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    together = threading.Barrier(3)
+    # Ends only when three are at work.
+    work(server, {"task": lambda attempt: str(together.wait(PATIENCE))}, concurrency=3)
+    created = caller.batch_create([{"kind": "task"}] * 6)
+    outputs = [caller.wait(operation.id).result() for operation in created]
+    assert sorted(outputs) == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_failures_are_repeated_unless_they_are_final(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    def task(attempt: Attempt) -> str:
+        if attempt.input == "bad":
+            raise longrun.Failure("bad input")
+        if attempt.number == 1:
+            raise OSError("the disk is full")
+        return f"attempt {attempt.number}"
+
+    work(server, {"task": task, "walk": lambda attempt: object(), "other": lambda attempt: "x" * (1024 * 1024 + 1)})
+    bad, good = caller.create("task", input="bad"), caller.create("task")
+    assert caller.wait(bad.id).error_message == "bad input"
+    assert caller.wait(good.id).result() == "attempt 2"
+    [failed] = [event for event in caller.events(good.id) if event.type == "ATTEMPT_FAILED"]
+    assert failed.message == "OSError: the disk is full"
+    assert "no text and no JSON" in caller.wait(caller.create("walk").id).error_message
+    assert "at most 1048576 are kept" in caller.wait(caller.create("other").id).error_message
+
+
+def test_a_cancellation_reaches_a_handler_of_either_sort(tmp_path: Any, work: Callable[..., Running]) -> None:
+    started, told = threading.Semaphore(0), []
+
+    def on_a_thread(attempt: Attempt) -> None:
+        started.release()
+        try:
+            attempt.sleep(PATIENCE)
+        except longrun.Cancelled:
+            told.append("thread")
+            raise
+
+    async def in_the_loop(attempt: Attempt) -> None:
+        started.release()
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            told.append("loop")
+
+    # Heartbeats, which tell of it, come every two seconds.
+    with Server(tmp_path, LONGRUN_ENGINE_LEASE="6s") as server, longrun.Client(server.url, server.token) as caller:
+        work(server, {"task": on_a_thread, "walk": in_the_loop}, concurrency=2)
+        created = caller.batch_create([{"kind": "task"}, {"kind": "walk"}])
+        for _ in created:
+            assert started.acquire(timeout=PATIENCE)
+        for operation in created:
+            assert caller.cancel(operation.id).state == "RUNNING"
+        assert [caller.wait(operation.id).error_message for operation in created] == ["cancelled"] * 2
+    assert sorted(told) == ["loop", "thread"]
+
+
+def test_progress_comes_into_the_history_within_seconds(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    end = threading.Event()
+
+    def task(attempt: Attempt) -> None:
+        attempt.report("é" * 1000)
+        assert end.wait(PATIENCE)
+
+    work(server, {"task": task})
+    operation = caller.create("task")
+    # A lease is 30 s: a heartbeat of its own would come after ten.
+    until("progress", lambda: any(event.message == "é" * 512 for event in caller.events(operation.id)))
+    end.set()
+    assert caller.wait(operation.id).result() == ""
+
+
+def test_what_was_done_before_a_cancellation_was_noticed_counts(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    started = threading.Event()
+
+    def task(attempt: Attempt) -> str:
+        started.set()
+        while not attempt.cancelled:
+            # Brings the next heartbeat, whose answer tells of it.
+            attempt.report("on")
+            threading.Event().wait(0.01)
+        return "done all the same"
+
+    work(server, {"task": task})
+    operation = caller.create("task")
+    assert started.wait(PATIENCE)
+    caller.cancel(operation.id)
+    assert caller.wait(operation.id).result() == "done all the same"
+
+
+def test_an_attempt_ends_with_its_time(server: Server, caller: longrun.Client, work: Callable[..., Running]) -> None:
+    work(server, {"task": lambda attempt: attempt.sleep(PATIENCE)})
+    operation = caller.create("task", timeout=0.2, max_attempts=1)
+    assert caller.wait(operation.id).error_message == "timed out after 0.2 s"
+
+
+@pytest.mark.parametrize("work", ["sync"], indirect=True)
+def test_heartbeats_keep_an_attempt_for_longer_than_a_lease(tmp_path: Any, work: Callable[..., Running]) -> None:
+    with Server(tmp_path, LONGRUN_ENGINE_LEASE="3s") as server, longrun.Client(server.url, server.token) as caller:
+        # What is tested is that time passes: two leases and a bit.
+        work(server, {"task": lambda attempt: attempt.sleep(6.5) or f"attempt {attempt.number}"}, concurrency=2)
+        created = caller.batch_create([{"kind": "task"}] * 2)
+        assert [caller.wait(operation.id).result() for operation in created] == ["attempt 1"] * 2
+
+
+def test_a_worker_outlives_a_server_that_is_killed(own_server: Server, work: Callable[..., Running]) -> None:
+    started, end = threading.Event(), threading.Event()
+
+    def task(attempt: Attempt) -> str:
+        started.set()
+        assert end.wait(PATIENCE)
+        return f"attempt {attempt.number}"
+
+    caller = longrun.Client(own_server.url, own_server.token)
+    work(own_server, {"task": task})
+    first = caller.create("task")
+    assert started.wait(PATIENCE)
+    own_server.kill()
+    # It ends while nobody is there to be told.
+    end.set()
+    own_server.start()
+    second = caller.create("task")
+    assert caller.wait(first.id).result() == "attempt 1"
+    assert caller.wait(second.id).result() == "attempt 1"
+    caller.close()
+
+
+def test_a_worker_that_is_stopped_finishes_or_releases_what_it_holds(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    started, end = threading.Semaphore(0), threading.Event()
+
+    def task(attempt: Attempt) -> str:
+        started.release()
+        if attempt.input == "slow":
+            attempt.sleep(PATIENCE)
+        assert end.wait(PATIENCE)
+        return "finished"
+
+    worker = work(server, {"task": task}, concurrency=2, drain=1.0)
+    quick, slow = caller.create("task"), caller.create("task", input="slow")
+    for _ in range(2):
+        assert started.acquire(timeout=PATIENCE)
+    later = caller.create("task")
+    worker.stop()
+    end.set()
+    worker.join()
+    assert caller.get(quick.id).result() == "finished"
+    assert (caller.get(slow.id).state, caller.get(later.id).state) == ("PENDING", "PENDING")
+    assert [event.type for event in caller.events(slow.id)][-1] == "ATTEMPT_RELEASED"
+    for operation in (slow, later):
+        caller.cancel(operation.id)
+
+
+def test_a_worker_that_is_stopped_twice_does_not_wait_out_the_drain_time(
+    server: Server, caller: longrun.Client, work: Callable[..., Running]
+) -> None:
+    started = threading.Event()
+
+    def task(attempt: Attempt) -> None:
+        started.set()
+        attempt.sleep(PATIENCE)
+
+    worker = work(server, {"task": task}, drain=10 * PATIENCE)
+    operation = caller.create("task")
+    assert started.wait(PATIENCE)
+    worker.stop()
+    worker.stop()
+    worker.join()
+    assert caller.get(operation.id).state == "PENDING"
+    caller.cancel(operation.id)
+
+
+def test_a_worker_that_gets_no_work_says_why(server: Server, work: Callable[..., Running]) -> None:
+    worker = work(server, {"evidence_evaluation": lambda attempt: ""})
+    worker.join()
+    assert isinstance(worker.error, longrun.InvalidRequest) and "evidence_evaluation" in str(worker.error)

@@ -1,0 +1,318 @@
+// The client: one method a call.
+
+import { WaitTimeoutError, askedPause, isTransient } from "./errors.js";
+import { Http, segment, type Call, type Settings } from "./http.js";
+import { hasEnded, statusName } from "./operation.js";
+import { durationText, pauseMs, sleep } from "./time.js";
+import { Watch } from "./watch.js";
+import type * as wire from "./wire.js";
+import type { Operation } from "./wire.js";
+
+/**
+ * How long one call of a wait waits. Servers take 60 s; proxies between like to cut what is silent for as long.
+ */
+const LONGEST_WAIT_MS = 30_000;
+/** Between two calls of a wait when the first came back early: a server that stops answers at once. */
+const WAIT_PAUSE_MS = 200;
+/** An answer to a wait may be so late; then the server is taken to be away. */
+const LATE_MS = 10_000;
+
+/** What every call takes. */
+export interface Options {
+  /** Ends the call, which then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** What creations take. */
+export interface CreateOptions extends Options {
+  /** With the same key and the same request, the first operation is answered for 24 hours; one is made unless given. */
+  idempotencyKey?: string;
+}
+
+/** Which operations. What is left out means any. */
+export interface Filter {
+  /** Only this status, e.g. `FAILED`, or its name on the wire. */
+  status?: string;
+  kind?: string;
+  /** Goes together with `resource_id`. */
+  resource_type?: string;
+  /** Goes together with `resource_type`. */
+  resource_id?: string;
+}
+
+/**
+ * A caller of one server with one token.
+ *
+ * Calls that the server could not take (429, 503) are sent again after the pause that it asks for; so are calls whose
+ * connection broke, where sending twice cannot do the work twice. Creations have an idempotency key for that.
+ */
+export class Client {
+  readonly #http: Http;
+
+  /** @throws {TypeError} when the address or the token cannot be one. */
+  constructor(settings: Settings) {
+    this.#http = new Http(settings);
+  }
+
+  /** @internal How long the server may be silent during a call. */
+  get timeoutMs(): number {
+    return this.#http.timeoutMs;
+  }
+
+  // Operations.
+
+  /** Asks for work and answers the operation at once; `wait` waits for its end. */
+  async create(operation: wire.NewOperation, options: CreateOptions = {}): Promise<Operation> {
+    const call = { method: "POST", path: "v1/operations", json: operation, ...creation(options) };
+    return (await this.#http.json<wire.OperationAnswer>(call)).operation;
+  }
+
+  /**
+   * Creates 1 to 1,000 operations in one transaction, all or none; answers them in the same order. The violations of a
+   * refusal begin with the place, e.g. `operations[3].kind`.
+   */
+  async batchCreate(operations: wire.NewOperation[], options: CreateOptions = {}): Promise<Operation[]> {
+    const call = { method: "POST", path: "v1/operations:batchCreate", json: { operations }, ...creation(options) };
+    return (await this.#http.json<wire.CreatedOperations>(call)).operations;
+  }
+
+  /** The operation as it is now. */
+  get(id: string, options: Options = {}): Promise<Operation> {
+    return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });
+  }
+
+  /** One page of the operations that match, newest first, with their exact number. */
+  listPage(
+    filter: Filter & { page?: number; pageSize?: number } = {},
+    options: Options = {},
+  ): Promise<wire.OperationsPage> {
+    const { page, pageSize, ...rest } = filter;
+    const query = { ...filters(rest), "pagination.page": page, "pagination.page_size": pageSize };
+    return this.#http.json({ method: "GET", path: "v1/operations", query, ...options });
+  }
+
+  /**
+   * All operations that match, newest first, page by page as they are asked for. Each comes once, also when others are
+   * created meanwhile, which moves entries to later pages.
+   */
+  async *list(
+    filter: Filter & { pageSize?: number } = {},
+    options: Options = {},
+  ): AsyncGenerator<Operation, void, undefined> {
+    const seen = new Set<string>();
+    let page: number | undefined;
+    for (;;) {
+      const answer = await this.listPage({ ...filter, ...(page === undefined ? {} : { page }) }, options);
+      for (const operation of answer.operations) {
+        if (!seen.has(operation.id)) {
+          seen.add(operation.id);
+          yield operation;
+        }
+      }
+      if (answer.operations.length < answer.pagination.page_size) {
+        return;
+      }
+      // What the server calls the page counts: some begin with 1.
+      page = answer.pagination.page + 1;
+    }
+  }
+
+  /** Ends a pending operation at once, asks a running one to stop; answers how it is then. */
+  cancel(id: string, options: Options = {}): Promise<Operation> {
+    return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:cancel`, once: true, ...options });
+  }
+
+  /** Puts a failed operation back into the queue. */
+  retry(id: string, options: Options = {}): Promise<Operation> {
+    return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:retry`, once: true, ...options });
+  }
+
+  /** Removes an operation that has ended, for good. */
+  async delete(id: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/operations/${segment(id)}`, once: true, ...options });
+  }
+
+  /** What happened to the operation, oldest first; all of it. */
+  async events(id: string, options: Options = {}): Promise<wire.OperationEvent[]> {
+    const events: wire.OperationEvent[] = [];
+    let token: string | null | undefined;
+    do {
+      const query = { page_size: 1000, page_token: token ?? undefined };
+      const call = { method: "GET", path: `v1/operations/${segment(id)}/events`, query, ...options };
+      const history = await this.#http.json<wire.OperationEvents>(call);
+      events.push(...history.events);
+      token = history.next_page_token;
+    } while (token);
+    return events;
+  }
+
+  /**
+   * Waits until the operation has ended and answers it, also when it failed; `resultOf(await client.wait(id))` throws
+   * then.
+   *
+   * A server that goes away meanwhile is asked again until it is back. One that has never answered this client is not:
+   * the address is probably wrong.
+   *
+   * @throws {WaitTimeoutError} when it has not ended within `timeoutMs`.
+   */
+  async wait(id: string, options: Options & { timeoutMs?: number } = {}): Promise<Operation> {
+    const { signal, timeoutMs } = options;
+    const start = performance.now();
+    const left = () => (timeoutMs === undefined ? Infinity : Math.max(0, timeoutMs - (performance.now() - start)));
+    let lostAt: number | undefined;
+    let failures = 0;
+    for (;;) {
+      const askedAt = performance.now();
+      // How things are is asked first when the server is back.
+      const longest = lostAt === undefined ? Math.min(left(), LONGEST_WAIT_MS, this.#http.timeoutMs / 2) : 0;
+      try {
+        const operation = await this.#waitOnce(id, longest, signal);
+        if (hasEnded(operation)) {
+          return operation;
+        }
+        lostAt = undefined;
+        failures = 0;
+      } catch (error) {
+        lostAt ??= askedAt;
+        const hasGivenUp = performance.now() - lostAt >= this.#http.reconnectForMs || left() === 0;
+        if (!isTransient(error) || !this.#http.wasAnswered || hasGivenUp) {
+          throw error;
+        }
+        await sleep(Math.min(left(), pauseMs(askedPause(error), failures++)), signal);
+        continue;
+      }
+      if (timeoutMs !== undefined && left() === 0) {
+        throw new WaitTimeoutError(id, timeoutMs);
+      }
+      if (performance.now() - askedAt < longest / 2) {
+        await sleep(Math.min(left(), WAIT_PAUSE_MS), signal);
+      }
+    }
+  }
+
+  #waitOnce(id: string, milliseconds: number, signal: AbortSignal | undefined): Promise<Operation> {
+    const query = { timeout: durationText(Math.ceil(milliseconds)) };
+    const path = `v1/operations/${segment(id)}:wait`;
+    // A server that has fallen silent does not draw it out.
+    return this.#operation({ method: "GET", path, query, timeoutMs: milliseconds + LATE_MS, retries: 0, signal });
+  }
+
+  /**
+   * Every transition of the operations that match, from when the promise is fulfilled; goes on after connections that
+   * broke, with nothing missed and nothing twice.
+   *
+   *     for await (const event of await client.watch({ kind: "export" })) { … }
+   *
+   * `lastEventId` goes on after that event (`WatchEvent.id`) instead.
+   */
+  watch(filter: Filter & { lastEventId?: string } = {}, options: Options = {}): Promise<Watch> {
+    const { lastEventId, ...rest } = filter;
+    return Watch.begin(this.#http, filters(rest), lastEventId, options.signal);
+  }
+
+  // Evidence.
+
+  /** Stores content; the same content once, however often it is sent. */
+  putEvidence(
+    content: Blob | Uint8Array<ArrayBuffer> | string,
+    options: Options = {},
+  ): Promise<wire.Evidence> {
+    const headers = { "Content-Type": "application/octet-stream" };
+    return this.#http.json({ method: "POST", path: "v1/evidence", body: content, headers, ...options });
+  }
+
+  /** The content of a digest, `sha256:…`; all of it in memory. */
+  getEvidence(digest: string, options: Options = {}): Promise<Uint8Array> {
+    const call = { method: "GET", path: `v1/evidence/${segment(digest)}`, ...options };
+    return this.#http.send(call, async (response) => new Uint8Array(await response.arrayBuffer()));
+  }
+
+  /**
+   * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
+   * operation's output. Without policies and groups, the server's default policies are used.
+   */
+  async evaluateEvidence(request: wire.EvaluateEvidence, options: CreateOptions = {}): Promise<string> {
+    const call = { method: "POST", path: "v1/agents/evaluate-evidence", json: request, ...creation(options) };
+    return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
+  }
+
+  // The token's own organization.
+
+  /** The limits of the token's organization, and what is paused in it. */
+  organization(name: string, options: Options = {}): Promise<wire.Organization> {
+    return this.#organization({ method: "GET", path: `v1/organizations/${segment(name)}`, ...options });
+  }
+
+  /** Nothing more of the organization is started; what runs goes on. */
+  pauseOrganization(name: string, options: Options = {}): Promise<wire.Organization> {
+    return this.#organization({ method: "POST", path: `v1/organizations/${segment(name)}:pause`, ...options });
+  }
+
+  /** Ends `pauseOrganization`. */
+  resumeOrganization(name: string, options: Options = {}): Promise<wire.Organization> {
+    return this.#organization({ method: "POST", path: `v1/organizations/${segment(name)}:resume`, ...options });
+  }
+
+  /** Nothing more of the kind is started in the token's organization. */
+  pauseKind(name: string, options: Options = {}): Promise<wire.Kind> {
+    return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:pause`, ...options });
+  }
+
+  /** Ends `pauseKind`. A kind that the service's operators paused for everybody stays paused. */
+  resumeKind(name: string, options: Options = {}): Promise<wire.Kind> {
+    return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:resume`, ...options });
+  }
+
+  // The calls of workers, which `Worker` makes for you.
+
+  /** Takes operations to run, or waits for some. */
+  claim(
+    request: { kinds: string[]; maxOperations?: number; waitMs?: number },
+    options: Options = {},
+  ): Promise<wire.ClaimedOperations> {
+    const { kinds, maxOperations = 1, waitMs = 0 } = request;
+    const json = { kinds, max_operations: maxOperations, wait: durationText(waitMs) };
+    const timeoutMs = this.#http.timeoutMs + waitMs;
+    return this.#http.json({ method: "POST", path: "v1/operations:claim", json, timeoutMs, retries: 0, ...options });
+  }
+
+  /** Keeps up to 1,000 operations; a row each comes back, in the same order. */
+  async heartbeat(operations: wire.HeartbeatRow[], options: Options = {}): Promise<wire.HeartbeatResult[]> {
+    const call = { method: "POST", path: "v1/operations:heartbeat", json: { operations }, retries: 0, ...options };
+    return (await this.#http.json<wire.HeartbeatResults>(call)).operations;
+  }
+
+  /** Ends up to 1,000 attempts; a row each comes back, in the same order. */
+  async settle(results: wire.SettleRow[], options: Options = {}): Promise<wire.SettleResult[]> {
+    const call = { method: "POST", path: "v1/operations:settle", json: { results }, ...options };
+    return (await this.#http.json<wire.SettleResults>(call)).results;
+  }
+
+  async #operation(call: Call): Promise<Operation> {
+    return (await this.#http.json<wire.OperationAnswer>(call)).operation;
+  }
+
+  async #organization(call: Call): Promise<wire.Organization> {
+    return (await this.#http.json<wire.OrganizationAnswer>(call)).organization;
+  }
+
+  async #kind(call: Call): Promise<wire.Kind> {
+    return (await this.#http.json<wire.KindAnswer>(call)).kind;
+  }
+}
+
+/** The header that makes a repeated creation the same creation. */
+function creation({ idempotencyKey, signal }: CreateOptions) {
+  return { headers: { "Idempotency-Key": idempotencyKey ?? newKey() }, signal };
+}
+
+/** A key that nobody else has. `crypto.randomUUID` is there in secure contexts only. */
+function newKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The query parameters of lists and watches. */
+function filters({ status, kind, resource_type, resource_id }: Filter) {
+  return { status: status === undefined ? undefined : statusName(status), kind, resource_type, resource_id };
+}

@@ -1,0 +1,148 @@
+// Why a call did not succeed, in the form that a caller can act on. LongrunError is above all of them.
+
+import type { Operation } from "./wire.js";
+
+/** How much of a foreign answer a message shows. */
+const EXCERPT_CHARS = 200;
+
+/** Above every error of this package. */
+export class LongrunError extends Error {
+  override name = "LongrunError";
+}
+
+/** The server cannot be reached, or the connection broke during a call: whether the call took effect is unknown. */
+export class TransportError extends LongrunError {
+  override name = "TransportError";
+  /** The server cannot have seen the call. */
+  readonly neverSent: boolean;
+
+  constructor(message: string, neverSent: boolean, cause?: unknown) {
+    super(message, { cause });
+    this.neverSent = neverSent;
+  }
+}
+
+/** The answer is none that longrun gives: another program answers at this address. */
+export class UnexpectedAnswerError extends LongrunError {
+  override name = "UnexpectedAnswerError";
+  readonly httpStatus: number;
+
+  constructor(httpStatus: number, text: string) {
+    super(`HTTP ${httpStatus} with something that is not longrun's: ${text.slice(0, EXCERPT_CHARS)}`);
+    this.httpStatus = httpStatus;
+  }
+}
+
+/** The operation has not ended in time. It goes on. */
+export class WaitTimeoutError extends LongrunError {
+  override name = "WaitTimeoutError";
+  readonly operationId: string;
+
+  constructor(operationId: string, milliseconds: number) {
+    super(`operation ${operationId} has not ended within ${milliseconds} ms`);
+    this.operationId = operationId;
+  }
+}
+
+/** The operation whose result was asked for has failed. */
+export class OperationFailedError extends LongrunError {
+  override name = "OperationFailedError";
+  readonly operation: Operation;
+
+  constructor(operation: Operation) {
+    super(`operation ${operation.id} failed: ${operation.error_message}`);
+    this.operation = operation;
+  }
+}
+
+/** What is wrong with one field of a request. */
+export interface FieldViolation {
+  /** Its path, e.g. `operations[3].kind`. */
+  field: string;
+  /** What was wrong and what would be right. */
+  description: string;
+}
+
+/** The numbers of `google.rpc.Code` that longrun answers with. */
+export const Code = {
+  InvalidArgument: 3,
+  DeadlineExceeded: 4,
+  NotFound: 5,
+  AlreadyExists: 6,
+  PermissionDenied: 7,
+  ResourceExhausted: 8,
+  FailedPrecondition: 9,
+  Aborted: 10,
+  OutOfRange: 11,
+  Unimplemented: 12,
+  Internal: 13,
+  Unavailable: 14,
+  Unauthenticated: 16,
+} as const;
+
+/** `google.rpc.Status`, as far as clients use it. */
+interface Status {
+  code: number;
+  message: string;
+  details?: { reason?: string; metadata?: Record<string, string>; fieldViolations?: FieldViolation[] }[];
+}
+
+/** The server refused the call and said why. */
+export class ApiError extends LongrunError {
+  override name = "ApiError";
+  /** The HTTP status; of an error that comes in a stream, that which the answer to a call would have had. */
+  readonly httpStatus: number;
+  /** One of {@link Code}. */
+  readonly code: number;
+  /** The stable name of the reason, e.g. `INVALID_FIELDS`; empty when there is none. */
+  readonly reason: string;
+  /** Particulars of the reason, e.g. `{"limit": "100"}`. */
+  readonly metadata: Record<string, string>;
+  /** What is wrong with which field. */
+  readonly violations: FieldViolation[];
+  /** What the server's log calls this call. */
+  readonly requestId: string | undefined;
+  /** In how many milliseconds the server wants to be asked again. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(httpStatus: number, status: Status, requestId?: string, retryAfterMs?: number) {
+    const details = status.details ?? [];
+    const violations = details.flatMap((detail) => detail.fieldViolations ?? []);
+    const unsaid = violations.filter(({ description }) => !status.message.includes(description));
+    const lines = [status.message, ...unsaid.map(({ field, description }) => `  ${field}: ${description}`)];
+    super(lines.join("\n") + (httpStatus >= 500 && requestId ? ` (request ${requestId})` : ""));
+    this.httpStatus = httpStatus;
+    this.code = status.code;
+    this.reason = details.find((detail) => detail.reason)?.reason ?? "";
+    this.metadata = details.find((detail) => detail.metadata)?.metadata ?? {};
+    this.violations = violations;
+    this.requestId = requestId;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** The error for the body of an answer that is no success. */
+export function errorOf(httpStatus: number, body: string, requestId?: string, retryAfterMs?: number): LongrunError {
+  try {
+    const status = JSON.parse(body) as Status;
+    if (typeof status.code === "number" && typeof status.message === "string") {
+      return new ApiError(httpStatus, status, requestId, retryAfterMs);
+    }
+  } catch {
+    // No JSON, or JSON of another shape.
+  }
+  return new UnexpectedAnswerError(httpStatus, body);
+}
+
+/** Whether the same call may succeed later. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof ApiError || error instanceof UnexpectedAnswerError) {
+    return error.httpStatus === 429 || error.httpStatus >= 500;
+  }
+  return error instanceof TransportError;
+}
+
+/** The pause that the server asked for with its refusal, if it did. */
+export function askedPause(error: unknown): number | undefined {
+  return error instanceof ApiError ? error.retryAfterMs : undefined;
+}

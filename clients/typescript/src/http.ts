@@ -1,0 +1,222 @@
+// How a call is sent: with the token, within its time, again where that is right.
+
+import { LongrunError, TransportError, UnexpectedAnswerError, askedPause, errorOf } from "./errors.js";
+import { pauseMs, sleep } from "./time.js";
+
+/** How a client behaves. */
+export interface Settings {
+  /** The server's address, e.g. `http://127.0.0.1:8080`; a path before `/v1` is kept. */
+  url: string;
+  /** An API token. */
+  token: string;
+  /** How long the server may be silent during a call; 90 s unless told otherwise. */
+  timeoutMs?: number;
+  /** How often a call is sent again that the server could not take, or whose connection broke, where that is safe; 4. */
+  retries?: number;
+  /** How long `wait` and `watch` try to reach a server again that they lost; for ever unless told otherwise. */
+  reconnectForMs?: number;
+  /** What sends: the platform's `fetch` unless told otherwise. */
+  fetch?: typeof fetch;
+}
+
+/** A call. */
+export interface Call {
+  method: string;
+  path: string;
+  query?: Record<string, string | number | undefined>;
+  json?: unknown;
+  body?: Blob | Uint8Array<ArrayBuffer> | string;
+  headers?: Record<string, string>;
+  /**
+   * Sending it twice may do its work twice, or be refused: it is sent again only when the server did not carry it out,
+   * because it could not be reached or said so (429, 503).
+   */
+  once?: boolean;
+  /** Overrides how long the server may be silent. */
+  timeoutMs?: number;
+  /** Overrides how often it is sent again. */
+  retries?: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** A success whose body is still to be read. */
+export interface Opened {
+  response: Response;
+  /** Something came: the time of silence begins anew. */
+  alive: () => void;
+  /** What an error while reading means. */
+  explain: (error: unknown) => unknown;
+  close: () => void;
+}
+
+/** What Node says when no connection came about. Browsers do not tell. */
+const NEVER_SENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"]);
+
+/** Sends calls. */
+export class Http {
+  readonly timeoutMs: number;
+  readonly reconnectForMs: number;
+  /** Whether a server has ever answered. Where none has, the address is probably wrong, and waiting would be in vain. */
+  wasAnswered = false;
+  readonly #base: URL;
+  readonly #token: string;
+  readonly #retries: number;
+  readonly #fetch: typeof fetch;
+
+  constructor(settings: Settings) {
+    this.#base = new URL(settings.url);
+    if (!["http:", "https:"].includes(this.#base.protocol)) {
+      throw new TypeError(`${settings.url} is not the address of a server: it must start with http:// or https://`);
+    }
+    if (this.#base.username || this.#base.password || this.#base.search || this.#base.hash) {
+      throw new TypeError("the address of a server must have neither a user, a password nor a query");
+    }
+    if (!this.#base.pathname.endsWith("/")) {
+      this.#base.pathname += "/";
+    }
+    this.#token = settings.token.trim();
+    if (!/^[\x21-\x7e]+$/.test(this.#token)) {
+      throw new TypeError("the token is empty or holds characters that no token has");
+    }
+    this.timeoutMs = settings.timeoutMs ?? 90_000;
+    this.reconnectForMs = settings.reconnectForMs ?? Infinity;
+    this.#retries = settings.retries ?? 4;
+    // Called without `this`, as browsers want it.
+    const send = settings.fetch ?? globalThis.fetch;
+    this.#fetch = (input, init) => send(input, init);
+  }
+
+  /** Where errors say the server is. */
+  get origin(): string {
+    return this.#base.origin;
+  }
+
+  /** Sends a call, as often as that is right, and answers the JSON of a success. */
+  async json<T>(call: Call): Promise<T> {
+    const [status, text] = await this.send(call, async (response) => [response.status, await response.text()] as const);
+    try {
+      return JSON.parse(text) as T;
+    } catch {
+      throw new UnexpectedAnswerError(status, text);
+    }
+  }
+
+  /** Sends a call, as often as that is right, and answers what `read` makes of a success. */
+  send<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
+    return this.repeat(call, async () => {
+      const opened = await this.open(call);
+      try {
+        return await read(opened.response);
+      } catch (error) {
+        throw opened.explain(error);
+      } finally {
+        opened.close();
+      }
+    });
+  }
+
+  /** Does what sends a call, as often as that is right. */
+  async repeat<T>(call: Call, once: () => Promise<T>): Promise<T> {
+    const retries = call.retries ?? this.#retries;
+    for (let repetition = 0; ; repetition++) {
+      try {
+        return await once();
+      } catch (error) {
+        if (repetition >= retries || !isWorthRepeating(call, error)) {
+          throw error;
+        }
+        await sleep(pauseMs(askedPause(error), repetition), call.signal);
+      }
+    }
+  }
+
+  /** Sends a call once; the answer is a success whose body is still to be read, and which is to be closed. */
+  async open(call: Call): Promise<Opened> {
+    call.signal?.throwIfAborted();
+    // One timer for every silence, and the caller's signal. Not AbortSignal.any: what it makes stays with a signal that
+    // lives for long.
+    const controller = new AbortController();
+    const abort = () => controller.abort(call.signal?.reason);
+    call.signal?.addEventListener("abort", abort, { once: true });
+    const silent = () => controller.abort(new TransportError(`${this.origin} does not answer in time`, false));
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(silent, call.timeoutMs ?? this.timeoutMs);
+    };
+    const close = () => {
+      clearTimeout(timer);
+      call.signal?.removeEventListener("abort", abort);
+      // Ends the connection of a body that was not read to its end.
+      controller.abort();
+    };
+    const explain = (error: unknown) => {
+      if (call.signal?.aborted) {
+        return call.signal.reason;
+      }
+      return error instanceof LongrunError ? error : this.#transportError(error);
+    };
+    alive();
+    try {
+      const response = await this.#fetch(this.#address(call), {
+        method: call.method,
+        headers: {
+          Authorization: `Bearer ${this.#token}`,
+          ...(call.json === undefined ? {} : { "Content-Type": "application/json" }),
+          ...call.headers,
+        },
+        body: call.json === undefined ? (call.body ?? null) : JSON.stringify(call.json),
+        // The token is for this server alone.
+        redirect: "error",
+        signal: controller.signal,
+      });
+      this.wasAnswered = true;
+      alive();
+      if (response.ok) {
+        return { response, alive, explain, close };
+      }
+      const requestId = response.headers.get("x-request-id") ?? undefined;
+      const retryAfter = response.headers.get("retry-after") ?? "";
+      // The form with a date is not read: longrun never sends it.
+      const retryAfterMs = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined;
+      throw errorOf(response.status, await response.text(), requestId, retryAfterMs);
+    } catch (error) {
+      close();
+      throw explain(error);
+    }
+  }
+
+  #address(call: Call): URL {
+    const address = new URL(call.path, this.#base);
+    for (const [name, value] of Object.entries(call.query ?? {})) {
+      if (value !== undefined) {
+        address.searchParams.set(name, String(value));
+      }
+    }
+    return address;
+  }
+
+  #transportError(error: unknown): TransportError {
+    const cause = (error as { cause?: { code?: string; message?: string } } | undefined)?.cause;
+    const reason = cause?.message || cause?.code || String(error);
+    const neverSent = NEVER_SENT.has(cause?.code ?? "");
+    const what = neverSent ? "cannot connect to" : "the connection failed to";
+    return new TransportError(`${what} ${this.origin}: ${reason}`, neverSent, error);
+  }
+}
+
+function isWorthRepeating(call: Call, error: unknown): boolean {
+  if (error instanceof TransportError) {
+    return !call.once || error.neverSent;
+  }
+  const status = (error as { httpStatus?: number }).httpStatus ?? 0;
+  return status === 429 || status === 503 || (!call.once && (status === 502 || status === 504));
+}
+
+/** One part of a path, from which nothing leads elsewhere. */
+export function segment(text: string): string {
+  if (["", ".", ".."].includes(text)) {
+    throw new TypeError(`${JSON.stringify(text)} is no id, digest or name`);
+  }
+  return encodeURIComponent(text);
+}

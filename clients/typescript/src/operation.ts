@@ -1,0 +1,40 @@
+// What an operation can be asked beside its fields.
+
+import { OperationFailedError } from "./errors.js";
+import type { Operation } from "./wire.js";
+
+/** What every status begins with on the wire. */
+const PREFIX = "ASYNC_OPERATION_STATUS_";
+
+/** A status in short. */
+export type State = "PENDING" | "RUNNING" | "COMPLETED" | "FAILED";
+
+/** The name of a status on the wire: `FAILED` and `ASYNC_OPERATION_STATUS_FAILED` are the same. */
+export function statusName(name: string): string {
+  return name === "" || name.startsWith(PREFIX) ? name : PREFIX + name;
+}
+
+/** The status in short. */
+export function stateOf(operation: Operation): State {
+  return operation.status.slice(PREFIX.length) as State;
+}
+
+/** Whether it is COMPLETED or FAILED. */
+export function hasEnded(operation: Operation): boolean {
+  return ["COMPLETED", "FAILED"].includes(stateOf(operation));
+}
+
+/**
+ * The output of an operation that is COMPLETED.
+ *
+ * @throws {OperationFailedError} when it has failed; the message says why.
+ */
+export function resultOf(operation: Operation): string {
+  if (stateOf(operation) === "FAILED") {
+    throw new OperationFailedError(operation);
+  }
+  if (stateOf(operation) !== "COMPLETED") {
+    throw new TypeError(`the operation is ${stateOf(operation)}; wait for its end first`);
+  }
+  return operation.output;
+}

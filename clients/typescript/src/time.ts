@@ -1,0 +1,47 @@
+// Pauses, and signals that end things.
+
+/** Pauses that no server asked for start here and double. */
+const FIRST_PAUSE_MS = 200;
+/** No pause is longer, whatever the server says: a caller that wants to wait longer can. */
+const LONGEST_PAUSE_MS = 30_000;
+
+/**
+ * How long to pause before repetition number `repetition` (0 for the first): as the server asked for, or growing, half
+ * of it left to chance, so that many clients do not come back at once.
+ */
+export function pauseMs(asked: number | undefined, repetition: number): number {
+  if (asked !== undefined) {
+    return Math.min(asked, LONGEST_PAUSE_MS);
+  }
+  const longest = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(repetition, 20), LONGEST_PAUSE_MS);
+  return longest * (0.5 + Math.random() / 2);
+}
+
+/** Waits; rejects with the signal's reason when it is aborted. */
+export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const aborted = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", aborted);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", aborted, { once: true });
+  });
+}
+
+/** A duration as the wire has it: seconds with an `s`. */
+export function durationText(milliseconds: number): string {
+  return `${milliseconds / 1000}s`;
+}
+
+/** The milliseconds of a duration such as `1.5s`. */
+export function durationMs(text: string): number {
+  return Number(text.replace(/s$/, "")) * 1000;
+}

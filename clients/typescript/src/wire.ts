@@ -1,0 +1,411 @@
+// Written by `make sdks` from the OpenAPI document of the server. Do not edit.
+
+/** Long work that was asked for. Texts that are not set are empty; times that are not set are left out. */
+export interface AsyncOperation {
+  /** What came out, empty before; structured output is JSON in this text. */
+  output: string;
+  /** Why it failed; empty unless it did. */
+  error_message: string;
+  /** When it ended. */
+  finished_at?: string;
+  /** The project that it belongs to. */
+  project_id: string;
+  /** What kind of work it is. */
+  kind: string;
+  /** The type of the resource that it is about. */
+  resource_type: string;
+  /** When it was created. */
+  created_at: string;
+  /** When its last attempt began. */
+  started_at?: string;
+  /** The id of the resource that it is about. */
+  resource_id: string;
+  /** Its id, a UUID of version 7. */
+  id: string;
+  /** The version of the project. */
+  project_version_id: string;
+  /** Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message. */
+  status: AsyncOperationStatus;
+}
+
+/** Where an operation stands. */
+export type AsyncOperationStatus =
+  | "ASYNC_OPERATION_STATUS_PENDING"
+  | "ASYNC_OPERATION_STATUS_RUNNING"
+  | "ASYNC_OPERATION_STATUS_COMPLETED"
+  | "ASYNC_OPERATION_STATUS_FAILED";
+
+/** What is wrong with the request, all at once. */
+export interface BadRequest {
+  /** `type.googleapis.com/google.rpc.BadRequest`. */
+  "@type": string;
+  /** One for each field at fault. */
+  fieldViolations: FieldViolation[];
+}
+
+/** Operations that are to be created together. */
+export interface BatchCreateOperations {
+  /** All of them are created, or none. */
+  operations: CreateOperation[];
+}
+
+/** What a worker asks for. */
+export interface ClaimOperations {
+  /** The kinds that it runs. */
+  kinds: string[];
+  /** How many operations at most. */
+  max_operations?: number | null;
+  /** How long to wait for the first one, in seconds with an s; above 60s, 60s are waited. */
+  wait?: string | null;
+}
+
+/** A claimed operation. */
+export interface ClaimedOperation {
+  /** The operation. */
+  operation: AsyncOperation;
+  /** As it was written; `null` when there is none. */
+  input: unknown;
+  /** The number of this attempt, from 1. */
+  attempt: number;
+  /** What heartbeats and settlements of this attempt show. */
+  lease_token: string;
+  /** Until when it is held without a heartbeat. */
+  lease_expires_at: string;
+  /** How long the attempt may take. */
+  timeout: string;
+  /** Whether it is to stop already. */
+  cancel_requested: boolean;
+}
+
+/** What a worker was given. */
+export interface ClaimedOperations {
+  /** At most as many as it asked for. */
+  operations: ClaimedOperation[];
+  /** How long a lease lives without a heartbeat. */
+  lease_duration: string;
+}
+
+/** An operation that is to be created. */
+export interface CreateOperation {
+  /** What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'. */
+  kind: string;
+  /** The type of the resource that it is about; goes together with resource_id. */
+  resource_type?: string | null;
+  /** The id of the resource that it is about; goes together with resource_type. */
+  resource_id?: string | null;
+  /** The project that it belongs to. A token with a list of projects must name one of them. */
+  project_id?: string | null;
+  /** The version of the project. */
+  project_version_id?: string | null;
+  /** What the handler or worker is given: any JSON, kept digit for digit. */
+  input?: unknown;
+  /** Higher comes first among those that wait; 0 unless it is given. */
+  priority?: number | null;
+  /** Not to be started before this time. */
+  run_after?: string | null;
+  /** How long one attempt may take, in seconds with an s. */
+  timeout?: string | null;
+  /** How many attempts there may be; the server's or the kind's setting unless it is given. */
+  max_attempts?: number | null;
+  /** How long it is kept after its end, in seconds with an s; as the server is configured unless it is given. */
+  retain_for?: string | null;
+}
+
+/** Operations that were created together. */
+export interface CreatedOperations {
+  /** In the order of the request. */
+  operations: AsyncOperation[];
+}
+
+/**
+ * The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that names its
+ * type, and no variant of a tagged enum: generators of clients want a name for each.
+ */
+export interface Detail {
+}
+
+/** `{}`. */
+export interface Empty {
+}
+
+/** Which error it is. */
+export interface ErrorInfo {
+  /** `type.googleapis.com/google.rpc.ErrorInfo`. */
+  "@type": string;
+  /** A stable name, such as INVALID_FIELDS. */
+  reason: string;
+  /** Always longrun. */
+  domain: string;
+  /** What a program may want to know, such as a limit. */
+  metadata: Record<string, string>;
+}
+
+/** An evaluation that is to be started. Exactly one of digest and content is given. */
+export interface EvaluateEvidence {
+  /** The digest of evidence that is stored. */
+  digest?: string | null;
+  /** The evidence itself, in base64. */
+  content?: string | null;
+  /** The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given. */
+  kind?: string | null;
+  /** The material's name, for policies that select by name. */
+  name?: string | null;
+  /**
+   * The policies to evaluate, each embedded or by reference; the server's default policies when there are neither
+   * policies nor groups.
+   */
+  policies?: PolicyAttachment[] | null;
+  /** Groups of policies. */
+  policy_groups?: PolicyGroupAttachment[] | null;
+  /** The project's name, as policies see it. */
+  project_name?: string | null;
+  /** The name of the project's version, as policies see it. */
+  project_version_name?: string | null;
+  /** The project that the operation belongs to. */
+  project_id?: string | null;
+  /** The version of the project. */
+  project_version_id?: string | null;
+  /** What an AI provider is asked about the evidence; refused unless one is configured. */
+  prompt?: string | null;
+}
+
+/** The operation that was started. */
+export interface EvaluationStarted {
+  /** Its id. */
+  operation_id: string;
+}
+
+/** A piece of evidence that is stored. */
+export interface Evidence {
+  /** By what it is found. */
+  digest: string;
+  /** Its length in bytes. */
+  size: number;
+  /** The material type that was detected; empty when none was. */
+  kind: string;
+}
+
+/** What is wrong with a field. */
+export interface FieldViolation {
+  /** Its path in the request. */
+  field: string;
+  /** What would be right. */
+  description: string;
+}
+
+/** What a worker holds still. */
+export interface HeartbeatOperations {
+  /** One row for each operation. */
+  operations: HeartbeatRow[];
+}
+
+/** What became of one row: it is held, or it is not and `error` says so. */
+export interface HeartbeatResult {
+  /** The operation. */
+  id: string;
+  /** Until when without another heartbeat. */
+  lease_expires_at?: string;
+  /** Whether it is to stop. */
+  cancel_requested?: boolean;
+  /** Why. */
+  error?: Status;
+}
+
+/** What is still held. */
+export interface HeartbeatResults {
+  /** In the order of the request. */
+  operations: HeartbeatResult[];
+}
+
+/** An operation that a worker holds. */
+export interface HeartbeatRow {
+  /** Its id. */
+  id: string;
+  /** What the claim gave. */
+  lease_token: string;
+  /** A line for people: how far it is. At most 1024 bytes. */
+  progress?: string | null;
+}
+
+/** A kind of operations in the caller's organization. */
+export interface Kind {
+  /** Its name. */
+  name: string;
+  /** Nothing of it is started. */
+  paused: boolean;
+}
+
+/** `{"kind":{…}}`. */
+export interface KindAnswer {
+  /** The kind. */
+  kind: Kind;
+}
+
+/** `{"operation":{…}}`. */
+export interface OperationAnswer {
+  /** The operation. */
+  operation: AsyncOperation;
+}
+
+/** Something that happened to an operation. */
+export interface OperationEvent {
+  /** When. */
+  time: string;
+  /**
+   * What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
+   * COMPLETED, FAILED or RETRIED.
+   */
+  type: string;
+  /** The number of the attempt; 0 before the first. */
+  attempt: number;
+  /** Who ran the attempt; empty when nobody did. */
+  worker: string;
+  /** A line for people. */
+  message: string;
+}
+
+/** A page of a history. */
+export interface OperationEvents {
+  /** Oldest first. */
+  events: OperationEvent[];
+  /** Only when there are more: the page_token of the next page. */
+  next_page_token?: string | null;
+}
+
+/** One page of operations, as the document shows it: it is written piece by piece ([`page`]). */
+export interface OperationsPage {
+  /** Newest first. */
+  operations: AsyncOperation[];
+  /** Which page, and of how many. */
+  pagination: Pagination;
+}
+
+/** An organization, as its callers see it. */
+export interface Organization {
+  /** Its name. */
+  name: string;
+  /** Nothing of it is started. */
+  paused: boolean;
+  /** Kinds of which nothing is started in it. */
+  paused_kinds: string[];
+  /** What it may have; limits that are not set are left out. */
+  limits: OrganizationLimits;
+}
+
+/** `{"organization":{…}}`. */
+export interface OrganizationAnswer {
+  /** The organization. */
+  organization: Organization;
+}
+
+/** Limits that are not set are left out. */
+export interface OrganizationLimits {
+  /** How many operations may be pending. */
+  max_pending?: number | null;
+  /** Creations per second. */
+  rate?: number | null;
+  /** Creations at once. */
+  burst?: number | null;
+  /** The longest input, in bytes. */
+  max_input: number;
+  /** The longest output, in bytes. */
+  max_output: number;
+}
+
+/** Which page it is, and of how many. */
+export interface Pagination {
+  /** How many operations match, at most 2147483647. */
+  total_count: number;
+  /** The number of this page. */
+  page: number;
+  /** How many pages there are; 0 when nothing matches. */
+  total_pages: number;
+  /** Entries per page. */
+  page_size: number;
+}
+
+/** A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given. */
+export interface PolicyAttachment {
+  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  ref?: string | null;
+  /** The policy's document itself: its text, or an object. */
+  embedded?: unknown;
+  /** Arguments by name. */
+  with?: Record<string, string> | null;
+}
+
+/** A use of a group of policies, as the document shows it. */
+export interface PolicyGroupAttachment {
+  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  ref: string;
+  /** Arguments by name. */
+  with?: Record<string, string> | null;
+  /** Policies of the group to leave out, by name. */
+  skip?: string[] | null;
+}
+
+/** When to try again. */
+export interface RetryInfo {
+  /** `type.googleapis.com/google.rpc.RetryInfo`. */
+  "@type": string;
+  /** Seconds with an s. */
+  retryDelay: string;
+}
+
+/** What a worker has done. */
+export interface SettleOperations {
+  /** One row for each operation. */
+  results: SettleRow[];
+}
+
+/**
+ * What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was released
+ * neither.
+ */
+export interface SettleResult {
+  /** The operation. */
+  id: string;
+  /** The operation's status now. */
+  status?: string | null;
+  /** Why the row was refused. */
+  error?: Status;
+}
+
+/** What became of what was settled. */
+export interface SettleResults {
+  /** In the order of the request. */
+  results: SettleResult[];
+}
+
+/** How an attempt ended: with exactly one of output, error_message and release. */
+export interface SettleRow {
+  /** The operation's id. */
+  id: string;
+  /** What the claim gave. */
+  lease_token: string;
+  /** The result; structured output is JSON in this string. */
+  output?: string | null;
+  /** Why the attempt failed. */
+  error_message?: string | null;
+  /** Whether another attempt may help; goes with error_message only. */
+  retryable?: boolean | null;
+  /** Give the operation back without charging an attempt. */
+  release?: boolean | null;
+}
+
+/** Why a request was refused: `google.rpc.Status`. */
+export interface Status {
+  /** A number of `google.rpc.Code`. */
+  code: number;
+  /** For people; may change. */
+  message: string;
+  /**
+   * For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo where
+   * they apply.
+   */
+  details: Detail[];
+}
+
+export type Operation = AsyncOperation;
+
+export type NewOperation = CreateOperation;

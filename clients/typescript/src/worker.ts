@@ -1,0 +1,348 @@
+// Workers: they claim operations, run a handler for each, keep their leases, and record their outcomes.
+//
+// Execution is at least once: a handler may see an operation again, for instance when its worker was cut off. Make
+// repeating harmless, by the operation's id for instance. One outcome is recorded.
+
+import { Failure, Held, type Attempt } from "./attempt.js";
+import type { Client } from "./client.js";
+import { LongrunError, askedPause, isTransient } from "./errors.js";
+import { durationMs, pauseMs, sleep } from "./time.js";
+import type { ClaimedOperation, ClaimedOperations, SettleRow } from "./wire.js";
+
+/** The most operations of one claim or heartbeat. */
+const MAX_ROWS = 1_000;
+/** Progress waits so long for company after a heartbeat. */
+const PROGRESS_EVERY_MS = 1_000;
+/** How long outcomes may take to be recorded after the drain time. */
+const LAST_WORDS_MS = 10_000;
+/** The most bytes of an output that a server keeps. */
+const MAX_OUTPUT_BYTES = 1024 * 1024;
+/** The longest time that a timer takes. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Runs an attempt; what it answers is the output: text, nothing, or something that becomes JSON. */
+export type Handler = (attempt: Attempt) => unknown;
+
+/** How a worker works. */
+export interface WorkerSettings {
+  /** How many operations run at a time; 1 unless told otherwise. */
+  concurrency?: number;
+  /** How long the server may wait for work before it answers that there is none; 30 s. */
+  pollWaitMs?: number;
+  /** How long what runs may go on after the worker was told to stop; 30 s. Then it is released, and not charged. */
+  drainMs?: number;
+  /** How long a handler that was cancelled may take to end; 10 s. */
+  graceMs?: number;
+  /** Is told what goes wrong on the way and does not end the worker; `console.warn` unless given. */
+  warn?: (message: string, error: unknown) => void;
+}
+
+type Outcome = Omit<SettleRow, "id" | "lease_token">;
+
+/**
+ * Runs operations of the kinds that it has handlers for.
+ *
+ *     const worker = new Worker(client, { concurrency: 4 });
+ *     worker.handle("thumbnail", async ({ input, signal }) => { … });
+ *     process.once("SIGTERM", () => worker.stop());
+ *     await worker.run();
+ */
+export class Worker {
+  readonly #client: Client;
+  readonly #settings: Required<WorkerSettings>;
+  readonly #handlers = new Map<string, Handler>();
+  readonly #held = new Set<Held>();
+  readonly #attempts = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
+  readonly #hurry = new AbortController();
+  #free: number;
+  /** Wakes who waits for a place. */
+  #freed: () => void = () => {};
+  /** Wakes the heartbeats: there is an operation more, or progress. */
+  #changed: () => void = () => {};
+
+  constructor(client: Client, settings: WorkerSettings = {}) {
+    const { concurrency = 1, pollWaitMs = 30_000, drainMs = 30_000, graceMs = 10_000 } = settings;
+    const warn = settings.warn ?? ((message: string, error: unknown) => console.warn(`longrun: ${message}:`, error));
+    if (!Number.isInteger(concurrency) || concurrency < 1) {
+      throw new TypeError("concurrency must be at least 1");
+    }
+    this.#client = client;
+    const longest = Math.min(Math.max(pollWaitMs, 1_000), (client.timeoutMs * 2) / 3);
+    this.#settings = { concurrency, pollWaitMs: longest, drainMs, graceMs, warn };
+    this.#free = concurrency;
+  }
+
+  /** Runs operations of this kind too. */
+  handle(kind: string, handler: Handler): this {
+    this.#handlers.set(kind, handler);
+    return this;
+  }
+
+  /** Claims nothing more; what runs may end within the drain time. A second call releases it at once. */
+  stop(): void {
+    if (this.#stopping.signal.aborted) {
+      this.#hurry.abort();
+    }
+    this.#stopping.abort();
+  }
+
+  /**
+   * Works until it is told to stop. A server that is busy or away is waited for. A worker runs once.
+   *
+   * @throws {ApiError} when the server does not give work to this worker: its token is not valid or lacks the scope, or
+   * there is no such kind. What runs is drained before.
+   */
+  async run(): Promise<void> {
+    if (this.#handlers.size === 0) {
+      throw new TypeError("the worker has no handler; add one with worker.handle(kind, handler)");
+    }
+    const beating = new AbortController();
+    const kept = this.#keep(beating.signal);
+    try {
+      await this.#claimAndStart(this.#stopping.signal);
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) {
+        throw error;
+      }
+    } finally {
+      await this.#drain();
+      beating.abort();
+      this.#changed();
+      await kept;
+    }
+  }
+
+  async #drain(): Promise<void> {
+    const ended = () => Promise.all(this.#attempts);
+    await within(ended(), this.#settings.drainMs, this.#hurry.signal);
+    for (const held of this.#held) {
+      held.end("worker stopped");
+    }
+    await within(ended(), this.#settings.graceMs + LAST_WORDS_MS);
+    for (const held of this.#held) {
+      // What could not be recorded is not tried any more.
+      held.lose();
+    }
+  }
+
+  // Claiming.
+
+  async #claimAndStart(signal: AbortSignal): Promise<void> {
+    const { pollWaitMs, warn } = this.#settings;
+    for (let failures = 0; ; failures++) {
+      while (this.#free === 0) {
+        await within(new Promise<void>((resolve) => (this.#freed = resolve)), LONGEST_TIMER_MS, signal);
+        signal.throwIfAborted();
+      }
+      // As many as are free now; those that become free while the server waits go into the next claim.
+      const maxOperations = Math.min(this.#free, MAX_ROWS);
+      const askedAt = performance.now();
+      let claims: ClaimedOperations;
+      try {
+        const request = { kinds: [...this.#handlers.keys()], maxOperations, waitMs: pollWaitMs };
+        claims = await this.#client.claim(request, { signal });
+      } catch (error) {
+        if (signal.aborted || !isTransient(error)) {
+          throw error;
+        }
+        warn("could not claim, trying again", error);
+        await sleep(pauseMs(askedPause(error), failures), signal);
+        continue;
+      }
+      for (const claimed of claims.operations) {
+        this.#start(claimed, durationMs(claims.lease_duration));
+      }
+      if (claims.operations.length === 0 && performance.now() - askedAt < pollWaitMs / 2) {
+        // A server that stops sends its workers away; another one may be a moment away.
+        await sleep(pauseMs(undefined, failures), signal);
+      } else {
+        failures = -1;
+      }
+    }
+  }
+
+  #start(claimed: ClaimedOperation, leaseMs: number): void {
+    const held = new Held(claimed, leaseMs, () => this.#changed());
+    this.#held.add(held);
+    this.#changed();
+    const attempt = this.#run(held, durationMs(claimed.timeout)).finally(() => {
+      this.#held.delete(held);
+      this.#attempts.delete(attempt);
+    });
+    this.#attempts.add(attempt);
+  }
+
+  // An attempt.
+
+  /** Runs an attempt and waits until its outcome is recorded. It is kept by heartbeats until then. */
+  async #run(held: Held, limitMs: number): Promise<void> {
+    const handler = this.#handlers.get(held.operation.kind);
+    this.#free--;
+    const running = Promise.resolve()
+      .then(() => handler?.(held))
+      .then(outcomeOf, (error: unknown) => this.#failureOf(held, error));
+    // A handler cannot be ended: its place is taken as long as it runs.
+    void running.then(() => {
+      this.#free++;
+      this.#freed();
+    });
+    const outcome = await this.#outcome(held, running, limitMs);
+    if (outcome) {
+      await this.#settle(held, outcome);
+    }
+  }
+
+  /** How the attempt ended; nothing when that cannot be recorded because the lease was lost. */
+  async #outcome(held: Held, running: Promise<Outcome>, limitMs: number): Promise<Outcome | undefined> {
+    const done = await within(running, limitMs, held.signal);
+    if (done) {
+      return done;
+    }
+    held.end("timed out");
+    const late = await within(running, this.#settings.graceMs);
+    const reason = held.stopReason;
+    if (held.isLost) {
+      return undefined;
+    }
+    if (reason === "timed out") {
+      return { error_message: `timed out after ${limitMs / 1000} s`, retryable: true };
+    }
+    // It was done before it noticed: what was done is recorded.
+    if (late?.output !== undefined) {
+      return late;
+    }
+    return reason === "worker stopped" ? { release: true } : { error_message: "cancelled", retryable: false };
+  }
+
+  #failureOf(held: Held, error: unknown): Outcome {
+    if (error instanceof Failure) {
+      return { error_message: error.message, retryable: error.retryable };
+    }
+    if (!held.signal.aborted) {
+      this.#settings.warn(`the handler of ${held.operation.id} failed`, error);
+    }
+    return { error_message: String(error), retryable: true };
+  }
+
+  /** Records an outcome, however long the server is away. */
+  async #settle(held: Held, outcome: Outcome): Promise<void> {
+    const row = { id: held.operation.id, lease_token: held.leaseToken, ...outcome };
+    for (let failures = 0; !held.isLost; failures++) {
+      try {
+        const [answer] = await this.#client.settle([row]);
+        if (answer?.error) {
+          this.#settings.warn(`the outcome of ${held.operation.id} was refused`, answer.error);
+        }
+        return;
+      } catch (error) {
+        if (isTransient(error)) {
+          await sleep(pauseMs(askedPause(error), failures));
+          continue;
+        }
+        this.#settings.warn(`the outcome of ${held.operation.id} was refused`, error);
+        if (outcome.output === undefined) {
+          return;
+        }
+        // For an output there is something else to say; for the rest the lease runs out.
+        return this.#settle(held, { error_message: `the output was refused: ${error}`, retryable: false });
+      }
+    }
+  }
+
+  // Heartbeats.
+
+  /** Sends heartbeats for all that is held, every third of the lease, and sooner when there is progress. */
+  async #keep(stop: AbortSignal): Promise<void> {
+    let last = -Infinity;
+    while (!stop.aborted) {
+      const now = performance.now();
+      const held = [...this.#held];
+      const progress = held.some((one) => one.progress !== undefined) ? last + PROGRESS_EVERY_MS : Infinity;
+      const due = Math.min(progress, ...held.map((one) => one.beatAt));
+      if (due > now) {
+        const changed = new Promise<void>((resolve) => (this.#changed = resolve));
+        await within(changed, Math.min(due - now, LONGEST_TIMER_MS));
+        continue;
+      }
+      last = now;
+      for (let start = 0; start < held.length; start += MAX_ROWS) {
+        await this.#beat(held.slice(start, start + MAX_ROWS));
+      }
+    }
+  }
+
+  async #beat(held: Held[]): Promise<void> {
+    const rows = held.map((one) => one.heartbeat());
+    const sentAt = performance.now();
+    const patience = new AbortController();
+    const timer = setTimeout(
+      () => patience.abort(new LongrunError("no answer in time")),
+      Math.min(...held.map((one) => one.leaseMs)) / 3,
+    );
+    try {
+      const states = await this.#client.heartbeat(rows, { signal: patience.signal });
+      held.forEach((one, index) => {
+        one.keptAt = sentAt;
+        one.beatAt = sentAt + one.leaseMs / 3;
+        if (states[index]?.error) {
+          one.lose();
+        } else if (states[index]?.cancel_requested) {
+          one.end("cancelled");
+        }
+      });
+    } catch (error) {
+      this.#settings.warn(`heartbeats of ${rows.length} operations failed`, error);
+      const now = performance.now();
+      held.forEach((one, index) => {
+        // Unless there is something newer.
+        one.progress ??= rows[index]?.progress ?? undefined;
+        one.beatAt = now + one.leaseMs / 9;
+        if (now - one.keptAt >= one.leaseMs) {
+          // Another worker may have it.
+          one.lose();
+        }
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** What the promise comes to, or nothing when the time is over or the signal aborted before. */
+async function within<T>(promise: Promise<T>, milliseconds: number, signal?: AbortSignal): Promise<T | undefined> {
+  const over = new AbortController();
+  const abort = () => over.abort();
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) {
+    over.abort();
+  }
+  const timeout = sleep(Math.min(milliseconds, LONGEST_TIMER_MS), over.signal).then(
+    () => undefined,
+    () => undefined,
+  );
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    over.abort();
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+function outcomeOf(value: unknown): Outcome {
+  let output: string | undefined;
+  try {
+    output = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value);
+  } catch {
+    // A cycle, or a BigInt.
+  }
+  if (output === undefined) {
+    return { error_message: "the handler's answer is no text and no JSON", retryable: false };
+  }
+  const length = new TextEncoder().encode(output).length;
+  if (length > MAX_OUTPUT_BYTES) {
+    const told = `the output is ${length} bytes long; at most ${MAX_OUTPUT_BYTES} are kept`;
+    return { error_message: told, retryable: false };
+  }
+  return { output };
+}

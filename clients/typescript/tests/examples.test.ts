@@ -1,0 +1,71 @@
+// The examples, run as their first lines say.
+
+import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Client } from "longrun";
+import { ROOT, Server, until } from "./server.js";
+
+const EXAMPLES = fileURLToPath(new URL("../examples/", import.meta.url));
+
+let server: Server;
+before(async () => {
+  server = await Server.begin();
+});
+after(() => server.end());
+
+function start(name: string, ...args: string[]): ChildProcess {
+  const env = { ...process.env, LONGRUN_URL: server.url, LONGRUN_TOKEN: server.token };
+  return spawn(process.execPath, [join(EXAMPLES, `${name}.js`), ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+}
+
+async function ended(child: ChildProcess): Promise<[number, string]> {
+  let text = "";
+  child.stdout!.on("data", (data) => (text += data));
+  child.stderr!.on("data", (data) => (text += data));
+  const [code] = (await once(child, "close")) as [number];
+  return [code, text.trim()];
+}
+
+test("a worker counts words for a caller and ends in good order", async () => {
+  const working = start("how-do-i-run-operations");
+  const end = ended(working);
+  assert.deepEqual(await ended(start("how-do-i-wait-for-a-result", "to be or not to be")), [0, "6 words"]);
+  working.kill("SIGTERM");
+  assert.deepEqual(await end, [0, ""]);
+});
+
+test("what happens is followed over two lives", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "longrun-"));
+  const place = join(folder, "place.txt");
+  const client = new Client(server);
+  const watch = await client.watch();
+  await client.create({ kind: "never" });
+  writeFileSync(place, (await watch.next()).value!.id);
+  await watch.return();
+  for (let life = 0; life < 2; life++) {
+    const { id } = await client.create({ kind: "never" });
+    const before = readFileSync(place, "utf8");
+    const following = start("how-do-i-follow-what-happens", place);
+    const [line] = (await once(createInterface(following.stdout!), "line")) as [string];
+    assert.equal(line, `${id} PENDING`);
+    await until("the place is kept", () => !["", before].includes(readFileSync(place, "utf8")));
+    following.kill("SIGKILL");
+    await once(following, "close");
+  }
+  rmSync(folder, { recursive: true });
+});
+
+test("evidence is judged", async () => {
+  const judge = (path: string) => ended(start("how-do-i-judge-evidence", join(ROOT, path), "sarif-severity-ceiling"));
+  assert.deepEqual(await judge("examples/evidence/longrun.sarif.json"), [0, "SARIF passed"]);
+  const [code, text] = await judge("examples/policies/sarif-severity-ceiling/evidence/findings.sarif.json");
+  assert.equal(code, 1);
+  assert.match(text, /^SARIF failed\n {2}sarif-severity-ceiling: examplelint reports E100/);
+});

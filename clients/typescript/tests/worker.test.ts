@@ -1,0 +1,251 @@
+// The worker against the real server.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ApiError, CancelledError, Client, Failure, Worker, resultOf, stateOf, type WorkerSettings } from "longrun";
+import { Server, promise, until } from "./server.js";
+
+let server: Server;
+let client: Client;
+
+before(async () => {
+  server = await Server.begin();
+  client = new Client(server);
+});
+after(() => server.end());
+
+/** A worker that says nothing of failures that are meant. */
+const quiet = (settings: WorkerSettings = {}, caller = client) => new Worker(caller, { warn: () => {}, ...settings });
+
+/** Fulfilled when the signal is aborted. */
+const aborted = (signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) {
+      resolve();
+    }
+  });
+
+async function result(id: string): Promise<string> {
+  return resultOf(await client.wait(id));
+}
+
+async function errorMessage(id: string): Promise<string> {
+  return (await client.wait(id)).error_message;
+}
+
+test("a handler gets the input and its answer is the output", async () => {
+  const worker = quiet()
+    .handle("task", ({ operation }) => operation.resource_id)
+    .handle("walk", async ({ input, number }) => ({ input, number }))
+    .handle("other", () => {});
+  const running = worker.run();
+  const task = await client.create({ kind: "task", resource_type: "t", resource_id: "42" });
+  const walk = await client.create({ kind: "walk", input: { x: [1, null, "é"] } });
+  const other = await client.create({ kind: "other" });
+  assert.equal(await result(task.id), "42");
+  assert.deepEqual(JSON.parse(await result(walk.id)), { input: { x: [1, null, "é"] }, number: 1 });
+  assert.equal(await result(other.id), "");
+  worker.stop();
+  await running;
+});
+
+test("so many handlers run at a time as was said", async () => {
+  let [atWork, most] = [0, 0];
+  const three = promise();
+  const worker = quiet({ concurrency: 3 }).handle("task", async () => {
+    most = Math.max(most, ++atWork);
+    if (atWork === 3) {
+      three.fulfil();
+    }
+    // Ends only when three are at work.
+    await three.fulfilled;
+    atWork--;
+  });
+  const running = worker.run();
+  const created = await client.batchCreate(Array.from({ length: 9 }, () => ({ kind: "task" })));
+  for (const { id } of created) {
+    await result(id);
+  }
+  assert.equal(most, 3);
+  worker.stop();
+  await running;
+});
+
+test("failures are repeated unless they are final", async () => {
+  const worker = quiet({ concurrency: 2 })
+    .handle("task", ({ input, number }) => {
+      if (input === "bad") {
+        throw new Failure("bad input");
+      }
+      if (number === 1) {
+        throw new Error("the disk is full");
+      }
+      return `attempt ${number}`;
+    })
+    .handle("walk", () => 1n)
+    .handle("other", () => "x".repeat(1024 * 1024 + 1));
+  const running = worker.run();
+  const bad = await client.create({ kind: "task", input: "bad" });
+  const good = await client.create({ kind: "task" });
+  assert.equal(await errorMessage(bad.id), "bad input");
+  assert.equal(await result(good.id), "attempt 2");
+  const failed = (await client.events(good.id)).find(({ type }) => type === "ATTEMPT_FAILED");
+  assert.equal(failed?.message, "Error: the disk is full");
+  assert.match(await errorMessage((await client.create({ kind: "walk" })).id), /no text and no JSON/);
+  assert.match(await errorMessage((await client.create({ kind: "other" })).id), /at most 1048576 are kept/);
+  worker.stop();
+  await running;
+});
+
+test("a cancellation reaches the handler, and what it had done by then counts", async () => {
+  // Heartbeats, which tell of it, come every two seconds.
+  const own = await Server.begin({ LONGRUN_ENGINE_LEASE: "6s" });
+  const caller = new Client(own);
+  const reasons: unknown[] = [];
+  const started = [promise(), promise()];
+  const worker = quiet({ concurrency: 2 }, caller)
+    .handle("task", async ({ signal }) => {
+      started[0]?.fulfil();
+      await aborted(signal);
+      reasons.push(signal.reason);
+      signal.throwIfAborted();
+    })
+    .handle("walk", async ({ signal }) => {
+      started[1]?.fulfil();
+      await aborted(signal);
+      return "done all the same";
+    });
+  const running = worker.run();
+  const [task, walk] = await caller.batchCreate([{ kind: "task" }, { kind: "walk" }]);
+  await Promise.all(started.map(({ fulfilled }) => fulfilled));
+  for (const { id } of [task!, walk!]) {
+    assert.equal(stateOf(await caller.cancel(id)), "RUNNING");
+  }
+  assert.equal((await caller.wait(task!.id)).error_message, "cancelled");
+  assert.equal(resultOf(await caller.wait(walk!.id)), "done all the same");
+  assert.ok(reasons[0] instanceof CancelledError && reasons[0].reason === "cancelled");
+  worker.stop();
+  await running;
+  await own.end();
+});
+
+test("progress comes into the history within seconds", async () => {
+  const end = promise();
+  const worker = quiet().handle("task", async (attempt) => {
+    attempt.report("é".repeat(1000));
+    await end.fulfilled;
+  });
+  const running = worker.run();
+  const { id } = await client.create({ kind: "task" });
+  // A lease is 30 s: a heartbeat of its own would come after ten.
+  await until("progress", async () =>
+    (await client.events(id)).find(({ message }) => message === "é".repeat(512)),
+  );
+  end.fulfil();
+  assert.equal(await result(id), "");
+  worker.stop();
+  await running;
+});
+
+test("an attempt ends with its time", async () => {
+  const worker = quiet().handle("task", ({ signal }) => aborted(signal));
+  const running = worker.run();
+  const { id } = await client.create({ kind: "task", timeout: "0.2s", max_attempts: 1 });
+  assert.equal(await errorMessage(id), "timed out after 0.2 s");
+  worker.stop();
+  await running;
+});
+
+test("heartbeats keep attempts for longer than a lease", async () => {
+  const own = await Server.begin({ LONGRUN_ENGINE_LEASE: "3s" });
+  const caller = new Client(own);
+  // What is tested is that time passes: two leases and a bit.
+  const worker = quiet({ concurrency: 2 }, caller).handle("task", async ({ number }) => {
+    await new Promise((resolve) => setTimeout(resolve, 6_500));
+    return `attempt ${number}`;
+  });
+  const running = worker.run();
+  for (const { id } of await caller.batchCreate([{ kind: "task" }, { kind: "task" }])) {
+    assert.equal(resultOf(await caller.wait(id)), "attempt 1");
+  }
+  worker.stop();
+  await running;
+  await own.end();
+});
+
+test("a worker outlives a server that is killed", async () => {
+  const own = await Server.begin();
+  const caller = new Client(own);
+  const [started, end] = [promise(), promise()];
+  const worker = quiet({}, caller).handle("task", async ({ number }) => {
+    started.fulfil();
+    await end.fulfilled;
+    return `attempt ${number}`;
+  });
+  const running = worker.run();
+  const first = await caller.create({ kind: "task" });
+  await started.fulfilled;
+  await own.kill();
+  // It ends while nobody is there to be told.
+  end.fulfil();
+  await own.start();
+  const second = await caller.create({ kind: "task" });
+  for (const { id } of [first, second]) {
+    assert.equal(resultOf(await caller.wait(id)), "attempt 1");
+  }
+  worker.stop();
+  await running;
+  await own.end();
+});
+
+test("a worker that is stopped finishes or releases what it holds", async () => {
+  const end = promise();
+  const started = [promise(), promise()];
+  const worker = quiet({ concurrency: 2, drainMs: 1_000 }).handle("task", async ({ input, signal }) => {
+    if (input === "slow") {
+      started[0]?.fulfil();
+      await aborted(signal);
+      signal.throwIfAborted();
+    }
+    started[1]?.fulfil();
+    await end.fulfilled;
+    return "finished";
+  });
+  const running = worker.run();
+  const quick = await client.create({ kind: "task" });
+  const slow = await client.create({ kind: "task", input: "slow" });
+  await Promise.all(started.map(({ fulfilled }) => fulfilled));
+  const later = await client.create({ kind: "task" });
+  worker.stop();
+  end.fulfil();
+  await running;
+  assert.equal(resultOf(await client.get(quick.id)), "finished");
+  assert.equal((await client.events(slow.id)).at(-1)?.type, "ATTEMPT_RELEASED");
+  for (const { id } of [slow, later]) {
+    assert.equal(stateOf(await client.get(id)), "PENDING");
+    await client.cancel(id);
+  }
+});
+
+test("a worker that is stopped twice does not wait out the drain time", async () => {
+  const started = promise();
+  const worker = quiet({ drainMs: 600_000 }).handle("task", async ({ signal }) => {
+    started.fulfil();
+    await aborted(signal);
+    signal.throwIfAborted();
+  });
+  const running = worker.run();
+  const { id } = await client.create({ kind: "task" });
+  await started.fulfilled;
+  worker.stop();
+  worker.stop();
+  await running;
+  assert.equal(stateOf(await client.get(id)), "PENDING");
+  await client.cancel(id);
+});
+
+test("a worker that gets no work says why", async () => {
+  const worker = quiet().handle("evidence_evaluation", () => {});
+  await assert.rejects(worker.run(), (error) => error instanceof ApiError && /evidence_evaluation/.test(error.message));
+});

@@ -1,0 +1,86 @@
+//! What reads what callers send, as functions of bytes that promise not to panic, not to hang and not to fill the memory.
+//!
+//! `fuzz/` gives them to libFuzzer (`make fuzz`); `tests/corpus.rs` feeds them the corpus and mutations of it on every
+//! run of the tests. A function here may refuse its input, and asserts what holds for whatever it takes.
+
+use evidence::material::Metadata;
+use evidence::policy::{Policy, PolicyGroup};
+use evidence::rego::Script;
+use evidence::{Material, MaterialKind};
+
+/// A function that is fuzzed, and its name, which is that of its folder in the corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 9] = [
+    ("query", query),
+    ("body", body),
+    ("path", path),
+    ("token", token),
+    ("lease_token", lease_token),
+    ("cursor", cursor),
+    ("policy", policy),
+    ("rego", rego),
+    ("material", material),
+];
+
+/// The part of a URL after `?`, as each call that has one reads it.
+pub fn query(bytes: &[u8]) {
+    text(bytes, server::fuzzing::query);
+}
+
+/// A JSON body, as each call that has one reads it.
+pub fn body(bytes: &[u8]) {
+    server::fuzzing::body(bytes);
+}
+
+/// The path of a URL, as far as it is read by hand.
+pub fn path(bytes: &[u8]) {
+    text(bytes, server::fuzzing::path);
+}
+
+/// The value of the header `Authorization`, and the token in it.
+pub fn token(bytes: &[u8]) {
+    server::fuzzing::token(bytes);
+}
+
+/// What a worker shows of its claim.
+pub fn lease_token(bytes: &[u8]) {
+    text(bytes, server::fuzzing::lease_token);
+}
+
+/// Places in the feed of changes and in a history.
+pub fn cursor(bytes: &[u8]) {
+    text(bytes, store::fuzzing::cursor);
+}
+
+/// Policy and group documents.
+pub fn policy(bytes: &[u8]) {
+    text(bytes, |text| {
+        // Either may be refused; neither may crash, hang or fill the memory.
+        let _ = Policy::parse("fuzz.yaml", text);
+        let _ = PolicyGroup::parse("fuzz.yaml", text);
+    });
+}
+
+/// Scripts: what checks and compiles them.
+pub fn rego(bytes: &[u8]) {
+    text(bytes, |text| {
+        let _ = Script::compile(text);
+    });
+}
+
+/// Evidence: telling its kind, and reading it as each kind that is known.
+pub fn material(bytes: &[u8]) {
+    let _ = evidence::detect(bytes);
+    for kind in MaterialKind::SUPPORTED {
+        let _ = Material::parse(Some(*kind), &Metadata::default(), bytes);
+    }
+}
+
+/// What is no text is refused before it comes here.
+fn text(bytes: &[u8], read: impl FnOnce(&str)) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        read(text);
+    }
+}

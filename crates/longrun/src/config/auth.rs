@@ -1,0 +1,291 @@
+//! Who may call beside those who have API tokens: `[auth.jwt.NAME]`, providers whose tokens are taken, and
+//! `[auth.oidc]`, the provider that people sign in at.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use server::auth::{JwtSettings, KeySettings, KeySource, check_url};
+use toml::Table;
+
+use super::claims::Claims;
+use super::tables::{self, Complaints};
+use super::units::Span;
+
+/// Providers that anybody can have an account at, so that their signature alone says nothing.
+const PUBLIC_ISSUERS: [&str; 4] = [
+    "https://token.actions.githubusercontent.com",
+    "https://accounts.google.com",
+    "https://gitlab.com",
+    "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+];
+/// A clock that is further off is to be set.
+const MOST_LEEWAY: Duration = Duration::from_secs(300);
+/// Between two fetches of keys: more often is a burden for the provider; a key that it takes back is to be known some day.
+const FETCHES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// A session cannot be revoked, so it does not last for ever.
+const MOST_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Fewer bytes would be no secret.
+const LEAST_KEY: usize = 32;
+
+/// Who may call beside those who have API tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Auth {
+    /// By the name that the operator gave.
+    pub jwt: BTreeMap<String, Jwt>,
+    /// At most one: a page has one way to sign in.
+    pub oidc: Option<Oidc>,
+}
+
+/// A provider whose tokens are taken: `[auth.jwt.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Jwt {
+    /// Its tokens and keys.
+    pub provider: Provider,
+    /// What claims mean.
+    pub claims: Claims,
+}
+
+/// The tokens and keys of a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provider {
+    /// What its tokens have as `iss`, to the letter.
+    pub issuer: String,
+    /// Of which a token must have one as `aud`.
+    pub audiences: Vec<String>,
+    /// The address of its keys; this or `jwks_file`.
+    pub jwks_url: String,
+    /// A file with its keys.
+    pub jwks_file: String,
+    /// Whether the address may be `http://` on another machine.
+    pub allow_http: bool,
+    /// How far its clock may be from the store's.
+    pub leeway: Span,
+    /// How often its keys are fetched again.
+    pub refresh: Span,
+    /// The shortest time between two fetches that tokens with unknown key ids ask for.
+    pub refetch_after: Span,
+}
+
+/// The provider that people sign in at: `[auth.oidc]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Oidc {
+    /// This server as its client.
+    pub client: Client,
+    /// What claims mean.
+    pub claims: Claims,
+}
+
+/// A server as the client of a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    /// The provider.
+    pub issuer: String,
+    /// How the provider calls this server.
+    pub client_id: String,
+    /// The variable of the server's environment that holds the secret of the client; this or `client_secret_file`, or
+    /// neither for a public client.
+    pub client_secret_environment: String,
+    /// The file that holds it.
+    pub client_secret_file: String,
+    /// Where browsers reach this server.
+    pub public_url: String,
+    /// What the provider is asked to tell.
+    pub request_scopes: Vec<String>,
+    /// Whether the provider may be called by `http://` on another machine.
+    pub allow_http: bool,
+    /// How long a session lasts.
+    pub session_lifetime: Span,
+    /// A file with the secret that sessions are sealed with; empty: a key of the store.
+    pub session_key_file: String,
+}
+
+impl Default for Provider {
+    fn default() -> Provider {
+        Provider {
+            issuer: String::new(),
+            audiences: Vec::new(),
+            jwks_url: String::new(),
+            jwks_file: String::new(),
+            allow_http: false,
+            leeway: Span::seconds(60),
+            refresh: Span::seconds(600),
+            refetch_after: Span::seconds(30),
+        }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        Client {
+            issuer: String::new(),
+            client_id: String::new(),
+            client_secret_environment: String::new(),
+            client_secret_file: String::new(),
+            public_url: String::new(),
+            request_scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
+            allow_http: false,
+            session_lifetime: Span::seconds(8 * 3600),
+            session_key_file: String::new(),
+        }
+    }
+}
+
+impl Jwt {
+    /// Reads the table `[auth.jwt.NAME]`.
+    pub fn read(mut table: Table, complaints: &mut Complaints) -> Jwt {
+        let provider = tables::take(&mut table, complaints);
+        let claims = tables::take(&mut table, complaints);
+        let known = [tables::keys::<Provider>(), tables::keys::<Claims>()].concat();
+        tables::refuse_rest(&table, &known, complaints);
+        Jwt { provider, claims }
+    }
+
+    /// Every key with its value.
+    pub fn shown(&self) -> Table {
+        let mut shown = tables::shown(&self.provider);
+        shown.extend(tables::shown(&self.claims));
+        shown
+    }
+
+    /// What `server` takes.
+    pub fn settings(&self, name: &str) -> JwtSettings {
+        let Provider { issuer, audiences, jwks_url, jwks_file, allow_http, leeway, refresh, refetch_after } =
+            self.provider.clone();
+        let source =
+            if jwks_file.is_empty() { KeySource::Url(jwks_url) } else { KeySource::File(PathBuf::from(jwks_file)) };
+        let keys = KeySettings { source, allow_http, refresh: refresh.0, refetch_after: refetch_after.0 };
+        let claims = self.claims.mapping();
+        JwtSettings { name: name.to_owned(), issuer, audiences, keys, leeway: leeway.0, claims }
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self, name: &str) -> Complaints {
+        let mut complaints = self.claims.check();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        let is_name = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let message = format!("{name:?} is no name of a provider: it must be 1 to 64 of letters, digits, - and _");
+        check(is_name, "issuer", &message);
+        let Provider { issuer, audiences, jwks_url, jwks_file, allow_http, leeway, refresh, refetch_after } =
+            &self.provider;
+        check(!issuer.is_empty(), "issuer", "is missing; it is what the provider's tokens have as iss, to the letter");
+        let audience = "must name at least one audience of tokens that are for this server, e.g. [\"longrun\"]";
+        check(!audiences.is_empty() && audiences.iter().all(|name| !name.is_empty()), "audiences", audience);
+        match (jwks_url.as_str(), jwks_file.as_str()) {
+            ("", "") => check(false, "jwks_url", "is missing; it is the address of the provider's keys (or jwks_file)"),
+            ("", file) => {
+                let message = format!("the file {file} cannot be read");
+                check(std::fs::File::open(file).is_ok(), "jwks_file", &message);
+            }
+            (url, "") => {
+                let problem = check_url(url, *allow_http).err();
+                check(problem.is_none(), "jwks_url", &problem.unwrap_or_default());
+            }
+            _ => check(false, "jwks_file", "must be left out where jwks_url is given: keys come from one place"),
+        }
+        check(leeway.0 <= MOST_LEEWAY, "leeway", "must be at most 5m; a clock that is further off is to be set");
+        for (key, span) in [("refresh", refresh), ("refetch_after", refetch_after)] {
+            check(FETCHES.contains(&span.0), key, "must be between 1s and 1d");
+        }
+        check_public(issuer, &self.claims, &mut check);
+        complaints
+    }
+}
+
+impl Oidc {
+    /// Reads the table `[auth.oidc]`.
+    pub fn read(mut table: Table, complaints: &mut Complaints) -> Oidc {
+        let client = tables::take(&mut table, complaints);
+        let claims = tables::take(&mut table, complaints);
+        let known = [tables::keys::<Client>(), tables::keys::<Claims>()].concat();
+        tables::refuse_rest(&table, &known, complaints);
+        Oidc { client, claims }
+    }
+
+    /// Every key with its value.
+    pub fn shown(&self) -> Table {
+        let mut shown = tables::shown(&self.client);
+        shown.extend(tables::shown(&self.claims));
+        shown
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self) -> Complaints {
+        let mut complaints = self.claims.check();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        let client = &self.client;
+        let problem = check_url(&client.issuer, client.allow_http).err();
+        check(problem.is_none(), "issuer", &problem.unwrap_or_default());
+        check(!client.client_id.is_empty(), "client_id", "is missing; it is how the provider calls this server");
+        let is_origin = check_url(&client.public_url, true).is_ok_and(|url| url.path() == "/" && url.query().is_none());
+        let message = "must be the address at which browsers reach this server, without a path, e.g. \
+             \"https://longrun.example.com\"";
+        check(is_origin, "public_url", message);
+        let asks = client.request_scopes.iter().any(|scope| scope == "openid");
+        check(asks, "request_scopes", "must contain \"openid\": without it the provider says nothing of the person");
+        let span = client.session_lifetime.0;
+        let fits = (Duration::from_secs(60)..=MOST_SESSION).contains(&span);
+        check(fits, "session_lifetime", "must be between 1m and 30d");
+        if !client.client_secret_file.is_empty() {
+            let only = client.client_secret_environment.is_empty();
+            let message = "must be left out where client_secret_environment is given: one secret is enough";
+            check(only, "client_secret_file", message);
+        }
+        for (key, file, least) in [
+            ("client_secret_file", &client.client_secret_file, 1),
+            ("session_key_file", &client.session_key_file, LEAST_KEY),
+        ] {
+            let problem = if file.is_empty() { None } else { secret_problem(file, least) };
+            check(problem.is_none(), key, &problem.unwrap_or_default());
+        }
+        check_public(&client.issuer, &self.claims, &mut check);
+        complaints
+    }
+}
+
+impl Auth {
+    /// What single tables cannot say.
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, Jwt { provider, .. }) in &self.jwt {
+            if let Some(other) = seen.insert(&provider.issuer, name) {
+                let message = format!("is that of [auth.jwt.{other}] too; name each issuer once");
+                complaints.push((format!("jwt.{name}.issuer"), message));
+            }
+        }
+        complaints
+    }
+}
+
+/// Refuses to take everybody who has an account at a provider that gives everybody one.
+fn check_public(issuer: &str, claims: &Claims, check: &mut impl FnMut(bool, &str, &str)) {
+    let is_public = PUBLIC_ISSUERS.contains(&issuer.trim_end_matches('/'));
+    let message = "is needed with this issuer, at which anybody can have an account: name a claim and the values that \
+         are yours, e.g. required = { repository_owner = [\"acme\"] }";
+    check(!is_public || claims.is_choosy(), "required", message);
+}
+
+/// What is wrong with a file that is to hold a secret of so many bytes.
+fn secret_problem(file: &str, least: usize) -> Option<String> {
+    match std::fs::read(file) {
+        Ok(bytes) if bytes.trim_ascii().len() >= least => None,
+        Ok(_) => {
+            Some(format!("the file {file} holds fewer than {least} bytes; `openssl rand -base64 32` makes a secret"))
+        }
+        Err(error) => Some(format!("the file {file} cannot be read: {error}")),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the claims of a provider mean here: the part that `[auth.jwt.NAME]` and `[auth.oidc]` have in common.
+
+use std::collections::BTreeMap;
+
+use operations::check_name;
+use serde::{Deserialize, Serialize};
+use server::auth::ClaimMapping;
+use store::Scope;
+
+use super::tables::Complaints;
+
+/// How claims are read; empty is "not set". See [`ClaimMapping`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Claims {
+    /// Claims that must be there, with the values of which they must have one.
+    pub required: BTreeMap<String, Vec<String>>,
+    /// The claim that names the organization.
+    pub organization_claim: String,
+    /// Organizations here, by the values of that claim.
+    pub organizations: BTreeMap<String, String>,
+    /// The organization of those for whom neither a claim nor a role names one.
+    pub organization: String,
+    /// The claim that lists scopes by the names that they have here.
+    pub scopes_claim: String,
+    /// What everybody may do.
+    pub scopes: Vec<String>,
+    /// The claim that lists projects.
+    pub projects_claim: String,
+    /// The projects of those whose claim is missing; `*` is all.
+    pub projects: Vec<String>,
+    /// The claim that lists roles or groups.
+    pub roles_claim: String,
+    /// What those with a role have: the tables below `roles`.
+    pub roles: BTreeMap<String, Role>,
+}
+
+/// What those with a role have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Role {
+    /// The organization that this is about; empty: whichever the caller belongs to.
+    pub organization: String,
+    /// What they may do.
+    pub scopes: Vec<String>,
+    /// Projects that they see; `*` is all.
+    pub projects: Vec<String>,
+}
+
+impl Claims {
+    /// Whether not everybody with an account at the provider is let in.
+    pub fn is_choosy(&self) -> bool {
+        let names_theirs =
+            !self.organizations.is_empty() || self.roles.values().any(|role| !role.organization.is_empty());
+        !self.required.is_empty() || (names_theirs && self.organization.is_empty())
+    }
+
+    /// What `server` takes.
+    pub fn mapping(&self) -> ClaimMapping {
+        let scopes = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
+        let role = |role: &Role| server::auth::Role {
+            organization: role.organization.clone(),
+            scopes: scopes(&role.scopes),
+            projects: role.projects.clone(),
+        };
+        ClaimMapping {
+            required: self.required.clone(),
+            organization_claim: self.organization_claim.clone(),
+            organizations: self.organizations.clone(),
+            organization: self.organization.clone(),
+            scopes_claim: self.scopes_claim.clone(),
+            scopes: scopes(&self.scopes),
+            projects_claim: self.projects_claim.clone(),
+            projects: self.projects.clone(),
+            roles_claim: self.roles_claim.clone(),
+            roles: self.roles.iter().map(|(name, told)| (name.clone(), role(told))).collect(),
+        }
+    }
+
+    /// What the types cannot say.
+    pub fn check(&self) -> Complaints {
+        let mut complaints = Complaints::new();
+        let mut check = |holds: bool, key: &str, message: &str| {
+            if !holds {
+                complaints.push((key.to_owned(), message.to_owned()));
+            }
+        };
+        let roles = self.roles.values();
+        let names_one = !self.organization_claim.is_empty()
+            || !self.organization.is_empty()
+            || roles.clone().any(|role| !role.organization.is_empty());
+        let message = "is missing: name the claim that holds the organization, or set organization, or give a role one";
+        check(names_one, "organization_claim", message);
+        let grants = !self.scopes_claim.is_empty()
+            || !self.scopes.is_empty()
+            || roles.clone().any(|role| !role.scopes.is_empty());
+        check(grants, "scopes", "is missing: set it, or scopes_claim, or scopes of a role, or nobody may do anything");
+        for (key, table, claim_key, claim) in [
+            ("organizations", self.organizations.is_empty(), "organization_claim", &self.organization_claim),
+            ("roles", self.roles.is_empty(), "roles_claim", &self.roles_claim),
+        ] {
+            check(table || !claim.is_empty(), key, &format!("needs {claim_key}, whose values it is about"));
+        }
+        check(
+            self.roles_claim.is_empty() || !self.roles.is_empty(),
+            "roles_claim",
+            "needs roles, e.g. roles = { admins = { scopes = [\"admin\"] } }: a role that does not stand there grants \
+             nothing",
+        );
+        for (claim, accepted) in &self.required {
+            let message = format!("{claim} needs at least one value; without one nobody is let in");
+            check(!accepted.is_empty(), "required", &message);
+        }
+        let organizations = self.organizations.values().chain([&self.organization]);
+        let organizations = organizations.chain(roles.clone().map(|role| &role.organization));
+        for name in organizations.filter(|name| !name.is_empty()) {
+            if let Err(violation) = check_name("organization", name) {
+                let message = format!("{name:?} is no name of an organization: it {}", violation.description);
+                check(false, "organization", &message);
+            }
+        }
+        for name in self.organizations.iter().filter(|(_, name)| name.is_empty()).map(|(value, _)| value) {
+            check(false, "organizations", &format!("{name:?} needs the name of an organization"));
+        }
+        for scope in &self.scopes {
+            let problem = scope.parse::<Scope>().err().map(|error| error.to_string());
+            check(problem.is_none(), "scopes", &problem.unwrap_or_default());
+        }
+        for (name, role) in &self.roles {
+            for problem in role.scopes.iter().filter_map(|scope| scope.parse::<Scope>().err()) {
+                check(false, &format!("roles.{name}.scopes"), &problem.to_string());
+            }
+        }
+        complaints
+    }
+}

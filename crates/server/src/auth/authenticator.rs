@@ -1,0 +1,232 @@
+//! Finds who is calling by what a request brings along: an API token, a token of an identity provider, or the cookie of
+//! a session.
+//!
+//! Whatever is wrong with it, the answer is the same, so that nothing can be learnt from it. A header `Authorization`
+//! counts before a cookie, also when it is wrong.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, HeaderName, Method};
+use secrecy::SecretSlice;
+use store::{Store, StoreError, Token};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::OnceCell;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::identity::Identity;
+use super::jwt::{Outcome, Verified};
+use super::lookup::TokenLookup;
+use super::oidc::SignIn;
+use super::refusals::{Look, Refusals};
+use super::secret::{PREFIX, Secret};
+use super::session::{Purpose, Sealer, Session, is_same};
+use super::usage::Usage;
+use crate::error::ApiError;
+use crate::link::Link;
+
+/// The header that a request with a session's cookie needs when it changes something.
+const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+/// Finds callers. Its tasks end when it is dropped.
+pub(crate) struct Authenticator {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) identity: Arc<Identity>,
+    tokens: TokenLookup,
+    usage: Usage,
+    refusals: Arc<Refusals>,
+    /// Made when it is first needed: the key may be the store's.
+    sealer: OnceCell<Sealer>,
+    _refreshing: DropGuard,
+}
+
+/// Who was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticated {
+    /// What the caller is and may do; made up for one without an API token.
+    pub(crate) token: Arc<Token>,
+    proof: Proof,
+}
+
+/// How a caller was found, and may be again.
+#[derive(Clone, Debug)]
+enum Proof {
+    /// By an API token whose secret has this SHA-256.
+    Secret([u8; 32]),
+    /// By a token of an identity provider.
+    Jwt(Arc<Verified>),
+    /// By a session.
+    Session,
+}
+
+impl Authenticator {
+    /// Starts what fetches keys and notes uses. Must be called within a tokio runtime.
+    pub(crate) fn start(store: Arc<dyn Store>, identity: Arc<Identity>) -> Authenticator {
+        let stop = CancellationToken::new();
+        for issuer in 0..identity.jwt.issuers() {
+            let (identity, health, stop) = (Arc::clone(&identity), store.health(), stop.clone());
+            tokio::spawn(async move {
+                let schedule = Schedule::every("identity_provider_keys", identity.jwt.period(issuer));
+                run_periodic(&health, schedule, &stop, || async {
+                    // A provider that is away is no trouble of this server's: the keys stay.
+                    identity.jwt.refresh(issuer).await;
+                    Ok::<_, std::convert::Infallible>(Next::AfterPeriod)
+                })
+                .await;
+            });
+        }
+        let refusals = Arc::<Refusals>::default();
+        Authenticator {
+            tokens: TokenLookup::new(Arc::clone(&store), Arc::clone(&refusals)),
+            usage: Usage::start(Arc::clone(&store)),
+            refusals,
+            sealer: OnceCell::new(),
+            identity,
+            store,
+            _refreshing: stop.drop_guard(),
+        }
+    }
+
+    /// Who calls with these headers, over this connection.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthenticated`] for nobody; [`ApiError::CrossSite`] when a session's cookie alone is not enough;
+    /// [`ApiError::TooManyUnknownTokens`] when the address has tried too many; and when the store cannot be asked.
+    pub(crate) async fn authenticate(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        link: Option<&Link>,
+    ) -> Result<Authenticated, ApiError> {
+        let address = link.and_then(Link::counted);
+        let found = if headers.contains_key(AUTHORIZATION) {
+            let text = bearer(headers).ok_or(ApiError::Unauthenticated)?;
+            match Secret::parse(text) {
+                Some(secret) => self.by_secret(secret.hash(), address).await?,
+                None => self.by_jwt(text, address).await?,
+            }
+        } else {
+            self.by_session(method, headers).await?
+        };
+        if let Some(link) = link {
+            link.authenticated();
+        }
+        Ok(found)
+    }
+
+    /// Whether a caller is still what it was at the start of a call that takes long: neither revoked nor expired. One
+    /// that cannot be looked at now is. Costs a query a second at most, however many ask (see [`TokenLookup`]).
+    pub(crate) async fn is_still_valid(&self, caller: &Authenticated) -> bool {
+        match &caller.proof {
+            Proof::Secret(hash) => match self.tokens.find(*hash, None).await {
+                Ok(Some(token)) => token.is_valid(self.store.now()),
+                Ok(None) => false,
+                Err(_) => caller.token.is_valid(self.store.now()),
+            },
+            Proof::Jwt(verified) => self.identity.jwt.still_holds(verified, self.store.now()),
+            Proof::Session => caller.token.is_valid(self.store.now()),
+        }
+    }
+
+    async fn by_secret(&self, hash: [u8; 32], address: Option<IpAddr>) -> Result<Authenticated, ApiError> {
+        let token = self.tokens.find(hash, address).await?.ok_or(ApiError::Unauthenticated)?;
+        if !token.is_valid(self.store.now()) {
+            return Err(ApiError::Unauthenticated);
+        }
+        self.usage.note(&token.id);
+        Ok(Authenticated { token, proof: Proof::Secret(hash) })
+    }
+
+    async fn by_jwt(&self, text: &str, address: Option<IpAddr>) -> Result<Authenticated, ApiError> {
+        // A mistyped API token is refused without a look.
+        if self.identity.jwt.issuers() == 0 || text.starts_with(PREFIX) {
+            return Err(ApiError::Unauthenticated);
+        }
+        let now = self.store.now();
+        let verified = match self.identity.jwt.known(text, now) {
+            Some(verified) => verified,
+            None => {
+                let look = self.look(address)?;
+                match self.identity.jwt.verify(text, now).await {
+                    Outcome::Valid(verified) => verified,
+                    Outcome::Refused => return Err(ApiError::Unauthenticated),
+                    Outcome::Unknown => {
+                        look.iter().for_each(Look::found_nothing);
+                        return Err(ApiError::Unauthenticated);
+                    }
+                }
+            }
+        };
+        Ok(Authenticated { token: Arc::clone(&verified.token), proof: Proof::Jwt(verified) })
+    }
+
+    async fn by_session(&self, method: &Method, headers: &HeaderMap) -> Result<Authenticated, ApiError> {
+        let sign_in = self.identity.sign_in.as_ref().ok_or(ApiError::Unauthenticated)?;
+        let session = self.session(sign_in, headers).await?.ok_or(ApiError::Unauthenticated)?;
+        if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+            require_own_page(sign_in, headers, &session)?;
+        }
+        let token = session.token();
+        if !token.is_valid(self.store.now()) {
+            return Err(ApiError::Unauthenticated);
+        }
+        Ok(Authenticated { token: Arc::new(token), proof: Proof::Session })
+    }
+
+    /// A look for something that nobody may know; told beforehand when this address has had too many in vain.
+    pub(super) fn look(&self, address: Option<IpAddr>) -> Result<Option<Look<'_>>, ApiError> {
+        let look = address.map(|address| self.refusals.begin(address, Instant::now())).transpose();
+        look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })
+    }
+
+    /// The session of a request's cookie.
+    pub(super) async fn session(&self, sign_in: &SignIn, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
+        // Who brings no cookie is nobody, whether the store can be asked for its key or not.
+        if sign_in.cookies.find(headers, Purpose::Session).is_none() {
+            return Ok(None);
+        }
+        Ok(sign_in.session_of(self.sealer(sign_in).await?, headers, self.store.now()))
+    }
+
+    /// What cookies are sealed with.
+    pub(super) async fn sealer(&self, sign_in: &SignIn) -> Result<&Sealer, StoreError> {
+        let make = || async {
+            let secret = match sign_in.session_key() {
+                Some(key) => key.clone(),
+                None => SecretSlice::from(self.store.position_key().await?.derive("sessions").to_vec()),
+            };
+            Ok(Sealer::new(&secret, sign_in.context()))
+        };
+        self.sealer.get_or_try_init(make).await
+    }
+}
+
+/// Refuses what changes something and does not come from a page of this server that could read the session.
+pub(super) fn require_own_page(sign_in: &SignIn, headers: &HeaderMap, session: &Session) -> Result<(), ApiError> {
+    let given = only(headers, CSRF_TOKEN).unwrap_or_default();
+    if has_own_origin(sign_in, headers) && is_same(given, &session.csrf_token) {
+        Ok(())
+    } else {
+        Err(ApiError::CrossSite)
+    }
+}
+
+/// Whether a request says that it comes from a page of this server.
+pub(super) fn has_own_origin(sign_in: &SignIn, headers: &HeaderMap) -> bool {
+    only(headers, ORIGIN).is_some_and(|origin| sign_in.is_own_origin(origin))
+}
+
+/// The value of a header that stands once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    value.to_str().ok()
+}
+
+/// What the one `Authorization: Bearer` header brings. The scheme's case does not matter (RFC 9110, section 11.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, credentials) = only(headers, AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credentials.trim_matches(' '))
+}

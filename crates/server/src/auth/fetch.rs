@@ -1,0 +1,190 @@
+//! Calls to identity providers: bounded in time and size, encrypted unless the operator allows otherwise, without
+//! redirects and proxies, which would lead elsewhere.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Once;
+use std::time::Duration;
+
+use openidconnect::url::{Host, Url};
+use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
+/// How long a call may take. Callers may wait for it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of an answer: a hundred keys with their certificates fit.
+const LIMIT: usize = 512 * 1024;
+
+/// Why a provider did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// This machine cannot make such calls.
+    #[error("calls cannot be made: {0}")]
+    Setup(String),
+    /// What was given is no address that may be called.
+    #[error("{0} is no https:// address (allow_http would allow http://)")]
+    Address(String),
+    /// The call failed.
+    #[error("{host} could not be called: {why}")]
+    Call {
+        /// Whom.
+        host: String,
+        /// Why not.
+        why: String,
+    },
+    /// The answer is no success.
+    #[error("the answer of {host} is {status}")]
+    Status {
+        /// Whose.
+        host: String,
+        /// Which.
+        status: u16,
+    },
+    /// The answer is too long.
+    #[error("the answer of {0} is longer than {LIMIT} bytes")]
+    TooLong(String),
+    /// The answer is not what was asked for.
+    #[error("the answer of {host} cannot be used: {why}")]
+    Unusable {
+        /// Whose.
+        host: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Makes calls. Clones share connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetcher {
+    client: Client,
+    allow_http: bool,
+}
+
+impl Fetcher {
+    /// With `allow_http`, providers are also called without encryption; those on this machine are in any case.
+    pub(crate) fn new(allow_http: bool, encrypted: bool) -> Result<Fetcher, FetchError> {
+        install_crypto_provider();
+        let mut builder = Client::builder()
+            .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
+            .timeout(TIMEOUT)
+            .redirect(Policy::none())
+            .no_proxy();
+        if !encrypted {
+            // Certificates are not needed, and a small container may have none to load.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| FetchError::Setup(innermost(&error)))?;
+        Ok(Fetcher { client, allow_http })
+    }
+
+    /// What stands at this address.
+    pub(crate) async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        let mut request = HttpRequest::new(Vec::new());
+        *request.uri_mut() = url.as_str().parse().map_err(|_| FetchError::Address(url.to_string()))?;
+        let response = self.send(request).await?;
+        if !response.status().is_success() {
+            return Err(FetchError::Status { host: host(url), status: response.status().as_u16() });
+        }
+        Ok(response.into_body())
+    }
+
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, FetchError> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        let url = check_url(&url, self.allow_http).map_err(|_| FetchError::Address(url))?;
+        let host = host(&url);
+        let failed = |error: reqwest::Error| FetchError::Call { host: host.clone(), why: innermost(&error) };
+        let call = self.client.request(parts.method, url).headers(parts.headers).body(body);
+        let mut answer = call.send().await.map_err(failed)?;
+        let mut response = HttpResponse::new(Vec::new());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = answer.headers().clone();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if response.body().len() + chunk.len() > LIMIT {
+                return Err(FetchError::TooLong(host));
+            }
+            response.body_mut().extend_from_slice(&chunk);
+        }
+        Ok(response)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Fetcher {
+    type Error = FetchError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+/// The address of a provider, when it may be called: encrypted, or on this machine, or however it is when `allow_http`.
+///
+/// # Errors
+/// What would be right.
+pub fn check_url(text: &str, allow_http: bool) -> Result<Url, String> {
+    let example = "such as \"https://id.example.com\"";
+    let url = Url::parse(text).map_err(|error| format!("must be an address {example}: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(format!("must be an address {example} without a user, a password and a fragment"));
+    }
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(format!("must be an address {example}")),
+    };
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_here || allow_http => Ok(url),
+        "http" => {
+            Err("must begin with https://: whoever is between could say who is let in. allow_http = true allows \
+                       http:// where the way is safe"
+                .to_owned())
+        }
+        _ => Err(format!("must be an address {example}")),
+    }
+}
+
+/// How a provider is called in errors.
+pub(crate) fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
+
+/// The cause that says most, and nothing of the address, which may hold a code.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn install_crypto_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error means that the program has already installed one, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_are_called_encrypted_or_on_this_machine() {
+        for good in ["https://id.example.com/realms/acme", "http://127.0.0.1:9", "http://localhost/", "http://[::1]:9/"]
+        {
+            assert!(check_url(good, false).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://id.example.com", "http://10.0.0.1", "ftp://localhost", "id.example.com", "file:///etc/passwd"]
+        {
+            assert!(check_url(bad, false).is_err(), "{bad}");
+        }
+        assert!(check_url("http://id.internal", true).is_ok());
+        assert!(check_url("https://me:secret@id.example.com", true).is_err());
+    }
+}

@@ -1,0 +1,274 @@
+//! Tokens of identity providers: JSON Web Tokens (RFC 7519), signed with a key of the provider.
+//!
+//! What is taken is narrow (RFC 8725): three algorithms, the issuers that the operator named, their audiences, their
+//! keys. The header of a token chooses among the provider's keys and does nothing else. Everything else is refused, and
+//! the refusals are alike. What was verified is remembered until it expires, as long as its key is one of the
+//! provider's.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, Validation};
+use operations::{Timestamp, check_text};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use store::Token;
+
+use super::claims::ClaimMapping;
+use super::fetch::FetchError;
+use super::jwks::{Key, KeySet, KeySettings, MAX_KEY_ID};
+
+/// The most bytes of a token; those with hundreds of groups have fewer.
+const MAX_BYTES: usize = 16 * 1024;
+/// Tokens remembered at most; past it those that have expired are forgotten, and if there are none, all.
+const REMEMBERED: usize = 10_000;
+
+/// A provider whose tokens are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSettings {
+    /// How the operator calls it; a part of the ids of its callers.
+    pub name: String,
+    /// What its tokens have as `iss`, to the letter.
+    pub issuer: String,
+    /// Of which a token must have one as `aud`; not empty.
+    pub audiences: Vec<String>,
+    /// Where its keys come from.
+    pub keys: KeySettings,
+    /// How far the provider's clock may be from the store's.
+    pub leeway: Duration,
+    /// What its claims mean.
+    pub claims: ClaimMapping,
+}
+
+/// A token that was verified.
+pub(crate) struct Verified {
+    /// The caller, as if by an API token.
+    pub(crate) token: Arc<Token>,
+    key: Arc<Key>,
+    /// Which of the providers.
+    issuer: usize,
+}
+
+/// What became of a token.
+pub(crate) enum Outcome {
+    /// It is valid.
+    Valid(Arc<Verified>),
+    /// It is signed as it should be, but not valid now or not here.
+    Refused,
+    /// Nobody whose tokens are taken here has signed it.
+    Unknown,
+}
+
+/// Verifies tokens. By default of nobody.
+#[derive(Default)]
+pub(crate) struct JwtVerifier {
+    issuers: Vec<Issuer>,
+    verified: Mutex<HashMap<[u8; 32], Arc<Verified>>>,
+}
+
+struct Issuer {
+    settings: JwtSettings,
+    keys: KeySet,
+}
+
+/// The header, as far as it matters. A member that stands twice is an error.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    /// No extension is understood here, so that one that must be is refused.
+    crit: Option<Value>,
+    /// Keys that a token brings along are its own word for itself.
+    jku: Option<Value>,
+    jwk: Option<Value>,
+    x5u: Option<Value>,
+    x5c: Option<Value>,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+impl JwtVerifier {
+    /// Reads what keys there are in files; addresses are not called yet.
+    pub(crate) fn new(issuers: Vec<JwtSettings>) -> Result<JwtVerifier, FetchError> {
+        let issuers = issuers.into_iter().map(|settings| {
+            let keys = KeySet::new(settings.keys.clone())?;
+            Ok(Issuer { settings, keys })
+        });
+        Ok(JwtVerifier { issuers: issuers.collect::<Result<_, FetchError>>()?, verified: Mutex::default() })
+    }
+
+    /// How many providers there are.
+    pub(crate) fn issuers(&self) -> usize {
+        self.issuers.len()
+    }
+
+    /// How often the keys of a provider are to be fetched.
+    pub(crate) fn period(&self, issuer: usize) -> Duration {
+        self.issuers[issuer].keys.period()
+    }
+
+    /// Fetches the keys of a provider. When they cannot be had, the known ones stay.
+    pub(crate) async fn refresh(&self, issuer: usize) {
+        let Issuer { settings, keys } = &self.issuers[issuer];
+        if let Err(error) = keys.refresh().await {
+            let name = &settings.name;
+            tracing::warn!(issuer = name, %error, "the keys of an identity provider were not fetched; the known stay");
+        }
+    }
+
+    /// What was verified before and still holds.
+    pub(crate) fn known(&self, text: &str, now: Timestamp) -> Option<Arc<Verified>> {
+        let verified = self.lock().get(&hash(text)).cloned()?;
+        self.still_holds(&verified, now).then_some(verified)
+    }
+
+    /// Whether a token that was verified has not expired, and its key is still its provider's.
+    pub(crate) fn still_holds(&self, verified: &Verified, now: Timestamp) -> bool {
+        verified.token.is_valid(now) && self.issuers[verified.issuer].keys.holds(&verified.key)
+    }
+
+    /// Verifies a token; calls the provider when it may and the token's key is not known.
+    pub(crate) async fn verify(&self, text: &str, now: Timestamp) -> Outcome {
+        let Some(signed) = self.signed(text).await else { return Outcome::Unknown };
+        let (issuer, key, claims) = signed;
+        match self.issuers[issuer].settings.caller(&claims, now) {
+            Ok(token) => {
+                let verified = Arc::new(Verified { token: Arc::new(token), key, issuer });
+                self.remember(hash(text), &verified, now);
+                Outcome::Valid(verified)
+            }
+            Err(why) => {
+                // To the operator, who may have mapped claims wrongly; the caller learns nothing.
+                tracing::debug!(issuer = self.issuers[issuer].settings.name, why, "a token of a provider was refused");
+                Outcome::Refused
+            }
+        }
+    }
+
+    /// The claims of a token that one of the providers has signed, which, and with what.
+    async fn signed(&self, text: &str) -> Option<(usize, Arc<Key>, Map<String, Value>)> {
+        if text.len() > MAX_BYTES {
+            return None;
+        }
+        let mut parts = text.split('.');
+        let (header, payload, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+            return None;
+        };
+        let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        let algorithm = header.algorithm()?;
+        // Not believed before the signature holds: it only says whose keys to look at.
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let claims: Map<String, Value> = serde_json::from_slice(&claims).ok()?;
+        let named = claims.get("iss")?.as_str()?;
+        let index = self.issuers.iter().position(|issuer| issuer.settings.issuer == named)?;
+        let Issuer { settings, keys } = &self.issuers[index];
+        let key = keys.find(header.kid.as_deref(), algorithm).await?;
+        if key.algorithm != algorithm {
+            return None;
+        }
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_audience(&settings.audiences);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        // By the store's clock, below.
+        validation.validate_exp = false;
+        let verified = jsonwebtoken::decode::<Map<String, Value>>(text, &key.decoding, &validation).ok()?;
+        Some((index, key, verified.claims))
+    }
+
+    fn remember(&self, hash: [u8; 32], verified: &Arc<Verified>, now: Timestamp) {
+        let mut remembered = self.lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.retain(|_, verified| verified.token.is_valid(now));
+            if remembered.len() >= REMEMBERED {
+                remembered.clear();
+            }
+        }
+        remembered.insert(hash, Arc::clone(verified));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Verified>>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+impl Header {
+    /// The algorithm, when the header asks for nothing that is not done here.
+    fn algorithm(&self) -> Option<Algorithm> {
+        let brings_keys = [&self.jku, &self.jwk, &self.x5u, &self.x5c].into_iter().any(Option::is_some);
+        // Tokens of other sorts (of a logout, of an event) say other things with the same claims.
+        let typ = self.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
+        let is_access = matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt");
+        let names_key = self.kid.as_ref().is_none_or(|id| (1..=MAX_KEY_ID).contains(&id.len()));
+        if self.crit.is_some() || brings_keys || !is_access || !names_key {
+            return None;
+        }
+        match self.alg.as_str() {
+            "RS256" => Some(Algorithm::RS256),
+            "ES256" => Some(Algorithm::ES256),
+            "EdDSA" => Some(Algorithm::EdDSA),
+            _ => None,
+        }
+    }
+}
+
+impl JwtSettings {
+    /// The caller that these claims make; why not, for the log.
+    fn caller(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Token, String> {
+        let time = |name: &'static str| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => millis(value).map(Some).ok_or_else(|| format!("its claim {name} is no time")),
+        };
+        let expires_at = time("exp")?.ok_or("it has no claim exp")?.after(self.leeway);
+        let latest = now.after(self.leeway);
+        if expires_at <= now {
+            return Err("it has expired".to_owned());
+        }
+        for begin in ["nbf", "iat"] {
+            if time(begin)?.is_some_and(|at| at > latest) {
+                return Err(format!("its claim {begin} is in the future"));
+            }
+        }
+        // Bound to a key that its holder would have to prove, which a bearer does not (RFC 7800).
+        if claims.contains_key("cnf") {
+            return Err("it is bound to a key of its holder".to_owned());
+        }
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        if subject.is_empty() || check_text("sub", subject).is_err() {
+            return Err("its claim sub is missing or no short printable text".to_owned());
+        }
+        let granted = self.claims.apply(claims).map_err(|why| why.to_string())?;
+        Ok(Token {
+            id: format!("jwt:{}:{subject}", self.name),
+            name: subject.to_owned(),
+            access: granted.access,
+            scopes: granted.scopes,
+            created_at: time("iat")?.unwrap_or(now),
+            expires_at: Some(expires_at),
+            last_used_at: None,
+            revoked_at: None,
+            instance: None,
+        })
+    }
+}
+
+/// A time in seconds since 1970, which may have a fraction (RFC 7519, section 2).
+fn millis(value: &Value) -> Option<Timestamp> {
+    let millis = value.as_f64()? * 1_000.0;
+    // Within what a Timestamp can be; a float that is no number is neither.
+    (0.0..=253_402_300_799_999.0).contains(&millis).then(|| Timestamp::from_millis(millis as i64))
+}

@@ -1,0 +1,66 @@
+//! Whether a call may be made now: the limits on calls of its token and organization, and a place while it is worked on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use store::Token;
+
+use super::caller::Learnt;
+use super::lane::Lane;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::metrics::Shed;
+use crate::places::Place;
+
+/// What a call holds of the server's capacity. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    lane: Lane,
+    /// Held while the call is worked on.
+    place: Arc<Mutex<Option<Place>>>,
+}
+
+impl Admission {
+    /// Admits a call to this path.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyCalls`] and [`ApiError::Overloaded`].
+    pub async fn new(app: &App, token: &Token, path: &str, learnt: Option<&Learnt>) -> Result<Admission, ApiError> {
+        let admission = Admission { lane: Lane::of(path), place: Arc::default() };
+        if let Some(learnt) = learnt {
+            // Set once: a second extraction in the same request has the place of the first one given back with it.
+            let _ = learnt.admission.set(admission.clone());
+        }
+        // What keeps claims is bounded by them, and each that is refused would be work that is done again.
+        if admission.lane != Lane::Keeping
+            && let Some((standing, taken)) = app.rates.take(token)
+        {
+            let _ = learnt.map(|learnt| learnt.standing.set(standing));
+            taken.inspect_err(|_| app.metrics.shed(Shed::CallRate))?;
+        }
+        admission.enter(app, &token.access.organization).await?;
+        Ok(admission)
+    }
+
+    /// Takes a place, unless the call does not need any.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`].
+    pub async fn enter(&self, app: &App, organization: &str) -> Result<(), ApiError> {
+        let places = match self.lane {
+            Lane::Ordinary => &app.places,
+            Lane::Keeping => &app.keeping,
+            Lane::Waiting => return Ok(()),
+        };
+        let Ok(place) = places.take(organization).await else {
+            app.metrics.shed(Shed::Overloaded);
+            return Err(ApiError::Overloaded);
+        };
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        Ok(())
+    }
+
+    /// Gives the place back.
+    pub fn leave(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

@@ -1,0 +1,174 @@
+//! How many calls are worked on at a time, in all and of one organization; the others wait a moment and are then sent
+//! away.
+//!
+//! A server that takes on more than it can do answers everything late, and in the end what nobody waits for any more.
+//! So a call needs a place while it is worked on. Who finds none waits for one, in the order of coming, for a bounded
+//! time and among a bounded number; then it is told to come again later, which costs little.
+//!
+//! An organization that has all the places that it may have waits for its own, and takes none of those that are left to
+//! others meanwhile.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Calls that may wait for each place.
+const WAITING_PER_PLACE: usize = 4;
+/// Organizations remembered before those without a call are forgotten.
+const REMEMBERED: usize = 1_000;
+
+/// The places. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Inner>);
+
+struct Inner {
+    all: Arc<Semaphore>,
+    /// Of one organization.
+    each: usize,
+    patience: Duration,
+    organizations: Mutex<HashMap<String, Arc<Organization>>>,
+}
+
+struct Organization {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// A place, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// There was no place in time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoPlace;
+
+impl Places {
+    /// `most` places, of which an organization has `each` at most, and for which a call waits for so long.
+    pub(crate) fn new(most: usize, each: usize, patience: Duration) -> Places {
+        let most = most.clamp(1, Semaphore::MAX_PERMITS);
+        let each = each.clamp(1, most);
+        let all = Arc::new(Semaphore::new(most));
+        Places(Arc::new(Inner { all, each, patience, organizations: Mutex::default() }))
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// [`NoPlace`] when too many wait, or it took too long.
+    pub(crate) async fn take(&self, organization: &str) -> Result<Place, NoPlace> {
+        let inner = &*self.0;
+        let own = self.of(organization);
+        // The usual case. Who waits is served first: a semaphore hands what is free to them.
+        if let Ok(place) = own.places.clone().try_acquire_owned() {
+            if let Ok(of_all) = inner.all.clone().try_acquire_owned() {
+                return Ok(Place { _own: place, _of_all: of_all });
+            }
+        }
+        let _waiting = Waiting::among(&own, inner.each.saturating_mul(WAITING_PER_PLACE)).ok_or(NoPlace)?;
+        let both = async {
+            let place = own.places.clone().acquire_owned().await.map_err(|_| NoPlace)?;
+            let of_all = inner.all.clone().acquire_owned().await.map_err(|_| NoPlace)?;
+            Ok(Place { _own: place, _of_all: of_all })
+        };
+        timeout(inner.patience, both).await.unwrap_or(Err(NoPlace))
+    }
+
+    fn of(&self, organization: &str) -> Arc<Organization> {
+        let mut organizations = self.lock();
+        if let Some(own) = organizations.get(organization) {
+            return Arc::clone(own);
+        }
+        if organizations.len() >= REMEMBERED {
+            // A place holds the semaphore, and who waits the organization.
+            organizations.retain(|_, own| Arc::strong_count(own) > 1 || own.places.available_permits() < self.0.each);
+        }
+        let places = Arc::new(Semaphore::new(self.0.each));
+        let own = Arc::new(Organization { places, waiting: AtomicUsize::new(0) });
+        organizations.insert(organization.to_owned(), Arc::clone(&own));
+        own
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Organization>>> {
+        self.0.organizations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who waits, until this is dropped.
+struct Waiting<'o>(&'o Organization);
+
+impl<'o> Waiting<'o> {
+    fn among(organization: &'o Organization, most: usize) -> Option<Waiting<'o>> {
+        // Made first, so that it is taken back whatever comes.
+        let before = organization.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting(organization);
+        (before < most).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn who_finds_no_place_waits_and_is_then_sent_away() {
+        let places = Places::new(1, 1, PATIENCE);
+        let first = places.take("a").await.unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(places.take("b").await.unwrap_err(), NoPlace);
+        assert!(begun.elapsed() >= PATIENCE);
+        let patient = Places::new(1, 1, Duration::from_secs(60));
+        let first_of_patient = patient.take("a").await.unwrap();
+        let mut waits = Box::pin(patient.take("b"));
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop((first, first_of_patient));
+        drop(waits.await.expect("it was given up in time"));
+        assert!(places.take("a").now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_organization_leaves_places_to_others_also_while_it_waits() {
+        let places = Places::new(4, 3, PATIENCE);
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(places.take("greedy").await.unwrap());
+        }
+        let mut waiting: Vec<_> = (0..12).map(|_| Box::pin(places.take("greedy"))).collect();
+        assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+        assert_eq!(places.take("greedy").now_or_never().unwrap().unwrap_err(), NoPlace, "too many wait: at once");
+        let other = places.take("other").now_or_never().unwrap().unwrap();
+        assert!(places.take("third").await.is_err(), "there are four");
+        drop((other, waiting));
+        assert!(places.take("third").now_or_never().unwrap().is_ok());
+        assert!(places.take("greedy").await.is_err());
+    }
+
+    #[test]
+    fn organizations_without_a_call_are_forgotten() {
+        let places = Places::new(2, 2, PATIENCE);
+        let held = places.take("held").now_or_never().unwrap().unwrap();
+        for number in 0..3 * REMEMBERED {
+            drop(places.take(&number.to_string()).now_or_never().unwrap().unwrap());
+            assert!(places.lock().len() <= REMEMBERED);
+        }
+        assert_eq!(places.lock()["held"].places.available_permits(), 1, "who holds a place is remembered");
+        drop(held);
+    }
+}

@@ -1,0 +1,239 @@
+//! How many calls a token and an organization may make in a time.
+//!
+//! By the generic cell rate algorithm, of `governor`: one number a key, in each process. A key is there for a token or an
+//! organization that has called, and is forgotten once it has all that it may save up. The limit of creations
+//! ([`store::Quota::rate`]) is kept by the store itself: a batch may go into debt there, and what was not created is given
+//! back, which this algorithm does not do.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use http::HeaderValue;
+use store::{Rate, Token};
+
+use crate::error::ApiError;
+
+/// Calls between two times that idle keys are forgotten.
+const TIDY_EVERY: u32 = 4_096;
+/// Keys that are kept; when there are more that are not idle, all begin anew.
+const MOST_KEYS: usize = 100_000;
+
+/// How fast calls may be made. `None`: as fast as they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CallLimit {
+    /// By all tokens of the organization together.
+    pub organization: Option<Rate>,
+    /// By each of its tokens.
+    pub token: Option<Rate>,
+}
+
+/// How fast every organization may make calls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallLimits {
+    /// Organizations that are not named in `named`.
+    pub everybody: CallLimit,
+    /// By the organization's name.
+    pub named: BTreeMap<String, CallLimit>,
+}
+
+/// The limits and how much of them is used.
+pub(crate) struct Rates {
+    everybody: Limiters,
+    named: HashMap<String, Limiters>,
+}
+
+struct Limiters {
+    token: Option<Limiter>,
+    organization: Option<Limiter>,
+}
+
+type Keyed = RateLimiter<String, DashMapStateStore<String>, DefaultClock, StateInformationMiddleware>;
+
+/// One limit, and its use by each who has it.
+struct Limiter {
+    /// Whose it is, as clients are told.
+    of: &'static str,
+    rate: Rate,
+    quota: Quota,
+    keyed: RwLock<Keyed>,
+    checks: AtomicU32,
+}
+
+/// What is left of a limit after a call.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    of: &'static str,
+    rate: Rate,
+    calls: u32,
+    /// Until there is more: all of it, or one call when there is none.
+    seconds: u64,
+}
+
+/// What is left of the limits that a call came under, for its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    left: [Option<Left>; 2],
+}
+
+impl Rates {
+    pub(crate) fn new(limits: &CallLimits) -> Rates {
+        let named = limits.named.iter().map(|(name, limit)| (name.clone(), Limiters::new(limit)));
+        Rates { everybody: Limiters::new(&limits.everybody), named: named.collect() }
+    }
+
+    /// Takes a call from what the token and its organization may make. `None` when there is no limit for them.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyCalls`] when there is nothing left; what is left of the limits comes along.
+    pub(crate) fn take(&self, token: &Token) -> Option<(Standing, Result<(), ApiError>)> {
+        self.take_as(&token.id, &token.access.organization)
+    }
+
+    // The keys are Strings.
+    #[expect(clippy::ptr_arg)]
+    fn take_as(&self, token: &String, organization: &String) -> Option<(Standing, Result<(), ApiError>)> {
+        let limiters = self.named.get(organization).unwrap_or(&self.everybody);
+        let mut standing = Standing::default();
+        let mut taken = Ok(());
+        let both = [(&limiters.token, token), (&limiters.organization, organization)];
+        for (place, (limiter, key)) in standing.left.iter_mut().zip(both) {
+            let Some(limiter) = limiter else { continue };
+            let (left, wait) = limiter.take(key);
+            *place = Some(left);
+            if let Some(wait) = wait {
+                taken = Err(ApiError::TooManyCalls { of: limiter.of, rate: limiter.rate, wait });
+                break;
+            }
+        }
+        standing.left.iter().any(Option::is_some).then_some((standing, taken))
+    }
+}
+
+impl Limiters {
+    fn new(limit: &CallLimit) -> Limiters {
+        let limiter = |of, rate: Option<Rate>| rate.map(|rate| Limiter::new(of, rate));
+        Limiters { token: limiter("token", limit.token), organization: limiter("organization", limit.organization) }
+    }
+}
+
+impl Limiter {
+    fn new(of: &'static str, rate: Rate) -> Limiter {
+        // Neither a burst nor a period may be nothing; rates that are refused by the configuration are the slowest here.
+        let burst = NonZeroU32::new(rate.burst as u32).unwrap_or(NonZeroU32::MIN);
+        let period = Duration::try_from_secs_f64(1.0 / rate.per_second).unwrap_or(Duration::MAX);
+        let period = period.clamp(Duration::from_nanos(1), Duration::from_secs(24 * 3600));
+        let quota = Quota::with_period(period).expect("a period above zero").allow_burst(burst);
+        Limiter { of, rate, quota, keyed: RwLock::new(keyed(quota)), checks: AtomicU32::new(0) }
+    }
+
+    /// What is left, and how long to wait when there was nothing.
+    fn take(&self, key: &String) -> (Left, Option<Duration>) {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
+            self.tidy();
+        }
+        let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
+        let left = |calls, seconds| Left { of: self.of, rate: self.rate, calls, seconds };
+        match keyed.check_key(key) {
+            Ok(state) => (left(state.remaining_burst_capacity(), self.until_full(&state)), None),
+            Err(refused) => {
+                let wait = refused.wait_time_from(DefaultClock::default().now());
+                (left(0, wait.as_secs_f64().ceil() as u64), Some(wait))
+            }
+        }
+    }
+
+    fn until_full(&self, state: &StateSnapshot) -> u64 {
+        let used = self.quota.burst_size().get().saturating_sub(state.remaining_burst_capacity());
+        (f64::from(used) / self.rate.per_second).ceil() as u64
+    }
+
+    /// Forgets who has not called for so long that nothing of its limit is used.
+    fn tidy(&self) {
+        let many = {
+            let keyed = self.keyed.read().unwrap_or_else(PoisonError::into_inner);
+            keyed.retain_recent();
+            keyed.shrink_to_fit();
+            keyed.len() > MOST_KEYS
+        };
+        if many {
+            *self.keyed.write().unwrap_or_else(PoisonError::into_inner) = keyed(self.quota);
+        }
+    }
+}
+
+fn keyed(quota: Quota) -> Keyed {
+    RateLimiter::dashmap(quota).with_middleware()
+}
+
+impl Standing {
+    /// The values of `RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers has them since its 8th
+    /// version: lists of structured fields.
+    pub(crate) fn headers(&self) -> (HeaderValue, HeaderValue) {
+        let (mut policies, mut limits) = (String::new(), String::new());
+        for Left { of, rate, calls, seconds } in self.left.iter().flatten() {
+            let separator = if policies.is_empty() { "" } else { ", " };
+            let window = (rate.burst / rate.per_second).ceil().clamp(1.0, 1e15) as u64;
+            // Writing to a String does not fail.
+            let _ = write!(policies, "{separator}\"{of}\";q={};w={window}", rate.burst as u32);
+            let _ = write!(limits, "{separator}\"{of}\";r={calls};t={seconds}");
+        }
+        let value = |text: String| HeaderValue::try_from(text).expect("quotes, letters and digits");
+        (value(policies), value(limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn slow(burst: f64) -> Option<Rate> {
+        Some(Rate { per_second: 0.001, burst })
+    }
+
+    #[test]
+    fn a_token_and_its_organization_have_limits_of_their_own() {
+        let everybody = CallLimit { token: slow(2.0), organization: slow(3.0) };
+        let named = [("free".to_owned(), CallLimit::default())].into();
+        let rates = Rates::new(&CallLimits { everybody, named });
+        let take = |id: &str, organization: &str| rates.take_as(&id.to_owned(), &organization.to_owned());
+        let (standing, taken) = take("1", "a").unwrap();
+        taken.unwrap();
+        let (policy, limit) = standing.headers();
+        assert_eq!(policy, "\"token\";q=2;w=2000, \"organization\";q=3;w=3000");
+        assert_eq!(limit, "\"token\";r=1;t=1000, \"organization\";r=2;t=1000");
+        take("1", "a").unwrap().1.unwrap();
+        let (standing, refused) = take("1", "a").unwrap();
+        let Err(ApiError::TooManyCalls { of: "token", wait, .. }) = refused else { panic!("{refused:?}") };
+        assert!(wait > Duration::from_secs(900) && wait <= Duration::from_secs(1_000), "{wait:?}");
+        assert!(standing.headers().1.to_str().unwrap().starts_with("\"token\";r=0;t="), "{standing:?}");
+        take("2", "a").unwrap().1.unwrap();
+        let refused = take("2", "a").unwrap().1;
+        assert!(matches!(refused, Err(ApiError::TooManyCalls { of: "organization", .. })), "{refused:?}");
+        take("3", "b").unwrap().1.unwrap();
+        assert!((0..100).all(|_| take("4", "free").is_none()), "no limit, no headers");
+    }
+
+    #[test]
+    fn no_more_keys_are_kept_than_fit_and_idle_ones_are_forgotten() {
+        let limiter = Limiter::new("token", Rate { per_second: 1e9, burst: 1.0 });
+        for number in 0..3 * TIDY_EVERY {
+            limiter.take(&number.to_string());
+        }
+        assert!(limiter.keyed.read().unwrap().len() <= TIDY_EVERY as usize);
+        let limiter = Limiter::new("token", Rate { per_second: 0.001, burst: 1.0 });
+        for number in 0..MOST_KEYS + 2 * TIDY_EVERY as usize {
+            limiter.take(&number.to_string());
+            assert!(number % 1_000 > 0 || limiter.keyed.read().unwrap().len() <= MOST_KEYS + TIDY_EVERY as usize);
+        }
+        assert!(limiter.keyed.read().unwrap().len() < MOST_KEYS);
+    }
+}

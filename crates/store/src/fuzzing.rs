@@ -1,0 +1,17 @@
+//! Entries for fuzzers: what reads texts that clients got from a store and give back. Not part of the crate's promises.
+
+use crate::{HistoryPlace, Position, PositionKey};
+
+/// A place in the feed of changes, sealed or not, or in a history.
+pub fn cursor(text: &str) {
+    let key = PositionKey::new(&[7; 32]).expect("32 bytes");
+    if let Ok(position) = key.open("acme", text) {
+        assert!(key.open("globex", text).is_err(), "of one organization is none of another's");
+        assert_eq!(key.open("acme", &key.seal("acme", position)), Ok(position));
+    }
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string(), text, "one spelling each");
+        assert_eq!(key.open("acme", &key.seal("acme", position)), Ok(position));
+    }
+    let _ = text.parse::<HistoryPlace>();
+}

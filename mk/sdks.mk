@@ -1,0 +1,57 @@
+# The clients in other languages: clients/python and clients/typescript.
+#
+#   make sdks         write what is generated of them from docs/openapi.json
+#   make sdks-check   compare that with what is committed, check types and form, build the packages
+#   make sdks-test    their tests against the real server
+#   make document-check   schemathesis and a generated client, against the real server on both stores
+
+SDKS_BIN := $(CURDIR)/target/sdks/python/bin
+# Written by `make sdks`.
+SDKS_GENERATED := clients/python/src/longrun/wire.py clients/python/src/longrun/_sync.py \
+	clients/python/src/longrun/_sync_watch.py clients/typescript/src/wire.ts
+
+.PHONY: sdks sdks-setup sdks-check sdks-test
+
+sdks sdks-check sdks-test: export PATH := $(SDKS_BIN):$(PATH)
+
+sdks-setup:
+	@scripts/sdks-setup.sh
+
+sdks: sdks-setup
+	python clients/generate.py
+	python clients/python/unasync.py
+	ruff check --quiet --fix-only --select I clients/python/src
+	ruff format --quiet $(filter %.py,$(SDKS_GENERATED))
+
+sdks-check: sdks-setup
+	@mkdir -p target/sdks/before && cp $(SDKS_GENERATED) target/sdks/before/
+	@$(MAKE) --no-print-directory sdks
+	@for file in $(SDKS_GENERATED); do cmp "$$file" "target/sdks/before/$$(basename $$file)" || \
+		{ echo "$$file was not what \`make sdks\` writes; it is now: commit it" >&2; exit 1; }; done
+	cd clients/python && ruff check . ../generate.py ../document
+	cd clients/python && ruff format --check . ../generate.py ../document
+	cd clients/python && mypy
+	cd clients/python && python -m hatchling build --directory $(CURDIR)/target/sdks/dist
+	cd clients/typescript && npm pack --silent --pack-destination $(CURDIR)/target/sdks/dist
+
+sdks-test: sdks-setup
+	cargo build --locked --package longrun
+	cd clients/python && python -m pytest --quiet
+	cd clients/typescript && npm test --silent
+
+# Some minutes, and not a part of `make test`: a server on each store is tested by its document.
+DOCUMENT_BIN := $(CURDIR)/target/sdks/document/bin
+DOCUMENT_EXAMPLES ?= 50
+
+.PHONY: document-check
+
+document-check: sdks-setup
+	cargo build --locked --package longrun
+	cargo build --locked --package testkit --bins
+	test -x $(DOCUMENT_BIN)/schemathesis || { $(SDKS_BIN)/python -m venv target/sdks/document && \
+		$(DOCUMENT_BIN)/pip install --quiet --disable-pip-version-check -r clients/document/requirements.txt; }
+	PATH=$(DOCUMENT_BIN):$$PATH $(DOCUMENT_BIN)/python clients/document/check.py --examples $(DOCUMENT_EXAMPLES)
+	PATH=$(DOCUMENT_BIN):$$PATH target/debug/with-postgres $(DOCUMENT_BIN)/python clients/document/check.py \
+		--examples $(DOCUMENT_EXAMPLES) --store
+	npm exec --yes --package=openapi-typescript@7.13.0 --package=typescript@5.9.3 -- sh -c \
+		'openapi-typescript docs/openapi.json -o target/sdks/api.d.ts && tsc --noEmit --strict target/sdks/api.d.ts'
