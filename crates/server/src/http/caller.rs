@@ -173,13 +173,13 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let found = app.auth.authenticate(&parts.method, &parts.headers, parts.extensions.get::<Link>()).await?;
+        let origin = Arc::new(Origin::of(&parts.extensions));
         let learnt = parts.extensions.get::<CallerSlot>();
         if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
             let _ = learnt.token.set(Arc::clone(&found.token));
         }
         let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
-        let origin = Arc::new(Origin::of(&parts.extensions));
         Ok(Caller { found, admission, origin })
     }
 }

@@ -21,8 +21,10 @@ fn methods_of(path: &str) -> Option<&'static str> {
         ("/v1/operations", Some("wait")) => Some("GET,HEAD"),
         ("/v1/operations", Some("cancel" | "retry")) => Some("POST"),
         ("/v1/operations", _) => Some("GET,HEAD,DELETE"),
-        ("/v1/organizations", Some("pause" | "resume")) => Some("POST"),
-        ("/v1/organizations", _) => Some("GET,HEAD"),
+        ("/v1/organizations", Some("pause" | "resume" | "setLimits")) => Some("POST"),
+        ("/v1/organizations", _) => Some("GET,HEAD,DELETE"),
+        ("/v1/tokens", Some("revoke" | "rotate")) => Some("POST"),
+        ("/v1/tokens", _) => Some("GET,HEAD"),
         _ => None,
     }
 }

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CACHE_CONTROL, HeaderMap};
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, HeaderMap};
+use http::{HeaderValue, StatusCode, Uri};
 use operations::Timestamp;
 use serde::Serialize;
 use store::Token;
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::tokens::{self, CreateToken, Issued, ListTokens, RotateToken};
@@ -71,6 +72,7 @@ pub(super) async fn get(
 pub(super) async fn post(
     State(app): State<App>,
     caller: Caller,
+    uri: Uri,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
@@ -80,11 +82,7 @@ pub(super) async fn post(
         Some((id, "revoke")) => revoke(&app, &caller, id).await,
         Some((id, "rotate")) => rotate(&app, &caller, id, &headers, body).await,
         Some(_) => Err(ApiError::NotFound("path")),
-        None => {
-            let mut response = ApiError::MethodNotAllowed.into_response();
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
-            Ok(response)
-        }
+        None => Ok(method_not_allowed(uri.path())),
     }
 }
 

@@ -54,7 +54,7 @@ async fn an_operation_is_claimed_kept_and_settled() {
     let path = created.header("location").to_owned();
 
     let answer = worker.post("/v1/operations:claim", r#"{"kinds":["scan"],"max_operations":10,"wait":"60s"}"#).await;
-    insta::assert_snapshot!(answer.redacted(), @r#"{"operations":[{"operation":{"output":"","error_message":"","project_id":"p","kind":"scan","resource_type":"","created_at":"<time>","started_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_RUNNING"},"input":{"image": "alpine", "n": 1.0},"attempt":1,"lease_token":"v1.1.1","lease_expires_at":"<time>","timeout":"1.5s","cancel_requested":false}],"lease_duration":"30s"}"#);
+    insta::assert_snapshot!(answer.redacted(), @r#"{"operations":[{"operation":{"output":"","error_message":"","project_id":"p","kind":"scan","resource_type":"","created_at":"<time>","started_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_RUNNING"},"organization":"acme","input":{"image": "alpine", "n": 1.0},"attempt":1,"lease_token":"v1.1.1","lease_expires_at":"<time>","timeout":"1.5s","cancel_requested":false}],"lease_duration":"30s"}"#);
     let claimed = claimed(&answer).remove(0);
 
     let beats = json!({"operations": [row(&claimed, json!({"progress": "half way"}))]}).to_string();

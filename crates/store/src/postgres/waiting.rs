@@ -70,22 +70,21 @@ pub(super) async fn waiting(
     request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
-    let kinds = &request.kinds;
     let only = request.among.as_ref().and_then(|among| among.names());
     let only: Option<Vec<String>> = only.map(|names| names.iter().cloned().collect());
     let sql = WAITING
         .replace("{first}", &next_organization("$1", "$6", &PARTS))
         .replace("{next}", &next_organization("o.id", "$6", &PARTS));
-    pool.within(heads.look(pool, kinds)).await?;
+    pool.within(heads.look(pool, &request.kinds)).await?;
     let mut found: Vec<String> = Vec::new();
     for (after, until) in [(last, None), ("", Some(last))] {
         let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
         if room > 0 && until != Some("") {
-            let Known { organizations, of, begin, dues } = heads.known(kinds);
+            let Known { organizations, of, begin, dues } = heads.known(&request.kinds);
             let part = sqlx::query_scalar(AssertSqlSafe(sql.as_str()))
                 .bind(after)
                 .bind(until)
-                .bind(kinds)
+                .bind(&request.kinds)
                 .bind(now.as_millis())
                 .bind(room)
                 .bind(organizations)
