@@ -448,6 +448,13 @@ struct ErrorInfo {
     metadata: BTreeMap<&'static str, String>,
 }
 
+impl ErrorInfo {
+    fn detail<'a>(reason: &'static str, metadata: BTreeMap<&'static str, String>) -> Detail<'a> {
+        let type_url = "type.googleapis.com/google.rpc.ErrorInfo";
+        Detail::ErrorInfo(ErrorInfo { type_url, reason, domain: DOMAIN, metadata })
+    }
+}
+
 /// When to try again.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

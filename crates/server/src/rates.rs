@@ -98,7 +98,6 @@ impl Rates {
     }
 
     // The keys are Strings.
-    #[expect(clippy::ptr_arg)]
     fn take_as(&self, token: &String, organization: &String) -> Option<(Standing, Result<(), ApiError>)> {
         let limiters = self.named.get(organization).unwrap_or(&self.everybody);
         let mut standing = Standing::default();

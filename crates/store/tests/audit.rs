@@ -136,7 +136,7 @@ async fn what_workers_do_is_not_repeated(fixture: Fixture) {
     let claimed = worker.claim(super::support::claim_request(&["scan"], 1)).await.unwrap();
     let settlement =
         store::Settlement { lease: claimed[0].lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO };
-    worker.settle(vec![settlement]).await.unwrap()[0].clone().unwrap();
+    worker.settle(vec![settlement]).await.unwrap()[0].unwrap();
     assert_eq!(entries(store, "acme").await, []);
 }
 

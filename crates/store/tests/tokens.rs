@@ -126,7 +126,8 @@ async fn tokens_out_of_reach_do_not_exist(fixture: Fixture) {
         let reach = TokenReach::of(holder).unwrap();
         let mut wanted: Vec<String> = sees.iter().map(|index| all[*index].clone()).collect();
         let mut seen = maker.ids(&reach).await;
-        (wanted.sort(), seen.sort());
+        wanted.sort();
+        seen.sort();
         assert_eq!(seen, wanted, "{holder:?}");
         for (index, id) in all.iter().enumerate().filter(|(index, _)| !sees.contains(index)) {
             assert_eq!(fixture.store.token(&reach, id).await.unwrap(), None);

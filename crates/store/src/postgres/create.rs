@@ -290,7 +290,8 @@ impl<'c> Plan<'c> {
         organization: &str,
         ceiling: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let started = insert(connection, now, heads, organization, &self.rows, ceiling, self.audited.as_ref()).await?;
+        let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref() };
+        let started = insert(connection, heads, &what).await?;
         let Some(started) = started else { return Ok(false) };
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
@@ -358,28 +359,34 @@ pub(super) async fn lock_numbers(
     }
 }
 
+/// What is to be inserted.
+struct Insertion<'i> {
+    now: Timestamp,
+    organization: &'i str,
+    rows: &'i Rows,
+    /// What the organization's numbers must not pass.
+    ceiling: Option<i64>,
+    /// How many entries of the audit log go along, and the entries.
+    audited: Option<&'i (i32, String)>,
+}
+
 /// Inserts the rows; answers which of them have started. `None` when there is no such organization, or its numbers
 /// would pass the ceiling.
 async fn insert(
     connection: &mut PgConnection,
-    now: Timestamp,
     heads: &Heads,
-    organization: &str,
-    rows: &Rows,
-    ceiling: Option<i64>,
-    audited: Option<&(i32, String)>,
+    what: &Insertion<'_>,
 ) -> Result<Option<Vec<Uuid>>, StoreError> {
-    if let Some(place) = heads.row(organization) {
-        let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, Some(&place)).await?;
-        if let Some(made) = made {
-            heads.row_lies(organization, made.row);
+    if let Some(place) = heads.row(what.organization) {
+        if let Some(made) = insert_at(connection, heads, what, Some(&place)).await? {
+            heads.row_lies(what.organization, made.row);
             return Ok(Some(made.started));
         }
-        heads.row_moved(organization);
+        heads.row_moved(what.organization);
     }
-    let made = insert_at(connection, now, heads, organization, rows, ceiling, audited, None).await?;
+    let made = insert_at(connection, heads, what, None).await?;
     Ok(made.map(|made| {
-        heads.row_lies(organization, made.row);
+        heads.row_lies(what.organization, made.row);
         made.started
     }))
 }
@@ -394,14 +401,11 @@ struct Made {
 /// Inserts the rows by the organization's row, which lies at `place`.
 async fn insert_at(
     connection: &mut PgConnection,
-    now: Timestamp,
     heads: &Heads,
-    organization: &str,
-    rows: &Rows,
-    ceiling: Option<i64>,
-    audited: Option<&(i32, String)>,
+    what: &Insertion<'_>,
     place: Option<&str>,
 ) -> Result<Option<Made>, StoreError> {
+    let &Insertion { now, organization, rows, ceiling, audited } = what;
     let starting = rows.kinds.iter().zip(&rows.workers).filter_map(|(kind, worker)| worker.is_some().then_some(kind));
     let begin = heads.peek(organization, starting.collect::<BTreeSet<_>>().into_iter());
     /// By the key or the place of the organization's row, each without and with the audit log.
