@@ -35,6 +35,46 @@ export type AsyncOperationStatus =
   | "ASYNC_OPERATION_STATUS_COMPLETED"
   | "ASYNC_OPERATION_STATUS_FAILED";
 
+/** Who called. */
+export interface AuditActor {
+  /** token, instance_token, identity or command_line. */
+  kind: string;
+  /** The id of the token; on the command line the user. */
+  id: string;
+  /** The name of the token. */
+  name: string;
+}
+
+/** A call that was recorded. */
+export interface AuditEntry {
+  /** Its number in its log: 1, 2, 3 … */
+  number: number;
+  /** When it was written. */
+  time: string;
+  /** Whose log it is in; empty: that of the instance. */
+  organization: string;
+  /** Who called. */
+  actor: AuditActor;
+  /** What, e.g. operations.create. */
+  action: string;
+  /** On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST. */
+  targets: string[];
+  /** The address that the call came from; empty on the command line. */
+  address: string;
+  /** The X-Request-Id of its answer; empty on the command line. */
+  request_id: string;
+  /** What was answered, a google.rpc.Code: 0 when it was done. */
+  code: number;
+}
+
+/** Entries of an audit log. */
+export interface AuditPage {
+  /** Newest first. There may be fewer than were asked for, also when there are more. */
+  entries: AuditEntry[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
+}
+
 /** What is wrong with the request, all at once. */
 export interface BadRequest {
   /** `type.googleapis.com/google.rpc.BadRequest`. */
@@ -57,12 +97,16 @@ export interface ClaimOperations {
   max_operations?: number | null;
   /** How long to wait for the first one, in seconds with an s; above 60s, 60s are waited. */
   wait?: string | null;
+  /** For tokens of the instance: only operations of these organizations; left out, of all that the token reaches. */
+  organizations?: string[];
 }
 
 /** A claimed operation. */
 export interface ClaimedOperation {
   /** The operation. */
   operation: AsyncOperation;
+  /** Its organization; heartbeats and settlements of workers for several name it. */
+  organization: string;
   /** As it was written; `null` when there is none. */
   input: unknown;
   /** The number of this attempt, from 1. */
@@ -109,6 +153,35 @@ export interface CreateOperation {
   max_attempts?: number | null;
   /** How long it is kept after its end, in seconds with an s; as the server is configured unless it is given. */
   retain_for?: string | null;
+}
+
+/** An organization to be made. */
+export interface CreateOrganization {
+  /** Its name: 1 to 128 bytes of printable text. */
+  name: string;
+  /** What it may have. */
+  limits?: SetOrganizationLimits;
+}
+
+/** What a new token is to be. */
+export interface CreateToken {
+  /** What it is for, for people: 1 to 128 bytes. */
+  name: string;
+  /**
+   * What it may do; never more than the token that asks may. A token of the instance may have admin and
+   * operations:work.
+   */
+  scopes: string[];
+  /** Only operations of these projects; left out, all of the organization. */
+  projects?: string[];
+  /** How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks. */
+  expires_in?: string | null;
+  /** The organization that it belongs to; a token of an organization need not name its own. */
+  organization?: string;
+  /** Make a token of the instance, which belongs to no organization; only by such a token. */
+  instance?: boolean | null;
+  /** Of a token of the instance, only these organizations; left out, all. */
+  organizations?: string[];
 }
 
 /** Operations that were created together. */
@@ -223,8 +296,18 @@ export interface HeartbeatRow {
   id: string;
   /** What the claim gave. */
   lease_token: string;
+  /** The organization that the claim gave; needed by workers for several. */
+  organization?: string;
   /** A line for people: how far it is. At most 1024 bytes. */
   progress?: string | null;
+}
+
+/** A token with its secret. */
+export interface IssuedToken {
+  /** The token. */
+  token: Token;
+  /** What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody. */
+  secret: string;
 }
 
 /** A kind of operations in the caller's organization. */
@@ -239,6 +322,20 @@ export interface Kind {
 export interface KindAnswer {
   /** The kind. */
   kind: Kind;
+}
+
+/** An organization in a list. */
+export interface ListedOrganization {
+  /** Its name. */
+  name: string;
+  /** When it was made. */
+  created_at: string;
+  /** Operations that wait. */
+  pending: number;
+  /** Operations that run. */
+  running: number;
+  /** Its deletion has begun, and has not ended. */
+  being_deleted: boolean;
 }
 
 /** `{"operation":{…}}`. */
@@ -298,6 +395,14 @@ export interface OrganizationAnswer {
   organization: Organization;
 }
 
+/** How far the deletion of an organization is. */
+export interface OrganizationDeletion {
+  /** The organization is there no more; otherwise the same call goes on. */
+  done: boolean;
+  /** How many rows this call has removed. */
+  removed_rows: number;
+}
+
 /** Limits that are not set are left out. */
 export interface OrganizationLimits {
   /** How many operations may be pending. */
@@ -310,6 +415,16 @@ export interface OrganizationLimits {
   max_input: number;
   /** The longest output, in bytes. */
   max_output: number;
+  /** Its operations that start for each one of an organization of weight 1. */
+  weight: number;
+}
+
+/** Organizations, by name. */
+export interface OrganizationsPage {
+  /** The organizations. */
+  organizations: ListedOrganization[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
 }
 
 /** Which page it is, and of how many. */
@@ -352,6 +467,30 @@ export interface RetryInfo {
   retryDelay: string;
 }
 
+/** How a token is replaced. */
+export interface RotateToken {
+  /** How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most. */
+  overlap?: string | null;
+  /** How long the new one is valid; left out, for as long as the old one was from its start, if that ends. */
+  expires_in?: string | null;
+}
+
+/** Limits of an organization. What is left out is as the server is configured. */
+export interface SetOrganizationLimits {
+  /** Operations that have not ended, over all servers; 0: any number. */
+  max_pending?: number | null;
+  /** Operations that may be created in a second, on each server; 0: as fast as they come. */
+  rate?: number | null;
+  /** Operations that may be created at once after a pause; goes with rate. */
+  burst?: number | null;
+  /** The most bytes of an input. */
+  max_input?: number | null;
+  /** The most bytes of an output. */
+  max_output?: number | null;
+  /** Its operations that start for each one of an organization of weight 1, while both have some waiting. */
+  weight?: number | null;
+}
+
 /** What a worker has done. */
 export interface SettleOperations {
   /** One row for each operation. */
@@ -383,6 +522,8 @@ export interface SettleRow {
   id: string;
   /** What the claim gave. */
   lease_token: string;
+  /** The organization that the claim gave; needed by workers for several. */
+  organization?: string;
   /** The result; structured output is JSON in this string. */
   output?: string | null;
   /** Why the attempt failed. */
@@ -404,6 +545,48 @@ export interface Status {
    * they apply.
    */
   details: Detail[];
+}
+
+/** An API token, without its secret. */
+export interface Token {
+  /** Its id, which is public. */
+  id: string;
+  /** What it is for, for people. */
+  name: string;
+  /** The organization that it belongs to; empty for a token of the instance. */
+  organization: string;
+  /** It belongs to the instance and to no organization. */
+  instance: boolean;
+  /** The organizations that a token of the instance reaches; left out when these are all. */
+  organizations?: string[] | null;
+  /** What it may do. */
+  scopes: string[];
+  /** The projects that it is limited to; left out when it is not. */
+  projects?: string[] | null;
+  /** valid, expired or revoked. */
+  state: string;
+  /** When it was made. */
+  created_at: string;
+  /** When it ceases to be valid; left out for never. */
+  expires_at?: string | null;
+  /** When it was last used, to about a minute; left out for never. */
+  last_used_at?: string | null;
+  /** When it was revoked; left out for never. */
+  revoked_at?: string | null;
+}
+
+/** `{"token":{…}}`. */
+export interface TokenAnswer {
+  /** The token. */
+  token: Token;
+}
+
+/** Tokens, oldest first. */
+export interface TokensPage {
+  /** The tokens. */
+  tokens: Token[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
 }
 
 export type Operation = AsyncOperation;

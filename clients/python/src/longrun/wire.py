@@ -50,6 +50,52 @@ AsyncOperationStatus = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditActor:
+    """Who called."""
+
+    #: token, instance_token, identity or command_line.
+    kind: str
+    #: The id of the token; on the command line the user.
+    id: str
+    #: The name of the token.
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """A call that was recorded."""
+
+    #: Its number in its log: 1, 2, 3 …
+    number: int
+    #: When it was written.
+    time: datetime
+    #: Whose log it is in; empty: that of the instance.
+    organization: str
+    #: Who called.
+    actor: AuditActor
+    #: What, e.g. operations.create.
+    action: str
+    #: On what: operations/ID, tokens/ID, organizations/NAME, kinds/NAME, evidence/DIGEST.
+    targets: list[str]
+    #: The address that the call came from; empty on the command line.
+    address: str
+    #: The X-Request-Id of its answer; empty on the command line.
+    request_id: str
+    #: What was answered, a google.rpc.Code: 0 when it was done.
+    code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPage:
+    """Entries of an audit log."""
+
+    #: Newest first. There may be fewer than were asked for, also when there are more.
+    entries: list[AuditEntry]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class BadRequest:
     """What is wrong with the request, all at once."""
 
@@ -73,6 +119,8 @@ class ClaimOperations(TypedDict):
     max_operations: NotRequired[int | None]
     #: How long to wait for the first one, in seconds with an s; above 60s, 60s are waited.
     wait: NotRequired[str | None]
+    #: For tokens of the instance: only operations of these organizations; left out, of all that the token reaches.
+    organizations: NotRequired[list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +129,8 @@ class ClaimedOperation:
 
     #: The operation.
     operation: AsyncOperation
+    #: Its organization; heartbeats and settlements of workers for several name it.
+    organization: str
     #: As it was written; `null` when there is none.
     input: Any
     #: The number of this attempt, from 1.
@@ -130,6 +180,35 @@ class CreateOperation(TypedDict):
     max_attempts: NotRequired[int | None]
     #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
     retain_for: NotRequired[str | None]
+
+
+class CreateOrganization(TypedDict):
+    """An organization to be made."""
+
+    #: Its name: 1 to 128 bytes of printable text.
+    name: str
+    #: What it may have.
+    limits: NotRequired[SetOrganizationLimits]
+
+
+class CreateToken(TypedDict):
+    """What a new token is to be."""
+
+    #: What it is for, for people: 1 to 128 bytes.
+    name: str
+    #: What it may do; never more than the token that asks may. A token of the instance may have admin and
+    #: operations:work.
+    scopes: list[str]
+    #: Only operations of these projects; left out, all of the organization.
+    projects: NotRequired[list[str]]
+    #: How long it is valid, in seconds with an s; left out, for ever. Not longer than the token that asks.
+    expires_in: NotRequired[str | None]
+    #: The organization that it belongs to; a token of an organization need not name its own.
+    organization: NotRequired[str]
+    #: Make a token of the instance, which belongs to no organization; only by such a token.
+    instance: NotRequired[bool | None]
+    #: Of a token of the instance, only these organizations; left out, all.
+    organizations: NotRequired[list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +336,20 @@ class HeartbeatRow(TypedDict):
     id: str
     #: What the claim gave.
     lease_token: str
+    #: The organization that the claim gave; needed by workers for several.
+    organization: NotRequired[str]
     #: A line for people: how far it is. At most 1024 bytes.
     progress: NotRequired[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedToken:
+    """A token with its secret."""
+
+    #: The token.
+    token: Token
+    #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
+    secret: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +368,22 @@ class KindAnswer:
 
     #: The kind.
     kind: Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedOrganization:
+    """An organization in a list."""
+
+    #: Its name.
+    name: str
+    #: When it was made.
+    created_at: datetime
+    #: Operations that wait.
+    pending: int
+    #: Operations that run.
+    running: int
+    #: Its deletion has begun, and has not ended.
+    being_deleted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +454,16 @@ class OrganizationAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrganizationDeletion:
+    """How far the deletion of an organization is."""
+
+    #: The organization is there no more; otherwise the same call goes on.
+    done: bool
+    #: How many rows this call has removed.
+    removed_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
     """Limits that are not set are left out."""
 
@@ -360,6 +477,18 @@ class OrganizationLimits:
     max_input: int
     #: The longest output, in bytes.
     max_output: int
+    #: Its operations that start for each one of an organization of weight 1.
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganizationsPage:
+    """Organizations, by name."""
+
+    #: The organizations.
+    organizations: list[ListedOrganization]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,6 +535,32 @@ class RetryInfo:
     retryDelay: str
 
 
+class RotateToken(TypedDict):
+    """How a token is replaced."""
+
+    #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
+    overlap: NotRequired[str | None]
+    #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
+    expires_in: NotRequired[str | None]
+
+
+class SetOrganizationLimits(TypedDict):
+    """Limits of an organization. What is left out is as the server is configured."""
+
+    #: Operations that have not ended, over all servers; 0: any number.
+    max_pending: NotRequired[int | None]
+    #: Operations that may be created in a second, on each server; 0: as fast as they come.
+    rate: NotRequired[int | None]
+    #: Operations that may be created at once after a pause; goes with rate.
+    burst: NotRequired[int | None]
+    #: The most bytes of an input.
+    max_input: NotRequired[int | None]
+    #: The most bytes of an output.
+    max_output: NotRequired[int | None]
+    #: Its operations that start for each one of an organization of weight 1, while both have some waiting.
+    weight: NotRequired[int | None]
+
+
 class SettleOperations(TypedDict):
     """What a worker has done."""
 
@@ -441,6 +596,8 @@ class SettleRow(TypedDict):
     id: str
     #: What the claim gave.
     lease_token: str
+    #: The organization that the claim gave; needed by workers for several.
+    organization: NotRequired[str]
     #: The result; structured output is JSON in this string.
     output: NotRequired[str | None]
     #: Why the attempt failed.
@@ -462,6 +619,54 @@ class Status:
     #: For programs: always an ErrorInfo with a stable reason; a BadRequest with the fields at fault, a RetryInfo
     #: where they apply.
     details: list[Detail]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """An API token, without its secret."""
+
+    #: Its id, which is public.
+    id: str
+    #: What it is for, for people.
+    name: str
+    #: The organization that it belongs to; empty for a token of the instance.
+    organization: str
+    #: It belongs to the instance and to no organization.
+    instance: bool
+    #: The organizations that a token of the instance reaches; left out when these are all.
+    organizations: list[str] | None = None
+    #: What it may do.
+    scopes: list[str]
+    #: The projects that it is limited to; left out when it is not.
+    projects: list[str] | None = None
+    #: valid, expired or revoked.
+    state: str
+    #: When it was made.
+    created_at: datetime
+    #: When it ceases to be valid; left out for never.
+    expires_at: datetime | None = None
+    #: When it was last used, to about a minute; left out for never.
+    last_used_at: datetime | None = None
+    #: When it was revoked; left out for never.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenAnswer:
+    """`{"token":{…}}`."""
+
+    #: The token.
+    token: Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensPage:
+    """Tokens, oldest first."""
+
+    #: The tokens.
+    tokens: list[Token]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
 
 
 Operation = AsyncOperation

@@ -78,6 +78,8 @@ fn body(operation_id: &str, digest: &str) -> String {
         ]}),
         "AgentsService_EvaluateEvidence" => json!({"digest": digest, "project_id": "p"}),
         "TokensService_CreateToken" => json!({"name": "t", "scopes": ["operations:read"]}),
+        "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
+        "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
         _ => return String::new(),
     };
     body.to_string()
