@@ -66,10 +66,10 @@ impl Places {
         let inner = &*self.0;
         let own = self.of(organization);
         // The usual case. Who waits is served first: a semaphore hands what is free to them.
-        if let Ok(place) = own.places.clone().try_acquire_owned() {
-            if let Ok(of_all) = inner.all.clone().try_acquire_owned() {
-                return Ok(Place { _own: place, _of_all: of_all });
-            }
+        if let Ok(place) = own.places.clone().try_acquire_owned()
+            && let Ok(of_all) = inner.all.clone().try_acquire_owned()
+        {
+            return Ok(Place { _own: place, _of_all: of_all });
         }
         let _waiting = Waiting::among(&own, inner.each.saturating_mul(WAITING_PER_PLACE)).ok_or(NoPlace)?;
         let both = async {

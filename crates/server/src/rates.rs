@@ -97,8 +97,6 @@ impl Rates {
         self.take_as(&token.id, &token.access.organization)
     }
 
-    // The keys are Strings.
-    #[expect(clippy::ptr_arg)]
     fn take_as(&self, token: &String, organization: &String) -> Option<(Standing, Result<(), ApiError>)> {
         let limiters = self.named.get(organization).unwrap_or(&self.everybody);
         let mut standing = Standing::default();
