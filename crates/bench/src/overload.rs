@@ -5,7 +5,7 @@
 //! that it answers are answered in time, that it says no to the others, and that its memory does not grow.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -27,7 +27,7 @@ const PRESSING: u32 = 64;
 
 const CREATE: &str = r#"{"kind":"bench","resource_type":"evidence","resource_id":"image-1","project_id":"project-01","input":{"digest":"sha256:00"}}"#;
 
-/// What the clients of one connection have seen.
+/// What the clients have seen: all in one, since a histogram for each connection would be most of the memory.
 struct Seen {
     answered: Histogram<u64>,
     shed: Histogram<u64>,
@@ -110,19 +110,18 @@ async fn overload(
     }
     let period = Duration::from_secs_f64(f64::from(connections) / rate.max(0.1));
     let begin = Instant::now();
+    let seen = Seen { answered: Histogram::new(3)?, shed: Histogram::new(3)?, unsent: 0 };
+    let seen = Arc::new(Mutex::new(seen));
     let mut tasks = tokio::task::JoinSet::new();
     for (number, connection) in open.into_iter().enumerate() {
         let first = begin + period.mul_f64(number as f64 / f64::from(connections));
-        tasks.spawn(paced(connection, wire.clone(), first, period, begin + length));
+        tasks.spawn(paced(connection, wire.clone(), first, period, begin + length, Arc::clone(&seen)));
     }
-    let mut all = Seen { answered: Histogram::new(3)?, shed: Histogram::new(3)?, unsent: 0 };
-    while let Some(seen) = tasks.join_next().await {
-        let seen = seen??;
-        all.answered.add(seen.answered)?;
-        all.shed.add(seen.shed)?;
-        all.unsent += seen.unsent;
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
-    Ok(all)
+    let seen = Arc::into_inner(seen).context("a client is still there")?;
+    Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A call each period on one connection.
@@ -132,25 +131,28 @@ async fn paced(
     first: Instant,
     period: Duration,
     end: Instant,
-) -> anyhow::Result<Seen> {
-    let mut seen = Seen { answered: Histogram::new(3)?, shed: Histogram::new(3)?, unsent: 0 };
+    seen: Arc<Mutex<Seen>>,
+) -> anyhow::Result<()> {
     let mut due = first;
     while due < end {
         tokio::time::sleep_until(due.into()).await;
         let start = Instant::now();
-        let histogram = match connection.ask(&wire).await? {
+        let answer = connection.ask(&wire).await?;
+        let took = u64::try_from(start.elapsed().as_nanos())?;
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = match answer {
             Answer::Success => &mut seen.answered,
             Answer::Status(503 | 429) => &mut seen.shed,
             Answer::Status(other) => anyhow::bail!("the server answered {other}"),
         };
-        histogram.record(u64::try_from(start.elapsed().as_nanos())?)?;
+        histogram.record(took)?;
         due += period;
         while due < end && due + period < Instant::now() {
             seen.unsent += 1;
             due += period;
         }
     }
-    Ok(seen)
+    Ok(())
 }
 
 /// What this process has in memory.
