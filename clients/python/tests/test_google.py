@@ -13,7 +13,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory
 from server import Server
 
-from longrun import Client
+from longrun import Client, wire
 
 
 def message(name: str, fields: list[str]) -> Any:
@@ -100,7 +100,7 @@ def test_a_future_of_google_ends_with_the_output_of_the_operation(
     )
     assert not future.done()
     claimed = claim(client)
-    row = {"id": created.id, "lease_token": claimed.lease_token, "output": "made"}
+    row = wire.SettleRow(id=created.id, lease_token=claimed.lease_token, output="made")
     client.settle([row])
     assert future.result(timeout=30).output == "made"
 
@@ -115,7 +115,7 @@ def test_a_wait_of_google_ends_with_the_operation(
     )
     waiting = stub.WaitOperation.future(request, metadata=bearer)
     claimed = claim(client)
-    row = {"id": created.id, "lease_token": claimed.lease_token, "error_message": "broken"}
+    row = wire.SettleRow(id=created.id, lease_token=claimed.lease_token, error_message="broken")
     client.settle([row])
     ended = waiting.result(timeout=30)
     assert (ended.done, ended.error.message) == (True, "broken")
