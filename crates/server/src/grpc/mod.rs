@@ -68,18 +68,20 @@ pub(crate) fn routes(app: &App) -> Router {
         shutdown.cancelled().await;
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     });
-    let reflection = |builder: tonic_reflection::server::Builder<'static>| {
-        builder
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    // Some clients know the first version of reflection only.
-    let v1 = reflection(tonic_reflection::server::Builder::configure()).build_v1();
-    let v1alpha = reflection(tonic_reflection::server::Builder::configure()).build_v1alpha();
-    let open = Routes::new(health)
-        .add_service(v1.expect("the files are what the build made"))
-        .add_service(v1alpha.expect("the files are what the build made"))
-        .into_axum_router();
+    let mut open = Routes::new(health);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    match reflection {
+        Ok(reflection) => open = open.add_service(reflection),
+        // Calls do not need it.
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the services are not shown by reflection");
+        }
+    }
+    let open = open.into_axum_router();
     // Both would answer what nobody knows; that is for the router that they go into.
     services.reset_fallback().merge(open.reset_fallback())
 }
