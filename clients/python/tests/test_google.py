@@ -96,7 +96,7 @@ def test_a_future_of_google_ends_with_the_output_of_the_operation(
         google,
         result_type=OUTPUT,
         metadata_type=METADATA,
-        metadata=bearer,
+        grpc_metadata=bearer,
     )
     assert not future.done()
     claimed = claim(client)
