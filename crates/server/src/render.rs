@@ -145,10 +145,7 @@ impl WirePagination {
     pub(crate) fn new(info: PageInfo, first_page: FirstPage) -> WirePagination {
         WirePagination {
             total_count: info.wire_total_count(),
-            page: match first_page {
-                FirstPage::Zero => info.request.page,
-                FirstPage::One => info.request.page.saturating_add(1),
-            },
+            page: first_page.shown(info.request.page),
             total_pages: info.wire_total_pages(),
             page_size: info.request.page_size,
         }

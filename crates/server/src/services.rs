@@ -111,6 +111,26 @@ pub enum FirstPage {
     One,
 }
 
+impl FirstPage {
+    /// The number of the first page.
+    pub(crate) const fn number(self) -> u32 {
+        match self {
+            FirstPage::Zero => 0,
+            FirstPage::One => 1,
+        }
+    }
+
+    /// The number of a page, counted from zero, as clients are told it.
+    pub(crate) const fn shown(self, page: u32) -> u32 {
+        page.saturating_add(self.number())
+    }
+
+    /// The page, counted from zero, that a client means by a number.
+    pub(crate) const fn meant(self, number: u32) -> u32 {
+        number.saturating_sub(self.number())
+    }
+}
+
 /// Limits and defaults of the API and of its listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiSettings {

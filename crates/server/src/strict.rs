@@ -117,9 +117,32 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
     }
 }
 
-/// A list of at least one and at most `MOST` elements.
+/// A list of at least one and at most `MOST` elements, or one that is left out.
+///
+/// Of JSON no more than that is read. What another face makes one of, it has counted as little as whether it was left
+/// out: both are checked by whoever takes the elements.
 #[derive(Debug)]
 pub(crate) struct List<T, const MOST: usize>(pub(crate) Vec<T>);
+
+impl<T, const MOST: usize> List<T, MOST> {
+    /// The elements of a field that must be given.
+    pub(crate) fn required(self, field: &str, found: &mut Found) -> Vec<T> {
+        self.elements(field, found, 1)
+    }
+
+    /// The elements of a field that may be left out.
+    pub(crate) fn optional(self, field: &str, found: &mut Found) -> Vec<T> {
+        self.elements(field, found, 0)
+    }
+
+    fn elements(self, field: &str, found: &mut Found, least: usize) -> Vec<T> {
+        if (least..=MOST).contains(&self.0.len()) {
+            return self.0;
+        }
+        found.add(Violation::new(field, format!("must be a list of 1 to {MOST} elements")));
+        Vec::new()
+    }
+}
 
 impl<T, const MOST: usize> Default for List<T, MOST> {
     fn default() -> List<T, MOST> {

@@ -10,5 +10,5 @@ mod answer;
 mod endpoint;
 mod signature;
 
-pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint};
+pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint, innermost, install_crypto_provider};
 pub use signature::{InvalidSecret, Secrets};

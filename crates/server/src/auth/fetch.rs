@@ -1,11 +1,10 @@
 //! Calls to identity providers: bounded in time and size, encrypted unless the operator allows otherwise, without
 //! redirects and proxies, which would lead elsewhere.
 
-use std::error::Error;
 use std::pin::Pin;
-use std::sync::Once;
 use std::time::Duration;
 
+use kinds::webhook::{innermost, install_crypto_provider};
 use openidconnect::url::{Host, Url};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::Client;
@@ -150,23 +149,6 @@ pub fn check_url(text: &str, allow_http: bool) -> Result<Url, String> {
 /// How a provider is called in errors.
 pub(crate) fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
-}
-
-/// The cause that says most, and nothing of the address, which may hold a code.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn install_crypto_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error means that the program has already installed one, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::strict::{Found, List, Read, canonical};
 
 /// The most creations of a batch: one transaction that nobody waits long for.
 const MAX_OPERATIONS: usize = 1_000;
+/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
+/// MiB that one transaction of a store takes.
+pub(crate) const BODIES: u64 = 4;
 
 /// An operation that is to be created.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -120,10 +123,7 @@ pub(crate) async fn batch(
 ) -> Result<Vec<Operation>, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let (asked, mut found) = asked.into_parts();
-    let List(asked) = asked.operations;
-    if asked.is_empty() {
-        found.add(Violation::new("operations", format!("must be a list of 1 to {MAX_OPERATIONS} elements")));
-    }
+    let asked = asked.operations.required("operations", &mut found);
     let mut operations = Vec::with_capacity(asked.len());
     for (index, asked) in asked.into_iter().enumerate() {
         let (operation, wrong) = check(app, asked);

@@ -50,6 +50,9 @@ struct PolicyGroupAttachment {
     skip: Option<Vec<String>>,
 }
 
+/// What a request may hold besides the evidence.
+pub(crate) const OVERHEAD_BYTES: u64 = 1024 * 1024;
+
 /// An evaluation that is to be started. Exactly one of digest and content is given.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

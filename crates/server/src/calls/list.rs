@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
 use crate::reads::{self, Page};
-use crate::services::{ApiSettings, FirstPage};
+use crate::services::ApiSettings;
 use crate::strict::{Found, Read, quoted};
 
 /// The answer for every operation that the caller cannot have, for whatever reason.
@@ -101,11 +101,7 @@ pub(crate) async fn get(
 pub(crate) fn page(asked: &ListOperations, settings: &ApiSettings) -> PageRequest {
     let page = asked.page.unwrap_or(0);
     let size = asked.page_size.filter(|size| *size > 0).unwrap_or(settings.default_page_size);
-    let page = match settings.first_page {
-        FirstPage::Zero => page,
-        FirstPage::One => page.saturating_sub(1),
-    };
-    PageRequest { page, page_size: size.min(settings.max_page_size) }
+    PageRequest { page: settings.first_page.meant(page), page_size: size.min(settings.max_page_size) }
 }
 
 /// The filter of a list or a watch, or everything that is wrong with it.
@@ -162,6 +158,7 @@ fn status(text: &str) -> Result<Option<Status>, Violation> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::services::FirstPage;
 
     fn asked(query: &str) -> Result<(Filter, PageRequest), ApiError> {
         let (asked, found) = crate::strict::query::<ListOperations>(query)?.into_parts();

@@ -139,10 +139,7 @@ pub(super) fn pagination(info: PageInfo, first_page: FirstPage) -> wire::Paginat
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     wire::Pagination {
         total_count: info.wire_total_count(),
-        page: number(match first_page {
-            FirstPage::Zero => info.request.page,
-            FirstPage::One => info.request.page.saturating_add(1),
-        }),
+        page: number(first_page.shown(info.request.page)),
         total_pages: info.wire_total_pages(),
         page_size: number(info.request.page_size),
     }

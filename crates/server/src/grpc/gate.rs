@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{Call, evidence};
 use crate::app::App;
-use crate::calls::wait;
+use crate::calls::{creation, evaluate, wait};
 use crate::error::ApiError;
 use crate::http::{Caller, body};
 use crate::waiters::{Guard, guarded};
@@ -31,10 +31,6 @@ const UPLOAD: &str = "/longrun.v1.EvidenceService/PutEvidence";
 const EVALUATE: &str = "/longrun.v1.AgentsService/EvaluateEvidence";
 const BATCH: &str = "/longrun.v1.AsyncOperationsService/BatchCreateOperations";
 const WORK: &str = "/longrun.v1.WorkerService/";
-/// What a message may hold besides the content of evidence.
-const OVERHEAD: u64 = 1024 * 1024;
-/// A batch may be so many times as large as a single creation, as over HTTP.
-const BODIES: u64 = 4;
 
 pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
     passed(&app, request, next).await.unwrap_or_else(|status| status.into_http::<Body>())
@@ -62,8 +58,8 @@ async fn passed(app: &App, request: Request, next: Next) -> Result<Response, Sta
             (evidence::paced(body, settings), None)
         } else {
             let limit = match &*path {
-                EVALUATE => app.content.limit().saturating_add(OVERHEAD),
-                BATCH => settings.body_limit.saturating_mul(BODIES),
+                EVALUATE => app.content.limit().saturating_add(evaluate::OVERHEAD_BYTES),
+                BATCH => settings.body_limit.saturating_mul(creation::BODIES),
                 _ => settings.body_limit,
             };
             let memory = if path.starts_with(WORK) { &app.memory.work } else { &app.memory.small };

@@ -20,7 +20,6 @@ use crate::calls::wait::{self, WaitOperation};
 use crate::calls::{command, events};
 use crate::error::ApiError;
 use crate::http::Caller;
-use crate::services::FirstPage;
 use crate::strict::Read;
 
 /// What names begin with.
@@ -53,12 +52,8 @@ impl Operations for Face {
             token => place(token)
                 .ok_or_else(|| ApiError::field("page_token", "must be the next_page_token of a page before"))?,
         };
-        // In the client's way of counting.
-        let first = match app.settings.first_page {
-            FirstPage::Zero => 0,
-            FirstPage::One => 1,
-        };
-        let value = ListOperations { page: Some(page + first), page_size: Some(size), ..ListOperations::default() };
+        let number = app.settings.first_page.shown(page);
+        let value = ListOperations { page: Some(number), page_size: Some(size), ..ListOperations::default() };
         let Listing { entries, page: info } = list::listing(app, &caller, Read { value, violations }).await?;
         let next = i64::from(page) + 1 < i64::from(info.wire_total_pages());
         Ok(Response::new(google::ListOperationsResponse {

@@ -17,10 +17,6 @@ use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, WireOperation, to_json};
 use crate::strict;
 
-/// A batch may be so many times as large as a single creation. With the default limit of a body, 2 MiB, that is the 8
-/// MiB that one transaction of a store takes.
-const BODIES: u64 = 4;
-
 /// Create an operation
 ///
 /// The answer comes once the operation is durable. With an Idempotency-Key, a repeated request gets the operation of
@@ -64,7 +60,7 @@ pub(super) async fn batch_create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let limit = app.settings.body_limit.saturating_mul(BODIES);
+    let limit = app.settings.body_limit.saturating_mul(creation::BODIES);
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let asked = strict::json::<BatchCreateOperations>(&body)?;
     let created = creation::batch(&app, &caller, asked, idempotency_key(&headers)?).await?;

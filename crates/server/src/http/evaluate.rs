@@ -19,9 +19,6 @@ use crate::error::ApiError;
 use crate::render::{self, to_json};
 use crate::strict;
 
-/// What a body may hold besides the content in base64.
-const BODY_OVERHEAD: u64 = 1024 * 1024;
-
 /// Evaluate evidence
 ///
 /// Stores the evidence unless it is there already, and starts an operation of the kind evidence_evaluation.
@@ -38,7 +35,7 @@ pub(super) async fn evaluate(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    let limit = app.content.limit().div_ceil(3).saturating_mul(4).saturating_add(BODY_OVERHEAD);
+    let limit = app.content.limit().div_ceil(3).saturating_mul(4).saturating_add(evaluate::OVERHEAD_BYTES);
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let evaluation = Evaluation::check(&app, strict::json::<EvaluateEvidence>(&body)?, |content| {
         (!content.is_empty()).then(|| {

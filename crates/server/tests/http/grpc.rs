@@ -307,9 +307,35 @@ async fn a_batch_is_created_whole_or_not_at_all() {
     assert_eq!(violations[0].field, "operations[1].kind");
     let refused = client.batch_create_operations(batch(&[])).await.unwrap_err();
     assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "operations");
+    let too_many = client.batch_create_operations(batch(&["scan"; 1_001])).await.unwrap_err();
+    let told = too_many.get_details_bad_request().unwrap().field_violations.remove(0);
+    assert_eq!((&*told.field, &*told.description), ("operations", "must be a list of 1 to 1000 elements"));
     let created = client.batch_create_operations(batch(&["scan", "scan"])).await.unwrap().into_inner();
     assert_eq!(created.operations.len(), 2);
     assert_eq!(caller.get("/v1/operations").await.ids().len(), 2);
+}
+
+#[tokio::test]
+async fn lists_of_workers_are_bounded_as_over_http() {
+    let server = Server::start().await;
+    let mut client = worker(&server.acme().await).await;
+    let kinds = (0..101).map(|number| format!("kind-{number}")).collect();
+    let claim = wire::ClaimOperationsRequest { kinds, ..Default::default() };
+    let row = wire::heartbeat_operations_request::Row::default();
+    let beats = wire::HeartbeatOperationsRequest { operations: vec![row; 1_001] };
+    let row = wire::settle_operations_request::Row::default();
+    let ends = wire::SettleOperationsRequest { results: vec![row; 1_001] };
+    let refused = [
+        client.claim_operations(claim).await.unwrap_err(),
+        client.heartbeat_operations(beats).await.unwrap_err(),
+        client.settle_operations(ends).await.unwrap_err(),
+    ];
+    let fields = refused.map(|status| {
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        violations[0].field.clone()
+    });
+    assert_eq!(fields, ["kinds", "operations", "results"]);
 }
 
 #[tokio::test]

@@ -48,12 +48,9 @@ pub(crate) struct ClaimOperations {
 pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperations>) -> Result<Delivery, ApiError> {
     caller.require_work()?;
     let (asked, mut found) = asked.into_parts();
-    let List(mut kinds) = asked.kinds;
+    let mut kinds = asked.kinds.required("kinds", &mut found);
     kinds.sort_unstable();
     kinds.dedup();
-    if kinds.is_empty() {
-        found.add(Violation::new("kinds", format!("must be a list of 1 to {MAX_KINDS} elements")));
-    }
     kinds.iter().filter_map(|kind| problem(app, kind)).for_each(|violation| found.add_another(violation));
     let most = asked.max_operations.unwrap_or(1);
     let max_operations = u32::try_from(most).ok().filter(|most| (1..=MAX_ROWS).contains(&(*most as usize)));
@@ -69,7 +66,8 @@ pub(crate) async fn claim(app: &App, caller: &Caller, asked: Read<ClaimOperation
 }
 
 /// Of a token of the instance, the organizations that operations are wanted of.
-fn among(caller: &Caller, List(wanted): List<String, MAX_ORGANIZATIONS>, found: &mut Found) -> Option<Organizations> {
+fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut Found) -> Option<Organizations> {
+    let wanted = wanted.optional("organizations", found);
     let Some(reached) = caller.allowed_in(Scope::OperationsWork) else {
         if wanted.iter().any(|name| name != caller.organization()) {
             let told =
@@ -80,9 +78,6 @@ fn among(caller: &Caller, List(wanted): List<String, MAX_ORGANIZATIONS>, found: 
     };
     if wanted.is_empty() {
         return Some(reached.clone());
-    }
-    if wanted.len() > MAX_ORGANIZATIONS {
-        found.add(Violation::new("organizations", format!("must be {MAX_ORGANIZATIONS} at most")));
     }
     for name in wanted.iter().filter(|name| !reached.include(name)) {
         let told = format!("{} is none of those that the token reaches", quoted(name));

@@ -54,10 +54,7 @@ pub(crate) async fn heartbeat(
 ) -> Result<Vec<(OperationId, LeaseStatus)>, ApiError> {
     caller.require_work()?;
     let (asked, mut found) = asked.into_parts();
-    let List(rows) = asked.operations;
-    if rows.is_empty() {
-        found.add(Violation::new("operations", format!("must be a list of 1 to {MAX_ROWS} elements")));
-    }
+    let rows = asked.operations.required("operations", &mut found);
     let scope = scope(app, caller);
     let mut beats = Vec::with_capacity(rows.len());
     for (index, row) in rows.into_iter().enumerate() {

@@ -102,10 +102,7 @@ pub(crate) async fn settle(
 
 fn check(app: &App, caller: &Caller, asked: Read<SettleOperations>) -> Result<Vec<End>, ApiError> {
     let (asked, mut found) = asked.into_parts();
-    let List(rows) = asked.results;
-    if rows.is_empty() {
-        found.add(Violation::new("results", format!("must be a list of 1 to {MAX_ROWS} elements")));
-    }
+    let rows = asked.results.required("results", &mut found);
     let scope = scope(app, caller);
     let backoff = app.settings.work.backoff;
     let mut ends = Vec::with_capacity(rows.len());
