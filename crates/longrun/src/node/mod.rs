@@ -33,7 +33,7 @@ pub use lock::StoreLock;
 pub use logging::{complain, flush_log, start_logging};
 pub use signals::StopSignals;
 
-/// Connections of a server to PostgreSQL: enough to keep the lanes, the engine and two requests a core busy.
+/// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
 /// Between two looks at what broken uploads left.

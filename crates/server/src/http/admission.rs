@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use store::Token;
 
+use super::call_class::CallClass;
 use super::caller::Learnt;
-use super::lane::Lane;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Shed;
@@ -14,7 +14,7 @@ use crate::places::Place;
 /// What a call holds of the server's capacity. Clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
-    lane: Lane,
+    class: CallClass,
     /// Held while the call is worked on.
     place: Arc<Mutex<Option<Place>>>,
 }
@@ -25,13 +25,13 @@ impl Admission {
     /// # Errors
     /// [`ApiError::TooManyCalls`] and [`ApiError::Overloaded`].
     pub async fn new(app: &App, token: &Token, path: &str, learnt: Option<&Learnt>) -> Result<Admission, ApiError> {
-        let admission = Admission { lane: Lane::of(path), place: Arc::default() };
+        let admission = Admission { class: CallClass::of(path), place: Arc::default() };
         if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request has the place of the first one given back with it.
             let _ = learnt.admission.set(admission.clone());
         }
         // What keeps claims is bounded by them, and each that is refused would be work that is done again.
-        if admission.lane != Lane::Keeping
+        if admission.class != CallClass::Keeping
             && let Some((standing, taken)) = app.rates.take(token)
         {
             let _ = learnt.map(|learnt| learnt.standing.set(standing));
@@ -46,10 +46,10 @@ impl Admission {
     /// # Errors
     /// [`ApiError::Overloaded`].
     pub async fn enter(&self, app: &App, organization: &str) -> Result<(), ApiError> {
-        let places = match self.lane {
-            Lane::Ordinary => &app.places,
-            Lane::Keeping => &app.keeping,
-            Lane::Waiting => return Ok(()),
+        let places = match self.class {
+            CallClass::Ordinary => &app.places,
+            CallClass::Keeping => &app.keeping,
+            CallClass::Waiting => return Ok(()),
         };
         let Ok(place) = places.take(organization).await else {
             app.metrics.shed(Shed::Overloaded);

@@ -1,0 +1,66 @@
+//! Which capacity a call has.
+
+use super::target::Target;
+
+/// What a call is counted among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallClass {
+    /// What is worked on, or else refused when there is too much of it.
+    Ordinary,
+    /// Heartbeats and settlements: beside all others, so that work that was done is not lost when there is much to do.
+    Keeping,
+    /// What mostly waits for something to happen or for its client: claims, `:wait`, `:watch`, uploads that are streams.
+    /// Each has limits of its own.
+    Waiting,
+}
+
+impl CallClass {
+    /// That of a call to this path. Templates without parameters are matched as they are written.
+    pub fn of(path: &str) -> CallClass {
+        match path {
+            "/v1/operations:heartbeat"
+            | "/v1/operations:settle"
+            | "/longrun.v1.WorkerService/HeartbeatOperations"
+            | "/longrun.v1.WorkerService/SettleOperations" => return CallClass::Keeping,
+            "/v1/operations:claim"
+            | "/v1/operations:watch"
+            | "/longrun.v1.AsyncOperationsService/WaitOperation"
+            | "/longrun.v1.AsyncOperationsService/WatchOperations"
+            | "/longrun.v1.WorkerService/ClaimOperations"
+            | "/longrun.v1.EvidenceService/PutEvidence"
+            | "/google.longrunning.Operations/WaitOperation" => return CallClass::Waiting,
+            _ => {}
+        }
+        // Only what has a colon, or hides one, has a verb: most calls are not looked at further.
+        let is_wait =
+            path.bytes().any(|byte| matches!(byte, b':' | b'%')) && Target::of(path).verb() == Some(super::wait::VERB);
+        if is_wait { CallClass::Waiting } else { CallClass::Ordinary }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_has_its_class_however_it_is_spelt() {
+        for (path, class) in [
+            ("/v1/operations", CallClass::Ordinary),
+            ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac", CallClass::Ordinary),
+            ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac:cancel", CallClass::Ordinary),
+            ("/v1/operations:batchCreate", CallClass::Ordinary),
+            ("/v1/evidence/sha256:00", CallClass::Ordinary),
+            ("/v1/operations:heartbeat", CallClass::Keeping),
+            ("/v1/operations:settle", CallClass::Keeping),
+            ("/v1/operations:claim", CallClass::Waiting),
+            ("/longrun.v1.WorkerService/SettleOperations", CallClass::Keeping),
+            ("/google.longrunning.Operations/WaitOperation", CallClass::Waiting),
+            ("/google.longrunning.Operations/GetOperation", CallClass::Ordinary),
+            ("/v1/operations:watch", CallClass::Waiting),
+            ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac:wait", CallClass::Waiting),
+            ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac%3Await", CallClass::Waiting),
+        ] {
+            assert_eq!(CallClass::of(path), class, "{path}");
+        }
+    }
+}
