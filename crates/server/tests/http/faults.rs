@@ -11,9 +11,9 @@ use http::{Method, StatusCode};
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
-    LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
-    Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, CommandOutcome, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail,
+    Position, PositionKey, Report, Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,19 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl Details for FaultyStore {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        self.check()?;
+        self.inner.details(access, ids, longest).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
@@ -164,13 +177,13 @@ impl Store for FaultyStore {
     }
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create_as(organization, operations, ids, key, start).await
+        self.inner.create_as(access, operations, ids, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
