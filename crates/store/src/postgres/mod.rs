@@ -36,6 +36,7 @@ mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod search;
 mod session;
 mod texts;
 mod transition;
@@ -66,6 +67,7 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -111,6 +113,7 @@ pub struct PostgresStore {
     heads: Heads,
     folds: Folds,
     resources: Resources,
+    times: TimesCache,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -236,6 +239,7 @@ impl PostgresStore {
             heads,
             folds,
             resources,
+            times: TimesCache::default(),
             replica,
             call: None,
         })
