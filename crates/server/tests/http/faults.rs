@@ -99,12 +99,12 @@ impl SearchOperations for FaultyStore {
         access: &Access,
         request: &SearchRequest,
     ) -> Result<SearchPage<OperationId>, StoreError> {
-        self.fail()?;
+        self.check()?;
         self.inner.search_ids(access, request).await
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
-        self.fail()?;
+        self.check()?;
         self.inner.count_matching(access, search, by).await
     }
 
