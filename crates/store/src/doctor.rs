@@ -43,6 +43,23 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
     ),
     (
+        "what is told apart of operations is of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM details d
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = d.organization_id AND a.seq = d.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = d.organization_id AND s.seq = d.seq)",
+    ),
+    (
+        "of the operations with a unique key, only the one that took it last has not ended",
+        "SELECT d.organization_id || ' #' || d.seq || ' has not ended; the key was last taken by #' || coalesce(u.seq, 0)
+         FROM details d JOIN active a ON a.organization_id = d.organization_id AND a.seq = d.seq
+             LEFT JOIN unique_keys u ON u.organization_id = d.organization_id AND u.unique_key = d.unique_key
+         WHERE d.unique_key IS NOT NULL AND u.seq IS DISTINCT FROM d.seq
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' is not there, or has another key' FROM unique_keys u
+         WHERE NOT EXISTS (SELECT 1 FROM details d WHERE d.organization_id = u.organization_id AND d.seq = u.seq
+             AND d.unique_key = u.unique_key)",
+    ),
+    (
         "only what runs was asked to stop, and what names its retention says when it is to be removed",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)

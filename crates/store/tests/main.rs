@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod contract;
 mod deletion;
+mod details;
 mod frozen;
 mod full_disk;
 mod heads;

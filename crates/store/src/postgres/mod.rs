@@ -18,6 +18,7 @@ mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod error;
 mod folds;
@@ -315,14 +316,15 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let batcher = self.batcher(&self.creations, &access.organization);
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, NewOperation, Timestamp};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
@@ -251,7 +251,9 @@ impl Commit for Writer {
 /// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
 fn is_one_statement(writes: &[&mut Write]) -> bool {
     writes.iter().all(|write| match &**write {
-        Write::Create(slot) => slot.request.key.is_none(),
+        Write::Create(slot) => {
+            slot.request.key.is_none() && !slot.request.operations.iter().any(NewOperation::has_details)
+        }
         Write::Transition(_) | Write::Claim(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Disconnect),
         _ => false,

@@ -22,6 +22,7 @@ mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod export;
 mod history;
@@ -89,6 +90,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0013_details",
     "0014_search",
 ];
 
@@ -266,14 +268,15 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 impl Store for SqliteStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
