@@ -12,6 +12,7 @@ mod create;
 mod filter;
 mod id;
 pub mod page;
+pub mod schedule;
 mod state;
 mod status;
 mod text;
