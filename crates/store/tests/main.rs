@@ -20,6 +20,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod resources;
+mod schedules;
 mod sealed;
 mod servers;
 mod shards;

@@ -95,11 +95,18 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 4] =
-    [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
+const TABLES: [(&str, &str); 5] = [
+    ("schedules", "name"),
+    ("inbox", "id"),
+    ("changes", "xid, n"),
+    ("idempotency_keys", "key"),
+    ("evidence", "digest"),
+];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 13] = [
+const END: [&str; 14] = [
+    // First, since whoever fires one locks it before the organization's row.
+    "schedules",
     "organization_limits",
     "inbox",
     "changes",

@@ -36,6 +36,7 @@ mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod schedules;
 mod session;
 mod texts;
 mod transition;

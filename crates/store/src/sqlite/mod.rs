@@ -34,6 +34,7 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod schedules;
 mod single;
 mod statement;
 mod texts;
@@ -87,6 +88,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0016_schedules",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -570,8 +572,9 @@ impl Store for SqliteStore {
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
-    /// Nothing comes in by another way.
-    fn seal_with(&self, _: Keyring) {}
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
 
     async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
         self.readers.read(move |connection| texts::heads(connection, &after, limit)).await
