@@ -21,6 +21,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod resources;
+mod schedules;
 mod sealed;
 mod search;
 mod servers;
