@@ -22,6 +22,7 @@ mod replica;
 mod resources;
 mod sealed;
 mod servers;
+mod sessions;
 mod shards;
 mod starts;
 mod support;

@@ -16,6 +16,7 @@ pub(crate) mod evidence;
 pub(crate) mod idempotency;
 pub(crate) mod list;
 pub(crate) mod organizations;
+pub(crate) mod page;
 pub(crate) mod pause;
 pub(crate) mod tokens;
 pub(crate) mod wait;

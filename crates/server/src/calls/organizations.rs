@@ -8,6 +8,7 @@ use serde::Deserialize;
 use store::{DeletionError, Limits, Scope, StoreError, go_on_deleting};
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::Paged;
 use super::pause::{self, Organization};
 use crate::app::App;
 use crate::audit::administrative;
@@ -15,7 +16,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, Read};
 
-/// Entries of a page, unless somebody wants fewer.
+/// The most entries of a page.
 const PAGE_SIZE: u32 = 100;
 /// How long one call goes on with a deletion; then it answers how far it is, and the next call goes on.
 const DELETION: Duration = Duration::from_secs(10);
@@ -64,19 +65,9 @@ pub(crate) struct CreateOrganization {
     pub(crate) limits: Option<Read<SetOrganizationLimits>>,
 }
 
-/// Which organizations to list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListOrganizations {
-    /// Entries per page; above 100, or left out, 100.
-    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
-    #[serde(default)]
-    pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
-    #[param(required = false)]
-    #[serde(default)]
-    pub(crate) page_token: String,
-}
+/// Which organizations to list: all within reach.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ListOrganizations {}
 
 /// How an organization is deleted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -130,15 +121,15 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
-    asked: Read<ListOrganizations>,
+    asked: Paged<ListOrganizations>,
 ) -> Result<(Vec<store::Organization>, Option<String>), ApiError> {
     manages(caller)?;
-    let (asked, found) = asked.into_parts();
+    let (page, ListOrganizations {}, found) = asked.into_parts();
     found.none()?;
-    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE) as usize;
+    let size = page.size(PAGE_SIZE) as usize;
     let mut organizations = app.store.organizations().await?;
     let reached = caller.allowed_in(Scope::Admin);
-    organizations.retain(|one| one.name > asked.page_token && reached.is_some_and(|all| all.include(&one.name)));
+    organizations.retain(|one| one.name > page.token && reached.is_some_and(|all| all.include(&one.name)));
     let has_more = organizations.len() > size;
     organizations.truncate(size);
     let next = organizations.last().filter(|_| has_more).map(|last| last.name.clone());

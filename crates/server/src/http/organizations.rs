@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::calls::organizations::{
     self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
 };
+use crate::calls::page::{PageQuery, Paged};
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
@@ -36,8 +37,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<CreateOrganization>(&body)?;
+    let asked = body::request::<CreateOrganization>(&app, &caller, &headers, body).await?;
     Ok(answer(&organizations::create(&app, &caller, asked).await?))
 }
 
@@ -45,14 +45,14 @@ pub(super) async fn create(
 ///
 /// One page of those that the token of the instance reaches, by name.
 #[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
-    tag = "OrganizationsService", params(ListOrganizations),
+    tag = "OrganizationsService", params(PageQuery),
     responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListOrganizations>(query.as_deref().unwrap_or(""))?;
+    let asked = Paged::<ListOrganizations>::from_query(query.as_deref())?;
     let (found, next) = organizations::list(&app, &caller, asked).await?;
     let listed = |one: &store::Organization| ListedOrganization {
         name: one.name.clone(),
@@ -133,8 +133,7 @@ async fn set_limits(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<SetOrganizationLimits>(&body)?;
+    let asked = body::request::<SetOrganizationLimits>(app, caller, headers, body).await?;
     Ok(answer(&organizations::set_limits(app, caller, name, asked).await?))
 }
 

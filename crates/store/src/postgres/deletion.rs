@@ -99,13 +99,14 @@ const TABLES: [(&str, &str); 4] =
     [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 13] = [
+const END: [&str; 14] = [
     "organization_limits",
     "inbox",
     "changes",
     "idempotency_keys",
     "evidence",
     "tokens",
+    "sessions",
     "pauses",
     "counters",
     "project_counters",
@@ -171,6 +172,7 @@ async fn begin_on(
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for sql in [
         "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
+        "UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
         "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;

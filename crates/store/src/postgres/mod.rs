@@ -37,6 +37,7 @@ mod resources;
 mod rotate;
 mod rows;
 mod session;
+mod sessions;
 mod texts;
 mod transition;
 mod tx;

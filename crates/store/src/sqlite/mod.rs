@@ -34,6 +34,7 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod sessions;
 mod single;
 mod statement;
 mod texts;
@@ -87,6 +88,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0018_sessions",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
