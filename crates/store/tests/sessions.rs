@@ -1,7 +1,7 @@
 //! Sessions of people: they are listed by organization, and ended for good by whoever may.
 use std::time::Duration;
 
-use store::{Scope, Session, Sessions, Store, StoreError, TokenWish, create_token, go_on_deleting};
+use store::{Scope, Session, StoreError, TokenWish, create_token, go_on_deleting};
 
 use super::support::{Engine, Fixture, against_both_engines, fixture};
 

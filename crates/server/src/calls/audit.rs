@@ -2,7 +2,7 @@
 
 use operations::{Timestamp, Violation, check_text};
 use serde::Deserialize;
-use store::{AuditFilter, AuditPage, Organizations, Scope};
+use store::{AuditFilter, AuditPage};
 use utoipa::IntoParams;
 
 use super::page::Paged;
@@ -48,7 +48,8 @@ pub(crate) struct ListAudit {
 /// One page of entries, newest first.
 pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) -> Result<AuditPage, ApiError> {
     let (page, asked, mut found) = asked.into_parts();
-    let organization = authorize(caller, &asked.organization)?;
+    // Who has a part of an organization only does not see what others do in it, and the log of the instance tells of all.
+    let organization = pause::managed(caller, &asked.organization)?;
     let filter = AuditFilter {
         actor: text("actor", asked.actor, &mut found),
         action: text("action", asked.action, &mut found),
@@ -59,22 +60,6 @@ pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) ->
     let before = page.place(&mut found, |token| token.parse().ok());
     found.none()?;
     Ok(app.store.audit(&organization, &filter, before, page.size(MAX_PAGE_SIZE)).await?)
-}
-
-/// Whose log the caller may read: who has a part of an organization only does not see what others do in it, and that of
-/// the instance tells of all organizations.
-fn authorize(caller: &Caller, organization: &str) -> Result<String, ApiError> {
-    match caller.allowed_in(Scope::Admin) {
-        Some(Organizations::All) => {}
-        Some(reached) if reached.include(organization) => {}
-        Some(_) => return Err(ApiError::NotFound("organization")),
-        None => {
-            pause::whole(caller)?;
-            let is_own = organization.is_empty() || organization == caller.organization();
-            return if is_own { Ok(caller.organization().to_owned()) } else { Err(ApiError::NotFound("organization")) };
-        }
-    }
-    Ok(organization.to_owned())
 }
 
 fn text(field: &str, text: String, found: &mut Found) -> Option<String> {

@@ -18,6 +18,7 @@ pub(crate) mod list;
 pub(crate) mod organizations;
 pub(crate) mod page;
 pub(crate) mod pause;
+pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod wait;
 pub(crate) mod watch;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use operations::{Violation, check_name};
+use operations::{Timestamp, Violation, check_name};
 use serde::Deserialize;
-use store::{DeletionError, Limits, Scope, StoreError, go_on_deleting};
+use store::{DeletionError, Limits, Pausable, Paused, Scope, StoreError, go_on_deleting};
 use utoipa::{IntoParams, ToSchema};
 
 use super::page::Paged;
@@ -117,12 +117,15 @@ pub(crate) async fn create(
     .await
 }
 
+/// An organization in a list, and since when it is paused.
+pub(crate) type Listed = (store::Organization, Option<Timestamp>);
+
 /// One page of the organizations within reach, by name, and where the next one begins.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
     asked: Paged<ListOrganizations>,
-) -> Result<(Vec<store::Organization>, Option<String>), ApiError> {
+) -> Result<(Vec<Listed>, Option<String>), ApiError> {
     manages(caller)?;
     let (page, ListOrganizations {}, found) = asked.into_parts();
     found.none()?;
@@ -133,7 +136,16 @@ pub(crate) async fn list(
     let has_more = organizations.len() > size;
     organizations.truncate(size);
     let next = organizations.last().filter(|_| has_more).map(|last| last.name.clone());
-    Ok((organizations, next))
+    let paused = app.store.paused().await?;
+    let since = |one: &store::Organization| {
+        let is_it = |paused: &&Paused| matches!(&paused.what, Pausable::Organization(name) if *name == one.name);
+        paused.iter().find(is_it).map(|paused| paused.since)
+    };
+    let listed = organizations.into_iter().map(|one| {
+        let since = since(&one);
+        (one, since)
+    });
+    Ok((listed.collect(), next))
 }
 
 /// Sets what an organization may have, as a whole.
@@ -183,15 +195,15 @@ pub(crate) async fn delete(
         pause::authorize(app, caller, name).await?;
         let contents = app.store.contents(name).await?.ok_or(ApiError::NotFound("organization"))?;
         if !contents.is_being_deleted {
-            let has = [(contents.unfinished + contents.ended, "operations"), (contents.evidence, "pieces of evidence")];
-            let has: Vec<String> =
-                has.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
+            let operations = contents.unfinished + contents.ended;
+            let has = [(operations, counted(operations)), (contents.evidence, pieces(contents.evidence))];
+            let has: Vec<String> = has.into_iter().filter(|(count, _)| *count > 0).map(|(_, has)| has).collect();
             if !force && !has.is_empty() {
                 return Err(ApiError::OrganizationNotEmpty { what: has.join(" and ") });
             }
             let unfinished = store.begin_deletion(name, force).await?;
             if unfinished > 0 && !force {
-                return Err(ApiError::OrganizationNotEmpty { what: format!("{unfinished} operations") });
+                return Err(ApiError::OrganizationNotEmpty { what: counted(unfinished) });
             }
         }
         let mut removed_rows = 0;
@@ -205,6 +217,14 @@ pub(crate) async fn delete(
         Ok(Deletion { done, removed_rows })
     })
     .await
+}
+
+fn counted(operations: u64) -> String {
+    format!("{operations} operation{}", if operations == 1 { "" } else { "s" })
+}
+
+fn pieces(evidence: u64) -> String {
+    format!("{evidence} piece{} of evidence", if evidence == 1 { "" } else { "s" })
 }
 
 /// These calls are for those who manage organizations.

@@ -12,6 +12,7 @@ mod gate;
 mod longrunning;
 mod operations;
 mod organizations;
+mod sessions;
 mod status;
 mod tokens;
 mod worker;
@@ -27,6 +28,7 @@ use proto::longrun::v1::audit_service_server::AuditServiceServer;
 use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
 use proto::longrun::v1::kinds_service_server::KindsServiceServer;
 use proto::longrun::v1::organizations_service_server::OrganizationsServiceServer;
+use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
@@ -69,6 +71,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .add_service(TokensServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(OrganizationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(KindsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SessionsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AuditServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(OperationsServer::new(face))
         .into_axum_router()

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Call, Face, call, convert};
 use crate::calls::organizations::{
-    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, Listed, SetOrganizationLimits,
 };
 use crate::calls::page::Paged;
 use crate::calls::pause::{self, Organization, Verb};
@@ -34,11 +34,12 @@ impl OrganizationsService for Face {
         let page = convert::page(asked.page_size, asked.page_token);
         let asked = Paged { page, asked: read(ListOrganizations {}) };
         let (found, next) = organizations::list(&self.0, &caller, asked).await?;
-        let listed = |one: store::Organization| wire::OrganizationSummary {
+        let listed = |(one, paused_since): Listed| wire::OrganizationSummary {
             name: one.name,
             created_at: Some(convert::timestamp(one.created_at)),
             pending: one.pending,
             running: one.running,
+            paused_since: paused_since.map(convert::timestamp),
             being_deleted: one.is_being_deleted,
         };
         let organizations = found.into_iter().map(listed).collect();

@@ -16,7 +16,7 @@ use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::organizations::{
-    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, Listed, SetOrganizationLimits,
 };
 use crate::calls::page::{PageQuery, Paged};
 use crate::calls::pause::{self, Organization, Verb};
@@ -54,11 +54,12 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let asked = Paged::<ListOrganizations>::from_query(query.as_deref())?;
     let (found, next) = organizations::list(&app, &caller, asked).await?;
-    let listed = |one: &store::Organization| ListedOrganization {
+    let listed = |(one, paused_since): &Listed| ListedOrganization {
         name: one.name.clone(),
         created_at: one.created_at.to_string(),
         pending: one.pending,
         running: one.running,
+        paused_since: paused_since.map(|since| since.to_string()),
         being_deleted: one.is_being_deleted,
     };
     let organizations = found.iter().map(listed).collect();
@@ -187,6 +188,10 @@ pub(super) struct ListedOrganization {
     pending: u64,
     /// Operations that run.
     running: u64,
+    /// Since when nothing of it is started; left out when it is not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    paused_since: Option<String>,
     /// Its deletion has begun, and has not ended.
     being_deleted: bool,
 }

@@ -549,6 +549,7 @@ async fn health_and_reflection_need_no_token() {
         "longrun.v1.TokensService",
         "longrun.v1.OrganizationsService",
         "longrun.v1.KindsService",
+        "longrun.v1.SessionsService",
         "longrun.v1.AuditService",
         "google.longrunning.Operations",
         "grpc.health.v1.Health",

@@ -1,10 +1,11 @@
-//! Tokens, organizations, kinds and the audit log over gRPC: the same answers and refusals as over HTTP.
+//! Tokens, organizations, kinds, sessions and the audit log over gRPC: the same answers and refusals as over HTTP.
 
 use operations::Access;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::audit_service_client::AuditServiceClient;
 use proto::longrun::v1::kinds_service_client::KindsServiceClient;
 use proto::longrun::v1::organizations_service_client::OrganizationsServiceClient;
+use proto::longrun::v1::sessions_service_client::SessionsServiceClient;
 use proto::longrun::v1::tokens_service_client::TokensServiceClient;
 use serde_json::{Value, json};
 use store::Scope;
@@ -69,6 +70,7 @@ struct Clients {
     organizations: OrganizationsServiceClient<Authorized>,
     kinds: KindsServiceClient<Authorized>,
     audit: AuditServiceClient<Authorized>,
+    sessions: SessionsServiceClient<Authorized>,
 }
 
 impl Clients {
@@ -78,6 +80,7 @@ impl Clients {
             organizations: OrganizationsServiceClient::new(connect(caller).await),
             kinds: KindsServiceClient::new(connect(caller).await),
             audit: AuditServiceClient::new(connect(caller).await),
+            sessions: SessionsServiceClient::new(connect(caller).await),
         }
     }
 }
@@ -96,11 +99,25 @@ async fn both_faces_manage_alike() {
         ("projects", server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await),
         ("no scope", server.caller(Access::organization("acme"), &[Scope::OperationsRead]).await),
     ];
+    for (id, organization) in [("ses_1", "acme"), ("ses_2", "acme"), ("ses_3", "other")] {
+        let now = server.store.now();
+        let session = store::Session {
+            id: id.to_owned(),
+            organization: organization.to_owned(),
+            subject: "ada".to_owned(),
+            name: "Ada".to_owned(),
+            begun_at: now,
+            expires_at: now.after(std::time::Duration::from_secs(3_600)),
+            revoked_at: None,
+        };
+        server.store.begin_session(session).await.unwrap();
+    }
     for (who, caller) in &callers {
         let mut clients = Clients::of(caller).await;
         tokens(who, caller, &mut clients, &ci.id).await;
         organizations(who, caller, &mut clients).await;
         kinds(who, caller, &mut clients).await;
+        sessions(who, caller, &mut clients).await;
         audit(who, caller, &mut clients).await;
     }
 }
@@ -157,8 +174,9 @@ async fn organizations(who: &str, caller: &Caller, clients: &mut Clients) {
         let request = wire::ListOrganizationsRequest { page_size, page_token: String::new() };
         let grpc = answered(clients.organizations.list_organizations(request).await, |page| {
             let one = |one: wire::OrganizationSummary| {
-                json!({"name": one.name, "created_at": time(one.created_at), "pending": one.pending,
-                    "running": one.running, "being_deleted": one.being_deleted})
+                let shown = json!({"name": one.name, "created_at": time(one.created_at), "pending": one.pending,
+                    "running": one.running, "being_deleted": one.being_deleted});
+                with(shown, &[("paused_since", time(one.paused_since).map(Value::from))])
             };
             let organizations: Vec<Value> = page.organizations.into_iter().map(one).collect();
             json!({"organizations": organizations, "next_page_token": page.next_page_token})
@@ -204,6 +222,44 @@ async fn kinds(who: &str, caller: &Caller, clients: &mut Clients) {
         let http = caller.post(&format!("/v1/kinds/{kind}:resume"), "").await;
         let grpc = clients.kinds.resume_kind(wire::ResumeKindRequest { kind: kind.to_owned() }).await;
         assert_same(&format!("{who}: resume {kind}"), &http, answered(grpc, |done| shown(kind, done.paused)));
+    }
+}
+
+fn session(session: wire::Session) -> Value {
+    let shown = json!({
+        "id": session.id, "organization": session.organization, "subject": session.subject, "name": session.name,
+        "state": session.state, "begun_at": time(session.begun_at), "expires_at": time(session.expires_at),
+    });
+    with(shown, &[("revoked_at", time(session.revoked_at).map(Value::from))])
+}
+
+async fn sessions(who: &str, caller: &Caller, clients: &mut Clients) {
+    let list = |page_size, page_token: &str, organization: &str| wire::ListSessionsRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+        organization: organization.to_owned(),
+    };
+    for (query, request) in [
+        ("", list(0, "", "")),
+        ("?page_size=1", list(1, "", "")),
+        ("?page_size=-1&page_token=x", list(-1, "x", "")),
+        ("?organization=acme", list(0, "", "acme")),
+    ] {
+        let http = caller.get(&format!("/v1/sessions{query}")).await;
+        let grpc = answered(clients.sessions.list_sessions(request).await, |page| {
+            let sessions: Vec<Value> = page.sessions.into_iter().map(session).collect();
+            json!({"sessions": sessions, "next_page_token": page.next_page_token})
+        });
+        assert_same(&format!("{who}: sessions {query}"), &http, grpc);
+    }
+    for (id, organization) in [("ses_1", ""), ("ses_1", "acme"), ("ses_3", "other"), ("nobodys", "acme")] {
+        let http = caller.post(&format!("/v1/sessions/{id}:revoke?organization={organization}"), "").await;
+        let request = wire::RevokeSessionRequest { session_id: id.to_owned(), organization: organization.to_owned() };
+        let grpc = answered(
+            clients.sessions.revoke_session(request).await,
+            |done| json!({"session": session(done.session.unwrap())}),
+        );
+        assert_same(&format!("{who}: revoke session {id}"), &http, grpc);
     }
 }
 
