@@ -31,6 +31,7 @@ mod plain;
 mod protection;
 mod routing;
 mod serve;
+pub(crate) mod shedding;
 mod target;
 mod tls;
 mod tokens;
