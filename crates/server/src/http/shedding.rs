@@ -79,3 +79,69 @@ fn header(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(AUTHORIZATION)?;
     Some(KEYS.get_or_init(RandomState::new).hash_one(value.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use operations::{Access, Timestamp};
+
+    use super::*;
+    use crate::places::Places;
+
+    fn request(link: &Link, path: &str, authorization: &str) -> Request {
+        let request = Request::builder().uri(path).header(AUTHORIZATION, authorization);
+        request.extension(link.clone()).body(Body::empty()).unwrap()
+    }
+
+    fn token() -> Arc<Token> {
+        Arc::new(Token {
+            id: "t".to_owned(),
+            name: "t".to_owned(),
+            access: Access::organization("acme"),
+            scopes: [].into(),
+            created_at: Timestamp::from_millis(0),
+            expires_at: None,
+            last_used_at: None,
+            revoked_at: None,
+            instance: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn only_the_last_caller_of_the_connection_is_refused_and_only_while_too_many_wait() {
+        let places = Places::new(1, 1, Duration::from_secs(60));
+        let link = Link::new("127.0.0.1:1".parse().unwrap(), None, false);
+        let is_refused = |path: &str, authorization: &str| {
+            let learnt = Learnt::default();
+            let refused = is_refused(&request(&link, path, authorization), &learnt);
+            assert_eq!(learnt.token.get().is_some(), refused, "the log says who was refused");
+            refused
+        };
+        let known = request(&link, "/v1/operations", "Bearer one");
+        remember(&link, known.headers(), &token(), || places.crowd("acme"));
+        assert!(!is_refused("/v1/operations", "Bearer one"), "nobody waits");
+
+        let held = places.take("acme").await.unwrap();
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(places.take("acme"))).collect();
+        assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+        assert!(is_refused("/v1/operations", "Bearer one"));
+        for path in ["/v1/operations:heartbeat", "/v1/operations:claim", "/docs", "/longrun.v1.WorkerService/X"] {
+            assert!(!is_refused(path, "Bearer one"), "{path}");
+        }
+        assert!(!is_refused("/v1/operations", "Bearer other"));
+
+        waiting.pop();
+        assert!(!is_refused("/v1/operations", "Bearer one"), "one more may wait");
+        drop((held, waiting));
+    }
+
+    #[tokio::test]
+    async fn the_prepared_answer_is_that_of_the_error() {
+        let (prepared, made) = (refusal(), ApiError::Overloaded.into_response());
+        assert_eq!((prepared.status(), prepared.headers()), (made.status(), made.headers()));
+        let bytes = |response: Response| async { response.into_body().collect().await.unwrap().to_bytes() };
+        assert_eq!(bytes(prepared).await, bytes(made).await);
+    }
+}
