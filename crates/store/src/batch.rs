@@ -19,6 +19,7 @@ use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
 use crate::seal::Replacement;
+use crate::sqlite::StatisticsWrite;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
@@ -117,6 +118,8 @@ pub(crate) enum Upkeep {
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
+    /// What concerns statistics; only in the embedded store.
+    Statistics(StatisticsWrite),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -289,6 +292,9 @@ impl Write {
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
+            Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
+                (part.counts.len(), 0)
+            }
             Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) => (1, 0),
         }
     }

@@ -39,6 +39,7 @@ mod rotation;
 mod rows;
 pub mod seal;
 pub mod sqlite;
+mod statistics;
 mod token;
 mod transfer;
 mod transition;
@@ -75,6 +76,7 @@ pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
 pub use seal::{Keyring, Sealed};
 pub use sqlite::SqliteStore;
+pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
@@ -137,7 +139,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Statistics + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

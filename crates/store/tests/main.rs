@@ -24,6 +24,7 @@ mod sealed;
 mod servers;
 mod shards;
 mod starts;
+mod statistics;
 mod support;
 mod tls;
 mod tokens;

@@ -95,11 +95,16 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 4] =
-    [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
+const TABLES: [(&str, &str); 5] = [
+    ("inbox", "id"),
+    ("changes", "xid, n"),
+    ("idempotency_keys", "key"),
+    ("evidence", "digest"),
+    ("statistics", "step, project_id, start, kind"),
+];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 13] = [
+const END: [&str; 15] = [
     "organization_limits",
     "inbox",
     "changes",
@@ -114,6 +119,8 @@ const END: [&str; 13] = [
     "counted_resources",
     "resource_counters",
     "resource_deltas",
+    "statistics",
+    "statistics_origins",
 ];
 
 pub(super) async fn contents(pool: &Connections, organization: &str) -> Result<Option<Contents>, StoreError> {

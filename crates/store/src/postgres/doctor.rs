@@ -3,8 +3,9 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::connections::Connections;
+use super::statistics;
 use super::tx::Tx;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 
 /// Invariants whose queries are of this engine; see [`ALIKE`].
@@ -12,6 +13,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
     (
         "no operation is both active and settled",
         // Two looks for each of the few that are active: as one condition, it would compare all with all.

@@ -37,6 +37,7 @@ mod resources;
 mod rotate;
 mod rows;
 mod session;
+mod statistics;
 mod texts;
 mod transition;
 mod tx;
@@ -181,6 +182,7 @@ impl PostgresStore {
             Open::Create => session::migrate(&pool).await?,
         }
         counters::adopt(&pool).await.map_err(unavailable)?;
+        statistics::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
         let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {

@@ -168,6 +168,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
@@ -345,6 +346,7 @@ impl Transaction for Whole<'_> {
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
             | Upkeep::Disconnect => Ok(0),
         }
     }

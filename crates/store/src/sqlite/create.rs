@@ -126,7 +126,7 @@ pub(super) fn create(
             }
             let seq = next.start;
             next.start += 1;
-            told.add(organization, Some(Status::Pending), &operation.id);
+            told.add_creation(organization, &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
             }

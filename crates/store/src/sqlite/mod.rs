@@ -36,6 +36,7 @@ mod resources;
 mod rows;
 mod single;
 mod statement;
+mod statistics;
 mod texts;
 mod transition;
 mod writer;
@@ -70,6 +71,7 @@ use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
 use rusqlite::Connection;
 use statement::query;
+pub(crate) use statistics::StatisticsWrite;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
@@ -87,6 +89,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0017_statistics",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

@@ -12,7 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, statistics, texts,
+    transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -205,6 +206,7 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
+            Upkeep::Statistics(write) => statistics::write(connection, now, write),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;
