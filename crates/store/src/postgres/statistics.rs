@@ -70,8 +70,9 @@ const STORE: &str = "
 
 /// Served by statistics_by_age.
 const FORGET: &str = "
-    DELETE FROM statistics WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM statistics WHERE step = $1 AND start < $2 ORDER BY start LIMIT $3 FOR UPDATE SKIP LOCKED))";
+    DELETE FROM statistics WHERE (organization_id, step, project_id, start, kind) IN (
+        SELECT organization_id, step, project_id, start, kind FROM statistics
+        WHERE step = $1 AND start < $2 ORDER BY start LIMIT $3)";
 
 /// Since when an organization is counted, and the first change that is not. Served by primary keys.
 const STATE: &str = "
