@@ -1,7 +1,8 @@
 //! The domain of longrun: what an operation is, how it lives and how it is listed.
 //!
 //! **Responsibility.** The types and rules that every other crate shares: [`Status`] and the transition function
-//! [`State::apply`], [`Filter`] and the pagination arithmetic of [`page`], ids, times, validation of new operations.
+//! [`State::apply`], [`Filter`], the filter grammar of [`search`], the pagination arithmetic of [`page`], ids, times,
+//! validation of new operations.
 //!
 //! **Promises.** Pure: no I/O, no async, no clock (times are arguments). The only rule book: stores and handlers call
 //! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by
@@ -12,6 +13,7 @@ mod create;
 mod filter;
 mod id;
 pub mod page;
+pub mod search;
 mod state;
 mod statistics;
 mod status;
@@ -22,6 +24,7 @@ pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperat
 pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
 pub use page::{PageInfo, PageRequest};
+pub use search::{InvalidFilter, Search};
 pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};
 pub use statistics::{Durations, InvalidDurations, Step, UnknownStep};
 pub use status::Status;
