@@ -41,6 +41,7 @@ const COMMANDS: &[&str] = &[
     "operations events",
     "operations create-batch",
     "ops list",
+    "stats",
     "evidence evaluate",
     "evidence detect",
     "evidence put",

@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/operations.proto",
         "longrun/v1/worker.proto",
         "longrun/v1/evidence.proto",
+        "longrun/v1/stats.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

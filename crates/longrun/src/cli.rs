@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
     evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    token, watch, worker,
+    stats, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -62,6 +62,8 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Show how much happened and how long it took, as a chart
+    Stats(stats::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -104,6 +106,7 @@ impl Command {
             | Command::Bench(_) => true,
             Command::Config(_)
             | Command::Operations(_)
+            | Command::Stats(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)

@@ -90,6 +90,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),

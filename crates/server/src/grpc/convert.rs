@@ -75,7 +75,7 @@ pub(super) fn given_duration(
     duration.map(|(seconds, nanos)| Duration::new(seconds, nanos))
 }
 
-fn given_timestamp(
+pub(super) fn given_timestamp(
     field: &str,
     given: Option<prost_types::Timestamp>,
     found: &mut Vec<Violation>,

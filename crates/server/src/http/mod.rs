@@ -31,6 +31,7 @@ mod plain;
 mod protection;
 mod routing;
 mod serve;
+mod stats;
 mod target;
 mod tls;
 mod tokens;
@@ -90,6 +91,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
         .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
+        .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))

@@ -13,7 +13,7 @@ use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
     Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
     LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
-    Settlement, Store, StoreError, Token,
+    Settlement, Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,28 @@ impl FaultyStore {
             f if f == Fault::Panic as u8 => panic!("{SECRET_CAUSE}"),
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl Statistics for FaultyStore {
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.check()?;
+        self.inner.statistics(access, request, limit).await
+    }
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
     }
 }
 

@@ -35,6 +35,7 @@ mod pause;
 mod revoked;
 mod serving;
 mod slow;
+mod stats;
 mod tls_renewal;
 mod token_management;
 mod tokens;
