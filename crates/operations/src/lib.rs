@@ -12,6 +12,7 @@ pub mod backoff;
 mod create;
 mod filter;
 mod id;
+mod labels;
 pub mod page;
 pub mod search;
 mod state;
@@ -20,9 +21,13 @@ mod status;
 mod text;
 mod time;
 
-pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
+pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation, repeated_unique_keys};
 pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
+pub use labels::{
+    Labels, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_UNIQUE_KEY_BYTES, RETRY_OF, check_label_key,
+    check_label_value, check_unique_key,
+};
 pub use page::{PageInfo, PageRequest};
 pub use search::{InvalidFilter, Search};
 pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};

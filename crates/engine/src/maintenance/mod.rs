@@ -16,3 +16,4 @@ pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod statistics;
 pub(crate) mod sweep;
+pub(crate) mod times;

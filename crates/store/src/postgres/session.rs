@@ -26,7 +26,9 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0011_queue_and_resources",
     "0012_instance",
     "0013_audit",
-    "0018_statistics",
+    "0014_details",
+    "0015_search",
+    "0018_statistics_and_views",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

@@ -12,8 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, statistics, texts,
-    transition,
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, search, statistics,
+    texts, transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -23,7 +23,8 @@ use crate::batch::{
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
-use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
+use crate::views::ViewChange;
+use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome};
 
 /// What a writer works with, shared with the store.
 #[derive(Clone)]
@@ -188,6 +189,10 @@ impl Transaction for Whole<'_> {
         admin::change_token(self.connection, self.now, change)
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(self.connection, self.now, change)
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(self.connection, self.now, records)
     }
@@ -203,6 +208,7 @@ impl Transaction for Whole<'_> {
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
+            Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),

@@ -30,3 +30,18 @@ CREATE TABLE statistics_origins (
     created_before  INTEGER NOT NULL,
     created         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Saved views: a name for a filter. An empty owner: shared in the organisation; else the id of the token that it is
+-- private to.
+CREATE TABLE views (
+    organization_id TEXT    NOT NULL,
+    id              TEXT    NOT NULL,
+    owner           TEXT    NOT NULL,
+    name            TEXT    NOT NULL,
+    filter          TEXT    NOT NULL,
+    columns         TEXT    NOT NULL,              -- JSON array of names
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX views_by_name ON views (organization_id, owner, name);

@@ -31,3 +31,18 @@ CREATE TABLE statistics_origins (
     created_before  bigint NOT NULL,
     created         bigint NOT NULL
 ) WITH (fillfactor = 50);
+
+-- Saved views: a name for a filter. An empty owner: shared in the organisation; else the id of the token that it is
+-- private to.
+CREATE TABLE views (
+    organization_id text   NOT NULL,
+    id              text   NOT NULL,
+    owner           text   NOT NULL,
+    name            text   NOT NULL,
+    filter          text   NOT NULL,
+    columns         text[] NOT NULL,
+    created_at      bigint NOT NULL,
+    updated_at      bigint NOT NULL,
+    PRIMARY KEY (organization_id, id)
+);
+CREATE UNIQUE INDEX views_by_name ON views (organization_id, owner, name);
