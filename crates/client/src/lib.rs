@@ -29,6 +29,7 @@ mod pause;
 mod retry;
 mod stats;
 mod types;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -42,6 +43,7 @@ pub use types::{
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token, Views};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -90,6 +90,10 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Views(Views::List(args)) => commands::views::list(args).await,
+        Command::Views(Views::Create(args)) => commands::views::create(args).await,
+        Command::Views(Views::Show(args)) => commands::views::show(args).await,
+        Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
         Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,

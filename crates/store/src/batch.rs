@@ -311,7 +311,9 @@ impl Write {
             Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
                 (part.counts.len(), 0)
             }
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => (1, 0),
+            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
+                (1, 0)
+            }
         }
     }
 }

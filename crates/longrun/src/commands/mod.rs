@@ -25,5 +25,6 @@ pub mod restore;
 pub mod serve;
 pub mod stats;
 pub mod token;
+pub mod views;
 pub mod watch;
 pub mod worker;

@@ -19,6 +19,7 @@ pub(crate) mod organizations;
 pub(crate) mod pause;
 pub(crate) mod stats;
 pub(crate) mod tokens;
+pub(crate) mod views;
 pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod work;

@@ -35,6 +35,7 @@ mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -91,6 +92,11 @@ pub fn router(services: Services) -> Router {
         .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
         .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
+        .route("/v1/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
+        .route(
+            "/v1/views/{id}",
+            get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
+        )
         .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))

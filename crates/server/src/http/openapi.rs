@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, stats, tokens, wait, watch,
-    work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, stats, tokens, views, wait,
+    watch, work,
 };
 use crate::error::Status;
 
@@ -40,6 +40,7 @@ const PAGE: &str = "/docs";
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
         (name = "AuditService", description = "Who called what."),
+        (name = "ViewsService", description = "Saved views: names for filters."),
         (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
@@ -49,7 +50,8 @@ const PAGE: &str = "/docs";
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, audit::list, stats::get,
+        tokens::rotate, audit::list, stats::get, views::create,
+        views::list, views::get, views::update, views::delete,
     )
 )]
 struct Api;

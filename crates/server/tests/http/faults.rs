@@ -16,7 +16,8 @@ use store::{
     Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, EvidenceRecord, GroupBy, Heartbeat,
     HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching, NewToken,
     OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage, SearchRequest,
-    Settlement, Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, View, ViewOutcome, ViewReach, Views,
+    Settlement, Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, View, ViewOutcome,
+    ViewReach, Views,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -40,6 +40,7 @@ mod tls_renewal;
 mod token_management;
 mod tokens;
 mod unknown_tokens;
+mod views;
 mod wait;
 mod watch;
 mod work;

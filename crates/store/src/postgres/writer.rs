@@ -23,7 +23,9 @@ use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::views::ViewChange;
-use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome};
+use crate::{
+    ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
+};
 
 /// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
 /// restored.
