@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text};
+use crate::{Concurrency, Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text};
 
 /// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
 pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
@@ -38,6 +38,8 @@ pub struct NewOperation {
     pub max_attempts: u32,
     /// How long to keep it after its end; `None` keeps it.
     pub retain_for: Option<Duration>,
+    /// How many of its key may run at a time; `None`: it has no key.
+    pub concurrency: Option<Concurrency>,
 }
 
 impl NewOperation {
@@ -54,6 +56,7 @@ impl NewOperation {
             timeout: None,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             retain_for: None,
+            concurrency: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl NewOperation {
                 check(Err(Violation::new(field, "must be above 0s and at most ten years, e.g. \"60s\"")));
             }
         }
+        found.extend(self.concurrency.iter().flat_map(Concurrency::violations));
         found
     }
 }

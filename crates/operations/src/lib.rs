@@ -8,6 +8,7 @@
 //! construction.
 
 pub mod backoff;
+mod concurrency;
 mod create;
 mod filter;
 mod id;
@@ -17,6 +18,7 @@ mod status;
 mod text;
 mod time;
 
+pub use concurrency::{Concurrency, MAX_CONCURRENCY_KEY_BYTES, MAX_CONCURRENCY_LIMIT};
 pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
 pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;

@@ -14,7 +14,7 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organization's rows together.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("organizations", "organization_id"),
     ("organization_limits", "organization_id"),
     ("audit", "organization_id, seq"),
@@ -23,6 +23,7 @@ const TABLES: [(&str, &str); 10] = [
     ("evidence", "organization_id"),
     ("idempotency_keys", "organization_id"),
     ("settled", "organization_id, seq"),
+    ("concurrency_keys", "organization_id, key"),
     ("active", "organization_id, seq"),
     ("events", "organization_id, rowid"),
 ];

@@ -13,14 +13,15 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
 use super::heads::{Begin, Heads};
-use super::{resources, rows};
+use super::{concurrency, resources, rows};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
-/// Makes what has become due after $3 and until $2 claimable; what another server is at is left to it. Served by
-/// queue_due.
+/// Makes what has become due after $3 and until $2 claimable, but for what has a concurrency key; what another server is
+/// at is left to it. Served by queue_due and the primary key of concurrency_slots.
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
+            AND (SELECT 1 FROM concurrency_slots s WHERE s.organization_id = $1 AND s.seq = queue.seq LIMIT 1) IS NULL
         ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
     RETURNING kind, -priority, seq";
 
@@ -117,6 +118,7 @@ pub(super) async fn claim(
             let promote = sqlx::query_as(PROMOTE).bind(organization).bind(now.as_millis()).bind(begin.due);
             let promoted: Vec<(String, i16, i64)> = promote.fetch_all(&mut *connection).await?;
             heads.came(organization, &promoted);
+            concurrency::promote(connection, heads, organization, now.as_millis(), begin.due).await?;
             if !places.is_empty() {
                 let begin = heads.begin(connection, organization, kinds).await?;
                 line.start(connection, begin, &mut places, &mut answers).await?;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, Operation, State, Status, Timestamp};
+use operations::{Access, Concurrency, Event, Operation, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -15,7 +15,7 @@ use super::connections::Connections;
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
-use super::{changes as feed, history, purge, rows, transition};
+use super::{changes as feed, concurrency, history, purge, rows, transition};
 use crate::batch::CommandRequest;
 use crate::command::in_state;
 use crate::history::steering_notes;
@@ -54,7 +54,8 @@ const LOCK_PLACE_DUE: &str = "
 /// The operation in the table {from} under the name {alias}, locked. Served by the table's index by id.
 const LOCK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence
+        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence,
+            concurrency_key, concurrency_limit
         FROM {from} {alias}
         WHERE {alias}.id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3))
         FOR UPDATE) AS o";
@@ -73,12 +74,13 @@ const RETRY: &str = "
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at)
         SELECT organization_id, kind, priority, seq, $4 FROM moved
+        WHERE concurrency_key IS NULL OR $4::bigint IS NOT NULL
     )
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, input)
+        retain_for_ms, input, concurrency_key, concurrency_limit)
     SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, $3,
-        $4, priority, $5, $6, fence, timeout_ms, retain_for_ms, input
+        $4, priority, $5, $6, fence, timeout_ms, retain_for_ms, input, concurrency_key, concurrency_limit
     FROM moved";
 
 const REMOVE: &str =
@@ -105,7 +107,11 @@ pub(super) async fn command(
             let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
             let is_in_line = found.is_active && before.status() == Status::Pending;
             // Without its place in the queue a pending operation may be just about to be claimed.
-            let may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
+            let mut may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
+            if is_unchanged && may_be_claimed && let Some(key) = found.row.try_get::<Option<&str>, _>("concurrency_key")? {
+                let seq = found.row.try_get("seq")?;
+                may_be_claimed = !concurrency::waits(tx, &access.organization, key, seq).await?;
+            }
             if is_unchanged && !may_be_claimed {
                 let target = Locked { connection: tx, now, retain_for_ms, access, found, before, place_in_line };
                 return target.carry_out(*command).await.map(Some);
@@ -221,6 +227,7 @@ impl Locked<'_> {
                     project_id: operation.project_id.clone(),
                     resource: operation.resource.clone(),
                     before: before.status(),
+                    concurrency_key: row.try_get("concurrency_key")?,
                     state: state.clone(),
                     note: None,
                 };
@@ -236,6 +243,12 @@ impl Locked<'_> {
                     .bind(transition::small(progress.max_attempts))
                     .execute(&mut *connection)
                     .await?;
+                if let Some(key) = row.try_get::<Option<String>, _>("concurrency_key")? {
+                    let limit: i32 = row.try_get("concurrency_limit")?;
+                    let came = [(rows::uuid(&operation.id), Concurrency { key, limit: limit.unsigned_abs() })];
+                    concurrency::lock_keys(connection, organization, came.iter().map(|(_, of)| of.key.as_str())).await?;
+                    concurrency::enter(connection, organization, &came).await?;
+                }
                 counts.add(&of, Status::Pending, 1);
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
                     .await?;

@@ -232,6 +232,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
         timeout: duration("timeout")?,
         max_attempts: row.try_get::<i32, _>("max_attempts")?.unsigned_abs(),
         retain_for: duration("retain_for")?,
+        concurrency: None,
     };
     let key = match row.try_get::<Option<String>, _>("idempotency_key")? {
         None => None,

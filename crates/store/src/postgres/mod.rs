@@ -13,6 +13,7 @@ mod claim;
 mod clock;
 mod command;
 mod complete;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;

@@ -16,6 +16,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::concurrency::Left;
 use super::counters::{Changes, Counted};
 use super::{changes, history, repeat, rows};
 use crate::history::Note;
@@ -31,7 +32,7 @@ const FIND: &str = "
     )
     SELECT a.*, seen.place <> a.place AS is_overtaken FROM seen CROSS JOIN LATERAL (
         SELECT ctid::text AS place, seq, id, kind, project_id, priority, status, started_at, due_at, attempts,
-            max_attempts, fence, cancel_requested, resource_type, resource_id
+            max_attempts, fence, cancel_requested, resource_type, resource_id, concurrency_key
         FROM active WHERE id = seen.id AND organization_id = $1 FOR UPDATE) AS a";
 
 /// By places of rows that are locked.
@@ -49,11 +50,11 @@ const SETTLE: &str = "
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, purge_at, error_message, output, input, worker)
+        retain_for_ms, purge_at, error_message, output, input, worker, concurrency_key, concurrency_limit)
     SELECT organization_id, seq, id, kind, new_status, resource_type, resource_id, project_id, project_version_id,
         created_at, began_at, finished_at, priority, tries, max_tries, token, timeout_ms, retain_for_ms,
         finished_at + coalesce(retain_for_ms, $12), error_message, output,
-        CASE new_status WHEN 4 THEN input ELSE '' END, worker
+        CASE new_status WHEN 4 THEN input ELSE '' END, worker, concurrency_key, concurrency_limit
     FROM held";
 
 /// By places of rows that are locked.
@@ -87,6 +88,7 @@ pub(super) struct Entry {
     pub(super) project_id: String,
     pub(super) resource: Option<Resource>,
     pub(super) before: Status,
+    pub(super) concurrency_key: Option<String>,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
@@ -130,6 +132,7 @@ pub(super) async fn apply(
             project_id: row.try_get("project_id")?,
             resource: rows::resource(row)?,
             before: state.status(),
+            concurrency_key: row.try_get("concurrency_key")?,
             state,
             note: None,
         };
@@ -220,14 +223,23 @@ pub(super) async fn write(
     }
     let mut workers: HashMap<i64, String> = released.into_iter().collect();
     let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
+    let mut left = Left::default();
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, resource, before, state, note, .. } = entry;
+        let Entry { place, seq, kind, priority, project_id, resource, before, concurrency_key, state, note, .. } = entry;
         let worker = workers.remove(&seq).unwrap_or_default();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
         counts.add(&of, before, -1);
         counts.add(&of, state.status(), 1);
         if let Some(note) = note {
             notes.push((seq, Note { worker: worker.clone(), ..note }));
+        }
+        if let Some(key) = concurrency_key {
+            match &state {
+                State::Completed { .. } | State::Failed { .. } => left.ended.push(seq),
+                State::Pending { due_at: Some(_), .. } => left.delayed.push(seq),
+                State::Pending { .. } | State::Running { .. } => {}
+            }
+            left.keys.insert(key);
         }
         match state {
             State::Completed { progress, started_at, finished_at, output } => {
@@ -295,5 +307,6 @@ pub(super) async fn write(
             .execute(&mut *connection)
             .await?;
     }
+    left.write(connection, organization).await?;
     counts.write(connection, organization).await
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::changes::Told;
+use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::statement::query;
@@ -15,25 +16,28 @@ use crate::quota::Quotas;
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
 
-/// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
+/// Makes claimable what has become due, or lets it wait for a place of its concurrency key; without a limit, since each
+/// row was put there by one write of a client.
 /// Served by active_due.
-const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
+const PROMOTE: &str = "
+    UPDATE active SET due_at = NULL, waits = concurrency_key IS NOT NULL WHERE due_at <= ?1
+    RETURNING organization_id, concurrency_key";
 
 /// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
 /// seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM active INDEXED BY active_ready
-            WHERE status = 1 AND due_at IS NULL AND organization_id > ?1
+            WHERE status = 1 AND due_at IS NULL AND waits = 0 AND organization_id > ?1
         UNION ALL
         SELECT (SELECT min(organization_id) FROM active INDEXED BY active_ready
-            WHERE status = 1 AND due_at IS NULL AND organization_id > organization.id)
+            WHERE status = 1 AND due_at IS NULL AND waits = 0 AND organization_id > organization.id)
         FROM organization WHERE organization.id IS NOT NULL
     )
     SELECT id FROM organization
     WHERE id IS NOT NULL AND (?4 IS NULL OR id IN (SELECT value FROM json_each(?4))) AND EXISTS (
         SELECT 1 FROM json_each(?2) k CROSS JOIN active a INDEXED BY active_ready
-        WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL
+        WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
             AND NOT EXISTS (SELECT 1 FROM pauses p
                 WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)))
     LIMIT ?3 + 0";
@@ -41,7 +45,7 @@ const WAITING: &str = "
 /// The first in the queue of one organization and kind, unless that is paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
-    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
     ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
@@ -49,7 +53,7 @@ const FIRST_IN_LINE: &str = "
 /// Served by active_ready and active_by_project.
 const FIRST_IN_LINE_OF_PROJECTS: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
-    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
         AND a.project_id IN (SELECT value FROM json_each(?4))
         AND EXISTS (SELECT 1 FROM json_each(?4) p CROSS JOIN active INDEXED BY active_by_project
@@ -75,7 +79,7 @@ pub(super) fn claim(
     resources: &Resources,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    query(PROMOTE).bind(now.as_millis()).execute(connection)?;
+    promote(connection, now)?;
     let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         let among = request.among.as_ref().map(|among| (request.worker.as_str(), among));
@@ -101,6 +105,18 @@ pub(super) fn claim(
         start(connection, now, resources, requests, &chosen, &mut answers)?;
     }
     Ok(answers)
+}
+
+fn promote(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    let mut keys = Keys::default();
+    let mut promote = connection.prepare_cached(PROMOTE)?;
+    let mut promoted = promote.query([now.as_millis()])?;
+    while let Some(row) = promoted.next()? {
+        if let Some(key) = row.get::<_, Option<String>>(1)? {
+            keys.touch(row.get(0)?, key);
+        }
+    }
+    keys.admit(connection)
 }
 
 /// A row that is to be started, and the place of the request that gets it.

@@ -33,7 +33,9 @@ const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
 /// The rest, one table after the other. Counters that are all zero say nothing.
-const REMOVE: [&str; 7] = [
+const REMOVE: [&str; 8] = [
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1 AND key IN (
+        SELECT key FROM concurrency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -54,7 +56,8 @@ const REMOVE: [&str; 7] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 6] = [
+const END: [&str; 7] = [
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",

@@ -17,6 +17,7 @@ mod changes;
 mod claim;
 mod clock;
 mod command;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;
@@ -87,6 +88,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0015_concurrency",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
