@@ -195,6 +195,12 @@ pub struct NewOperation {
     /// How long to keep it after its end, e.g. `86400s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain_for: Option<String>,
+    /// At most `concurrency_limit` operations of the organization with this key run at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// How many of the key may run at a time; 1 unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_limit: Option<u32>,
 }
 
 /// A policy to be evaluated: either `reference` or `embedded`.

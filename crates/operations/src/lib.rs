@@ -20,7 +20,7 @@ mod time;
 
 pub use concurrency::{Concurrency, MAX_CONCURRENCY_KEY_BYTES, MAX_CONCURRENCY_LIMIT};
 pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
-pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
+pub use filter::{Access, BULK_KIND, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
 pub use page::{PageInfo, PageRequest};
 pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};

@@ -96,6 +96,14 @@ pub enum ApiError {
         /// What would be right.
         allowed: &'static str,
     },
+    /// More or fewer operations match than the caller of a bulk action expects.
+    #[error("{now} operations match now, and {expected} were expected: look at them again, and call with expected_count {now}")]
+    CountDiffers {
+        /// How many match.
+        now: u64,
+        /// How many were expected to.
+        expected: u64,
+    },
     /// A token that is revoked or has expired is not replaced.
     #[error("the token is revoked or has expired: there is nothing to replace; create a new one")]
     TokenEnded,
@@ -255,6 +263,7 @@ impl ApiError {
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
+            ApiError::CountDiffers { .. } => (StatusCode::CONFLICT, 10, "COUNT_DIFFERS"),
             ApiError::TokenEnded => (StatusCode::BAD_REQUEST, 9, "TOKEN_ENDED"),
             ApiError::OrganizationExists => (StatusCode::CONFLICT, 6, "ORGANIZATION_EXISTS"),
             ApiError::OrganizationEnding => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_BEING_DELETED"),
@@ -304,6 +313,7 @@ impl ApiError {
         match self {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
+            ApiError::CountDiffers { now, .. } => BTreeMap::from([("count", now.to_string())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),

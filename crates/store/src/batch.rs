@@ -21,8 +21,8 @@ use crate::quota::Admission;
 use crate::seal::Replacement;
 use crate::work::StartTerms;
 use crate::{
-    AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
+    AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
+    LeaseStatus, Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -117,6 +117,10 @@ pub(crate) enum Upkeep {
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
+    /// A batch of a bulk operation; only in the embedded store.
+    Bulk(Box<BulkBatch>),
+    /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded store.
+    BeginBulk(String, OperationId, u64),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -252,7 +256,7 @@ impl Write {
                     Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) => *count > 0,
                     // A deletion is one call, and its beginning is what it does.
                     Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
-                    Upkeep::Delete(..) => false,
+                    Upkeep::Delete(..) | Upkeep::Bulk(_) | Upkeep::BeginBulk(..) => false,
                     _ => true,
                 };
                 is_done.then(Vec::new)
@@ -289,6 +293,7 @@ impl Write {
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
+            Write::Upkeep(Slot { request: Upkeep::Bulk(batch), .. }) => (batch.ids.len(), 0),
             Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) => (1, 0),
         }
     }
@@ -374,6 +379,9 @@ pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, each whole or not at all, and fills in their replies. An error means that none was
     /// carried out. Writes that were lost in a panic are taken out.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
+
+    /// What came of the last batch besides what its answers tell: something may be claimed that could not.
+    fn frees(&mut self) -> bool;
 }
 
 /// A handle to a batcher. The batcher's task, or its thread, ends when the last handle is dropped.
@@ -510,6 +518,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
         carry_out(committer, &mut batch).await;
         let mut news = News::default();
         batch.iter().for_each(|write| news |= News::of(write));
+        if committer.frees() {
+            news |= News { queue: true, ..News::default() };
+        }
         commits.note(news);
         batch.iter_mut().for_each(|write| write.reply().deliver());
     }

@@ -13,6 +13,7 @@
 
 mod audit;
 mod batch;
+mod bulk;
 mod census;
 mod changes;
 mod command;
@@ -51,6 +52,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
+pub use bulk::{BulkBatch, BulkOperations, BulkProgress, BulkRefusal, SHOWN_REFUSALS};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
@@ -71,7 +73,7 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
-pub use quota::{Exceeded, Quota, Quotas, Rate};
+pub use quota::{Exceeded, Quota, Quotas, Rate, RunningLimits};
 pub use reach::{Organizations, TokenReach};
 pub use seal::{Keyring, Sealed};
 pub use sqlite::SqliteStore;
@@ -137,7 +139,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: BulkOperations + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use operations::{Access, Concurrency, NewOperation, OperationId, Status};
-use store::{LeaseRef, Lost, OperationCommand};
+use store::{LeaseRef, Limits, Lost, OperationCommand, Quotas, RunningLimits, Start};
 
 fn keyed(key: &str, limit: u32) -> NewOperation {
     let concurrency = Some(Concurrency { key: key.to_owned(), limit });
@@ -163,19 +163,106 @@ async fn servers_that_claim_at_once_start_no_more_than_the_limit(fixture: Fixtur
     let mut ended = 0;
     while ended < 120 {
         let claims = stores.iter().map(|store| store.claim(claim_request(&["scan"], 50)));
-        let running: Vec<_> = futures_util::future::join_all(claims).await.into_iter().flat_map(Result::unwrap).collect();
+        let running: Vec<_> =
+            futures_util::future::join_all(claims).await.into_iter().flat_map(Result::unwrap).collect();
         assert!((1..=4).contains(&running.len()), "three of the one, one of the other: {}", running.len());
         ended += running.len();
         let ends = running.iter().enumerate().map(|(place, claimed)| {
-            let settlement = store::Settlement {
-                lease: claimed.lease.clone(),
-                outcome: completed(""),
-                retry_after: Duration::ZERO,
-            };
+            let settlement =
+                store::Settlement { lease: claimed.lease.clone(), outcome: completed(""), retry_after: Duration::ZERO };
             stores[place % 2].settle(vec![settlement])
         });
         for end in futures_util::future::join_all(ends).await {
             end.unwrap().remove(0).unwrap();
+        }
+    }
+    fixture.assert_sound().await;
+}
+
+/// At most so many of the kind scan may run in every organization.
+fn at_most(scans: u32) -> Quotas {
+    let everybody = [("scan".to_owned(), scans)].into();
+    Quotas { running: RunningLimits { everybody, ..RunningLimits::default() }, ..Quotas::default() }
+}
+
+async fn at_most_so_many_of_a_kind_run_in_each_organization(fixture: Fixture) {
+    fixture.store.set_quotas(at_most(2));
+    for organization in ["acme", "umbrella"] {
+        let many = ["scan", "scan", "scan", "push"].map(NewOperation::of_kind).to_vec();
+        fixture.store.create(organization, many, None).await.unwrap();
+    }
+    let running = fixture.claim(&["scan", "push"], 100).await;
+    let mut of: Vec<(&str, &str)> =
+        running.iter().map(|claimed| (claimed.lease.organization.as_str(), claimed.operation.kind.as_str())).collect();
+    of.sort_unstable();
+    let expected = ["acme", "umbrella"].map(|of| [(of, "push"), (of, "scan"), (of, "scan")]).concat();
+    assert_eq!(of, expected);
+    assert!(fixture.claim(&["scan"], 100).await.is_empty());
+    let scan = running.iter().find(|claimed| claimed.operation.kind == "scan").unwrap();
+    fixture.settle(scan, completed("")).await.unwrap();
+    let next = fixture.claim(&["scan"], 100).await;
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].lease.organization, scan.lease.organization);
+    fixture.assert_sound().await;
+}
+
+async fn a_kind_of_which_as_many_run_as_may_takes_no_organizations_turn(fixture: Fixture) {
+    fixture.store.set_quotas(at_most(1));
+    let scans = || (0..20).map(|_| NewOperation::of_kind("scan")).collect::<Vec<_>>();
+    for organization in ["a", "b", "c", "d"] {
+        fixture.store.create(organization, scans(), None).await.unwrap();
+    }
+    assert_eq!(fixture.claim(&["scan"], 100).await.len(), 4);
+    assert!(fixture.claim(&["scan"], 1).await.is_empty());
+    fixture.store.create("e", scans(), None).await.unwrap();
+    // Claims of one: whoever could start nothing would use the turn up.
+    assert_eq!(fixture.claim(&["scan"], 1).await[0].lease.organization, "e");
+    fixture.assert_sound().await;
+}
+
+async fn an_organization_has_limits_of_its_own_and_0_is_none(fixture: Fixture) {
+    fixture.store.set_quotas(at_most(1));
+    let many = || vec![NewOperation::of_kind("scan"); 5];
+    for organization in ["acme", "umbrella"] {
+        fixture.store.create(organization, many(), None).await.unwrap();
+    }
+    let limits = |most| Limits { max_running: [("scan".to_owned(), most)].into(), ..Limits::default() };
+    assert!(fixture.store.set_limits("acme", limits(3)).await.unwrap());
+    assert_eq!(fixture.claim(&["scan"], 100).await.len(), 4);
+    assert!(fixture.store.set_limits("acme", limits(0)).await.unwrap());
+    assert_eq!(fixture.claim(&["scan"], 100).await.len(), 2);
+    fixture.assert_sound().await;
+}
+
+async fn what_is_limited_does_not_start_with_its_creation(fixture: Fixture) {
+    fixture.store.set_quotas(at_most(1));
+    for new in [NewOperation::of_kind("scan"), NewOperation { kind: "push".to_owned(), ..keyed("prod", 1) }] {
+        let start = Start::new("test", Duration::from_secs(30), |_| panic!("it started"));
+        let created = fixture.store.create_one("acme", new, None, Some(start)).await.unwrap();
+        assert_eq!(created.status, Status::Pending);
+    }
+    assert_eq!(claimed(&fixture, 10).await.len(), 2);
+    fixture.assert_sound().await;
+}
+
+async fn servers_that_claim_at_once_start_no_more_of_a_kind_than_may_run(fixture: Fixture) {
+    let other = fixture.second_server().await;
+    let stores = [fixture.store.clone(), other];
+    stores.iter().for_each(|store| store.set_quotas(at_most(3)));
+    fixture.store.create("acme", vec![NewOperation::of_kind("scan"); 60], None).await.unwrap();
+    let mut ended = 0;
+    while ended < 60 {
+        // By all organizations and by this one: two ways, and several of each at a time.
+        let of_one =
+            store::ClaimRequest { access: Some(Access::organization("acme")), ..claim_request(&["scan", "push"], 50) };
+        let requests = [claim_request(&["scan"], 50), of_one];
+        let claims = stores.iter().flat_map(|store| requests.iter().map(|request| store.claim(request.clone())));
+        let running: Vec<_> =
+            futures_util::future::join_all(claims).await.into_iter().flat_map(Result::unwrap).collect();
+        assert!((1..=3).contains(&running.len()), "{} run", running.len());
+        ended += running.len();
+        for claimed in &running {
+            fixture.settle(claimed, completed("")).await.unwrap();
         }
     }
     fixture.assert_sound().await;
@@ -214,4 +301,9 @@ against_both_engines!(
     the_limit_of_the_newest_creation_holds,
     servers_that_claim_at_once_start_no_more_than_the_limit,
     an_organization_with_keys_can_be_deleted,
+    at_most_so_many_of_a_kind_run_in_each_organization,
+    a_kind_of_which_as_many_run_as_may_takes_no_organizations_turn,
+    an_organization_has_limits_of_its_own_and_0_is_none,
+    what_is_limited_does_not_start_with_its_creation,
+    servers_that_claim_at_once_start_no_more_of_a_kind_than_may_run,
 );

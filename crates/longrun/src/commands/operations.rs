@@ -100,6 +100,12 @@ pub struct CreateArgs {
     /// How long to keep the operation after its end, e.g. 30d
     #[arg(long, value_name = "DURATION")]
     retain_for: Option<Span>,
+    /// Operations with the same key run one after the other, or as many at a time as --concurrency-limit says
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// How many operations with the key may run at a time
+    #[arg(long, value_name = "N", requires = "concurrency_key")]
+    concurrency_limit: Option<u32>,
     /// Creating again with the same key and the same rest answers the first operation
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -234,6 +240,8 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         timeout: args.timeout.map(seconds),
         max_attempts: args.max_attempts,
         retain_for: args.retain_for.map(seconds),
+        concurrency_key: args.concurrency_key,
+        concurrency_limit: args.concurrency_limit,
     };
     let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;

@@ -32,6 +32,14 @@ pub struct LimitsArgs {
     /// Its operations that start for each one of an organization of weight 1, while both have some waiting
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
+    /// How many of its operations of a kind may run at a time, e.g. scan=4; 0: any number; may be given several times
+    #[arg(long, value_name = "KIND=N", value_parser = of_kind)]
+    max_running: Vec<(String, u32)>,
+}
+
+fn of_kind(text: &str) -> Result<(String, u32), String> {
+    let parts = text.split_once('=').and_then(|(kind, most)| Some((kind.to_owned(), most.parse().ok()?)));
+    parts.ok_or_else(|| "must be a kind and a number, e.g. scan=4".to_owned())
 }
 
 /// What `longrun organizations create` takes.
@@ -70,6 +78,7 @@ impl LimitsArgs {
             max_input: self.max_input.map(|size| size.0),
             max_output: self.max_output.map(|size| size.0),
             weight: self.weight,
+            max_running: self.max_running.iter().cloned().collect(),
         };
         let told = limits.violations().into_iter().map(|Violation { field, description }| {
             let flag = field.replace('_', "-");

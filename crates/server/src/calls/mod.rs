@@ -6,6 +6,7 @@
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod command;
 pub(crate) mod creation;
 pub(crate) mod duration;

@@ -9,6 +9,7 @@ mod admin;
 mod admission;
 mod audit;
 pub(crate) mod body;
+mod bulk;
 mod call_class;
 mod caller;
 mod command;
@@ -80,6 +81,7 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
+        .route("/v1/operations:bulk", post(Within(limit, bulk::bulk)))
         .route("/v1/organizations", get(Within(limit, organizations::list)).post(Within(limit, organizations::create)))
         .route(
             "/v1/organizations/{name}",

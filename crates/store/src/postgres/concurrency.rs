@@ -61,7 +61,8 @@ const CHANGE_KEYS: &str = "
     FROM unnest($2::text[], $3::int[], $4::bigint[]) AS c (key, held, operations)
     WHERE k.organization_id = $1 AND k.key = c.key";
 
-const FORGET_KEYS: &str = "DELETE FROM concurrency_keys WHERE organization_id = $1 AND key = ANY ($2) AND operations = 0";
+const FORGET_KEYS: &str =
+    "DELETE FROM concurrency_keys WHERE organization_id = $1 AND key = ANY ($2) AND operations = 0";
 
 /// Gives the places that are free of the keys $2 to what waits: by priority, then age. Served by the primary key of
 /// concurrency_keys and by concurrency_waiting.
@@ -178,11 +179,11 @@ pub(super) struct Left {
 }
 
 impl Left {
-    /// Writes it, and gives the places that are free now to what waits. Locks the keys.
-    pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<(), StoreError> {
+    /// Writes it, and gives the places that are free now to what waits; answers whether there was any. Locks the keys.
+    pub(super) async fn write(self, connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
         let Left { keys, ended, delayed } = self;
         if keys.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         lock_keys(connection, organization, keys.iter().map(String::as_str)).await?;
         let mut changes: BTreeMap<String, (i32, i64)> = BTreeMap::new();
@@ -207,7 +208,7 @@ impl Left {
             .execute(&mut *connection)
             .await?;
         sqlx::query(FORGET_KEYS).bind(organization).bind(&keys).execute(&mut *connection).await?;
-        admit(connection, organization, &keys).await.map(drop)
+        Ok(!admit(connection, organization, &keys).await?.is_empty())
     }
 }
 
@@ -233,6 +234,23 @@ pub(super) async fn waits(
         Some(row) => row.try_get::<i16, _>("state")? == WAITS,
         None => false,
     })
+}
+
+/// Whether all of these operations wait for places of their keys, which are locked.
+pub(super) async fn all_wait(
+    connection: &mut PgConnection,
+    organization: &str,
+    seqs: Vec<i64>,
+) -> Result<bool, StoreError> {
+    if seqs.is_empty() {
+        return Ok(true);
+    }
+    let found = sqlx::query(FIND).bind(organization).bind(&seqs).fetch_all(connection).await?;
+    let mut waiting = 0;
+    for row in &found {
+        waiting += usize::from(row.try_get::<i16, _>("state")? == WAITS);
+    }
+    Ok(waiting == seqs.len())
 }
 
 /// Has what became due after `from` wait for a place of its key, or gives it one. A transaction by itself, on a

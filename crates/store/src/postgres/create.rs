@@ -280,8 +280,10 @@ impl<'c> Plan<'c> {
                 if let Some(id) = create.ids.get(index) {
                     operation.id = *id;
                 }
-                // What has a key takes its turn among those of the key.
-                let start = create.start.as_ref().filter(|_| new.concurrency.is_none());
+                // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+                let is_limited =
+                    new.concurrency.is_some() || quotas.running.of(&create.organization, &new.kind).is_some();
+                let start = create.start.as_ref().filter(|_| !is_limited);
                 plan.rows.push(&operation, new, start);
                 if let Some(concurrency) = &new.concurrency {
                     plan.keyed.push((rows::uuid(&operation.id), concurrency.clone()));

@@ -99,7 +99,8 @@ const TABLES: [(&str, &str); 4] =
     [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 15] = [
+const END: [&str; 16] = [
+    "bulk_progress",
     "concurrency_slots",
     "concurrency_keys",
     "organization_limits",

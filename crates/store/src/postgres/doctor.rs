@@ -25,7 +25,10 @@ const CHECKS: &[(&str, &str)] = &[
          FROM (SELECT * FROM active WHERE status = 1) a FULL JOIN queue q
              ON q.organization_id = a.organization_id AND q.seq = a.seq AND q.kind = a.kind AND q.priority = a.priority
          LEFT JOIN concurrency_slots c ON c.organization_id = a.organization_id AND c.seq = a.seq
-         WHERE a.seq IS NULL OR (q.seq IS NULL) <> (c.state IS NOT DISTINCT FROM 0)",
+         WHERE a.seq IS NULL OR (q.seq IS NULL) <> (c.state IS NOT DISTINCT FROM 0) AND NOT (
+             -- Of what is being deleted, places of concurrency keys go first.
+             a.concurrency_key IS NOT NULL AND EXISTS (
+                 SELECT FROM organizations o WHERE o.organization_id = a.organization_id AND o.deleted > 0))",
     ),
     ("concurrency keys count their operations and the places that these hold", CONCURRENCY_KEYS),
     (

@@ -8,6 +8,7 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;

@@ -26,7 +26,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0011_queue_and_resources",
     "0012_instance",
     "0013_audit",
-    "0016_concurrency",
+    "0016_concurrency_and_bulk",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

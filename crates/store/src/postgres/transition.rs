@@ -102,7 +102,8 @@ impl Entry {
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
+/// in the place of what ended. What ends is kept for
 /// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was
 /// committed by older ones (see [`changes`]).
 pub(super) async fn apply(
@@ -111,7 +112,7 @@ pub(super) async fn apply(
     organization: &str,
     retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
-) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     // By id, which is by age: two transactions that end the same operations lock them in the same order.
     let mut ids: Vec<Uuid> = events.iter().map(|(lease, _)| rows::uuid(&lease.id)).collect();
     ids.sort_unstable();
@@ -144,9 +145,9 @@ pub(super) async fn apply(
     });
     let mut results: Vec<_> = decided.collect();
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, organization, retain_for_ms, changed).await?;
+    let frees = write(connection, now, organization, retain_for_ms, changed).await?;
     repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;
-    Ok(results)
+    Ok((results, frees))
 }
 
 /// The columns of the rows that go to `settled`.
@@ -201,16 +202,17 @@ impl Ended {
     }
 }
 
-/// Writes operations whose status has changed; their rows are locked.
+/// Writes operations whose status has changed; their rows are locked. Answers whether another one has the place of a
+/// concurrency key now.
 pub(super) async fn write(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     retain_for_ms: Option<i64>,
     changed: Vec<Entry>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if changed.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let told: Vec<_> = changed.iter().map(|entry| (rows::uuid(&entry.id), Some(entry.state.status()))).collect();
     changes::append(connection, organization, now, &told).await?;
@@ -225,7 +227,8 @@ pub(super) async fn write(
     let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
     let mut left = Left::default();
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, resource, before, concurrency_key, state, note, .. } = entry;
+        let Entry { place, seq, kind, priority, project_id, resource, before, concurrency_key, state, note, .. } =
+            entry;
         let worker = workers.remove(&seq).unwrap_or_default();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
         counts.add(&of, before, -1);
@@ -307,6 +310,7 @@ pub(super) async fn write(
             .execute(&mut *connection)
             .await?;
     }
-    left.write(connection, organization).await?;
-    counts.write(connection, organization).await
+    let frees = left.write(connection, organization).await?;
+    counts.write(connection, organization).await?;
+    Ok(frees)
 }

@@ -124,9 +124,17 @@ pub(super) fn command(
 /// The row of an operation that may be seen, in `active` or in `settled`. Served by active_by_id and settled_by_id.
 fn find(connection: &Connection, access: &Access, id: OperationId, is_active: bool) -> Result<Option<Row>, StoreError> {
     let (columns, more, from) = if is_active {
-        (rows::ACTIVE_COLUMNS, "'' AS output, due_at, cancel_requested, concurrency_key, waits", "active a INDEXED BY active_by_id")
+        (
+            rows::ACTIVE_COLUMNS,
+            "'' AS output, due_at, cancel_requested, concurrency_key, waits",
+            "active a INDEXED BY active_by_id",
+        )
     } else {
-        (rows::SETTLED_COLUMNS, "output, worker, concurrency_key, concurrency_limit", "settled s INDEXED BY settled_by_id")
+        (
+            rows::SETTLED_COLUMNS,
+            "output, worker, concurrency_key, concurrency_limit",
+            "settled s INDEXED BY settled_by_id",
+        )
     };
     let sql = format!(
         "SELECT rowid AS row, {columns}, {more}, attempts, max_attempts, fence FROM {from}

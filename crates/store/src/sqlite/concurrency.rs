@@ -52,7 +52,7 @@ pub(super) fn enter_again(connection: &Connection, organization: &str, row: &Row
     let mut keys = Keys::default();
     let concurrency = Concurrency { key, limit: u32::try_from(limit).unwrap_or(1) };
     keys.enter(connection, organization, &concurrency)?;
-    keys.admit(connection)
+    keys.admit(connection).map(drop)
 }
 
 /// Keys of which a place may be free, by organization.
@@ -99,15 +99,18 @@ impl Keys {
     }
 
     /// Gives the places that are free to what waits: by priority, then age.
-    pub(super) fn admit(self, connection: &Connection) -> Result<(), StoreError> {
+    /// Answers whether there was any.
+    pub(super) fn admit(self, connection: &Connection) -> Result<bool, StoreError> {
+        let mut has_admitted = false;
         for (organization, key) in self.0 {
             let room = query(ROOM).bind(&organization).bind(&key).fetch_optional(connection)?;
             let room: i64 = room.map(|row| row.try_get(0)).transpose()?.unwrap_or(0);
             if room > 0 {
                 let admitted = connection.prepare_cached(ADMIT)?.execute((&organization, &key, room))?;
                 connection.prepare_cached(CHANGE)?.execute((&organization, &key, admitted.cast_signed(), 0))?;
+                has_admitted |= admitted > 0;
             }
         }
-        Ok(())
+        Ok(has_admitted)
     }
 }

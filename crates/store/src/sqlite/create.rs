@@ -133,8 +133,9 @@ pub(super) fn create(
                 looks.push((organization, resource));
             }
             let is_first = !queued.contains(&(organization, new.kind.as_str()));
-            // What has a key takes its turn among those of the key.
-            if let Some(terms) = create.start.as_ref().filter(|_| is_first && new.concurrency.is_none())
+            // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+            let is_limited = new.concurrency.is_some() || quotas.running.of(organization, &new.kind).is_some();
+            if let Some(terms) = create.start.as_ref().filter(|_| is_first && !is_limited)
                 && new.run_after.is_none_or(|at| at <= now)
                 && is_free(connection, now, organization, &new.kind)?
             {

@@ -56,7 +56,8 @@ const REMOVE: [&str; 8] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 7] = [
+const END: [&str; 8] = [
+    "DELETE FROM bulk_progress WHERE organization_id = ?1",
     "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
     "DELETE FROM tokens WHERE organization_id = ?1",

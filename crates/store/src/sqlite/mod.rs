@@ -13,6 +13,7 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;
@@ -88,7 +89,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
-    "0015_concurrency",
+    "0015_concurrency_and_bulk",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

@@ -120,7 +120,8 @@ impl<'l> Entries<'l> {
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
+/// in the place of what ended. What ends is kept for
 /// `retain_for_ms` unless it says otherwise.
 pub(super) fn apply(
     connection: &Connection,
@@ -128,24 +129,24 @@ pub(super) fn apply(
     retain_for_ms: Option<i64>,
     resources: &Resources,
     events: &[&(LeaseRef, Event)],
-) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
     let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
     let mut results: Vec<_> = decided.collect();
     let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, retain_for_ms, resources, changed)?;
+    let frees = write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
-    Ok(results)
+    Ok((results, frees))
 }
 
-/// Writes operations whose status has changed.
+/// Writes operations whose status has changed; answers whether another one has the place of a concurrency key now.
 pub(super) fn write(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     resources: &Resources,
     changed: Vec<Entry>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
     let mut notes = Vec::new();
@@ -203,10 +204,11 @@ pub(super) fn write(
             notes.push((organization, seq, Note { worker, ..note }));
         }
     }
-    keys.admit(connection)?;
+    let frees = keys.admit(connection)?;
     history::append(connection, notes)?;
     counts.write(connection)?;
-    told.write(connection, now)
+    told.write(connection, now)?;
+    Ok(frees)
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {

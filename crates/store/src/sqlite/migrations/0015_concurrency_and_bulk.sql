@@ -22,3 +22,11 @@ CREATE TABLE concurrency_keys (
     operations      INTEGER NOT NULL,              -- that have not ended
     PRIMARY KEY (organization_id, key)
 ) STRICT, WITHOUT ROWID;
+
+-- How far each bulk operation is, written with what it does: counts that add up whatever breaks off.
+CREATE TABLE bulk_progress (
+    organization_id TEXT    NOT NULL,
+    id              BLOB    NOT NULL,
+    progress        TEXT    NOT NULL,              -- JSON
+    PRIMARY KEY (organization_id, id)
+) STRICT, WITHOUT ROWID;

@@ -25,3 +25,11 @@ CREATE TABLE concurrency_slots (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 -- What waits, in the order in which it gets a place.
 CREATE INDEX concurrency_waiting ON concurrency_slots (organization_id, key, (-priority), seq) WHERE state = 0;
+
+-- How far each bulk operation is, written with what it does: counts that add up whatever breaks off.
+CREATE TABLE bulk_progress (
+    organization_id text NOT NULL,
+    id              uuid NOT NULL,
+    progress        text NOT NULL,                 -- JSON
+    PRIMARY KEY (organization_id, id)
+) WITH (fillfactor = 50);
