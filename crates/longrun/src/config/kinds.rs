@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
 use kinds::bulk::KIND as BULK;
+use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
 use kinds::notices::KIND as NOTICE;
 use operations::backoff::Backoff;
 use operations::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, NewOperation};

@@ -20,7 +20,12 @@ pub(crate) struct BulkOperations {
     #[serde(default)]
     pub(crate) action: String,
     /// Which operations, as for a search. Durations are before now.
-    #[schema(required = true, min_length = 1, max_length = 2048, example = "status = FAILED AND created_at >= \"-1h\"")]
+    #[schema(
+        required = true,
+        min_length = 1,
+        max_length = 2048,
+        example = "status = FAILED AND created_at >= \"-1h\""
+    )]
     #[serde(default)]
     pub(crate) filter: String,
     /// Only tell how many match.

@@ -195,9 +195,13 @@ fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
             key: asked.concurrency_key,
             limit: asked.concurrency_limit.map_or(1, |n| u32::try_from(n).unwrap_or(0)),
         }),
+        ..NewOperation::of_kind("")
     };
     if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
-        found.add(Violation::new("concurrency_limit", "needs a concurrency_key: it is how many of it may run at a time"));
+        found.add(Violation::new(
+            "concurrency_limit",
+            "needs a concurrency_key: it is how many of it may run at a time",
+        ));
     }
     operation.violations().into_iter().for_each(|violation| found.add(violation));
     if let Some(violation) = undeclared(app, &operation.kind) {
@@ -248,6 +252,7 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         max_attempts,
         retain_for,
         concurrency,
+        ..
     } = operation;
     let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
     // `Debug` quotes strings, so no two requests run into one another.

@@ -196,7 +196,8 @@ pub(super) struct ListedOrganization {
 
 fn answer(organization: &Organization) -> Response {
     let Organization { name, paused, paused_kinds, limits, max_running } = organization;
-    let organization = WireOrganization { name, paused: *paused, paused_kinds, limits: WireLimits::new(*limits, max_running) };
+    let organization =
+        WireOrganization { name, paused: *paused, paused_kinds, limits: WireLimits::new(*limits, max_running) };
     render::response(to_json(&OrganizationAnswer { organization }))
 }
 

@@ -69,7 +69,9 @@ fn body(operation_id: &str, digest: &str) -> String {
         "AsyncOperationsService_BatchCreateOperations" => {
             json!({"operations": [{"kind": "scan", "project_id": "p"}]})
         }
-        "AsyncOperationsService_BulkOperations" => json!({"action": "retry", "filter": "kind = nothing", "dry_run": true}),
+        "AsyncOperationsService_BulkOperations" => {
+            json!({"action": "retry", "filter": "kind = nothing", "dry_run": true})
+        }
         "WorkerService_ClaimOperations" => json!({"kinds": ["scan"]}),
         "WorkerService_HeartbeatOperations" => {
             json!({"operations": [{"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1"}]})

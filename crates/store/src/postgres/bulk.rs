@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use operations::{Concurrency, Operation, OperationId, State, Status, Timestamp};
+use operations::{Concurrency, Operation, OperationId, Refusal, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use super::command::{ASK_TO_STOP, LEAVE_LINE, LOCK_PLACE, LOCK_PLACE_DUE, LOOK, 
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::{TRIES, Tx};
-use super::{PostgresStore, changes as feed, concurrency, history, purge, rows, transition};
+use super::{PostgresStore, changes as feed, concurrency, create, details, history, purge, rows, transition};
 use crate::bulk::not_begun;
 use crate::command::{CommandOutcome, in_state};
 use crate::commits::News;
@@ -163,6 +163,9 @@ async fn carry_out(
     }
     check_unmoved(&seen, &held)?;
     let mut plan = Plan { places, ..Plan::default() };
+    if batch.command == OperationCommand::Retry {
+        plan.unique_keys = taken_keys(tx, now, organization, &held).await?;
+    }
     let mut outcomes: HashMap<OperationId, CommandOutcome> = HashMap::with_capacity(held.len());
     for held in held {
         let (id, outcome) = plan.decide(held, batch.command, now)?;
@@ -180,6 +183,27 @@ async fn carry_out(
         .execute(&mut **tx)
         .await?;
     Ok(progress)
+}
+
+/// The unique keys of what is to be tried again that other operations have. The organization's row is locked if there are
+/// any such keys, and the concurrency keys before it, as creations do.
+async fn taken_keys(
+    connection: &mut PgConnection,
+    now: Timestamp,
+    organization: &str,
+    held: &[Held],
+) -> Result<HashSet<String>, StoreError> {
+    let (mut unique, mut concurrency_keys) = (Vec::new(), BTreeSet::new());
+    for Held { row, .. } in held.iter().filter(|held| !held.is_active) {
+        unique.extend(row.try_get::<Option<&str>, _>("unique_key")?);
+        concurrency_keys.extend(row.try_get::<Option<&str>, _>("concurrency_key")?);
+    }
+    if unique.is_empty() {
+        return Ok(HashSet::new());
+    }
+    concurrency::lock_keys(connection, organization, concurrency_keys.into_iter()).await?;
+    create::lock_numbers(connection, now, organization).await?;
+    Ok(details::holders(connection, organization, &unique).await?.into_keys().collect())
 }
 
 /// Locks the places in the queue of what is pending; answers them by the number of the operation.
@@ -243,6 +267,10 @@ struct Plan {
     ended: Vec<transition::Entry>,
     stopping: Vec<String>,
     retried: Retried,
+    /// Unique keys that are taken, by others or by what is tried again here.
+    unique_keys: HashSet<String>,
+    /// Unique keys that are taken here, each with its operation's number.
+    taken: Vec<(String, i64)>,
     /// Places in `settled`, and numbers.
     removed: (Vec<String>, Vec<i64>),
 }
@@ -264,7 +292,7 @@ impl Plan {
         held: Held,
         command: OperationCommand,
         now: Timestamp,
-    ) -> Result<(OperationId, Result<Operation, operations::Refusal>), StoreError> {
+    ) -> Result<(OperationId, Result<Operation, Refusal>), StoreError> {
         let Held { is_active, row } = held;
         let before = if is_active { rows::active_state(&row)? } else { rows::settled_state(&row)? };
         let operation = rows::operation(&row)?;
@@ -274,6 +302,15 @@ impl Plan {
         };
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
         let key: Option<String> = row.try_get("concurrency_key")?;
+        if command == OperationCommand::Retry
+            && !is_active
+            && let Some(unique_key) = row.try_get::<Option<String>, _>("unique_key")?
+        {
+            if !self.unique_keys.insert(unique_key.clone()) {
+                return Ok((operation.id, Err(Refusal::UniqueKeyInUse)));
+            }
+            self.taken.push((unique_key, seq));
+        }
         let id = rows::uuid(&operation.id);
         let Operation { project_id, kind, resource, .. } = operation.clone();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
@@ -346,7 +383,7 @@ impl Plan {
         organization: &str,
         retain_for_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        let Plan { counts, notes, told, left, unplaced, ended, stopping, retried, removed, .. } = self;
+        let Plan { counts, notes, told, left, unplaced, ended, stopping, retried, taken, removed, .. } = self;
         let retried_keys = retried.keyed.iter().map(|(_, of)| of.key.as_str());
         let ended_keys = ended.iter().filter_map(|entry| entry.concurrency_key.as_deref());
         let keys: BTreeSet<&str> = retried_keys.chain(ended_keys).collect();
@@ -363,6 +400,9 @@ impl Plan {
             sqlx::query(LEAVE_LINE).bind(organization).bind(left).execute(&mut *connection).await?;
         }
         transition::write(connection, now, organization, retain_for_ms, ended).await?;
+        for (key, seq) in taken {
+            details::take_key(connection, organization, &key, seq).await?;
+        }
         if !retried.places.is_empty() {
             sqlx::query(RETRY)
                 .bind(organization)
@@ -379,11 +419,12 @@ impl Plan {
         if !removed.0.is_empty() {
             let count = i64::try_from(removed.0.len()).unwrap_or(i64::MAX);
             sqlx::query(REMOVE).bind(organization).bind(removed.0).execute(&mut *connection).await?;
-            sqlx::query(FORGET_HISTORIES).bind(organization).bind(removed.1).execute(&mut *connection).await?;
+            sqlx::query(FORGET_HISTORIES).bind(organization).bind(&removed.1).execute(&mut *connection).await?;
             feed::append(connection, organization, now, &told).await?;
             counts.write(connection, organization).await?;
             // The organization's row, which creations wait for, is locked last.
-            return purge::note_removed(connection, organization, count).await;
+            purge::note_removed(connection, organization, count).await?;
+            return details::forget(connection, organization, &removed.1).await;
         }
         feed::append(connection, organization, now, &told).await?;
         counts.write(connection, organization).await
