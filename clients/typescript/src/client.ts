@@ -76,6 +76,15 @@ export class Client {
     return (await this.#http.json<wire.CreatedOperations>(call)).operations;
   }
 
+  /**
+   * Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose output
+   * tells what came of each; a dry run only tells how many match.
+   */
+  bulk(request: wire.BulkOperations, options: CreateOptions = {}): Promise<wire.BulkOperationsAnswer> {
+    const call = { method: "POST", path: "v1/operations:bulk", json: request, ...creation(options) };
+    return this.#http.json<wire.BulkOperationsAnswer>(call);
+  }
+
   /** The operation as it is now. */
   get(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });

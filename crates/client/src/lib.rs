@@ -36,9 +36,10 @@ mod worker;
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
-    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
+    ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer,
+    OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence,
+    short_status,
 };
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};

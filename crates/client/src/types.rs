@@ -74,6 +74,32 @@ pub struct CreatedOperations {
     pub operations: Vec<Operation>,
 }
 
+/// What is to be done to all operations that match a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BulkRequest {
+    /// `cancel`, `retry` or `delete`.
+    pub action: String,
+    /// Which operations.
+    pub filter: String,
+    /// Only tell how many match.
+    pub dry_run: bool,
+    /// How many are expected to match; when the number differs by more than a tenth the call is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_count: Option<u64>,
+}
+
+/// The answer to a bulk action.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BulkAnswer {
+    /// How many operations match.
+    pub matching_count: u64,
+    /// Whether that is all of them; else at least so many match.
+    pub count_is_exact: bool,
+    /// The operation of the kind `bulk` that does it; none of a dry run.
+    #[serde(default)]
+    pub operation: Option<Operation>,
+}
+
 /// The answer to a deletion: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Deleted {}

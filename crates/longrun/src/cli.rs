@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
-    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    token, watch, worker,
+    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
+    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
+    restore, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -208,6 +208,20 @@ pub enum Operations {
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
     Events(operations::IdsArgs),
+    /// Cancel, retry or delete all operations that match a filter
+    #[command(subcommand)]
+    Bulk(Bulk),
+}
+
+/// `longrun operations bulk`.
+#[derive(Debug, Subcommand)]
+pub enum Bulk {
+    /// Cancel them: what is pending ends at once, what runs is asked to stop
+    Cancel(bulk::BulkArgs),
+    /// Try again those that failed
+    Retry(bulk::BulkArgs),
+    /// Delete those that have ended
+    Delete(bulk::BulkArgs),
 }
 
 /// `longrun evidence`.

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
+        audit, backup, bulk, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
         evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
         worker,
     };
@@ -91,6 +91,9 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
+        Command::Operations(Operations::Bulk(Bulk::Cancel(args))) => bulk::run(args, "cancel").await,
+        Command::Operations(Operations::Bulk(Bulk::Retry(args))) => bulk::run(args, "retry").await,
+        Command::Operations(Operations::Bulk(Bulk::Delete(args))) => bulk::run(args, "delete").await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,

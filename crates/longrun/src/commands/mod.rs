@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod bulk;
 pub mod command_runner;
 pub mod completions;
 pub mod config;

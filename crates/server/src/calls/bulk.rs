@@ -6,6 +6,7 @@ use serde::Deserialize;
 use store::{GroupBy, Scope};
 use utoipa::ToSchema;
 
+use super::idempotency;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -62,7 +63,13 @@ pub(crate) struct Begun {
 }
 
 /// Begins a bulk operation, or tells how many operations it would be about.
-pub(crate) async fn begin(app: &App, caller: &Caller, asked: Read<BulkOperations>) -> Result<Begun, ApiError> {
+/// `key` is the client's idempotency key.
+pub(crate) async fn begin(
+    app: &App,
+    caller: &Caller,
+    asked: Read<BulkOperations>,
+    key: Option<&str>,
+) -> Result<Begun, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let (asked, mut found) = asked.into_parts();
     let action = BulkAction::named(&asked.action);
@@ -101,9 +108,11 @@ pub(crate) async fn begin(app: &App, caller: &Caller, asked: Read<BulkOperations
     let mut begun = Begun { count: matching.total, is_exact: matching.is_exact, operation: None };
     if !asked.dry_run {
         let new = bulk::operation(action, &search, caller.access());
+        let canonical = || format!("{} {:?}", action.name(), asked.filter);
+        let key = idempotency::key(key, caller, "POST /v1/operations:bulk", canonical)?;
         let targets = vec![format!("bulk/{}", action.name()), format!("filter/{search}")];
         let store = caller.store(app, "operations.bulk", targets);
-        begun.operation = Some(app.waker.create(&*store, caller.organization(), new, None).await?);
+        begun.operation = Some(app.waker.create(&*store, caller.organization(), new, key).await?);
     }
     Ok(begun)
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use store::Scope;
 use utoipa::ToSchema;
 
-use super::body;
 use super::caller::Caller;
 use super::openapi::CreateErrors;
+use super::{body, idempotency_key};
 use crate::app::App;
 use crate::calls::bulk::{self, Begun, BulkOperations};
 use crate::error::ApiError;
@@ -23,6 +23,8 @@ use crate::strict;
 /// how far it is, can be cancelled, and has in its output what came of each. With dry_run it only tells how many match.
 #[utoipa::path(post, path = "/v1/operations:bulk", operation_id = "AsyncOperationsService_BulkOperations",
     tag = "AsyncOperationsService",
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
+        description = "Printable ASCII that names this request, so that it can be repeated.")),
     request_body(content = BulkOperations,
         example = json!({"action": "retry", "filter": "status = FAILED AND created_at >= \"-1h\"", "dry_run": true})),
     responses((status = 200, description = "How many match, and the operation that does it.", body = BulkAnswer),
@@ -35,7 +37,7 @@ pub(super) async fn bulk(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let begun = bulk::begin(&app, &caller, strict::json::<BulkOperations>(&body)?).await?;
+    let begun = bulk::begin(&app, &caller, strict::json::<BulkOperations>(&body)?, idempotency_key(&headers)?).await?;
     let Begun { count, is_exact, operation } = &begun;
     let operation = operation.as_ref().map(WireOperation::from);
     let answer = BulkAnswer { matching_count: *count, count_is_exact: *is_exact, operation };

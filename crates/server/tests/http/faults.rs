@@ -13,10 +13,10 @@ use operations::{
 };
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, EvidenceRecord, GroupBy, Heartbeat,
-    HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching, NewToken,
-    OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage, SearchRequest,
-    Settlement, Store, StoreError, Token,
+    BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest,
+    EvidenceRecord, GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease,
+    Matching, NewToken, OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage,
+    SearchRequest, Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +90,29 @@ impl FaultyStore {
             f if f == Fault::Panic as u8 => panic!("{SECRET_CAUSE}"),
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl BulkOperations for FaultyStore {
+    async fn begin_bulk(
+        &self,
+        organization: &str,
+        id: OperationId,
+        total: u64,
+    ) -> Result<Option<BulkProgress>, StoreError> {
+        self.check()?;
+        self.inner.begin_bulk(organization, id, total).await
+    }
+
+    async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError> {
+        self.check()?;
+        self.inner.bulk_progress(organization, id).await
+    }
+
+    async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError> {
+        self.check()?;
+        self.inner.bulk_batch(batch).await
     }
 }
 

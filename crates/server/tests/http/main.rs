@@ -8,6 +8,7 @@ mod audit;
 mod batch_create;
 mod bodies;
 mod browsers;
+mod bulk;
 mod call_rates;
 mod command;
 mod connections;

@@ -206,15 +206,23 @@ impl Line<'_> {
         let running: Vec<(String, i64)> =
             sqlx::query_as(RUNNING).bind(self.organization).bind(kinds).fetch_all(&mut *connection).await?;
         let mut rooms = Rooms::default();
+        let of_kind = |answers: &[Vec<Claimed>], kind: &str| {
+            answers.iter().flatten().filter(|claimed| claimed.operation.kind == kind).count()
+        };
+        let before: BTreeMap<String, usize> =
+            running.iter().map(|(kind, _)| (kind.clone(), of_kind(answers, kind))).collect();
         for (kind, running) in running {
             let most = self.limited.iter().find(|(limited, _)| *limited == kind).map_or(0, |(_, most)| *most);
             let room = (i64::from(most) - running).max(0);
-            self.heads.note_full(self.organization, &kind, room == 0);
             rooms.kinds.push(kind);
             rooms.rooms.push(room);
         }
         let next_due = self.start(connection, begin, &rooms, places, answers).await?;
         connection.execute("COMMIT").await?;
+        for (kind, room) in rooms.kinds.iter().zip(rooms.rooms) {
+            let started = of_kind(answers, kind) - before.get(kind).copied().unwrap_or(0);
+            self.heads.note_full(self.organization, kind, i64::try_from(started).unwrap_or(i64::MAX) >= room);
+        }
         Ok(next_due)
     }
 

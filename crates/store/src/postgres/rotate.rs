@@ -40,7 +40,19 @@ impl PostgresStore {
         Ok(claimed)
     }
 
+    /// A round over organizations that have something to claim; another one while all that came of it is that as many run
+    /// of their kinds as may, which others may have started meanwhile.
     async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
+        loop {
+            let full = self.heads.full().len();
+            let claimed = self.round(request, room).await?;
+            if !claimed.is_empty() || self.heads.full().len() <= full {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    async fn round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
         let last = self.rotations().of(request).last.clone();
         let quotas = self.admission.quotas();
         let (now, limits) = (self.now(), &quotas.running);
