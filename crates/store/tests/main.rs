@@ -22,6 +22,7 @@ mod pagination;
 mod quotas;
 mod replica;
 mod resources;
+mod schedules;
 mod sealed;
 mod search;
 mod servers;

@@ -95,7 +95,8 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: &[(&str, &str)] = &[
+    ("schedules", "name"),
     ("inbox", "id"),
     ("changes", "xid, n"),
     ("idempotency_keys", "key"),
@@ -104,7 +105,9 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 20] = [
+const END: &[&str] = &[
+    // First, since whoever fires one locks it before the organization's row.
+    "schedules",
     "bulk_progress",
     "concurrency_slots",
     "concurrency_keys",

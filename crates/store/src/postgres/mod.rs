@@ -39,6 +39,7 @@ mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod schedules;
 mod search;
 mod session;
 mod texts;

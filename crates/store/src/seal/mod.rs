@@ -11,6 +11,7 @@ mod content;
 mod keys;
 mod places;
 mod rotation;
+mod schedules;
 mod sealed;
 mod search;
 mod text;

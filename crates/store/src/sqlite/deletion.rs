@@ -33,7 +33,9 @@ const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
 /// The rest, one table after the other. Counters that are all zero say nothing.
-const REMOVE: [&str; 9] = [
+const REMOVE: &[&str] = &[
+    "DELETE FROM schedules WHERE organization_id = ?1 AND name IN (
+        SELECT name FROM schedules WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM concurrency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM concurrency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
@@ -58,7 +60,8 @@ const REMOVE: [&str; 9] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 8] = [
+const END: [&str; 9] = [
+    "DELETE FROM schedules WHERE organization_id = ?1",
     "DELETE FROM bulk_progress WHERE organization_id = ?1",
     "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
@@ -145,7 +148,7 @@ fn part(connection: &Connection, resources: &Resources, organization: &str, limi
         return Ok(removed.len() as u64);
     }
     for sql in REMOVE {
-        let removed = query(sql).bind(organization).bind(limit).execute(connection)?;
+        let removed = query(*sql).bind(organization).bind(limit).execute(connection)?;
         if removed > 0 {
             return Ok(removed);
         }

@@ -37,6 +37,7 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod schedules;
 mod search;
 mod single;
 mod statement;
@@ -95,6 +96,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0013_details",
     "0014_search",
     "0015_concurrency_and_bulk",
+    "0016_schedules",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -593,8 +595,9 @@ impl Store for SqliteStore {
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
-    /// Nothing comes in by another way.
-    fn seal_with(&self, _: Keyring) {}
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
 
     async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
         self.readers.read(move |connection| texts::heads(connection, &after, limit)).await

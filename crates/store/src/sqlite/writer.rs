@@ -12,8 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, search, texts,
-    transition,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
+    search, texts, transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -23,6 +23,7 @@ use crate::batch::{
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
+use crate::schedules::{ScheduleReply, ScheduleWrite, carry_out};
 use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// What a writer works with, shared with the store.
@@ -198,6 +199,13 @@ impl Transaction for Whole<'_> {
 
     async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError> {
         admin::change_token(self.connection, self.now, change)
+    }
+
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { connection, now, admission, .. } = *self;
+        let (resources, organization) = (&mut *self.resources, write.organization());
+        let mut table = schedules::Table { connection, now, admission, resources, organization };
+        carry_out(&mut table, now, admission, write).await
     }
 
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
