@@ -4,6 +4,7 @@
 //! people and JSON with the machine, the versions and the settings.
 
 mod api;
+mod bulk;
 mod data;
 mod evaluate;
 mod fairness;
@@ -52,6 +53,8 @@ pub enum Bench {
     Waiters(WaitersArgs),
     /// How long an organization's first operation waits behind a million of another's
     Fairness(FairnessArgs),
+    /// Retrying many failed operations at once, and what another organization's calls take meanwhile
+    Bulk(BulkArgs),
     /// Evaluations of small and of large evidence in processes, beside the same without a process
     Evaluate(EvaluateArgs),
 }
@@ -189,6 +192,22 @@ pub struct FairnessArgs {
     pause: u64,
 }
 
+/// `longrun bench bulk`.
+#[derive(Debug, clap::Args)]
+pub struct BulkArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Operations of one organization that failed and are retried
+    #[arg(long, default_value_t = 20_000)]
+    failed: u64,
+    /// Creations and claims of the other organization, one after the other, before the bulk operation
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+    samples: u32,
+    /// Milliseconds between two of these
+    #[arg(long, default_value_t = 5)]
+    pause: u64,
+}
+
 /// `longrun bench evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct EvaluateArgs {
@@ -224,6 +243,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Overload(args) => &args.common,
         Bench::Waiters(args) => &args.common,
         Bench::Fairness(args) => &args.common,
+        Bench::Bulk(args) => &args.common,
     };
     let form = common.output;
     // Told without the text, which may hold a password.
@@ -253,6 +273,9 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
             overload::measure(&target, args.connections, length, args.times).await?
         }
         Bench::Waiters(args) => waiters::measure(&target, args.waiters).await?,
+        Bench::Bulk(args) => {
+            bulk::measure(&target, args.failed, args.samples, Duration::from_millis(args.pause)).await?
+        }
         Bench::Evaluate(_) => unreachable!("it has no store and was measured above"),
         Bench::Fairness(args) => {
             fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?
