@@ -26,6 +26,7 @@ mod schedules;
 mod sealed;
 mod search;
 mod servers;
+mod sessions;
 mod shards;
 mod starts;
 mod support;

@@ -121,6 +121,7 @@ const END: &[&str] = &[
     "idempotency_keys",
     "evidence",
     "tokens",
+    "sessions",
     "pauses",
     "counters",
     "project_counters",
@@ -186,6 +187,7 @@ async fn begin_on(
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for sql in [
         "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
+        "UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
         "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;

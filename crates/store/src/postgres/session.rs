@@ -30,6 +30,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0015_search",
     "0016_concurrency_and_bulk",
     "0017_schedules",
+    "0019_sessions",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::resources::Resources;
 use super::statement::query;
-use super::{audit, purge};
+use super::{audit, purge, sessions};
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
 
@@ -60,8 +60,9 @@ const REMOVE: &[&str] = &[
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 9] = [
+const END: &[&str] = &[
     "DELETE FROM schedules WHERE organization_id = ?1",
+    sessions::REMOVE,
     "DELETE FROM bulk_progress WHERE organization_id = ?1",
     "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
@@ -120,6 +121,7 @@ fn begin(connection: &Connection, now: Timestamp, organization: &str, unfinished
     if query(sql).bind(organization).execute(connection)? > 0 {
         for sql in [
             "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
+            "UPDATE sessions SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
             "INSERT INTO pauses (organization_id, kind, paused_at) VALUES (?1, '', ?2) ON CONFLICT DO NOTHING",
         ] {
             query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;
@@ -166,7 +168,8 @@ fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
         return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
     for sql in END
-        .into_iter()
+        .iter()
+        .copied()
         .chain(audit::REMOVE)
         .chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"])
     {

@@ -39,6 +39,7 @@ mod resources;
 mod rows;
 mod schedules;
 mod search;
+mod sessions;
 mod single;
 mod statement;
 mod texts;
@@ -97,6 +98,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0014_search",
     "0015_concurrency_and_bulk",
     "0016_schedules",
+    "0018_sessions",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

@@ -12,8 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
-    search, texts, transition,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
+    sessions, texts, transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -224,6 +224,7 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
             Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
+            Upkeep::Session(change) => sessions::change(connection, now, change),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
