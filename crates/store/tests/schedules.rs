@@ -139,7 +139,8 @@ async fn what_overlaps_is_skipped_or_cancelled(fixture: Fixture) {
 async fn what_is_paused_creates_nothing_and_makes_nothing_up(fixture: Fixture) {
     let kept = keep(&fixture, every_minute("scan")).await;
     let paused = NewSchedule { paused: true, ..kept.wanted.clone() };
-    let update = |wanted: NewSchedule, revision| fixture.store.update_schedule(&acme(), wanted, revision);
+    let access = acme();
+    let update = |wanted: NewSchedule, revision| fixture.store.update_schedule(&access, wanted, revision);
     let paused = update(paused, 1).await.unwrap().unwrap();
     assert_eq!((paused.revision, paused.next_due, paused.next_times().len()), (2, None, 0));
     fixture.advance(HOUR);
@@ -234,10 +235,10 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
         request_id: String::new(),
     };
     let caller = fixture.store.on_behalf_of(call);
-    let trigger = || trigger_schedule(&*caller, &*fixture.store, &Access { ..acme() }, "scan");
-    let first = { trigger().await }.unwrap().unwrap();
+    let trigger = async || trigger_schedule(&*caller, &*fixture.store, &acme(), "scan").await;
+    let first = trigger().await.unwrap().unwrap();
     assert_eq!(first.status, Status::Pending);
-    let again = { trigger().await }.unwrap();
+    let again = trigger().await.unwrap();
     assert_eq!(again, Err(ScheduleRefusal::StillRunning(first.id)));
     let kept = read(&fixture, "scan").await;
     assert_eq!((kept.last_operation, kept.last_time, kept.next_due), (Some(first.id), None, None));
@@ -248,7 +249,7 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
     // What is to be cancelled is.
     let wanted = NewSchedule { overlap: Overlap::CancelPrevious, ..kept.wanted };
     fixture.store.update_schedule(&acme(), wanted, 1).await.unwrap().unwrap();
-    { trigger().await }.unwrap().unwrap();
+    trigger().await.unwrap().unwrap();
     assert!(fixture.store.get(&acme(), first.id).await.unwrap().unwrap().was_cancelled());
     fixture.assert_sound().await;
 }

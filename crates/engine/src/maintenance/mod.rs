@@ -13,4 +13,5 @@ pub(crate) mod overruns;
 pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
+pub(crate) mod schedules;
 pub(crate) mod sweep;

@@ -11,7 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, tokens, wait, watch, work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, tokens, wait,
+    watch, work,
 };
 use crate::error::Status;
 
@@ -38,6 +39,7 @@ const PAGE: &str = "/docs";
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
+        (name = "SchedulesService", description = "Operations that are created again and again, at times."),
         (name = "AuditService", description = "Who called what."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
@@ -47,7 +49,8 @@ const PAGE: &str = "/docs";
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, audit::list,
+        tokens::rotate, schedules::create, schedules::list, schedules::get, schedules::update, schedules::delete,
+        schedules::pause, schedules::resume, schedules::trigger, audit::list,
     )
 )]
 struct Api;
@@ -113,6 +116,8 @@ refusals! {
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call with a body that changes one thing.
+    UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }
