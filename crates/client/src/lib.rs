@@ -27,6 +27,7 @@ mod error;
 mod evidence;
 mod pause;
 mod retry;
+mod schedules;
 mod types;
 mod wait;
 mod watch;
@@ -35,6 +36,7 @@ mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,

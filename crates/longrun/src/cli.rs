@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
-    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    token, watch, worker,
+    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore,
+    schedules, serve, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -62,6 +62,9 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Create operations again and again, at times
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -104,6 +107,7 @@ impl Command {
             | Command::Bench(_) => true,
             Command::Config(_)
             | Command::Operations(_)
+            | Command::Schedules(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -208,6 +212,28 @@ pub enum Operations {
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
     Events(operations::IdsArgs),
+}
+
+/// `longrun schedules`.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
+pub enum Schedules {
+    /// List schedules, by name
+    List(schedules::ListArgs),
+    /// Show schedules
+    Get(schedules::NamesArgs),
+    /// Make a schedule
+    Create(schedules::CreateArgs),
+    /// Change what is given of a schedule; its operation is replaced as a whole
+    Update(schedules::UpdateArgs),
+    /// Delete schedules; what they have created stays
+    Delete(schedules::NamesArgs),
+    /// Create nothing by schedules until they are resumed
+    Pause(schedules::NamesArgs),
+    /// Let schedules go on from now
+    Resume(schedules::NamesArgs),
+    /// Create the operations of schedules now
+    Trigger(schedules::NamesArgs),
 }
 
 /// `longrun evidence`.

@@ -21,7 +21,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{
+    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules, Token,
+};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -50,8 +52,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
-        worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve, token,
+        watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -81,6 +83,14 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
+        Command::Schedules(Schedules::List(args)) => schedules::list(args).await,
+        Command::Schedules(Schedules::Get(args)) => schedules::get(args).await,
+        Command::Schedules(Schedules::Create(args)) => schedules::create(args).await,
+        Command::Schedules(Schedules::Update(args)) => schedules::update(args).await,
+        Command::Schedules(Schedules::Delete(args)) => schedules::delete(args).await,
+        Command::Schedules(Schedules::Pause(args)) => schedules::pause(args).await,
+        Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
+        Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Projects, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// Operations to be created for one caller.
 pub(crate) struct Create {
     pub(crate) organization: String,
+    /// What the caller may see of what is there already.
+    pub(crate) seen_by: Projects,
     pub(crate) operations: Vec<NewOperation>,
     /// Ids that callers were told before; empty for new ones.
     pub(crate) ids: Vec<OperationId>,
@@ -56,8 +58,10 @@ pub(crate) struct Create {
 pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError>]) -> Vec<Record> {
     let record = |(create, result): (&&Create, &Result<Created, StoreError>)| {
         let (call, created) = (create.call.clone()?, result.as_ref().ok()?);
-        let made = created.operations.iter().map(|operation| format!("operations/{}", operation.id)).collect();
-        Some(Record { call, made, code: 0 })
+        let operations = created.operations.iter().enumerate();
+        let new = operations.filter(|(place, _)| !created.existing.contains(place));
+        let made: Vec<_> = new.map(|(_, operation)| format!("operations/{}", operation.id)).collect();
+        (!made.is_empty()).then_some(Record { call, made, code: 0 })
     };
     creates.iter().zip(results).filter_map(record).collect()
 }
@@ -66,6 +70,8 @@ pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) operations: Vec<Operation>,
+    /// The places of those that were there before, with the unique keys of what was to be created.
+    pub(crate) existing: Vec<usize>,
     /// The attempt that began with it.
     pub(crate) started: Option<Claimed>,
 }
@@ -115,6 +121,9 @@ pub(crate) enum Upkeep {
     Record(i32),
     /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
+    /// Note when the operations of full buckets were created, up to so many of each organization; only in the embedded
+    /// store.
+    NoteTimes(u32),
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),

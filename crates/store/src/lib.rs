@@ -19,6 +19,7 @@ mod command;
 mod commits;
 mod content;
 mod deletion;
+mod details;
 mod doctor;
 mod error;
 #[doc(hidden)]
@@ -39,6 +40,7 @@ mod rotation;
 mod rows;
 mod schedules;
 pub mod seal;
+mod search;
 pub mod sqlite;
 mod token;
 mod transfer;
@@ -58,6 +60,7 @@ pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest, is_sealed_content};
 pub use deletion::{Contents, DeletionError, go_on_deleting};
+pub use details::{Details, OperationDetail};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{
@@ -78,6 +81,10 @@ pub use schedules::{
     DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
 };
 pub use seal::{Keyring, Sealed};
+pub use search::{
+    CountGroup, Counted, GroupBy, InvalidCursor, LOOKED_AT, Matching, SearchCursor, SearchOperations, SearchOrder,
+    SearchPage, SearchRequest, SearchStart,
+};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
@@ -141,7 +148,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Schedules + Send + Sync + 'static {
+pub trait Store: Details + Schedules + SearchOperations + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
@@ -155,6 +162,9 @@ pub trait Store: Schedules + Send + Sync + 'static {
     /// kind is waiting or paused. Then it is created and started in one transaction, and answered as running, and the
     /// attempt is handed to `start`. Otherwise it is created as pending, like every other.
     ///
+    /// In the place of an operation whose unique key one has that has not ended, that one is answered. Fails with
+    /// [`StoreError::UniqueKeyInUse`] when it may not be seen.
+    ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
     async fn create_with(
         &self,
@@ -163,13 +173,14 @@ pub trait Store: Schedules + Send + Sync + 'static {
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.create_as(organization, operations, Vec::new(), key, start).await
+        self.create_as(&Access::organization(organization), operations, Vec::new(), key, start).await
     }
 
-    /// [`Store::create_with`] of operations that have ids already, `ids` in their order; or none has, and it is empty.
+    /// [`Store::create_with`] on behalf of a caller, of operations that have ids already, `ids` in their order; or none
+    /// has, and it is empty. What is answered with another id than was given was there before.
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,

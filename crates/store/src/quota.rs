@@ -133,8 +133,8 @@ impl Quotas {
     }
 
     /// How many of the operations the limits hold for.
-    pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
-        operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
+    pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
+        operations.into_iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
     }
 }
 

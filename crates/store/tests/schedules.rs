@@ -27,7 +27,11 @@ fn every_minute(name: &str) -> NewSchedule {
         cron: String::new(),
         every: Some(MINUTE),
         time_zone: String::new(),
-        operation: NewOperation { input: "{\"what\":1}".to_owned(), ..NewOperation::of_kind(name) },
+        operation: NewOperation {
+            input: "{\"what\":1}".to_owned(),
+            labels: [("team".to_owned(), "search".to_owned())].into(),
+            ..NewOperation::of_kind(name)
+        },
         overlap: Overlap::Allow,
         catch_up: CatchUp::All,
         jitter: Duration::ZERO,

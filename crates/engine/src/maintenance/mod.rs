@@ -15,3 +15,4 @@ pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod schedules;
 pub(crate) mod sweep;
+pub(crate) mod times;

@@ -44,7 +44,7 @@ pub(crate) struct CreateSchedule<'a> {
     #[schema(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     #[serde(default)]
     pub(crate) time_zone: String,
-    /// What is created each time; without run_after.
+    /// What is created each time; without run_after and unique_key.
     #[serde(default, borrow)]
     #[schema(value_type = CreateOperation, required = true)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,
@@ -83,7 +83,7 @@ pub(crate) struct UpdateSchedule<'a> {
     #[schema(value_type = Option<String>, max_length = 64, example = "Europe/Berlin")]
     #[serde(default)]
     pub(crate) time_zone: String,
-    /// What is created each time; without run_after.
+    /// What is created each time; without run_after and unique_key.
     #[serde(default, borrow)]
     #[schema(value_type = Option<CreateOperation>)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,

@@ -10,6 +10,7 @@ mod evidence;
 mod gate;
 mod longrunning;
 mod operations;
+mod schedules;
 mod status;
 mod worker;
 
@@ -21,6 +22,7 @@ use proto::google::longrunning::operations_server::OperationsServer;
 use proto::longrun::v1::agents_service_server::AgentsServiceServer;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsServiceServer;
 use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
+use proto::longrun::v1::schedules_service_server::SchedulesServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -57,6 +59,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let most = usize::MAX;
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
         .add_service(OperationsServer::new(face))

@@ -237,6 +237,8 @@ struct WireTemplate<'a> {
     project_id: &'a str,
     /// The version of the project.
     project_version_id: &'a str,
+    /// What it is found by.
+    labels: &'a std::collections::BTreeMap<String, String>,
     /// What the handler or worker is given; left out when there is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -291,6 +293,7 @@ impl<'a> From<&'a NewOperation> for WireTemplate<'a> {
             resource_id: resource.map_or("", |resource| &resource.resource_id),
             project_id: &new.project_id,
             project_version_id: &new.project_version_id,
+            labels: &new.labels,
             input: serde_json::from_str(&new.input).ok(),
             priority: new.priority,
             timeout: new.timeout.map(duration::write),

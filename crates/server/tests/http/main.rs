@@ -33,6 +33,7 @@ mod other_server;
 mod overload;
 mod pause;
 mod revoked;
+mod schedules;
 mod serving;
 mod slow;
 mod tls_renewal;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, NewOperation, Timestamp};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
@@ -169,6 +169,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
@@ -253,7 +254,9 @@ impl Commit for Writer {
 /// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
 fn is_one_statement(writes: &[&mut Write]) -> bool {
     writes.iter().all(|write| match &**write {
-        Write::Create(slot) => slot.request.key.is_none(),
+        Write::Create(slot) => {
+            slot.request.key.is_none() && !slot.request.operations.iter().any(NewOperation::has_details)
+        }
         Write::Transition(_) | Write::Claim(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Disconnect),
         _ => false,
@@ -349,10 +352,11 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::Disconnect => Ok(0),
         }

@@ -13,6 +13,7 @@ mod places;
 mod rotation;
 mod schedules;
 mod sealed;
+mod search;
 mod text;
 
 pub use content::check_structure;

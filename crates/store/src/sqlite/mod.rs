@@ -22,6 +22,7 @@ mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod export;
 mod history;
@@ -35,6 +36,7 @@ mod repeat;
 mod resources;
 mod rows;
 mod schedules;
+mod search;
 mod single;
 mod statement;
 mod texts;
@@ -61,6 +63,7 @@ use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -88,6 +91,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0013_details",
+    "0014_search",
     "0016_schedules",
 ];
 
@@ -106,6 +111,7 @@ pub struct SqliteStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     path: PathBuf,
+    times: TimesCache,
 }
 
 impl SqliteStore {
@@ -173,8 +179,21 @@ impl SqliteStore {
             admission: admission.clone(),
         };
         let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
-        let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
-        Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
+        let (path, purged, position_key, times) =
+            (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
+        Ok(SqliteStore {
+            readers,
+            writer,
+            clocks,
+            health,
+            commits,
+            position_key,
+            retention,
+            admission,
+            purged,
+            path,
+            times,
+        })
     }
 
     /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change
@@ -251,14 +270,15 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 impl Store for SqliteStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
