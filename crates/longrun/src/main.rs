@@ -52,8 +52,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve, token,
-        watch, worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve,
+        token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,

@@ -85,7 +85,7 @@ pub(crate) struct UpdateSchedule<'a> {
     pub(crate) time_zone: String,
     /// What is created each time; without run_after and unique_key.
     #[serde(default, borrow)]
-    #[schema(value_type = Option<CreateOperation>)]
+    #[schema(value_type = CreateOperation, required = false)]
     pub(crate) operation: Option<Read<CreateOperation<'a>>>,
     /// When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
     #[schema(value_type = Option<String>, pattern = "^(allow|skip|cancel_previous)$")]
@@ -301,9 +301,11 @@ async fn checked(
 
 /// What is created each time.
 fn template(app: &App, asked: Read<CreateOperation<'_>>, found: &mut Found) -> NewOperation {
+    let is_none = asked.violations.iter().any(|violation| violation.field.is_empty());
     let (operation, wrong) = creation::check(app, asked);
     found.add_at("operation", wrong);
-    operation
+    // What is no operation at all is not looked at further.
+    if is_none { NewOperation::of_kind("none") } else { operation }
 }
 
 /// The value of a name; the default one where it is not given or there is none.
