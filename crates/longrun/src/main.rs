@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod exit;
 mod node;
+mod place;
 mod policy_file;
 mod private;
 mod progress;
@@ -22,7 +23,8 @@ use anyhow::Context;
 use clap::Parser;
 
 use cli::{
-    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules, Token,
+    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules, Sessions,
+    Token,
 };
 use exit::Exit;
 
@@ -53,7 +55,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
         evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve,
-        token, watch, worker,
+        sessions, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -73,6 +75,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Token(Token::Rotate(args)) => token::rotate(args).await,
+        Command::Sessions(Sessions::List(args)) => sessions::list(args).await,
+        Command::Sessions(Sessions::Revoke(args)) => sessions::revoke(args).await,
         Command::Audit(Audit::List(args)) => audit::list(args).await,
         Command::Audit(Audit::Export(args)) => audit::export(args).await,
         Command::Organizations(Organizations::Create(args)) => organization::create(args).await,

@@ -20,6 +20,7 @@ use crate::deletion::Deletion;
 use crate::quota::Admission;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
+use crate::sessions::SessionChange;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
@@ -113,6 +114,7 @@ pub(crate) enum Upkeep {
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
     TouchTokens(Vec<String>),
+    Session(SessionChange),
     /// Make an organization that is new; 0: it is there.
     CreateOrganization(String, Limits),
     /// 0: there is no such organization.
@@ -262,7 +264,9 @@ impl Write {
             }
             Write::Upkeep(slot) => slot.record(|count| {
                 let is_done = match &slot.request {
-                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) => *count > 0,
+                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) | Upkeep::Session(_) => {
+                        *count > 0
+                    }
                     // A deletion is one call, and its beginning is what it does.
                     Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
                     Upkeep::Delete(..) => false,

@@ -82,12 +82,6 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE seq <> expected",
     ),
     (
-        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
-        "SELECT organization_id || ' ' || name FROM schedules
-         WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
-             OR seq < 1 OR revision < 1",
-    ),
-    (
         "the times that are kept of a bucket hold those of its operations, and are of full buckets",
         "SELECT t.organization_id || ' bucket ' || t.bucket || ': ' || count(*) || ' operations were created at other times'
          FROM bucket_times t JOIN (
@@ -105,6 +99,12 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          SELECT t.organization_id || ' level ' || t.level || ' bucket ' || t.bucket || ' is not full'
          FROM bucket_times t JOIN organizations o ON o.organization_id = t.organization_id
          WHERE ((t.bucket + 1) << t.level) > o.next_seq",
+    ),
+    (
+        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
+        "SELECT organization_id || ' ' || name FROM schedules
+         WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
+             OR seq < 1 OR revision < 1",
     ),
     (
         "attempts stay within their bounds",

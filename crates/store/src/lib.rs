@@ -41,6 +41,7 @@ mod rows;
 mod schedules;
 pub mod seal;
 mod search;
+mod sessions;
 pub mod sqlite;
 mod token;
 mod transfer;
@@ -85,6 +86,7 @@ pub use search::{
     CountGroup, Counted, GroupBy, InvalidCursor, LOOKED_AT, Matching, SearchCursor, SearchOperations, SearchOrder,
     SearchPage, SearchRequest, SearchStart,
 };
+pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
@@ -148,7 +150,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Details + Schedules + SearchOperations + Send + Sync + 'static {
+pub trait Store: Details + Schedules + SearchOperations + Sessions + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

@@ -15,7 +15,7 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organization's rows together.
-const TABLES: [(&str, &str); 14] = [
+const TABLES: &[(&str, &str)] = &[
     ("organizations", "organization_id"),
     ("organization_limits", "organization_id"),
     ("audit", "organization_id, seq"),

@@ -25,6 +25,7 @@ mod schedules;
 mod sealed;
 mod search;
 mod servers;
+mod sessions;
 mod shards;
 mod starts;
 mod support;

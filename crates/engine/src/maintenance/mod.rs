@@ -14,5 +14,6 @@ pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod schedules;
+pub(crate) mod sessions;
 pub(crate) mod sweep;
 pub(crate) mod times;

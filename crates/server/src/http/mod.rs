@@ -32,6 +32,7 @@ mod protection;
 mod routing;
 mod schedules;
 mod serve;
+mod sessions;
 mod target;
 mod tls;
 mod tokens;
@@ -46,7 +47,7 @@ use axum::routing::{get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
-pub(crate) use caller::{Caller, next_look};
+pub(crate) use caller::{Caller, Origin, next_look};
 pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
@@ -98,6 +99,8 @@ pub fn router(services: Services) -> Router {
                 .post(Within(limit, schedules::post))
                 .delete(Within(limit, schedules::delete)),
         )
+        .route("/v1/sessions", get(Within(limit, sessions::list)))
+        .route("/v1/sessions/{id}", post(Within(limit, sessions::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))

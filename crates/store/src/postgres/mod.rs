@@ -40,6 +40,7 @@ mod rows;
 mod schedules;
 mod search;
 mod session;
+mod sessions;
 mod texts;
 mod transition;
 mod tx;

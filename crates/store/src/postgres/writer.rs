@@ -13,7 +13,9 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
-use super::{admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, transition};
+use super::{
+    admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
+};
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
@@ -164,6 +166,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::CreateOrganization(organization, _)
             | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
+            Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
@@ -349,6 +352,7 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
             // What is recorded comes at the end of the batch.
             Upkeep::Record(_) => Ok(0),
+            Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,

@@ -14,6 +14,7 @@ mod rotation;
 mod schedules;
 mod sealed;
 mod search;
+mod sessions;
 mod text;
 
 pub use content::check_structure;

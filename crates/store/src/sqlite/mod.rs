@@ -37,6 +37,7 @@ mod resources;
 mod rows;
 mod schedules;
 mod search;
+mod sessions;
 mod single;
 mod statement;
 mod texts;
@@ -94,6 +95,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0013_details",
     "0014_search",
     "0016_schedules",
+    "0018_sessions",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

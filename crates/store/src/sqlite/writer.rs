@@ -13,7 +13,7 @@ use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
     admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
-    texts, transition,
+    sessions, texts, transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -212,6 +212,7 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
             Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
+            Upkeep::Session(change) => sessions::change(connection, now, change),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
