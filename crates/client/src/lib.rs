@@ -28,6 +28,7 @@ mod evidence;
 mod management;
 mod pause;
 mod retry;
+mod schedules;
 mod types;
 mod wait;
 mod watch;
@@ -41,6 +42,7 @@ pub use management::{
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
     TokenRotation, WantedLimits,
 };
+pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use types::{
     BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
     ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer,

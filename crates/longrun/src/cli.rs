@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
-    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    sessions, token, watch, worker,
+    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
+    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
+    restore, schedules, serve, sessions, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -65,6 +65,9 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Create operations again and again, at times
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -108,6 +111,7 @@ impl Command {
             | Command::Bench(_) => true,
             Command::Config(_)
             | Command::Operations(_)
+            | Command::Schedules(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -235,6 +239,28 @@ pub enum Bulk {
     Retry(bulk::BulkArgs),
     /// Delete those that have ended
     Delete(bulk::BulkArgs),
+}
+
+/// `longrun schedules`.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
+pub enum Schedules {
+    /// List schedules, by name
+    List(schedules::ListArgs),
+    /// Show schedules
+    Get(schedules::NamesArgs),
+    /// Make a schedule
+    Create(schedules::CreateArgs),
+    /// Change what is given of a schedule; its operation is replaced as a whole
+    Update(schedules::UpdateArgs),
+    /// Delete schedules; what they have created stays
+    Delete(schedules::NamesArgs),
+    /// Create nothing by schedules until they are resumed
+    Pause(schedules::NamesArgs),
+    /// Let schedules go on from now
+    Resume(schedules::NamesArgs),
+    /// Create the operations of schedules now
+    Trigger(schedules::NamesArgs),
 }
 
 /// `longrun evidence`.

@@ -23,7 +23,8 @@ use anyhow::Context;
 use clap::Parser;
 
 use cli::{
-    Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Sessions, Token,
+    Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules,
+    Sessions, Token,
 };
 use exit::Exit;
 
@@ -53,8 +54,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, bulk, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, sessions,
-        token, watch, worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve,
+        sessions, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -86,6 +87,14 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
+        Command::Schedules(Schedules::List(args)) => schedules::list(args).await,
+        Command::Schedules(Schedules::Get(args)) => schedules::get(args).await,
+        Command::Schedules(Schedules::Create(args)) => schedules::create(args).await,
+        Command::Schedules(Schedules::Update(args)) => schedules::update(args).await,
+        Command::Schedules(Schedules::Delete(args)) => schedules::delete(args).await,
+        Command::Schedules(Schedules::Pause(args)) => schedules::pause(args).await,
+        Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
+        Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,

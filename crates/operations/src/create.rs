@@ -48,7 +48,7 @@ pub struct NewOperation {
     pub labels: Labels,
     /// While an operation of the organization with this key has not ended, that one is answered and none is created.
     pub unique_key: Option<String>,
-    /// The id of the schedule that made it. Set by the server, never by a caller.
+    /// The name of the schedule that made it. Set by the server, never by a caller.
     pub schedule: Option<String>,
 }
 

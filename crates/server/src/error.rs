@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Exceeded, Scope, StoreError, TokenError};
+use store::{ContentError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
@@ -121,6 +121,9 @@ pub enum ApiError {
     /// The organization is being deleted.
     #[error("the organization is being deleted; DELETE goes on with it")]
     OrganizationEnding,
+    /// Nothing was done to a schedule.
+    #[error("{0}")]
+    Schedule(ScheduleRefusal),
     /// What it has would go with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
@@ -276,6 +279,14 @@ impl ApiError {
             ApiError::TokenEnded => (StatusCode::BAD_REQUEST, 9, "TOKEN_ENDED"),
             ApiError::OrganizationExists => (StatusCode::CONFLICT, 6, "ORGANIZATION_EXISTS"),
             ApiError::OrganizationEnding => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_BEING_DELETED"),
+            ApiError::Schedule(refusal) => match refusal {
+                ScheduleRefusal::NotFound => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+                ScheduleRefusal::NameTaken => (StatusCode::CONFLICT, 6, "SCHEDULE_EXISTS"),
+                ScheduleRefusal::Full { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_SCHEDULES"),
+                ScheduleRefusal::Changed => (StatusCode::CONFLICT, 10, "SCHEDULE_CHANGED"),
+                ScheduleRefusal::StillRunning(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_STILL_RUNNING"),
+                ScheduleRefusal::Invalid(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_INVALID"),
+            },
             ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
@@ -326,6 +337,8 @@ impl ApiError {
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::Full { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::StillRunning(id)) => BTreeMap::from([("operation", id.to_string())]),
             ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
                 ("of", (*of).to_owned()),
                 ("limit", rate.per_second.to_string()),
@@ -370,6 +383,15 @@ impl From<StoreError> for ApiError {
             StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
                 ApiError::Internal(error.into())
             }
+        }
+    }
+}
+
+impl From<ScheduleRefusal> for ApiError {
+    fn from(refusal: ScheduleRefusal) -> ApiError {
+        match refusal {
+            ScheduleRefusal::NotFound => ApiError::NotFound("schedule"),
+            refusal => ApiError::Schedule(refusal),
         }
     }
 }

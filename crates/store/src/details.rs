@@ -28,7 +28,7 @@ pub struct OperationDetail {
     pub labels: Labels,
     /// Its unique key.
     pub unique_key: Option<String>,
-    /// The id of the schedule that made it.
+    /// The name of the schedule that made it.
     pub schedule: Option<String>,
     /// Within an organization, higher is claimed first.
     pub priority: i16,

@@ -358,6 +358,53 @@ class AsyncClient:
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, await self._send(call)).operation_id
 
+    # Schedules.
+
+    async def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:
+        """Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`."""
+        call = Call("POST", "v1/schedules", json=schedule, is_repeatable=False)
+        return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
+
+    async def schedules(self) -> builtins.list[wire.Schedule]:
+        """All schedules that the token may see, by name."""
+        schedules: builtins.list[wire.Schedule] = []
+        query: dict[str, str] = {}
+        while True:
+            page = _calls.read(wire.SchedulesPage, await self._send(Call("GET", "v1/schedules", query=query)))
+            schedules += page.schedules
+            if not page.next_page_token:
+                return schedules
+            query = {"page_token": page.next_page_token}
+
+    async def schedule(self, name: str) -> wire.Schedule:
+        """The schedule as it is now."""
+        return await self._schedule("GET", segment(name))
+
+    async def update_schedule(self, name: str, change: wire.UpdateSchedule) -> wire.Schedule:
+        """Changes what is given; what is left out stays."""
+        call = Call("PATCH", f"v1/schedules/{segment(name)}", json=change)
+        return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
+
+    async def delete_schedule(self, name: str) -> None:
+        """Removes a schedule; what it has created stays."""
+        await self._send(Call("DELETE", f"v1/schedules/{segment(name)}", is_repeatable=False))
+
+    async def pause_schedule(self, name: str) -> wire.Schedule:
+        """It creates nothing until it is resumed."""
+        return await self._schedule("POST", f"{segment(name)}:pause")
+
+    async def resume_schedule(self, name: str) -> wire.Schedule:
+        """It goes on from now."""
+        return await self._schedule("POST", f"{segment(name)}:resume")
+
+    async def trigger_schedule(self, name: str) -> Operation:
+        """Creates its operation now, and answers it."""
+        call = Call("POST", f"v1/schedules/{segment(name)}:trigger", is_repeatable=False)
+        return _calls.read(wire.OperationAnswer, await self._send(call)).operation
+
+    async def _schedule(self, method: str, rest: str) -> wire.Schedule:
+        return _calls.read(wire.ScheduleAnswer, await self._send(Call(method, f"v1/schedules/{rest}"))).schedule
+
     # The token's own organization.
 
     async def organization(self, name: str) -> wire.Organization:

@@ -23,6 +23,7 @@ pub mod organization;
 pub mod pause;
 pub mod policy;
 pub mod restore;
+pub mod schedules;
 pub mod serve;
 pub mod sessions;
 pub mod token;

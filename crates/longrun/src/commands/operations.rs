@@ -336,7 +336,7 @@ fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     entries.iter().enumerate().map(parse).collect()
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -346,7 +346,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 /// A duration as proto3 JSON writes it: seconds, with a fraction when there is one.
-fn seconds(Span(duration): Span) -> String {
+pub(super) fn seconds(Span(duration): Span) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 

@@ -141,7 +141,7 @@ pub(crate) async fn batch(
     }
     found.none()?;
     for (index, operation) in operations.iter_mut().enumerate() {
-        complete(app, caller, operation).await.map_err(|error| at(index, error))?;
+        complete(app, caller, operation).await.map_err(|error| at(format!("operations[{index}]."), error))?;
     }
     let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
@@ -151,9 +151,8 @@ pub(crate) async fn batch(
     Ok(created)
 }
 
-/// The error of one entry, told by its place.
-fn at(index: usize, error: ApiError) -> ApiError {
-    let place = format!("operations[{index}].");
+/// The error of a part of a request, told by its place, which ends with a dot.
+pub(super) fn at(place: String, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(violations) => ApiError::Invalid(
             violations.into_iter().map(|v| Violation::new(format!("{place}{}", v.field), v.description)).collect(),
@@ -164,7 +163,7 @@ fn at(index: usize, error: ApiError) -> ApiError {
 }
 
 /// The operation that is asked for, and everything that is wrong with it.
-fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
+pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
     let (asked, mut found) = asked.into_parts();
     let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
     let defaults = app.defaults(&kind);
@@ -223,7 +222,7 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
 }
 
 /// Checks what is asked of a creation besides its own fields, and adds what follows from its kind.
-async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
     check_input(app, caller, operation)?;
     if operation.kind == evaluation::KIND {

@@ -19,6 +19,7 @@ pub(crate) mod list;
 pub(crate) mod organizations;
 pub(crate) mod page;
 pub(crate) mod pause;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod wait;

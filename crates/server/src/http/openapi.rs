@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, sessions, tokens, wait, watch,
-    work,
+    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions,
+    tokens, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -39,6 +39,7 @@ const PAGE: &str = "/docs";
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
+        (name = "SchedulesService", description = "Operations that are created again and again, at times."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
         (name = "KindsService", description = "Kinds of operations."),
@@ -49,7 +50,8 @@ const PAGE: &str = "/docs";
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, sessions::list, sessions::revoke, audit::list,
+        tokens::rotate, sessions::list, sessions::revoke, schedules::create, schedules::list, schedules::get,
+        schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger, audit::list,
     )
 )]
 struct Api;
@@ -115,6 +117,8 @@ refusals! {
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call with a body that changes one thing.
+    UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

@@ -35,6 +35,7 @@ mod other_server;
 mod overload;
 mod pause;
 mod revoked;
+mod schedules;
 mod serving;
 mod slow;
 mod tls_renewal;

@@ -12,8 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
-    sessions, texts, transition,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
+    search, sessions, texts, transition,
 };
 use crate::audit::Record;
 use crate::batch::{
