@@ -92,7 +92,7 @@ impl LimitsArgs {
 
 /// Limits as a server takes them.
 fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
-    let Limits { max_pending, rate, burst, max_input, max_output, weight } = limits;
+    let Limits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
     let whole = |rate: f64| {
         let is_whole = rate.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&rate);
         // It is whole and fits.
@@ -101,7 +101,15 @@ fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
             failure("--rate must be a whole number at a server", "a store takes parts of one, with --store")
         })
     };
-    Ok(WantedLimits { max_pending, rate: rate.map(whole).transpose()?, burst, max_input, max_output, weight })
+    Ok(WantedLimits {
+        max_pending,
+        rate: rate.map(whole).transpose()?,
+        burst,
+        max_input,
+        max_output,
+        weight,
+        max_running,
+    })
 }
 
 /// Makes an organization.
