@@ -9,6 +9,7 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "longrun/v1/operations.proto",
+        "longrun/v1/schedules.proto",
         "longrun/v1/worker.proto",
         "longrun/v1/evidence.proto",
         "longrun/v1/tokens.proto",

@@ -92,6 +92,15 @@ export class Client {
     return (await this.#http.json<wire.CreatedOperations>(call)).operations;
   }
 
+  /**
+   * Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose output
+   * tells what came of each; a dry run only tells how many match.
+   */
+  bulk(request: wire.BulkOperations, options: CreateOptions = {}): Promise<wire.BulkOperationsAnswer> {
+    const call = { method: "POST", path: "v1/operations:bulk", json: request, ...creation(options) };
+    return this.#http.json<wire.BulkOperationsAnswer>(call);
+  }
+
   /** The operation as it is now. */
   get(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });
@@ -250,6 +259,56 @@ export class Client {
   async evaluateEvidence(request: wire.EvaluateEvidence, options: CreateOptions = {}): Promise<string> {
     const call = { method: "POST", path: "v1/agents/evaluate-evidence", json: request, ...creation(options) };
     return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
+  }
+
+  // Schedules.
+
+  /** Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`. */
+  createSchedule(schedule: wire.CreateSchedule, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: "v1/schedules", json: schedule, once: true, ...options });
+  }
+
+  /** All schedules that the token may see, by name. */
+  async schedules(options: Options = {}): Promise<wire.Schedule[]> {
+    const schedules: wire.Schedule[] = [];
+    let token: string | undefined;
+    do {
+      const call = { method: "GET", path: "v1/schedules", query: { page_token: token }, ...options };
+      const page = await this.#http.json<wire.SchedulesPage>(call);
+      schedules.push(...page.schedules);
+      token = page.next_page_token;
+    } while (token);
+    return schedules;
+  }
+
+  /** The schedule as it is now. */
+  schedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "GET", path: `v1/schedules/${segment(name)}`, ...options });
+  }
+
+  /** Changes what is given; what is left out stays. */
+  updateSchedule(name: string, change: wire.UpdateSchedule, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "PATCH", path: `v1/schedules/${segment(name)}`, json: change, ...options });
+  }
+
+  /** Removes a schedule; what it has created stays. */
+  async deleteSchedule(name: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/schedules/${segment(name)}`, once: true, ...options });
+  }
+
+  /** It creates nothing until it is resumed. */
+  pauseSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:pause`, ...options });
+  }
+
+  /** It goes on from now. */
+  resumeSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:resume`, ...options });
+  }
+
+  /** Creates its operation now, and answers it. */
+  triggerSchedule(name: string, options: Options = {}): Promise<Operation> {
+    return this.#operation({ method: "POST", path: `v1/schedules/${segment(name)}:trigger`, once: true, ...options });
   }
 
   // The token's own organization.
@@ -421,6 +480,10 @@ export class Client {
 
   async #organization(call: Call): Promise<wire.Organization> {
     return (await this.#http.json<wire.OrganizationAnswer>(call)).organization;
+  }
+
+  async #schedule(call: Call): Promise<wire.Schedule> {
+    return (await this.#http.json<wire.ScheduleAnswer>(call)).schedule;
   }
 
   async #kind(call: Call): Promise<wire.Kind> {

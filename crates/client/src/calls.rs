@@ -8,7 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
-use crate::types::{CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer, OperationPage};
+use crate::types::{
+    BulkAnswer, BulkRequest, CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer,
+    OperationPage,
+};
 
 /// Everything that could end or change a path segment is escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
@@ -129,6 +132,21 @@ impl Client {
         let address = self.address("v1/operations:batchCreate");
         let batch = Batch { operations };
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(&batch)).await
+    }
+
+    /// `POST /v1/operations:bulk`: cancels, retries or deletes all operations that match a filter, by an operation of the
+    /// kind `bulk`. The key is as that of [`Client::create`].
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 10 when more or fewer match than are expected to.
+    pub async fn bulk(
+        &self,
+        request: &BulkRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer<BulkAnswer>, Error> {
+        let key = idempotency_key.map_or_else(new_key, str::to_owned);
+        let address = self.address("v1/operations:bulk");
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
     }
 
     /// `POST /v1/operations/{id}:cancel`: a pending operation ends at once, a running one is asked to stop.

@@ -28,6 +28,7 @@ mod evidence;
 mod management;
 mod pause;
 mod retry;
+mod schedules;
 mod stats;
 mod types;
 mod views;
@@ -43,11 +44,13 @@ pub use management::{
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
     TokenRotation, WantedLimits,
 };
+pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
-    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
+    ListRequest, NewOperation, Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer,
+    OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence,
+    short_status,
 };
 pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;

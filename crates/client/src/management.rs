@@ -1,6 +1,8 @@
 //! The calls of those who manage tokens, organizations and sessions, and read the audit log. They need the scope
 //! `admin`; those about organizations as such a token of the instance.
 
+use std::collections::BTreeMap;
+
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +116,7 @@ pub struct Page {
 }
 
 /// Limits of an organization that are wished for; what is `None` is as the server is configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WantedLimits {
     /// Operations that have not ended; 0: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +136,9 @@ pub struct WantedLimits {
     /// Its operations that start for each one of an organization of weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// By kind, how many of its operations may run at a time; 0: any number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_running: BTreeMap<String, u32>,
 }
 
 /// An organization in a list.
@@ -339,10 +344,10 @@ impl Client {
         #[derive(Serialize)]
         struct Wish<'w> {
             name: &'w str,
-            limits: WantedLimits,
+            limits: &'w WantedLimits,
         }
         let address = self.address("v1/organizations");
-        self.call(|| self.http().post(address.clone()).json(&Wish { name, limits })).await
+        self.call(|| self.http().post(address.clone()).json(&Wish { name, limits: &limits })).await
     }
 
     /// `GET /v1/organizations`: one page of the organizations within reach, by name.

@@ -74,6 +74,32 @@ pub struct CreatedOperations {
     pub operations: Vec<Operation>,
 }
 
+/// What is to be done to all operations that match a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BulkRequest {
+    /// `cancel`, `retry` or `delete`.
+    pub action: String,
+    /// Which operations.
+    pub filter: String,
+    /// Only tell how many match.
+    pub dry_run: bool,
+    /// How many are expected to match; when the number differs by more than a tenth the call is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_count: Option<u64>,
+}
+
+/// The answer to a bulk action.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BulkAnswer {
+    /// How many operations match.
+    pub matching_count: u64,
+    /// Whether that is all of them; else at least so many match.
+    pub count_is_exact: bool,
+    /// The operation of the kind `bulk` that does it; none of a dry run.
+    #[serde(default)]
+    pub operation: Option<Operation>,
+}
+
 /// The answer to a deletion: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Deleted {}
@@ -195,6 +221,12 @@ pub struct NewOperation {
     /// How long to keep it after its end, e.g. `86400s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain_for: Option<String>,
+    /// At most `concurrency_limit` operations of the organization with this key run at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// How many of the key may run at a time; 1 unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_limit: Option<u32>,
 }
 
 /// A policy to be evaluated: either `reference` or `embedded`.

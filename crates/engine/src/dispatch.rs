@@ -73,6 +73,7 @@ impl Engine {
         maintenance.spawn(maintenance::times::note(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::sessions::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::limits::refresh(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::schedules::fire(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::due::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(dispatch(Arc::clone(&context)));

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
-    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    sessions, stats, token, views, watch, worker,
+    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
+    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
+    restore, schedules, serve, sessions, stats, token, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -70,6 +70,9 @@ pub enum Command {
     Views(Views),
     /// Show how much happened and how long it took, as a chart
     Stats(stats::Args),
+    /// Create operations again and again, at times
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -115,6 +118,7 @@ impl Command {
             | Command::Operations(_)
             | Command::Stats(_)
             | Command::Views(_)
+            | Command::Schedules(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -228,6 +232,42 @@ pub enum Operations {
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
     Events(operations::IdsArgs),
+    /// Cancel, retry or delete all operations that match a filter
+    #[command(subcommand)]
+    Bulk(Bulk),
+}
+
+/// `longrun operations bulk`.
+#[derive(Debug, Subcommand)]
+pub enum Bulk {
+    /// Cancel them: what is pending ends at once, what runs is asked to stop
+    Cancel(bulk::BulkArgs),
+    /// Try again those that failed
+    Retry(bulk::BulkArgs),
+    /// Delete those that have ended
+    Delete(bulk::BulkArgs),
+}
+
+/// `longrun schedules`.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
+pub enum Schedules {
+    /// List schedules, by name
+    List(schedules::ListArgs),
+    /// Show schedules
+    Get(schedules::NamesArgs),
+    /// Make a schedule
+    Create(schedules::CreateArgs),
+    /// Change what is given of a schedule; its operation is replaced as a whole
+    Update(schedules::UpdateArgs),
+    /// Delete schedules; what they have created stays
+    Delete(schedules::NamesArgs),
+    /// Create nothing by schedules until they are resumed
+    Pause(schedules::NamesArgs),
+    /// Let schedules go on from now
+    Resume(schedules::NamesArgs),
+    /// Create the operations of schedules now
+    Trigger(schedules::NamesArgs),
 }
 
 /// `longrun views`.

@@ -23,7 +23,8 @@ use anyhow::Context;
 use clap::Parser;
 
 use cli::{
-    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Sessions, Token, Views,
+    Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules,
+    Sessions, Token, Views,
 };
 use exit::Exit;
 
@@ -52,9 +53,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, sessions,
-        token, watch, worker,
+        audit, backup, bulk, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve,
+        sessions, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -86,6 +87,14 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
+        Command::Schedules(Schedules::List(args)) => schedules::list(args).await,
+        Command::Schedules(Schedules::Get(args)) => schedules::get(args).await,
+        Command::Schedules(Schedules::Create(args)) => schedules::create(args).await,
+        Command::Schedules(Schedules::Update(args)) => schedules::update(args).await,
+        Command::Schedules(Schedules::Delete(args)) => schedules::delete(args).await,
+        Command::Schedules(Schedules::Pause(args)) => schedules::pause(args).await,
+        Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
+        Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
@@ -101,6 +110,9 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
         Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
+        Command::Operations(Operations::Bulk(Bulk::Cancel(args))) => bulk::run(args, "cancel").await,
+        Command::Operations(Operations::Bulk(Bulk::Retry(args))) => bulk::run(args, "retry").await,
+        Command::Operations(Operations::Bulk(Bulk::Delete(args))) => bulk::run(args, "delete").await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::{
-    Labels, Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text, check_unique_key,
-    labels,
+    Concurrency, Labels, Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text,
+    check_unique_key, labels,
 };
 
 /// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
@@ -42,11 +42,13 @@ pub struct NewOperation {
     pub max_attempts: u32,
     /// How long to keep it after its end; `None` keeps it.
     pub retain_for: Option<Duration>,
+    /// How many of its key may run at a time; `None`: it has no key.
+    pub concurrency: Option<Concurrency>,
     /// What callers name it by.
     pub labels: Labels,
     /// While an operation of the organization with this key has not ended, that one is answered and none is created.
     pub unique_key: Option<String>,
-    /// The id of the schedule that made it. Set by the server, never by a caller.
+    /// The name of the schedule that made it. Set by the server, never by a caller.
     pub schedule: Option<String>,
 }
 
@@ -64,6 +66,7 @@ impl NewOperation {
             timeout: None,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             retain_for: None,
+            concurrency: None,
             labels: Labels::new(),
             unique_key: None,
             schedule: None,
@@ -131,6 +134,7 @@ impl NewOperation {
             check(check_unique_key("unique_key", key));
         }
         found.extend(labels::violations(&self.labels));
+        found.extend(self.concurrency.iter().flat_map(Concurrency::violations));
         found
     }
 }

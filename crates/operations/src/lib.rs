@@ -9,6 +9,7 @@
 //! construction.
 
 pub mod backoff;
+mod concurrency;
 mod create;
 mod filter;
 mod id;
@@ -22,8 +23,9 @@ mod status;
 mod text;
 mod time;
 
+pub use concurrency::{Concurrency, MAX_CONCURRENCY_KEY_BYTES, MAX_CONCURRENCY_LIMIT};
 pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation, repeated_unique_keys};
-pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
+pub use filter::{Access, BULK_KIND, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
 pub use labels::{
     Labels, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_UNIQUE_KEY_BYTES, RETRY_OF, check_label_key,

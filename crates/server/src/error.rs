@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Exceeded, Scope, StoreError, TokenError};
+use store::{ContentError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
@@ -102,6 +102,16 @@ pub enum ApiError {
         /// What would be right.
         allowed: &'static str,
     },
+    /// More or fewer operations match than the caller of a bulk action expects.
+    #[error(
+        "{now} operations match now, and {expected} were expected: look at them again, and call with expected_count {now}"
+    )]
+    CountDiffers {
+        /// How many match.
+        now: u64,
+        /// How many were expected to.
+        expected: u64,
+    },
     /// A token that is revoked or has expired is not replaced.
     #[error("the token is revoked or has expired: there is nothing to replace; create a new one")]
     TokenEnded,
@@ -111,6 +121,9 @@ pub enum ApiError {
     /// The organization is being deleted.
     #[error("the organization is being deleted; DELETE goes on with it")]
     OrganizationEnding,
+    /// Nothing was done to a schedule.
+    #[error("{0}")]
+    Schedule(ScheduleRefusal),
     /// What it has would go with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
@@ -262,9 +275,18 @@ impl ApiError {
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
+            ApiError::CountDiffers { .. } => (StatusCode::CONFLICT, 10, "COUNT_DIFFERS"),
             ApiError::TokenEnded => (StatusCode::BAD_REQUEST, 9, "TOKEN_ENDED"),
             ApiError::OrganizationExists => (StatusCode::CONFLICT, 6, "ORGANIZATION_EXISTS"),
             ApiError::OrganizationEnding => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_BEING_DELETED"),
+            ApiError::Schedule(refusal) => match refusal {
+                ScheduleRefusal::NotFound => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+                ScheduleRefusal::NameTaken => (StatusCode::CONFLICT, 6, "SCHEDULE_EXISTS"),
+                ScheduleRefusal::Full { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_SCHEDULES"),
+                ScheduleRefusal::Changed => (StatusCode::CONFLICT, 10, "SCHEDULE_CHANGED"),
+                ScheduleRefusal::StillRunning(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_STILL_RUNNING"),
+                ScheduleRefusal::Invalid(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_INVALID"),
+            },
             ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
@@ -311,9 +333,12 @@ impl ApiError {
         match self {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
+            ApiError::CountDiffers { now, .. } => BTreeMap::from([("count", now.to_string())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::Full { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::StillRunning(id)) => BTreeMap::from([("operation", id.to_string())]),
             ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
                 ("of", (*of).to_owned()),
                 ("limit", rate.per_second.to_string()),
@@ -358,6 +383,15 @@ impl From<StoreError> for ApiError {
             StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
                 ApiError::Internal(error.into())
             }
+        }
+    }
+}
+
+impl From<ScheduleRefusal> for ApiError {
+    fn from(refusal: ScheduleRefusal) -> ApiError {
+        match refusal {
+            ScheduleRefusal::NotFound => ApiError::NotFound("schedule"),
+            refusal => ApiError::Schedule(refusal),
         }
     }
 }

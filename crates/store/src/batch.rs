@@ -25,8 +25,9 @@ use crate::sqlite::StatisticsWrite;
 use crate::views::ViewChange;
 use crate::work::StartTerms;
 use crate::{
-    AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach, ViewOutcome,
+    AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
+    LeaseStatus, Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
+    ViewOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -133,6 +134,10 @@ pub(crate) enum Upkeep {
     ReplaceTexts(Vec<Replacement>),
     /// What concerns statistics; only in the embedded store.
     Statistics(StatisticsWrite),
+    /// A batch of a bulk operation; only in the embedded store.
+    Bulk(Box<BulkBatch>),
+    /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded store.
+    BeginBulk(String, OperationId, u64),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -279,7 +284,7 @@ impl Write {
                     }
                     // A deletion is one call, and its beginning is what it does.
                     Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
-                    Upkeep::Delete(..) => false,
+                    Upkeep::Delete(..) | Upkeep::Bulk(_) | Upkeep::BeginBulk(..) => false,
                     _ => true,
                 };
                 is_done.then(Vec::new)
@@ -320,6 +325,7 @@ impl Write {
             Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
                 (part.counts.len(), 0)
             }
+            Write::Upkeep(Slot { request: Upkeep::Bulk(batch), .. }) => (batch.ids.len(), 0),
             Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
                 (1, 0)
             }
@@ -413,6 +419,9 @@ pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, each whole or not at all, and fills in their replies. An error means that none was
     /// carried out. Writes that were lost in a panic are taken out.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
+
+    /// What came of the last batch besides what its answers tell: something may be claimed that could not.
+    fn frees(&mut self) -> bool;
 }
 
 /// A handle to a batcher. The batcher's task, or its thread, ends when the last handle is dropped.
@@ -549,6 +558,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
         carry_out(committer, &mut batch).await;
         let mut news = News::default();
         batch.iter().for_each(|write| news |= News::of(write));
+        if committer.frees() {
+            news |= News { queue: true, ..News::default() };
+        }
         commits.note(news);
         batch.iter_mut().for_each(|write| write.reply().deliver());
     }

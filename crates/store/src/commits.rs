@@ -69,7 +69,8 @@ impl News {
             Write::Claim(slot) => news(slot, true, |_, claimed| News { feed: !claimed.is_empty(), ..News::default() }),
             Write::Command(slot) => news(slot, true, |request, outcome| {
                 let feed = matches!(outcome, Some(Ok(_)));
-                News { feed, queue: feed && request.command == OperationCommand::Retry, due: false }
+                // What is cancelled may have had a place that another one waited for.
+                News { feed, queue: feed && request.command != OperationCommand::Delete, due: false }
             }),
             // A schedule that was changed may be due earlier than what is waited for.
             Write::Schedule(slot) => news(slot, true, |_, reply| match reply {
@@ -83,6 +84,9 @@ impl News {
                     news(slot, true, |_, count| News { feed: *count > 0, ..News::default() })
                 }
                 Upkeep::Delete(..) => news(slot, true, |_, _| News::CHANGED),
+                Upkeep::Bulk(_) => {
+                    news(slot, true, |_, count| News { feed: *count > 0, queue: *count > 0, due: false })
+                }
                 Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
                 _ => News::default(),
             },

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Access, Labels, NewOperation, Operation, OperationId, Projects, Timestamp};
+use operations::{Access, Concurrency, Labels, NewOperation, Operation, OperationId, Projects, Timestamp};
 
 use crate::StoreError;
 
@@ -28,7 +28,7 @@ pub struct OperationDetail {
     pub labels: Labels,
     /// Its unique key.
     pub unique_key: Option<String>,
-    /// The id of the schedule that made it.
+    /// The name of the schedule that made it.
     pub schedule: Option<String>,
     /// Within an organization, higher is claimed first.
     pub priority: i16,
@@ -45,6 +45,8 @@ pub struct OperationDetail {
     pub retain_for: Option<Duration>,
     /// Who makes the attempt under way, or made the last one of an operation that has ended; else empty.
     pub worker: String,
+    /// Its concurrency key and how many of it may run at a time, as its creation named them.
+    pub concurrency: Option<Concurrency>,
     /// The attempt under way was asked to stop.
     pub cancel_requested: bool,
     /// What the worker of the latest attempt said last of how far it is; empty if nothing.
@@ -69,6 +71,7 @@ impl OperationDetail {
             labels: self.labels.clone(),
             unique_key: self.unique_key.clone(),
             schedule: None,
+            concurrency: self.concurrency.clone(),
         }
     }
 }
@@ -121,6 +124,11 @@ pub(crate) fn labels(stored: Option<&str>) -> Result<Labels, StoreError> {
 /// What a creation with a unique key is answered while an operation with that key has not ended.
 pub(crate) fn existing(held: &Operation, seen_by: &Projects) -> Result<Operation, StoreError> {
     if seen_by.include(&held.project_id) { Ok(held.clone()) } else { Err(StoreError::UniqueKeyInUse) }
+}
+
+/// The columns of a concurrency key as one.
+pub(crate) fn concurrency(key: Option<String>, limit: Option<i64>) -> Option<Concurrency> {
+    Some(Concurrency { key: key?, limit: limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1) })
 }
 
 /// Where operations stand in a request, by their ids.

@@ -13,6 +13,7 @@
 
 mod audit;
 mod batch;
+mod bulk;
 mod census;
 mod changes;
 mod command;
@@ -57,6 +58,7 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
+pub use bulk::{BulkBatch, BulkOperations, BulkProgress, BulkRefusal, SHOWN_REFUSALS};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
@@ -78,7 +80,7 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
-pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate};
+pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate, RunningLimits};
 pub use reach::{Organizations, TokenReach};
 pub use schedules::{
     DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
@@ -155,7 +157,7 @@ pub struct EvidenceRecord {
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
 pub trait Store:
-    Details + Schedules + SearchOperations + Sessions + Statistics + Views + Send + Sync + 'static
+    BulkOperations + Details + Schedules + SearchOperations + Sessions + Statistics + Views + Send + Sync + 'static
 {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use operations::schedule::{CatchUp, NewSchedule, Overlap, SHOWN_TIMES, Timing};
-use operations::{Access, NewOperation, Operation, OperationId, Projects, Resource, Timestamp, cut_message};
+use operations::{Access, Labels, NewOperation, Operation, OperationId, Projects, Resource, Timestamp, cut_message};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Create, Created};
@@ -378,7 +378,7 @@ pub(crate) async fn carry_out(
             if let Err(exceeded) = admission.take(organization, 1, now) {
                 return Ok(Err(exceeded.into()));
             }
-            let create = creation(&keyring, organization, &schedule.wanted.operation, now);
+            let create = creation(&keyring, organization, name, &schedule.wanted.operation, now);
             match table.create(&[&create]).await?.pop() {
                 Some(Ok(mut created)) if !created.operations.is_empty() => {
                     row.last_operation = Some(create.ids[0]);
@@ -415,19 +415,13 @@ fn not_allowed(admission: &Admission, organization: &str, new: &NewOperation) ->
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-fn creation(keyring: &Keyring, organization: &str, new: &NewOperation, now: Timestamp) -> Create {
+/// What a schedule creates now, which tells of it.
+fn creation(keyring: &Keyring, organization: &str, name: &str, new: &NewOperation, now: Timestamp) -> Create {
     let id = OperationId::new(now);
     let input = keyring.seal(&Owner { organization, id, field: Field::Input }, &new.input);
-    let operations = vec![NewOperation { input, ..new.clone() }];
-    Create {
-        organization: organization.to_owned(),
-        seen_by: Projects::All,
-        operations,
-        ids: vec![id],
-        key: None,
-        start: None,
-        call: None,
-    }
+    let operations = vec![NewOperation { input, schedule: Some(name.to_owned()), ..new.clone() }];
+    let (organization, seen_by) = (organization.to_owned(), Projects::All);
+    Create { organization, seen_by, operations, ids: vec![id], key: None, start: None, call: None }
 }
 
 /// What is due of one organization.
@@ -464,7 +458,7 @@ impl Firings<'_> {
                             plan.why_not = Some(exceeded.to_string());
                             break;
                         }
-                        creates.push(creation(self.keyring, self.organization, &new, self.now));
+                        creates.push(creation(self.keyring, self.organization, &plan.row.name, &new, self.now));
                         plan.creations += 1;
                     }
                     plans.push(plan);
@@ -716,6 +710,8 @@ struct Kept {
     max_attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retain_for_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    labels: Labels,
 }
 
 impl Kept {
@@ -736,6 +732,7 @@ impl Kept {
             timeout_ms: new.timeout.map(millis),
             max_attempts: new.max_attempts,
             retain_for_ms: new.retain_for.map(millis),
+            labels: new.labels.clone(),
         }
     }
 
@@ -765,6 +762,7 @@ impl Kept {
                 timeout: self.timeout_ms.map(Duration::from_millis),
                 max_attempts: self.max_attempts,
                 retain_for: self.retain_for_ms.map(Duration::from_millis),
+                labels: self.labels,
                 ..NewOperation::of_kind(self.kind)
             },
             overlap: Overlap::from_name(&self.overlap).ok_or_else(|| damaged("definition"))?,

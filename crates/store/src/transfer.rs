@@ -31,6 +31,7 @@ const TABLES: &[(&str, &str)] = &[
     ("labels", "organization_id, key"),
     ("unique_keys", "organization_id, unique_key"),
     ("settled", "organization_id, seq"),
+    ("concurrency_keys", "organization_id, key"),
     ("active", "organization_id, seq"),
     ("events", "organization_id, rowid"),
 ];

@@ -61,6 +61,7 @@ async fn everything_about_an_operation_can_be_read_back(fixture: Fixture) {
         timeout: asked.timeout,
         retain_for: asked.retain_for,
         worker: String::new(),
+        concurrency: None,
         cancel_requested: false,
         progress: String::new(),
     };

@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod clock;
 mod commands;
+mod concurrency;
 mod contract;
 mod deletion;
 mod details;

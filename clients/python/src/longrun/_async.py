@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -96,6 +96,8 @@ class AsyncClient:
         timeout: float | timedelta | str | None = None,
         max_attempts: int | None = None,
         retain_for: float | timedelta | str | None = None,
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
         """Asks for work and answers the operation at once; `wait` waits for its end.
@@ -109,6 +111,8 @@ class AsyncClient:
             timeout: of one attempt; seconds, or text such as `"60s"`.
             max_attempts: 1 to 100.
             retain_for: how long to keep it after its end.
+            concurrency_key: at most `concurrency_limit` operations with this key run at a time.
+            concurrency_limit: how many; 1 unless it is given.
             idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
         """
         operation = {
@@ -123,6 +127,8 @@ class AsyncClient:
             "timeout": duration(timeout),
             "max_attempts": max_attempts,
             "retain_for": duration(retain_for),
+            "concurrency_key": concurrency_key,
+            "concurrency_limit": concurrency_limit,
         }
         call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
@@ -135,6 +141,22 @@ class AsyncClient:
         body = {"operations": builtins.list(operations)}
         call = Call("POST", "v1/operations:batchCreate", json=body, headers=_calls.key(idempotency_key))
         return _calls.read(wire.CreatedOperations, await self._send(call)).operations
+
+    async def bulk(
+        self,
+        action: Literal["cancel", "retry", "delete"],
+        filter: str,
+        *,
+        dry_run: bool = False,
+        expected_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> wire.BulkOperationsAnswer:
+        """Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose
+        output tells what came of each; a dry run only tells how many match. It is refused when the number differs from
+        `expected_count` by more than a tenth."""
+        body = {"action": action, "filter": filter, "dry_run": dry_run, "expected_count": expected_count}
+        call = Call("POST", "v1/operations:bulk", json=without_none(body), headers=_calls.key(idempotency_key))
+        return _calls.read(wire.BulkOperationsAnswer, await self._send(call))
 
     async def get(self, id: str) -> Operation:
         """The operation as it is now."""
@@ -335,6 +357,53 @@ class AsyncClient:
         headers = _calls.key(idempotency_key)
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, await self._send(call)).operation_id
+
+    # Schedules.
+
+    async def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:
+        """Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`."""
+        call = Call("POST", "v1/schedules", json=schedule, is_repeatable=False)
+        return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
+
+    async def schedules(self) -> builtins.list[wire.Schedule]:
+        """All schedules that the token may see, by name."""
+        schedules: builtins.list[wire.Schedule] = []
+        query: dict[str, str] = {}
+        while True:
+            page = _calls.read(wire.SchedulesPage, await self._send(Call("GET", "v1/schedules", query=query)))
+            schedules += page.schedules
+            if not page.next_page_token:
+                return schedules
+            query = {"page_token": page.next_page_token}
+
+    async def schedule(self, name: str) -> wire.Schedule:
+        """The schedule as it is now."""
+        return await self._schedule("GET", segment(name))
+
+    async def update_schedule(self, name: str, change: wire.UpdateSchedule) -> wire.Schedule:
+        """Changes what is given; what is left out stays."""
+        call = Call("PATCH", f"v1/schedules/{segment(name)}", json=change)
+        return _calls.read(wire.ScheduleAnswer, await self._send(call)).schedule
+
+    async def delete_schedule(self, name: str) -> None:
+        """Removes a schedule; what it has created stays."""
+        await self._send(Call("DELETE", f"v1/schedules/{segment(name)}", is_repeatable=False))
+
+    async def pause_schedule(self, name: str) -> wire.Schedule:
+        """It creates nothing until it is resumed."""
+        return await self._schedule("POST", f"{segment(name)}:pause")
+
+    async def resume_schedule(self, name: str) -> wire.Schedule:
+        """It goes on from now."""
+        return await self._schedule("POST", f"{segment(name)}:resume")
+
+    async def trigger_schedule(self, name: str) -> Operation:
+        """Creates its operation now, and answers it."""
+        call = Call("POST", f"v1/schedules/{segment(name)}:trigger", is_repeatable=False)
+        return _calls.read(wire.OperationAnswer, await self._send(call)).operation
+
+    async def _schedule(self, method: str, rest: str) -> wire.Schedule:
+        return _calls.read(wire.ScheduleAnswer, await self._send(Call(method, f"v1/schedules/{rest}"))).schedule
 
     # The token's own organization.
 

@@ -100,6 +100,12 @@ pub struct CreateArgs {
     /// How long to keep the operation after its end, e.g. 30d
     #[arg(long, value_name = "DURATION")]
     retain_for: Option<Span>,
+    /// Operations with the same key run one after the other, or as many at a time as --concurrency-limit says
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// How many operations with the key may run at a time
+    #[arg(long, value_name = "N", requires = "concurrency_key")]
+    concurrency_limit: Option<u32>,
     /// Creating again with the same key and the same rest answers the first operation
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -234,6 +240,8 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         timeout: args.timeout.map(seconds),
         max_attempts: args.max_attempts,
         retain_for: args.retain_for.map(seconds),
+        concurrency_key: args.concurrency_key,
+        concurrency_limit: args.concurrency_limit,
     };
     let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
@@ -328,7 +336,7 @@ fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     entries.iter().enumerate().map(parse).collect()
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -338,7 +346,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 /// A duration as proto3 JSON writes it: seconds, with a fraction when there is one.
-fn seconds(Span(duration): Span) -> String {
+pub(super) fn seconds(Span(duration): Span) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 

@@ -33,6 +33,14 @@ pub struct LimitsArgs {
     /// Its operations that start for each one of an organization of weight 1, while both have some waiting
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
+    /// How many of its operations of a kind may run at a time, e.g. scan=4; 0: any number; may be given several times
+    #[arg(long, value_name = "KIND=N", value_parser = of_kind)]
+    max_running: Vec<(String, u32)>,
+}
+
+fn of_kind(text: &str) -> Result<(String, u32), String> {
+    let parts = text.split_once('=').and_then(|(kind, most)| Some((kind.to_owned(), most.parse().ok()?)));
+    parts.ok_or_else(|| "must be a kind and a number, e.g. scan=4".to_owned())
 }
 
 /// What `longrun organizations create` takes.
@@ -71,6 +79,7 @@ impl LimitsArgs {
             max_input: self.max_input.map(|size| size.0),
             max_output: self.max_output.map(|size| size.0),
             weight: self.weight,
+            max_running: self.max_running.iter().cloned().collect(),
         };
         let told = limits.violations().into_iter().map(|Violation { field, description }| {
             let flag = field.replace('_', "-");
@@ -83,7 +92,7 @@ impl LimitsArgs {
 
 /// Limits as a server takes them.
 fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
-    let Limits { max_pending, rate, burst, max_input, max_output, weight } = limits;
+    let Limits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
     let whole = |rate: f64| {
         let is_whole = rate.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&rate);
         // It is whole and fits.
@@ -92,7 +101,15 @@ fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
             failure("--rate must be a whole number at a server", "a store takes parts of one, with --store")
         })
     };
-    Ok(WantedLimits { max_pending, rate: rate.map(whole).transpose()?, burst, max_input, max_output, weight })
+    Ok(WantedLimits {
+        max_pending,
+        rate: rate.map(whole).transpose()?,
+        burst,
+        max_input,
+        max_output,
+        weight,
+        max_running,
+    })
 }
 
 /// Makes an organization.

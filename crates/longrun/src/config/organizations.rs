@@ -1,6 +1,8 @@
 //! What organizations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
 
-use operations::{MAX_INLINE_BYTES, check_name};
+use std::collections::BTreeMap;
+
+use operations::{MAX_INLINE_BYTES, check_kind, check_name};
 use serde::{Deserialize, Serialize};
 use server::CallLimit;
 use store::{DEFAULT_MAX_SCHEDULES, Quota, Rate};
@@ -19,6 +21,8 @@ pub struct OrganizationLimits {
     pub rate: f64,
     /// Operations that it may create at once after a pause; 0: as many as in a second.
     pub burst: u32,
+    /// By kind, how many of its operations may run at a time, over all servers and workers.
+    pub max_running: BTreeMap<String, u32>,
     /// The most bytes of an operation's input.
     pub max_input: ByteSize,
     /// The most bytes of an operation's output.
@@ -45,6 +49,8 @@ pub struct Organization {
     pub rate: Option<f64>,
     /// [`OrganizationLimits::burst`].
     pub burst: Option<u32>,
+    /// [`OrganizationLimits::max_running`], of the kinds that it names.
+    pub max_running: BTreeMap<String, u32>,
     /// [`OrganizationLimits::max_input`].
     pub max_input: Option<ByteSize>,
     /// [`OrganizationLimits::max_output`].
@@ -73,6 +79,7 @@ impl Default for OrganizationLimits {
             max_pending: 0,
             rate: 0.0,
             burst: 0,
+            max_running: BTreeMap::new(),
             max_input: inline,
             max_output: inline,
             max_schedules: DEFAULT_MAX_SCHEDULES,
@@ -90,6 +97,7 @@ impl Default for Organization {
             max_pending: None,
             rate: None,
             burst: None,
+            max_running: BTreeMap::new(),
             max_input: None,
             max_output: None,
             max_schedules: None,
@@ -152,6 +160,9 @@ impl OrganizationLimits {
             let message = "must be above 0 and at most 1MiB, the most that an operation keeps";
             check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
         }
+        for violation in self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()) {
+            complaints.push((violation.field, format!("names a kind that cannot be: it {}", violation.description)));
+        }
         complaints
     }
 }
@@ -175,6 +186,7 @@ impl Organization {
             max_pending: self.max_pending.unwrap_or(everybody.max_pending),
             rate: self.rate.unwrap_or(everybody.rate),
             burst: self.burst.unwrap_or(everybody.burst),
+            max_running: everybody.max_running.iter().chain(&self.max_running).map(|(k, n)| (k.clone(), *n)).collect(),
             max_input: self.max_input.unwrap_or(everybody.max_input),
             max_output: self.max_output.unwrap_or(everybody.max_output),
             max_schedules: self.max_schedules.unwrap_or(everybody.max_schedules),

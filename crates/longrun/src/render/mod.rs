@@ -4,6 +4,7 @@
 //! error message) cannot command the terminal, because control characters are shown escaped.
 
 pub mod operations;
+pub mod schedules;
 mod style;
 mod table;
 pub mod verdict;

@@ -76,7 +76,7 @@ pub struct NewSchedule {
     pub every: Option<Duration>,
     /// The time zone of `cron`, by its name in the IANA database; empty is UTC.
     pub time_zone: String,
-    /// What is created; without a `run_after`.
+    /// What is created; without a `run_after` and a `unique_key`.
     pub operation: NewOperation,
     /// When the operation before has not ended.
     pub overlap: Overlap,
@@ -130,6 +130,10 @@ impl NewSchedule {
         }
         if self.operation.run_after.is_some() {
             found.push(Violation::new("operation.run_after", "must be left out: the schedule says when"));
+        }
+        if self.operation.unique_key.is_some() {
+            let told = "must be left out: overlap says what happens while the operation before has not ended";
+            found.push(Violation::new("operation.unique_key", told));
         }
         let template = self.operation.violations().into_iter();
         found.extend(

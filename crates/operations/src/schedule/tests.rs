@@ -135,9 +135,17 @@ fn a_schedule_that_is_never_due_and_a_jitter_that_is_too_long_are_refused() {
     assert_eq!(told(schedule("0 0 29 2 *", 0)), [""; 0]);
     assert_eq!(told(schedule("0 * * * *", 3_600)), [""; 0]);
     assert_eq!(told(schedule("0 * * * *", 3_601)), ["jitter"]);
-    let operation = NewOperation { priority: 101, run_after: Some(now), ..NewOperation::of_kind("") };
+    let operation = NewOperation {
+        priority: 101,
+        run_after: Some(now),
+        unique_key: Some("k".to_owned()),
+        ..NewOperation::of_kind("")
+    };
     let all = NewSchedule { name: "a b".to_owned(), operation, ..schedule("* * * * *", 0) };
-    assert_eq!(told(all), ["name", "operation.run_after", "operation.kind", "operation.priority"]);
+    assert_eq!(
+        told(all),
+        ["name", "operation.run_after", "operation.unique_key", "operation.kind", "operation.priority"]
+    );
 }
 
 fn terms(overlap: Overlap, catch_up: CatchUp) -> Terms {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use operations::{MAX_PRIORITY, NewOperation, Operation, Resource, Timestamp, Violation};
+use operations::{Concurrency, MAX_PRIORITY, NewOperation, Operation, Resource, Timestamp, Violation};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::value::RawValue;
@@ -69,6 +69,15 @@ pub(crate) struct CreateOperation<'a> {
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "86400s")]
     pub(crate) retain_for: Option<Duration>,
+    /// At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, example = "deploy:production")]
+    #[serde(default)]
+    pub(crate) concurrency_key: String,
+    /// How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones, that
+    /// of the newest creation holds.
+    #[schema(minimum = 1, maximum = 10000, default = 1)]
+    #[serde(default)]
+    pub(crate) concurrency_limit: Option<i64>,
 }
 
 /// Operations that are to be created together.
@@ -132,7 +141,7 @@ pub(crate) async fn batch(
     }
     found.none()?;
     for (index, operation) in operations.iter_mut().enumerate() {
-        complete(app, caller, operation).await.map_err(|error| at(index, error))?;
+        complete(app, caller, operation).await.map_err(|error| at(format!("operations[{index}]."), error))?;
     }
     let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
@@ -142,9 +151,8 @@ pub(crate) async fn batch(
     Ok(created)
 }
 
-/// The error of one entry, told by its place.
-fn at(index: usize, error: ApiError) -> ApiError {
-    let place = format!("operations[{index}].");
+/// The error of a part of a request, told by its place, which ends with a dot.
+pub(super) fn at(place: String, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(violations) => ApiError::Invalid(
             violations.into_iter().map(|v| Violation::new(format!("{place}{}", v.field), v.description)).collect(),
@@ -155,7 +163,7 @@ fn at(index: usize, error: ApiError) -> ApiError {
 }
 
 /// The operation that is asked for, and everything that is wrong with it.
-fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
+pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
     let (asked, mut found) = asked.into_parts();
     let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
     let defaults = app.defaults(&kind);
@@ -182,8 +190,18 @@ fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
         timeout: asked.timeout.or(defaults.timeout),
         max_attempts: asked.max_attempts.map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
         retain_for: asked.retain_for,
+        concurrency: (!asked.concurrency_key.is_empty()).then(|| Concurrency {
+            key: asked.concurrency_key,
+            limit: asked.concurrency_limit.map_or(1, |n| u32::try_from(n).unwrap_or(0)),
+        }),
         ..NewOperation::of_kind("")
     };
+    if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
+        found.add(Violation::new(
+            "concurrency_limit",
+            "needs a concurrency_key: it is how many of it may run at a time",
+        ));
+    }
     operation.violations().into_iter().for_each(|violation| found.add(violation));
     if let Some(violation) = undeclared(app, &operation.kind) {
         found.add(violation);
@@ -192,7 +210,7 @@ fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
-    if kind == kinds::notices::KIND {
+    if [kinds::notices::KIND, kinds::bulk::KIND].contains(&kind) {
         let description = "is reserved: longrun itself makes the operations of this kind";
         return Some(Violation::new("kind", description));
     }
@@ -204,7 +222,7 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
 }
 
 /// Checks what is asked of a creation besides its own fields, and adds what follows from its kind.
-async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
     check_input(app, caller, operation)?;
     if operation.kind == evaluation::KIND {
@@ -232,12 +250,15 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         timeout,
         max_attempts,
         retain_for,
+        concurrency,
         ..
     } = operation;
     let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
     // `Debug` quotes strings, so no two requests run into one another.
     format!(
         "{kind:?} {resource:?} {project_id:?} {project_version_id:?} {input:?} {priority} {run_after:?} {timeout:?} \
-         {max_attempts} {retain_for:?}"
+         {max_attempts} {retain_for:?}{}",
+        // Nothing where there is nothing, so that keys are known again that were used before there were such things.
+        concurrency.as_ref().map_or_else(String::new, |concurrency| format!(" {concurrency:?}"))
     )
 }

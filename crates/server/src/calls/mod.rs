@@ -6,6 +6,7 @@
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod command;
 pub(crate) mod creation;
 pub(crate) mod duration;
@@ -18,6 +19,7 @@ pub(crate) mod list;
 pub(crate) mod organizations;
 pub(crate) mod page;
 pub(crate) mod pause;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod stats;
 pub(crate) mod tokens;

@@ -1,6 +1,7 @@
 //! Organizations as those manage them who run the service, by a token of the instance with the scope `admin`: make, list,
 //! limit, delete. What an organization does with itself is in [`super::pause`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use operations::{Timestamp, Violation, check_name};
@@ -22,7 +23,7 @@ const PAGE_SIZE: u32 = 100;
 const DELETION: Duration = Duration::from_secs(10);
 
 /// Limits of an organization. What is left out is as the server is configured.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetOrganizationLimits {
     /// Operations that have not ended, over all servers; 0: any number.
@@ -49,6 +50,10 @@ pub(crate) struct SetOrganizationLimits {
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 1000)]
     pub(crate) weight: Option<u32>,
+    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, i64>>, example = json!({"scan": 4}))]
+    pub(crate) max_running: BTreeMap<String, u32>,
 }
 
 /// An organization to be made.
@@ -246,6 +251,7 @@ fn checked(asked: Read<SetOrganizationLimits>) -> (Limits, Found) {
         max_input: asked.max_input.map(u64::from),
         max_output: asked.max_output.map(u64::from),
         weight: asked.weight,
+        max_running: asked.max_running,
     };
     limits.violations().into_iter().for_each(|violation| found.add(violation));
     (limits, found)

@@ -4,6 +4,8 @@
 //! the command line, by those who run the service; callers see it. Every other organization is as good as none. Those
 //! who manage organizations by a token of the instance pause whole ones.
 
+use std::collections::BTreeMap;
+
 use operations::{Projects, check_kind};
 use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
@@ -23,6 +25,8 @@ pub(crate) struct Organization {
     /// Kinds of which nothing is started in it.
     pub(crate) paused_kinds: Vec<String>,
     pub(crate) limits: Quota,
+    /// By kind, how many of its operations may run at a time.
+    pub(crate) max_running: BTreeMap<String, u32>,
 }
 
 /// What an organization has that is the caller's, or that its token of the instance manages.
@@ -34,7 +38,9 @@ pub(crate) async fn organization(app: &App, caller: &Caller, name: &str) -> Resu
 /// What an organization has.
 pub(super) async fn read(app: &App, name: &str) -> Result<Organization, ApiError> {
     let (paused, paused_kinds) = paused_kinds(app, name).await?;
-    Ok(Organization { limits: app.store.quotas().of(name), name: name.to_owned(), paused, paused_kinds })
+    let quotas = app.store.quotas();
+    let (limits, max_running) = (quotas.of(name), quotas.running.all_of(name));
+    Ok(Organization { limits, max_running, name: name.to_owned(), paused, paused_kinds })
 }
 
 /// Pauses or resumes an organization.

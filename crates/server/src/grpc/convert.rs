@@ -119,6 +119,9 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
         // 0 is what is not given.
         max_attempts: Some(given.max_attempts).filter(|most| *most != 0).map(i64::from),
         retain_for: given_duration("retain_for", given.retain_for, &mut violations),
+        concurrency_key: given.concurrency_key.clone(),
+        // 0 is what is not given.
+        concurrency_limit: Some(given.concurrency_limit).filter(|limit| *limit != 0).map(i64::from),
     };
     Read { value, violations }
 }

@@ -13,6 +13,7 @@ mod gate;
 mod longrunning;
 mod operations;
 mod organizations;
+mod schedules;
 mod sessions;
 mod stats;
 mod status;
@@ -30,6 +31,7 @@ use proto::longrun::v1::audit_service_server::AuditServiceServer;
 use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
 use proto::longrun::v1::kinds_service_server::KindsServiceServer;
 use proto::longrun::v1::organizations_service_server::OrganizationsServiceServer;
+use proto::longrun::v1::schedules_service_server::SchedulesServiceServer;
 use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
 use proto::longrun::v1::stats_service_server::StatsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
@@ -70,6 +72,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
         .add_service(TokensServiceServer::new(face.clone()).max_decoding_message_size(most))

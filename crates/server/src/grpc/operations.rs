@@ -10,6 +10,7 @@ use store::{Listing, OperationCommand};
 use tonic::{Request, Response, Status};
 
 use super::{Call, Face, call, convert};
+use crate::calls::bulk::{self, BulkOperations};
 use crate::calls::creation::BatchCreateOperations;
 use crate::calls::events::{self, ListEvents};
 use crate::calls::list::{self, ListOperations};
@@ -142,6 +143,32 @@ impl AsyncOperationsService for Face {
         let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
         let operations = created.iter().map(convert::operation).collect();
         Ok(Response::new(wire::BatchCreateOperationsResponse { operations }))
+    }
+
+    async fn bulk_operations(
+        &self,
+        request: Request<wire::BulkOperationsRequest>,
+    ) -> Answer<wire::BulkOperationsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let action = match asked.action() {
+            wire::bulk_operations_request::Action::Unspecified => "",
+            wire::bulk_operations_request::Action::Cancel => "cancel",
+            wire::bulk_operations_request::Action::Retry => "retry",
+            wire::bulk_operations_request::Action::Delete => "delete",
+        };
+        let value = BulkOperations {
+            action: action.to_owned(),
+            filter: asked.filter,
+            dry_run: asked.dry_run,
+            expected_count: asked.expected_count,
+        };
+        let key = convert::key(&asked.idempotency_key);
+        let begun = bulk::begin(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
+        Ok(Response::new(wire::BulkOperationsResponse {
+            matching_count: begun.count.cast_signed(),
+            count_is_exact: begun.is_exact,
+            operation: begun.operation.as_ref().map(convert::operation),
+        }))
     }
 
     async fn cancel_operation(

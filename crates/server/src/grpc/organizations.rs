@@ -123,12 +123,13 @@ fn read<T>(value: T) -> Read<T> {
 }
 
 fn wanted(limits: wire::WantedLimits) -> SetOrganizationLimits {
-    let wire::WantedLimits { max_pending, rate, burst, max_input, max_output, weight } = limits;
-    SetOrganizationLimits { max_pending, rate, burst, max_input, max_output, weight }
+    let wire::WantedLimits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
+    let max_running = max_running.into_iter().collect();
+    SetOrganizationLimits { max_pending, rate, burst, max_input, max_output, weight, max_running }
 }
 
 fn organization(organization: Organization) -> wire::Organization {
-    let Organization { name, paused, paused_kinds, limits } = organization;
+    let Organization { name, paused, paused_kinds, limits, max_running } = organization;
     let limits = wire::OrganizationLimits {
         max_pending: limits.max_pending,
         rate: limits.rate.map(|rate| rate.per_second),
@@ -136,6 +137,7 @@ fn organization(organization: Organization) -> wire::Organization {
         max_input: limits.max_input as u64,
         max_output: limits.max_output as u64,
         weight: limits.weight,
+        max_running: max_running.into_iter().collect(),
     };
     wire::Organization { name, paused, paused_kinds, limits: Some(limits) }
 }

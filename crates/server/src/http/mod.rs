@@ -9,6 +9,7 @@ mod admin;
 mod admission;
 mod audit;
 pub(crate) mod body;
+mod bulk;
 mod call_class;
 mod caller;
 mod command;
@@ -30,6 +31,7 @@ mod organizations;
 mod plain;
 mod protection;
 mod routing;
+mod schedules;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
@@ -84,6 +86,7 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
+        .route("/v1/operations:bulk", post(Within(limit, bulk::bulk)))
         .route("/v1/organizations", get(Within(limit, organizations::list)).post(Within(limit, organizations::create)))
         .route(
             "/v1/organizations/{name}",
@@ -93,6 +96,14 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
         .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
+        .route("/v1/schedules", get(Within(limit, schedules::list)).post(Within(limit, schedules::create)))
+        .route(
+            "/v1/schedules/{name}",
+            get(Within(limit, schedules::get))
+                .patch(Within(limit, schedules::update))
+                .post(Within(limit, schedules::post))
+                .delete(Within(limit, schedules::delete)),
+        )
         .route("/v1/sessions", get(Within(limit, sessions::list)))
         .route("/v1/sessions/{id}", post(Within(limit, sessions::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))

@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, sessions, stats, tokens,
-    views, wait, watch, work,
+    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions,
+    stats, tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -39,6 +39,7 @@ const PAGE: &str = "/docs";
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
+        (name = "SchedulesService", description = "Operations that are created again and again, at times."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
         (name = "ViewsService", description = "Saved views: names for filters."),
@@ -46,14 +47,14 @@ const PAGE: &str = "/docs";
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
-        list::list, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
-        command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
+        list::list, create::create, create::batch_create, bulk::bulk, watch::watch, get::get, wait::wait,
+        events::events, command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, sessions::list, sessions::revoke, audit::list,
-        stats::get, views::create,
-        views::list, views::get, views::update, views::delete,
+        tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get, views::create, views::list,
+        views::get, views::update, views::delete, schedules::create, schedules::list, schedules::get,
+        schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
     )
 )]
 struct Api;
@@ -119,6 +120,8 @@ refusals! {
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call with a body that changes one thing.
+    UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

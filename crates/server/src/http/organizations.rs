@@ -1,5 +1,7 @@
 //! `/v1/organizations`: what an organization does with itself, and what those do who manage organizations.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -197,8 +199,9 @@ pub(super) struct ListedOrganization {
 }
 
 fn answer(organization: &Organization) -> Response {
-    let Organization { name, paused, paused_kinds, limits } = organization;
-    let organization = WireOrganization { name, paused: *paused, paused_kinds, limits: (*limits).into() };
+    let Organization { name, paused, paused_kinds, limits, max_running } = organization;
+    let organization =
+        WireOrganization { name, paused: *paused, paused_kinds, limits: WireLimits::new(*limits, max_running) };
     render::response(to_json(&OrganizationAnswer { organization }))
 }
 
@@ -242,10 +245,14 @@ pub(super) struct WireLimits {
     max_output: usize,
     /// Its operations that start for each one of an organization of weight 1.
     weight: u32,
+    /// By kind, how many of its operations may run at a time; kinds without a limit are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    max_running: BTreeMap<String, u32>,
 }
 
-impl From<Quota> for WireLimits {
-    fn from(quota: Quota) -> WireLimits {
+impl WireLimits {
+    fn new(quota: Quota, max_running: &BTreeMap<String, u32>) -> WireLimits {
         WireLimits {
             max_pending: quota.max_pending,
             rate: quota.rate.map(|rate| rate.per_second),
@@ -253,6 +260,7 @@ impl From<Quota> for WireLimits {
             max_input: quota.max_input,
             max_output: quota.max_output,
             weight: quota.weight,
+            max_running: max_running.clone(),
         }
     }
 }

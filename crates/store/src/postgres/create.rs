@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
+use operations::{Access, Concurrency, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::heads::Heads;
 use super::tx::Tx;
-use super::{admin, details, list, resources, rows};
+use super::{admin, concurrency, details, list, resources, rows};
 use crate::audit;
 use crate::batch::{Create, Created, records};
 use crate::details::{Row as Detail, existing};
@@ -50,7 +50,8 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// $15: the row is looked at as it is once those who create at the same time are through.
 ///
 /// What has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is paused: then it
-/// has no place in the queue, and a lease until $17. The queue is looked at from the places on that $18 to $22 say (see
+/// has no place in the queue, and a lease until $17. What has a concurrency key of $23 and is due comes into the queue
+/// once it has a place of the key. The queue is looked at from the places on that $18 to $22 say (see
 /// [`super::heads`]). Answers what starts. Served by queue_in_order, queue_ready, queue_due and the primary key of
 /// pauses.
 const INSERT: &str = "
@@ -74,20 +75,23 @@ const INSERT: &str = "
                 AND (SELECT 1 FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text])
                     AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL END AS starts
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[]) WITH ORDINALITY
+            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[], $23::text[],
+            $24::int[]) WITH ORDINALITY
             AS n (id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
-                max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, place)
+                max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, concurrency_key,
+                concurrency_limit, place)
     ), made AS (
         INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, due_at, started_at, priority, attempts, max_attempts, fence, timeout_ms,
-            retain_for_ms, input)
+            retain_for_ms, input, concurrency_key, concurrency_limit)
         SELECT $1, seq, id, kind, CASE WHEN starts THEN 2 ELSE 1 END, resource_type, resource_id, project_id,
             project_version_id, $2, due_at, CASE WHEN starts THEN $2 END, priority, starts::int, max_attempts,
-            starts::int, timeout_ms, retain_for_ms, input
+            starts::int, timeout_ms, retain_for_ms, input, concurrency_key, concurrency_limit
         FROM new
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at, in_order)
-        SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new WHERE NOT starts
+        SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new
+        WHERE NOT starts AND (concurrency_key IS NULL OR due_at IS NOT NULL)
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
         SELECT $1, seq, 1, worker, expires_at FROM new WHERE starts
@@ -120,7 +124,7 @@ const AUDITED: [(&str, &str); 3] = [
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
-const BY_PLACE: &str = "ctid = $23::text::tid AND organization_id IS NOT DISTINCT FROM $1";
+const BY_PLACE: &str = "ctid = $25::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -139,6 +143,8 @@ struct Rows {
     inputs: Vec<String>,
     workers: Vec<Option<String>>,
     expiries: Vec<Option<i64>>,
+    keys: Vec<Option<String>>,
+    limits: Vec<Option<i32>>,
 }
 
 impl Rows {
@@ -161,6 +167,9 @@ impl Rows {
         self.retain_fors.push(new.retain_for.map(millis));
         self.inputs.push(new.input.clone());
         self.workers.push(start.map(|start| start.worker.clone()));
+        let concurrency = new.concurrency.as_ref();
+        self.keys.push(concurrency.map(|concurrency| concurrency.key.clone()));
+        self.limits.push(concurrency.map(|concurrency| i32::try_from(concurrency.limit).unwrap_or(i32::MAX)));
         self.expiries.push(start.map(|start| operation.created_at.after(start.lease).as_millis()));
     }
 }
@@ -178,6 +187,13 @@ pub(super) async fn create(
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
     let mut known = Known::default();
     let all = || creates.iter().flat_map(|create| &create.operations);
+    let concurrency_keys: BTreeSet<&str> =
+        all().filter_map(|new| Some(new.concurrency.as_ref()?.key.as_str())).collect();
+    if !concurrency_keys.is_empty() {
+        // Before the lock on the organization's row (see `concurrency`).
+        tx.begin().await?;
+        concurrency::lock_keys(tx, organization, concurrency_keys.into_iter()).await?;
+    }
     let unique_keys: Vec<&str> = all().filter_map(|new| new.unique_key.as_deref()).collect();
     if !keys.is_empty() || !unique_keys.is_empty() {
         // The lock on the organization's row puts the looks at keys one after the other.
@@ -236,6 +252,8 @@ struct Plan<'c> {
     /// The creations that are to start at once if they can, each with the place of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
+    /// What has a concurrency key.
+    keyed: Vec<(Uuid, Concurrency)>,
     /// How many entries of the audit log, and the entries.
     audited: Option<(i32, String)>,
 }
@@ -256,6 +274,7 @@ impl<'c> Plan<'c> {
             first: 0,
             starts: Vec::new(),
             keys: Keys::default(),
+            keyed: Vec::new(),
             audited: None,
         };
         let mut used = 0;
@@ -303,7 +322,14 @@ impl<'c> Plan<'c> {
                 if let Some(key) = &new.unique_key {
                     known.held.insert(key.clone(), operation.clone());
                 }
-                plan.rows.push(&operation, new, create.start.as_ref());
+                // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+                let is_limited =
+                    new.concurrency.is_some() || quotas.running.of(&create.organization, &new.kind).is_some();
+                let start = create.start.as_ref().filter(|_| !is_limited);
+                plan.rows.push(&operation, new, start);
+                if let Some(concurrency) = &new.concurrency {
+                    plan.keyed.push((rows::uuid(&operation.id), concurrency.clone()));
+                }
                 created.push(operation);
             }
             if let Some(key) = &create.key {
@@ -335,6 +361,10 @@ impl<'c> Plan<'c> {
         let started = insert(connection, heads, &what).await?;
         let Some(Inserted { first, started }) = started else { return Ok(false) };
         self.first = first;
+        if !self.keyed.is_empty() {
+            let admitted = concurrency::enter(connection, organization, &self.keyed).await?;
+            heads.came(organization, &admitted);
+        }
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
                 && let [operation] = created.operations.as_mut_slice()
@@ -476,7 +506,7 @@ async fn insert_at(
     static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
         let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
-        [(BY_KEY, "$23::int", "$24::text"), (BY_PLACE, "$24::int", "$25::text")].map(|(row, entries, log)| {
+        [(BY_KEY, "$25::int", "$26::text"), (BY_PLACE, "$26::int", "$27::text")].map(|(row, entries, log)| {
             let sql = sql.replace("{row}", row);
             [false, true].map(|is_audited| {
                 let with =
@@ -508,7 +538,9 @@ async fn insert_at(
         .bind(begin.floors)
         .bind(begin.ranks)
         .bind(begin.seqs)
-        .bind(begin.due);
+        .bind(begin.due)
+        .bind(&rows.keys)
+        .bind(&rows.limits);
     if let Some(place) = place {
         query = query.bind(place);
     }

@@ -110,6 +110,9 @@ const TABLES: &[(&str, &str)] = &[
 const END: &[&str] = &[
     // First, since whoever fires one locks it before the organization's row.
     "schedules",
+    "bulk_progress",
+    "concurrency_slots",
+    "concurrency_keys",
     "bucket_times",
     "organization_limits",
     "details",
@@ -227,6 +230,13 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
     if !is_begun(&mut transaction, organization).await? {
         return Ok(None);
     }
+    // First: then nothing that ends lets another one into the queue.
+    for (table, order) in [("concurrency_slots", "seq"), ("concurrency_keys", "key")] {
+        if let Some(removed) = remove_from(&mut transaction, table, order, organization, limit).await? {
+            transaction.commit().await?;
+            return Ok(Some(removed));
+        }
+    }
     for sql in [
         REMOVE_PENDING.replace("{due}", "in_order"),
         REMOVE_PENDING.replace("{due}", "due_at IS NULL AND NOT in_order"),
@@ -250,18 +260,29 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
         }
     }
     for (table, order) in TABLES {
-        let sql = format!(
-            "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
-                SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
-        );
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(&mut *transaction).await?;
-        if done.rows_affected() > 0 {
+        if let Some(removed) = remove_from(&mut transaction, table, order, organization, limit).await? {
             transaction.commit().await?;
-            return Ok(Some(done.rows_affected()));
+            return Ok(Some(removed));
         }
     }
     transaction.roll_back().await?;
     Ok(Some(0))
+}
+
+/// Removes rows of a table; `None` when there are none.
+async fn remove_from(
+    connection: &mut PgConnection,
+    table: &str,
+    order: &str,
+    organization: &str,
+    limit: i64,
+) -> Result<Option<u64>, StoreError> {
+    let sql = format!(
+        "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
+            SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(connection).await?;
+    Ok(Some(done.rows_affected()).filter(|removed| *removed > 0))
 }
 
 /// Counters of what is removed, in parts: once folded they are zero, and say nothing.

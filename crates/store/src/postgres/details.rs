@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, PgExecutor, Row as _};
 
 use super::{PostgresStore, list, rows};
-use crate::details::{Row, in_order, labels};
+use crate::details::{Row, concurrency, in_order, labels};
 use crate::rows::damaged;
 use crate::{Details, OperationDetail, StoreError};
 
@@ -68,8 +68,8 @@ const FORGET_KEYS: &str = "
             WHERE organization_id = $1 AND unique_key = w.unique_key AND seq = w.seq OFFSET 0) AS u))
         AND organization_id IS NOT DISTINCT FROM $1";
 
-const FORGET_ONE: &str = "
-    WITH gone AS (SELECT $2::bigint AS seq), {forgotten}
+const FORGET: &str = "
+    WITH gone AS (SELECT seq FROM unnest($2::bigint[]) AS g (seq)), {forgotten}
     SELECT {keyed}";
 
 /// Writes what new operations have of it.
@@ -111,10 +111,10 @@ pub(super) async fn holders(
     found.iter().map(|row| Ok((row.try_get("unique_key")?, rows::operation(row)?))).collect()
 }
 
-/// Forgets what an operation had that is removed, and its unique key. Under the lock of the organization's row.
-pub(super) async fn forget(connection: &mut PgConnection, organization: &str, seq: i64) -> Result<(), StoreError> {
-    let sql = FORGET_ONE.replace("{forgotten}", FORGOTTEN).replace("{keyed}", KEYED);
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seq).fetch_one(&mut *connection).await?;
+/// Forgets what operations had that are removed, and their unique keys. Under the lock of the organization's row.
+pub(super) async fn forget(connection: &mut PgConnection, organization: &str, seqs: &[i64]) -> Result<(), StoreError> {
+    let sql = FORGET.replace("{forgotten}", FORGOTTEN).replace("{keyed}", KEYED);
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(seqs).fetch_one(&mut *connection).await?;
     forget_keys(connection, organization, &row).await
 }
 
@@ -146,7 +146,8 @@ async fn read(
                  octet_length({output}) > $4 AS output_left_out,
                  CASE WHEN octet_length({alias}.input) <= $4 THEN {alias}.input ELSE '' END AS input,
                  octet_length({alias}.input) > $4 AS input_left_out, {alias}.priority, {alias}.attempts,
-                 {alias}.max_attempts, {alias}.timeout_ms, {alias}.retain_for_ms, {more}
+                 {alias}.max_attempts, {alias}.timeout_ms, {alias}.retain_for_ms,
+                 {alias}.concurrency_key, {alias}.concurrency_limit::bigint AS concurrency_limit, {more}
              FROM {table} {alias} WHERE {alias}.id = w.id AND {alias}.organization_id = $1
                  AND ($3::text[] IS NULL OR {alias}.project_id = ANY ($3)) OFFSET 0"
         )
@@ -193,6 +194,7 @@ fn detail(row: &PgRow) -> Result<OperationDetail, StoreError> {
         labels: labels(row.try_get::<Option<String>, _>("labels")?.as_deref())?,
         unique_key: row.try_get("unique_key")?,
         schedule: row.try_get("schedule")?,
+        concurrency: concurrency(row.try_get("concurrency_key")?, row.try_get("concurrency_limit")?),
         priority: row.try_get("priority")?,
         attempts: small("attempts")?,
         max_attempts: small("max_attempts")?,

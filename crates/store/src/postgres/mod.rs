@@ -8,11 +8,13 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;
 mod command;
 mod complete;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;

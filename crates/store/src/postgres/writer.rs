@@ -1,6 +1,7 @@
 //! What carries a batcher's batches out: one transaction per organization.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -49,6 +50,8 @@ pub(super) struct Writer {
     admission: Admission,
     heads: Heads,
     folds: Folds,
+    /// Something may be claimed in the place of what ended in the last batch.
+    frees: AtomicBool,
 }
 
 impl Writer {
@@ -70,6 +73,7 @@ impl Writer {
             admission,
             heads,
             folds,
+            frees: AtomicBool::new(false),
         }
     }
 
@@ -131,8 +135,10 @@ impl Writer {
             admission: &self.admission,
             heads: &self.heads,
             organization,
+            frees: false,
         };
         perform(&mut whole, writes).await?;
+        self.frees.fetch_or(whole.frees, Ordering::Relaxed);
         whole.tx.commit().await?;
         Ok(true)
     }
@@ -184,6 +190,8 @@ fn organization(write: &Write) -> &str {
             | Upkeep::ReplaceTexts(_)
             | Upkeep::Statistics(_)
             | Upkeep::TouchTokens(_)
+            | Upkeep::Bulk(_)
+            | Upkeep::BeginBulk(..)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
         },
@@ -261,6 +269,10 @@ impl Commit for Writer {
         }
         Ok(())
     }
+
+    fn frees(&mut self) -> bool {
+        std::mem::take(self.frees.get_mut())
+    }
 }
 
 /// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
@@ -292,12 +304,16 @@ struct Whole<'w> {
     admission: &'w Admission,
     heads: &'w Heads,
     organization: &'w str,
+    /// Something may be claimed in the place of what ended.
+    frees: bool,
 }
 
 impl Transaction for Whole<'_> {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
         if !complete::is_plain(events) {
-            return self.decide(events).await;
+            let results = self.decide(events).await?;
+            self.frees |= self.admission.frees(&results);
+            return Ok(results);
         }
         // By one statement; those that it refused are looked at again: it cannot see what changed while it waited.
         let mut results = complete::complete(&mut self.tx, self.organization, self.retain_for_ms, events).await?;
@@ -312,6 +328,7 @@ impl Transaction for Whole<'_> {
             };
             refused.into_iter().zip(decided).for_each(|(index, result)| results[index] = result);
         }
+        self.frees |= self.admission.frees(&results);
         Ok(results)
     }
 
@@ -320,7 +337,8 @@ impl Transaction for Whole<'_> {
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(&mut self.tx, self.now, self.heads, self.organization, requests).await
+        let quotas = self.admission.quotas();
+        claim::claim(&mut self.tx, self.now, self.heads, &quotas, self.organization, requests).await
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -376,6 +394,8 @@ impl Transaction for Whole<'_> {
             | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::Statistics(_)
+            | Upkeep::Bulk(_)
+            | Upkeep::BeginBulk(..)
             | Upkeep::Disconnect => Ok(0),
         }
     }
@@ -383,7 +403,10 @@ impl Transaction for Whole<'_> {
 
 impl Whole<'_> {
     async fn decide(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
-        transition::apply(&mut self.tx, self.now, self.organization, self.retain_for_ms, events).await
+        let apply = transition::apply(&mut self.tx, self.now, self.organization, self.retain_for_ms, events);
+        let (results, frees) = apply.await?;
+        self.frees |= frees;
+        Ok(results)
     }
 
     /// [`Whole::decide`] in a transaction that begins with it, again when it lost against another one.

@@ -24,11 +24,12 @@ use super::text::{Field, Owner, plain_bytes, seal_with};
 use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
-    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
-    Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits,
-    Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Statistics, StatisticsAnswer, StatisticsRequest, Store,
-    StoreError, Token, TokenReach, View, ViewOutcome, ViewReach, Views,
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest,
+    Claimed, CommandOutcome, Commits, Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand,
+    OperationDetail, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Start,
+    Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, TokenReach, View, ViewOutcome,
+    ViewReach, Views,
 };
 
 /// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
@@ -143,6 +144,26 @@ fn open_input(keyring: &Keyring, claimed: Claimed) -> Result<Claimed, (LeaseRef,
     match keyring.open(&owner, claimed.input) {
         Ok(input) => Ok(Claimed { input, ..claimed }),
         Err(error) => Err((claimed.lease, format!("the input cannot be opened: {error}"))),
+    }
+}
+
+#[async_trait]
+impl BulkOperations for Sealed {
+    async fn begin_bulk(
+        &self,
+        organization: &str,
+        id: OperationId,
+        total: u64,
+    ) -> Result<Option<BulkProgress>, StoreError> {
+        self.inner.begin_bulk(organization, id, total).await
+    }
+
+    async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError> {
+        self.inner.bulk_progress(organization, id).await
+    }
+
+    async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError> {
+        self.inner.bulk_batch(batch).await
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::changes::Told;
 use super::claim::LEASE;
+use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
 use super::resources::{self, Resources};
 use super::statement::query;
@@ -41,13 +42,13 @@ const TAKE_NUMBERS: &str = "
 const INSERT: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, input)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+        retain_for_ms, input, concurrency_key, concurrency_limit, waits)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
 
 /// Served by active_ready, active_due and the primary key of pauses.
 const IS_BUSY: &str = "
     SELECT EXISTS (SELECT 1 FROM active INDEXED BY active_ready
-            WHERE organization_id = ?1 AND kind = ?2 AND status = 1 AND due_at IS NULL)
+            WHERE organization_id = ?1 AND kind = ?2 AND status = 1 AND due_at IS NULL AND waits = 0)
         OR EXISTS (SELECT 1 FROM active INDEXED BY active_due
             WHERE due_at <= ?3 AND organization_id = ?1 AND kind = ?2)
         OR EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))";
@@ -81,6 +82,7 @@ pub(super) fn create(
     let mut looks = Vec::new();
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
+    let mut keys = Keys::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
             let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
@@ -149,7 +151,9 @@ pub(super) fn create(
                 looks.push((organization, resource));
             }
             let is_first = !queued.contains(&(organization, new.kind.as_str()));
-            if let Some(terms) = create.start.as_ref().filter(|_| is_first)
+            // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+            let is_limited = new.concurrency.is_some() || quotas.running.of(organization, &new.kind).is_some();
+            if let Some(terms) = create.start.as_ref().filter(|_| is_first && !is_limited)
                 && new.run_after.is_none_or(|at| at <= now)
                 && is_free(connection, now, organization, &new.kind)?
             {
@@ -163,6 +167,9 @@ pub(super) fn create(
                 continue;
             }
             queued.insert((organization, new.kind.as_str()));
+            if let Some(concurrency) = &new.concurrency {
+                keys.enter(connection, organization, concurrency)?;
+            }
             counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Pending));
             insert_row(&mut insert, organization, seq, &operation, new, None)?;
             created.push(operation);
@@ -173,6 +180,7 @@ pub(super) fn create(
         results.push(Ok(Created { operations: created, existing, started }));
     }
     give_back(connection, &numbers)?;
+    keys.admit(connection)?;
     counts.write(connection)?;
     told.write(connection, now)?;
     for (organization, resource) in looks {
@@ -267,6 +275,9 @@ fn insert_row(
         new.timeout.map(millis),
         new.retain_for.map(millis),
         new.input,
+        new.concurrency.as_ref().map(|concurrency| concurrency.key.as_str()),
+        new.concurrency.as_ref().map(|concurrency| concurrency.limit),
+        new.concurrency.is_some() && due_at.is_none(),
     ])?;
     Ok(())
 }

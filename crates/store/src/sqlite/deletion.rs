@@ -36,6 +36,8 @@ const REMOVE_LEASES: &str =
 const REMOVE: &[&str] = &[
     "DELETE FROM schedules WHERE organization_id = ?1 AND name IN (
         SELECT name FROM schedules WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1 AND key IN (
+        SELECT key FROM concurrency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -65,6 +67,8 @@ const REMOVE: &[&str] = &[
 const END: &[&str] = &[
     "DELETE FROM schedules WHERE organization_id = ?1",
     sessions::REMOVE,
+    "DELETE FROM bulk_progress WHERE organization_id = ?1",
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",

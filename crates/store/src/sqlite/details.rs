@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::json;
 
 use super::{SqliteStore, read, single};
-use crate::details::{Row, in_order, labels};
+use crate::details::{Row, concurrency, in_order, labels};
 use crate::rows::damaged;
 use crate::{Details, OperationDetail, StoreError};
 
@@ -104,7 +104,7 @@ pub(super) fn read(
                  d.labels, d.unique_key, d.schedule,
                  coalesce((SELECT e.message FROM events e INDEXED BY events_by_operation
                      WHERE e.organization_id = ?1 AND e.seq = {o}.seq AND e.kind = 4 AND e.attempt = {o}.attempts
-                     ORDER BY e.rowid DESC LIMIT 1), '')
+                     ORDER BY e.rowid DESC LIMIT 1), ''), {o}.concurrency_key, {o}.concurrency_limit
              FROM {from} LEFT JOIN details d ON d.organization_id = ?1 AND d.seq = {o}.seq
              WHERE {o}.organization_id = ?1 AND {o}.id = ?2
                  AND (?3 IS NULL OR {o}.project_id IN (SELECT value FROM json_each(?3)))"
@@ -155,6 +155,7 @@ fn detail(row: &rusqlite::Row<'_>) -> Result<OperationDetail, StoreError> {
         unique_key: row.get(first + 12)?,
         schedule: row.get(first + 13)?,
         progress: row.get(first + 14)?,
+        concurrency: concurrency(row.get(first + 15)?, row.get(first + 16)?),
     })
 }
 

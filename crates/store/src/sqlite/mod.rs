@@ -13,10 +13,12 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;
 mod command;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;
@@ -97,6 +99,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0012_audit",
     "0013_details",
     "0014_search",
+    "0015_concurrency_and_bulk",
     "0016_schedules",
     "0018_sessions",
     "0017_statistics_and_views",

@@ -12,8 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
-    sessions, statistics, texts, transition, views,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
+    search, sessions, statistics, texts, transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -54,6 +54,8 @@ struct State {
     rotations: Rotations,
     /// As the connection's last transaction left them.
     resources: Resources,
+    /// Something may be claimed in the place of what ended in the last batch.
+    frees: bool,
 }
 
 impl Writer {
@@ -71,6 +73,7 @@ impl State {
             has_bounded_leases: false,
             rotations: Rotations::default(),
             resources: Resources::default(),
+            frees: false,
         }
     }
 }
@@ -87,6 +90,10 @@ impl Commit for Writer {
         };
         self.state = Some(state);
         written
+    }
+
+    fn frees(&mut self) -> bool {
+        self.state.as_mut().is_some_and(|state| std::mem::take(&mut state.frees))
     }
 }
 
@@ -138,6 +145,7 @@ impl State {
             admission,
             rotations: &mut self.rotations,
             resources: &mut self.resources,
+            frees: &mut self.frees,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
         perform(&mut whole, &mut all).now_or_never().expect("nothing here waits for anything")?;
@@ -156,11 +164,15 @@ struct Whole<'w> {
     admission: &'w Admission,
     rotations: &'w mut Rotations,
     resources: &'w mut Resources,
+    frees: &'w mut bool,
 }
 
 impl Transaction for Whole<'_> {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
-        transition::apply(self.connection, self.now, self.retain_for_ms, self.resources, events)
+        let (results, frees) =
+            transition::apply(self.connection, self.now, self.retain_for_ms, self.resources, events)?;
+        *self.frees |= frees || self.admission.frees(&results);
+        Ok(results)
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
@@ -222,6 +234,8 @@ impl Transaction for Whole<'_> {
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
             Upkeep::Statistics(write) => statistics::write(connection, now, write),
+            Upkeep::Bulk(batch) => bulk::batch(connection, now, self.retain_for_ms, self.resources, batch),
+            Upkeep::BeginBulk(organization, id, total) => bulk::begin(connection, organization, *id, *total),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;
