@@ -13,7 +13,10 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
-use super::{admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, transition, views};
+use super::{
+    admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
+    views,
+};
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
@@ -22,6 +25,7 @@ use crate::batch::{
 use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
+use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::views::ViewChange;
 use crate::{
     ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
@@ -158,6 +162,7 @@ fn organization(write: &Write) -> &str {
             ViewChange::Create(organization, _) => organization,
             ViewChange::Update(reach, _) | ViewChange::Delete(reach, _) => &reach.organization,
         },
+        Write::Schedule(slot) => slot.request.organization(),
         Write::CreateToken(slot) => &slot.request.access.organization,
         Write::ChangeToken(slot) => match &slot.request {
             TokenChange::Revoke(..) => "",
@@ -169,6 +174,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::CreateOrganization(organization, _)
             | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
+            Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
@@ -188,7 +194,8 @@ fn organization(write: &Write) -> &str {
 /// removes before its transaction has a number (see `changes`).
 fn is_alone(write: &Write) -> bool {
     match write {
-        Write::Command(_) => true,
+        // Schedules are locked before the organization's row.
+        Write::Command(_) | Write::Schedule(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Purge(..)),
         _ => false,
     }
@@ -338,6 +345,12 @@ impl Transaction for Whole<'_> {
         views::change(&mut self.tx, self.now, change).await
     }
 
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { tx, now, admission, heads, organization, .. } = self;
+        let (now, admission) = (*now, *admission);
+        schedules::carry_out(tx, now, admission, heads, organization, write).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(&mut self.tx, self.now, records).await
     }
@@ -352,6 +365,7 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
             // What is recorded comes at the end of the batch.
             Upkeep::Record(_) => Ok(0),
+            Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
