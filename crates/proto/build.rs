@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/schedules.proto",
         "longrun/v1/worker.proto",
         "longrun/v1/evidence.proto",
+        "longrun/v1/stats.proto",
         "longrun/v1/tokens.proto",
         "longrun/v1/organizations.proto",
         "longrun/v1/audit.proto",

@@ -157,6 +157,21 @@ export class Client {
     await this.#http.json({ method: "DELETE", path: `v1/operations/${segment(id)}`, once: true, ...options });
   }
 
+  /** How much happened from one time (RFC 3339) until another, by minute, hour or day, and how long it took. */
+  async stats(
+    asked: { from?: string; to?: string; step?: "minute" | "hour" | "day"; byKind?: boolean; kind?: string } = {},
+    options: Options = {},
+  ): Promise<wire.Stats> {
+    const { byKind, ...given } = asked;
+    const query = { ...given, group_by: byKind ? "kind" : undefined };
+    return this.#http.json<wire.Stats>({ method: "GET", path: "v1/stats", query, ...options });
+  }
+
+  /** The saved views of this token and those that are shared, each with how many operations it shows. */
+  async views(options: Options = {}): Promise<wire.View[]> {
+    return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;
+  }
+
   /** What happened to the operation, oldest first; all of it. */
   async events(id: string, options: Options = {}): Promise<wire.OperationEvent[]> {
     const events: wire.OperationEvent[] = [];

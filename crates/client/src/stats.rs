@@ -27,9 +27,9 @@ pub struct Stats {
     /// `minute`, `hour` or `day`.
     pub step: String,
     /// When the first step begins that was asked for; RFC 3339.
-    pub from: String,
+    pub start: String,
     /// Before when; RFC 3339.
-    pub to: String,
+    pub end: String,
     /// Since when everything is counted; RFC 3339.
     pub available_since: Option<String>,
     /// Up to when everything is counted; RFC 3339.

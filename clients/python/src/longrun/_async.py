@@ -244,6 +244,25 @@ class AsyncClient:
                 return events
             query["page_token"] = history.next_page_token
 
+    async def stats(
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        step: str | None = None,
+        by_kind: bool = False,
+        kind: str | None = None,
+    ) -> wire.Stats:
+        """How much happened from one time (RFC 3339) until another, by `minute`, `hour` or `day`, and how long it took."""
+        group_by = "kind" if by_kind else None
+        given = {"from": since, "to": until, "step": step, "group_by": group_by, "kind": kind}
+        query = {name: value for name, value in given.items() if value is not None}
+        return _calls.read(wire.Stats, await self._send(Call("GET", "v1/stats", query=query)))
+
+    async def views(self) -> builtins.list[wire.View]:
+        """The saved views of this token and those that are shared, each with how many operations it shows."""
+        return _calls.read(wire.ViewList, await self._send(Call("GET", "v1/views"))).views
+
     async def wait(self, id: str, timeout: float | None = None) -> Operation:
         """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.
 

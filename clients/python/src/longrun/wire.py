@@ -211,12 +211,30 @@ class CreateToken(TypedDict):
     organizations: NotRequired[list[str]]
 
 
+class CreateView(TypedDict):
+    """What a view is to be."""
+
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+    #: private: only this token has it. shared: the organization has it.
+    visibility: NotRequired[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
 
     #: In the order of the request.
     operations: list[AsyncOperation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedView:
+    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,6 +400,8 @@ class ListedOrganization:
     pending: int
     #: Operations that run.
     running: int
+    #: Since when nothing of it is started; left out when it is not paused.
+    paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
 
@@ -544,6 +564,46 @@ class RotateToken(TypedDict):
     expires_in: NotRequired[str | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of somebody who signed in."""
+
+    #: Its id, which is public.
+    id: str
+    #: The organization.
+    organization: str
+    #: The provider's name for the person.
+    subject: str
+    #: The person's name.
+    name: str
+    #: valid, expired or revoked.
+    state: str
+    #: When the person signed in.
+    begun_at: datetime
+    #: When it ends by itself.
+    expires_at: datetime
+    #: When it was ended before that; left out when it was not.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """`{"session":{…}}`."""
+
+    #: The session.
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsPage:
+    """Sessions, oldest first."""
+
+    #: The sessions.
+    sessions: list[Session]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
 
@@ -609,6 +669,64 @@ class SettleRow(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Statistics."""
+
+    #: How finely: minute, hour or day.
+    step: str
+    #: When the first step begins that was asked for.
+    start: datetime
+    #: Before when.
+    end: datetime
+    #: Since when everything is counted; left out before a server has begun to.
+    available_since: datetime | None = None
+    #: Up to when everything is counted; left out before a server has begun to.
+    complete_until: datetime | None = None
+    #: How long ago that is, in milliseconds.
+    lag_ms: int | None = None
+    #: In the order of their starts and kinds. Steps in which nothing happened are left out.
+    points: list[StatsPoint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsDurations:
+    """How long many things took."""
+
+    #: How many.
+    count: int
+    #: Their sum in milliseconds.
+    sum_ms: int
+    #: What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    p50_ms: int | None = None
+    #: What 90 % of them did not exceed.
+    p90_ms: int | None = None
+    #: What 99 % of them did not exceed.
+    p99_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsPoint:
+    """What happened in one step."""
+
+    #: When the step began.
+    start: datetime
+    #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    kind: str | None = None
+    #: Operations that were created.
+    created: int
+    #: Attempts that began.
+    started: int
+    #: Operations that were completed.
+    completed: int
+    #: Operations that failed, cancelled ones included.
+    failed: int
+    #: How long operations had waited that were started for the first time, since their creation.
+    waiting: StatsDurations
+    #: How long the attempts took that ended their operations.
+    running: StatsDurations
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
 
@@ -667,6 +785,58 @@ class TokensPage:
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
+
+
+class UpdateView(TypedDict):
+    """What a view is to be instead. It replaces all three."""
+
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A saved view."""
+
+    #: Its id, a UUID.
+    id: str
+    #: For people.
+    name: str
+    #: What it shows, as it was written.
+    filter: str
+    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    columns: list[str]
+    #: private or shared.
+    visibility: str
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+    #: long.
+    count: int | None = None
+    #: Whether the count is exact; else there are at least so many. Only with a count.
+    count_is_exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAnswer:
+    """`{"view":{…}}`."""
+
+    #: The view.
+    view: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewList:
+    """Views."""
+
+    #: By name, shared ones first.
+    views: list[View]
 
 
 Operation = AsyncOperation

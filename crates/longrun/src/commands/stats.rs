@@ -167,7 +167,7 @@ impl Answer for Chart<'_> {
 fn chart(style: Style, stats: &Stats, step: Step, bars: Shown, width: usize) -> String {
     let by_kind = stats.points.iter().any(|point| point.kind.is_some());
     let mut steps: BTreeMap<i64, Vec<&StatsPoint>> = BTreeMap::new();
-    if let (Ok(from), Ok(to)) = (stats.from.parse::<Timestamp>(), stats.to.parse::<Timestamp>()) {
+    if let (Ok(from), Ok(to)) = (stats.start.parse::<Timestamp>(), stats.end.parse::<Timestamp>()) {
         let mut start = step.start(from).as_millis();
         while start < to.as_millis() {
             steps.insert(start, Vec::new());
@@ -309,8 +309,8 @@ mod tests {
     }
 
     fn stats(points: Vec<StatsPoint>) -> Stats {
-        let (from, to) = ("2026-01-31T10:20:00.000Z".to_owned(), "2026-01-31T12:30:00.000Z".to_owned());
-        Stats { step: "hour".to_owned(), from, to, points, ..Stats::default() }
+        let (start, end) = ("2026-01-31T10:20:00.000Z".to_owned(), "2026-01-31T12:30:00.000Z".to_owned());
+        Stats { step: "hour".to_owned(), start, end, points, ..Stats::default() }
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl StatsService for Face {
         });
         Ok(Response::new(wire::GetStatsResponse {
             step: stats.request.step.name().to_owned(),
-            from: Some(convert::timestamp(stats.request.step.start(stats.request.from))),
-            to: Some(convert::timestamp(stats.request.to)),
+            start: Some(convert::timestamp(stats.request.step.start(stats.request.from))),
+            end: Some(convert::timestamp(stats.request.to)),
             available_since: stats.answer.available_since.map(convert::timestamp),
             complete_until: stats.answer.complete_until.map(convert::timestamp),
             lag_ms: stats.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),

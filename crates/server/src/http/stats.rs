@@ -31,8 +31,8 @@ pub(super) async fn get(
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let answer = WireStats {
         step: stats.request.step.name(),
-        from: stats.request.step.start(stats.request.from),
-        to: stats.request.to,
+        start: stats.request.step.start(stats.request.from),
+        end: stats.request.to,
         available_since: time(stats.answer.available_since),
         complete_until: time(stats.answer.complete_until),
         lag_ms: stats.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
@@ -50,11 +50,11 @@ pub(super) struct WireStats<'a> {
     /// When the first step begins that was asked for.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
+    start: Timestamp,
     /// Before when.
     #[serde(serialize_with = "shown")]
     #[schema(value_type = String, format = DateTime)]
-    to: Timestamp,
+    end: Timestamp,
     /// Since when everything is counted; left out before a server has begun to.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]

@@ -127,7 +127,7 @@ fn shown_stats(stats: wire::GetStatsResponse) -> Value {
         shown
     });
     let mut shown = json!({
-        "step": stats.step, "from": time(stats.from), "to": time(stats.to), "points": points.collect::<Vec<_>>(),
+        "step": stats.step, "start": time(stats.start), "end": time(stats.end), "points": points.collect::<Vec<_>>(),
     });
     if let Some(since) = time(stats.available_since) {
         shown["available_since"] = since.into();

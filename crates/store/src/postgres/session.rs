@@ -30,6 +30,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0015_search",
     "0016_concurrency_and_bulk",
     "0017_schedules",
+    "0018_statistics_and_views",
     "0019_sessions",
     "0018_statistics_and_views",
 ];

@@ -359,14 +359,14 @@ impl Transaction for Whole<'_> {
         admin::change_token(&mut self.tx, self.now, change).await
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(&mut self.tx, self.now, change).await
+    }
+
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
         let Whole { tx, now, admission, heads, organization, .. } = self;
         let (now, admission) = (*now, *admission);
         schedules::carry_out(tx, now, admission, heads, organization, write).await
-    }
-
-    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
-        views::change(&mut self.tx, self.now, change).await
     }
 
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {

@@ -101,6 +101,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0014_search",
     "0015_concurrency_and_bulk",
     "0016_schedules",
+    "0017_statistics_and_views",
     "0018_sessions",
     "0017_statistics_and_views",
 ];

@@ -202,15 +202,15 @@ impl Transaction for Whole<'_> {
         admin::change_token(self.connection, self.now, change)
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(self.connection, self.now, change)
+    }
+
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
         let Whole { connection, now, admission, .. } = *self;
         let (resources, organization) = (&mut *self.resources, write.organization());
         let mut table = schedules::Table { connection, now, admission, resources, organization };
         carry_out(&mut table, now, admission, write).await
-    }
-
-    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
-        views::change(self.connection, self.now, change)
     }
 
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
