@@ -33,6 +33,7 @@ mod routing;
 mod schedules;
 mod serve;
 mod sessions;
+pub(crate) mod shedding;
 mod target;
 mod tls;
 mod tokens;
