@@ -355,6 +355,53 @@ class Client:
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, self._send(call)).operation_id
 
+    # Schedules.
+
+    def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:
+        """Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`."""
+        call = Call("POST", "v1/schedules", json=schedule, is_repeatable=False)
+        return _calls.read(wire.ScheduleAnswer, self._send(call)).schedule
+
+    def schedules(self) -> builtins.list[wire.Schedule]:
+        """All schedules that the token may see, by name."""
+        schedules: builtins.list[wire.Schedule] = []
+        query: dict[str, str] = {}
+        while True:
+            page = _calls.read(wire.SchedulesPage, self._send(Call("GET", "v1/schedules", query=query)))
+            schedules += page.schedules
+            if not page.next_page_token:
+                return schedules
+            query = {"page_token": page.next_page_token}
+
+    def schedule(self, name: str) -> wire.Schedule:
+        """The schedule as it is now."""
+        return self._schedule("GET", segment(name))
+
+    def update_schedule(self, name: str, change: wire.UpdateSchedule) -> wire.Schedule:
+        """Changes what is given; what is left out stays."""
+        call = Call("PATCH", f"v1/schedules/{segment(name)}", json=change)
+        return _calls.read(wire.ScheduleAnswer, self._send(call)).schedule
+
+    def delete_schedule(self, name: str) -> None:
+        """Removes a schedule; what it has created stays."""
+        self._send(Call("DELETE", f"v1/schedules/{segment(name)}", is_repeatable=False))
+
+    def pause_schedule(self, name: str) -> wire.Schedule:
+        """It creates nothing until it is resumed."""
+        return self._schedule("POST", f"{segment(name)}:pause")
+
+    def resume_schedule(self, name: str) -> wire.Schedule:
+        """It goes on from now."""
+        return self._schedule("POST", f"{segment(name)}:resume")
+
+    def trigger_schedule(self, name: str) -> Operation:
+        """Creates its operation now, and answers it."""
+        call = Call("POST", f"v1/schedules/{segment(name)}:trigger", is_repeatable=False)
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def _schedule(self, method: str, rest: str) -> wire.Schedule:
+        return _calls.read(wire.ScheduleAnswer, self._send(Call(method, f"v1/schedules/{rest}"))).schedule
+
     # The token's own organization.
 
     def organization(self, name: str) -> wire.Organization:

@@ -20,6 +20,7 @@ mod faults;
 mod get;
 mod grpc;
 mod grpc_management;
+mod grpc_schedules;
 mod harness;
 mod hostile_policies;
 mod identity;
