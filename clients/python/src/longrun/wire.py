@@ -110,6 +110,35 @@ class BatchCreateOperations(TypedDict):
     operations: list[CreateOperation]
 
 
+#: The actions by name.
+BulkAction = Literal["cancel", "retry", "delete"]
+
+
+class BulkOperations(TypedDict):
+    """What is to be done, and to which operations."""
+
+    #: What is done to each of them.
+    action: BulkAction
+    #: Which operations, as for a search. Durations are before now.
+    filter: str
+    #: Only tell how many match.
+    dry_run: NotRequired[bool]
+    #: How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+    expected_count: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkOperationsAnswer:
+    """What a bulk action is about."""
+
+    #: How many operations match.
+    matching_count: int
+    #: Whether that is all of them; else at least so many match.
+    count_is_exact: bool
+    #: The operation that does it; left out of the answer to a dry run.
+    operation: AsyncOperation | None = None
+
+
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
 
@@ -180,6 +209,11 @@ class CreateOperation(TypedDict):
     max_attempts: NotRequired[int | None]
     #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
     retain_for: NotRequired[str | None]
+    #: At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
+    concurrency_key: NotRequired[str | None]
+    #: How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones,
+    #: that of the newest creation holds.
+    concurrency_limit: NotRequired[int | None]
 
 
 class CreateOrganization(TypedDict):
@@ -189,6 +223,30 @@ class CreateOrganization(TypedDict):
     name: str
     #: What it may have.
     limits: NotRequired[SetOrganizationLimits]
+
+
+class CreateSchedule(TypedDict):
+    """A schedule that is to be made."""
+
+    #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
+    name: str
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: CreateOperation
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
 
 
 class CreateToken(TypedDict):
@@ -382,6 +440,8 @@ class ListedOrganization:
     pending: int
     #: Operations that run.
     running: int
+    #: Since when nothing of it is started; left out when it is not paused.
+    paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
 
@@ -479,6 +539,8 @@ class OrganizationLimits:
     max_output: int
     #: Its operations that start for each one of an organization of weight 1.
     weight: int
+    #: By kind, how many of its operations may run at a time; kinds without a limit are left out.
+    max_running: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -544,6 +606,132 @@ class RotateToken(TypedDict):
     expires_in: NotRequired[str | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A schedule. Texts that are not set are empty; times that are not set are left out."""
+
+    #: What it is called by.
+    name: str
+    #: When it is due; empty when every is given.
+    cron: str
+    #: Every how long it is due, in seconds with an s; empty when cron is given.
+    every: str
+    #: The time zone of cron; empty for UTC.
+    time_zone: str
+    #: What is created each time.
+    operation: ScheduledOperation
+    #: allow, skip or cancel_previous.
+    overlap: str
+    #: none, latest or all.
+    catch_up: str
+    #: By how much each due time is put off at most, in seconds with an s.
+    jitter: str
+    #: It creates nothing until it is resumed.
+    paused: bool
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: The next five due times, without what they are put off by.
+    next_times: list[str]
+    #: The last due time that has created an operation.
+    last_time: datetime | None = None
+    #: The id of the last operation that it has created, at a due time or when it was triggered; empty before.
+    last_operation: str
+    #: The last due time that has created none: it was missed, or would have overlapped.
+    last_skipped_time: datetime | None = None
+    #: Why nothing could be created the last time; empty since something could.
+    last_error: str
+    #: When that was.
+    last_error_time: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleAnswer:
+    """`{"schedule":{…}}`."""
+
+    #: The schedule.
+    schedule: Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduledOperation:
+    """What a schedule creates."""
+
+    #: What kind of work it is.
+    kind: str
+    #: The type of the resource that it is about.
+    resource_type: str
+    #: The id of the resource that it is about.
+    resource_id: str
+    #: The project that it belongs to.
+    project_id: str
+    #: The version of the project.
+    project_version_id: str
+    #: What it is found by.
+    labels: dict[str, str]
+    #: What the handler or worker is given; left out when there is nothing.
+    input: Any = None
+    #: Higher comes first among those that wait.
+    priority: int
+    #: How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting.
+    timeout: str | None = None
+    #: How many attempts there may be.
+    max_attempts: int
+    #: How long it is kept after its end, in seconds with an s; left out for the server's setting.
+    retain_for: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulesPage:
+    """Schedules, by name."""
+
+    #: The schedules.
+    schedules: list[Schedule]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of somebody who signed in."""
+
+    #: Its id, which is public.
+    id: str
+    #: The organization.
+    organization: str
+    #: The provider's name for the person.
+    subject: str
+    #: The person's name.
+    name: str
+    #: valid, expired or revoked.
+    state: str
+    #: When the person signed in.
+    begun_at: datetime
+    #: When it ends by itself.
+    expires_at: datetime
+    #: When it was ended before that; left out when it was not.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """`{"session":{…}}`."""
+
+    #: The session.
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsPage:
+    """Sessions, oldest first."""
+
+    #: The sessions.
+    sessions: list[Session]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
 
@@ -559,6 +747,8 @@ class SetOrganizationLimits(TypedDict):
     max_output: NotRequired[int | None]
     #: Its operations that start for each one of an organization of weight 1, while both have some waiting.
     weight: NotRequired[int | None]
+    #: By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    max_running: NotRequired[dict[str, int] | None]
 
 
 class SettleOperations(TypedDict):
@@ -667,6 +857,28 @@ class TokensPage:
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
+
+
+class UpdateSchedule(TypedDict):
+    """What is to be changed of a schedule; what is left out stays."""
+
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: NotRequired[CreateOperation]
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
 
 
 Operation = AsyncOperation
