@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions,
-    tokens, wait, watch, work,
+    stats, tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -42,6 +42,8 @@ const PAGE: &str = "/docs";
         (name = "SchedulesService", description = "Operations that are created again and again, at times."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
+        (name = "ViewsService", description = "Saved views: names for filters."),
+        (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
@@ -50,8 +52,9 @@ const PAGE: &str = "/docs";
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, sessions::list, sessions::revoke, schedules::create, schedules::list, schedules::get,
-        schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger, audit::list,
+        audit::list, schedules::create, schedules::delete, schedules::get, schedules::list, schedules::pause,
+        schedules::resume, schedules::trigger, schedules::update, sessions::list, sessions::revoke, stats::get,
+        tokens::rotate, views::create, views::delete, views::get, views::list, views::update,
     )
 )]
 struct Api;

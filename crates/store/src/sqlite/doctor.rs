@@ -1,7 +1,8 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
 use super::statement::query;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use super::statistics;
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 use rusqlite::Connection;
 
@@ -37,6 +38,7 @@ const CHECKS: &[(&str, &str)] = &[
          HAVING k.held > max(k.most, coalesce(max(a.concurrency_limit), 0))
              OR k.held < k.most AND coalesce(sum(a.waits), 0) > 0",
     ),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
     ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
 ];
 
