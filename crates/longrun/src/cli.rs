@@ -65,6 +65,9 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Create operations again and again, at times
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Save names for filters, and see what they show
     #[command(subcommand)]
     Views(Views),

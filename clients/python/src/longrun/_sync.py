@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -96,6 +96,8 @@ class Client:
         timeout: float | timedelta | str | None = None,
         max_attempts: int | None = None,
         retain_for: float | timedelta | str | None = None,
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
         """Asks for work and answers the operation at once; `wait` waits for its end.
@@ -109,6 +111,8 @@ class Client:
             timeout: of one attempt; seconds, or text such as `"60s"`.
             max_attempts: 1 to 100.
             retain_for: how long to keep it after its end.
+            concurrency_key: at most `concurrency_limit` operations with this key run at a time.
+            concurrency_limit: how many; 1 unless it is given.
             idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
         """
         operation = {
@@ -123,6 +127,8 @@ class Client:
             "timeout": duration(timeout),
             "max_attempts": max_attempts,
             "retain_for": duration(retain_for),
+            "concurrency_key": concurrency_key,
+            "concurrency_limit": concurrency_limit,
         }
         call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
         return _calls.read(wire.OperationAnswer, self._send(call)).operation
@@ -135,6 +141,22 @@ class Client:
         body = {"operations": builtins.list(operations)}
         call = Call("POST", "v1/operations:batchCreate", json=body, headers=_calls.key(idempotency_key))
         return _calls.read(wire.CreatedOperations, self._send(call)).operations
+
+    def bulk(
+        self,
+        action: Literal["cancel", "retry", "delete"],
+        filter: str,
+        *,
+        dry_run: bool = False,
+        expected_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> wire.BulkOperationsAnswer:
+        """Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose
+        output tells what came of each; a dry run only tells how many match. It is refused when the number differs from
+        `expected_count` by more than a tenth."""
+        body = {"action": action, "filter": filter, "dry_run": dry_run, "expected_count": expected_count}
+        call = Call("POST", "v1/operations:bulk", json=without_none(body), headers=_calls.key(idempotency_key))
+        return _calls.read(wire.BulkOperationsAnswer, self._send(call))
 
     def get(self, id: str) -> Operation:
         """The operation as it is now."""

@@ -54,5 +54,6 @@ pub(super) struct BulkAnswer<'a> {
     count_is_exact: bool,
     /// The operation that does it; left out of the answer to a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = WireOperation<'a>, required = false)]
     operation: Option<WireOperation<'a>>,
 }

@@ -141,6 +141,28 @@ impl BulkOperations for FaultyStore {
 }
 
 #[async_trait]
+impl Statistics for FaultyStore {
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.check()?;
+        self.inner.statistics(access, request, limit).await
+    }
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
+    }
+}
+
+#[async_trait]
 impl SearchOperations for FaultyStore {
     async fn search_ids(
         &self,
@@ -250,6 +272,26 @@ impl Schedules for FaultyStore {
     async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
         self.check()?;
         self.inner.fire(organization, limit, cancelled).await
+    }
+}
+
+#[async_trait]
+impl Views for FaultyStore {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
+        self.check()?;
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
     }
 }
 
