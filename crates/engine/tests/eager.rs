@@ -146,7 +146,10 @@ async fn an_engine_that_drains_starts_nothing_more() {
     let setup = Setup::start().await;
     let waker = setup.engine.waker();
     setup.engine.drain().await;
-    let created = waker.create(&*setup.store, "acme", NewOperation::of_kind("scan"), None).await.unwrap();
+    let created = waker
+        .create(&*setup.store, &Access::organization("acme"), NewOperation::of_kind("scan"), None, None)
+        .await
+        .unwrap();
     assert_eq!(created.status, Status::Pending);
 }
 
