@@ -48,7 +48,11 @@ impl Setup {
     }
 
     async fn create(&self, kind: &str) -> Operation {
-        self.engine.waker().create(&*self.store, "acme", NewOperation::of_kind(kind), None).await.unwrap()
+        self.engine
+            .waker()
+            .create(&*self.store, &Access::organization("acme"), NewOperation::of_kind(kind), None, None)
+            .await
+            .unwrap()
     }
 
     async fn next(&mut self) -> OperationId {
