@@ -120,6 +120,9 @@ pub(crate) enum Upkeep {
     Record(i32),
     /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
+    /// Note when the operations of full buckets were created, up to so many of each organization; only in the embedded
+    /// store.
+    NoteTimes(u32),
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),

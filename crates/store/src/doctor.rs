@@ -82,6 +82,25 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE seq <> expected",
     ),
     (
+        "the times that are kept of a bucket hold those of its operations, and are of full buckets",
+        "SELECT t.organization_id || ' bucket ' || t.bucket || ': ' || count(*) || ' operations were created at other times'
+         FROM bucket_times t JOIN (
+             SELECT organization_id, seq >> 12 AS bucket, created_at FROM active
+             UNION ALL SELECT organization_id, seq >> 12, created_at FROM settled) r
+             ON r.organization_id = t.organization_id AND r.bucket = t.bucket
+         WHERE t.level = 12 AND (r.created_at < t.low OR r.created_at > t.high) GROUP BY t.organization_id, t.bucket
+         UNION ALL
+         SELECT c.organization_id || ' level ' || c.level || ' bucket ' || c.bucket || ': bucket ' || f.bucket
+             || ' has other times'
+         FROM bucket_times c JOIN bucket_times f ON f.organization_id = c.organization_id AND f.level = 12
+             AND f.bucket >> (c.level - 12) = c.bucket
+         WHERE c.level > 12 AND f.low <= f.high AND (f.low < c.low OR f.high > c.high)
+         UNION ALL
+         SELECT t.organization_id || ' level ' || t.level || ' bucket ' || t.bucket || ' is not full'
+         FROM bucket_times t JOIN organizations o ON o.organization_id = t.organization_id
+         WHERE ((t.bucket + 1) << t.level) > o.next_seq",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL

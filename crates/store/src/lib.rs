@@ -39,6 +39,7 @@ mod retention;
 mod rotation;
 mod rows;
 pub mod seal;
+mod search;
 pub mod sqlite;
 mod token;
 mod transfer;
@@ -76,6 +77,10 @@ pub use postgres::PostgresStore;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
 pub use seal::{Keyring, Sealed};
+pub use search::{
+    CountGroup, Counted, GroupBy, InvalidCursor, LOOKED_AT, Matching, SearchCursor, SearchOperations, SearchOrder,
+    SearchPage, SearchRequest, SearchStart,
+};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
@@ -139,7 +144,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Details + Send + Sync + 'static {
+pub trait Store: Details + SearchOperations + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

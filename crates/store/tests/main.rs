@@ -22,6 +22,7 @@ mod quotas;
 mod replica;
 mod resources;
 mod sealed;
+mod search;
 mod servers;
 mod shards;
 mod starts;

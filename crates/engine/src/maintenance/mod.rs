@@ -14,3 +14,4 @@ pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod sweep;
+pub(crate) mod times;

@@ -8,12 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use operations::{
+    Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Search, Status, Timestamp,
+};
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
-    IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail,
-    Position, PositionKey, Report, Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, EvidenceRecord, GroupBy, Heartbeat,
+    HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching, NewToken,
+    OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage, SearchRequest,
+    Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +90,41 @@ impl FaultyStore {
             f if f == Fault::Panic as u8 => panic!("{SECRET_CAUSE}"),
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl SearchOperations for FaultyStore {
+    async fn search_ids(
+        &self,
+        access: &Access,
+        request: &SearchRequest,
+    ) -> Result<SearchPage<OperationId>, StoreError> {
+        self.check()?;
+        self.inner.search_ids(access, request).await
+    }
+
+    async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        self.check()?;
+        self.inner.count_matching(access, search, by).await
+    }
+
+    async fn matching_ids(
+        &self,
+        access: &Access,
+        search: &Search,
+        numbers: std::ops::Range<i64>,
+        limit: u32,
+    ) -> Result<Matching, StoreError> {
+        self.inner.matching_ids(access, search, numbers, limit).await
+    }
+
+    async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
+        self.inner.next_number(organization).await
+    }
+
+    async fn note_times(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.note_times(limit).await
     }
 }
 

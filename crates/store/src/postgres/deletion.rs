@@ -95,11 +95,17 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 4] =
-    [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
+const TABLES: [(&str, &str); 5] = [
+    ("inbox", "id"),
+    ("changes", "xid, n"),
+    ("idempotency_keys", "key"),
+    ("evidence", "digest"),
+    ("bucket_times", "level, bucket"),
+];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 16] = [
+const END: [&str; 17] = [
+    "bucket_times",
     "organization_limits",
     "details",
     "labels",

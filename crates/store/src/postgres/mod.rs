@@ -37,6 +37,7 @@ mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod search;
 mod session;
 mod texts;
 mod transition;
@@ -67,6 +68,7 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -112,6 +114,7 @@ pub struct PostgresStore {
     heads: Heads,
     folds: Folds,
     resources: Resources,
+    times: TimesCache,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -237,6 +240,7 @@ impl PostgresStore {
             heads,
             folds,
             resources,
+            times: TimesCache::default(),
             replica,
             call: None,
         })

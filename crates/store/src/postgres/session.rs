@@ -27,6 +27,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0012_instance",
     "0013_audit",
     "0014_details",
+    "0015_search",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

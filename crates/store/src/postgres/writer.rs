@@ -167,6 +167,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
@@ -342,10 +343,11 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::Disconnect => Ok(0),
         }

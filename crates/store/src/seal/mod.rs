@@ -12,6 +12,7 @@ mod keys;
 mod places;
 mod rotation;
 mod sealed;
+mod search;
 mod text;
 
 pub use content::check_structure;

@@ -39,8 +39,8 @@ const UNOPENED_RETRY: Duration = Duration::from_secs(60);
 /// A store whose texts are sealed. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Sealed {
-    inner: Arc<dyn Store>,
-    keyring: Keyring,
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) keyring: Keyring,
     /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
     /// what calls have set.
     quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,

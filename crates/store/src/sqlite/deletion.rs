@@ -33,7 +33,7 @@ const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
 /// The rest, one table after the other. Counters that are all zero say nothing.
-const REMOVE: [&str; 7] = [
+const REMOVE: [&str; 8] = [
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -51,6 +51,8 @@ const REMOVE: [&str; 7] = [
             AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
     "DELETE FROM counted_resources WHERE resource IN (
         SELECT resource FROM counted_resources WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM bucket_times WHERE organization_id = ?1 AND (level, bucket) IN (
+        SELECT level, bucket FROM bucket_times WHERE organization_id = ?1 LIMIT ?2 + 0)",
 ];
 
 /// What few rows there are, and what was written while the parts were removed.

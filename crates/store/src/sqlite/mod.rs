@@ -35,6 +35,7 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod search;
 mod single;
 mod statement;
 mod texts;
@@ -61,6 +62,7 @@ use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -89,6 +91,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0011_instance",
     "0012_audit",
     "0013_details",
+    "0014_search",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -106,6 +109,7 @@ pub struct SqliteStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     path: PathBuf,
+    times: TimesCache,
 }
 
 impl SqliteStore {
@@ -173,8 +177,21 @@ impl SqliteStore {
             admission: admission.clone(),
         };
         let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
-        let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
-        Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
+        let (path, purged, position_key, times) =
+            (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
+        Ok(SqliteStore {
+            readers,
+            writer,
+            clocks,
+            health,
+            commits,
+            position_key,
+            retention,
+            admission,
+            purged,
+            path,
+            times,
+        })
     }
 
     /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change

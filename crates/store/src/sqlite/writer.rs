@@ -12,7 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, search, texts,
+    transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -202,6 +203,7 @@ impl Transaction for Whole<'_> {
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
+            Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
