@@ -37,8 +37,9 @@ pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage, Organization,
+    OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation,
+    StoredEvidence, short_status,
 };
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
