@@ -32,6 +32,17 @@ fn the_curl_line_works_when_pasted() {
 }
 
 #[test]
+fn a_server_shows_the_document_of_its_api_and_ends_when_it_is_told() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (status, body) = get(&dev.url, "/openapi.json", None);
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
+    dev.process.signal("TERM");
+    assert_eq!(dev.process.exit_code(), 0);
+}
+
+#[test]
 fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
@@ -109,7 +120,7 @@ fn operations_have_labels_and_unique_keys_and_are_described() {
         assert!(described.contains(shown), "{shown} in {described}");
     }
     let basic = dev.run(&["ops", "get", &first, "-o", "json"]).expect(0).json();
-    assert_eq!(basic["operation"].as_object().unwrap().len(), 9, "without the times that are not set");
+    assert_eq!(basic["operation"].as_object().unwrap().len(), 10, "without the times that are not set");
     let full = dev.run(&["ops", "get", &first, "-o", "json", "--full"]).expect(0).json();
     assert_eq!(full["operation"]["labels"]["team"], "search");
     dev.run(&["ops", "retry", &first, "--input", "{\"n\":2}"]).expect(2).says("the operation is PENDING");
