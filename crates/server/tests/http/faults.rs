@@ -95,13 +95,9 @@ impl FaultyStore {
 
 #[async_trait]
 impl SearchOperations for FaultyStore {
-    async fn search_ids(
-        &self,
-        access: &Access,
-        request: &SearchRequest,
-    ) -> Result<SearchPage<OperationId>, StoreError> {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
         self.check()?;
-        self.inner.search_ids(access, request).await
+        self.inner.search(access, request).await
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
