@@ -14,6 +14,7 @@ mod audit;
 pub mod auth;
 mod calls;
 mod coalesce;
+mod detail;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -17,6 +17,7 @@ pub(crate) mod idempotency;
 pub(crate) mod list;
 pub(crate) mod organizations;
 pub(crate) mod pause;
+pub(crate) mod search;
 pub(crate) mod tokens;
 pub(crate) mod wait;
 pub(crate) mod watch;

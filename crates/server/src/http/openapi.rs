@@ -11,7 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, tokens, wait, watch, work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, search, tokens, wait, watch,
+    work,
 };
 use crate::error::Status;
 
@@ -42,7 +43,7 @@ const PAGE: &str = "/docs";
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
-        list::list, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
+        list::list, search::search, search::count, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
         command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
