@@ -8,15 +8,18 @@
 pub(crate) mod audit;
 pub(crate) mod command;
 pub(crate) mod creation;
+pub(crate) mod detail;
 pub(crate) mod duration;
 pub(crate) mod evaluate;
 mod evaluation;
 pub(crate) mod events;
 pub(crate) mod evidence;
 pub(crate) mod idempotency;
+mod labels;
 pub(crate) mod list;
 pub(crate) mod organizations;
 pub(crate) mod pause;
+pub(crate) mod retry;
 pub(crate) mod search;
 pub(crate) mod tokens;
 pub(crate) mod wait;

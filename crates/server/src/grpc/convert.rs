@@ -5,6 +5,7 @@ use std::time::Duration;
 use operations::{Operation, OperationId, PageInfo, Timestamp, Violation};
 use proto::longrun::v1 as wire;
 use serde_json::value::RawValue;
+use store::OperationDetail;
 
 use crate::calls::creation::CreateOperation;
 use crate::calls::list::NOT_FOUND;
@@ -35,6 +36,34 @@ pub(super) fn operation(operation: &Operation) -> wire::AsyncOperation {
         finished_at: operation.finished_at.map(timestamp),
         output: operation.output.clone(),
         error_message: operation.error_message.clone(),
+    }
+}
+
+/// A view as a query has it.
+pub(super) fn view(number: i32) -> String {
+    match wire::OperationView::try_from(number) {
+        Ok(wire::OperationView::Unspecified) => String::new(),
+        Ok(wire::OperationView::Basic) => "BASIC".to_owned(),
+        Ok(wire::OperationView::Full) => "FULL".to_owned(),
+        Err(_) => number.to_string(),
+    }
+}
+
+/// What is known of an operation beside the operation.
+pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
+    wire::OperationDetail {
+        input: detail.input,
+        labels: detail.labels.into_iter().collect(),
+        unique_key: detail.unique_key.unwrap_or_default(),
+        priority: detail.priority.into(),
+        attempts: detail.attempts,
+        max_attempts: detail.max_attempts,
+        run_after: detail.run_after.map(timestamp),
+        timeout: detail.timeout.map(duration),
+        worker: detail.worker,
+        cancel_requested: detail.cancel_requested,
+        progress: detail.progress,
+        schedule: detail.schedule.unwrap_or_default(),
     }
 }
 
@@ -117,6 +146,8 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
         // 0 is what is not given.
         max_attempts: Some(given.max_attempts).filter(|most| *most != 0).map(i64::from),
         retain_for: given_duration("retain_for", given.retain_for, &mut violations),
+        labels: given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        unique_key: given.unique_key.clone(),
     };
     Read { value, violations }
 }

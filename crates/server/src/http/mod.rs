@@ -14,7 +14,7 @@ mod caller;
 mod command;
 mod connections;
 mod cors;
-mod create;
+pub(crate) mod create;
 mod evaluate;
 mod events;
 mod evidence;

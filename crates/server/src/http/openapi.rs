@@ -81,7 +81,7 @@ fn refusal(status: u16) -> (String, RefOr<Response>) {
         401 => "No valid token.",
         403 => "The token lacks a scope, or the project is none of its own.",
         404 => "There is no such thing, or not for this token: the two are indistinguishable.",
-        409 => "The Idempotency-Key was used for another request.",
+        409 => "The Idempotency-Key was used for another request, or the unique_key is in use.",
         413 => "The body is too large.",
         415 => "The body has the wrong Content-Type.",
         429 => "Too much at a time; Retry-After says when to come again.",
@@ -114,6 +114,8 @@ refusals! {
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call about one thing that may make another one.
+    RetryErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

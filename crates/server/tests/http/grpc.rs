@@ -171,7 +171,9 @@ async fn both_faces_answer_the_same_calls_alike() {
         let nobodys = "01a20e1a-1194-75ec-b562-a042f01e7eac".to_owned();
         for id in [pending.id.to_string(), done.id.to_string(), nobodys, "nope".to_owned()] {
             let http = caller.get(&format!("/v1/operations/{id}")).await;
-            let grpc = client.get_operation(wire::GetOperationRequest { operation_id: id.clone() }).await;
+            let grpc = client
+                .get_operation(wire::GetOperationRequest { operation_id: id.clone(), ..Default::default() })
+                .await;
             let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
             assert_same(&format!("{who}: get {id}"), &http, grpc);
             let http = caller.get(&format!("/v1/operations/{id}/events?page_size=1")).await;
@@ -190,9 +192,17 @@ async fn both_faces_answer_the_same_calls_alike() {
                 shown
             });
             assert_same(&format!("{who}: events {id}"), &http, grpc);
+            for (view, number) in [("FULL", 2), ("9", 9)] {
+                let http = caller.get(&format!("/v1/operations/{id}?view={view}")).await;
+                let request = wire::GetOperationRequest { operation_id: id.clone(), view: number };
+                let grpc = client.get_operation(request).await.map(|answer| shown_in_full(answer.into_inner()));
+                assert_same(&format!("{who}: get {id} with view {view}"), &http, grpc);
+            }
             // Of what has ended nothing is cancelled, and what waits is not retried: both change nothing.
             let http = caller.post(&format!("/v1/operations/{id}:retry"), "").await;
-            let grpc = client.retry_operation(wire::RetryOperationRequest { operation_id: id.clone() }).await;
+            let grpc = client
+                .retry_operation(wire::RetryOperationRequest { operation_id: id.clone(), ..Default::default() })
+                .await;
             let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
             assert_same(&format!("{who}: retry {id}"), &http, grpc);
         }
@@ -202,6 +212,19 @@ async fn both_faces_answer_the_same_calls_alike() {
             (json!({"kind": "scan", "priority": -101, "input": {"a": 1}}), ("scan", -101, "{\"a\": 1}")),
             (json!({"kind": "notice", "priority": 0}), ("notice", 0, "")),
         ];
+        for (labels, key) in [(json!({"Team": "x"}), "k"), (json!({"team": "x\ny"}), ""), (json!({}), "k\n")] {
+            let body = json!({"kind": "scan", "labels": labels, "unique_key": key});
+            let http = caller.post("/v1/operations", body.to_string()).await;
+            let request = wire::CreateOperationRequest {
+                kind: "scan".to_owned(),
+                labels: serde_json::from_value(labels).unwrap(),
+                unique_key: key.to_owned(),
+                ..Default::default()
+            };
+            let grpc = client.create_operation(request).await;
+            let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
+            assert_same(&format!("{who}: create {body}"), &http, grpc);
+        }
         for (body, (kind, priority, input)) in creations {
             let http = caller.post("/v1/operations", body.to_string()).await;
             let (kind, input) = (kind.to_owned(), input.to_owned());
@@ -211,6 +234,71 @@ async fn both_faces_answer_the_same_calls_alike() {
             assert_same(&format!("{who}: create {body}"), &http, grpc);
         }
     }
+}
+
+/// An operation with everything, as HTTP shows it.
+fn shown_in_full(answer: wire::GetOperationResponse) -> Value {
+    let (mut operation, detail) = (shown(answer.operation.unwrap()), answer.detail.unwrap());
+    operation["input"] = serde_json::from_str(&detail.input).unwrap_or(Value::Null);
+    operation["labels"] = json!(detail.labels);
+    for (name, text) in [
+        ("unique_key", detail.unique_key),
+        ("worker", detail.worker),
+        ("progress", detail.progress),
+        ("schedule", detail.schedule),
+    ] {
+        operation[name] = text.into();
+    }
+    operation["priority"] = detail.priority.into();
+    operation["attempts"] = detail.attempts.into();
+    operation["max_attempts"] = detail.max_attempts.into();
+    operation["cancel_requested"] = detail.cancel_requested.into();
+    if let Some(run_after) = detail.run_after {
+        operation["run_after"] = time(Some(run_after)).into();
+    }
+    if let Some(timeout) = detail.timeout {
+        operation["timeout"] = format!("{}s", timeout.seconds).into();
+    }
+    json!({"operation": operation})
+}
+
+#[tokio::test]
+async fn unique_keys_and_other_inputs_over_grpc_are_those_of_http() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = operations(&caller).await;
+    let request = wire::CreateOperationRequest {
+        kind: "scan".to_owned(),
+        unique_key: "k".to_owned(),
+        labels: [("team".to_owned(), "search".to_owned())].into(),
+        ..Default::default()
+    };
+    let first = client.create_operation(request.clone()).await.unwrap();
+    assert!(first.metadata().get("x-longrun-existing").is_none());
+    let first = first.into_inner().operation.unwrap();
+    let again = client.create_operation(request.clone()).await.unwrap();
+    assert_eq!(again.metadata().get("x-longrun-existing").unwrap(), "true");
+    assert_eq!(again.into_inner().operation.unwrap().id, first.id);
+    let batch = wire::BatchCreateOperationsRequest {
+        operations: vec![wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() }, request],
+        ..Default::default()
+    };
+    let made = client.batch_create_operations(batch).await.unwrap().into_inner();
+    assert_eq!((made.operations[1].id.as_str(), made.existing), (first.id.as_str(), vec![1]));
+    client.cancel_operation(wire::CancelOperationRequest { operation_id: first.id.clone() }).await.unwrap();
+    let other = wire::RetryOperationRequest {
+        operation_id: first.id.clone(),
+        input: "{\"n\": 2}".to_owned(),
+        idempotency_key: "a".to_owned(),
+    };
+    let second = client.retry_operation(other.clone()).await.unwrap().into_inner().operation.unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!(client.retry_operation(other).await.unwrap().into_inner().operation.unwrap().id, second.id);
+    let answer = caller.get(&format!("/v1/operations/{}?view=FULL", second.id)).await.json();
+    assert_eq!(answer["operation"]["labels"], json!({"team": "search", "retry_of": first.id}));
+    assert_eq!(answer["operation"]["input"], json!({"n": 2}));
+    let refused = wire::RetryOperationRequest { operation_id: first.id, input: "{".to_owned(), ..Default::default() };
+    assert_eq!(client.retry_operation(refused).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -288,7 +376,10 @@ async fn an_operation_lives_its_life_over_grpc() {
     };
     assert_eq!(operation.status(), wire::AsyncOperationStatus::Completed);
     client.delete_operation(wire::DeleteOperationRequest { operation_id: created.id.clone() }).await.unwrap();
-    let gone = client.get_operation(wire::GetOperationRequest { operation_id: created.id }).await.unwrap_err();
+    let gone = client
+        .get_operation(wire::GetOperationRequest { operation_id: created.id, ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
 }
 
@@ -361,7 +452,8 @@ async fn a_deadline_ends_a_wait_in_time_and_a_call_that_takes_longer() {
         }
     };
     assert_eq!(ended.code(), Code::DeadlineExceeded);
-    let mut request = Request::new(wire::GetOperationRequest { operation_id: operation.id.to_string() });
+    let mut request =
+        Request::new(wire::GetOperationRequest { operation_id: operation.id.to_string(), ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     let refused = client.get_operation(request).await.unwrap_err();
     assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "grpc-timeout");

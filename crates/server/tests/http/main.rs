@@ -12,6 +12,7 @@ mod call_rates;
 mod command;
 mod connections;
 mod create;
+mod details;
 mod errors;
 mod events;
 mod evidence;
