@@ -27,6 +27,7 @@ mod error;
 mod evidence;
 mod pause;
 mod retry;
+mod search;
 mod types;
 mod wait;
 mod watch;
@@ -35,10 +36,11 @@ mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    Operation, OperationAnswer, OperationDetail, OperationPage, Organization, OrganizationAnswer, OrganizationLimits,
+    Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};

@@ -60,6 +60,40 @@ impl Operation {
     }
 }
 
+/// An operation with everything that is known of it. Strings that are not set are empty; times that are not set are
+/// `None`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct OperationDetail {
+    /// The operation.
+    #[serde(flatten)]
+    pub operation: Operation,
+    /// What it was created with; null when there is nothing.
+    pub input: Value,
+    /// What it was labelled with.
+    pub labels: BTreeMap<String, String>,
+    /// While it has not ended, creations with this key are answered with it.
+    pub unique_key: String,
+    /// Within an organization, higher runs first.
+    pub priority: i16,
+    /// Attempts that count, the one under way included.
+    pub attempts: u32,
+    /// How many attempts there may be.
+    pub max_attempts: u32,
+    /// Not before this time, of one that is pending; RFC 3339.
+    pub run_after: Option<String>,
+    /// How long one attempt may take, e.g. `60s`, if the operation says so itself.
+    pub timeout: Option<String>,
+    /// Who runs it, or ran its last attempt.
+    pub worker: String,
+    /// Whether the attempt under way was asked to stop.
+    pub cancel_requested: bool,
+    /// What the worker of the latest attempt said last of how far it is.
+    pub progress: String,
+    /// The id of the schedule that made it.
+    pub schedule: String,
+}
+
 /// The answer that holds one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationAnswer {

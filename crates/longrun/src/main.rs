@@ -50,8 +50,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
-        worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, search, serve, token,
+        watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -82,6 +82,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
+        Command::Operations(Operations::Search(args)) => search::search(args).await,
+        Command::Operations(Operations::Count(args)) => search::count(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,

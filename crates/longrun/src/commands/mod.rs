@@ -22,6 +22,7 @@ pub mod organization;
 pub mod pause;
 pub mod policy;
 pub mod restore;
+pub mod search;
 pub mod serve;
 pub mod token;
 pub mod watch;

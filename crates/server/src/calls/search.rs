@@ -1,8 +1,11 @@
 //! Searching and counting operations by a filter.
 
-use operations::{Search, Timestamp, Violation};
+use operations::{Access, Search, Timestamp, Violation};
 use serde::Deserialize;
-use store::{Counted, GroupBy, Scope, SearchCursor, SearchOrder, SearchPage, SearchRequest, SearchStart};
+use store::{
+    Counted, GroupBy, OperationDetail, Scope, SearchCursor, SearchOrder, SearchPage, SearchRequest, SearchStart,
+    StoreError,
+};
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -11,7 +14,7 @@ use crate::http::Caller;
 use crate::strict::{Found, Read, quoted};
 
 /// Groups of an answer at most; those with most operations come first.
-pub(crate) const MAX_GROUPS: usize = 1_000;
+const MAX_GROUPS: usize = 1_000;
 
 /// Which operations to search for.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -95,14 +98,43 @@ pub(crate) async fn search(app: &App, caller: &Caller, asked: Read<SearchOperati
     Ok(FoundPage { page, next_page_token })
 }
 
-/// How many operations the caller may see and match.
-pub(crate) async fn count(app: &App, caller: &Caller, asked: Read<CountOperations>) -> Result<Counted, ApiError> {
+/// An operation with the texts that were left out. What it has become since it was found is not told; of what was removed
+/// or tried again since, they are empty.
+pub(crate) async fn whole(
+    app: &App,
+    access: &Access,
+    mut detail: OperationDetail,
+) -> Result<OperationDetail, StoreError> {
+    if detail.output_left_out || detail.input_left_out {
+        let now = app.store.detail(access, detail.operation.id).await?;
+        if let Some(now) = now {
+            detail.input = now.input;
+            if now.operation.status == detail.operation.status {
+                detail.operation.output = now.operation.output;
+            }
+        }
+    }
+    Ok(detail)
+}
+
+/// What was counted.
+pub(crate) struct Counts {
+    /// With as many groups as an answer has.
+    pub(crate) counted: Counted,
+    pub(crate) groups_left_out: u64,
+}
+
+/// How many operations the caller may see and the filter matches.
+pub(crate) async fn count(app: &App, caller: &Caller, asked: Read<CountOperations>) -> Result<Counts, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, mut found) = asked.into_parts();
     let by = group_by(&asked.group_by, &mut found);
     let search = filter(app, &asked.filter, seconds(app.store.now()), &mut found);
     found.none()?;
-    Ok(app.store.count_matching(caller.access(), &search, by).await?)
+    let mut counted = app.store.count_matching(caller.access(), &search, by).await?;
+    let groups_left_out = counted.groups.len().saturating_sub(MAX_GROUPS) as u64;
+    counted.groups.truncate(MAX_GROUPS);
+    Ok(Counts { counted, groups_left_out })
 }
 
 /// Whole seconds, which is what a token keeps.

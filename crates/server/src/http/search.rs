@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::caller::Caller;
 use super::openapi::ListErrors;
 use crate::app::App;
-use crate::calls::search::{self, CountOperations, FoundPage, MAX_GROUPS, SearchOperations};
+use crate::calls::search::{self, CountOperations, Counts, FoundPage, SearchOperations};
 use crate::detail::WireDetail;
 use crate::error::{ApiError, BoxError};
 use crate::render::{self, AsyncOperationStatus, to_json};
@@ -48,7 +48,7 @@ fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundT
     let entries = entries.and_then(move |(index, detail)| {
         let (app, access) = (app.clone(), access.clone());
         async move {
-            let detail = whole(&app, &access, detail).await?;
+            let detail = search::whole(&app, &access, detail).await?;
             let comma = if index > 0 { b",".as_slice() } else { b"" };
             Ok(Bytes::from([comma, &to_json(&WireDetail::from(&detail))].concat()))
         }
@@ -57,25 +57,6 @@ fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundT
     let head = stream::iter([Ok(Bytes::from_static(br#"{"operations":["#))]);
     let tail = stream::iter([Ok(Bytes::from(tail))]);
     Body::from_stream(head.chain(entries).chain(tail))
-}
-
-/// An operation with the texts that were left out. What it has become since it was found is not told; of what was removed
-/// or tried again since, they are empty.
-pub(crate) async fn whole(
-    app: &App,
-    access: &Access,
-    mut detail: OperationDetail,
-) -> Result<OperationDetail, store::StoreError> {
-    if detail.output_left_out || detail.input_left_out {
-        let now = app.store.detail(access, detail.operation.id).await?;
-        if let Some(now) = now {
-            detail.input = now.input;
-            if now.operation.status == detail.operation.status {
-                detail.operation.output = now.operation.output;
-            }
-        }
-    }
-    Ok(detail)
 }
 
 /// Operations that were found.
@@ -111,9 +92,8 @@ pub(super) async fn count(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let asked = strict::query::<CountOperations>(query.as_deref().unwrap_or(""))?;
-    let counted = search::count(&app, &caller, asked).await?;
-    let groups_left_out = counted.groups.len().saturating_sub(MAX_GROUPS) as u64;
-    let groups = counted.groups.iter().take(MAX_GROUPS).map(WireGroup::from).collect();
+    let Counts { counted, groups_left_out } = search::count(&app, &caller, asked).await?;
+    let groups = counted.groups.iter().map(WireGroup::from).collect();
     let (total_count, total_is_exact) = (counted.total, counted.is_exact);
     Ok(render::response(to_json(&OperationCounts { groups, groups_left_out, total_count, total_is_exact })))
 }

@@ -34,6 +34,7 @@ mod other_server;
 mod overload;
 mod pause;
 mod revoked;
+mod search;
 mod serving;
 mod slow;
 mod tls_renewal;
