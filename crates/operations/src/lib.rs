@@ -14,6 +14,7 @@ mod filter;
 mod id;
 mod labels;
 pub mod page;
+pub mod schedule;
 pub mod search;
 mod state;
 mod status;

@@ -18,7 +18,9 @@ use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
+use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
+use crate::sessions::SessionChange;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
@@ -112,6 +114,7 @@ pub(crate) enum Upkeep {
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
     TouchTokens(Vec<String>),
+    Session(SessionChange),
     /// Make an organization that is new; 0: it is there.
     CreateOrganization(String, Limits),
     /// 0: there is no such organization.
@@ -152,6 +155,7 @@ pub(crate) enum Write {
     Command(Slot<CommandRequest, CommandOutcome>),
     CreateToken(Slot<NewToken, Token>),
     ChangeToken(Slot<TokenChange, Option<Token>>),
+    Schedule(Slot<ScheduleWrite, ScheduleReply>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -229,6 +233,7 @@ impl Write {
             Write::Command(slot) => slot,
             Write::CreateToken(slot) => slot,
             Write::ChangeToken(slot) => slot,
+            Write::Schedule(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -253,12 +258,15 @@ impl Write {
                     Some(replaced.into_iter().chain([token]).collect())
                 })
             }
+            Write::Schedule(slot) => slot.record(ScheduleReply::made),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
                 Some(Record { call: call.clone()?, made: Vec::new(), code: *code })
             }
             Write::Upkeep(slot) => slot.record(|count| {
                 let is_done = match &slot.request {
-                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) => *count > 0,
+                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) | Upkeep::Session(_) => {
+                        *count > 0
+                    }
                     // A deletion is one call, and its beginning is what it does.
                     Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
                     Upkeep::Delete(..) => false,
@@ -295,6 +303,7 @@ impl Write {
             }
             Write::Heartbeat(Slot { request, .. }) => (request.beats.len(), 0),
             Write::Claim(Slot { request, .. }) => (request.limit as usize, 0),
+            Write::Schedule(Slot { request, .. }) => (request.rows(), 0),
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
@@ -324,6 +333,8 @@ pub(crate) trait Transaction {
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
     async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError>;
+    /// Carries out what is written about schedules; what refuses it alone is its own reply.
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
     /// Appends to the audit log.
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError>;
@@ -361,6 +372,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
+            Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),
         }
     }

@@ -101,6 +101,12 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          WHERE ((t.bucket + 1) << t.level) > o.next_seq",
     ),
     (
+        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
+        "SELECT organization_id || ' ' || name FROM schedules
+         WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
+             OR seq < 1 OR revision < 1",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL

@@ -38,8 +38,10 @@ mod repeat;
 mod retention;
 mod rotation;
 mod rows;
+mod schedules;
 pub mod seal;
 mod search;
+mod sessions;
 pub mod sqlite;
 mod token;
 mod transfer;
@@ -74,13 +76,17 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
-pub use quota::{Exceeded, Quota, Quotas, Rate};
+pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
+pub use schedules::{
+    DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
+};
 pub use seal::{Keyring, Sealed};
 pub use search::{
     CountGroup, Counted, GroupBy, InvalidCursor, LOOKED_AT, Matching, SearchCursor, SearchOperations, SearchOrder,
     SearchPage, SearchRequest, SearchStart,
 };
+pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
@@ -144,7 +150,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Details + SearchOperations + Send + Sync + 'static {
+pub trait Store: Details + Schedules + SearchOperations + Sessions + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
@@ -477,8 +483,8 @@ pub trait Store: Details + SearchOperations + Send + Sync + 'static {
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
 
-    /// How texts are sealed that come into the store by another way than this trait. What comes by it is stored and
-    /// answered as it is: [`Sealed`] seals it.
+    /// How texts are sealed that come into the store by another way than this trait, and those of schedules. What else
+    /// comes by it is stored and answered as it is: [`Sealed`] seals it.
     fn seal_with(&self, keyring: Keyring);
 
     /// A part of a walk over all texts: up to `limit` rows behind `after`.

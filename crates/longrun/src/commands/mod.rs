@@ -24,6 +24,7 @@ pub mod policy;
 pub mod restore;
 pub mod search;
 pub mod serve;
+pub mod sessions;
 pub mod token;
 pub mod watch;
 pub mod worker;

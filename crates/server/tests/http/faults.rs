@@ -629,3 +629,31 @@ async fn a_rescue_that_cannot_proceed_waits() {
     assert_eq!(reads.borrow().lost, 1);
     engine.drain().await;
 }
+
+#[async_trait]
+impl store::Sessions for FaultyStore {
+    async fn begin_session(&self, session: store::Session) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.begin_session(session).await
+    }
+    async fn session(&self, organization: &str, id: &str) -> Result<Option<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.session(organization, id).await
+    }
+    async fn sessions(
+        &self,
+        organization: &str,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.sessions(organization, after, limit).await
+    }
+    async fn revoke_session(&self, organization: &str, id: &str) -> Result<bool, StoreError> {
+        self.check()?;
+        self.inner.revoke_session(organization, id).await
+    }
+    async fn forget_sessions(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_sessions(limit).await
+    }
+}

@@ -19,6 +19,7 @@ mod evidence;
 mod faults;
 mod get;
 mod grpc;
+mod grpc_management;
 mod harness;
 mod hostile_policies;
 mod identity;

@@ -95,7 +95,8 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: &[(&str, &str)] = &[
+    ("schedules", "name"),
     ("inbox", "id"),
     ("changes", "xid, n"),
     ("idempotency_keys", "key"),
@@ -104,7 +105,9 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 17] = [
+const END: &[&str] = &[
+    // First, since whoever fires one locks it before the organization's row.
+    "schedules",
     "bucket_times",
     "organization_limits",
     "details",
@@ -115,6 +118,7 @@ const END: [&str; 17] = [
     "idempotency_keys",
     "evidence",
     "tokens",
+    "sessions",
     "pauses",
     "counters",
     "project_counters",
@@ -180,6 +184,7 @@ async fn begin_on(
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for sql in [
         "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
+        "UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
         "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;

@@ -35,7 +35,9 @@ mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod schedules;
 mod search;
+mod sessions;
 mod single;
 mod statement;
 mod texts;
@@ -92,6 +94,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0012_audit",
     "0013_details",
     "0014_search",
+    "0016_schedules",
+    "0018_sessions",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -590,8 +594,9 @@ impl Store for SqliteStore {
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
-    /// Nothing comes in by another way.
-    fn seal_with(&self, _: Keyring) {}
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
 
     async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
         self.readers.read(move |connection| texts::heads(connection, &after, limit)).await
