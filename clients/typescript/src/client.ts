@@ -97,6 +97,12 @@ export class Client {
     return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });
   }
 
+  /** Everything that is known of the operation: also its input, labels, attempts, worker and progress. */
+  async getFull(id: string, options: Options = {}): Promise<wire.OperationDetail> {
+    const call = { method: "GET", path: `v1/operations/${segment(id)}`, query: { view: "FULL" }, ...options };
+    return (await this.#http.json<wire.OperationDetailAnswer>(call)).operation;
+  }
+
   /** One page of the operations that match, newest first, with their exact number. */
   listPage(
     filter: Filter & { page?: number; pageSize?: number } = {},
@@ -141,6 +147,16 @@ export class Client {
   /** Puts a failed operation back into the queue. */
   retry(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:retry`, once: true, ...options });
+  }
+
+  /**
+   * Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is the id of
+   * that one, which stays as it is.
+   */
+  async retryWithInput(id: string, input: unknown, options: CreateOptions = {}): Promise<Operation> {
+    const path = `v1/operations/${segment(id)}:retry`;
+    const call = { method: "POST", path, json: { input }, ...creation(options) };
+    return (await this.#http.json<wire.OperationAnswer>(call)).operation;
   }
 
   /** Removes an operation that has ended, for good. */

@@ -153,6 +153,16 @@ export interface CreateOperation {
   max_attempts?: number | null;
   /** How long it is kept after its end, in seconds with an s; as the server is configured unless it is given. */
   retain_for?: string | null;
+  /**
+   * What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
+   * '_', '-' or '/' that begin and end with a letter or a digit.
+   */
+  labels?: Record<string, string> | null;
+  /**
+   * While an operation of the organization with this key has not ended, that one is answered, with the header
+   * X-Longrun-Existing: true, and none is created. At most 255 bytes.
+   */
+  unique_key?: string | null;
 }
 
 /** An organization to be made. */
@@ -188,6 +198,8 @@ export interface CreateToken {
 export interface CreatedOperations {
   /** In the order of the request. */
   operations: AsyncOperation[];
+  /** The zero-based places of those that were there before, with their unique_key; left out when there are none. */
+  existing?: number[];
 }
 
 /**
@@ -342,6 +354,67 @@ export interface ListedOrganization {
 export interface OperationAnswer {
   /** The operation. */
   operation: AsyncOperation;
+}
+
+/**
+ * An operation with everything that is known of it. Texts that are not set are empty; times and durations that are
+ * not set are left out.
+ */
+export interface OperationDetail {
+  /** What came out, empty before; structured output is JSON in this text. */
+  output: string;
+  /** Why it failed; empty unless it did. */
+  error_message: string;
+  /** When it ended. */
+  finished_at?: string;
+  /** The project that it belongs to. */
+  project_id: string;
+  /** What kind of work it is. */
+  kind: string;
+  /** The type of the resource that it is about. */
+  resource_type: string;
+  /** When it was created. */
+  created_at: string;
+  /** When its last attempt began. */
+  started_at?: string;
+  /** The id of the resource that it is about. */
+  resource_id: string;
+  /** Its id, a UUID of version 7. */
+  id: string;
+  /** The version of the project. */
+  project_version_id: string;
+  /** Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message. */
+  status: AsyncOperationStatus;
+  /** As it was written; `null` when there is none. */
+  input: unknown;
+  /** What it was labelled with. */
+  labels: Record<string, string>;
+  /** While it has not ended, creations with this key are answered with it. */
+  unique_key: string;
+  /** Higher comes first among those that wait. */
+  priority: number;
+  /** Attempts that count, the one under way included. */
+  attempts: number;
+  /** How many attempts there may be. */
+  max_attempts: number;
+  /** Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones. */
+  run_after?: string;
+  /** How long one attempt may take, in seconds with an s, if the operation says so itself. */
+  timeout?: string;
+  /** Who runs it, or ran its last attempt. */
+  worker: string;
+  /** Whether the attempt under way was asked to stop. */
+  cancel_requested: boolean;
+  /** What the worker of the latest attempt said last of how far it is. */
+  progress: string;
+  /** The id of the schedule that made it. */
+  schedule: string;
+}
+
+/** `{"operation":{…}}` with everything. */
+export interface OperationDetailAnswer {
+  /** The operation. */
+  operation: OperationDetail;
 }
 
 /** Something that happened to an operation. */

@@ -50,7 +50,7 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
     let (bare_one, bare_page) = (request("GET", "/one", None), request("GET", "/page", None));
 
     let over_grpc = [
-        Call::Get(wire::GetOperationRequest { operation_id: id.to_string() }),
+        Call::Get(wire::GetOperationRequest { operation_id: id.to_string(), ..Default::default() }),
         Call::List(wire::ListOperationsRequest::default()),
         Call::Create(wire::CreateOperationRequest {
             kind: "bench".to_owned(),

@@ -45,8 +45,9 @@ pub use management::{
 pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationDetail, OperationPage, Organization, OrganizationAnswer, OrganizationLimits,
-    Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+    Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage, Organization,
+    OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment, StartedEvaluation,
+    StoredEvidence, short_status,
 };
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};

@@ -94,6 +94,13 @@ pub struct OperationDetail {
     pub schedule: String,
 }
 
+/// The answer that holds one operation with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OperationDetailAnswer {
+    /// The operation.
+    pub operation: OperationDetail,
+}
+
 /// The answer that holds one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationAnswer {
@@ -106,6 +113,9 @@ pub struct OperationAnswer {
 pub struct CreatedOperations {
     /// In the order in which they were asked for.
     pub operations: Vec<Operation>,
+    /// The zero-based places of those that were there before, with their unique keys.
+    #[serde(default)]
+    pub existing: Vec<usize>,
 }
 
 /// The answer to a deletion: nothing.
@@ -229,6 +239,12 @@ pub struct NewOperation {
     /// How long to keep it after its end, e.g. `86400s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain_for: Option<String>,
+    /// What it is found by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// While an operation with this key has not ended, that one is answered and none is created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
 }
 
 /// A policy to be evaluated: either `reference` or `embedded`.

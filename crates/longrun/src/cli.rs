@@ -208,15 +208,15 @@ pub enum Operations {
     /// Count operations by a filter, exactly wherever the filter allows it
     Count(search::CountArgs),
     /// Show operations
-    Get(operations::IdsArgs),
+    Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
     /// Create up to 1,000 operations from a file, all or none
     CreateBatch(operations::CreateBatchArgs),
     /// Cancel operations: what is pending ends at once, what runs is asked to stop
     Cancel(operations::IdsArgs),
-    /// Try failed operations again
-    Retry(operations::IdsArgs),
+    /// Try failed operations again, or repeat ended ones with another input
+    Retry(operations::RetryArgs),
     /// Delete operations that have ended
     Delete(operations::IdsArgs),
     /// Wait until operations have ended; exit with 1 when one has failed

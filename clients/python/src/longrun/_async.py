@@ -96,6 +96,8 @@ class AsyncClient:
         timeout: float | timedelta | str | None = None,
         max_attempts: int | None = None,
         retain_for: float | timedelta | str | None = None,
+        labels: dict[str, str] | None = None,
+        unique_key: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
         """Asks for work and answers the operation at once; `wait` waits for its end.
@@ -109,6 +111,8 @@ class AsyncClient:
             timeout: of one attempt; seconds, or text such as `"60s"`.
             max_attempts: 1 to 100.
             retain_for: how long to keep it after its end.
+            labels: what it is found by; at most 16, with keys in lower case.
+            unique_key: while an operation with this key has not ended, that one is answered and none is created.
             idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
         """
         operation = {
@@ -123,6 +127,8 @@ class AsyncClient:
             "timeout": duration(timeout),
             "max_attempts": max_attempts,
             "retain_for": duration(retain_for),
+            "labels": labels,
+            "unique_key": unique_key,
         }
         call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
@@ -140,6 +146,11 @@ class AsyncClient:
         """The operation as it is now."""
         call = Call("GET", f"v1/operations/{segment(id)}")
         return _calls.read(wire.OperationAnswer, await self._send(call)).operation
+
+    async def get_full(self, id: str) -> wire.OperationDetail:
+        """Everything that is known of the operation: also its input, labels, attempts, worker and progress."""
+        call = Call("GET", f"v1/operations/{segment(id)}", query={"view": "FULL"})
+        return _calls.read(wire.OperationDetailAnswer, await self._send(call)).operation
 
     async def list_page(
         self,
@@ -201,6 +212,17 @@ class AsyncClient:
     async def retry(self, id: str) -> Operation:
         """Puts a failed operation back into the queue."""
         return await self._command(id, "retry")
+
+    async def retry_with_input(self, id: str, input: Any, *, idempotency_key: str | None = None) -> Operation:
+        """Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is
+        the id of that one, which stays as it is."""
+        call = Call(
+            "POST",
+            f"v1/operations/{segment(id)}:retry",
+            json={"input": input},
+            headers=_calls.key(idempotency_key),
+        )
+        return _calls.read(wire.OperationAnswer, await self._send(call)).operation
 
     async def delete(self, id: str) -> None:
         """Removes an operation that has ended, for good."""

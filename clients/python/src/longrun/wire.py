@@ -180,6 +180,12 @@ class CreateOperation(TypedDict):
     max_attempts: NotRequired[int | None]
     #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
     retain_for: NotRequired[str | None]
+    #: What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
+    #: '_', '-' or '/' that begin and end with a letter or a digit.
+    labels: NotRequired[dict[str, str] | None]
+    #: While an operation of the organization with this key has not ended, that one is answered, with the header
+    #: X-Longrun-Existing: true, and none is created. At most 255 bytes.
+    unique_key: NotRequired[str | None]
 
 
 class CreateOrganization(TypedDict):
@@ -217,6 +223,8 @@ class CreatedOperations:
 
     #: In the order of the request.
     operations: list[AsyncOperation]
+    #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
+    existing: list[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -392,6 +400,69 @@ class OperationAnswer:
 
     #: The operation.
     operation: AsyncOperation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationDetail:
+    """An operation with everything that is known of it. Texts that are not set are empty; times and durations that
+    are not set are left out."""
+
+    #: What came out, empty before; structured output is JSON in this text.
+    output: str
+    #: Why it failed; empty unless it did.
+    error_message: str
+    #: When it ended.
+    finished_at: datetime | None = None
+    #: The project that it belongs to.
+    project_id: str
+    #: What kind of work it is.
+    kind: str
+    #: The type of the resource that it is about.
+    resource_type: str
+    #: When it was created.
+    created_at: datetime
+    #: When its last attempt began.
+    started_at: datetime | None = None
+    #: The id of the resource that it is about.
+    resource_id: str
+    #: Its id, a UUID of version 7.
+    id: str
+    #: The version of the project.
+    project_version_id: str
+    #: Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    status: AsyncOperationStatus
+    #: As it was written; `null` when there is none.
+    input: Any
+    #: What it was labelled with.
+    labels: dict[str, str]
+    #: While it has not ended, creations with this key are answered with it.
+    unique_key: str
+    #: Higher comes first among those that wait.
+    priority: int
+    #: Attempts that count, the one under way included.
+    attempts: int
+    #: How many attempts there may be.
+    max_attempts: int
+    #: Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones.
+    run_after: datetime | None = None
+    #: How long one attempt may take, in seconds with an s, if the operation says so itself.
+    timeout: str | None = None
+    #: Who runs it, or ran its last attempt.
+    worker: str
+    #: Whether the attempt under way was asked to stop.
+    cancel_requested: bool
+    #: What the worker of the latest attempt said last of how far it is.
+    progress: str
+    #: The id of the schedule that made it.
+    schedule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationDetailAnswer:
+    """`{"operation":{…}}` with everything."""
+
+    #: The operation.
+    operation: OperationDetail
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ use store::{NewToken, Scope};
 
 use crate::harness::{Caller, Server};
 use crate::identity::forged::{hmac_with, public_text, unsigned};
-use crate::identity::provider::{caller, server_of};
+use crate::identity::provider::{caller, patient_server_of};
 use crate::identity::signer::{Signer, claims};
 
 /// The table as it was last agreed on.
@@ -88,7 +88,7 @@ fn body(operation_id: &str, digest: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_refuses_those_who_may_not_make_it() {
     let (rsa, stranger) = (Signer::rsa("r"), Signer::ec("e"));
-    let server = server_of(&[&rsa, &Signer::ec("e")], |_| {}).await;
+    let server = patient_server_of(&[&rsa, &Signer::ec("e")]).await;
     let acme = server.acme().await;
     let operation = server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("scan") }).await;
     let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
