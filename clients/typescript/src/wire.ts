@@ -278,6 +278,21 @@ export interface FieldViolation {
   description: string;
 }
 
+/** Operations that were found. */
+export interface FoundOperations {
+  /** In the order that was asked for. */
+  operations: OperationDetail[];
+  /** How many operations match; at least so many, if that is not exact. */
+  total_count: number;
+  /**
+   * Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+   * there are more than 100,000.
+   */
+  total_is_exact: boolean;
+  /** What the next page is asked for with; empty at the end. A page may be empty and have a next one. */
+  next_page_token: string;
+}
+
 /** What a worker holds still. */
 export interface HeartbeatOperations {
   /** One row for each operation. */
@@ -346,6 +361,8 @@ export interface ListedOrganization {
   pending: number;
   /** Operations that run. */
   running: number;
+  /** Since when nothing of it is started; left out when it is not paused. */
+  paused_since?: string | null;
   /** Its deletion has begun, and has not ended. */
   being_deleted: boolean;
 }
@@ -354,6 +371,30 @@ export interface ListedOrganization {
 export interface OperationAnswer {
   /** The operation. */
   operation: AsyncOperation;
+}
+
+/** How many operations of a group there are. What was not asked to be told apart is left out. */
+export interface OperationCount {
+  /** Their status. */
+  status?: AsyncOperationStatus;
+  /** Their kind. */
+  kind?: string;
+  /** Their project; empty: none. */
+  project_id?: string;
+  /** How many; at least one. */
+  count: number;
+}
+
+/** How many operations there are. */
+export interface OperationCounts {
+  /** The groups that have any, those with most operations first; at most 1000. */
+  groups: OperationCount[];
+  /** How many groups are not shown. */
+  groups_left_out: number;
+  /** How many operations match, in all groups; at least so many, if that is not exact. */
+  total_count: number;
+  /** Whether there are no more of them. */
+  total_is_exact: boolean;
 }
 
 /**
@@ -546,6 +587,40 @@ export interface RotateToken {
   overlap?: string | null;
   /** How long the new one is valid; left out, for as long as the old one was from its start, if that ends. */
   expires_in?: string | null;
+}
+
+/** A session of somebody who signed in. */
+export interface Session {
+  /** Its id, which is public. */
+  id: string;
+  /** The organization. */
+  organization: string;
+  /** The provider's name for the person. */
+  subject: string;
+  /** The person's name. */
+  name: string;
+  /** valid, expired or revoked. */
+  state: string;
+  /** When the person signed in. */
+  begun_at: string;
+  /** When it ends by itself. */
+  expires_at: string;
+  /** When it was ended before that; left out when it was not. */
+  revoked_at?: string | null;
+}
+
+/** `{"session":{…}}`. */
+export interface SessionAnswer {
+  /** The session. */
+  session: Session;
+}
+
+/** Sessions, oldest first. */
+export interface SessionsPage {
+  /** The sessions. */
+  sessions: Session[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
 }
 
 /** Limits of an organization. What is left out is as the server is configured. */

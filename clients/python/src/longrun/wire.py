@@ -308,6 +308,21 @@ class FieldViolation:
     description: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundOperations:
+    """Operations that were found."""
+
+    #: In the order that was asked for.
+    operations: list[OperationDetail]
+    #: How many operations match; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+    #: there are more than 100,000.
+    total_is_exact: bool
+    #: What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    next_page_token: str
+
+
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
 
@@ -390,6 +405,8 @@ class ListedOrganization:
     pending: int
     #: Operations that run.
     running: int
+    #: Since when nothing of it is started; left out when it is not paused.
+    paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
 
@@ -400,6 +417,34 @@ class OperationAnswer:
 
     #: The operation.
     operation: AsyncOperation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCount:
+    """How many operations of a group there are. What was not asked to be told apart is left out."""
+
+    #: Their status.
+    status: AsyncOperationStatus | None = None
+    #: Their kind.
+    kind: str | None = None
+    #: Their project; empty: none.
+    project_id: str | None = None
+    #: How many; at least one.
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCounts:
+    """How many operations there are."""
+
+    #: The groups that have any, those with most operations first; at most 1000.
+    groups: list[OperationCount]
+    #: How many groups are not shown.
+    groups_left_out: int
+    #: How many operations match, in all groups; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them.
+    total_is_exact: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -613,6 +658,46 @@ class RotateToken(TypedDict):
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
     expires_in: NotRequired[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of somebody who signed in."""
+
+    #: Its id, which is public.
+    id: str
+    #: The organization.
+    organization: str
+    #: The provider's name for the person.
+    subject: str
+    #: The person's name.
+    name: str
+    #: valid, expired or revoked.
+    state: str
+    #: When the person signed in.
+    begun_at: datetime
+    #: When it ends by itself.
+    expires_at: datetime
+    #: When it was ended before that; left out when it was not.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """`{"session":{…}}`."""
+
+    #: The session.
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsPage:
+    """Sessions, oldest first."""
+
+    #: The sessions.
+    sessions: list[Session]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
 
 
 class SetOrganizationLimits(TypedDict):

@@ -32,11 +32,13 @@ pub(super) async fn search(
 ) -> Result<Response, ApiError> {
     let asked = strict::query::<SearchOperations>(query.as_deref().unwrap_or(""))?;
     let FoundPage { page, next_page_token } = search::search(&app, &caller, asked).await?;
-    let tail = FoundTail { total_count: page.total, total_is_exact: page.total_is_exact, next_page_token };
+    let (total_count, total_is_exact) = (page.total, page.total_is_exact);
     if page.found.iter().all(|detail| !detail.output_left_out && !detail.input_left_out) {
         let operations = page.found.iter().map(WireDetail::from).collect();
-        return Ok(render::response(to_json(&FoundOperations { operations, tail })));
+        let answer = FoundOperations { operations, total_count, total_is_exact, next_page_token };
+        return Ok(render::response(to_json(&answer)));
     }
+    let tail = FoundTail { total_count, total_is_exact, next_page_token };
     Ok(render::response(streamed(app, caller.access().clone(), page.found, &tail)))
 }
 
@@ -64,19 +66,20 @@ fn streamed(app: App, access: Access, found: Vec<OperationDetail>, tail: &FoundT
 pub(super) struct FoundOperations<'a> {
     /// In the order that was asked for.
     operations: Vec<WireDetail<'a>>,
-    #[serde(flatten)]
-    tail: FoundTail,
-}
-
-/// What stands behind them.
-#[derive(Serialize, ToSchema)]
-pub(super) struct FoundTail {
     /// How many operations match; at least so many, if that is not exact.
     total_count: u64,
     /// Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when there
     /// are more than 100,000.
     total_is_exact: bool,
     /// What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    next_page_token: String,
+}
+
+/// What stands behind the operations where they are written one by one.
+#[derive(Serialize)]
+struct FoundTail {
+    total_count: u64,
+    total_is_exact: bool,
     next_page_token: String,
 }
 
