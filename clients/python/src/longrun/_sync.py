@@ -229,8 +229,8 @@ class Client:
     def search(
         self, filter: str = "", *, page_size: int | None = None, oldest_first: bool = False
     ) -> Iterator[wire.OperationDetail]:
-        """All operations that a filter matches, page by page as they are asked for: none is skipped, and none comes twice,
-        while others are created."""
+        """All operations that a filter matches, page by page as they are asked for: while others are created, none is
+        skipped and none comes twice."""
         token = ""
         while True:
             answer = self.search_page(filter, page_size=page_size, page_token=token, oldest_first=oldest_first)
