@@ -148,6 +148,51 @@ export class Client {
     }
   }
 
+  /**
+   * One page of the operations that a filter matches, with everything that is known of them; the filter is e.g.
+   * `status = FAILED AND created_at >= "-24h"`.
+   */
+  searchPage(
+    filter = "",
+    search: { pageSize?: number; pageToken?: string; oldestFirst?: boolean } = {},
+    options: Options = {},
+  ): Promise<wire.FoundOperations> {
+    const query = {
+      filter: filter || undefined,
+      page_size: search.pageSize,
+      page_token: search.pageToken || undefined,
+      order_by: search.oldestFirst ? "created_at" : undefined,
+    };
+    return this.#http.json({ method: "GET", path: "v1/operations:search", query, ...options });
+  }
+
+  /**
+   * All operations that a filter matches, page by page as they are asked for: none is skipped, and none comes twice, while
+   * others are created.
+   */
+  async *search(
+    filter = "",
+    search: { pageSize?: number; oldestFirst?: boolean } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.OperationDetail, void, undefined> {
+    let pageToken = "";
+    do {
+      const answer = await this.searchPage(filter, { ...search, pageToken }, options);
+      yield* answer.operations;
+      pageToken = answer.next_page_token;
+    } while (pageToken);
+  }
+
+  /** How many operations a filter matches, by the fields `status`, `kind` and `project_id`, as far as they are named. */
+  count(
+    filter = "",
+    groupBy: readonly ("status" | "kind" | "project_id")[] = [],
+    options: Options = {},
+  ): Promise<wire.OperationCounts> {
+    const query = { filter: filter || undefined, group_by: groupBy.join(",") || undefined };
+    return this.#http.json({ method: "GET", path: "v1/operations:count", query, ...options });
+  }
+
   /** Ends a pending operation at once, asks a running one to stop; answers how it is then. */
   cancel(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:cancel`, once: true, ...options });

@@ -294,6 +294,21 @@ export interface FieldViolation {
   description: string;
 }
 
+/** Operations that were found. */
+export interface FoundOperations {
+  /** In the order that was asked for. */
+  operations: OperationDetail[];
+  /** How many operations match; at least so many, if that is not exact. */
+  total_count: number;
+  /**
+   * Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+   * there are more than 100,000.
+   */
+  total_is_exact: boolean;
+  /** What the next page is asked for with; empty at the end. A page may be empty and have a next one. */
+  next_page_token: string;
+}
+
 /** What a worker holds still. */
 export interface HeartbeatOperations {
   /** One row for each operation. */
@@ -372,6 +387,30 @@ export interface ListedOrganization {
 export interface OperationAnswer {
   /** The operation. */
   operation: AsyncOperation;
+}
+
+/** How many operations of a group there are. What was not asked to be told apart is left out. */
+export interface OperationCount {
+  /** Their status. */
+  status?: AsyncOperationStatus;
+  /** Their kind. */
+  kind?: string;
+  /** Their project; empty: none. */
+  project_id?: string;
+  /** How many; at least one. */
+  count: number;
+}
+
+/** How many operations there are. */
+export interface OperationCounts {
+  /** The groups that have any, those with most operations first; at most 1000. */
+  groups: OperationCount[];
+  /** How many groups are not shown. */
+  groups_left_out: number;
+  /** How many operations match, in all groups; at least so many, if that is not exact. */
+  total_count: number;
+  /** Whether there are no more of them. */
+  total_is_exact: boolean;
 }
 
 /**

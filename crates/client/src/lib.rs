@@ -29,6 +29,7 @@ mod management;
 mod pause;
 mod retry;
 mod schedules;
+mod search;
 mod stats;
 mod types;
 mod views;
@@ -45,6 +46,7 @@ pub use management::{
     TokenRotation, WantedLimits,
 };
 pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
+pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
     BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,

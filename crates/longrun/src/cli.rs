@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
     encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
-    restore, schedules, serve, sessions, stats, token, views, watch, worker,
+    restore, schedules, search, serve, sessions, stats, token, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -217,6 +217,10 @@ pub enum Kinds {
 pub enum Operations {
     /// List operations, newest first
     List(list::ListArgs),
+    /// Search for operations by a filter, with everything that is known of them
+    Search(search::SearchArgs),
+    /// Count operations by a filter, exactly wherever the filter allows it
+    Count(search::CountArgs),
     /// Show operations
     Get(operations::GetArgs),
     /// Create an operation

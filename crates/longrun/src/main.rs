@@ -54,8 +54,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, bulk, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, serve,
-        sessions, token, watch, worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, search,
+        serve, sessions, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -96,6 +96,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
         Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
+        Command::Operations(Operations::Search(args)) => search::search(args).await,
+        Command::Operations(Operations::Count(args)) => search::count(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,

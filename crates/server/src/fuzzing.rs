@@ -12,6 +12,7 @@ use crate::calls::creation::{BatchCreateOperations, CreateOperation};
 use crate::calls::evaluate::EvaluateEvidence;
 use crate::calls::events::ListEvents;
 use crate::calls::list::{self, ListOperations};
+use crate::calls::search::{CountOperations, SearchOperations};
 use crate::calls::wait::WaitOperation;
 use crate::calls::watch::WatchOperations;
 use crate::calls::work::LeaseToken;
@@ -37,6 +38,8 @@ pub fn query(text: &str) {
     }
     parameters::<WaitOperation>(text);
     parameters::<ListEvents>(text);
+    parameters::<SearchOperations>(text);
+    parameters::<CountOperations>(text);
 }
 
 /// The body of a request.

@@ -1,19 +1,22 @@
 //! Searching and counting against `Search::matches`: random operations, random filters, every page, both engines.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use operations::search::{Numbers, Searched, Set, Times};
-use operations::{Access, NOTICE_KIND, NewOperation, Operation, OperationId, Resource, Search, Status, Timestamp};
+use operations::{Access, NOTICE_KIND, NewOperation, OperationId, Resource, Search, Status, Timestamp};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use store::{CountGroup, GroupBy, OperationCommand, SearchOrder, SearchPage, SearchRequest, SearchStart};
+use store::{
+    CountGroup, GroupBy, OperationCommand, OperationDetail, SearchOrder, SearchPage, SearchRequest, SearchStart,
+};
 
 use crate::support::*;
 
 const KINDS: [&str; 5] = ["scan", "export", "evaluate", "never", NOTICE_KIND];
 const PROJECTS: [&str; 4] = ["", "a", "b", "c"];
 const RESOURCES: [&str; 4] = ["", "x", "y", "z"];
+const LABELS: [(&str, &str); 4] = [("team", "a"), ("team", "b"), ("retry_of", "x y"), ("e/f", "")];
 const TEXTS: [&str; 3] = ["quick brown fox", "lazy \"dog\"", "100% _ \\ é"];
 
 /// What was made, in the order of numbers, and what the twelve fields do not tell.
@@ -21,7 +24,6 @@ struct Made {
     fixture: Fixture,
     random: StdRng,
     created: Vec<OperationId>,
-    priorities: HashMap<OperationId, i16>,
     times: Vec<Timestamp>,
 }
 
@@ -29,7 +31,7 @@ impl Made {
     /// A random history: several runs of numbers with gaps between them, a clock that is set back, ends, removals.
     async fn new(fixture: Fixture, seed: u64) -> Made {
         let random = StdRng::seed_from_u64(seed);
-        let mut made = Made { fixture, random, created: Vec::new(), priorities: HashMap::new(), times: Vec::new() };
+        let mut made = Made { fixture, random, created: Vec::new(), times: Vec::new() };
         made.jump(&[0, 4_060, 65_500, 1_048_550]).await;
         for _ in 0..6 {
             made.batch().await;
@@ -59,11 +61,18 @@ impl Made {
     async fn batch(&mut self) {
         let store = self.fixture.store.clone();
         for _ in 0..self.random.random_range(1..5) {
-            let new: Vec<NewOperation> = (0..self.random.random_range(1..12)).map(|_| self.new_operation()).collect();
-            let created = store.create("acme", new.clone(), None).await.unwrap();
-            for (new, created) in new.iter().zip(created) {
+            let mut new: Vec<NewOperation> =
+                (0..self.random.random_range(1..12)).map(|_| self.new_operation()).collect();
+            // Callers do not give one key to two at once.
+            new[0].unique_key = self.random.random::<bool>().then(|| format!("key {}", self.random.random_range(0..4)));
+
+            let created = store.create("acme", new, None).await.unwrap();
+            for created in created {
+                // A unique key may have been answered with the one that has it.
+                if self.created.contains(&created.id) {
+                    continue;
+                }
                 self.created.push(created.id);
-                self.priorities.insert(created.id, new.priority);
                 self.times.push(created.created_at);
             }
             self.fixture.advance(Duration::from_millis(self.random.random_range(0..60_000)));
@@ -95,30 +104,37 @@ impl Made {
             id => Some(Resource { resource_type: "thing".to_owned(), resource_id: id.to_owned() }),
         };
         let kind = *KINDS.choose(&mut self.random).unwrap();
+        let labels = self.random.random_range(0..3);
         NewOperation {
             resource,
             project_id: (*PROJECTS.choose(&mut self.random).unwrap()).to_owned(),
             priority: self.random.random_range(-2..3),
+            input: (*["", "\"quick fox\"", "{\"n\": 100}"].choose(&mut self.random).unwrap()).to_owned(),
+            labels: LABELS
+                .sample(&mut self.random, labels)
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             ..NewOperation::of_kind(kind)
         }
     }
 
-    /// All operations, newest first, as the store itself shows each of them alone.
-    async fn model(&self) -> Vec<Operation> {
+    /// All operations, newest first, as the store itself shows each of them.
+    async fn model(&self) -> Vec<OperationDetail> {
         let ids: Vec<_> = self.created.iter().rev().copied().collect();
-        let found = self.fixture.store.get_many(&Access::organization("acme"), &ids).await.unwrap();
+        let found = self.fixture.store.details(&Access::organization("acme"), &ids, i32::MAX as usize).await.unwrap();
         found.into_iter().flatten().collect()
     }
 
-    fn matches(&self, access: &Access, search: &Search, operation: &Operation) -> bool {
+    fn matches(&self, access: &Access, search: &Search, detail: &OperationDetail) -> bool {
+        let operation = &detail.operation;
         let searched = Searched {
             operation,
-            labels: &BTreeMap::new(),
-            unique_key: None,
-            worker: "",
-            attempts: 0,
-            priority: self.priorities[&operation.id],
-            input: "",
+            labels: &detail.labels,
+            unique_key: detail.unique_key.as_deref(),
+            worker: &detail.worker,
+            attempts: detail.attempts,
+            priority: detail.priority,
+            input: &detail.input,
         };
         access.organization == "acme" && access.sees_project(&operation.project_id) && search.matches(searched)
     }
@@ -157,7 +173,7 @@ impl Made {
         if self.random.random_bool(0.6) {
             search.created_at = self.times();
         }
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..15) {
             0 => {
                 search.resource_type = Set::among(["thing".to_owned()]);
                 search.resource_id = self.set(&RESOURCES, false);
@@ -176,6 +192,23 @@ impl Made {
                     .insert((*["fox", "\"dog\"", "% _ \\ é"].choose(&mut self.random).unwrap()).to_owned());
             }
             7 if !self.fixture.is_sealed() => drop(search.output.insert("o".to_owned())),
+            8 if !self.fixture.is_sealed() => {
+                search.input.insert((*["fox", "100"].choose(&mut self.random).unwrap()).to_owned());
+            }
+            9 => search.worker = self.set(&["", "test"], true),
+            10 => search.attempts = Numbers { least: Some(1), most: self.random.random::<bool>().then_some(1) },
+            11 => search.unique_key = self.set(&["key 0", "key 1", "key 2", "nobody's key"], false),
+            12 | 13 => {
+                let (key, value) = *LABELS.choose(&mut self.random).unwrap();
+                search.labels.insert(key.to_owned(), Set::among([value.to_owned(), "nothing".to_owned()]));
+                if self.random.random() {
+                    search.labels.insert("team".to_owned(), self.set(&["a", "b", "c"], false));
+                }
+                if self.random.random() {
+                    search.resource_type = Set::among(["thing".to_owned()]);
+                    search.resource_id = self.set(&RESOURCES, false);
+                }
+            }
             _ => {}
         }
         // What a caller would have to add.
@@ -198,7 +231,7 @@ impl Made {
                 let search = self.search();
                 let read: Search = search.to_string().parse().unwrap();
                 assert_eq!(read, search);
-                let expected: Vec<&Operation> =
+                let expected: Vec<&OperationDetail> =
                     operations.iter().filter(|of| self.matches(&access, &search, of)).collect();
                 self.compare_pages(&access, &search, &expected).await;
                 self.compare_counts(&access, &search, &expected).await;
@@ -206,17 +239,17 @@ impl Made {
         }
     }
 
-    async fn page(&self, access: &Access, request: &SearchRequest) -> SearchPage<OperationId> {
+    async fn page(&self, access: &Access, request: &SearchRequest) -> SearchPage {
         self.fixture
             .store
-            .search_ids(access, request)
+            .search(access, request)
             .await
             .unwrap_or_else(|error| panic!("{} {request:?}: {error:?}", request.search))
     }
 
-    async fn compare_pages(&mut self, access: &Access, search: &Search, expected: &[&Operation]) {
+    async fn compare_pages(&mut self, access: &Access, search: &Search, expected: &[&OperationDetail]) {
         for order in [SearchOrder::Newest, SearchOrder::Oldest] {
-            let mut ids: Vec<OperationId> = expected.iter().map(|operation| operation.id).collect();
+            let mut ids: Vec<OperationId> = expected.iter().map(|detail| detail.operation.id).collect();
             if order == SearchOrder::Oldest {
                 ids.reverse();
             }
@@ -226,7 +259,7 @@ impl Made {
             for number in 0..=ids.len() as u32 / page_size {
                 let by_number = self.page(access, &request(SearchStart::Page(number))).await;
                 let here = ids.chunks(page_size as usize).nth(number as usize).unwrap_or_default();
-                assert_eq!(by_number.found, here, "page {number} of {page_size}, {order:?}: {search} {access:?}");
+                assert_eq!(ids_of(&by_number), here, "page {number} of {page_size}, {order:?}: {search} {access:?}");
                 assert_eq!(by_number.total, ids.len() as u64, "{search} {access:?}");
                 assert!(by_number.total_is_exact);
                 let by_token = self.page(access, &request(start.unwrap_or(SearchStart::Page(0)))).await;
@@ -235,7 +268,8 @@ impl Made {
                     (&by_number.found, by_number.total),
                     "{search} {access:?}"
                 );
-                walked.extend(by_token.found);
+                assert!(by_number.found.iter().all(|found| expected.contains(&found)), "all that is known is told");
+                walked.extend(ids_of(&by_token));
                 match by_token.next {
                     Some(next) => start = Some(SearchStart::After(next)),
                     None => break,
@@ -251,14 +285,18 @@ impl Made {
             let Some(below) = part.next_below else { break };
             numbers.end = below;
         }
-        assert_eq!(walked, expected.iter().map(|operation| operation.id).collect::<Vec<_>>(), "{search} {access:?}");
+        assert_eq!(
+            walked,
+            expected.iter().map(|detail| detail.operation.id).collect::<Vec<_>>(),
+            "{search} {access:?}"
+        );
     }
 
-    async fn compare_counts(&mut self, access: &Access, search: &Search, expected: &[&Operation]) {
+    async fn compare_counts(&mut self, access: &Access, search: &Search, expected: &[&OperationDetail]) {
         let by = GroupBy { status: self.random.random(), kind: self.random.random(), project_id: self.random.random() };
         let counted = self.fixture.store.count_matching(access, search, by).await.unwrap();
         let mut groups: HashMap<(Option<Status>, Option<String>, Option<String>), u64> = HashMap::new();
-        for operation in expected {
+        for operation in expected.iter().map(|detail| &detail.operation) {
             let group = (
                 by.status.then_some(operation.status),
                 by.kind.then(|| operation.kind.clone()),
@@ -304,6 +342,10 @@ async fn searches_equal_the_naive_model_where_texts_are_sealed() {
     whatever_is_asked_for_equals_the_naive_model(Engine::SealedSqlite, 1).await;
 }
 
+fn ids_of(page: &SearchPage) -> Vec<OperationId> {
+    page.found.iter().map(|detail| detail.operation.id).collect()
+}
+
 fn newest(search: &Search, start: SearchStart) -> SearchRequest {
     SearchRequest { search: search.clone(), order: SearchOrder::Newest, start, page_size: 5 }
 }
@@ -318,8 +360,8 @@ async fn tokens_neither_skip_nor_repeat_while_operations_are_created(fixture: Fi
     let search = Search { kind: Set::among(["scan".to_owned()]), ..Search::default() };
     let (mut start, mut walked) = (SearchStart::Page(0), Vec::new());
     loop {
-        let page = fixture.store.search_ids(&access, &newest(&search, start)).await.unwrap();
-        walked.extend(page.found);
+        let page = fixture.store.search(&access, &newest(&search, start)).await.unwrap();
+        walked.extend(ids_of(&page));
         fixture.create("acme", NewOperation::of_kind("scan")).await;
         let Some(next) = page.next else { break };
         start = SearchStart::After(next);
@@ -357,9 +399,9 @@ async fn buckets_at_the_edges_of_a_time_are_looked_into(fixture: Fixture) {
             let counted = fixture.store.count_matching(&access, &search, GroupBy::default()).await.unwrap();
             assert_eq!(counted.total, expected.len() as u64, "{search}");
             for page in [0, 1, 7, 30] {
-                let found = fixture.store.search_ids(&access, &newest(&search, SearchStart::Page(page))).await.unwrap();
+                let found = fixture.store.search(&access, &newest(&search, SearchStart::Page(page))).await.unwrap();
                 let here = expected.chunks(5).nth(page as usize).unwrap_or_default();
-                assert_eq!((found.found.as_slice(), found.total), (here, expected.len() as u64), "{search}");
+                assert_eq!((ids_of(&found).as_slice(), found.total), (here, expected.len() as u64), "{search}");
             }
         }
     }
@@ -386,13 +428,13 @@ async fn what_is_removed_for_good_is_not_found(fixture: Fixture) {
             ..Search::default()
         },
     ] {
-        let page = fixture.store.search_ids(&access, &newest(&search, SearchStart::Page(0))).await.unwrap();
-        assert_eq!((page.found, page.total), (vec![kept.id], 1), "{search}");
+        let page = fixture.store.search(&access, &newest(&search, SearchStart::Page(0))).await.unwrap();
+        assert_eq!((ids_of(&page), page.total), (vec![kept.id], 1), "{search}");
     }
     fixture.store.begin_deletion("acme", true).await.unwrap();
     assert!(store::go_on_deleting(&*fixture.store, None, "acme", None, |_| {}).await.unwrap());
-    let page = fixture.store.search_ids(&access, &newest(&Search::default(), SearchStart::Page(0))).await.unwrap();
-    assert_eq!((page.found, page.total), (vec![], 0));
+    let page = fixture.store.search(&access, &newest(&Search::default(), SearchStart::Page(0))).await.unwrap();
+    assert_eq!((ids_of(&page), page.total), (vec![], 0));
 }
 
 async fn what_is_encrypted_or_unbounded_is_refused(fixture: Fixture) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal
@@ -226,6 +226,47 @@ class AsyncClient:
                 return
             # What the server calls the page counts: some begin with 1.
             page = answer.pagination.page + 1
+
+    async def search_page(
+        self,
+        filter: str = "",
+        *,
+        page_size: int | None = None,
+        page_token: str = "",
+        oldest_first: bool = False,
+    ) -> wire.FoundOperations:
+        """One page of the operations that a filter matches, with everything that is known of them.
+
+        Args:
+            filter: e.g. `status = FAILED AND created_at >= "-24h"`; empty: all but notices.
+            page_token: the `next_page_token` of the page before.
+        """
+        query = {"filter": filter, "page_token": page_token, "order_by": "created_at" if oldest_first else ""}
+        query = {name: value for name, value in query.items() if value}
+        if page_size is not None:
+            query["page_size"] = str(page_size)
+        call = Call("GET", "v1/operations:search", query=query)
+        return _calls.read(wire.FoundOperations, await self._send(call))
+
+    async def search(
+        self, filter: str = "", *, page_size: int | None = None, oldest_first: bool = False
+    ) -> AsyncIterator[wire.OperationDetail]:
+        """All operations that a filter matches, page by page as they are asked for: while others are created, none is
+        skipped and none comes twice."""
+        token = ""
+        while True:
+            answer = await self.search_page(filter, page_size=page_size, page_token=token, oldest_first=oldest_first)
+            for operation in answer.operations:
+                yield operation
+            token = answer.next_page_token
+            if not token:
+                return
+
+    async def count(self, filter: str = "", *, group_by: Sequence[str] = ()) -> wire.OperationCounts:
+        """How many operations a filter matches, by `status`, `kind` and `project_id`, as far as they are named."""
+        query = {"filter": filter, "group_by": ",".join(group_by)}
+        query = {name: value for name, value in query.items() if value}
+        return _calls.read(wire.OperationCounts, await self._send(Call("GET", "v1/operations:count", query=query)))
 
     async def cancel(self, id: str) -> Operation:
         """Ends a pending operation at once, asks a running one to stop; answers how it is then."""

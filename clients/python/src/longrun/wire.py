@@ -326,6 +326,21 @@ class FieldViolation:
     description: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundOperations:
+    """Operations that were found."""
+
+    #: In the order that was asked for.
+    operations: list[OperationDetail]
+    #: How many operations match; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+    #: there are more than 100,000.
+    total_is_exact: bool
+    #: What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    next_page_token: str
+
+
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
 
@@ -420,6 +435,34 @@ class OperationAnswer:
 
     #: The operation.
     operation: AsyncOperation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCount:
+    """How many operations of a group there are. What was not asked to be told apart is left out."""
+
+    #: Their status.
+    status: AsyncOperationStatus | None = None
+    #: Their kind.
+    kind: str | None = None
+    #: Their project; empty: none.
+    project_id: str | None = None
+    #: How many; at least one.
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCounts:
+    """How many operations there are."""
+
+    #: The groups that have any, those with most operations first; at most 1000.
+    groups: list[OperationCount]
+    #: How many groups are not shown.
+    groups_left_out: int
+    #: How many operations match, in all groups; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them.
+    total_is_exact: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ pub mod pause;
 pub mod policy;
 pub mod restore;
 pub mod schedules;
+pub mod search;
 pub mod serve;
 pub mod sessions;
 pub mod stats;

@@ -22,6 +22,11 @@ use crate::render::{self, Format};
 pub struct StatusName(operations::Status);
 
 impl StatusName {
+    /// The status.
+    pub fn status(self) -> operations::Status {
+        self.0
+    }
+
     /// As it stands on the wire.
     pub fn wire_name(self) -> &'static str {
         self.0.wire_name()

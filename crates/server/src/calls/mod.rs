@@ -23,6 +23,8 @@ pub(crate) mod page;
 pub(crate) mod pause;
 pub(crate) mod schedules;
 pub(crate) mod retry;
+pub(crate) mod retry;
+pub(crate) mod search;
 pub(crate) mod sessions;
 pub(crate) mod stats;
 pub(crate) mod tokens;

@@ -6,7 +6,7 @@ use futures_util::{Stream, stream};
 use operations::Violation;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsService;
-use store::{Listing, OperationCommand};
+use store::{CountGroup, Listing, OperationCommand};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -18,6 +18,7 @@ use crate::calls::detail::{self, GetOperation, View};
 use crate::calls::events::{self, ListEvents};
 use crate::calls::list::{self, ListOperations};
 use crate::calls::retry::{self, RetryOperation};
+use crate::calls::search::{self, CountOperations, FoundPage, SearchOperations};
 use crate::calls::wait::WaitOperation;
 use crate::calls::watch::{self, Told, WatchOperations};
 use crate::calls::{command, creation, wait};
@@ -68,6 +69,55 @@ impl AsyncOperationsService for Face {
         let found = list::get(&self.0, &caller, id).await?;
         let operation = Some(convert::operation(&found.operation));
         Ok(Response::new(wire::GetOperationResponse { operation, detail: None }))
+    }
+
+    async fn search_operations(
+        &self,
+        request: Request<wire::SearchOperationsRequest>,
+    ) -> Answer<wire::SearchOperationsResponse> {
+        let (app, Call { caller, .. }, asked) = (&self.0, call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let value = SearchOperations {
+            filter: asked.filter,
+            page: convert::count("page", asked.page, &mut violations).filter(|page| *page > 0),
+            page_size: convert::count("page_size", asked.page_size, &mut violations),
+            page_token: asked.page_token,
+            order_by: asked.order_by,
+        };
+        let FoundPage { page, next_page_token } = search::search(app, &caller, Read { value, violations }).await?;
+        let mut operations = Vec::with_capacity(page.found.len());
+        for detail in page.found {
+            let detail = search::whole(app, caller.access(), detail).await.map_err(ApiError::from)?;
+            let operation = Some(convert::operation(&detail.operation));
+            operations.push(wire::FoundOperation { operation, detail: Some(convert::detail(detail)) });
+        }
+        Ok(Response::new(wire::SearchOperationsResponse {
+            operations,
+            total_count: page.total,
+            total_is_exact: page.total_is_exact,
+            next_page_token,
+        }))
+    }
+
+    async fn count_operations(
+        &self,
+        request: Request<wire::CountOperationsRequest>,
+    ) -> Answer<wire::CountOperationsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let value = CountOperations { filter: asked.filter, group_by: asked.group_by };
+        let counts = search::count(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
+        let group = |group: CountGroup| wire::OperationCount {
+            status: group.status.map_or(0, |status| status.number().into()),
+            kind: group.kind.unwrap_or_default(),
+            project_id: group.project_id,
+            count: group.count,
+        };
+        Ok(Response::new(wire::CountOperationsResponse {
+            groups: counts.counted.groups.into_iter().map(group).collect(),
+            groups_left_out: counts.groups_left_out,
+            total_count: counts.counted.total,
+            total_is_exact: counts.counted.is_exact,
+        }))
     }
 
     async fn wait_operation(

@@ -32,6 +32,7 @@ mod plain;
 mod protection;
 mod routing;
 mod schedules;
+pub(crate) mod search;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
@@ -85,6 +86,8 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
+        .route("/v1/operations:search", get(Within(limit, search::search)))
+        .route("/v1/operations:count", get(Within(limit, search::count)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
         .route("/v1/operations:bulk", post(Within(limit, bulk::bulk)))
         .route("/v1/organizations", get(Within(limit, organizations::list)).post(Within(limit, organizations::create)))

@@ -11,8 +11,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions,
-    stats, tokens, views, wait, watch, work,
+    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search, sessions, stats, tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -49,12 +48,12 @@ const PAGE: &str = "/docs";
     paths(
         list::list, create::create, create::batch_create, bulk::bulk, watch::watch, get::get, wait::wait,
         events::events, command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
-        evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
-        organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
-        organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get, views::create, views::list,
-        views::get, views::update, views::delete, schedules::create, schedules::list, schedules::get,
-        schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
+        search::search, search::count, evaluate::evaluate, evidence::put, evidence::get, organizations::create,
+        organizations::list, organizations::get, organizations::pause, organizations::resume,
+        organizations::set_limits, organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list,
+        tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get,
+        views::create, views::list, views::get, views::update, views::delete, schedules::create, schedules::list,
+        schedules::get, schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
     )
 )]
 struct Api;

@@ -96,6 +96,51 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl Schedules for FaultyStore {
+    async fn create_schedule(
+        &self,
+        organization: &str,
+        wanted: NewSchedule,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.create_schedule(organization, wanted).await
+    }
+    async fn schedules(&self, access: &Access, after: &str, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedules(access, after, limit).await
+    }
+    async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedule(access, name).await
+    }
+    async fn update_schedule(
+        &self,
+        access: &Access,
+        wanted: NewSchedule,
+        revision: u64,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.update_schedule(access, wanted, revision).await
+    }
+    async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
+        self.check()?;
+        self.inner.delete_schedule(access, name).await
+    }
+    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+        self.check()?;
+        self.inner.trigger(access, name).await
+    }
+    async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
+        self.check()?;
+        self.inner.due_schedules().await
+    }
+    async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
+        self.check()?;
+        self.inner.fire(organization, limit, cancelled).await
+    }
+}
+
+#[async_trait]
 impl Statistics for FaultyStore {
     async fn statistics(
         &self,
@@ -169,8 +214,30 @@ impl SearchOperations for FaultyStore {
         access: &Access,
         request: &SearchRequest,
     ) -> Result<SearchPage<OperationId>, StoreError> {
+impl Views for FaultyStore {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
         self.check()?;
-        self.inner.search_ids(access, request).await
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
+    }
+}
+
+#[async_trait]
+impl SearchOperations for FaultyStore {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
+        self.check()?;
+        self.inner.search(access, request).await
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {

@@ -272,6 +272,68 @@ async fn both_faces_answer_the_same_calls_alike() {
             let http = caller.get(&format!("/v1/operations{query}")).await;
             assert_same(&format!("{who}: list {query}"), &http, grpc);
         }
+        let searches = [
+            ("", wire::SearchOperationsRequest::default()),
+            (
+                "?filter=status%3DCOMPLETED&page_size=1&order_by=created_at",
+                wire::SearchOperationsRequest {
+                    filter: "status=COMPLETED".to_owned(),
+                    page_size: 1,
+                    order_by: "created_at".to_owned(),
+                    ..Default::default()
+                },
+            ),
+            (
+                "?filter=nope%3D1&page=-1&page_token=x",
+                wire::SearchOperationsRequest {
+                    filter: "nope=1".to_owned(),
+                    page: -1,
+                    page_token: "x".to_owned(),
+                    ..Default::default()
+                },
+            ),
+        ];
+        for (query, request) in searches {
+            let grpc = client.search_operations(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let full = |wire::FoundOperation { operation, detail }| {
+                    shown_in_full(wire::GetOperationResponse { operation, detail })["operation"].take()
+                };
+                let operations: Vec<Value> = answer.operations.into_iter().map(full).collect();
+                json!({"operations": operations, "total_count": answer.total_count,
+                    "total_is_exact": answer.total_is_exact, "next_page_token": answer.next_page_token})
+            });
+            let http = caller.get(&format!("/v1/operations:search{query}")).await;
+            assert_same(&format!("{who}: search {query}"), &http, grpc);
+        }
+        for (query, filter, group_by) in [
+            ("", "", ""),
+            ("?filter=kind%21%3Dx&group_by=status,kind,project_id", "kind!=x", "status,kind,project_id"),
+            ("?filter=kind%3D&group_by=worker", "kind=", "worker"),
+        ] {
+            let request = wire::CountOperationsRequest { filter: filter.to_owned(), group_by: group_by.to_owned() };
+            let grpc = client.count_operations(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let group = |group: wire::OperationCount| {
+                    let mut shown = json!({"count": group.count});
+                    if group.status != 0 {
+                        shown["status"] = group.status().as_str_name().into();
+                    }
+                    if !group.kind.is_empty() {
+                        shown["kind"] = group.kind.clone().into();
+                    }
+                    if let Some(project) = group.project_id {
+                        shown["project_id"] = project.into();
+                    }
+                    shown
+                };
+                let groups: Vec<Value> = answer.groups.into_iter().map(group).collect();
+                json!({"groups": groups, "groups_left_out": answer.groups_left_out,
+                    "total_count": answer.total_count, "total_is_exact": answer.total_is_exact})
+            });
+            let http = caller.get(&format!("/v1/operations:count{query}")).await;
+            assert_same(&format!("{who}: count {query}"), &http, grpc);
+        }
         let nobodys = "01a20e1a-1194-75ec-b562-a042f01e7eac".to_owned();
         for id in [pending.id.to_string(), done.id.to_string(), nobodys, "nope".to_owned()] {
             let http = caller.get(&format!("/v1/operations/{id}")).await;

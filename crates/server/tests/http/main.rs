@@ -38,6 +38,7 @@ mod overload;
 mod pause;
 mod revoked;
 mod schedules;
+mod search;
 mod serving;
 mod slow;
 mod stats;

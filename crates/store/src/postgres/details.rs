@@ -134,7 +134,7 @@ pub(super) async fn forget_keys(
 }
 
 /// Served by active_by_id and settled_by_id, the primary keys of details and leases, and events_by_operation.
-async fn read(
+pub(super) async fn read(
     connection: impl PgExecutor<'_>,
     access: &Access,
     ids: &[OperationId],

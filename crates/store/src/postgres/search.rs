@@ -8,12 +8,12 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::PostgresStore;
 use super::connections::Connections;
 use super::rows::{text_in, text_out, uuid};
 use super::tx::Tx;
+use super::{PostgresStore, details};
 use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, TimesCache, Value};
-use crate::{Counted, GroupBy, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
+use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
 
 static DIALECT: Dialect = Dialect {
     mark: '$',
@@ -110,8 +110,12 @@ async fn search_in(
     cache: &TimesCache,
     access: &Access,
     request: &SearchRequest,
-) -> Result<SearchPage<OperationId>, StoreError> {
-    in_snapshot!(pool, &access.organization, |whole| search::search(&mut whole, cache, access, request))
+) -> Result<SearchPage, StoreError> {
+    in_snapshot!(pool, &access.organization, |whole| async {
+        let page = search::search(&mut whole, cache, access, request).await?;
+        let found = details::read(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
+        Ok::<_, StoreError>(page.with(found))
+    })
 }
 
 async fn count_in(
@@ -139,11 +143,7 @@ async fn fill(pool: &Connections, organization: &str, limit: u32) -> Result<u64,
 
 #[async_trait]
 impl SearchOperations for PostgresStore {
-    async fn search_ids(
-        &self,
-        access: &Access,
-        request: &SearchRequest,
-    ) -> Result<SearchPage<OperationId>, StoreError> {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
         let cache = &self.times;
         if let Some(found) =
             self.on_standby(access, |pool| async move { search_in(&pool, cache, access, request).await }).await

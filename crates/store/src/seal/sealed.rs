@@ -89,7 +89,12 @@ impl Sealed {
 
     /// Opens everything about an operation. What cannot be opened is refused when the operation was asked for `alone`, else
     /// left out.
-    fn open_detail(&self, organization: &str, detail: &mut OperationDetail, alone: bool) -> Result<(), StoreError> {
+    pub(super) fn open_detail(
+        &self,
+        organization: &str,
+        detail: &mut OperationDetail,
+        alone: bool,
+    ) -> Result<(), StoreError> {
         detail.operation = self.opened(organization, detail.operation.clone());
         let owner = |field| Owner { organization, id: detail.operation.id, field };
         let input = self.keyring.open(&owner(Field::Input), std::mem::take(&mut detail.input));

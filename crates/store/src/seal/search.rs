@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use operations::{Access, OperationId, Search};
+use operations::{Access, Search};
 
 use super::Sealed;
 use crate::{Counted, GroupBy, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
@@ -14,12 +14,12 @@ impl SearchOperations for Sealed {
         !self.keyring.ids().is_empty()
     }
 
-    async fn search_ids(
-        &self,
-        access: &Access,
-        request: &SearchRequest,
-    ) -> Result<SearchPage<OperationId>, StoreError> {
-        self.inner.search_ids(access, request).await
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
+        let mut page = self.inner.search(access, request).await?;
+        for detail in &mut page.found {
+            self.open_detail(&access.organization, detail, false)?;
+        }
+        Ok(page)
     }
 
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {

@@ -8,7 +8,7 @@ use operations::{Access, OperationId, Search, Status};
 
 use super::cover::{Piece, cover, next_number};
 use super::plan::Plan;
-use super::sql::{Among, Cells, Column, Rows, Sql};
+use super::sql::{Among, Cells, Column, Driver, Rows, Sql};
 use super::tally::Whose;
 use super::times::TimesCache;
 use super::{
@@ -359,10 +359,29 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(Found { found, total, looked_until })
     }
 
+    /// The index to be followed: the first that has few, else the first.
+    async fn driver(&mut self, numbers: &Range<i64>) -> Result<Vec<Driver>, StoreError> {
+        let mut drivers = self.plan.drivers();
+        if drivers.len() > 1 {
+            for index in 0..drivers.len() {
+                let mut n = 0;
+                for driver in &drivers[index] {
+                    let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
+                    driver.candidates(&mut sql, numbers, self.is_newest_first, PART as u32);
+                    n += self.snapshot.rows(sql, &[Column::Int]).await?.len();
+                }
+                if n < PART {
+                    return Ok(drivers.swap_remove(index));
+                }
+            }
+        }
+        Ok(drivers.into_iter().next().unwrap_or_default())
+    }
+
     /// What an index leads to, in order, at most `limit`.
     async fn candidates(&mut self, numbers: &Range<i64>, limit: u32) -> Result<Vec<i64>, StoreError> {
         let mut seqs = Vec::new();
-        for driver in self.plan.drivers() {
+        for driver in self.driver(numbers).await? {
             let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
             driver.candidates(&mut sql, numbers, self.is_newest_first, limit);
             seqs.extend(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?);

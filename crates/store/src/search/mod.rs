@@ -26,7 +26,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use operations::{Access, OperationId, Search, Status, Violation};
 
-use crate::StoreError;
+use crate::{OperationDetail, StoreError};
 
 pub(crate) use cover::{fill, next_number};
 pub(crate) use find::{count, matching, search};
@@ -84,7 +84,7 @@ pub struct SearchRequest {
 
 /// What a search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SearchPage<T> {
+pub struct SearchPage<T = OperationDetail> {
     /// In the order that was asked for.
     pub found: Vec<T>,
     /// How many operations match; at least so many where that is not exact.
@@ -117,6 +117,14 @@ pub struct CountGroup {
     pub project_id: Option<String>,
     /// How many; at least one.
     pub count: u64,
+}
+
+impl SearchPage<OperationId> {
+    /// The same with everything that is known of the operations, in their order, from the same snapshot.
+    pub(crate) fn with(self, details: Vec<Option<OperationDetail>>) -> SearchPage {
+        let SearchPage { total, total_is_exact, next, .. } = self;
+        SearchPage { found: details.into_iter().flatten().collect(), total, total_is_exact, next }
+    }
 }
 
 /// How many operations match.
@@ -162,11 +170,11 @@ pub trait SearchOperations: Send + Sync {
         }
     }
 
-    /// A page of the ids of the operations that may be seen and match, with how many there are, from one snapshot.
+    /// A page of the operations that may be seen and match, with how many there are, from one snapshot. Inputs and outputs
+    /// that are longer than [`LISTED_OUTPUT_BYTES`](crate::LISTED_OUTPUT_BYTES), as they are stored, are left out.
     ///
     /// The caller has checked [`SearchOperations::check_search`].
-    async fn search_ids(&self, access: &Access, request: &SearchRequest)
-    -> Result<SearchPage<OperationId>, StoreError>;
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError>;
 
     /// How many operations may be seen and match, by groups, from one snapshot.
     async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError>;

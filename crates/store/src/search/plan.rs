@@ -116,18 +116,27 @@ impl Plan {
         tables
     }
 
-    /// The indexes that lead to what few operations have: the first kind of them that the filter asks for, in as many
-    /// parts as a statement takes.
-    pub(super) fn drivers(&self) -> Vec<Driver> {
+    /// The indexes that lead to what few operations have, each in as many parts as statements take. Those of which few
+    /// have the same come first.
+    pub(super) fn drivers(&self) -> Vec<Vec<Driver>> {
         let search = &self.search;
+        let mut drivers = Vec::new();
         if let Set::Among(ids) = &search.id {
-            return vec![Driver::Ids(ids.iter().copied().collect())];
+            return vec![vec![Driver::Ids(ids.iter().copied().collect())]];
+        }
+        if let Set::Among(keys) = &search.unique_key {
+            return vec![vec![Driver::UniqueKeys(keys.iter().cloned().collect())]];
         }
         if let (Set::Among(types), Set::Among(ids)) = (&search.resource_type, &search.resource_id) {
             let pairs: Vec<(String, String)> =
                 types.iter().flat_map(|of| ids.iter().map(move |id| (of.clone(), id.clone()))).collect();
-            return pairs.chunks(RESOURCES).map(|pairs| Driver::Resources(pairs.to_vec())).collect();
+            drivers.push(pairs.chunks(RESOURCES).map(|pairs| Driver::Resources(pairs.to_vec())).collect());
         }
-        Vec::new()
+        for (key, values) in &search.labels {
+            if let Set::Among(values) = values {
+                drivers.push(vec![Driver::Labels(key.clone(), values.iter().cloned().collect())]);
+            }
+        }
+        drivers
     }
 }

@@ -240,6 +240,23 @@ impl Rows<'_> {
             let ids: Vec<String> = ids.iter().map(|id| sql.bind(Value::Id(*id))).collect();
             let _ = write!(part, " AND t.id IN ({})", ids.join(", "));
         }
+        if let Set::Among(keys) = &search.unique_key {
+            let keys = sql.texts(keys);
+            let _ = write!(
+                part,
+                " AND EXISTS (SELECT 1 FROM details x WHERE x.organization_id = t.organization_id AND x.seq = t.seq \
+                 AND x.unique_key IN ({keys}))"
+            );
+        }
+        for (key, values) in &search.labels {
+            let Set::Among(values) = values else { continue };
+            let (key, values) = (sql.text(key), sql.texts(values));
+            let _ = write!(
+                part,
+                " AND EXISTS (SELECT 1 FROM labels x WHERE x.organization_id = t.organization_id AND x.key = {key} \
+                 AND x.value IN ({values}) AND x.seq = t.seq)"
+            );
+        }
         let worker = match table {
             Table::Settled(_) => "t.worker",
             _ => {
@@ -341,8 +358,11 @@ fn among(part: &mut String, sql: &mut Sql, column: &str, set: &Set<String>) {
 #[derive(Clone, Debug)]
 pub(super) enum Driver {
     Ids(Vec<OperationId>),
+    UniqueKeys(Vec<String>),
     /// Types and ids of resources.
     Resources(Vec<(String, String)>),
+    /// Values of a label.
+    Labels(String, Vec<String>),
 }
 
 impl Driver {
@@ -352,8 +372,32 @@ impl Driver {
         let organization = sql.organization();
         let numbers = format!("t.seq >= {} AND t.seq < {}", within.start, within.end);
         let mut parts = Vec::new();
+        let in_order = |from: &str, condition: &str| {
+            format!(
+                "SELECT seq FROM (SELECT t.seq FROM {from} WHERE t.organization_id = {organization} AND {condition} \
+                 AND {numbers} ORDER BY t.seq{order} LIMIT {limit}) AS c"
+            )
+        };
+        match self {
+            Driver::UniqueKeys(keys) => {
+                let index = sql.index("details_by_unique_key");
+                for key in keys {
+                    let key = sql.text(key);
+                    let condition = format!("t.unique_key IS NOT NULL AND t.unique_key = {key}");
+                    parts.push(in_order(&format!("details t{index}"), &condition));
+                }
+            }
+            Driver::Labels(key, values) => {
+                for value in values {
+                    let (key, value) = (sql.text(key), sql.text(value));
+                    parts.push(in_order("labels t", &format!("t.key = {key} AND t.value = {value}")));
+                }
+            }
+            _ => {}
+        }
         for table in ["active", "settled"] {
             match self {
+                Driver::UniqueKeys(_) | Driver::Labels(..) => {}
                 Driver::Ids(ids) => {
                     let index = sql.index(&format!("{table}_by_id"));
                     let ids: Vec<String> = ids.iter().map(|id| sql.bind(Value::Id(*id))).collect();
@@ -367,11 +411,9 @@ impl Driver {
                     let index = sql.index(&format!("{table}_by_resource"));
                     for (resource_type, resource_id) in resources {
                         let (of, id) = (sql.text(resource_type), sql.text(resource_id));
-                        parts.push(format!(
-                            "SELECT seq FROM (SELECT t.seq FROM {table} t{index} WHERE t.organization_id = \
-                             {organization} AND t.resource_type <> '' AND t.resource_type = {of} AND t.resource_id = \
-                             {id} AND {numbers} ORDER BY t.seq{order} LIMIT {limit}) AS c"
-                        ));
+                        let condition =
+                            format!("t.resource_type <> '' AND t.resource_type = {of} AND t.resource_id = {id}");
+                        parts.push(in_order(&format!("{table} t{index}"), &condition));
                     }
                 }
             }

@@ -9,12 +9,12 @@ use operations::{Access, OperationId, Search};
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-use super::SqliteStore;
 use super::statement::query;
+use super::{SqliteStore, details};
 use crate::batch::{Upkeep, Write};
 use crate::rows::damaged;
 use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, Value};
-use crate::{Counted, GroupBy, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
+use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
 
 static DIALECT: Dialect = Dialect {
     mark: '?',
@@ -92,14 +92,13 @@ pub(super) fn note_times(connection: &Connection, limit: u32) -> Result<u64, Sto
 
 #[async_trait]
 impl SearchOperations for SqliteStore {
-    async fn search_ids(
-        &self,
-        access: &Access,
-        request: &SearchRequest,
-    ) -> Result<SearchPage<OperationId>, StoreError> {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
         let (cache, access, request) = (self.times.clone(), access.clone(), request.clone());
-        let read =
-            move |connection: &Connection| at_once(search::search(&mut Whole(connection), &cache, &access, &request));
+        let read = move |connection: &Connection| {
+            let page = at_once(search::search(&mut Whole(connection), &cache, &access, &request))?;
+            let found = details::read(connection, &access, &page.found, LISTED_OUTPUT_BYTES)?;
+            Ok(page.with(found))
+        };
         self.readers.read(read).await
     }
 
