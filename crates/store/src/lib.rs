@@ -31,6 +31,7 @@ mod pause;
 mod plan;
 mod position_key;
 pub mod postgres;
+mod postpone;
 mod quota;
 mod reach;
 mod repeat;
@@ -72,6 +73,7 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
+pub use postpone::Postpone;
 pub use quota::{Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
 pub use seal::{Keyring, Sealed};
@@ -139,7 +141,7 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Sessions + Send + Sync + 'static {
+pub trait Store: Sessions + Postpone + Send + Sync + 'static {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

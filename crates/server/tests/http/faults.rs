@@ -584,6 +584,13 @@ async fn a_rescue_that_cannot_proceed_waits() {
 }
 
 #[async_trait]
+impl store::Postpone for FaultyStore {
+    async fn postpone(&self, leases: Vec<LeaseRef>, delay: Duration) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.inner.postpone(leases, delay).await
+    }
+}
+
+#[async_trait]
 impl store::Sessions for FaultyStore {
     async fn begin_session(&self, session: store::Session) -> Result<(), StoreError> {
         self.check()?;

@@ -29,6 +29,7 @@ mod limits;
 mod list;
 mod part;
 mod pause;
+mod postpone;
 mod purge;
 mod read;
 mod repeat;
