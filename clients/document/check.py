@@ -57,7 +57,9 @@ def main() -> None:
         with Server(folder, LONGRUN_STORE=arguments.store) as server:
             config = ["--config-file", str(HERE / "schemathesis.toml")]
             asked = ["run", f"{server.url}/openapi.json", "--max-examples", arguments.examples, "--no-color"]
+            [own] = server.run("token", "list", "--organization", "acme", "-o", "id").split()
             environment = os.environ | {"LONGRUN_TOKEN": server.token, "PYTHONPATH": str(HERE)}
+            environment["LONGRUN_TOKEN_ID"] = own
             command = [str(PROGRAMS / "schemathesis"), *config, *asked]
             failed = subprocess.run(command, env=environment, cwd=folder).returncode
             generate = [str(PROGRAMS / "openapi-python-client"), "generate", "--fail-on-warning", "--meta", "none"]

@@ -15,3 +15,4 @@ pub(crate) mod rescue;
 pub(crate) mod retention;
 pub(crate) mod sessions;
 pub(crate) mod sweep;
+pub(crate) mod times;

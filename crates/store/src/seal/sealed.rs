@@ -23,9 +23,9 @@ use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing,
-    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
-    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits,
+    Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail, Organization, Overrun, Pausable, Paused,
+    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 
 /// A store whose texts are sealed. Cheap to clone; clones share everything.
@@ -76,19 +76,53 @@ impl Sealed {
         });
         operation
     }
+
+    /// Opens everything about an operation. What cannot be opened is refused when the operation was asked for `alone`, else
+    /// left out.
+    fn open_detail(&self, organization: &str, detail: &mut OperationDetail, alone: bool) -> Result<(), StoreError> {
+        detail.operation = self.opened(organization, detail.operation.clone());
+        let owner = |field| Owner { organization, id: detail.operation.id, field };
+        let input = self.keyring.open(&owner(Field::Input), std::mem::take(&mut detail.input));
+        let progress = self.keyring.open(&owner(Field::Message), std::mem::take(&mut detail.progress));
+        if alone {
+            readable(&detail.operation)?;
+            detail.input = input?;
+        } else {
+            detail.input_left_out |= input.is_err();
+            detail.input = input.unwrap_or_default();
+        }
+        detail.progress = progress.unwrap_or_else(|error| format!("the message cannot be opened: {error}"));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Details for Sealed {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        let mut found = self.inner.details(access, ids, longest).await?;
+        for detail in found.iter_mut().flatten() {
+            self.open_detail(&access.organization, detail, ids.len() == 1)?;
+        }
+        Ok(found)
+    }
 }
 
 #[async_trait]
 impl Store for Sealed {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.create_sealed(organization, operations, ids, key, start).await
+        self.create_sealed(access, operations, ids, key, start).await
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use operations::{MAX_ERROR_BYTES, NewOperation, Operation, OperationId, Outcome, Refusal, Status, cut_message};
+use operations::{
+    Access, MAX_ERROR_BYTES, NewOperation, Operation, OperationId, Outcome, Refusal, Status, cut_message,
+};
 
 use super::Sealed;
 use super::keys::{Key, Keyring};
@@ -26,12 +28,13 @@ impl Sealed {
     /// [`Store::create_as`] with inputs sealed.
     pub(super) async fn create_sealed(
         &self,
-        organization: &str,
+        access: &Access,
         mut operations: Vec<NewOperation>,
         mut ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
+        let organization = access.organization.as_str();
         if self.keyring.active().is_some() {
             if ids.is_empty() {
                 let now = self.inner.now();
@@ -50,7 +53,7 @@ impl Sealed {
             Start { terms: start.terms, started: Box::new(started) }
         });
         let created = match key {
-            None => self.inner.create_as(organization, operations, ids, None, start).await,
+            None => self.inner.create_as(access, operations, ids, None, start).await,
             Some(IdempotencyKey { key, fingerprint }) => {
                 let mut ways = self.keyring.fingerprints(organization, fingerprint).into_iter().peekable();
                 let (mut start, mut created) = (start, Err(StoreError::IdempotencyConflict));
@@ -61,7 +64,7 @@ impl Sealed {
                         Some(_) => (operations.clone(), ids.clone()),
                         None => (std::mem::take(&mut operations), std::mem::take(&mut ids)),
                     };
-                    created = self.inner.create_as(organization, operations, ids, key, start.take()).await;
+                    created = self.inner.create_as(access, operations, ids, key, start.take()).await;
                 }
                 created
             }
