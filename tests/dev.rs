@@ -32,6 +32,17 @@ fn the_curl_line_works_when_pasted() {
 }
 
 #[test]
+fn a_server_shows_the_document_of_its_api_and_ends_when_it_is_told() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (status, body) = get(&dev.url, "/openapi.json", None);
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
+    dev.process.signal("TERM");
+    assert_eq!(dev.process.exit_code(), 0);
+}
+
+#[test]
 fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

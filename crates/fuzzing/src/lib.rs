@@ -16,6 +16,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: [Target; 10] = [
     ("query", query),
     ("body", body),
+    ("message", message),
     ("path", path),
     ("token", token),
     ("lease_token", lease_token),
@@ -34,6 +35,11 @@ pub fn query(bytes: &[u8]) {
 /// A JSON body, as each call that has one reads it.
 pub fn body(bytes: &[u8]) {
     server::fuzzing::body(bytes);
+}
+
+/// The message of a request over gRPC, as each call that has one reads it.
+pub fn message(bytes: &[u8]) {
+    server::fuzzing::message(bytes);
 }
 
 /// The path of a URL, as far as it is read by hand.

@@ -55,6 +55,11 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
+/// The bytes of a request's message over gRPC.
+pub fn message(bytes: &[u8]) {
+    crate::grpc::fuzzing::message(bytes);
+}
+
 /// The path of a URL.
 pub fn path(text: &str) {
     by_hand::path(text);

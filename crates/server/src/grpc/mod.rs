@@ -8,6 +8,7 @@ mod agents;
 mod audit;
 mod convert;
 mod evidence;
+pub(crate) mod fuzzing;
 mod gate;
 mod longrunning;
 mod operations;
@@ -82,22 +83,24 @@ pub(crate) fn routes(app: &App) -> Router {
         shutdown.cancelled().await;
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     });
-    let mut open = Routes::new(health);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => open = open.add_service(reflection),
-        // Calls do not need it.
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the services are not shown by reflection");
-        }
-    }
-    let open = open.into_axum_router();
+    // Clients of some years ago know the first version only.
+    let open = Routes::new(health)
+        .add_service(reflection().build_v1().expect("the build made the files"))
+        .add_service(reflection().build_v1alpha().expect("the build made the files"))
+        .into_axum_router();
     // Both would answer what nobody knows; that is for the router that they go into.
     services.reset_fallback().merge(open.reset_fallback())
+}
+
+/// The files that reflection shows.
+///
+/// Not inlined, and a builder for each version: optimising compilers from Rust 1.77 to 1.96 may take the memory of a builder
+/// that was moved away for the next one when they see both begin (<https://github.com/rust-lang/rust/issues/155241>).
+#[inline(never)]
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Implements the services.

@@ -16,6 +16,7 @@ use store::{Organizations, Scope, Token};
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::shedding;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiError;
@@ -137,7 +138,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Overloaded`].
     pub(crate) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
-        self.admission.enter(app, self.organization()).await
+        self.admission.enter_again(app, self.organization()).await
     }
 
     /// Gives the place back: the call waits for its client.
@@ -178,6 +179,10 @@ impl FromRequestParts<App> for Caller {
         if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
             let _ = learnt.token.set(Arc::clone(&found.token));
+        }
+        if let Some(link) = parts.extensions.get::<Link>() {
+            let crowd = || app.places.crowd(&found.token.access.organization);
+            shedding::remember(link, &parts.headers, &found.token, crowd);
         }
         let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
         Ok(Caller { found, admission, origin })

@@ -32,6 +32,7 @@ mod protection;
 mod routing;
 mod serve;
 mod sessions;
+pub(crate) mod shedding;
 mod target;
 mod tls;
 mod tokens;

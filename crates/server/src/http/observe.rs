@@ -24,11 +24,11 @@ use percent_encoding::percent_decode;
 use super::caller::{CallerSlot, RequestId};
 use super::protection::protect;
 use super::routing::method_not_allowed;
-use super::{cors, leftover, wait};
+use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::link::{Link, UnderWay};
-use crate::metrics::{InFlight, Metrics};
+use crate::metrics::{InFlight, Metrics, Shed};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -71,7 +71,15 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         metrics,
     };
     // A handler that panics takes its own request with it and nothing else.
-    let answering = AssertUnwindSafe(leftover::drained(request, next)).catch_unwind();
+    let answering = async {
+        if !shedding::is_refused(&request, &record.learnt) {
+            return leftover::drained(request, next).await;
+        }
+        record.metrics.shed(Shed::Overloaded);
+        leftover::let_go(request).await;
+        shedding::refusal()
+    };
+    let answering = AssertUnwindSafe(answering).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
     // What is left is the client's pace.
     if let Some(admission) = record.learnt.admission.get() {

@@ -523,24 +523,38 @@ async fn progress_is_in_the_metadata_of_what_runs() {
     assert_eq!((shown.done, &*metadata.progress), (false, "half"));
 }
 
+/// Asks one version of reflection for the names of all services, and for the file of one of ours.
+macro_rules! reflected {
+    ($version:ident, $channel:expr) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+        let mut client = ServerReflectionClient::new($channel);
+        let asked = [
+            MessageRequest::ListServices(String::new()),
+            MessageRequest::FileContainingSymbol("longrun.v1.AsyncOperationsService".to_owned()),
+        ];
+        let asked = asked.map(|one| ServerReflectionRequest { host: String::new(), message_request: Some(one) });
+        let mut answers = client.server_reflection_info(futures_util::stream::iter(asked)).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+        let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::FileDescriptorResponse(files) = answer else { panic!("{answer:?}") };
+        (names, files.file_descriptor_proto)
+    }};
+}
+
 #[tokio::test]
-async fn health_and_reflection_need_no_token() {
-    use tonic_reflection::pb::v1 as reflection;
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+async fn health_and_both_versions_of_reflection_need_no_token() {
     let server = Server::start().await;
     let nobody = server.nobody();
     let mut health = tonic_health::pb::health_client::HealthClient::new(connect(&nobody).await);
     let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
-    let mut client = ServerReflectionClient::new(connect(&nobody).await);
-    let list = reflection::server_reflection_request::MessageRequest::ListServices(String::new());
-    let request = reflection::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
-    let mut answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
-    let reflection::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
-        panic!("{answer:?}")
-    };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    let (names, files) = reflected!(v1, connect(&nobody).await);
+    let (names_of_alpha, files_of_alpha) = reflected!(v1alpha, connect(&nobody).await);
     for service in [
         "longrun.v1.AsyncOperationsService",
         "longrun.v1.WorkerService",
@@ -554,8 +568,13 @@ async fn health_and_reflection_need_no_token() {
         "google.longrunning.Operations",
         "grpc.health.v1.Health",
     ] {
-        assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+        for names in [&names, &names_of_alpha] {
+            assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+        }
     }
+    assert_eq!(files, files_of_alpha);
+    let file: prost_types::FileDescriptorProto = prost::Message::decode(&*files[0]).unwrap();
+    assert_eq!(file.name(), "longrun/v1/operations.proto");
 }
 
 #[tokio::test]
