@@ -8,15 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
+use operations::schedule::NewSchedule;
 use operations::{
     Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Search, Status, Timestamp,
 };
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, EvidenceRecord, GroupBy, Heartbeat,
-    HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching, NewToken,
-    OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage, SearchRequest,
-    Settlement, Store, StoreError, Token,
+    Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, DueSchedules, EvidenceRecord, Fired,
+    GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching,
+    NewToken, OperationCommand, OperationDetail, Position, PositionKey, Report, Schedule, ScheduleOutcome, Schedules,
+    SearchOperations, SearchPage, SearchRequest, Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +139,51 @@ impl Details for FaultyStore {
     ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
         self.check()?;
         self.inner.details(access, ids, longest).await
+    }
+}
+
+#[async_trait]
+impl Schedules for FaultyStore {
+    async fn create_schedule(
+        &self,
+        organization: &str,
+        wanted: NewSchedule,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.create_schedule(organization, wanted).await
+    }
+    async fn schedules(&self, access: &Access, after: &str, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedules(access, after, limit).await
+    }
+    async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedule(access, name).await
+    }
+    async fn update_schedule(
+        &self,
+        access: &Access,
+        wanted: NewSchedule,
+        revision: u64,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.update_schedule(access, wanted, revision).await
+    }
+    async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
+        self.check()?;
+        self.inner.delete_schedule(access, name).await
+    }
+    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+        self.check()?;
+        self.inner.trigger(access, name).await
+    }
+    async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
+        self.check()?;
+        self.inner.due_schedules().await
+    }
+    async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
+        self.check()?;
+        self.inner.fire(organization, limit, cancelled).await
     }
 }
 
