@@ -41,8 +41,10 @@ mod search;
 mod sessions;
 mod single;
 mod statement;
+mod statistics;
 mod texts;
 mod transition;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -76,6 +78,7 @@ use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
 use rusqlite::Connection;
 use statement::query;
+pub(crate) use statistics::StatisticsWrite;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
@@ -97,6 +100,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0014_search",
     "0016_schedules",
     "0018_sessions",
+    "0017_statistics_and_views",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
