@@ -33,6 +33,7 @@ mod pause;
 mod plan;
 mod position_key;
 pub mod postgres;
+mod postpone;
 mod quota;
 mod reach;
 mod repeat;
@@ -81,6 +82,8 @@ pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate, RunningLimits};
+pub use postpone::Postpone;
+pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate};
 pub use reach::{Organizations, TokenReach};
 pub use schedules::{
     DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
@@ -158,6 +161,7 @@ pub struct EvidenceRecord {
 #[async_trait]
 pub trait Store:
     BulkOperations + Details + Schedules + SearchOperations + Sessions + Statistics + Views + Send + Sync + 'static
+    Details + Schedules + SearchOperations + Sessions + Postpone + Statistics + Views + Send + Sync + 'static
 {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///

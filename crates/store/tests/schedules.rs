@@ -241,6 +241,9 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
     let caller = fixture.store.on_behalf_of(call);
     let trigger = async || trigger_schedule(&*caller, &*fixture.store, &acme(), "scan").await;
     let first = trigger().await.unwrap().unwrap();
+    let access = acme();
+    let trigger = || trigger_schedule(&*caller, &*fixture.store, &access, "scan");
+    let first = { trigger().await }.unwrap().unwrap();
     assert_eq!(first.status, Status::Pending);
     let again = trigger().await.unwrap();
     assert_eq!(again, Err(ScheduleRefusal::StillRunning(first.id)));

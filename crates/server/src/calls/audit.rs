@@ -34,11 +34,11 @@ pub(crate) struct ListAudit {
     /// Only entries of this time or later.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) since: String,
+    pub(crate) since: Option<String>,
     /// Only entries before this time.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) until: String,
+    pub(crate) until: Option<String>,
     /// For tokens of the instance: the log of this organization; left out, that of the instance.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
@@ -54,8 +54,8 @@ pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) ->
         actor: text("actor", asked.actor, &mut found),
         action: text("action", asked.action, &mut found),
         target: text("target", asked.target, &mut found),
-        since: time("since", &asked.since, &mut found),
-        until: time("until", &asked.until, &mut found),
+        since: time("since", asked.since, &mut found),
+        until: time("until", asked.until, &mut found),
     };
     let before = page.place(&mut found, |token| token.parse().ok());
     found.none()?;
@@ -69,9 +69,9 @@ fn text(field: &str, text: String, found: &mut Found) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn time(field: &str, text: &str, found: &mut Found) -> Option<Timestamp> {
-    let time = text.parse().ok();
-    if time.is_none() && !text.is_empty() {
+fn time(field: &str, text: Option<String>, found: &mut Found) -> Option<Timestamp> {
+    let time = text?.parse().ok();
+    if time.is_none() {
         found.add(Violation::new(field, "must be a time such as 2026-01-31T12:00:00Z"));
     }
     time

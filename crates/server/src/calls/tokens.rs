@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use operations::{Timestamp, Violation};
+use operations::{Timestamp, Violation, check_name};
 use serde::Deserialize;
 use store::{AuditCall, DEFAULT_OVERLAP, Scope, Token, TokenReach, TokenRotation, TokenWish};
 use utoipa::{IntoParams, ToSchema};
@@ -114,6 +114,11 @@ pub(crate) async fn list(
     let mut reach = reach(caller)?;
     let (page, asked, mut found) = asked.into_parts();
     let after = page.place(&mut found, place);
+    if !asked.organization.is_empty()
+        && let Err(violation) = check_name("organization", &asked.organization)
+    {
+        found.add(violation);
+    }
     found.none()?;
     if !asked.organization.is_empty() {
         reach = reach.within(&asked.organization);

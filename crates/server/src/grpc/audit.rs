@@ -21,7 +21,7 @@ impl AuditService for Face {
         let mut violations = Vec::new();
         let mut time = |field, given| {
             let time = convert::given_timestamp(field, given, &mut violations);
-            time.map(|time| time.to_string()).unwrap_or_default()
+            time.map(|time| time.to_string())
         };
         let value = ListAudit {
             since: time("since", asked.since),

@@ -7,7 +7,7 @@ use store::AuditEntry;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::ListErrors;
+use super::openapi::ListOfErrors;
 use crate::app::App;
 use crate::calls::audit::{self, ListAudit};
 use crate::calls::page::{PageQuery, Paged};
@@ -20,7 +20,7 @@ use crate::render::{self, to_json};
 /// that were refused. What workers do is told by the histories of the operations. Needs the scope admin for the whole
 /// organization.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "AuditService_ListAudit", tag = "AuditService",
-    params(PageQuery, ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListErrors))]
+    params(PageQuery, ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListOfErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,

@@ -115,6 +115,8 @@ macro_rules! refusals {
 refusals! {
     /// Of a call that reads many things.
     ListErrors: [400, 401, 403, 429, 500, 503, 504];
+    /// Of a call that reads many things of an organization, which may not be there for the caller.
+    ListOfErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call about one thing.
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
@@ -123,6 +125,7 @@ refusals! {
     UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
     /// Of a call about one thing that may make another one.
     RetryErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
+    ChangeErrors: [400, 401, 403, 404, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

@@ -13,7 +13,7 @@ use store::Quota;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
@@ -128,7 +128,7 @@ async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiE
     operation_id = "OrganizationsService_SetOrganizationLimits", tag = "OrganizationsService",
     params(("name" = String, Path, description = "Its name.")),
     request_body(content = SetOrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
-    responses((status = 200, description = "The organization.", body = OrganizationAnswer), CreateErrors))]
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), ChangeErrors))]
 async fn set_limits(
     app: &App,
     caller: &Caller,

@@ -10,7 +10,7 @@ use store::Session;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{ItemErrors, ListErrors};
+use super::openapi::{ItemErrors, ListOfErrors};
 use super::path_text;
 use super::routing::method_not_allowed;
 use crate::app::App;
@@ -26,7 +26,7 @@ use crate::strict;
 /// Needs the scope admin for the whole organization.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "SessionsService_ListSessions", tag = "SessionsService",
     params(PageQuery, SessionsOf),
-    responses((status = 200, description = "The page.", body = SessionsPage), ListErrors))]
+    responses((status = 200, description = "The page.", body = SessionsPage), ListOfErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,

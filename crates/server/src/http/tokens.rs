@@ -12,7 +12,7 @@ use store::Token;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
@@ -102,7 +102,7 @@ async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiErr
 #[utoipa::path(post, path = "/v1/tokens/{token_id}:rotate", operation_id = "TokensService_RotateToken",
     tag = "TokensService", params(("token_id" = String, Path, description = "The id of the token to replace.")),
     request_body(content = RotateToken, example = json!({"overlap": "3600s"})),
-    responses((status = 200, description = "The new token and its secret.", body = IssuedAnswer), CreateErrors))]
+    responses((status = 200, description = "The new token and its secret.", body = IssuedAnswer), ChangeErrors))]
 async fn rotate(app: &App, caller: &Caller, id: &str, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     let asked = body::request::<RotateToken>(app, caller, headers, body).await?;
     Ok(issued(app, &tokens::rotate(app, caller, id, asked).await?))

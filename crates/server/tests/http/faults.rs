@@ -278,6 +278,51 @@ impl Details for FaultyStore {
 }
 
 #[async_trait]
+impl Schedules for FaultyStore {
+    async fn create_schedule(
+        &self,
+        organization: &str,
+        wanted: NewSchedule,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.create_schedule(organization, wanted).await
+    }
+    async fn schedules(&self, access: &Access, after: &str, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedules(access, after, limit).await
+    }
+    async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedule(access, name).await
+    }
+    async fn update_schedule(
+        &self,
+        access: &Access,
+        wanted: NewSchedule,
+        revision: u64,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.update_schedule(access, wanted, revision).await
+    }
+    async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
+        self.check()?;
+        self.inner.delete_schedule(access, name).await
+    }
+    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+        self.check()?;
+        self.inner.trigger(access, name).await
+    }
+    async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
+        self.check()?;
+        self.inner.due_schedules().await
+    }
+    async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
+        self.check()?;
+        self.inner.fire(organization, limit, cancelled).await
+    }
+}
+
+#[async_trait]
 impl Views for FaultyStore {
     async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
         self.check()?;
@@ -853,6 +898,13 @@ async fn a_rescue_that_cannot_proceed_waits() {
     }
     assert_eq!(reads.borrow().lost, 1);
     engine.drain().await;
+}
+
+#[async_trait]
+impl store::Postpone for FaultyStore {
+    async fn postpone(&self, leases: Vec<LeaseRef>, delay: Duration) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.inner.postpone(leases, delay).await
+    }
 }
 
 #[async_trait]

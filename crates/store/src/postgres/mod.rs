@@ -33,6 +33,7 @@ mod inbox;
 mod limits;
 mod list;
 mod pause;
+mod postpone;
 mod purge;
 mod repeat;
 mod replica;

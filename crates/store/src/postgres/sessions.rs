@@ -25,9 +25,9 @@ const ONE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_
 const PAGE: &str = "SELECT organization_id, id, subject, name, begun_at, expires_at, revoked_at FROM sessions
     WHERE organization_id = $1 AND (begun_at, id) > ($2, $3) ORDER BY begun_at, id LIMIT $4";
 
-/// Served by sessions_by_end. Each is removed by its place; of servers that do so at a time, one has it.
-const FORGET: &str = "DELETE FROM sessions WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))";
+/// Served by sessions_by_end. Of servers that do so at a time, one has each.
+const FORGET: &str = "DELETE FROM sessions WHERE (organization_id, id) IN (
+    SELECT organization_id, id FROM sessions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
 pub(super) async fn change(
     connection: &mut PgConnection,

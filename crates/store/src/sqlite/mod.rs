@@ -32,6 +32,7 @@ mod limits;
 mod list;
 mod part;
 mod pause;
+mod postpone;
 mod purge;
 mod read;
 mod repeat;
