@@ -11,6 +11,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/operations.proto",
         "longrun/v1/worker.proto",
         "longrun/v1/evidence.proto",
+        "longrun/v1/tokens.proto",
+        "longrun/v1/organizations.proto",
+        "longrun/v1/audit.proto",
+        "longrun/v1/sessions.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

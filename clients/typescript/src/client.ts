@@ -40,6 +40,22 @@ export interface Filter {
   resource_id?: string;
 }
 
+/** Which entries of an audit log. What is left out means any. */
+export type AuditFilter = {
+  /** Only what this one did: the id of a token. */
+  actor?: string;
+  /** Only this action; with a dot at its end, all that begin so. */
+  action?: string;
+  /** Only what was done to this, e.g. `operations/ID`. */
+  target?: string;
+  /** Only entries of this time or later, e.g. `2026-01-31T12:00:00Z`. */
+  since?: string;
+  /** Only entries before this time. */
+  until?: string;
+  /** For tokens of the instance: whose log. */
+  organization?: string;
+};
+
 /**
  * A caller of one server with one token.
  *
@@ -261,6 +277,117 @@ export class Client {
   /** Ends `pauseKind`. A kind that the service's operators paused for everybody stays paused. */
   resumeKind(name: string, options: Options = {}): Promise<wire.Kind> {
     return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:resume`, ...options });
+  }
+
+  // What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+
+  /** Makes an API token; its secret is answered this once. */
+  createToken(token: wire.CreateToken, options: Options = {}): Promise<wire.IssuedToken> {
+    return this.#http.json({ method: "POST", path: "v1/tokens", json: token, once: true, ...options });
+  }
+
+  /** The tokens that the token of this client manages, oldest first, without their secrets. */
+  async *tokens(of: { organization?: string } = {}, options: Options = {}): AsyncGenerator<wire.Token, void, undefined> {
+    for await (const page of this.#pages<wire.TokensPage>("v1/tokens", of, options)) {
+      yield* page.tokens;
+    }
+  }
+
+  /** A token, without its secret. */
+  token(id: string, options: Options = {}): Promise<wire.Token> {
+    return this.#token({ method: "GET", path: `v1/tokens/${segment(id)}`, ...options });
+  }
+
+  /** Revokes a token for good; servers refuse it a second later at most. */
+  revokeToken(id: string, options: Options = {}): Promise<wire.Token> {
+    return this.#token({ method: "POST", path: `v1/tokens/${segment(id)}:revoke`, ...options });
+  }
+
+  /** Replaces a token by another one of the same name and rights; the old one stays valid for the overlap. */
+  rotateToken(id: string, how: wire.RotateToken = {}, options: Options = {}): Promise<wire.IssuedToken> {
+    const path = `v1/tokens/${segment(id)}:rotate`;
+    return this.#http.json({ method: "POST", path, json: how, once: true, ...options });
+  }
+
+  /** Makes an organization. */
+  createOrganization(organization: wire.CreateOrganization, options: Options = {}): Promise<wire.Organization> {
+    return this.#organization({ method: "POST", path: "v1/organizations", json: organization, once: true, ...options });
+  }
+
+  /** The organizations within reach, by name. */
+  async *organizations(options: Options = {}): AsyncGenerator<wire.ListedOrganization, void, undefined> {
+    for await (const page of this.#pages<wire.OrganizationsPage>("v1/organizations", {}, options)) {
+      yield* page.organizations;
+    }
+  }
+
+  /** Sets the limits of an organization as a whole: what is left out is as the server is configured. */
+  setOrganizationLimits(
+    name: string,
+    limits: wire.SetOrganizationLimits,
+    options: Options = {},
+  ): Promise<wire.Organization> {
+    const path = `v1/organizations/${segment(name)}:setLimits`;
+    return this.#organization({ method: "POST", path, json: limits, ...options });
+  }
+
+  /**
+   * Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes several
+   * calls, until the answer's `done` is true.
+   */
+  deleteOrganization(
+    name: string,
+    { force, signal }: Options & { force?: boolean } = {},
+  ): Promise<wire.OrganizationDeletion> {
+    const query = { force: force ? "true" : undefined };
+    return this.#http.json({
+      method: "DELETE",
+      path: `v1/organizations/${segment(name)}`,
+      query,
+      once: true,
+      signal,
+    });
+  }
+
+  /** The entries of the audit log that match, newest first, page by page as they are asked for. */
+  async *audit(filter: AuditFilter = {}, options: Options = {}): AsyncGenerator<wire.AuditEntry, void, undefined> {
+    for await (const page of this.#pages<wire.AuditPage>("v1/audit", { ...filter, page_size: 1000 }, options)) {
+      yield* page.entries;
+    }
+  }
+
+  /** The sessions of people who signed in, oldest first. */
+  async *sessions(
+    of: { organization?: string } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.Session, void, undefined> {
+    for await (const page of this.#pages<wire.SessionsPage>("v1/sessions", of, options)) {
+      yield* page.sessions;
+    }
+  }
+
+  /** Ends a session for good, on all servers. */
+  async revokeSession(id: string, { organization, signal }: Options & { organization?: string } = {}) {
+    const call = { method: "POST", path: `v1/sessions/${segment(id)}:revoke`, query: { organization }, signal };
+    return (await this.#http.json<wire.SessionAnswer>(call)).session;
+  }
+
+  /** The pages of a list, as they are asked for. */
+  async *#pages<P extends { next_page_token: string }>(
+    path: string,
+    asked: Record<string, string | number | undefined>,
+    options: Options,
+  ): AsyncGenerator<P, void, undefined> {
+    let token: string | undefined;
+    do {
+      const page: P = await this.#http.json({ method: "GET", path, query: { ...asked, page_token: token }, ...options });
+      yield page;
+      token = page.next_page_token;
+    } while (token);
+  }
+
+  async #token(call: Call): Promise<wire.Token> {
+    return (await this.#http.json<wire.TokenAnswer>(call)).token;
   }
 
   // The calls of workers, which `Worker` makes for you.

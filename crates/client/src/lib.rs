@@ -25,6 +25,7 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod management;
 mod pause;
 mod retry;
 mod types;
@@ -35,6 +36,11 @@ mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use management::{
+    ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
+    OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
+    TokenRotation, WantedLimits,
+};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,

@@ -65,6 +65,8 @@ impl Engine {
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::audit::forget(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::times::note(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::sessions::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::limits::refresh(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::due::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&context), stop.clone()));

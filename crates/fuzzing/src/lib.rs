@@ -7,6 +7,7 @@ use evidence::material::Metadata;
 use evidence::policy::{Policy, PolicyGroup};
 use evidence::rego::Script;
 use evidence::{Material, MaterialKind};
+use operations::{Search, Timestamp};
 
 /// A function that is fuzzed, and its name, which is that of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
@@ -20,6 +21,7 @@ pub const TARGETS: [Target; 10] = [
     ("token", token),
     ("lease_token", lease_token),
     ("cursor", cursor),
+    ("filter", filter),
     ("policy", policy),
     ("rego", rego),
     ("material", material),
@@ -58,6 +60,17 @@ pub fn lease_token(bytes: &[u8]) {
 /// Places in the feed of changes and in a history.
 pub fn cursor(bytes: &[u8]) {
     text(bytes, store::fuzzing::cursor);
+}
+
+/// The filters of searches: what is taken has a canonical form that means the same.
+pub fn filter(bytes: &[u8]) {
+    text(bytes, |text| {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        match Search::parse(text, now) {
+            Ok(search) => assert_eq!(search.to_string().parse(), Ok(search)),
+            Err(refused) => assert!((1..=text.chars().count() + 1).contains(&refused.position)),
+        }
+    });
 }
 
 /// Policy and group documents.

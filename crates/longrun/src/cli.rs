@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
     evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    token, watch, worker,
+    sessions, token, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -47,13 +47,16 @@ pub enum Command {
     /// Make keys for encryption at rest, see what is encrypted with which, and change them
     #[command(subcommand)]
     Encryption(Encryption),
-    /// Make, list, replace and revoke API tokens, directly in the store
+    /// Make, list, replace and revoke API tokens, at a server or in the store
     #[command(subcommand)]
     Token(Token),
-    /// Make, list, limit, pause, resume and delete organizations, directly in the store
+    /// Make, list, limit, pause, resume and delete organizations, at a server or in the store
     #[command(subcommand)]
     Organizations(Organizations),
-    /// Read the audit log, directly in the store
+    /// List and end the sessions of people who signed in, at a server or in the store
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Read the audit log, of a server or in the store
     #[command(subcommand)]
     Audit(Audit),
     /// Pause and resume kinds, directly in the store
@@ -99,6 +102,7 @@ impl Command {
             | Command::Encryption(_)
             | Command::Token(_)
             | Command::Organizations(_)
+            | Command::Sessions(_)
             | Command::Audit(_)
             | Command::Kinds(_)
             | Command::Bench(_) => true,
@@ -163,6 +167,15 @@ pub enum Organizations {
     Resume(pause::OrganizationArgs),
     /// Delete an organization with its operations, tokens and evidence; without --yes only tell what that would be
     Delete(delete_organization::Args),
+}
+
+/// `longrun sessions`.
+#[derive(Debug, Subcommand)]
+pub enum Sessions {
+    /// List sessions, oldest first
+    List(sessions::ListArgs),
+    /// End a session for good, on all servers
+    Revoke(sessions::RevokeArgs),
 }
 
 /// `longrun audit`.

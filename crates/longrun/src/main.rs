@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod exit;
 mod node;
+mod place;
 mod policy_file;
 mod private;
 mod progress;
@@ -21,7 +22,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{
+    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Sessions, Token,
+};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -50,8 +53,8 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
         audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
-        worker,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, sessions,
+        token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -71,6 +74,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Token(Token::Rotate(args)) => token::rotate(args).await,
+        Command::Sessions(Sessions::List(args)) => sessions::list(args).await,
+        Command::Sessions(Sessions::Revoke(args)) => sessions::revoke(args).await,
         Command::Audit(Audit::List(args)) => audit::list(args).await,
         Command::Audit(Audit::Export(args)) => audit::export(args).await,
         Command::Organizations(Organizations::Create(args)) => organization::create(args).await,

@@ -152,6 +152,9 @@ pub enum Refusal {
     /// The event does not fit the state.
     #[error("the operation is {0}")]
     WrongStatus(Status),
+    /// Another operation that has not ended has its unique key.
+    #[error("another operation with its unique key has not ended")]
+    UniqueKeyInUse,
 }
 
 /// The message of an operation that was cancelled.

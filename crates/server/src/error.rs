@@ -80,6 +80,12 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
+    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or beside the one that is to be
+    /// tried again.
+    #[error(
+        "the unique_key is in use by another operation that has not ended: wait until it has, or cancel it, if it is yours to see"
+    )]
+    UniqueKeyInUse,
     /// The event to resume after is none of this server's, or what followed it is forgotten.
     #[error(
         "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
@@ -252,6 +258,7 @@ impl ApiError {
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::UniqueKeyInUse => (StatusCode::CONFLICT, 6, "UNIQUE_KEY_IN_USE"),
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
@@ -341,6 +348,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::UniqueKeyInUse => ApiError::UniqueKeyInUse,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             // Its tokens are revoked; this one was looked up a moment before.
@@ -389,6 +397,7 @@ pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::StaleLease => "STALE_LEASE",
         Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+        Refusal::UniqueKeyInUse => "UNIQUE_KEY_IN_USE",
     }
 }
 

@@ -32,6 +32,7 @@ mod shares;
 mod strict;
 mod turns;
 mod waiters;
+mod windows;
 
 pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;

@@ -43,6 +43,23 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
     ),
     (
+        "what is told apart of operations is of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM details d
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = d.organization_id AND a.seq = d.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = d.organization_id AND s.seq = d.seq)",
+    ),
+    (
+        "of the operations with a unique key, only the one that took it last has not ended",
+        "SELECT d.organization_id || ' #' || d.seq || ' has not ended; the key was last taken by #' || coalesce(u.seq, 0)
+         FROM details d JOIN active a ON a.organization_id = d.organization_id AND a.seq = d.seq
+             LEFT JOIN unique_keys u ON u.organization_id = d.organization_id AND u.unique_key = d.unique_key
+         WHERE d.unique_key IS NOT NULL AND u.seq IS DISTINCT FROM d.seq
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' is not there, or has another key' FROM unique_keys u
+         WHERE NOT EXISTS (SELECT 1 FROM details d WHERE d.organization_id = u.organization_id AND d.seq = u.seq
+             AND d.unique_key = u.unique_key)",
+    ),
+    (
         "only what runs was asked to stop, and what names its retention says when it is to be removed",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
@@ -63,6 +80,31 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              SELECT organization_id, seq, lag(seq + entries) OVER (PARTITION BY organization_id ORDER BY seq) AS expected
              FROM audit) AS follows
          WHERE seq <> expected",
+    ),
+    (
+        "the times that are kept of a bucket hold those of its operations, and are of full buckets",
+        "SELECT t.organization_id || ' bucket ' || t.bucket || ': ' || count(*) || ' operations were created at other times'
+         FROM bucket_times t JOIN (
+             SELECT organization_id, seq >> 12 AS bucket, created_at FROM active
+             UNION ALL SELECT organization_id, seq >> 12, created_at FROM settled) r
+             ON r.organization_id = t.organization_id AND r.bucket = t.bucket
+         WHERE t.level = 12 AND (r.created_at < t.low OR r.created_at > t.high) GROUP BY t.organization_id, t.bucket
+         UNION ALL
+         SELECT c.organization_id || ' level ' || c.level || ' bucket ' || c.bucket || ': bucket ' || f.bucket
+             || ' has other times'
+         FROM bucket_times c JOIN bucket_times f ON f.organization_id = c.organization_id AND f.level = 12
+             AND f.bucket >> (c.level - 12) = c.bucket
+         WHERE c.level > 12 AND f.low <= f.high AND (f.low < c.low OR f.high > c.high)
+         UNION ALL
+         SELECT t.organization_id || ' level ' || t.level || ' bucket ' || t.bucket || ' is not full'
+         FROM bucket_times t JOIN organizations o ON o.organization_id = t.organization_id
+         WHERE ((t.bucket + 1) << t.level) > o.next_seq",
+    ),
+    (
+        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
+        "SELECT organization_id || ' ' || name FROM schedules
+         WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
+             OR seq < 1 OR revision < 1",
     ),
     (
         "attempts stay within their bounds",

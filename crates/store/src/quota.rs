@@ -25,6 +25,9 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// How long the inbox is not looked at after there was no room for what waits there: a look is a transaction.
 const INBOX_PAUSE: Duration = Duration::from_millis(100);
 
+/// Schedules of an organization, unless it is told otherwise: more than people keep in view.
+pub const DEFAULT_MAX_SCHEDULES: u32 = 1_000;
+
 /// What one organization may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
@@ -36,6 +39,8 @@ pub struct Quota {
     pub max_input: usize,
     /// The most bytes of an operation's output; not above [`MAX_INLINE_BYTES`].
     pub max_output: usize,
+    /// Schedules that it may have.
+    pub max_schedules: u32,
     /// Operations that it may start for each one that an organization of weight 1 starts, while both have some waiting;
     /// at least 1.
     pub weight: u32,
@@ -53,7 +58,14 @@ pub struct Rate {
 impl Default for Quota {
     /// No limit but those that hold for every operation, and the weight 1.
     fn default() -> Quota {
-        Quota { max_pending: None, rate: None, max_input: MAX_INLINE_BYTES, max_output: MAX_INLINE_BYTES, weight: 1 }
+        Quota {
+            max_pending: None,
+            rate: None,
+            max_input: MAX_INLINE_BYTES,
+            max_output: MAX_INLINE_BYTES,
+            max_schedules: DEFAULT_MAX_SCHEDULES,
+            weight: 1,
+        }
     }
 }
 
@@ -121,8 +133,8 @@ impl Quotas {
     }
 
     /// How many of the operations the limits hold for.
-    pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
-        operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
+    pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
+        operations.into_iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
     }
 }
 
@@ -170,7 +182,7 @@ struct Inner {
     told: Mutex<(Quotas, Arc<Stored>)>,
     /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
-    /// How what comes in by the inbox is sealed.
+    /// How what comes in by the inbox, and by schedules, is sealed.
     keyring: RwLock<Keyring>,
     used: Mutex<HashMap<String, Used>>,
 }

@@ -13,4 +13,6 @@ pub(crate) mod overruns;
 pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
+pub(crate) mod sessions;
 pub(crate) mod sweep;
+pub(crate) mod times;

@@ -11,7 +11,7 @@ use super::operations::StatusName;
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, note};
 use crate::render::operations::operations_table;
-use crate::render::{self, Format, Style};
+use crate::render::{self, Format, Style, count};
 
 /// Entries that a page is asked to have when many are wanted; servers give fewer as a rule.
 const LARGE_PAGE: u32 = 1_000;
@@ -118,8 +118,10 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
     if format == Format::Table {
         let style = Style::of_stdout();
         let table = if rows.is_empty() { String::new() } else { operations_table(style, &rows) };
-        let counted = if total == 1 { "operation" } else { "operations" };
-        render::write(table + &style.faint(&format!("{} of {total} {counted}\n", rows.len())))?;
+        // When there are more, the note says so, with what to do.
+        let is_all = usize::try_from(total).is_ok_and(|total| rows.len() >= total);
+        let all = || style.faint(&format!("{}\n", count(rows.len() as u64, "operation")));
+        render::write(table + &if is_all { all() } else { String::new() })?;
     }
     say_if_more(shown.len(), total);
     Ok(Exit::Done)

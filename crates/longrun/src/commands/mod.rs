@@ -23,6 +23,7 @@ pub mod pause;
 pub mod policy;
 pub mod restore;
 pub mod serve;
+pub mod sessions;
 pub mod token;
 pub mod watch;
 pub mod worker;

@@ -3,7 +3,7 @@
 use operations::{MAX_INLINE_BYTES, check_name};
 use serde::{Deserialize, Serialize};
 use server::CallLimit;
-use store::{Quota, Rate};
+use store::{DEFAULT_MAX_SCHEDULES, Quota, Rate};
 use toml::Table;
 
 use super::tables::{self, Complaints};
@@ -23,6 +23,8 @@ pub struct OrganizationLimits {
     pub max_input: ByteSize,
     /// The most bytes of an operation's output.
     pub max_output: ByteSize,
+    /// Schedules that it may have.
+    pub max_schedules: u32,
     /// Calls that it may make in a second, on each server, whatever they do.
     pub call_rate: f64,
     /// Calls that it may make at once after a pause; 0: as many as in a second.
@@ -47,6 +49,8 @@ pub struct Organization {
     pub max_input: Option<ByteSize>,
     /// [`OrganizationLimits::max_output`].
     pub max_output: Option<ByteSize>,
+    /// [`OrganizationLimits::max_schedules`].
+    pub max_schedules: Option<u32>,
     /// [`OrganizationLimits::call_rate`].
     pub call_rate: Option<f64>,
     /// [`OrganizationLimits::call_burst`].
@@ -71,6 +75,7 @@ impl Default for OrganizationLimits {
             burst: 0,
             max_input: inline,
             max_output: inline,
+            max_schedules: DEFAULT_MAX_SCHEDULES,
             call_rate: 0.0,
             call_burst: 0,
             token_call_rate: 0.0,
@@ -87,6 +92,7 @@ impl Default for Organization {
             burst: None,
             max_input: None,
             max_output: None,
+            max_schedules: None,
             call_rate: None,
             call_burst: None,
             token_call_rate: None,
@@ -111,6 +117,7 @@ impl OrganizationLimits {
             rate: rate(self.rate, self.burst),
             max_input: size(self.max_input),
             max_output: size(self.max_output),
+            max_schedules: if self.max_schedules == 0 { u32::MAX } else { self.max_schedules },
             weight,
         }
     }
@@ -170,6 +177,7 @@ impl Organization {
             burst: self.burst.unwrap_or(everybody.burst),
             max_input: self.max_input.unwrap_or(everybody.max_input),
             max_output: self.max_output.unwrap_or(everybody.max_output),
+            max_schedules: self.max_schedules.unwrap_or(everybody.max_schedules),
             call_rate: self.call_rate.unwrap_or(everybody.call_rate),
             call_burst: self.call_burst.unwrap_or(everybody.call_burst),
             token_call_rate: self.token_call_rate.unwrap_or(everybody.token_call_rate),

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-pub use style::{Style, printable};
+pub use style::{Style, count, pieces, printable};
 pub use table::table;
 
 /// The form of an answer.

@@ -18,6 +18,7 @@ mod refusals;
 mod routes;
 mod secret;
 mod session;
+mod standing;
 mod usage;
 
 pub(crate) use authenticator::{Authenticated, Authenticator, bearer};

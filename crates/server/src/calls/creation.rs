@@ -182,6 +182,7 @@ fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
         timeout: asked.timeout.or(defaults.timeout),
         max_attempts: asked.max_attempts.map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
         retain_for: asked.retain_for,
+        ..NewOperation::of_kind("")
     };
     operation.violations().into_iter().for_each(|violation| found.add(violation));
     if let Some(violation) = undeclared(app, &operation.kind) {
@@ -231,6 +232,7 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         timeout,
         max_attempts,
         retain_for,
+        ..
     } = operation;
     let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
     // `Debug` quotes strings, so no two requests run into one another.

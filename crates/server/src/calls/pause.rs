@@ -5,7 +5,7 @@
 //! who manage organizations by a token of the instance pause whole ones.
 
 use operations::{Projects, check_kind};
-use store::{Pausable, Paused, Quota, Scope, Store};
+use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
 use crate::app::App;
 use crate::audit::administrative;
@@ -82,6 +82,22 @@ pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<
     }
     whole(caller)?;
     if name == caller.organization() { Ok(()) } else { Err(ApiError::NotFound("organization")) }
+}
+
+/// The organization that is meant and that the caller manages as a whole: its own, or one that its token of the instance
+/// reaches. With the empty name its own, which is the instance for one that reaches all.
+pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, ApiError> {
+    match caller.allowed_in(Scope::Admin) {
+        Some(Organizations::All) => {}
+        Some(reached) if reached.include(organization) => {}
+        Some(_) => return Err(ApiError::NotFound("organization")),
+        None => {
+            whole(caller)?;
+            let is_own = organization.is_empty() || organization == caller.organization();
+            return if is_own { Ok(caller.organization().to_owned()) } else { Err(ApiError::NotFound("organization")) };
+        }
+    }
+    Ok(organization.to_owned())
 }
 
 /// These calls are about the whole organization.

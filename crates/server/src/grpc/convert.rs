@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::calls::creation::CreateOperation;
 use crate::calls::list::NOT_FOUND;
+use crate::calls::page::PageQuery;
 use crate::error::ApiError;
 use crate::services::FirstPage;
 use crate::strict::Read;
@@ -75,7 +76,8 @@ pub(super) fn given_duration(
     duration.map(|(seconds, nanos)| Duration::new(seconds, nanos))
 }
 
-fn given_timestamp(
+/// A time within the years that can be told.
+pub(super) fn given_timestamp(
     field: &str,
     given: Option<prost_types::Timestamp>,
     found: &mut Vec<Violation>,
@@ -128,6 +130,13 @@ pub(super) fn count(field: &str, given: i32, found: &mut Vec<Violation>) -> Opti
         found.push(Violation::new(field, "must be an integer between 0 and 2147483647"));
     }
     count
+}
+
+/// Which page of a list.
+pub(super) fn page(size: i32, token: String) -> Read<PageQuery> {
+    let mut violations = Vec::new();
+    let wanted = count("page_size", size, &mut violations);
+    Read { value: PageQuery { wanted, token }, violations }
 }
 
 /// The text of a filter by status, as a query has it.

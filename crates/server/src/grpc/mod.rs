@@ -5,13 +5,17 @@
 //! reflection need no token, as `/docs` needs none.
 
 mod agents;
+mod audit;
 mod convert;
 mod evidence;
 pub(crate) mod fuzzing;
 mod gate;
 mod longrunning;
 mod operations;
+mod organizations;
+mod sessions;
 mod status;
+mod tokens;
 mod worker;
 
 use std::time::Duration;
@@ -21,7 +25,12 @@ use axum::middleware::from_fn_with_state;
 use proto::google::longrunning::operations_server::OperationsServer;
 use proto::longrun::v1::agents_service_server::AgentsServiceServer;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsServiceServer;
+use proto::longrun::v1::audit_service_server::AuditServiceServer;
 use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
+use proto::longrun::v1::kinds_service_server::KindsServiceServer;
+use proto::longrun::v1::organizations_service_server::OrganizationsServiceServer;
+use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
+use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -60,6 +69,11 @@ pub(crate) fn routes(app: &App) -> Router {
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
+        .add_service(TokensServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(OrganizationsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(KindsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SessionsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(AuditServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(OperationsServer::new(face))
         .into_axum_router()
         .layer(from_fn_with_state(app.clone(), gate::gate));

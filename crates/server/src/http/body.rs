@@ -12,6 +12,7 @@ use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
 use super::caller::Caller;
@@ -19,6 +20,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::services::ApiSettings;
 use crate::shares::{Share, Shares};
+use crate::strict::{self, Read};
 
 /// A body begins with so much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
@@ -174,6 +176,19 @@ pub(super) async fn read_json(
 ) -> Result<Json, ApiError> {
     check_json(headers)?;
     read(app, &app.memory.small, caller, headers, body, limit).await
+}
+
+/// Reads the request that a JSON body is.
+///
+/// # Errors
+/// As [`read_json`]; and [`ApiError::Malformed`] when it is no JSON object at all.
+pub(super) async fn request<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Read<T>, ApiError> {
+    strict::json(&read_json(app, caller, headers, body, app.settings.body_limit).await?)
 }
 
 /// The same for what workers send, in memory of its own.

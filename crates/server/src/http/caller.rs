@@ -58,7 +58,7 @@ pub(crate) struct RequestId(pub(crate) HeaderValue);
 
 impl Origin {
     /// Of a request.
-    fn of(extensions: &Extensions) -> Origin {
+    pub(crate) fn of(extensions: &Extensions) -> Origin {
         let id = extensions.get::<RequestId>().and_then(|RequestId(id)| id.to_str().ok());
         let address = extensions.get::<Link>().map(|link| link.address().ip());
         Origin { address, request_id: id.unwrap_or_default().to_owned() }

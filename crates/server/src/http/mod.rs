@@ -31,6 +31,7 @@ mod plain;
 mod protection;
 mod routing;
 mod serve;
+mod sessions;
 pub(crate) mod shedding;
 mod target;
 mod tls;
@@ -46,7 +47,7 @@ use axum::routing::{get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
-pub(crate) use caller::{Caller, next_look};
+pub(crate) use caller::{Caller, Origin, next_look};
 pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
@@ -90,6 +91,8 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
         .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
+        .route("/v1/sessions", get(Within(limit, sessions::list)))
+        .route("/v1/sessions/{id}", post(Within(limit, sessions::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))

@@ -11,7 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, tokens, wait, watch, work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, sessions, tokens, wait, watch,
+    work,
 };
 use crate::error::Status;
 
@@ -38,6 +39,7 @@ const PAGE: &str = "/docs";
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
+        (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
@@ -47,7 +49,7 @@ const PAGE: &str = "/docs";
         evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, audit::list,
+        tokens::rotate, sessions::list, sessions::revoke, audit::list,
     )
 )]
 struct Api;

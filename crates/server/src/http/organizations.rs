@@ -16,8 +16,9 @@ use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::organizations::{
-    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, Listed, SetOrganizationLimits,
 };
+use crate::calls::page::{PageQuery, Paged};
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
@@ -36,8 +37,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<CreateOrganization>(&body)?;
+    let asked = body::request::<CreateOrganization>(&app, &caller, &headers, body).await?;
     Ok(answer(&organizations::create(&app, &caller, asked).await?))
 }
 
@@ -45,20 +45,21 @@ pub(super) async fn create(
 ///
 /// One page of those that the token of the instance reaches, by name.
 #[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
-    tag = "OrganizationsService", params(ListOrganizations),
+    tag = "OrganizationsService", params(PageQuery),
     responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListOrganizations>(query.as_deref().unwrap_or(""))?;
+    let asked = Paged::<ListOrganizations>::from_query(query.as_deref())?;
     let (found, next) = organizations::list(&app, &caller, asked).await?;
-    let listed = |one: &store::Organization| ListedOrganization {
+    let listed = |(one, paused_since): &Listed| ListedOrganization {
         name: one.name.clone(),
         created_at: one.created_at.to_string(),
         pending: one.pending,
         running: one.running,
+        paused_since: paused_since.map(|since| since.to_string()),
         being_deleted: one.is_being_deleted,
     };
     let organizations = found.iter().map(listed).collect();
@@ -133,8 +134,7 @@ async fn set_limits(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<SetOrganizationLimits>(&body)?;
+    let asked = body::request::<SetOrganizationLimits>(app, caller, headers, body).await?;
     Ok(answer(&organizations::set_limits(app, caller, name, asked).await?))
 }
 
@@ -188,6 +188,10 @@ pub(super) struct ListedOrganization {
     pending: u64,
     /// Operations that run.
     running: u64,
+    /// Since when nothing of it is started; left out when it is not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    paused_since: Option<String>,
     /// Its deletion has begun, and has not ended.
     being_deleted: bool,
 }

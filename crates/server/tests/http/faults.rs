@@ -8,11 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use operations::{
+    Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Search, Status, Timestamp,
+};
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
-    LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
+    Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, EvidenceRecord, GroupBy, Heartbeat,
+    HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching, NewToken,
+    OperationCommand, OperationDetail, Position, PositionKey, Report, SearchOperations, SearchPage, SearchRequest,
     Settlement, Store, StoreError, Token,
 };
 use tokio::sync::watch;
@@ -91,6 +94,54 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl SearchOperations for FaultyStore {
+    async fn search_ids(
+        &self,
+        access: &Access,
+        request: &SearchRequest,
+    ) -> Result<SearchPage<OperationId>, StoreError> {
+        self.check()?;
+        self.inner.search_ids(access, request).await
+    }
+
+    async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        self.check()?;
+        self.inner.count_matching(access, search, by).await
+    }
+
+    async fn matching_ids(
+        &self,
+        access: &Access,
+        search: &Search,
+        numbers: std::ops::Range<i64>,
+        limit: u32,
+    ) -> Result<Matching, StoreError> {
+        self.inner.matching_ids(access, search, numbers, limit).await
+    }
+
+    async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
+        self.inner.next_number(organization).await
+    }
+
+    async fn note_times(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.note_times(limit).await
+    }
+}
+
+#[async_trait]
+impl Details for FaultyStore {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        self.check()?;
+        self.inner.details(access, ids, longest).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
@@ -164,13 +215,13 @@ impl Store for FaultyStore {
     }
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create_as(organization, operations, ids, key, start).await
+        self.inner.create_as(access, operations, ids, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
@@ -581,4 +632,32 @@ async fn a_rescue_that_cannot_proceed_waits() {
     }
     assert_eq!(reads.borrow().lost, 1);
     engine.drain().await;
+}
+
+#[async_trait]
+impl store::Sessions for FaultyStore {
+    async fn begin_session(&self, session: store::Session) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.begin_session(session).await
+    }
+    async fn session(&self, organization: &str, id: &str) -> Result<Option<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.session(organization, id).await
+    }
+    async fn sessions(
+        &self,
+        organization: &str,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.sessions(organization, after, limit).await
+    }
+    async fn revoke_session(&self, organization: &str, id: &str) -> Result<bool, StoreError> {
+        self.check()?;
+        self.inner.revoke_session(organization, id).await
+    }
+    async fn forget_sessions(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_sessions(limit).await
+    }
 }

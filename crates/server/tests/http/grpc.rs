@@ -21,11 +21,11 @@ use tonic_types::StatusExt;
 
 use crate::harness::{Answer, Caller, Server};
 
-type Authorized = InterceptedService<Channel, Bearer>;
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
 
 /// Adds the caller's token to each call.
 #[derive(Clone)]
-struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
+pub(crate) struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -37,7 +37,7 @@ impl tonic::service::Interceptor for Bearer {
 }
 
 /// A caller's connection.
-async fn connect(caller: &Caller) -> Authorized {
+pub(crate) async fn connect(caller: &Caller) -> Authorized {
     let endpoint = Endpoint::from_shared(format!("http://{}", caller.address)).unwrap();
     let bearer = caller.authorization.as_ref().map(|text| text.parse().unwrap());
     InterceptedService::new(endpoint.connect().await.unwrap(), Bearer(bearer))
@@ -51,7 +51,7 @@ async fn worker(caller: &Caller) -> WorkerServiceClient<Authorized> {
     WorkerServiceClient::new(connect(caller).await)
 }
 
-fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let time = time?;
     Some(operations::Timestamp::from_millis(time.seconds * 1_000 + i64::from(time.nanos / 1_000_000)).to_string())
 }
@@ -101,7 +101,7 @@ fn refusal(status: &Status) -> Value {
 }
 
 /// Both faces gave the same.
-fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
+pub(crate) fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
     match grpc {
         Ok(answer) => assert_eq!((http.status, http.json()), (StatusCode::OK, answer), "{what}"),
         Err(status) => {
@@ -560,6 +560,11 @@ async fn health_and_both_versions_of_reflection_need_no_token() {
         "longrun.v1.WorkerService",
         "longrun.v1.AgentsService",
         "longrun.v1.EvidenceService",
+        "longrun.v1.TokensService",
+        "longrun.v1.OrganizationsService",
+        "longrun.v1.KindsService",
+        "longrun.v1.SessionsService",
+        "longrun.v1.AuditService",
         "google.longrunning.Operations",
         "grpc.health.v1.Health",
     ] {

@@ -18,6 +18,7 @@ mod evidence;
 mod faults;
 mod get;
 mod grpc;
+mod grpc_management;
 mod harness;
 mod hostile_policies;
 mod identity;

@@ -132,6 +132,7 @@ async fn every_call_refuses_those_who_may_not_make_it() {
                 .replace("{digest}", digest)
                 .replace("/kinds/{name}", "/kinds/scan")
                 .replace("{name}", "acme")
+                .replace("{session_id}", "ses_0")
                 .replace("{token_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac");
             let mut answers = Vec::new();
             for (who, caller) in &callers {

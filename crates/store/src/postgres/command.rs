@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, Operation, State, Status, Timestamp};
+use operations::{Access, Event, Operation, Refusal, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -15,7 +15,7 @@ use super::connections::Connections;
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
-use super::{changes as feed, history, purge, rows, transition};
+use super::{changes as feed, create, details, history, purge, rows, transition};
 use crate::batch::CommandRequest;
 use crate::command::in_state;
 use crate::history::steering_notes;
@@ -154,7 +154,15 @@ impl Target<'_> {
         let (from, alias, columns) = if is_active {
             ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
         } else {
-            ("settled", "s", format!("{}, output, worker", rows::SETTLED_COLUMNS))
+            (
+                "settled",
+                "s",
+                format!(
+                    "{}, output, worker, (SELECT unique_key FROM details d \
+                     WHERE d.organization_id = s.organization_id AND d.seq = s.seq) AS unique_key",
+                    rows::SETTLED_COLUMNS
+                ),
+            )
         };
         let sql = LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns);
         let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.access.organization).bind(self.ids.as_slice());
@@ -188,6 +196,17 @@ impl Locked<'_> {
         let organization = access.organization.as_str();
         let operation = rows::operation(&row)?;
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
+        if command == OperationCommand::Retry
+            && !is_active
+            && let Some(key) = row.try_get::<Option<String>, _>("unique_key")?
+        {
+            // As creations do: first the lock on the organization's row, then the look.
+            create::lock_numbers(connection, now, organization).await?;
+            if !details::holders(connection, organization, &[&key]).await?.is_empty() {
+                return Ok(Err(Refusal::UniqueKeyInUse));
+            }
+            details::take_key(connection, organization, &key, seq).await?;
+        }
         let mut counts = Changes::default();
         let Operation { project_id, kind, resource, .. } = operation.clone();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
@@ -248,6 +267,7 @@ impl Locked<'_> {
                 history::forget(connection, organization, seq).await?;
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
                 purge::note_removed(connection, organization, 1).await?;
+                details::forget(connection, organization, seq).await?;
             }
         }
         counts.write(connection, organization).await?;

@@ -47,7 +47,7 @@ const COMPLETE: &str = "
             retain_for_ms, purge_at, error_message, output, input, worker)
         SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
             started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-            finished_at + coalesce(retain_for_ms, $8), '', output, '', worker
+            finished_at + coalesce(retain_for_ms, $8), '', output, input, worker
         FROM held
     )
     -- A row that moves between the look and the deletion, since a caller asked it to stop or a heartbeat came in between,

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::heads::Heads;
 use super::tx::Tx;
-use super::{admin, list, resources, rows};
+use super::{admin, details, list, resources, rows};
 use crate::audit;
 use crate::batch::{Create, Created, records};
+use crate::details::{Row as Detail, existing};
 use crate::quota::{Admission, Quotas};
 use crate::work::StartTerms;
 use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
@@ -102,7 +103,7 @@ const INSERT: &str = "
         UNION ALL
         SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
     ){audited}
-    SELECT row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+    SELECT first, row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
 
 /// With creations that are recorded, the audit log is a part of it: how many entries, and the entries, come last.
 const AUDITED: [(&str, &str); 3] = [
@@ -165,7 +166,7 @@ impl Rows {
 }
 
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
-/// exceeded, fail that creation only. Without keys and below the limit it is one statement.
+/// exceeded, fail that creation only. Without keys and details and below the limit it is one statement.
 pub(super) async fn create(
     tx: &mut Tx<'_>,
     now: Timestamp,
@@ -175,11 +176,18 @@ pub(super) async fn create(
     creates: &[&Create],
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
-    let mut known = HashMap::new();
-    if !keys.is_empty() {
-        // The lock on the organization's row puts the looks at idempotency keys one after the other.
+    let mut known = Known::default();
+    let all = || creates.iter().flat_map(|create| &create.operations);
+    let unique_keys: Vec<&str> = all().filter_map(|new| new.unique_key.as_deref()).collect();
+    if !keys.is_empty() || !unique_keys.is_empty() {
+        // The lock on the organization's row puts the looks at keys one after the other.
         lock_numbers(tx, now, organization).await?;
-        known = find_keys(tx, now, organization, &keys).await?;
+        if !keys.is_empty() {
+            known.uses = find_keys(tx, now, organization, &keys).await?;
+        }
+        if !unique_keys.is_empty() {
+            known.held = details::holders(tx, organization, &unique_keys).await?;
+        }
     }
     let quotas = admission.quotas();
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
@@ -208,10 +216,23 @@ pub(super) async fn create(
     plan.keep(tx, now, organization).await
 }
 
+/// What is known before creations are carried out.
+#[derive(Clone, Default)]
+struct Known {
+    /// The uses of idempotency keys.
+    uses: HashMap<String, Use>,
+    /// The operations that have not ended, by their unique keys.
+    held: HashMap<String, Operation>,
+}
+
 /// What creations come to, before anything is written.
 struct Plan<'c> {
     results: Vec<Result<Created, StoreError>>,
     rows: Rows,
+    /// The new operations with details, each with the place of its row.
+    detailed: Vec<(usize, &'c NewOperation)>,
+    /// The number of the first row, once the rows are inserted.
+    first: i64,
     /// The creations that are to start at once if they can, each with the place of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
@@ -220,17 +241,19 @@ struct Plan<'c> {
 }
 
 impl<'c> Plan<'c> {
-    /// `known` are the keys that were used; `room` is the limit, and how many operations may be created below it.
+    /// `room` is the limit, and how many operations may be created below it.
     fn of(
         now: Timestamp,
         quotas: &Quotas,
         creates: &[&'c Create],
-        mut known: HashMap<String, Use>,
+        mut known: Known,
         room: Option<(u64, u64)>,
     ) -> Plan<'c> {
         let mut plan = Plan {
             results: Vec::with_capacity(creates.len()),
             rows: Rows::default(),
+            detailed: Vec::new(),
+            first: 0,
             starts: Vec::new(),
             keys: Keys::default(),
             audited: None,
@@ -238,16 +261,23 @@ impl<'c> Plan<'c> {
         let mut used = 0;
         for create in creates {
             if let Some(key) = &create.key
-                && let Some((fingerprint, operations)) = known.get(&key.key)
+                && let Some((fingerprint, operations)) = known.uses.get(&key.key)
             {
                 plan.results.push(match operations {
                     _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(Created { operations: operations.clone(), started: None }),
+                    Some(operations) => {
+                        Ok(Created { operations: operations.clone(), existing: Vec::new(), started: None })
+                    }
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
             }
-            let limited = quotas.limited(&create.operations) as u64;
+            let Ok(held) = find_held(&known.held, create) else {
+                plan.results.push(Err(StoreError::UniqueKeyInUse));
+                continue;
+            };
+            let new = create.operations.iter().zip(&held).filter(|(_, held)| held.is_none());
+            let limited = quotas.limited(new.map(|(new, _)| new)) as u64;
             if let Some((limit, room)) = room
                 && limited > 0
                 && used + limited > room
@@ -256,11 +286,22 @@ impl<'c> Plan<'c> {
                 continue;
             }
             used += limited;
-            let mut created = Vec::with_capacity(create.operations.len());
-            for (index, new) in create.operations.iter().enumerate() {
+            let (mut created, mut existing) = (Vec::with_capacity(create.operations.len()), Vec::new());
+            for ((index, new), held) in create.operations.iter().enumerate().zip(held) {
+                if let Some(held) = held {
+                    existing.push(index);
+                    created.push(held);
+                    continue;
+                }
                 let mut operation = new.to_operation(now);
                 if let Some(id) = create.ids.get(index) {
                     operation.id = *id;
+                }
+                if new.has_details() {
+                    plan.detailed.push((plan.rows.ids.len(), new));
+                }
+                if let Some(key) = &new.unique_key {
+                    known.held.insert(key.clone(), operation.clone());
                 }
                 plan.rows.push(&operation, new, create.start.as_ref());
                 created.push(operation);
@@ -268,12 +309,12 @@ impl<'c> Plan<'c> {
             if let Some(key) = &create.key {
                 plan.keys.push(key, &created);
                 // First used in this very batch.
-                known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
+                known.uses.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
             }
-            if let Some(terms) = &create.start {
+            if let Some(terms) = create.start.as_ref().filter(|_| existing.is_empty()) {
                 plan.starts.push((plan.results.len(), create, terms));
             }
-            plan.results.push(Ok(Created { operations: created, started: None }));
+            plan.results.push(Ok(Created { operations: created, existing, started: None }));
         }
         let records = records(creates, &plan.results);
         plan.audited = audit::rows(&records).pop().map(|(_, entries, log)| (entries, log));
@@ -292,7 +333,8 @@ impl<'c> Plan<'c> {
     ) -> Result<bool, StoreError> {
         let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref() };
         let started = insert(connection, heads, &what).await?;
-        let Some(started) = started else { return Ok(false) };
+        let Some(Inserted { first, started }) = started else { return Ok(false) };
+        self.first = first;
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
                 && let [operation] = created.operations.as_mut_slice()
@@ -306,7 +348,7 @@ impl<'c> Plan<'c> {
         Ok(true)
     }
 
-    /// Keeps the keys, once the rows are inserted; answers the results.
+    /// Keeps the keys and the details, once the rows are inserted; answers the results.
     async fn keep(
         self,
         connection: &mut PgConnection,
@@ -320,11 +362,25 @@ impl<'c> Plan<'c> {
                 .bind(self.keys.keys)
                 .bind(self.keys.fingerprints)
                 .bind(self.keys.ids)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+        }
+        let seq = |row: usize| self.first + i64::try_from(row).unwrap_or(i64::MAX);
+        let detailed: Vec<_> = self.detailed.iter().filter_map(|(row, new)| Detail::of(seq(*row), new)).collect();
+        if !detailed.is_empty() {
+            details::insert(connection, organization, &detailed).await?;
         }
         Ok(self.results)
     }
+}
+
+/// The operations that have not ended and have the unique keys of what is to be created, in its order.
+fn find_held(held: &HashMap<String, Operation>, create: &Create) -> Result<Vec<Option<Operation>>, StoreError> {
+    let held_by = |new: &NewOperation| {
+        let held = new.unique_key.as_ref().and_then(|key| held.get(key));
+        held.map(|operation| existing(operation, &create.seen_by)).transpose()
+    };
+    create.operations.iter().map(held_by).collect()
 }
 
 /// How many operations may be created below the limit. Locks the organization's row, so that it stays true.
@@ -376,18 +432,18 @@ async fn insert(
     connection: &mut PgConnection,
     heads: &Heads,
     what: &Insertion<'_>,
-) -> Result<Option<Vec<Uuid>>, StoreError> {
+) -> Result<Option<Inserted>, StoreError> {
     if let Some(place) = heads.row(what.organization) {
         if let Some(made) = insert_at(connection, heads, what, Some(&place)).await? {
             heads.row_lies(what.organization, made.row);
-            return Ok(Some(made.started));
+            return Ok(Some(made.inserted));
         }
         heads.row_moved(what.organization);
     }
     let made = insert_at(connection, heads, what, None).await?;
     Ok(made.map(|made| {
         heads.row_lies(what.organization, made.row);
-        made.started
+        made.inserted
     }))
 }
 
@@ -395,6 +451,14 @@ async fn insert(
 struct Made {
     /// Where the organization's row lies now.
     row: String,
+    inserted: Inserted,
+}
+
+/// Rows that were inserted.
+struct Inserted {
+    /// The number of the first.
+    first: i64,
+    /// The ids of those that have started.
     started: Vec<Uuid>,
 }
 
@@ -422,7 +486,7 @@ async fn insert_at(
         })
     });
     let sql = BY[usize::from(place.is_some())][usize::from(audited.is_some())].as_str();
-    let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
+    let mut query = sqlx::query_as::<_, (i64, String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
         .bind(&rows.ids)
@@ -452,7 +516,8 @@ async fn insert_at(
         query = query.bind(entries).bind(log);
     }
     let made = query.fetch_optional(connection).await?;
-    Ok(made.map(|(row, started)| Made { row, started: started.unwrap_or_default() }))
+    let inserted = |first, started: Option<Vec<Uuid>>| Inserted { first, started: started.unwrap_or_default() };
+    Ok(made.map(|(first, row, started)| Made { row, inserted: inserted(first, started) }))
 }
 
 /// The columns of the keys to be kept.

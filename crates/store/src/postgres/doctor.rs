@@ -13,6 +13,18 @@ const CHECKS: &[(&str, &str)] = &[
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (
+        "the index by label says what the operations do",
+        "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
+             SELECT organization_id, seq, key, value FROM labels EXCEPT
+             SELECT d.organization_id, d.seq, l.key, l.value
+             FROM details d CROSS JOIN LATERAL jsonb_each_text(d.labels) l) AS superfluous
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' lacks ' || key || '=' || value FROM (
+             SELECT d.organization_id, d.seq, l.key, l.value
+             FROM details d CROSS JOIN LATERAL jsonb_each_text(d.labels) l EXCEPT
+             SELECT organization_id, seq, key, value FROM labels) AS missing",
+    ),
+    (
         "no operation is both active and settled",
         // Two looks for each of the few that are active: as one condition, it would compare all with all.
         "SELECT a.organization_id || ' #' || a.seq FROM active a

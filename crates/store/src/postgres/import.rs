@@ -132,7 +132,9 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
             // Bytes came in hexadecimal; a uuid is read from that as it is.
             "hash" | "fingerprint" => Value::from(format!("\\x{text}")),
             // Arrays are JSON texts there.
-            "scopes" | "projects" | "organizations" | "ids" => serde_json::from_str(text).unwrap_or_default(),
+            "scopes" | "projects" | "organizations" | "ids" | "labels" => {
+                serde_json::from_str(text).unwrap_or_default()
+            }
             "output" | "error_message" | "message" => Value::from(rows::text_in(std::mem::take(text))),
             _ => continue,
         };

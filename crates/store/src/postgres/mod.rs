@@ -18,6 +18,7 @@ mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod error;
 mod folds;
@@ -36,7 +37,10 @@ mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod schedules;
+mod search;
 mod session;
+mod sessions;
 mod texts;
 mod transition;
 mod tx;
@@ -66,6 +70,7 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -111,6 +116,7 @@ pub struct PostgresStore {
     heads: Heads,
     folds: Folds,
     resources: Resources,
+    times: TimesCache,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -236,6 +242,7 @@ impl PostgresStore {
             heads,
             folds,
             resources,
+            times: TimesCache::default(),
             replica,
             call: None,
         })
@@ -311,14 +318,15 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let batcher = self.batcher(&self.creations, &access.organization);
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 

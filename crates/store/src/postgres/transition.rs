@@ -52,8 +52,7 @@ const SETTLE: &str = "
         retain_for_ms, purge_at, error_message, output, input, worker)
     SELECT organization_id, seq, id, kind, new_status, resource_type, resource_id, project_id, project_version_id,
         created_at, began_at, finished_at, priority, tries, max_tries, token, timeout_ms, retain_for_ms,
-        finished_at + coalesce(retain_for_ms, $12), error_message, output,
-        CASE new_status WHEN 4 THEN input ELSE '' END, worker
+        finished_at + coalesce(retain_for_ms, $12), error_message, output, input, worker
     FROM held";
 
 /// By places of rows that are locked.

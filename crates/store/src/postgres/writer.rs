@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, NewOperation, Timestamp};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
@@ -13,7 +13,9 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
-use super::{admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, transition};
+use super::{
+    admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
+};
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
@@ -22,6 +24,7 @@ use crate::batch::{
 use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
+use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
@@ -151,6 +154,7 @@ fn organization(write: &Write) -> &str {
         Write::Heartbeat(slot) => slot.request.beats.first().map_or("", |beat| &beat.lease.organization),
         Write::Claim(slot) => slot.request.organization().unwrap_or(""),
         Write::Command(slot) => &slot.request.access.organization,
+        Write::Schedule(slot) => slot.request.organization(),
         Write::CreateToken(slot) => &slot.request.access.organization,
         Write::ChangeToken(slot) => match &slot.request {
             TokenChange::Revoke(..) => "",
@@ -162,11 +166,13 @@ fn organization(write: &Write) -> &str {
             | Upkeep::CreateOrganization(organization, _)
             | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
+            Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
@@ -179,7 +185,8 @@ fn organization(write: &Write) -> &str {
 /// removes before its transaction has a number (see `changes`).
 fn is_alone(write: &Write) -> bool {
     match write {
-        Write::Command(_) => true,
+        // Schedules are locked before the organization's row.
+        Write::Command(_) | Write::Schedule(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Purge(..)),
         _ => false,
     }
@@ -250,7 +257,9 @@ impl Commit for Writer {
 /// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
 fn is_one_statement(writes: &[&mut Write]) -> bool {
     writes.iter().all(|write| match &**write {
-        Write::Create(slot) => slot.request.key.is_none(),
+        Write::Create(slot) => {
+            slot.request.key.is_none() && !slot.request.operations.iter().any(NewOperation::has_details)
+        }
         Write::Transition(_) | Write::Claim(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Disconnect),
         _ => false,
@@ -323,6 +332,12 @@ impl Transaction for Whole<'_> {
         admin::change_token(&mut self.tx, self.now, change).await
     }
 
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { tx, now, admission, heads, organization, .. } = self;
+        let (now, admission) = (*now, *admission);
+        schedules::carry_out(tx, now, admission, heads, organization, write).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(&mut self.tx, self.now, records).await
     }
@@ -337,13 +352,15 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
             // What is recorded comes at the end of the batch.
             Upkeep::Record(_) => Ok(0),
+            Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
             | Upkeep::Disconnect => Ok(0),
         }

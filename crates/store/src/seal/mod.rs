@@ -11,7 +11,10 @@ mod content;
 mod keys;
 mod places;
 mod rotation;
+mod schedules;
 mod sealed;
+mod search;
+mod sessions;
 mod text;
 
 pub use content::check_structure;

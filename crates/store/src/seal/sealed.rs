@@ -25,9 +25,9 @@ use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing,
-    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
-    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits,
+    Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail, Organization, Overrun, Pausable, Paused,
+    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 
 /// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
@@ -39,8 +39,8 @@ const UNOPENED_RETRY: Duration = Duration::from_secs(60);
 /// A store whose texts are sealed. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Sealed {
-    inner: Arc<dyn Store>,
-    keyring: Keyring,
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) keyring: Keyring,
     /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
     /// what calls have set.
     quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,
@@ -83,6 +83,24 @@ impl Sealed {
             String::new()
         });
         operation
+    }
+
+    /// Opens everything about an operation. What cannot be opened is refused when the operation was asked for `alone`, else
+    /// left out.
+    fn open_detail(&self, organization: &str, detail: &mut OperationDetail, alone: bool) -> Result<(), StoreError> {
+        detail.operation = self.opened(organization, detail.operation.clone());
+        let owner = |field| Owner { organization, id: detail.operation.id, field };
+        let input = self.keyring.open(&owner(Field::Input), std::mem::take(&mut detail.input));
+        let progress = self.keyring.open(&owner(Field::Message), std::mem::take(&mut detail.progress));
+        if alone {
+            readable(&detail.operation)?;
+            detail.input = input?;
+        } else {
+            detail.input_left_out |= input.is_err();
+            detail.input = input.unwrap_or_default();
+        }
+        detail.progress = progress.unwrap_or_else(|error| format!("the message cannot be opened: {error}"));
+        Ok(())
     }
 
     fn sealed_settlement(key: Option<&Key>, settlement: &Settlement) -> Settlement {
@@ -128,15 +146,32 @@ fn open_input(keyring: &Keyring, claimed: Claimed) -> Result<Claimed, (LeaseRef,
 }
 
 #[async_trait]
+impl Details for Sealed {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        let mut found = self.inner.details(access, ids, longest).await?;
+        for detail in found.iter_mut().flatten() {
+            self.open_detail(&access.organization, detail, ids.len() == 1)?;
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
 impl Store for Sealed {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         mut operations: Vec<NewOperation>,
         mut ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
+        let organization = access.organization.as_str();
         if self.keyring.active().is_some() {
             if ids.is_empty() {
                 let now = self.inner.now();
@@ -155,7 +190,7 @@ impl Store for Sealed {
             Start { terms: start.terms, started: Box::new(started) }
         });
         let created = match key {
-            None => self.inner.create_as(organization, operations, ids, None, start).await,
+            None => self.inner.create_as(access, operations, ids, None, start).await,
             Some(IdempotencyKey { key, fingerprint }) => {
                 let mut ways = self.keyring.fingerprints(organization, fingerprint).into_iter().peekable();
                 let (mut start, mut created) = (start, Err(StoreError::IdempotencyConflict));
@@ -166,7 +201,7 @@ impl Store for Sealed {
                         Some(_) => (operations.clone(), ids.clone()),
                         None => (std::mem::take(&mut operations), std::mem::take(&mut ids)),
                     };
-                    created = self.inner.create_as(organization, operations, ids, key, start.take()).await;
+                    created = self.inner.create_as(access, operations, ids, key, start.take()).await;
                 }
                 created
             }

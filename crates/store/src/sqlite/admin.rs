@@ -32,6 +32,12 @@ fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreErr
     Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
+/// Has an organization be there, unless it was deleted.
+pub(super) fn be_there(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
+    create_organization(connection, now, organization)?;
+    if is_gone(connection, organization)? { Err(StoreError::OrganizationGone) } else { Ok(()) }
+}
+
 /// Has an organization that was deleted be there again.
 fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";

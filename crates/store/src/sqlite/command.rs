@@ -5,14 +5,14 @@
 use rusqlite::Connection;
 use std::time::Duration;
 
-use operations::{Access, Event, OperationId, State, Status, Timestamp};
+use operations::{Access, Event, OperationId, Refusal, State, Status, Timestamp};
 
 use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::single::project_list;
 use super::statement::{Row, query};
-use super::{history, purge, rows, transition};
+use super::{details, history, purge, rows, transition};
 use crate::command::in_state;
 use crate::history::steering_notes;
 use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
@@ -56,6 +56,14 @@ pub(super) fn command(
     let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
     let counted = Counted::of(&access.organization, seq, &operation);
     let organization = &access.organization;
+    if command == OperationCommand::Retry
+        && let Some(key) = details::unique_key(connection, organization, seq)?
+    {
+        if details::holder(connection, organization, &key)?.is_some() {
+            return Ok(Some(Err(Refusal::UniqueKeyInUse)));
+        }
+        details::take_key(connection, organization, &key, seq)?;
+    }
     if let Some(after) = &after {
         let worker: String = if is_active { String::new() } else { found.try_get("worker")? };
         let notes = steering_notes(now, &before, after, &worker);
@@ -106,6 +114,7 @@ pub(super) fn command(
             changes.add(&counted, Some(before.status()), None);
             changes.write(connection)?;
             history::forget(connection, organization, &[seq])?;
+            details::forget(connection, organization, &[seq])?;
             told.add(organization, None, &id);
             purge::note_removed(connection, organization, 1)?;
         }

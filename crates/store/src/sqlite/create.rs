@@ -4,7 +4,7 @@ use rusqlite::{Connection, Statement, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use operations::{NewOperation, Operation, Status, Timestamp};
+use operations::{Access, NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
 
 use super::changes::Told;
@@ -12,8 +12,9 @@ use super::claim::LEASE;
 use super::counters::{Changes, Counted};
 use super::resources::{self, Resources};
 use super::statement::query;
-use super::{admin, rows};
+use super::{admin, details, rows, single};
 use crate::batch::{Create, Created};
+use crate::details::{Row, existing};
 use crate::quota::Admission;
 use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
@@ -93,20 +94,29 @@ pub(super) fn create(
             if let Some((fingerprint, operations)) = earlier {
                 results.push(match operations {
                     _ if fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(Created { operations, started: None }),
+                    Some(operations) => Ok(Created { operations, existing: Vec::new(), started: None }),
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
             }
         }
         let organization = create.organization.as_str();
+        let mut held = match find_held(connection, create) {
+            Ok(held) => held,
+            Err(StoreError::UniqueKeyInUse) => {
+                results.push(Err(StoreError::UniqueKeyInUse));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let new = || create.operations.iter().enumerate().filter(|(place, _)| !held.contains_key(place));
         let used = used.entry(organization).or_default();
         let asked = Asked {
             organization,
             first: taken[organization].start,
-            last: numbers[organization].start + create.operations.len() as i64,
+            last: numbers[organization].start + new().count() as i64,
             used: *used,
-            limited: quotas.limited(&create.operations) as u64,
+            limited: quotas.limited(new().map(|(_, new)| new)) as u64,
         };
         if let Err(exceeded) = admit(connection, now, admission, &asked)? {
             results.push(Err(exceeded.into()));
@@ -118,14 +128,22 @@ pub(super) fn create(
         }
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let mut created = Vec::with_capacity(create.operations.len());
-        let mut started = None;
+        let (mut existing, mut started) = (Vec::new(), None);
         for (index, new) in create.operations.iter().enumerate() {
+            if let Some(operation) = held.remove(&index) {
+                existing.push(index);
+                created.push(operation);
+                continue;
+            }
             let mut operation = new.to_operation(now);
             if let Some(id) = create.ids.get(index) {
                 operation.id = *id;
             }
             let seq = next.start;
             next.start += 1;
+            if let Some(row) = Row::of(seq, new) {
+                details::insert(connection, organization, &row)?;
+            }
             told.add(organization, Some(Status::Pending), &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
@@ -152,7 +170,7 @@ pub(super) fn create(
         if let Some(key) = &create.key {
             keep_key(connection, now, &create.organization, key, &created)?;
         }
-        results.push(Ok(Created { operations: created, started }));
+        results.push(Ok(Created { operations: created, existing, started }));
     }
     give_back(connection, &numbers)?;
     counts.write(connection)?;
@@ -161,6 +179,20 @@ pub(super) fn create(
         resources.look(connection, organization, resource)?;
     }
     Ok(results)
+}
+
+/// The operations that have the unique keys of what is to be created, and have not ended, by the places of that.
+fn find_held(connection: &Connection, create: &Create) -> Result<BTreeMap<usize, Operation>, StoreError> {
+    let mut held = BTreeMap::new();
+    for (place, new) in create.operations.iter().enumerate() {
+        let Some(key) = &new.unique_key else { continue };
+        let Some(id) = details::holder(connection, &create.organization, key)? else { continue };
+        let access = Access::organization(&create.organization);
+        for operation in single::get(connection, &access, &[id])?.into_iter().flatten() {
+            held.insert(place, existing(&operation, &create.seen_by)?);
+        }
+    }
+    Ok(held)
 }
 
 /// Whether nothing of this organization and kind waits or is paused, so that a new operation may start at once.

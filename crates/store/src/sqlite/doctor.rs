@@ -11,6 +11,16 @@ const CHECKS: &[(&str, &str)] = &[
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (
+        "the index by label says what the operations do",
+        "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
+             SELECT organization_id, seq, key, value FROM labels EXCEPT
+             SELECT d.organization_id, d.seq, l.key, l.value FROM details d CROSS JOIN json_each(d.labels) l)
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' lacks ' || key || '=' || value FROM (
+             SELECT d.organization_id, d.seq, l.key, l.value FROM details d CROSS JOIN json_each(d.labels) l EXCEPT
+             SELECT organization_id, seq, key, value FROM labels)",
+    ),
+    (
         "no operation is both active and settled",
         "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
              ON s.organization_id = a.organization_id AND s.id = a.id",

@@ -26,7 +26,7 @@ const SETTLE: &str = "
         retain_for_ms, purge_at, error_message, output, input, worker)
     SELECT organization_id, seq, id, kind, ?2, resource_type, resource_id, project_id, project_version_id, created_at,
         ?3, ?4, priority, ?5, ?6, ?7, timeout_ms, retain_for_ms, ?4 + coalesce(retain_for_ms, ?11), ?8, ?9,
-        CASE ?2 WHEN 4 THEN input ELSE '' END, ?10
+        input, ?10
     FROM active WHERE rowid = ?1";
 
 const REMOVE: &str = "DELETE FROM active WHERE rowid = ?1";

@@ -12,7 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
+    sessions, texts, transition,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -22,6 +23,7 @@ use crate::batch::{
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
+use crate::schedules::{ScheduleReply, ScheduleWrite, carry_out};
 use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
 
 /// What a writer works with, shared with the store.
@@ -187,6 +189,13 @@ impl Transaction for Whole<'_> {
         admin::change_token(self.connection, self.now, change)
     }
 
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { connection, now, admission, .. } = *self;
+        let (resources, organization) = (&mut *self.resources, write.organization());
+        let mut table = schedules::Table { connection, now, admission, resources, organization };
+        carry_out(&mut table, now, admission, write).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(self.connection, self.now, records)
     }
@@ -202,6 +211,8 @@ impl Transaction for Whole<'_> {
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
+            Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
+            Upkeep::Session(change) => sessions::change(connection, now, change),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
