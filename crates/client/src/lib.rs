@@ -28,7 +28,9 @@ mod evidence;
 mod management;
 mod pause;
 mod retry;
+mod stats;
 mod types;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -41,11 +43,13 @@ pub use management::{
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
     TokenRotation, WantedLimits,
 };
+pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{

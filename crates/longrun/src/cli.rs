@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
     evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    sessions, token, watch, worker,
+    sessions, stats, token, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -65,6 +65,11 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Save names for filters, and see what they show
+    #[command(subcommand)]
+    Views(Views),
+    /// Show how much happened and how long it took, as a chart
+    Stats(stats::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -108,6 +113,8 @@ impl Command {
             | Command::Bench(_) => true,
             Command::Config(_)
             | Command::Operations(_)
+            | Command::Stats(_)
+            | Command::Views(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -221,6 +228,19 @@ pub enum Operations {
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
     Events(operations::IdsArgs),
+}
+
+/// `longrun views`.
+#[derive(Debug, Subcommand)]
+pub enum Views {
+    /// List views with how many operations they show
+    List(views::ListArgs),
+    /// Make a view
+    Create(views::CreateArgs),
+    /// Show a view
+    Show(views::NameArgs),
+    /// Delete a view; the operations that it shows stay
+    Delete(views::NameArgs),
 }
 
 /// `longrun evidence`.

@@ -23,7 +23,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use cli::{
-    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Sessions, Token,
+    Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Sessions, Token, Views,
 };
 use exit::Exit;
 
@@ -95,6 +95,11 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Views(Views::List(args)) => commands::views::list(args).await,
+        Command::Views(Views::Create(args)) => commands::views::create(args).await,
+        Command::Views(Views::Show(args)) => commands::views::show(args).await,
+        Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
+        Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),

@@ -24,6 +24,8 @@ pub mod policy;
 pub mod restore;
 pub mod serve;
 pub mod sessions;
+pub mod stats;
 pub mod token;
+pub mod views;
 pub mod watch;
 pub mod worker;

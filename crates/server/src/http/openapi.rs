@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, sessions, tokens, wait, watch,
-    work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, sessions, stats, tokens,
+    views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -41,6 +41,8 @@ const PAGE: &str = "/docs";
         (name = "TokensService", description = "API tokens."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
+        (name = "ViewsService", description = "Saved views: names for filters."),
+        (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
@@ -50,6 +52,8 @@ const PAGE: &str = "/docs";
         organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
         tokens::rotate, sessions::list, sessions::revoke, audit::list,
+        stats::get, views::create,
+        views::list, views::get, views::update, views::delete,
     )
 )]
 struct Api;

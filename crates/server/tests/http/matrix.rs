@@ -78,6 +78,7 @@ fn body(operation_id: &str, digest: &str) -> String {
         ]}),
         "AgentsService_EvaluateEvidence" => json!({"digest": digest, "project_id": "p"}),
         "TokensService_CreateToken" => json!({"name": "t", "scopes": ["operations:read"]}),
+        "ViewsService_CreateView" | "ViewsService_UpdateView" => json!({"name": "failed", "filter": "status = FAILED"}),
         "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
         "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
         _ => return String::new(),
@@ -93,6 +94,8 @@ async fn every_call_refuses_those_who_may_not_make_it() {
     let operation = server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("scan") }).await;
     let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
     let digest = stored["digest"].as_str().unwrap();
+    let view = acme.post("/v1/views", r#"{"name":"all","visibility":"shared"}"#).await.json();
+    let view = view["view"]["id"].as_str().unwrap().to_owned();
     let before = acme.get("/v1/operations").await.body;
 
     let unknown = Secret::generate().unwrap();
@@ -130,6 +133,7 @@ async fn every_call_refuses_those_who_may_not_make_it() {
             let path = template
                 .replace("{operation_id}", &operation.id.to_string())
                 .replace("{digest}", digest)
+                .replace("{view_id}", &view)
                 .replace("/kinds/{name}", "/kinds/scan")
                 .replace("{name}", "acme")
                 .replace("{session_id}", "ses_0")
