@@ -16,8 +16,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Calls that may wait for each place.
-const WAITING_PER_PLACE: usize = 4;
+/// Calls that may wait for each place. How long they wait is bounded by time: this bounds the memory that they take, and should
+/// send nobody away whose turn would come in time.
+const WAITING_PER_PLACE: usize = 16;
 /// Organizations remembered before those without a call are forgotten.
 const REMEMBERED: usize = 1_000;
 
@@ -188,7 +189,7 @@ mod tests {
         for _ in 0..3 {
             held.push(places.take("greedy").await.unwrap());
         }
-        let mut waiting: Vec<_> = (0..12).map(|_| Box::pin(places.take("greedy"))).collect();
+        let mut waiting: Vec<_> = (0..3 * WAITING_PER_PLACE).map(|_| Box::pin(places.take("greedy"))).collect();
         assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
         assert_eq!(places.take("greedy").now_or_never().unwrap().unwrap_err(), NoPlace, "too many wait: at once");
         assert!(places.crowd("greedy").is_full() && !places.crowd("other").is_full());

@@ -66,6 +66,11 @@ pub(crate) fn message(bytes: &[u8]) {
     read::<wire::SettleOperationsRequest>(bytes);
     read::<wire::PutEvidenceRequest>(bytes);
     read::<wire::GetEvidenceRequest>(bytes);
+    read::<wire::ListAuditRequest>(bytes);
+    read::<wire::CreateOrganizationRequest>(bytes);
+    read::<wire::SetOrganizationLimitsRequest>(bytes);
+    read::<wire::CreateTokenRequest>(bytes);
+    read::<wire::RotateTokenRequest>(bytes);
 }
 
 /// A message that can be read, and is the same when it is written and read again.

@@ -133,12 +133,12 @@ async fn who_would_wait_in_vain_is_told_so_at_once_and_others_on_the_same_connec
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     assert!(exchange(&mut stream, &stuck, "GET", "").await.starts_with("HTTP/1.1 200"));
     let _held = stick(&mut seen, &stuck, 1).await;
-    let waiting = (0..4).map(|_| {
+    let waiting = (0..16).map(|_| {
         let caller = stuck.clone();
         tokio::spawn(async move { caller.get("/v1/operations").await })
     });
     let _waiting: Vec<_> = waiting.collect();
-    while !server.services.metrics.render().contains("in_flight 5") {
+    while !server.services.metrics.render().contains("in_flight 17") {
         tokio::task::yield_now().await;
     }
     for _ in 0..3 {
