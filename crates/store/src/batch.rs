@@ -138,8 +138,6 @@ pub(crate) enum Upkeep {
     Bulk(Box<BulkBatch>),
     /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded store.
     BeginBulk(String, OperationId, u64),
-    /// What concerns statistics; only in the embedded store.
-    Statistics(StatisticsWrite),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -328,7 +326,6 @@ impl Write {
             Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
                 (part.counts.len(), 0)
             }
-            Write::Upkeep(Slot { request: Upkeep::Bulk(batch), .. }) => (batch.ids.len(), 0),
             Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
                 (1, 0)
             }

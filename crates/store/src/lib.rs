@@ -81,9 +81,8 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
-pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate, RunningLimits};
 pub use postpone::Postpone;
-pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate};
+pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate, RunningLimits};
 pub use reach::{Organizations, TokenReach};
 pub use schedules::{
     DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
@@ -160,8 +159,17 @@ pub struct EvidenceRecord {
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
 pub trait Store:
-    BulkOperations + Details + Schedules + SearchOperations + Sessions + Statistics + Views + Send + Sync + 'static
-    Details + Schedules + SearchOperations + Sessions + Postpone + Statistics + Views + Send + Sync + 'static
+    BulkOperations
+    + Details
+    + Postpone
+    + Schedules
+    + SearchOperations
+    + Sessions
+    + Statistics
+    + Views
+    + Send
+    + Sync
+    + 'static
 {
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///

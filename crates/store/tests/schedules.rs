@@ -239,8 +239,6 @@ async fn a_trigger_creates_at_once_and_leaves_the_times_alone(fixture: Fixture) 
         request_id: String::new(),
     };
     let caller = fixture.store.on_behalf_of(call);
-    let trigger = async || trigger_schedule(&*caller, &*fixture.store, &acme(), "scan").await;
-    let first = trigger().await.unwrap().unwrap();
     let access = acme();
     let trigger = || trigger_schedule(&*caller, &*fixture.store, &access, "scan");
     let first = { trigger().await }.unwrap().unwrap();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use operations::{Concurrency, MAX_PRIORITY, NewOperation, Operation, Resource, Timestamp, Violation};
 use operations::{
-    Labels, MAX_PRIORITY, NewOperation, Operation, OperationId, Resource, Timestamp, Violation, repeated_unique_keys,
+    Concurrency, Labels, MAX_PRIORITY, NewOperation, Operation, OperationId, Resource, Timestamp, Violation,
+    repeated_unique_keys,
 };
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
@@ -232,7 +232,9 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
             key: asked.concurrency_key,
             limit: asked.concurrency_limit.map_or(1, |n| u32::try_from(n).unwrap_or(0)),
         }),
-        ..NewOperation::of_kind("")
+        labels: asked.labels,
+        unique_key: Some(asked.unique_key).filter(|key| !key.is_empty()),
+        schedule: None,
     };
     if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
         found.add(Violation::new(
@@ -240,10 +242,6 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
             "needs a concurrency_key: it is how many of it may run at a time",
         ));
     }
-        labels: asked.labels,
-        unique_key: Some(asked.unique_key).filter(|key| !key.is_empty()),
-        schedule: None,
-    };
     check_new(app, &operation, &mut found);
     (operation, found)
 }
@@ -298,7 +296,6 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         max_attempts,
         retain_for,
         concurrency,
-        ..
         labels,
         unique_key,
         schedule: _,
@@ -307,15 +304,14 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
     // `Debug` quotes strings, so no two requests run into one another.
     let mut whole = format!(
         "{kind:?} {resource:?} {project_id:?} {project_version_id:?} {input:?} {priority} {run_after:?} {timeout:?} \
-         {max_attempts} {retain_for:?}{}",
-        // Nothing where there is nothing, so that keys are known again that were used before there were such things.
-        concurrency.as_ref().map_or_else(String::new, |concurrency| format!(" {concurrency:?}"))
-    )
          {max_attempts} {retain_for:?}"
     );
     // Only what is there: keys that were used before there were these stay what they were.
     if !labels.is_empty() || unique_key.is_some() {
         whole.push_str(&format!(" {labels:?} {unique_key:?}"));
+    }
+    if let Some(concurrency) = concurrency {
+        whole.push_str(&format!(" {concurrency:?}"));
     }
     whole
 }

@@ -11,7 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search, sessions, stats, tokens, views, wait, watch, work,
+    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search,
+    sessions, stats, tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
