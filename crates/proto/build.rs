@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/organizations.proto",
         "longrun/v1/audit.proto",
         "longrun/v1/sessions.proto",
+        "longrun/v1/stats.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

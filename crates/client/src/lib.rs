@@ -29,7 +29,9 @@ mod management;
 mod pause;
 mod retry;
 mod schedules;
+mod stats;
 mod types;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -43,11 +45,13 @@ pub use management::{
     TokenRotation, WantedLimits,
 };
 pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
+pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
     CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
     Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
     PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
+pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{

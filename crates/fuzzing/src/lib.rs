@@ -13,7 +13,7 @@ use operations::{Search, Timestamp};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("query", query),
     ("body", body),
     ("message", message),

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
     evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore,
-    schedules, serve, sessions, token, watch, worker,
+    schedules, serve, sessions, stats, token, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -68,6 +68,11 @@ pub enum Command {
     /// Create operations again and again, at times
     #[command(subcommand)]
     Schedules(Schedules),
+    /// Save names for filters, and see what they show
+    #[command(subcommand)]
+    Views(Views),
+    /// Show how much happened and how long it took, as a chart
+    Stats(stats::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -112,6 +117,8 @@ impl Command {
             Command::Config(_)
             | Command::Operations(_)
             | Command::Schedules(_)
+            | Command::Stats(_)
+            | Command::Views(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -247,6 +254,19 @@ pub enum Schedules {
     Resume(schedules::NamesArgs),
     /// Create the operations of schedules now
     Trigger(schedules::NamesArgs),
+}
+
+/// `longrun views`.
+#[derive(Debug, Subcommand)]
+pub enum Views {
+    /// List views with how many operations they show
+    List(views::ListArgs),
+    /// Make a view
+    Create(views::CreateArgs),
+    /// Show a view
+    Show(views::NameArgs),
+    /// Delete a view; the operations that it shows stay
+    Delete(views::NameArgs),
 }
 
 /// `longrun evidence`.

@@ -24,7 +24,7 @@ use clap::Parser;
 
 use cli::{
     Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules, Sessions,
-    Token,
+    Token, Views,
 };
 use exit::Exit;
 
@@ -104,6 +104,11 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Views(Views::List(args)) => commands::views::list(args).await,
+        Command::Views(Views::Create(args)) => commands::views::create(args).await,
+        Command::Views(Views::Show(args)) => commands::views::show(args).await,
+        Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
+        Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),

@@ -17,6 +17,7 @@ pub mod page;
 pub mod schedule;
 pub mod search;
 mod state;
+mod statistics;
 mod status;
 mod text;
 mod time;
@@ -31,6 +32,7 @@ pub use labels::{
 pub use page::{PageInfo, PageRequest};
 pub use search::{InvalidFilter, Search};
 pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};
+pub use statistics::{Durations, InvalidDurations, Step, UnknownStep};
 pub use status::Status;
 pub use text::{MAX_TEXT_BYTES, Violation, check_kind, check_name, check_text};
 pub use time::Timestamp;

@@ -21,10 +21,12 @@ use crate::quota::Admission;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
 use crate::sessions::SessionChange;
+use crate::sqlite::StatisticsWrite;
+use crate::views::ViewChange;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
+    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach, ViewOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -129,6 +131,8 @@ pub(crate) enum Upkeep {
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
+    /// What concerns statistics; only in the embedded store.
+    Statistics(StatisticsWrite),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -156,6 +160,7 @@ pub(crate) enum Write {
     CreateToken(Slot<NewToken, Token>),
     ChangeToken(Slot<TokenChange, Option<Token>>),
     Schedule(Slot<ScheduleWrite, ScheduleReply>),
+    View(Slot<ViewChange, ViewOutcome>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -234,6 +239,7 @@ impl Write {
             Write::CreateToken(slot) => slot,
             Write::ChangeToken(slot) => slot,
             Write::Schedule(slot) => slot,
+            Write::View(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -259,6 +265,10 @@ impl Write {
                 })
             }
             Write::Schedule(slot) => slot.record(ScheduleReply::made),
+            Write::View(slot) => slot.record(|outcome| match outcome {
+                ViewOutcome::Kept(view) => Some(vec![format!("views/{}", view.id)]),
+                ViewOutcome::NameTaken | ViewOutcome::TooMany(_) | ViewOutcome::Missing => None,
+            }),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
                 Some(Record { call: call.clone()?, made: Vec::new(), code: *code })
             }
@@ -307,7 +317,12 @@ impl Write {
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) => (1, 0),
+            Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
+                (part.counts.len(), 0)
+            }
+            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
+                (1, 0)
+            }
         }
     }
 }
@@ -335,6 +350,8 @@ pub(crate) trait Transaction {
     async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError>;
     /// Carries out what is written about schedules; what refuses it alone is its own reply.
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
+
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
     /// Appends to the audit log.
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError>;
@@ -371,6 +388,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Heartbeat(slot) => slot.reply = Some(Ok(transaction.heartbeat(&slot.request).await?)),
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
+            Write::View(slot) => slot.reply = Some(Ok(transaction.change_view(&slot.request).await?)),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
             Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),

@@ -86,7 +86,7 @@ impl News {
                 Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
                 _ => News::default(),
             },
-            Write::Heartbeat(_) | Write::CreateToken(_) | Write::ChangeToken(_) => News::default(),
+            Write::Heartbeat(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => News::default(),
         }
     }
 

@@ -10,6 +10,10 @@ pub(crate) const TOTALS: &str = "
     SELECT (SELECT count(*) FROM organizations WHERE deleted < 2),
         (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)";
 
+/// What [`Report`] says of statistics that do not add up; the query is of each engine.
+pub(crate) const STATISTICS_ADD_UP: &str =
+    "statistics count every creation since they began, but for those that the feed still has";
+
 /// Invariants as queries that both engines understand: each answers one text column per violation.
 pub(crate) const ALIKE: &[(&str, &str)] = &[
     (
@@ -80,6 +84,32 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              SELECT organization_id, seq, lag(seq + entries) OVER (PARTITION BY organization_id ORDER BY seq) AS expected
              FROM audit) AS follows
          WHERE seq <> expected",
+    ),
+    (
+        "statistics by day are those of all creations that are counted",
+        "SELECT s.organization_id || ': ' || s.created || ' counted, ' || coalesce(sum(d.created), 0) || ' by day'
+         FROM statistics_origins s JOIN organizations o ON o.organization_id = s.organization_id AND o.deleted = 0
+         LEFT JOIN statistics d ON d.organization_id = s.organization_id AND d.step = 3 AND d.project_id = ''
+         GROUP BY s.organization_id, s.created HAVING s.created <> coalesce(sum(d.created), 0)",
+    ),
+    (
+        "statistics by hour add up to those by day, and those by minute to those by hour, while all are kept",
+        "WITH wider (step, finer, millis) AS (VALUES (3, 2, 86400000), (2, 1, 3600000)), oldest (step, start) AS (
+             SELECT step, min(start) FROM statistics GROUP BY step
+         ), finer AS (
+             SELECT f.organization_id, w.step, f.project_id, f.start / w.millis * w.millis AS start, f.kind,
+                 sum(f.created) AS created, sum(f.started) AS started, sum(f.completed) AS completed,
+                 sum(f.failed) AS failed
+             FROM statistics f JOIN wider w ON w.finer = f.step GROUP BY 1, 2, 3, 4, 5
+         )
+         SELECT w.organization_id || ' step ' || w.step || ' project ' || w.project_id || ' from ' || w.start || ' '
+             || w.kind || ': ' || w.created || ' created, of which ' || coalesce(f.created, 0) || ' by finer steps'
+         FROM statistics w JOIN wider ON wider.step = w.step JOIN oldest o ON o.step = wider.finer AND w.start > o.start
+         JOIN organizations g ON g.organization_id = w.organization_id AND g.deleted = 0
+         LEFT JOIN finer f ON f.organization_id = w.organization_id AND f.step = w.step
+             AND f.project_id = w.project_id AND f.start = w.start AND f.kind = w.kind
+         WHERE w.created <> coalesce(f.created, 0) OR w.started <> coalesce(f.started, 0)
+             OR w.completed <> coalesce(f.completed, 0) OR w.failed <> coalesce(f.failed, 0)",
     ),
     (
         "the times that are kept of a bucket hold those of its operations, and are of full buckets",

@@ -43,10 +43,12 @@ pub mod seal;
 mod search;
 mod sessions;
 pub mod sqlite;
+mod statistics;
 mod token;
 mod transfer;
 mod transition;
 mod url;
+mod views;
 mod work;
 
 use async_trait::async_trait;
@@ -88,9 +90,11 @@ pub use search::{
 };
 pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
+pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
+pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,
@@ -150,7 +154,9 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Details + Schedules + SearchOperations + Sessions + Send + Sync + 'static {
+pub trait Store:
+    Details + Schedules + SearchOperations + Sessions + Statistics + Views + Send + Sync + 'static
+{
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is

@@ -25,6 +25,8 @@ pub mod restore;
 pub mod schedules;
 pub mod serve;
 pub mod sessions;
+pub mod stats;
 pub mod token;
+pub mod views;
 pub mod watch;
 pub mod worker;

@@ -15,6 +15,7 @@ mod operations;
 mod organizations;
 mod schedules;
 mod sessions;
+mod stats;
 mod status;
 mod tokens;
 mod worker;
@@ -32,6 +33,7 @@ use proto::longrun::v1::kinds_service_server::KindsServiceServer;
 use proto::longrun::v1::organizations_service_server::OrganizationsServiceServer;
 use proto::longrun::v1::schedules_service_server::SchedulesServiceServer;
 use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
+use proto::longrun::v1::stats_service_server::StatsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
@@ -70,6 +72,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
         .add_service(TokensServiceServer::new(face.clone()).max_decoding_message_size(most))

@@ -34,9 +34,11 @@ mod schedules;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
+mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -103,6 +105,12 @@ pub fn router(services: Services) -> Router {
         .route("/v1/sessions", get(Within(limit, sessions::list)))
         .route("/v1/sessions/{id}", post(Within(limit, sessions::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
+        .route("/v1/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
+        .route(
+            "/v1/views/{id}",
+            get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
+        )
+        .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))

@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions, tokens,
-    wait, watch, work,
+    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, sessions, stats,
+    tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -42,6 +42,8 @@ const PAGE: &str = "/docs";
         (name = "SchedulesService", description = "Operations that are created again and again, at times."),
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
+        (name = "ViewsService", description = "Saved views: names for filters."),
+        (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
@@ -52,6 +54,7 @@ const PAGE: &str = "/docs";
         organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
         tokens::rotate, sessions::list, sessions::revoke, schedules::create, schedules::list, schedules::get,
         schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger, audit::list,
+        stats::get, views::create, views::list, views::get, views::update, views::delete,
     )
 )]
 struct Api;

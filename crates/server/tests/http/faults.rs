@@ -17,7 +17,8 @@ use store::{
     Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest, DueSchedules, EvidenceRecord, Fired,
     GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Listing, Lost, LostLease, Matching,
     NewToken, OperationCommand, OperationDetail, Position, PositionKey, Report, Schedule, ScheduleOutcome, Schedules,
-    SearchOperations, SearchPage, SearchRequest, Settlement, Store, StoreError, Token,
+    SearchOperations, SearchPage, SearchRequest, Settlement, Statistics, StatisticsAnswer, StatisticsRequest, Store,
+    StoreError, Token, View, ViewOutcome, ViewReach, Views,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +92,28 @@ impl FaultyStore {
             f if f == Fault::Panic as u8 => panic!("{SECRET_CAUSE}"),
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl Statistics for FaultyStore {
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.check()?;
+        self.inner.statistics(access, request, limit).await
+    }
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
     }
 }
 
@@ -184,6 +207,26 @@ impl Schedules for FaultyStore {
     async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
         self.check()?;
         self.inner.fire(organization, limit, cancelled).await
+    }
+}
+
+#[async_trait]
+impl Views for FaultyStore {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
+        self.check()?;
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
     }
 }
 

@@ -10,6 +10,7 @@ use proto::longrun::v1 as wire;
 use proto::longrun::v1::agents_service_client::AgentsServiceClient;
 use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
 use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
+use proto::longrun::v1::stats_service_client::StatsServiceClient;
 use proto::longrun::v1::worker_service_client::WorkerServiceClient;
 use serde_json::{Value, json};
 use store::Scope;
@@ -98,6 +99,109 @@ fn refusal(status: &Status) -> Value {
     }
     shown["details"] = list.into();
     shown
+}
+
+/// Statistics as HTTP shows them.
+fn shown_stats(stats: wire::GetStatsResponse) -> Value {
+    let durations = |durations: Option<wire::StatsDurations>| {
+        let durations = durations.unwrap();
+        let mut shown = json!({"count": durations.count, "sum_ms": durations.sum_ms});
+        for (name, quantile) in
+            [("p50_ms", durations.p50_ms), ("p90_ms", durations.p90_ms), ("p99_ms", durations.p99_ms)]
+        {
+            if let Some(quantile) = quantile {
+                shown[name] = quantile.into();
+            }
+        }
+        shown
+    };
+    let points = stats.points.into_iter().map(|point| {
+        let mut shown = json!({
+            "start": time(point.start), "created": point.created, "started": point.started,
+            "completed": point.completed, "failed": point.failed,
+            "waiting": durations(point.waiting), "running": durations(point.running),
+        });
+        if let Some(kind) = point.kind {
+            shown["kind"] = kind.into();
+        }
+        shown
+    });
+    let mut shown = json!({
+        "step": stats.step, "from": time(stats.from), "to": time(stats.to), "points": points.collect::<Vec<_>>(),
+    });
+    if let Some(since) = time(stats.available_since) {
+        shown["available_since"] = since.into();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn statistics_are_the_same_over_both_faces() {
+    let server = Server::start().await;
+    server.store.begin_statistics().await.unwrap();
+    server.ended(NewOperation::of_kind("scan"), Outcome::Completed { output: String::new() }).await;
+    server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("build") }).await;
+    for (organization, from) in server.store.uncommitted(store::STATISTICS_CONSUMER, "", 10).await.unwrap() {
+        assert!(server.store.count_changes(&organization, from, 100).await.unwrap());
+    }
+    let (from, to) = ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z");
+    let at = |text: &str| {
+        let millis = text.parse::<operations::Timestamp>().unwrap().as_millis();
+        Some(prost_types::Timestamp { seconds: millis / 1_000, nanos: 0 })
+    };
+    let callers = [
+        ("everything", server.acme().await),
+        ("nobody", server.nobody()),
+        ("another organization", server.caller(Access::organization("other"), &[Scope::Admin]).await),
+        ("projects", server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await),
+        ("no scope to read", server.caller(Access::organization("acme"), &[Scope::OperationsWork]).await),
+    ];
+    for (who, caller) in &callers {
+        let mut client = StatsServiceClient::new(connect(caller).await);
+        for (step, group_by, kind, to) in [
+            ("", "", "", "2020-01-03T00:00:00Z"),
+            ("week", "", "", to),
+            ("minute", "colour", "", to),
+            ("minute", "", "", to),
+            ("hour", "", "", from),
+        ] {
+            let http = format!("/v1/stats?from={from}&to={to}&step={step}&group_by={group_by}&kind={kind}");
+            let asked = wire::GetStatsRequest {
+                from: at(from),
+                to: at(to),
+                step: step.to_owned(),
+                group_by: group_by.to_owned(),
+                kind: kind.to_owned(),
+            };
+            let mut http = caller.get(&http).await;
+            let answer = client.get_stats(asked).await.map(|answer| shown_stats(answer.into_inner()));
+            without_lag(&mut http);
+            assert_same(&format!("{who} {step} {group_by}"), &http, answer);
+        }
+        for kind in ["", "scan"] {
+            let asked = wire::GetStatsRequest {
+                step: "day".to_owned(),
+                group_by: "kind".to_owned(),
+                kind: kind.to_owned(),
+                ..Default::default()
+            };
+            let http = caller.get(&format!("/v1/stats?step=day&group_by=kind&kind={kind}")).await;
+            let points = |shown: &Value| shown.get("points").cloned();
+            let answer = client.get_stats(asked).await;
+            let answer = answer.map_or(None, |answer| points(&shown_stats(answer.into_inner())));
+            assert_eq!(points(&http.json()), answer, "{who} {kind}");
+        }
+    }
+}
+
+/// How far the counts lag behind is of the moment.
+fn without_lag(answer: &mut Answer) {
+    if answer.status == StatusCode::OK {
+        let mut shown = answer.json();
+        let members = shown.as_object_mut().unwrap();
+        members.retain(|name, _| name != "lag_ms" && name != "complete_until");
+        answer.body = shown.to_string().into();
+    }
 }
 
 /// Both faces gave the same.

@@ -82,6 +82,7 @@ fn body(operation_id: &str, digest: &str) -> String {
             json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "project_id": "p"}})
         }
         "SchedulesService_UpdateSchedule" => json!({"overlap": "skip"}),
+        "ViewsService_CreateView" | "ViewsService_UpdateView" => json!({"name": "failed", "filter": "status = FAILED"}),
         "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
         "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
         _ => return String::new(),
@@ -97,6 +98,8 @@ async fn every_call_refuses_those_who_may_not_make_it() {
     let operation = server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("scan") }).await;
     let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
     let digest = stored["digest"].as_str().unwrap();
+    let view = acme.post("/v1/views", r#"{"name":"all","visibility":"shared"}"#).await.json();
+    let view = view["view"]["id"].as_str().unwrap().to_owned();
     let nightly = r#"{"name":"nightly","cron":"0 3 * * *","operation":{"kind":"scan","project_id":"p"}}"#;
     assert_eq!(acme.post("/v1/schedules", nightly).await.status, StatusCode::OK);
     let (before, schedules) = (acme.get("/v1/operations").await.body, acme.get("/v1/schedules").await.body);
@@ -136,6 +139,7 @@ async fn every_call_refuses_those_who_may_not_make_it() {
             let path = template
                 .replace("{operation_id}", &operation.id.to_string())
                 .replace("{digest}", digest)
+                .replace("{view_id}", &view)
                 .replace("/kinds/{name}", "/kinds/scan")
                 .replace("{name}", "acme")
                 .replace("{schedule}", "nightly")

@@ -98,10 +98,10 @@ const INSERT: &str = "
     ), counted_by_resource AS (
         {of_resources}
     ), told AS (
-        INSERT INTO changes (organization_id, at, status, ids)
-        SELECT $1, $2, 1, $3 FROM numbered
+        INSERT INTO changes (organization_id, at, status, is_creation, ids)
+        SELECT $1, $2, 1, true, $3 FROM numbered
         UNION ALL
-        SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
+        SELECT $1, $2, 2, false, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
     ){audited}
     SELECT first, row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
 

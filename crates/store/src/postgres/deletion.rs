@@ -102,6 +102,8 @@ const TABLES: &[(&str, &str)] = &[
     ("idempotency_keys", "key"),
     ("evidence", "digest"),
     ("bucket_times", "level, bucket"),
+    ("views", "id"),
+    ("statistics", "step, project_id, start, kind"),
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
@@ -127,6 +129,9 @@ const END: &[&str] = &[
     "counted_resources",
     "resource_counters",
     "resource_deltas",
+    "views",
+    "statistics",
+    "statistics_origins",
 ];
 
 pub(super) async fn contents(pool: &Connections, organization: &str) -> Result<Option<Contents>, StoreError> {

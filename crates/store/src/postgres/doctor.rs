@@ -3,8 +3,9 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::connections::Connections;
+use super::statistics;
 use super::tx::Tx;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 
 /// Invariants whose queries are of this engine; see [`ALIKE`].
@@ -12,6 +13,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
     (
         "the index by label says what the operations do",
         "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (

@@ -130,9 +130,9 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
         let Value::String(text) = value else { continue };
         *value = match column.as_str() {
             // Bytes came in hexadecimal; a uuid is read from that as it is.
-            "hash" | "fingerprint" => Value::from(format!("\\x{text}")),
+            "hash" | "fingerprint" | "waiting" | "running" => Value::from(format!("\\x{text}")),
             // Arrays are JSON texts there.
-            "scopes" | "projects" | "organizations" | "ids" | "labels" => {
+            "scopes" | "projects" | "organizations" | "ids" | "labels" | "columns" => {
                 serde_json::from_str(text).unwrap_or_default()
             }
             "output" | "error_message" | "message" => Value::from(rows::text_in(std::mem::take(text))),

@@ -41,9 +41,11 @@ mod schedules;
 mod search;
 mod session;
 mod sessions;
+mod statistics;
 mod texts;
 mod transition;
 mod tx;
+mod views;
 mod waiting;
 mod writer;
 
@@ -187,6 +189,7 @@ impl PostgresStore {
             Open::Create => session::migrate(&pool).await?,
         }
         counters::adopt(&pool).await.map_err(unavailable)?;
+        statistics::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
         let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {

@@ -15,6 +15,7 @@ use super::heads::Heads;
 use super::tx::{TRIES, Tx};
 use super::{
     admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
+    views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -25,7 +26,10 @@ use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
-use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
+use crate::views::ViewChange;
+use crate::{
+    ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
+};
 
 /// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
 /// restored.
@@ -155,6 +159,10 @@ fn organization(write: &Write) -> &str {
         Write::Claim(slot) => slot.request.organization().unwrap_or(""),
         Write::Command(slot) => &slot.request.access.organization,
         Write::Schedule(slot) => slot.request.organization(),
+        Write::View(slot) => match &slot.request {
+            ViewChange::Create(organization, _) => organization,
+            ViewChange::Update(reach, _) | ViewChange::Delete(reach, _) => &reach.organization,
+        },
         Write::CreateToken(slot) => &slot.request.access.organization,
         Write::ChangeToken(slot) => match &slot.request {
             TokenChange::Revoke(..) => "",
@@ -174,6 +182,7 @@ fn organization(write: &Write) -> &str {
             | Upkeep::ForgetAudit(..)
             | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
             | Upkeep::TouchTokens(_)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
@@ -338,6 +347,10 @@ impl Transaction for Whole<'_> {
         schedules::carry_out(tx, now, admission, heads, organization, write).await
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(&mut self.tx, self.now, change).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(&mut self.tx, self.now, records).await
     }
@@ -362,6 +375,7 @@ impl Transaction for Whole<'_> {
             | Upkeep::ForgetAudit(..)
             | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
             | Upkeep::Disconnect => Ok(0),
         }
     }

@@ -27,7 +27,8 @@ use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
     Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits,
     Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Position, PositionKey, Quotas, Report, Settlement, Start, Statistics, StatisticsAnswer, StatisticsRequest, Store,
+    StoreError, Token, TokenReach, View, ViewOutcome, ViewReach, Views,
 };
 
 /// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
@@ -556,5 +557,48 @@ impl Store for Sealed {
 
     async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
         self.inner.replace_texts(replacements).await
+    }
+}
+
+#[async_trait]
+impl Statistics for Sealed {
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.inner.statistics(access, request, limit).await
+    }
+
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
+    }
+}
+
+#[async_trait]
+impl Views for Sealed {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
     }
 }

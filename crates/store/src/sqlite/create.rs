@@ -144,7 +144,7 @@ pub(super) fn create(
             if let Some(row) = Row::of(seq, new) {
                 details::insert(connection, organization, &row)?;
             }
-            told.add(organization, Some(Status::Pending), &operation.id);
+            told.add_creation(organization, &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
             }

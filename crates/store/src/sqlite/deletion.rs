@@ -53,6 +53,10 @@ const REMOVE: &[&str] = &[
             AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
     "DELETE FROM counted_resources WHERE resource IN (
         SELECT resource FROM counted_resources WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM views WHERE organization_id = ?1 AND id IN (
+        SELECT id FROM views WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM statistics WHERE organization_id = ?1 AND (step, project_id, start, kind) IN (
+        SELECT step, project_id, start, kind FROM statistics WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM bucket_times WHERE organization_id = ?1 AND (level, bucket) IN (
         SELECT level, bucket FROM bucket_times WHERE organization_id = ?1 LIMIT ?2 + 0)",
 ];
@@ -65,6 +69,9 @@ const END: &[&str] = &[
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",
     "DELETE FROM evidence WHERE organization_id = ?1",
+    "DELETE FROM views WHERE organization_id = ?1",
+    "DELETE FROM statistics WHERE organization_id = ?1",
+    "DELETE FROM statistics_origins WHERE organization_id = ?1",
     "DELETE FROM change_marks WHERE organization_id = ?1",
     "DELETE FROM changes WHERE organization_id = ?1",
 ];

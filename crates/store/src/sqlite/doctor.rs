@@ -1,7 +1,8 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
 use super::statement::query;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use super::statistics;
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 use rusqlite::Connection;
 
@@ -25,6 +26,7 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
              ON s.organization_id = a.organization_id AND s.id = a.id",
     ),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
     ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
 ];
 

@@ -40,8 +40,10 @@ mod search;
 mod sessions;
 mod single;
 mod statement;
+mod statistics;
 mod texts;
 mod transition;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -75,6 +77,7 @@ use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
 use rusqlite::Connection;
 use statement::query;
+pub(crate) use statistics::StatisticsWrite;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
@@ -96,6 +99,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0014_search",
     "0016_schedules",
     "0018_sessions",
+    "0017_statistics_and_views",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

@@ -13,7 +13,7 @@ use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
     admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules, search,
-    sessions, texts, transition,
+    sessions, statistics, texts, transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -24,7 +24,8 @@ use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
 use crate::schedules::{ScheduleReply, ScheduleWrite, carry_out};
-use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
+use crate::views::ViewChange;
+use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome};
 
 /// What a writer works with, shared with the store.
 #[derive(Clone)]
@@ -196,6 +197,10 @@ impl Transaction for Whole<'_> {
         carry_out(&mut table, now, admission, write).await
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(self.connection, self.now, change)
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(self.connection, self.now, records)
     }
@@ -216,6 +221,7 @@ impl Transaction for Whole<'_> {
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
+            Upkeep::Statistics(write) => statistics::write(connection, now, write),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;
