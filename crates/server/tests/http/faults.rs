@@ -96,6 +96,76 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl Statistics for FaultyStore {
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.check()?;
+        self.inner.statistics(access, request, limit).await
+    }
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
+    }
+}
+
+#[async_trait]
+impl SearchOperations for FaultyStore {
+    async fn search_ids(
+        &self,
+        access: &Access,
+        request: &SearchRequest,
+    ) -> Result<SearchPage<OperationId>, StoreError> {
+        self.check()?;
+        self.inner.search_ids(access, request).await
+    }
+
+    async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        self.check()?;
+        self.inner.count_matching(access, search, by).await
+    }
+
+    async fn matching_ids(
+        &self,
+        access: &Access,
+        search: &Search,
+        numbers: std::ops::Range<i64>,
+        limit: u32,
+    ) -> Result<Matching, StoreError> {
+        self.inner.matching_ids(access, search, numbers, limit).await
+    }
+
+    async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
+        self.inner.next_number(organization).await
+    }
+
+    async fn note_times(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.note_times(limit).await
+    }
+}
+
+#[async_trait]
+impl Details for FaultyStore {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        self.check()?;
+        self.inner.details(access, ids, longest).await
+    }
+}
+
+#[async_trait]
 impl Schedules for FaultyStore {
     async fn create_schedule(
         &self,
