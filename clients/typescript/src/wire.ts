@@ -346,6 +346,8 @@ export interface ListedOrganization {
   pending: number;
   /** Operations that run. */
   running: number;
+  /** Since when nothing of it is started; left out when it is not paused. */
+  paused_since?: string | null;
   /** Its deletion has begun, and has not ended. */
   being_deleted: boolean;
 }
@@ -546,6 +548,40 @@ export interface RotateToken {
   overlap?: string | null;
   /** How long the new one is valid; left out, for as long as the old one was from its start, if that ends. */
   expires_in?: string | null;
+}
+
+/** A session of somebody who signed in. */
+export interface Session {
+  /** Its id, which is public. */
+  id: string;
+  /** The organization. */
+  organization: string;
+  /** The provider's name for the person. */
+  subject: string;
+  /** The person's name. */
+  name: string;
+  /** valid, expired or revoked. */
+  state: string;
+  /** When the person signed in. */
+  begun_at: string;
+  /** When it ends by itself. */
+  expires_at: string;
+  /** When it was ended before that; left out when it was not. */
+  revoked_at?: string | null;
+}
+
+/** `{"session":{…}}`. */
+export interface SessionAnswer {
+  /** The session. */
+  session: Session;
+}
+
+/** Sessions, oldest first. */
+export interface SessionsPage {
+  /** The sessions. */
+  sessions: Session[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
 }
 
 /** Limits of an organization. What is left out is as the server is configured. */

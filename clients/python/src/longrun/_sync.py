@@ -387,6 +387,148 @@ class Client:
     def _kind(self, rest: str) -> wire.Kind:
         return _calls.read(wire.KindAnswer, self._send(Call("POST", f"v1/kinds/{rest}"))).kind
 
+    # What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+
+    def create_token(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        projects: Iterable[str] = (),
+        expires_in: float | timedelta | str | None = None,
+        organization: str | None = None,
+        instance: bool = False,
+        organizations: Iterable[str] = (),
+    ) -> wire.IssuedToken:
+        """Makes an API token; its secret is answered this once.
+
+        Args:
+            name: what it is for, for people.
+            scopes: what it may do, e.g. `operations:read`; never more than the token that asks may.
+            projects: only operations of these; none: all of the organization.
+            expires_in: how long it is valid; for ever unless given.
+            organization: the one that it belongs to; that of the token that asks unless given.
+            instance: a token of the instance, which belongs to no organization.
+            organizations: of a token of the instance, only these; none: all.
+        """
+        wish = {
+            "name": name,
+            "scopes": builtins.list(scopes),
+            "projects": builtins.list(projects) or None,
+            "expires_in": duration(expires_in),
+            "organization": organization,
+            "instance": instance or None,
+            "organizations": builtins.list(organizations) or None,
+        }
+        call = Call("POST", "v1/tokens", json=without_none(wish), is_repeatable=False)
+        return _calls.read(wire.IssuedToken, self._send(call))
+
+    def tokens(self, *, organization: str | None = None) -> Iterator[wire.Token]:
+        """The tokens that the token of this client manages, oldest first, without their secrets."""
+        for page in self._pages(wire.TokensPage, "v1/tokens", {"organization": organization}):
+            for token in page.tokens:
+                yield token
+
+    def token(self, id: str) -> wire.Token:
+        """A token, without its secret."""
+        return _calls.read(wire.TokenAnswer, self._send(Call("GET", f"v1/tokens/{segment(id)}"))).token
+
+    def revoke_token(self, id: str) -> wire.Token:
+        """Revokes a token for good; servers refuse it a second later at most."""
+        call = Call("POST", f"v1/tokens/{segment(id)}:revoke")
+        return _calls.read(wire.TokenAnswer, self._send(call)).token
+
+    def rotate_token(
+        self,
+        id: str,
+        *,
+        overlap: float | timedelta | str | None = None,
+        expires_in: float | timedelta | str | None = None,
+    ) -> wire.IssuedToken:
+        """Replaces a token by another one of the same name and rights; the old one stays valid for the overlap, a day
+        unless given."""
+        body = without_none({"overlap": duration(overlap), "expires_in": duration(expires_in)})
+        call = Call("POST", f"v1/tokens/{segment(id)}:rotate", json=body, is_repeatable=False)
+        return _calls.read(wire.IssuedToken, self._send(call))
+
+    def create_organization(self, name: str, limits: wire.SetOrganizationLimits | None = None) -> wire.Organization:
+        """Makes an organization."""
+        body = without_none({"name": name, "limits": limits})
+        call = Call("POST", "v1/organizations", json=body, is_repeatable=False)
+        return _calls.read(wire.OrganizationAnswer, self._send(call)).organization
+
+    def organizations(self) -> Iterator[wire.ListedOrganization]:
+        """The organizations within reach, by name."""
+        for page in self._pages(wire.OrganizationsPage, "v1/organizations", {}):
+            for organization in page.organizations:
+                yield organization
+
+    def set_organization_limits(self, name: str, limits: wire.SetOrganizationLimits) -> wire.Organization:
+        """Sets the limits of an organization as a whole: what is left out is as the server is configured."""
+        call = Call("POST", f"v1/organizations/{segment(name)}:setLimits", json=limits)
+        return _calls.read(wire.OrganizationAnswer, self._send(call)).organization
+
+    def delete_organization(self, name: str, *, force: bool = False) -> wire.OrganizationDeletion:
+        """Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes
+        several calls, until the answer's `done` is true."""
+        query = {"force": "true"} if force else {}
+        call = Call("DELETE", f"v1/organizations/{segment(name)}", query=query, is_repeatable=False)
+        return _calls.read(wire.OrganizationDeletion, self._send(call))
+
+    def audit(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        organization: str | None = None,
+    ) -> Iterator[wire.AuditEntry]:
+        """The entries of the audit log that match, newest first, page by page as they are asked for.
+
+        Args:
+            actor: only what this one did: the id of a token.
+            action: only this action; with a dot at its end, all that begin so.
+            target: only what was done to this, e.g. `operations/ID`.
+            since, until: only entries of this time or later, and before this time.
+            organization: for tokens of the instance: whose log.
+        """
+        query = {
+            "actor": actor,
+            "action": action,
+            "target": target,
+            "since": time_text(since),
+            "until": time_text(until),
+            "organization": organization,
+            "page_size": "1000",
+        }
+        for page in self._pages(wire.AuditPage, "v1/audit", query):
+            for entry in page.entries:
+                yield entry
+
+    def sessions(self, *, organization: str | None = None) -> Iterator[wire.Session]:
+        """The sessions of people who signed in, oldest first."""
+        for page in self._pages(wire.SessionsPage, "v1/sessions", {"organization": organization}):
+            for session in page.sessions:
+                yield session
+
+    def revoke_session(self, id: str, *, organization: str | None = None) -> wire.Session:
+        """Ends a session for good, on all servers."""
+        query = without_none({"organization": organization})
+        call = Call("POST", f"v1/sessions/{segment(id)}:revoke", query=query)
+        return _calls.read(wire.SessionAnswer, self._send(call)).session
+
+    def _pages(self, kind: type[_calls.T], path: str, asked: dict[str, str | None]) -> Iterator[_calls.T]:
+        """The pages of a list, as they are asked for."""
+        query: dict[str, str] = without_none(asked)
+        while True:
+            page: Any = _calls.read(kind, self._send(Call("GET", path, query=query)))
+            yield page
+            if not page.next_page_token:
+                return
+            query = {**query, "page_token": page.next_page_token}
+
     # The calls of workers, which `Worker` makes for you.
 
     def claim(self, kinds: Iterable[str], *, max_operations: int = 1, wait: float = 0) -> wire.ClaimedOperations:

@@ -390,6 +390,8 @@ class ListedOrganization:
     pending: int
     #: Operations that run.
     running: int
+    #: Since when nothing of it is started; left out when it is not paused.
+    paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
 
@@ -613,6 +615,46 @@ class RotateToken(TypedDict):
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
     expires_in: NotRequired[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of somebody who signed in."""
+
+    #: Its id, which is public.
+    id: str
+    #: The organization.
+    organization: str
+    #: The provider's name for the person.
+    subject: str
+    #: The person's name.
+    name: str
+    #: valid, expired or revoked.
+    state: str
+    #: When the person signed in.
+    begun_at: datetime
+    #: When it ends by itself.
+    expires_at: datetime
+    #: When it was ended before that; left out when it was not.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """`{"session":{…}}`."""
+
+    #: The session.
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsPage:
+    """Sessions, oldest first."""
+
+    #: The sessions.
+    sessions: list[Session]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
 
 
 class SetOrganizationLimits(TypedDict):
