@@ -73,9 +73,6 @@ pub enum Command {
     Views(Views),
     /// Show how much happened and how long it took, as a chart
     Stats(stats::Args),
-    /// Create operations again and again, at times
-    #[command(subcommand)]
-    Schedules(Schedules),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),

@@ -112,7 +112,7 @@ pub(crate) async fn begin(
         let key = idempotency::key(key, caller, "POST /v1/operations:bulk", canonical)?;
         let targets = vec![format!("bulk/{}", action.name()), format!("filter/{search}")];
         let store = caller.store(app, "operations.bulk", targets);
-        begun.operation = Some(app.waker.create(&*store, caller.organization(), new, key).await?);
+        begun.operation = Some(app.waker.create(&*store, caller.access(), new, None, key).await?);
     }
     Ok(begun)
 }

@@ -22,7 +22,6 @@ pub(crate) mod organizations;
 pub(crate) mod page;
 pub(crate) mod pause;
 pub(crate) mod retry;
-pub(crate) mod retry;
 pub(crate) mod schedules;
 pub(crate) mod search;
 pub(crate) mod sessions;

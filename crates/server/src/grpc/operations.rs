@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 
 use super::{Call, Face, call, convert};
 use crate::calls::bulk::{self, BulkOperations};
-use crate::calls::creation::BatchCreateOperations;
 use crate::calls::creation::{BatchCreateOperations, Made};
 use crate::calls::detail::{self, GetOperation, View};
 use crate::calls::events::{self, ListEvents};

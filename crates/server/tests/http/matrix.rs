@@ -86,7 +86,6 @@ fn body(operation_id: &str, digest: &str) -> String {
             json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "project_id": "p"}})
         }
         "SchedulesService_UpdateSchedule" => json!({"overlap": "skip"}),
-        "ViewsService_CreateView" | "ViewsService_UpdateView" => json!({"name": "failed", "filter": "status = FAILED"}),
         "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
         "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
         _ => return String::new(),
