@@ -13,7 +13,6 @@ from ._operation import OperationMethods
 @dataclass(frozen=True, kw_only=True)
 class AsyncOperation(OperationMethods):
     """Long work that was asked for. Texts that are not set are empty; times that are not set are left out."""
-
     #: What came out, empty before; structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
@@ -41,18 +40,12 @@ class AsyncOperation(OperationMethods):
 
 
 #: Where an operation stands.
-AsyncOperationStatus = Literal[
-    "ASYNC_OPERATION_STATUS_PENDING",
-    "ASYNC_OPERATION_STATUS_RUNNING",
-    "ASYNC_OPERATION_STATUS_COMPLETED",
-    "ASYNC_OPERATION_STATUS_FAILED",
-]
+AsyncOperationStatus = Literal["ASYNC_OPERATION_STATUS_PENDING", "ASYNC_OPERATION_STATUS_RUNNING", "ASYNC_OPERATION_STATUS_COMPLETED", "ASYNC_OPERATION_STATUS_FAILED"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
-
     #: token, instance_token, identity or command_line.
     kind: str
     #: The id of the token; on the command line the user.
@@ -64,7 +57,6 @@ class AuditActor:
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
     """A call that was recorded."""
-
     #: Its number in its log: 1, 2, 3 …
     number: int
     #: When it was written.
@@ -88,7 +80,6 @@ class AuditEntry:
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of an audit log."""
-
     #: Newest first. There may be fewer than were asked for, also when there are more.
     entries: list[AuditEntry]
     #: What the next page is asked for with; empty at the end.
@@ -98,21 +89,18 @@ class AuditPage:
 @dataclass(frozen=True, kw_only=True)
 class BadRequest:
     """What is wrong with the request, all at once."""
-
     #: One for each field at fault.
     fieldViolations: list[FieldViolation]
 
 
 class BatchCreateOperations(TypedDict):
     """Operations that are to be created together."""
-
     #: All of them are created, or none.
     operations: list[CreateOperation]
 
 
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
-
     #: The kinds that it runs.
     kinds: list[str]
     #: How many operations at most.
@@ -126,7 +114,6 @@ class ClaimOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperation:
     """A claimed operation."""
-
     #: The operation.
     operation: AsyncOperation
     #: Its organization; heartbeats and settlements of workers for several name it.
@@ -148,7 +135,6 @@ class ClaimedOperation:
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperations:
     """What a worker was given."""
-
     #: At most as many as it asked for.
     operations: list[ClaimedOperation]
     #: How long a lease lives without a heartbeat.
@@ -157,7 +143,6 @@ class ClaimedOperations:
 
 class CreateOperation(TypedDict):
     """An operation that is to be created."""
-
     #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
     #: The type of the resource that it is about; goes together with resource_id.
@@ -184,7 +169,6 @@ class CreateOperation(TypedDict):
 
 class CreateOrganization(TypedDict):
     """An organization to be made."""
-
     #: Its name: 1 to 128 bytes of printable text.
     name: str
     #: What it may have.
@@ -193,7 +177,6 @@ class CreateOrganization(TypedDict):
 
 class CreateSchedule(TypedDict):
     """A schedule that is to be made."""
-
     #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
     name: str
     #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
@@ -217,7 +200,6 @@ class CreateSchedule(TypedDict):
 
 class CreateToken(TypedDict):
     """What a new token is to be."""
-
     #: What it is for, for people: 1 to 128 bytes.
     name: str
     #: What it may do; never more than the token that asks may. A token of the instance may have admin and
@@ -235,12 +217,28 @@ class CreateToken(TypedDict):
     organizations: NotRequired[list[str]]
 
 
+class CreateView(TypedDict):
+    """What a view is to be."""
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+    #: private: only this token has it. shared: the organization has it.
+    visibility: NotRequired[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
-
     #: In the order of the request.
     operations: list[AsyncOperation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedView:
+    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +255,6 @@ class Empty:
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
     """Which error it is."""
-
     #: A stable name, such as INVALID_FIELDS.
     reason: str
     #: Always longrun.
@@ -268,7 +265,6 @@ class ErrorInfo:
 
 class EvaluateEvidence(TypedDict):
     """An evaluation that is to be started. Exactly one of digest and content is given."""
-
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
     #: The evidence itself, in base64.
@@ -297,7 +293,6 @@ class EvaluateEvidence(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class EvaluationStarted:
     """The operation that was started."""
-
     #: Its id.
     operation_id: str
 
@@ -305,7 +300,6 @@ class EvaluationStarted:
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A piece of evidence that is stored."""
-
     #: By what it is found.
     digest: str
     #: Its length in bytes.
@@ -317,7 +311,6 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class FieldViolation:
     """What is wrong with a field."""
-
     #: Its path in the request.
     field: str
     #: What would be right.
@@ -326,7 +319,6 @@ class FieldViolation:
 
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
-
     #: One row for each operation.
     operations: list[HeartbeatRow]
 
@@ -334,7 +326,6 @@ class HeartbeatOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
     """What became of one row: it is held, or it is not and `error` says so."""
-
     #: The operation.
     id: str
     #: Until when without another heartbeat.
@@ -348,14 +339,12 @@ class HeartbeatResult:
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResults:
     """What is still held."""
-
     #: In the order of the request.
     operations: list[HeartbeatResult]
 
 
 class HeartbeatRow(TypedDict):
     """An operation that a worker holds."""
-
     #: Its id.
     id: str
     #: What the claim gave.
@@ -369,7 +358,6 @@ class HeartbeatRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class IssuedToken:
     """A token with its secret."""
-
     #: The token.
     token: Token
     #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
@@ -379,7 +367,6 @@ class IssuedToken:
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of operations in the caller's organization."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -389,7 +376,6 @@ class Kind:
 @dataclass(frozen=True, kw_only=True)
 class KindAnswer:
     """`{"kind":{…}}`."""
-
     #: The kind.
     kind: Kind
 
@@ -397,7 +383,6 @@ class KindAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ListedOrganization:
     """An organization in a list."""
-
     #: Its name.
     name: str
     #: When it was made.
@@ -415,7 +400,6 @@ class ListedOrganization:
 @dataclass(frozen=True, kw_only=True)
 class OperationAnswer:
     """`{"operation":{…}}`."""
-
     #: The operation.
     operation: AsyncOperation
 
@@ -423,7 +407,6 @@ class OperationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvent:
     """Something that happened to an operation."""
-
     #: When.
     time: datetime
     #: What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
@@ -440,7 +423,6 @@ class OperationEvent:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvents:
     """A page of a history."""
-
     #: Oldest first.
     events: list[OperationEvent]
     #: Only when there are more: the page_token of the next page.
@@ -450,7 +432,6 @@ class OperationEvents:
 @dataclass(frozen=True, kw_only=True)
 class OperationsPage:
     """One page of operations, as the document shows it: it is written piece by piece ([`page`])."""
-
     #: Newest first.
     operations: list[AsyncOperation]
     #: Which page, and of how many.
@@ -460,7 +441,6 @@ class OperationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Organization:
     """An organization, as its callers see it."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -474,7 +454,6 @@ class Organization:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationAnswer:
     """`{"organization":{…}}`."""
-
     #: The organization.
     organization: Organization
 
@@ -482,7 +461,6 @@ class OrganizationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationDeletion:
     """How far the deletion of an organization is."""
-
     #: The organization is there no more; otherwise the same call goes on.
     done: bool
     #: How many rows this call has removed.
@@ -492,7 +470,6 @@ class OrganizationDeletion:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
     """Limits that are not set are left out."""
-
     #: How many operations may be pending.
     max_pending: int | None = None
     #: Creations per second.
@@ -510,7 +487,6 @@ class OrganizationLimits:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationsPage:
     """Organizations, by name."""
-
     #: The organizations.
     organizations: list[ListedOrganization]
     #: What the next page is asked for with; empty at the end.
@@ -520,7 +496,6 @@ class OrganizationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Pagination:
     """Which page it is, and of how many."""
-
     #: How many operations match, at most 2147483647.
     total_count: int
     #: The number of this page.
@@ -556,14 +531,12 @@ PolicyGroupAttachment = TypedDict(
 @dataclass(frozen=True, kw_only=True)
 class RetryInfo:
     """When to try again."""
-
     #: Seconds with an s.
     retryDelay: str
 
 
 class RotateToken(TypedDict):
     """How a token is replaced."""
-
     #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
@@ -573,7 +546,6 @@ class RotateToken(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A schedule. Texts that are not set are empty; times that are not set are left out."""
-
     #: What it is called by.
     name: str
     #: When it is due; empty when every is given.
@@ -613,7 +585,6 @@ class Schedule:
 @dataclass(frozen=True, kw_only=True)
 class ScheduleAnswer:
     """`{"schedule":{…}}`."""
-
     #: The schedule.
     schedule: Schedule
 
@@ -621,7 +592,6 @@ class ScheduleAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ScheduledOperation:
     """What a schedule creates."""
-
     #: What kind of work it is.
     kind: str
     #: The type of the resource that it is about.
@@ -649,7 +619,6 @@ class ScheduledOperation:
 @dataclass(frozen=True, kw_only=True)
 class SchedulesPage:
     """Schedules, by name."""
-
     #: The schedules.
     schedules: list[Schedule]
     #: What the next page is asked for with; empty at the end.
@@ -659,7 +628,6 @@ class SchedulesPage:
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """A session of somebody who signed in."""
-
     #: Its id, which is public.
     id: str
     #: The organization.
@@ -681,7 +649,6 @@ class Session:
 @dataclass(frozen=True, kw_only=True)
 class SessionAnswer:
     """`{"session":{…}}`."""
-
     #: The session.
     session: Session
 
@@ -689,7 +656,6 @@ class SessionAnswer:
 @dataclass(frozen=True, kw_only=True)
 class SessionsPage:
     """Sessions, oldest first."""
-
     #: The sessions.
     sessions: list[Session]
     #: What the next page is asked for with; empty at the end.
@@ -698,7 +664,6 @@ class SessionsPage:
 
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
-
     #: Operations that have not ended, over all servers; 0: any number.
     max_pending: NotRequired[int | None]
     #: Operations that may be created in a second, on each server; 0: as fast as they come.
@@ -715,7 +680,6 @@ class SetOrganizationLimits(TypedDict):
 
 class SettleOperations(TypedDict):
     """What a worker has done."""
-
     #: One row for each operation.
     results: list[SettleRow]
 
@@ -724,7 +688,6 @@ class SettleOperations(TypedDict):
 class SettleResult:
     """What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was
     released neither."""
-
     #: The operation.
     id: str
     #: The operation's status now.
@@ -736,14 +699,12 @@ class SettleResult:
 @dataclass(frozen=True, kw_only=True)
 class SettleResults:
     """What became of what was settled."""
-
     #: In the order of the request.
     results: list[SettleResult]
 
 
 class SettleRow(TypedDict):
     """How an attempt ended: with exactly one of output, error_message and release."""
-
     #: The operation's id.
     id: str
     #: What the claim gave.
@@ -761,9 +722,63 @@ class SettleRow(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Statistics."""
+    #: How finely: minute, hour or day.
+    step: str
+    #: When the first step begins that was asked for.
+    from: datetime
+    #: Before when.
+    to: datetime
+    #: Since when everything is counted; left out before a server has begun to.
+    available_since: datetime | None = None
+    #: Up to when everything is counted; left out before a server has begun to.
+    complete_until: datetime | None = None
+    #: How long ago that is, in milliseconds.
+    lag_ms: int | None = None
+    #: In the order of their starts and kinds. Steps in which nothing happened are left out.
+    points: list[StatsPoint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsDurations:
+    """How long many things took."""
+    #: How many.
+    count: int
+    #: Their sum in milliseconds.
+    sum_ms: int
+    #: What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    p50_ms: int | None = None
+    #: What 90 % of them did not exceed.
+    p90_ms: int | None = None
+    #: What 99 % of them did not exceed.
+    p99_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsPoint:
+    """What happened in one step."""
+    #: When the step began.
+    start: datetime
+    #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    kind: str | None = None
+    #: Operations that were created.
+    created: int
+    #: Attempts that began.
+    started: int
+    #: Operations that were completed.
+    completed: int
+    #: Operations that failed, cancelled ones included.
+    failed: int
+    #: How long operations had waited that were started for the first time, since their creation.
+    waiting: StatsDurations
+    #: How long the attempts took that ended their operations.
+    running: StatsDurations
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
-
     #: A number of `google.rpc.Code`.
     code: int
     #: For people; may change.
@@ -776,7 +791,6 @@ class Status:
 @dataclass(frozen=True, kw_only=True)
 class Token:
     """An API token, without its secret."""
-
     #: Its id, which is public.
     id: str
     #: What it is for, for people.
@@ -806,7 +820,6 @@ class Token:
 @dataclass(frozen=True, kw_only=True)
 class TokenAnswer:
     """`{"token":{…}}`."""
-
     #: The token.
     token: Token
 
@@ -814,7 +827,6 @@ class TokenAnswer:
 @dataclass(frozen=True, kw_only=True)
 class TokensPage:
     """Tokens, oldest first."""
-
     #: The tokens.
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
@@ -823,7 +835,6 @@ class TokensPage:
 
 class UpdateSchedule(TypedDict):
     """What is to be changed of a schedule; what is left out stays."""
-
     #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
     #: before them. Either this or every.
     cron: NotRequired[str | None]
@@ -841,6 +852,54 @@ class UpdateSchedule(TypedDict):
     jitter: NotRequired[str | None]
     #: Nothing is created until it is resumed.
     paused: NotRequired[bool | None]
+
+
+class UpdateView(TypedDict):
+    """What a view is to be instead. It replaces all three."""
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A saved view."""
+    #: Its id, a UUID.
+    id: str
+    #: For people.
+    name: str
+    #: What it shows, as it was written.
+    filter: str
+    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    columns: list[str]
+    #: private or shared.
+    visibility: str
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+    #: long.
+    count: int | None = None
+    #: Whether the count is exact; else there are at least so many. Only with a count.
+    count_is_exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAnswer:
+    """`{"view":{…}}`."""
+    #: The view.
+    view: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewList:
+    """Views."""
+    #: By name, shared ones first.
+    views: list[View]
 
 
 Operation = AsyncOperation
