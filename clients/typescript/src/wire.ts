@@ -218,6 +218,10 @@ export interface CreatedOperations {
 export interface DeletedView {
 }
 
+/** `{}`. */
+export interface DeletedView {
+}
+
 /**
  * The details of `google/rpc/error_details.proto`, spelt as proto3 JSON spells them. Each is a struct that names its
  * type, and no variant of a tagged enum: generators of clients want a name for each.
@@ -703,9 +707,15 @@ export interface Stats {
   /** How finely: minute, hour or day. */
   step: string;
   /** When the first step begins that was asked for. */
+<<<<<<< HEAD
   start: string;
   /** Before when. */
   end: string;
+=======
+  from: string;
+  /** Before when. */
+  to: string;
+>>>>>>> part/schedules
   /** Since when everything is counted; left out before a server has begun to. */
   available_since?: string | null;
   /** Up to when everything is counted; left out before a server has begun to. */
@@ -803,6 +813,53 @@ export interface TokensPage {
   tokens: Token[];
   /** What the next page is asked for with; empty at the end. */
   next_page_token: string;
+}
+
+/** What a view is to be instead. It replaces all three. */
+export interface UpdateView {
+  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  name: string;
+  /** What it shows, as searches take it; empty: everything. */
+  filter?: string;
+  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  columns?: string[];
+}
+
+/** A saved view. */
+export interface View {
+  /** Its id, a UUID. */
+  id: string;
+  /** For people. */
+  name: string;
+  /** What it shows, as it was written. */
+  filter: string;
+  /** The names of the columns, in their order; empty: those that are shown as a rule. */
+  columns: string[];
+  /** private or shared. */
+  visibility: string;
+  /** When it was made. */
+  created_at: string;
+  /** When it was changed last. */
+  updated_at: string;
+  /**
+   * How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+   * long.
+   */
+  count?: number | null;
+  /** Whether the count is exact; else there are at least so many. Only with a count. */
+  count_is_exact?: boolean | null;
+}
+
+/** `{"view":{…}}`. */
+export interface ViewAnswer {
+  /** The view. */
+  view: View;
+}
+
+/** Views. */
+export interface ViewList {
+  /** By name, shared ones first. */
+  views: View[];
 }
 
 /** What a view is to be instead. It replaces all three. */

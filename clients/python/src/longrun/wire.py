@@ -13,7 +13,6 @@ from ._operation import OperationMethods
 @dataclass(frozen=True, kw_only=True)
 class AsyncOperation(OperationMethods):
     """Long work that was asked for. Texts that are not set are empty; times that are not set are left out."""
-
     #: What came out, empty before; structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
@@ -41,18 +40,12 @@ class AsyncOperation(OperationMethods):
 
 
 #: Where an operation stands.
-AsyncOperationStatus = Literal[
-    "ASYNC_OPERATION_STATUS_PENDING",
-    "ASYNC_OPERATION_STATUS_RUNNING",
-    "ASYNC_OPERATION_STATUS_COMPLETED",
-    "ASYNC_OPERATION_STATUS_FAILED",
-]
+AsyncOperationStatus = Literal["ASYNC_OPERATION_STATUS_PENDING", "ASYNC_OPERATION_STATUS_RUNNING", "ASYNC_OPERATION_STATUS_COMPLETED", "ASYNC_OPERATION_STATUS_FAILED"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
-
     #: token, instance_token, identity or command_line.
     kind: str
     #: The id of the token; on the command line the user.
@@ -64,7 +57,6 @@ class AuditActor:
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
     """A call that was recorded."""
-
     #: Its number in its log: 1, 2, 3 …
     number: int
     #: When it was written.
@@ -88,7 +80,6 @@ class AuditEntry:
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of an audit log."""
-
     #: Newest first. There may be fewer than were asked for, also when there are more.
     entries: list[AuditEntry]
     #: What the next page is asked for with; empty at the end.
@@ -98,21 +89,18 @@ class AuditPage:
 @dataclass(frozen=True, kw_only=True)
 class BadRequest:
     """What is wrong with the request, all at once."""
-
     #: One for each field at fault.
     fieldViolations: list[FieldViolation]
 
 
 class BatchCreateOperations(TypedDict):
     """Operations that are to be created together."""
-
     #: All of them are created, or none.
     operations: list[CreateOperation]
 
 
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
-
     #: The kinds that it runs.
     kinds: list[str]
     #: How many operations at most.
@@ -126,7 +114,6 @@ class ClaimOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperation:
     """A claimed operation."""
-
     #: The operation.
     operation: AsyncOperation
     #: Its organization; heartbeats and settlements of workers for several name it.
@@ -148,7 +135,6 @@ class ClaimedOperation:
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperations:
     """What a worker was given."""
-
     #: At most as many as it asked for.
     operations: list[ClaimedOperation]
     #: How long a lease lives without a heartbeat.
@@ -157,7 +143,6 @@ class ClaimedOperations:
 
 class CreateOperation(TypedDict):
     """An operation that is to be created."""
-
     #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
     #: The type of the resource that it is about; goes together with resource_id.
@@ -190,16 +175,40 @@ class CreateOperation(TypedDict):
 
 class CreateOrganization(TypedDict):
     """An organization to be made."""
-
     #: Its name: 1 to 128 bytes of printable text.
     name: str
     #: What it may have.
     limits: NotRequired[SetOrganizationLimits]
 
 
+<<<<<<< HEAD
+=======
+class CreateSchedule(TypedDict):
+    """A schedule that is to be made."""
+    #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
+    name: str
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: CreateOperation
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
+
+
+>>>>>>> part/schedules
 class CreateToken(TypedDict):
     """What a new token is to be."""
-
     #: What it is for, for people: 1 to 128 bytes.
     name: str
     #: What it may do; never more than the token that asks may. A token of the instance may have admin and
@@ -219,7 +228,10 @@ class CreateToken(TypedDict):
 
 class CreateView(TypedDict):
     """What a view is to be."""
+<<<<<<< HEAD
 
+=======
+>>>>>>> part/schedules
     #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
     name: str
     #: What it shows, as searches take it; empty: everything.
@@ -233,11 +245,15 @@ class CreateView(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
-
     #: In the order of the request.
     operations: list[AsyncOperation]
     #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
     existing: list[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedView:
+    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +275,6 @@ class Empty:
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
     """Which error it is."""
-
     #: A stable name, such as INVALID_FIELDS.
     reason: str
     #: Always longrun.
@@ -270,7 +285,6 @@ class ErrorInfo:
 
 class EvaluateEvidence(TypedDict):
     """An evaluation that is to be started. Exactly one of digest and content is given."""
-
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
     #: The evidence itself, in base64.
@@ -299,7 +313,6 @@ class EvaluateEvidence(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class EvaluationStarted:
     """The operation that was started."""
-
     #: Its id.
     operation_id: str
 
@@ -307,7 +320,6 @@ class EvaluationStarted:
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A piece of evidence that is stored."""
-
     #: By what it is found.
     digest: str
     #: Its length in bytes.
@@ -319,7 +331,6 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class FieldViolation:
     """What is wrong with a field."""
-
     #: Its path in the request.
     field: str
     #: What would be right.
@@ -343,7 +354,6 @@ class FoundOperations:
 
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
-
     #: One row for each operation.
     operations: list[HeartbeatRow]
 
@@ -351,7 +361,6 @@ class HeartbeatOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
     """What became of one row: it is held, or it is not and `error` says so."""
-
     #: The operation.
     id: str
     #: Until when without another heartbeat.
@@ -365,14 +374,12 @@ class HeartbeatResult:
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResults:
     """What is still held."""
-
     #: In the order of the request.
     operations: list[HeartbeatResult]
 
 
 class HeartbeatRow(TypedDict):
     """An operation that a worker holds."""
-
     #: Its id.
     id: str
     #: What the claim gave.
@@ -386,7 +393,6 @@ class HeartbeatRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class IssuedToken:
     """A token with its secret."""
-
     #: The token.
     token: Token
     #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
@@ -396,7 +402,6 @@ class IssuedToken:
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of operations in the caller's organization."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -406,7 +411,6 @@ class Kind:
 @dataclass(frozen=True, kw_only=True)
 class KindAnswer:
     """`{"kind":{…}}`."""
-
     #: The kind.
     kind: Kind
 
@@ -414,7 +418,6 @@ class KindAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ListedOrganization:
     """An organization in a list."""
-
     #: Its name.
     name: str
     #: When it was made.
@@ -432,7 +435,6 @@ class ListedOrganization:
 @dataclass(frozen=True, kw_only=True)
 class OperationAnswer:
     """`{"operation":{…}}`."""
-
     #: The operation.
     operation: AsyncOperation
 
@@ -531,7 +533,6 @@ class OperationDetailAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvent:
     """Something that happened to an operation."""
-
     #: When.
     time: datetime
     #: What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
@@ -548,7 +549,6 @@ class OperationEvent:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvents:
     """A page of a history."""
-
     #: Oldest first.
     events: list[OperationEvent]
     #: Only when there are more: the page_token of the next page.
@@ -558,7 +558,6 @@ class OperationEvents:
 @dataclass(frozen=True, kw_only=True)
 class OperationsPage:
     """One page of operations, as the document shows it: it is written piece by piece ([`page`])."""
-
     #: Newest first.
     operations: list[AsyncOperation]
     #: Which page, and of how many.
@@ -568,7 +567,6 @@ class OperationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Organization:
     """An organization, as its callers see it."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -582,7 +580,6 @@ class Organization:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationAnswer:
     """`{"organization":{…}}`."""
-
     #: The organization.
     organization: Organization
 
@@ -590,7 +587,6 @@ class OrganizationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationDeletion:
     """How far the deletion of an organization is."""
-
     #: The organization is there no more; otherwise the same call goes on.
     done: bool
     #: How many rows this call has removed.
@@ -600,7 +596,6 @@ class OrganizationDeletion:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
     """Limits that are not set are left out."""
-
     #: How many operations may be pending.
     max_pending: int | None = None
     #: Creations per second.
@@ -618,7 +613,6 @@ class OrganizationLimits:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationsPage:
     """Organizations, by name."""
-
     #: The organizations.
     organizations: list[ListedOrganization]
     #: What the next page is asked for with; empty at the end.
@@ -628,7 +622,6 @@ class OrganizationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Pagination:
     """Which page it is, and of how many."""
-
     #: How many operations match, at most 2147483647.
     total_count: int
     #: The number of this page.
@@ -664,14 +657,12 @@ PolicyGroupAttachment = TypedDict(
 @dataclass(frozen=True, kw_only=True)
 class RetryInfo:
     """When to try again."""
-
     #: Seconds with an s.
     retryDelay: str
 
 
 class RotateToken(TypedDict):
     """How a token is replaced."""
-
     #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
@@ -679,9 +670,93 @@ class RotateToken(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
+<<<<<<< HEAD
+=======
+class Schedule:
+    """A schedule. Texts that are not set are empty; times that are not set are left out."""
+    #: What it is called by.
+    name: str
+    #: When it is due; empty when every is given.
+    cron: str
+    #: Every how long it is due, in seconds with an s; empty when cron is given.
+    every: str
+    #: The time zone of cron; empty for UTC.
+    time_zone: str
+    #: What is created each time.
+    operation: ScheduledOperation
+    #: allow, skip or cancel_previous.
+    overlap: str
+    #: none, latest or all.
+    catch_up: str
+    #: By how much each due time is put off at most, in seconds with an s.
+    jitter: str
+    #: It creates nothing until it is resumed.
+    paused: bool
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: The next five due times, without what they are put off by.
+    next_times: list[str]
+    #: The last due time that has created an operation.
+    last_time: datetime | None = None
+    #: The id of the last operation that it has created, at a due time or when it was triggered; empty before.
+    last_operation: str
+    #: The last due time that has created none: it was missed, or would have overlapped.
+    last_skipped_time: datetime | None = None
+    #: Why nothing could be created the last time; empty since something could.
+    last_error: str
+    #: When that was.
+    last_error_time: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleAnswer:
+    """`{"schedule":{…}}`."""
+    #: The schedule.
+    schedule: Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduledOperation:
+    """What a schedule creates."""
+    #: What kind of work it is.
+    kind: str
+    #: The type of the resource that it is about.
+    resource_type: str
+    #: The id of the resource that it is about.
+    resource_id: str
+    #: The project that it belongs to.
+    project_id: str
+    #: The version of the project.
+    project_version_id: str
+    #: What it is found by.
+    labels: dict[str, str]
+    #: What the handler or worker is given; left out when there is nothing.
+    input: Any = None
+    #: Higher comes first among those that wait.
+    priority: int
+    #: How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting.
+    timeout: str | None = None
+    #: How many attempts there may be.
+    max_attempts: int
+    #: How long it is kept after its end, in seconds with an s; left out for the server's setting.
+    retain_for: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulesPage:
+    """Schedules, by name."""
+    #: The schedules.
+    schedules: list[Schedule]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+>>>>>>> part/schedules
 class Session:
     """A session of somebody who signed in."""
-
     #: Its id, which is public.
     id: str
     #: The organization.
@@ -703,7 +778,6 @@ class Session:
 @dataclass(frozen=True, kw_only=True)
 class SessionAnswer:
     """`{"session":{…}}`."""
-
     #: The session.
     session: Session
 
@@ -711,7 +785,6 @@ class SessionAnswer:
 @dataclass(frozen=True, kw_only=True)
 class SessionsPage:
     """Sessions, oldest first."""
-
     #: The sessions.
     sessions: list[Session]
     #: What the next page is asked for with; empty at the end.
@@ -720,7 +793,6 @@ class SessionsPage:
 
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
-
     #: Operations that have not ended, over all servers; 0: any number.
     max_pending: NotRequired[int | None]
     #: Operations that may be created in a second, on each server; 0: as fast as they come.
@@ -737,7 +809,6 @@ class SetOrganizationLimits(TypedDict):
 
 class SettleOperations(TypedDict):
     """What a worker has done."""
-
     #: One row for each operation.
     results: list[SettleRow]
 
@@ -746,7 +817,6 @@ class SettleOperations(TypedDict):
 class SettleResult:
     """What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was
     released neither."""
-
     #: The operation.
     id: str
     #: The operation's status now.
@@ -758,14 +828,12 @@ class SettleResult:
 @dataclass(frozen=True, kw_only=True)
 class SettleResults:
     """What became of what was settled."""
-
     #: In the order of the request.
     results: list[SettleResult]
 
 
 class SettleRow(TypedDict):
     """How an attempt ended: with exactly one of output, error_message and release."""
-
     #: The operation's id.
     id: str
     #: What the claim gave.
@@ -785,6 +853,7 @@ class SettleRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Stats:
     """Statistics."""
+<<<<<<< HEAD
 
     #: How finely: minute, hour or day.
     step: str
@@ -792,6 +861,14 @@ class Stats:
     start: datetime
     #: Before when.
     end: datetime
+=======
+    #: How finely: minute, hour or day.
+    step: str
+    #: When the first step begins that was asked for.
+    from: datetime
+    #: Before when.
+    to: datetime
+>>>>>>> part/schedules
     #: Since when everything is counted; left out before a server has begun to.
     available_since: datetime | None = None
     #: Up to when everything is counted; left out before a server has begun to.
@@ -805,7 +882,10 @@ class Stats:
 @dataclass(frozen=True, kw_only=True)
 class StatsDurations:
     """How long many things took."""
+<<<<<<< HEAD
 
+=======
+>>>>>>> part/schedules
     #: How many.
     count: int
     #: Their sum in milliseconds.
@@ -821,7 +901,10 @@ class StatsDurations:
 @dataclass(frozen=True, kw_only=True)
 class StatsPoint:
     """What happened in one step."""
+<<<<<<< HEAD
 
+=======
+>>>>>>> part/schedules
     #: When the step began.
     start: datetime
     #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
@@ -843,7 +926,6 @@ class StatsPoint:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
-
     #: A number of `google.rpc.Code`.
     code: int
     #: For people; may change.
@@ -856,7 +938,6 @@ class Status:
 @dataclass(frozen=True, kw_only=True)
 class Token:
     """An API token, without its secret."""
-
     #: Its id, which is public.
     id: str
     #: What it is for, for people.
@@ -886,7 +967,6 @@ class Token:
 @dataclass(frozen=True, kw_only=True)
 class TokenAnswer:
     """`{"token":{…}}`."""
-
     #: The token.
     token: Token
 
@@ -894,13 +974,13 @@ class TokenAnswer:
 @dataclass(frozen=True, kw_only=True)
 class TokensPage:
     """Tokens, oldest first."""
-
     #: The tokens.
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
 
 
+<<<<<<< HEAD
 class UpdateView(TypedDict):
     """What a view is to be instead. It replaces all three."""
 
@@ -949,6 +1029,75 @@ class ViewAnswer:
 class ViewList:
     """Views."""
 
+    #: By name, shared ones first.
+    views: list[View]
+=======
+class UpdateSchedule(TypedDict):
+    """What is to be changed of a schedule; what is left out stays."""
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: NotRequired[CreateOperation]
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
+>>>>>>> part/schedules
+
+
+class UpdateView(TypedDict):
+    """What a view is to be instead. It replaces all three."""
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A saved view."""
+    #: Its id, a UUID.
+    id: str
+    #: For people.
+    name: str
+    #: What it shows, as it was written.
+    filter: str
+    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    columns: list[str]
+    #: private or shared.
+    visibility: str
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+    #: long.
+    count: int | None = None
+    #: Whether the count is exact; else there are at least so many. Only with a count.
+    count_is_exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAnswer:
+    """`{"view":{…}}`."""
+    #: The view.
+    view: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewList:
+    """Views."""
     #: By name, shared ones first.
     views: list[View]
 
