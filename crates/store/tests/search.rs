@@ -295,7 +295,7 @@ impl Made {
     async fn compare_counts(&mut self, access: &Access, search: &Search, expected: &[&OperationDetail]) {
         let by = GroupBy { status: self.random.random(), kind: self.random.random(), project_id: self.random.random() };
         let counted = self.fixture.store.count_matching(access, search, by).await.unwrap();
-        let mut groups: HashMap<(Option<Status>, Option<String>, Option<String>), u64> = HashMap::new();
+        let mut groups = HashMap::new();
         for operation in expected.iter().map(|detail| &detail.operation) {
             let group = (
                 by.status.then_some(operation.status),

@@ -263,7 +263,9 @@ async fn a_reader_that_dies_counts_nothing_twice(fixture: Fixture) {
         let Some((organization, from)) = found else { continue };
         polls += 1;
         let mut counting = std::pin::pin!(fixture.store.count_changes(&organization, from, 5));
-        for _ in 0..polls {
+        let mut polled = 0;
+        while polled < polls {
+            polled += 1;
             let poll = std::future::poll_fn(|context| std::task::Poll::Ready(counting.as_mut().poll(context)));
             if poll.await.is_ready() {
                 polls = 0;

@@ -98,6 +98,8 @@ class Client:
         retain_for: float | timedelta | str | None = None,
         concurrency_key: str | None = None,
         concurrency_limit: int | None = None,
+        labels: dict[str, str] | None = None,
+        unique_key: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
         """Asks for work and answers the operation at once; `wait` waits for its end.
@@ -113,6 +115,8 @@ class Client:
             retain_for: how long to keep it after its end.
             concurrency_key: at most `concurrency_limit` operations with this key run at a time.
             concurrency_limit: how many; 1 unless it is given.
+            labels: what it is found by; at most 16, with keys in lower case.
+            unique_key: while an operation with this key has not ended, that one is answered and none is created.
             idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
         """
         operation = {
@@ -129,6 +133,8 @@ class Client:
             "retain_for": duration(retain_for),
             "concurrency_key": concurrency_key,
             "concurrency_limit": concurrency_limit,
+            "labels": labels,
+            "unique_key": unique_key,
         }
         call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
         return _calls.read(wire.OperationAnswer, self._send(call)).operation
@@ -162,6 +168,11 @@ class Client:
         """The operation as it is now."""
         call = Call("GET", f"v1/operations/{segment(id)}")
         return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def get_full(self, id: str) -> wire.OperationDetail:
+        """Everything that is known of the operation: also its input, labels, attempts, worker and progress."""
+        call = Call("GET", f"v1/operations/{segment(id)}", query={"view": "FULL"})
+        return _calls.read(wire.OperationDetailAnswer, self._send(call)).operation
 
     def list_page(
         self,
@@ -264,6 +275,17 @@ class Client:
     def retry(self, id: str) -> Operation:
         """Puts a failed operation back into the queue."""
         return self._command(id, "retry")
+
+    def retry_with_input(self, id: str, input: Any, *, idempotency_key: str | None = None) -> Operation:
+        """Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is
+        the id of that one, which stays as it is."""
+        call = Call(
+            "POST",
+            f"v1/operations/{segment(id)}:retry",
+            json={"input": input},
+            headers=_calls.key(idempotency_key),
+        )
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
 
     def delete(self, id: str) -> None:
         """Removes an operation that has ended, for good."""

@@ -13,6 +13,7 @@ from ._operation import OperationMethods
 @dataclass(frozen=True, kw_only=True)
 class AsyncOperation(OperationMethods):
     """Long work that was asked for. Texts that are not set are empty; times that are not set are left out."""
+
     #: What came out, empty before; structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
@@ -40,12 +41,18 @@ class AsyncOperation(OperationMethods):
 
 
 #: Where an operation stands.
-AsyncOperationStatus = Literal["ASYNC_OPERATION_STATUS_PENDING", "ASYNC_OPERATION_STATUS_RUNNING", "ASYNC_OPERATION_STATUS_COMPLETED", "ASYNC_OPERATION_STATUS_FAILED"]
+AsyncOperationStatus = Literal[
+    "ASYNC_OPERATION_STATUS_PENDING",
+    "ASYNC_OPERATION_STATUS_RUNNING",
+    "ASYNC_OPERATION_STATUS_COMPLETED",
+    "ASYNC_OPERATION_STATUS_FAILED",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
+
     #: token, instance_token, identity or command_line.
     kind: str
     #: The id of the token; on the command line the user.
@@ -57,6 +64,7 @@ class AuditActor:
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
     """A call that was recorded."""
+
     #: Its number in its log: 1, 2, 3 …
     number: int
     #: When it was written.
@@ -80,6 +88,7 @@ class AuditEntry:
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of an audit log."""
+
     #: Newest first. There may be fewer than were asked for, also when there are more.
     entries: list[AuditEntry]
     #: What the next page is asked for with; empty at the end.
@@ -89,18 +98,50 @@ class AuditPage:
 @dataclass(frozen=True, kw_only=True)
 class BadRequest:
     """What is wrong with the request, all at once."""
+
     #: One for each field at fault.
     fieldViolations: list[FieldViolation]
 
 
 class BatchCreateOperations(TypedDict):
     """Operations that are to be created together."""
+
     #: All of them are created, or none.
     operations: list[CreateOperation]
 
 
+#: The actions by name.
+BulkAction = Literal["cancel", "retry", "delete"]
+
+
+class BulkOperations(TypedDict):
+    """What is to be done, and to which operations."""
+
+    #: What is done to each of them.
+    action: BulkAction
+    #: Which operations, as for a search. Durations are before now.
+    filter: str
+    #: Only tell how many match.
+    dry_run: NotRequired[bool]
+    #: How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+    expected_count: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkOperationsAnswer:
+    """What a bulk action is about."""
+
+    #: How many operations match.
+    matching_count: int
+    #: Whether that is all of them; else at least so many match.
+    count_is_exact: bool
+    #: The operation that does it; left out of the answer to a dry run.
+    operation: AsyncOperation | None = None
+
+
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
+
     #: The kinds that it runs.
     kinds: list[str]
     #: How many operations at most.
@@ -114,6 +155,7 @@ class ClaimOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperation:
     """A claimed operation."""
+
     #: The operation.
     operation: AsyncOperation
     #: Its organization; heartbeats and settlements of workers for several name it.
@@ -135,6 +177,7 @@ class ClaimedOperation:
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperations:
     """What a worker was given."""
+
     #: At most as many as it asked for.
     operations: list[ClaimedOperation]
     #: How long a lease lives without a heartbeat.
@@ -143,6 +186,7 @@ class ClaimedOperations:
 
 class CreateOperation(TypedDict):
     """An operation that is to be created."""
+
     #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
     #: The type of the resource that it is about; goes together with resource_id.
@@ -165,6 +209,11 @@ class CreateOperation(TypedDict):
     max_attempts: NotRequired[int | None]
     #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
     retain_for: NotRequired[str | None]
+    #: At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
+    concurrency_key: NotRequired[str | None]
+    #: How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones,
+    #: that of the newest creation holds.
+    concurrency_limit: NotRequired[int | None]
     #: What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
     #: '_', '-' or '/' that begin and end with a letter or a digit.
     labels: NotRequired[dict[str, str] | None]
@@ -175,16 +224,16 @@ class CreateOperation(TypedDict):
 
 class CreateOrganization(TypedDict):
     """An organization to be made."""
+
     #: Its name: 1 to 128 bytes of printable text.
     name: str
     #: What it may have.
     limits: NotRequired[SetOrganizationLimits]
 
 
-<<<<<<< HEAD
-=======
 class CreateSchedule(TypedDict):
     """A schedule that is to be made."""
+
     #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
     name: str
     #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
@@ -206,9 +255,9 @@ class CreateSchedule(TypedDict):
     paused: NotRequired[bool | None]
 
 
->>>>>>> part/schedules
 class CreateToken(TypedDict):
     """What a new token is to be."""
+
     #: What it is for, for people: 1 to 128 bytes.
     name: str
     #: What it may do; never more than the token that asks may. A token of the instance may have admin and
@@ -228,10 +277,7 @@ class CreateToken(TypedDict):
 
 class CreateView(TypedDict):
     """What a view is to be."""
-<<<<<<< HEAD
 
-=======
->>>>>>> part/schedules
     #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
     name: str
     #: What it shows, as searches take it; empty: everything.
@@ -245,15 +291,11 @@ class CreateView(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
+
     #: In the order of the request.
     operations: list[AsyncOperation]
     #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
     existing: list[int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeletedView:
-    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +317,7 @@ class Empty:
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
     """Which error it is."""
+
     #: A stable name, such as INVALID_FIELDS.
     reason: str
     #: Always longrun.
@@ -285,6 +328,7 @@ class ErrorInfo:
 
 class EvaluateEvidence(TypedDict):
     """An evaluation that is to be started. Exactly one of digest and content is given."""
+
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
     #: The evidence itself, in base64.
@@ -313,6 +357,7 @@ class EvaluateEvidence(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class EvaluationStarted:
     """The operation that was started."""
+
     #: Its id.
     operation_id: str
 
@@ -320,6 +365,7 @@ class EvaluationStarted:
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A piece of evidence that is stored."""
+
     #: By what it is found.
     digest: str
     #: Its length in bytes.
@@ -331,6 +377,7 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class FieldViolation:
     """What is wrong with a field."""
+
     #: Its path in the request.
     field: str
     #: What would be right.
@@ -354,6 +401,7 @@ class FoundOperations:
 
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
+
     #: One row for each operation.
     operations: list[HeartbeatRow]
 
@@ -361,6 +409,7 @@ class HeartbeatOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
     """What became of one row: it is held, or it is not and `error` says so."""
+
     #: The operation.
     id: str
     #: Until when without another heartbeat.
@@ -374,12 +423,14 @@ class HeartbeatResult:
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResults:
     """What is still held."""
+
     #: In the order of the request.
     operations: list[HeartbeatResult]
 
 
 class HeartbeatRow(TypedDict):
     """An operation that a worker holds."""
+
     #: Its id.
     id: str
     #: What the claim gave.
@@ -393,6 +444,7 @@ class HeartbeatRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class IssuedToken:
     """A token with its secret."""
+
     #: The token.
     token: Token
     #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
@@ -402,6 +454,7 @@ class IssuedToken:
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of operations in the caller's organization."""
+
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -411,6 +464,7 @@ class Kind:
 @dataclass(frozen=True, kw_only=True)
 class KindAnswer:
     """`{"kind":{…}}`."""
+
     #: The kind.
     kind: Kind
 
@@ -418,6 +472,7 @@ class KindAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ListedOrganization:
     """An organization in a list."""
+
     #: Its name.
     name: str
     #: When it was made.
@@ -435,6 +490,7 @@ class ListedOrganization:
 @dataclass(frozen=True, kw_only=True)
 class OperationAnswer:
     """`{"operation":{…}}`."""
+
     #: The operation.
     operation: AsyncOperation
 
@@ -533,6 +589,7 @@ class OperationDetailAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvent:
     """Something that happened to an operation."""
+
     #: When.
     time: datetime
     #: What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
@@ -549,6 +606,7 @@ class OperationEvent:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvents:
     """A page of a history."""
+
     #: Oldest first.
     events: list[OperationEvent]
     #: Only when there are more: the page_token of the next page.
@@ -558,6 +616,7 @@ class OperationEvents:
 @dataclass(frozen=True, kw_only=True)
 class OperationsPage:
     """One page of operations, as the document shows it: it is written piece by piece ([`page`])."""
+
     #: Newest first.
     operations: list[AsyncOperation]
     #: Which page, and of how many.
@@ -567,6 +626,7 @@ class OperationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Organization:
     """An organization, as its callers see it."""
+
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -580,6 +640,7 @@ class Organization:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationAnswer:
     """`{"organization":{…}}`."""
+
     #: The organization.
     organization: Organization
 
@@ -587,6 +648,7 @@ class OrganizationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationDeletion:
     """How far the deletion of an organization is."""
+
     #: The organization is there no more; otherwise the same call goes on.
     done: bool
     #: How many rows this call has removed.
@@ -596,6 +658,7 @@ class OrganizationDeletion:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
     """Limits that are not set are left out."""
+
     #: How many operations may be pending.
     max_pending: int | None = None
     #: Creations per second.
@@ -608,11 +671,14 @@ class OrganizationLimits:
     max_output: int
     #: Its operations that start for each one of an organization of weight 1.
     weight: int
+    #: By kind, how many of its operations may run at a time; kinds without a limit are left out.
+    max_running: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrganizationsPage:
     """Organizations, by name."""
+
     #: The organizations.
     organizations: list[ListedOrganization]
     #: What the next page is asked for with; empty at the end.
@@ -622,6 +688,7 @@ class OrganizationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Pagination:
     """Which page it is, and of how many."""
+
     #: How many operations match, at most 2147483647.
     total_count: int
     #: The number of this page.
@@ -657,12 +724,14 @@ PolicyGroupAttachment = TypedDict(
 @dataclass(frozen=True, kw_only=True)
 class RetryInfo:
     """When to try again."""
+
     #: Seconds with an s.
     retryDelay: str
 
 
 class RotateToken(TypedDict):
     """How a token is replaced."""
+
     #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
@@ -670,10 +739,9 @@ class RotateToken(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-<<<<<<< HEAD
-=======
 class Schedule:
     """A schedule. Texts that are not set are empty; times that are not set are left out."""
+
     #: What it is called by.
     name: str
     #: When it is due; empty when every is given.
@@ -713,6 +781,7 @@ class Schedule:
 @dataclass(frozen=True, kw_only=True)
 class ScheduleAnswer:
     """`{"schedule":{…}}`."""
+
     #: The schedule.
     schedule: Schedule
 
@@ -720,6 +789,7 @@ class ScheduleAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ScheduledOperation:
     """What a schedule creates."""
+
     #: What kind of work it is.
     kind: str
     #: The type of the resource that it is about.
@@ -747,6 +817,7 @@ class ScheduledOperation:
 @dataclass(frozen=True, kw_only=True)
 class SchedulesPage:
     """Schedules, by name."""
+
     #: The schedules.
     schedules: list[Schedule]
     #: What the next page is asked for with; empty at the end.
@@ -754,9 +825,9 @@ class SchedulesPage:
 
 
 @dataclass(frozen=True, kw_only=True)
->>>>>>> part/schedules
 class Session:
     """A session of somebody who signed in."""
+
     #: Its id, which is public.
     id: str
     #: The organization.
@@ -778,6 +849,7 @@ class Session:
 @dataclass(frozen=True, kw_only=True)
 class SessionAnswer:
     """`{"session":{…}}`."""
+
     #: The session.
     session: Session
 
@@ -785,6 +857,7 @@ class SessionAnswer:
 @dataclass(frozen=True, kw_only=True)
 class SessionsPage:
     """Sessions, oldest first."""
+
     #: The sessions.
     sessions: list[Session]
     #: What the next page is asked for with; empty at the end.
@@ -793,6 +866,7 @@ class SessionsPage:
 
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
+
     #: Operations that have not ended, over all servers; 0: any number.
     max_pending: NotRequired[int | None]
     #: Operations that may be created in a second, on each server; 0: as fast as they come.
@@ -805,10 +879,13 @@ class SetOrganizationLimits(TypedDict):
     max_output: NotRequired[int | None]
     #: Its operations that start for each one of an organization of weight 1, while both have some waiting.
     weight: NotRequired[int | None]
+    #: By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    max_running: NotRequired[dict[str, int] | None]
 
 
 class SettleOperations(TypedDict):
     """What a worker has done."""
+
     #: One row for each operation.
     results: list[SettleRow]
 
@@ -817,6 +894,7 @@ class SettleOperations(TypedDict):
 class SettleResult:
     """What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was
     released neither."""
+
     #: The operation.
     id: str
     #: The operation's status now.
@@ -828,12 +906,14 @@ class SettleResult:
 @dataclass(frozen=True, kw_only=True)
 class SettleResults:
     """What became of what was settled."""
+
     #: In the order of the request.
     results: list[SettleResult]
 
 
 class SettleRow(TypedDict):
     """How an attempt ended: with exactly one of output, error_message and release."""
+
     #: The operation's id.
     id: str
     #: What the claim gave.
@@ -853,7 +933,6 @@ class SettleRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Stats:
     """Statistics."""
-<<<<<<< HEAD
 
     #: How finely: minute, hour or day.
     step: str
@@ -861,14 +940,6 @@ class Stats:
     start: datetime
     #: Before when.
     end: datetime
-=======
-    #: How finely: minute, hour or day.
-    step: str
-    #: When the first step begins that was asked for.
-    from: datetime
-    #: Before when.
-    to: datetime
->>>>>>> part/schedules
     #: Since when everything is counted; left out before a server has begun to.
     available_since: datetime | None = None
     #: Up to when everything is counted; left out before a server has begun to.
@@ -882,10 +953,7 @@ class Stats:
 @dataclass(frozen=True, kw_only=True)
 class StatsDurations:
     """How long many things took."""
-<<<<<<< HEAD
 
-=======
->>>>>>> part/schedules
     #: How many.
     count: int
     #: Their sum in milliseconds.
@@ -901,10 +969,7 @@ class StatsDurations:
 @dataclass(frozen=True, kw_only=True)
 class StatsPoint:
     """What happened in one step."""
-<<<<<<< HEAD
 
-=======
->>>>>>> part/schedules
     #: When the step began.
     start: datetime
     #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
@@ -926,6 +991,7 @@ class StatsPoint:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
+
     #: A number of `google.rpc.Code`.
     code: int
     #: For people; may change.
@@ -938,6 +1004,7 @@ class Status:
 @dataclass(frozen=True, kw_only=True)
 class Token:
     """An API token, without its secret."""
+
     #: Its id, which is public.
     id: str
     #: What it is for, for people.
@@ -967,6 +1034,7 @@ class Token:
 @dataclass(frozen=True, kw_only=True)
 class TokenAnswer:
     """`{"token":{…}}`."""
+
     #: The token.
     token: Token
 
@@ -974,66 +1042,16 @@ class TokenAnswer:
 @dataclass(frozen=True, kw_only=True)
 class TokensPage:
     """Tokens, oldest first."""
+
     #: The tokens.
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
 
 
-<<<<<<< HEAD
-class UpdateView(TypedDict):
-    """What a view is to be instead. It replaces all three."""
-
-    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
-    name: str
-    #: What it shows, as searches take it; empty: everything.
-    filter: NotRequired[str]
-    #: The names of the columns, in their order; left out, those that are shown as a rule.
-    columns: NotRequired[list[str]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """A saved view."""
-
-    #: Its id, a UUID.
-    id: str
-    #: For people.
-    name: str
-    #: What it shows, as it was written.
-    filter: str
-    #: The names of the columns, in their order; empty: those that are shown as a rule.
-    columns: list[str]
-    #: private or shared.
-    visibility: str
-    #: When it was made.
-    created_at: datetime
-    #: When it was changed last.
-    updated_at: datetime
-    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
-    #: long.
-    count: int | None = None
-    #: Whether the count is exact; else there are at least so many. Only with a count.
-    count_is_exact: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewAnswer:
-    """`{"view":{…}}`."""
-
-    #: The view.
-    view: View
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewList:
-    """Views."""
-
-    #: By name, shared ones first.
-    views: list[View]
-=======
 class UpdateSchedule(TypedDict):
     """What is to be changed of a schedule; what is left out stays."""
+
     #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
     #: before them. Either this or every.
     cron: NotRequired[str | None]
@@ -1051,11 +1069,11 @@ class UpdateSchedule(TypedDict):
     jitter: NotRequired[str | None]
     #: Nothing is created until it is resumed.
     paused: NotRequired[bool | None]
->>>>>>> part/schedules
 
 
 class UpdateView(TypedDict):
     """What a view is to be instead. It replaces all three."""
+
     #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
     name: str
     #: What it shows, as searches take it; empty: everything.
@@ -1067,6 +1085,7 @@ class UpdateView(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class View:
     """A saved view."""
+
     #: Its id, a UUID.
     id: str
     #: For people.
@@ -1091,6 +1110,7 @@ class View:
 @dataclass(frozen=True, kw_only=True)
 class ViewAnswer:
     """`{"view":{…}}`."""
+
     #: The view.
     view: View
 
@@ -1098,6 +1118,7 @@ class ViewAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ViewList:
     """Views."""
+
     #: By name, shared ones first.
     views: list[View]
 

@@ -211,10 +211,8 @@ impl Reader<'_> {
         if text.len() > MAX_NUMBER {
             return Err(format!("a number of more than {MAX_NUMBER} characters"));
         }
-        if integer {
-            if let Ok(small) = text.parse::<i64>() {
-                return Ok(Value::from(small));
-            }
+        if integer && let Ok(small) = text.parse::<i64>() {
+            return Ok(Value::from(small));
         }
         match text.parse::<f64>() {
             // An integer keeps all its digits. One that is larger than any double could not be written as JSON again.

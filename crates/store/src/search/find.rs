@@ -62,6 +62,9 @@ pub(crate) async fn search(
     })
 }
 
+/// What tells groups apart; `None` where they are not told apart by it.
+type GroupKey = (Option<Status>, Option<String>, Option<String>);
+
 /// How many there are, by groups.
 pub(crate) async fn count(
     snapshot: &mut impl Snapshot,
@@ -73,7 +76,7 @@ pub(crate) async fn count(
     let nothing = Counted { is_exact: true, ..Counted::default() };
     let Some(mut finder) = Finder::of(snapshot, cache, access, search).await? else { return Ok(nothing) };
     let (counted, is_exact) = finder.count(by).await?;
-    let mut groups: HashMap<(Option<Status>, Option<String>, Option<String>), u64> = HashMap::new();
+    let mut groups: HashMap<GroupKey, u64> = HashMap::new();
     for ((status, kind, project), n) in counted {
         let group = (by.status.then_some(status), by.kind.then_some(kind), by.project_id.then_some(project));
         *groups.entry(group).or_default() += n;
