@@ -254,7 +254,6 @@ pub enum Bulk {
 
 /// `longrun schedules`.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once a process, and a Box would hide the arguments from clap")]
 pub enum Schedules {
     /// List schedules, by name
     List(schedules::ListArgs),
