@@ -104,7 +104,6 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0016_schedules",
     "0017_statistics_and_views",
     "0018_sessions",
-    "0017_statistics_and_views",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
