@@ -194,12 +194,28 @@ export interface CreateToken {
   organizations?: string[];
 }
 
+/** What a view is to be. */
+export interface CreateView {
+  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  name: string;
+  /** What it shows, as searches take it; empty: everything. */
+  filter?: string;
+  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  columns?: string[];
+  /** private: only this token has it. shared: the organization has it. */
+  visibility?: string;
+}
+
 /** Operations that were created together. */
 export interface CreatedOperations {
   /** In the order of the request. */
   operations: AsyncOperation[];
   /** The zero-based places of those that were there before, with their unique_key; left out when there are none. */
   existing?: number[];
+}
+
+/** `{}`. */
+export interface DeletedView {
 }
 
 /**
@@ -682,6 +698,58 @@ export interface SettleRow {
   release?: boolean | null;
 }
 
+/** Statistics. */
+export interface Stats {
+  /** How finely: minute, hour or day. */
+  step: string;
+  /** When the first step begins that was asked for. */
+  from: string;
+  /** Before when. */
+  to: string;
+  /** Since when everything is counted; left out before a server has begun to. */
+  available_since?: string | null;
+  /** Up to when everything is counted; left out before a server has begun to. */
+  complete_until?: string | null;
+  /** How long ago that is, in milliseconds. */
+  lag_ms?: number | null;
+  /** In the order of their starts and kinds. Steps in which nothing happened are left out. */
+  points: StatsPoint[];
+}
+
+/** How long many things took. */
+export interface StatsDurations {
+  /** How many. */
+  count: number;
+  /** Their sum in milliseconds. */
+  sum_ms: number;
+  /** What half of them did not exceed, in milliseconds, within 1 %; left out when there are none. */
+  p50_ms?: number | null;
+  /** What 90 % of them did not exceed. */
+  p90_ms?: number | null;
+  /** What 99 % of them did not exceed. */
+  p99_ms?: number | null;
+}
+
+/** What happened in one step. */
+export interface StatsPoint {
+  /** When the step began. */
+  start: string;
+  /** The kind, if each was asked for by itself; empty: operations that were removed before they were counted. */
+  kind?: string | null;
+  /** Operations that were created. */
+  created: number;
+  /** Attempts that began. */
+  started: number;
+  /** Operations that were completed. */
+  completed: number;
+  /** Operations that failed, cancelled ones included. */
+  failed: number;
+  /** How long operations had waited that were started for the first time, since their creation. */
+  waiting: StatsDurations;
+  /** How long the attempts took that ended their operations. */
+  running: StatsDurations;
+}
+
 /** Why a request was refused: `google.rpc.Status`. */
 export interface Status {
   /** A number of `google.rpc.Code`. */
@@ -735,6 +803,53 @@ export interface TokensPage {
   tokens: Token[];
   /** What the next page is asked for with; empty at the end. */
   next_page_token: string;
+}
+
+/** What a view is to be instead. It replaces all three. */
+export interface UpdateView {
+  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  name: string;
+  /** What it shows, as searches take it; empty: everything. */
+  filter?: string;
+  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  columns?: string[];
+}
+
+/** A saved view. */
+export interface View {
+  /** Its id, a UUID. */
+  id: string;
+  /** For people. */
+  name: string;
+  /** What it shows, as it was written. */
+  filter: string;
+  /** The names of the columns, in their order; empty: those that are shown as a rule. */
+  columns: string[];
+  /** private or shared. */
+  visibility: string;
+  /** When it was made. */
+  created_at: string;
+  /** When it was changed last. */
+  updated_at: string;
+  /**
+   * How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+   * long.
+   */
+  count?: number | null;
+  /** Whether the count is exact; else there are at least so many. Only with a count. */
+  count_is_exact?: boolean | null;
+}
+
+/** `{"view":{…}}`. */
+export interface ViewAnswer {
+  /** The view. */
+  view: View;
+}
+
+/** Views. */
+export interface ViewList {
+  /** By name, shared ones first. */
+  views: View[];
 }
 
 export type Operation = AsyncOperation;

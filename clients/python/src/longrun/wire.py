@@ -13,7 +13,6 @@ from ._operation import OperationMethods
 @dataclass(frozen=True, kw_only=True)
 class AsyncOperation(OperationMethods):
     """Long work that was asked for. Texts that are not set are empty; times that are not set are left out."""
-
     #: What came out, empty before; structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
@@ -41,18 +40,12 @@ class AsyncOperation(OperationMethods):
 
 
 #: Where an operation stands.
-AsyncOperationStatus = Literal[
-    "ASYNC_OPERATION_STATUS_PENDING",
-    "ASYNC_OPERATION_STATUS_RUNNING",
-    "ASYNC_OPERATION_STATUS_COMPLETED",
-    "ASYNC_OPERATION_STATUS_FAILED",
-]
+AsyncOperationStatus = Literal["ASYNC_OPERATION_STATUS_PENDING", "ASYNC_OPERATION_STATUS_RUNNING", "ASYNC_OPERATION_STATUS_COMPLETED", "ASYNC_OPERATION_STATUS_FAILED"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
-
     #: token, instance_token, identity or command_line.
     kind: str
     #: The id of the token; on the command line the user.
@@ -64,7 +57,6 @@ class AuditActor:
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
     """A call that was recorded."""
-
     #: Its number in its log: 1, 2, 3 …
     number: int
     #: When it was written.
@@ -88,7 +80,6 @@ class AuditEntry:
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of an audit log."""
-
     #: Newest first. There may be fewer than were asked for, also when there are more.
     entries: list[AuditEntry]
     #: What the next page is asked for with; empty at the end.
@@ -98,21 +89,18 @@ class AuditPage:
 @dataclass(frozen=True, kw_only=True)
 class BadRequest:
     """What is wrong with the request, all at once."""
-
     #: One for each field at fault.
     fieldViolations: list[FieldViolation]
 
 
 class BatchCreateOperations(TypedDict):
     """Operations that are to be created together."""
-
     #: All of them are created, or none.
     operations: list[CreateOperation]
 
 
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
-
     #: The kinds that it runs.
     kinds: list[str]
     #: How many operations at most.
@@ -126,7 +114,6 @@ class ClaimOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperation:
     """A claimed operation."""
-
     #: The operation.
     operation: AsyncOperation
     #: Its organization; heartbeats and settlements of workers for several name it.
@@ -148,7 +135,6 @@ class ClaimedOperation:
 @dataclass(frozen=True, kw_only=True)
 class ClaimedOperations:
     """What a worker was given."""
-
     #: At most as many as it asked for.
     operations: list[ClaimedOperation]
     #: How long a lease lives without a heartbeat.
@@ -157,7 +143,6 @@ class ClaimedOperations:
 
 class CreateOperation(TypedDict):
     """An operation that is to be created."""
-
     #: What kind of work it is: 1 to 128 letters, digits, '_', '-', '.' or '/'.
     kind: str
     #: The type of the resource that it is about; goes together with resource_id.
@@ -190,7 +175,6 @@ class CreateOperation(TypedDict):
 
 class CreateOrganization(TypedDict):
     """An organization to be made."""
-
     #: Its name: 1 to 128 bytes of printable text.
     name: str
     #: What it may have.
@@ -199,7 +183,6 @@ class CreateOrganization(TypedDict):
 
 class CreateToken(TypedDict):
     """What a new token is to be."""
-
     #: What it is for, for people: 1 to 128 bytes.
     name: str
     #: What it may do; never more than the token that asks may. A token of the instance may have admin and
@@ -217,14 +200,30 @@ class CreateToken(TypedDict):
     organizations: NotRequired[list[str]]
 
 
+class CreateView(TypedDict):
+    """What a view is to be."""
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+    #: private: only this token has it. shared: the organization has it.
+    visibility: NotRequired[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
-
     #: In the order of the request.
     operations: list[AsyncOperation]
     #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
     existing: list[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedView:
+    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +240,6 @@ class Empty:
 @dataclass(frozen=True, kw_only=True)
 class ErrorInfo:
     """Which error it is."""
-
     #: A stable name, such as INVALID_FIELDS.
     reason: str
     #: Always longrun.
@@ -252,7 +250,6 @@ class ErrorInfo:
 
 class EvaluateEvidence(TypedDict):
     """An evaluation that is to be started. Exactly one of digest and content is given."""
-
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
     #: The evidence itself, in base64.
@@ -281,7 +278,6 @@ class EvaluateEvidence(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class EvaluationStarted:
     """The operation that was started."""
-
     #: Its id.
     operation_id: str
 
@@ -289,7 +285,6 @@ class EvaluationStarted:
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A piece of evidence that is stored."""
-
     #: By what it is found.
     digest: str
     #: Its length in bytes.
@@ -301,7 +296,6 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class FieldViolation:
     """What is wrong with a field."""
-
     #: Its path in the request.
     field: str
     #: What would be right.
@@ -311,7 +305,6 @@ class FieldViolation:
 @dataclass(frozen=True, kw_only=True)
 class FoundOperations:
     """Operations that were found."""
-
     #: In the order that was asked for.
     operations: list[OperationDetail]
     #: How many operations match; at least so many, if that is not exact.
@@ -325,7 +318,6 @@ class FoundOperations:
 
 class HeartbeatOperations(TypedDict):
     """What a worker holds still."""
-
     #: One row for each operation.
     operations: list[HeartbeatRow]
 
@@ -333,7 +325,6 @@ class HeartbeatOperations(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResult:
     """What became of one row: it is held, or it is not and `error` says so."""
-
     #: The operation.
     id: str
     #: Until when without another heartbeat.
@@ -347,14 +338,12 @@ class HeartbeatResult:
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatResults:
     """What is still held."""
-
     #: In the order of the request.
     operations: list[HeartbeatResult]
 
 
 class HeartbeatRow(TypedDict):
     """An operation that a worker holds."""
-
     #: Its id.
     id: str
     #: What the claim gave.
@@ -368,7 +357,6 @@ class HeartbeatRow(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class IssuedToken:
     """A token with its secret."""
-
     #: The token.
     token: Token
     #: What callers send in the header Authorization, after Bearer. It is shown this once and kept by nobody.
@@ -378,7 +366,6 @@ class IssuedToken:
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of operations in the caller's organization."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -388,7 +375,6 @@ class Kind:
 @dataclass(frozen=True, kw_only=True)
 class KindAnswer:
     """`{"kind":{…}}`."""
-
     #: The kind.
     kind: Kind
 
@@ -396,7 +382,6 @@ class KindAnswer:
 @dataclass(frozen=True, kw_only=True)
 class ListedOrganization:
     """An organization in a list."""
-
     #: Its name.
     name: str
     #: When it was made.
@@ -414,7 +399,6 @@ class ListedOrganization:
 @dataclass(frozen=True, kw_only=True)
 class OperationAnswer:
     """`{"operation":{…}}`."""
-
     #: The operation.
     operation: AsyncOperation
 
@@ -422,7 +406,6 @@ class OperationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OperationCount:
     """How many operations of a group there are. What was not asked to be told apart is left out."""
-
     #: Their status.
     status: AsyncOperationStatus | None = None
     #: Their kind.
@@ -436,7 +419,6 @@ class OperationCount:
 @dataclass(frozen=True, kw_only=True)
 class OperationCounts:
     """How many operations there are."""
-
     #: The groups that have any, those with most operations first; at most 1000.
     groups: list[OperationCount]
     #: How many groups are not shown.
@@ -451,7 +433,6 @@ class OperationCounts:
 class OperationDetail:
     """An operation with everything that is known of it. Texts that are not set are empty; times and durations that
     are not set are left out."""
-
     #: What came out, empty before; structured output is JSON in this text.
     output: str
     #: Why it failed; empty unless it did.
@@ -505,7 +486,6 @@ class OperationDetail:
 @dataclass(frozen=True, kw_only=True)
 class OperationDetailAnswer:
     """`{"operation":{…}}` with everything."""
-
     #: The operation.
     operation: OperationDetail
 
@@ -513,7 +493,6 @@ class OperationDetailAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvent:
     """Something that happened to an operation."""
-
     #: When.
     time: datetime
     #: What: CREATED, ATTEMPT_STARTED, PROGRESS, CANCEL_REQUESTED, ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_RELEASED,
@@ -530,7 +509,6 @@ class OperationEvent:
 @dataclass(frozen=True, kw_only=True)
 class OperationEvents:
     """A page of a history."""
-
     #: Oldest first.
     events: list[OperationEvent]
     #: Only when there are more: the page_token of the next page.
@@ -540,7 +518,6 @@ class OperationEvents:
 @dataclass(frozen=True, kw_only=True)
 class OperationsPage:
     """One page of operations, as the document shows it: it is written piece by piece ([`page`])."""
-
     #: Newest first.
     operations: list[AsyncOperation]
     #: Which page, and of how many.
@@ -550,7 +527,6 @@ class OperationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Organization:
     """An organization, as its callers see it."""
-
     #: Its name.
     name: str
     #: Nothing of it is started.
@@ -564,7 +540,6 @@ class Organization:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationAnswer:
     """`{"organization":{…}}`."""
-
     #: The organization.
     organization: Organization
 
@@ -572,7 +547,6 @@ class OrganizationAnswer:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationDeletion:
     """How far the deletion of an organization is."""
-
     #: The organization is there no more; otherwise the same call goes on.
     done: bool
     #: How many rows this call has removed.
@@ -582,7 +556,6 @@ class OrganizationDeletion:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationLimits:
     """Limits that are not set are left out."""
-
     #: How many operations may be pending.
     max_pending: int | None = None
     #: Creations per second.
@@ -600,7 +573,6 @@ class OrganizationLimits:
 @dataclass(frozen=True, kw_only=True)
 class OrganizationsPage:
     """Organizations, by name."""
-
     #: The organizations.
     organizations: list[ListedOrganization]
     #: What the next page is asked for with; empty at the end.
@@ -610,7 +582,6 @@ class OrganizationsPage:
 @dataclass(frozen=True, kw_only=True)
 class Pagination:
     """Which page it is, and of how many."""
-
     #: How many operations match, at most 2147483647.
     total_count: int
     #: The number of this page.
@@ -646,14 +617,12 @@ PolicyGroupAttachment = TypedDict(
 @dataclass(frozen=True, kw_only=True)
 class RetryInfo:
     """When to try again."""
-
     #: Seconds with an s.
     retryDelay: str
 
 
 class RotateToken(TypedDict):
     """How a token is replaced."""
-
     #: How long the old secret stays valid, in seconds with an s; 30 days (2592000s) at most.
     overlap: NotRequired[str | None]
     #: How long the new one is valid; left out, for as long as the old one was from its start, if that ends.
@@ -663,7 +632,6 @@ class RotateToken(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """A session of somebody who signed in."""
-
     #: Its id, which is public.
     id: str
     #: The organization.
@@ -685,7 +653,6 @@ class Session:
 @dataclass(frozen=True, kw_only=True)
 class SessionAnswer:
     """`{"session":{…}}`."""
-
     #: The session.
     session: Session
 
@@ -693,7 +660,6 @@ class SessionAnswer:
 @dataclass(frozen=True, kw_only=True)
 class SessionsPage:
     """Sessions, oldest first."""
-
     #: The sessions.
     sessions: list[Session]
     #: What the next page is asked for with; empty at the end.
@@ -702,7 +668,6 @@ class SessionsPage:
 
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
-
     #: Operations that have not ended, over all servers; 0: any number.
     max_pending: NotRequired[int | None]
     #: Operations that may be created in a second, on each server; 0: as fast as they come.
@@ -719,7 +684,6 @@ class SetOrganizationLimits(TypedDict):
 
 class SettleOperations(TypedDict):
     """What a worker has done."""
-
     #: One row for each operation.
     results: list[SettleRow]
 
@@ -728,7 +692,6 @@ class SettleOperations(TypedDict):
 class SettleResult:
     """What became of one row: `error` when it was refused, else `status`, the operation's; of a row that was
     released neither."""
-
     #: The operation.
     id: str
     #: The operation's status now.
@@ -740,14 +703,12 @@ class SettleResult:
 @dataclass(frozen=True, kw_only=True)
 class SettleResults:
     """What became of what was settled."""
-
     #: In the order of the request.
     results: list[SettleResult]
 
 
 class SettleRow(TypedDict):
     """How an attempt ended: with exactly one of output, error_message and release."""
-
     #: The operation's id.
     id: str
     #: What the claim gave.
@@ -765,9 +726,63 @@ class SettleRow(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Statistics."""
+    #: How finely: minute, hour or day.
+    step: str
+    #: When the first step begins that was asked for.
+    from: datetime
+    #: Before when.
+    to: datetime
+    #: Since when everything is counted; left out before a server has begun to.
+    available_since: datetime | None = None
+    #: Up to when everything is counted; left out before a server has begun to.
+    complete_until: datetime | None = None
+    #: How long ago that is, in milliseconds.
+    lag_ms: int | None = None
+    #: In the order of their starts and kinds. Steps in which nothing happened are left out.
+    points: list[StatsPoint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsDurations:
+    """How long many things took."""
+    #: How many.
+    count: int
+    #: Their sum in milliseconds.
+    sum_ms: int
+    #: What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    p50_ms: int | None = None
+    #: What 90 % of them did not exceed.
+    p90_ms: int | None = None
+    #: What 99 % of them did not exceed.
+    p99_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsPoint:
+    """What happened in one step."""
+    #: When the step began.
+    start: datetime
+    #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    kind: str | None = None
+    #: Operations that were created.
+    created: int
+    #: Attempts that began.
+    started: int
+    #: Operations that were completed.
+    completed: int
+    #: Operations that failed, cancelled ones included.
+    failed: int
+    #: How long operations had waited that were started for the first time, since their creation.
+    waiting: StatsDurations
+    #: How long the attempts took that ended their operations.
+    running: StatsDurations
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Why a request was refused: `google.rpc.Status`."""
-
     #: A number of `google.rpc.Code`.
     code: int
     #: For people; may change.
@@ -780,7 +795,6 @@ class Status:
 @dataclass(frozen=True, kw_only=True)
 class Token:
     """An API token, without its secret."""
-
     #: Its id, which is public.
     id: str
     #: What it is for, for people.
@@ -810,7 +824,6 @@ class Token:
 @dataclass(frozen=True, kw_only=True)
 class TokenAnswer:
     """`{"token":{…}}`."""
-
     #: The token.
     token: Token
 
@@ -818,11 +831,58 @@ class TokenAnswer:
 @dataclass(frozen=True, kw_only=True)
 class TokensPage:
     """Tokens, oldest first."""
-
     #: The tokens.
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
+
+
+class UpdateView(TypedDict):
+    """What a view is to be instead. It replaces all three."""
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A saved view."""
+    #: Its id, a UUID.
+    id: str
+    #: For people.
+    name: str
+    #: What it shows, as it was written.
+    filter: str
+    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    columns: list[str]
+    #: private or shared.
+    visibility: str
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+    #: long.
+    count: int | None = None
+    #: Whether the count is exact; else there are at least so many. Only with a count.
+    count_is_exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAnswer:
+    """`{"view":{…}}`."""
+    #: The view.
+    view: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewList:
+    """Views."""
+    #: By name, shared ones first.
+    views: list[View]
 
 
 Operation = AsyncOperation

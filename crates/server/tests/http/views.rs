@@ -8,7 +8,7 @@ use store::Scope;
 use crate::harness::{Caller, Server};
 
 async fn made(caller: &Caller, body: Value) -> Value {
-    let answer = caller.post("/v1/views", &body.to_string()).await;
+    let answer = caller.post("/v1/views", body.to_string()).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     answer.json()["view"].clone()
 }
@@ -122,7 +122,7 @@ async fn what_makes_no_sense_is_refused_and_changes_nothing() {
         (json!({"name": "x", "colour": "red"}), "colour", ""),
         (json!({"name": "x", "columns": vec!["c"; 33]}), "columns", ""),
     ] {
-        let answer = acme.post("/v1/views", &body.to_string()).await;
+        let answer = acme.post("/v1/views", body.to_string()).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
         let violation = answer.json()["details"][1]["fieldViolations"][0].clone();
         assert_eq!(violation["field"], field, "{body}: {violation}");
