@@ -316,7 +316,7 @@ class Client:
         by_kind: bool = False,
         kind: str | None = None,
     ) -> wire.Stats:
-        """How much happened from one time (RFC 3339) until another, by `minute`, `hour` or `day`, and how long it took."""
+        """How much happened between two times (RFC 3339), by `minute`, `hour` or `day`, and how long it took."""
         group_by = "kind" if by_kind else None
         given = {"from": since, "to": until, "step": step, "group_by": group_by, "kind": kind}
         query = {name: value for name, value in given.items() if value is not None}
