@@ -31,6 +31,7 @@ mod services;
 mod shares;
 mod strict;
 mod turns;
+mod ui;
 mod waiters;
 
 pub use error::{ApiError, SignInError};

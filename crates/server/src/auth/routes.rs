@@ -178,7 +178,7 @@ fn return_to(query: &str) -> Result<String, ApiError> {
 
 /// Whether a browser takes this for a path on the same server: two slashes begin another server's name, and browsers
 /// take backslashes for slashes and drop tabs and line ends.
-fn is_local(path: &str) -> bool {
+pub(crate) fn is_local(path: &str) -> bool {
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     path.starts_with('/') && !path.starts_with("//") && is_plain && path.len() <= MAX_RETURN_TO
 }
