@@ -48,8 +48,7 @@ DOCUMENT_EXAMPLES ?= 50
 document-check: sdks-setup
 	cargo build --locked --package longrun
 	cargo build --locked --package testkit --bins
-	test -x $(DOCUMENT_BIN)/schemathesis || { $(SDKS_BIN)/python -m venv target/sdks/document && \
-		$(DOCUMENT_BIN)/pip install --quiet --disable-pip-version-check -r clients/document/requirements.txt; }
+	scripts/python-environment.sh target/sdks/document clients/document/requirements.txt >/dev/null
 	PATH=$(DOCUMENT_BIN):$$PATH $(DOCUMENT_BIN)/python clients/document/check.py --examples $(DOCUMENT_EXAMPLES)
 	PATH=$(DOCUMENT_BIN):$$PATH target/debug/with-postgres $(DOCUMENT_BIN)/python clients/document/check.py \
 		--examples $(DOCUMENT_EXAMPLES) --store

@@ -4,39 +4,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# The oldest that the clients run on: pyproject.toml and package.json say the same.
-wanted_python='import sys; sys.exit(sys.version_info < (3, 11))'
+# The oldest that the clients run on: package.json says the same.
 wanted_node=20
 venv=target/sdks/python
 
-as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
-
-# Uses the newest interpreter that there is.
-python=
-for name in python3 python3.14 python3.13 python3.12 python3.11; do
-	if [ -z "$python" ] && command -v "$name" >/dev/null && "$name" -c "$wanted_python"; then python=$name; fi
-done
-if [ -z "$python" ]; then
-	echo "sdks: Python 3.11 or newer is needed; found $(python3 --version 2>&1)" >&2
-	exit 1
-fi
-
-stamp=$venv/stamp
-if ! cmp -s clients/requirements.txt "$stamp"; then
-	echo "sdks: making $venv"
-	rm -rf "$venv"
-	mkdir -p target/sdks
-	# Debian and Ubuntu have what makes environments in a package of its own.
-	if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
-		echo 'sdks: installing python3-venv with apt-get'
-		as_root apt-get update -qq
-		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
-		rm -rf "$venv"
-		"$python" -m venv "$venv"
-	fi
-	"$venv/bin/pip" install --quiet --disable-pip-version-check -r clients/requirements.txt
-	cp clients/requirements.txt "$stamp"
-fi
+scripts/python-environment.sh $venv clients/requirements.txt >/dev/null
 
 # Distributions are often behind with Node. PyPI has its programs, so that one client of packages is enough.
 node_is_there() {

@@ -187,7 +187,7 @@ async fn a_sqlite_backup_restores_what_was_there() {
     let tokens = sqlite(folder.path()).await;
     let backup = ["backup", "copies/monday", "--data-dir", "."];
     let said = run_in(folder.path(), &backup).expect(0).line();
-    assert!(said.ends_with("119 operations of 2 organizations, 1 tokens, 1 pieces of evidence (7 bytes)"), "{said}");
+    assert!(said.ends_with("119 operations of 2 organizations, 1 token, 1 piece of evidence (7 bytes)"), "{said}");
     run_in(folder.path(), &backup).expect(2).says("copies/monday is not empty").says("hint:");
     assert_eq!(files_below(&folder.path().join("copies")).len(), 3, "store, evidence, manifest and nothing else");
 
@@ -239,7 +239,7 @@ async fn damaged_or_missing_evidence_is_found_when_the_backup_is_made() {
     std::fs::write(&content, b"contenT").unwrap();
     run_in(folder.path(), &backup).expect(2).says("is damaged");
     std::fs::remove_file(&content).unwrap();
-    run_in(folder.path(), &backup).expect(2).says("the store knows of 1 pieces of evidence").says("--evidence");
+    run_in(folder.path(), &backup).expect(2).says("the store knows of 1 piece of evidence").says("--evidence");
     assert!(!folder.path().join("copy").exists(), "half a backup is none");
 }
 
@@ -344,7 +344,7 @@ async fn a_sqlite_store_moves_into_postgres_and_lives_on() {
 
     let migrate = ["migrate", "--from", "sqlite:longrun.db", "--to", &url];
     let said = run_in(folder.path(), &migrate).expect(0).line();
-    assert!(said.ends_with("119 operations of 2 organizations, 1 tokens; checked"), "{said}");
+    assert!(said.ends_with("119 operations of 2 organizations, 1 token; checked"), "{said}");
     let target = PostgresStore::connect(&url, 4).await.unwrap();
     assert_the_same(&target, &expected, &tokens).await;
     assert_it_lives_on(&target).await;

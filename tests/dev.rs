@@ -32,6 +32,17 @@ fn the_curl_line_works_when_pasted() {
 }
 
 #[test]
+fn a_server_shows_the_document_of_its_api_and_ends_when_it_is_told() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let (status, body) = get(&dev.url, "/openapi.json", None);
+    let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &document["openapi"]), (200, &"3.1.0".into()));
+    dev.process.signal("TERM");
+    assert_eq!(dev.process.exit_code(), 0);
+}
+
+#[test]
 fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());
@@ -88,6 +99,38 @@ fn operations_of_undeclared_kinds_are_created_listed_and_read_in_every_form() {
 
     let yaml = dev.run(&["ops", "get", &id, "-o", "yaml"]).expect(0).stdout;
     assert!(yaml.contains("status: ASYNC_OPERATION_STATUS_PENDING"), "{yaml}");
+}
+
+#[test]
+fn operations_have_labels_and_unique_keys_and_are_described() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let create = |more: &[&str]| {
+        let args = ["ops", "create", "--kind", "scan", "--input", "{\"n\":1}", "--unique-key", "k", "-o", "id"];
+        dev.run(&[&args[..], more].concat())
+    };
+    let first = create(&["--label", "team=search", "--label", "deploy=42"]).expect(0).line();
+    let again = create(&[]).expect(0);
+    assert_eq!(again.line(), first);
+    create(&[]).expect(0).says("it has the unique key and has not ended");
+    create(&["--label", "Team=search"]).expect(2).says("lower-case letters");
+    create(&["--label", "team"]).expect(2).says("KEY=VALUE");
+    let described = dev.run(&["ops", "get", &first]).expect(0).stdout;
+    for shown in ["PENDING, 0 of 5 attempts", "deploy=42, team=search", "Unique key  k", "\"n\": 1"] {
+        assert!(described.contains(shown), "{shown} in {described}");
+    }
+    let basic = dev.run(&["ops", "get", &first, "-o", "json"]).expect(0).json();
+    assert_eq!(basic["operation"].as_object().unwrap().len(), 10, "without the times that are not set");
+    let full = dev.run(&["ops", "get", &first, "-o", "json", "--full"]).expect(0).json();
+    assert_eq!(full["operation"]["labels"]["team"], "search");
+    dev.run(&["ops", "retry", &first, "--input", "{\"n\":2}"]).expect(2).says("the operation is PENDING");
+    dev.run(&["ops", "cancel", &first]).expect(0);
+    let second = dev.run(&["ops", "retry", &first, "--input", "{\"n\":2}", "-o", "id"]).expect(0).line();
+    let full = dev.run(&["ops", "get", &second, "-o", "json", "--full"]).expect(0).json();
+    assert_eq!(
+        (&full["operation"]["labels"]["retry_of"], &full["operation"]["input"]["n"]),
+        (&first.into(), &2.into())
+    );
 }
 
 #[test]

@@ -45,8 +45,7 @@ fn a_list_is_as_long_as_it_is_asked_to_be_and_says_when_there_is_more() {
         .collect();
     assert_eq!(pages.lines().collect::<Vec<_>>(), expected);
     let table = dev.run(&["ops", "list", "--limit", "120"]).expect(0).stdout;
-    assert_eq!(table.lines().count(), 122, "one heading, and the footer");
-    assert!(table.ends_with("120 of 250 operations\n"), "{table}");
+    assert_eq!(table.lines().count(), 121, "one heading; that there are more is told once, by the note");
     dev.run(&["ops", "list", "--all", "--page", "1"]).expect(2).says("--page");
 }
 
@@ -102,5 +101,5 @@ fn what_moves_to_a_later_page_while_a_list_is_read_is_not_shown_twice() {
     let second = json.lines().nth(1).unwrap();
     let pagination = r#""pagination":{"total_count":5,"page":1,"total_pages":3,"page_size":2}"#;
     assert_eq!(second, format!(r#"{{"operations":[{{"id":"c", "output":"1.0"}}],{pagination}}}"#), "as it was written");
-    assert!(list(&PAGES, &["--all"]).stdout.ends_with("5 of 5 operations\n"));
+    assert!(list(&PAGES, &["--all"]).stdout.ends_with("\n5 operations\n"));
 }

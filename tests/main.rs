@@ -14,6 +14,7 @@ mod hostile;
 mod identity;
 mod kinds;
 mod list;
+mod management;
 mod notices;
 mod organizations;
 mod outage;

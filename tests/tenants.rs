@@ -55,10 +55,10 @@ fn one_goes_and_the_other_stays(store: &str) {
 
     operator(&["organizations", "delete", "nobody", "--yes"]).expect(2).says("there is no organization nobody");
     let told = operator(&["organizations", "delete", "acme"]).expect(0).stdout;
-    let what = "1 operations that have not ended, 1 that have, 2 tokens, 1 pieces of evidence (2 bytes)";
+    let what = "1 operation that has not ended, 1 ended, 2 tokens, 1 piece of evidence (2 bytes)";
     assert!(told.starts_with(&format!("acme has {what}\nnothing was changed")), "{told}");
     assert!(told.contains("--yes --force"), "{told}");
-    operator(&["organizations", "delete", "acme", "--yes"]).expect(2).says("1 operations that have not ended");
+    operator(&["organizations", "delete", "acme", "--yes"]).expect(2).says("1 operation that has not ended");
     assert_eq!(pieces(folder, "acme"), 1);
     call("acme", &["ops", "get", &slow]).expect(0);
 

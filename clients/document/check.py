@@ -4,6 +4,7 @@
 
 Schemathesis sends what the document allows and what it does not, call by call and in sequences, and checks the answers.
 Then a client that `openapi-python-client` generates from the document creates, lists, reads and cancels an operation.
+At last Schemathesis manages with a token of the instance, which may delete what the others have used.
 """
 
 import argparse
@@ -18,6 +19,8 @@ sys.path.insert(0, str(HERE.parent / "python" / "tests"))
 
 from server import Server  # noqa: E402
 
+#: The calls that a token of the instance may make.
+MANAGEMENT = "^/v1/(organizations|tokens|audit|sessions)"
 #: Where what is installed with this interpreter is.
 PROGRAMS = Path(sys.executable).parent
 
@@ -54,7 +57,9 @@ def main() -> None:
         with Server(folder, LONGRUN_STORE=arguments.store) as server:
             config = ["--config-file", str(HERE / "schemathesis.toml")]
             asked = ["run", f"{server.url}/openapi.json", "--max-examples", arguments.examples, "--no-color"]
+            [own] = server.run("token", "list", "--organization", "acme", "-o", "id").split()
             environment = os.environ | {"LONGRUN_TOKEN": server.token, "PYTHONPATH": str(HERE)}
+            environment["LONGRUN_TOKEN_ID"] = own
             command = [str(PROGRAMS / "schemathesis"), *config, *asked]
             failed = subprocess.run(command, env=environment, cwd=folder).returncode
             generate = [str(PROGRAMS / "openapi-python-client"), "generate", "--fail-on-warning", "--meta", "none"]
@@ -63,6 +68,9 @@ def main() -> None:
             use = [sys.executable, "-c", USE, server.url, server.token]
             subprocess.run(use, check=True, env=os.environ | {"PYTHONPATH": str(folder)})
             print("the generated client works")
+            managing = [*command, "--include-path-regex", MANAGEMENT]
+            managed = subprocess.run(managing, env=environment | {"LONGRUN_TOKEN": server.manager}, cwd=folder)
+            failed = failed or managed.returncode
     sys.exit(failed)
 
 

@@ -3,6 +3,7 @@
 Only requests that are valid by the document are changed so, and half of them stay as they were made. No wait is long.
 """
 
+import os
 import re
 from typing import Any
 
@@ -30,6 +31,10 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     for place, name in ((case.body, "wait"), (case.query, "timeout")):
         if isinstance(place, dict) and isinstance(place.get(name), str) and DURATION.fullmatch(place[name]):
             place[name] = "0.1s"
+    parameters = case.path_parameters
+    if isinstance(parameters, dict) and parameters.get("token_id") == os.environ.get("LONGRUN_TOKEN_ID"):
+        # Who revokes its own token tests nothing more.
+        parameters["token_id"] = "tok_0"
     global count
     count += 1
     if case.meta is None or not case.meta.generation.mode.is_positive or count % 2:

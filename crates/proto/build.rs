@@ -9,8 +9,15 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     let files = [
         "longrun/v1/operations.proto",
+        "longrun/v1/schedules.proto",
         "longrun/v1/worker.proto",
         "longrun/v1/evidence.proto",
+        "longrun/v1/stats.proto",
+        "longrun/v1/tokens.proto",
+        "longrun/v1/organizations.proto",
+        "longrun/v1/audit.proto",
+        "longrun/v1/sessions.proto",
+        "longrun/v1/stats.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

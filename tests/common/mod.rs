@@ -45,7 +45,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: Output, args: &[&str]) -> Ran {
+    pub fn of(output: Output, args: &[&str]) -> Ran {
         Ran {
             args: args.join(" "),
             code: output.status.code().expect("ended by itself"),

@@ -38,6 +38,9 @@ class Server:
         }
         create = ["token", "create", "--organization", "acme", "--name", "test", "--scopes", "admin", "-o", "id"]
         self.token = self.run(*create).strip()
+        manage = ["token", "create", "--instance", "--name", "manager", "--scopes", "admin", "-o", "id"]
+        #: A token of the instance, which manages organizations.
+        self.manager = self.run(*manage).strip()
         self.start()
 
     def run(self, *arguments: str) -> str:

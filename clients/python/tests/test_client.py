@@ -41,6 +41,19 @@ def test_an_operation_is_created_with_all_that_was_said_and_read_again(client: A
     assert client.get(created.id) == created
 
 
+def test_labels_unique_keys_and_other_inputs(client: Any, resource: dict[str, str]) -> None:
+    key = resource["resource_id"]
+    created = client.create("never", **resource, input={"n": 1}, labels={"team": "search"}, unique_key=key)
+    assert client.create("never", unique_key=key).id == created.id
+    full = client.get_full(created.id)
+    assert (full.input, full.labels, full.unique_key, full.attempts) == ({"n": 1}, {"team": "search"}, key, 0)
+    client.cancel(created.id)
+    again = client.retry_with_input(created.id, {"n": 2})
+    full = client.get_full(again.id)
+    assert (full.input, full.labels) == ({"n": 2}, {"team": "search", "retry_of": created.id})
+    client.cancel(again.id)
+
+
 def test_the_same_idempotency_key_creates_once(client: Any, resource: dict[str, str]) -> None:
     key = resource["resource_id"]
     first = client.create("never", **resource, idempotency_key=key)

@@ -40,6 +40,22 @@ export interface Filter {
   resource_id?: string;
 }
 
+/** Which entries of an audit log. What is left out means any. */
+export type AuditFilter = {
+  /** Only what this one did: the id of a token. */
+  actor?: string;
+  /** Only this action; with a dot at its end, all that begin so. */
+  action?: string;
+  /** Only what was done to this, e.g. `operations/ID`. */
+  target?: string;
+  /** Only entries of this time or later, e.g. `2026-01-31T12:00:00Z`. */
+  since?: string;
+  /** Only entries before this time. */
+  until?: string;
+  /** For tokens of the instance: whose log. */
+  organization?: string;
+};
+
 /**
  * A caller of one server with one token.
  *
@@ -76,9 +92,24 @@ export class Client {
     return (await this.#http.json<wire.CreatedOperations>(call)).operations;
   }
 
+  /**
+   * Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose output
+   * tells what came of each; a dry run only tells how many match.
+   */
+  bulk(request: wire.BulkOperations, options: CreateOptions = {}): Promise<wire.BulkOperationsAnswer> {
+    const call = { method: "POST", path: "v1/operations:bulk", json: request, ...creation(options) };
+    return this.#http.json<wire.BulkOperationsAnswer>(call);
+  }
+
   /** The operation as it is now. */
   get(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "GET", path: `v1/operations/${segment(id)}`, ...options });
+  }
+
+  /** Everything that is known of the operation: also its input, labels, attempts, worker and progress. */
+  async getFull(id: string, options: Options = {}): Promise<wire.OperationDetail> {
+    const call = { method: "GET", path: `v1/operations/${segment(id)}`, query: { view: "FULL" }, ...options };
+    return (await this.#http.json<wire.OperationDetailAnswer>(call)).operation;
   }
 
   /** One page of the operations that match, newest first, with their exact number. */
@@ -117,6 +148,51 @@ export class Client {
     }
   }
 
+  /**
+   * One page of the operations that a filter matches, with everything that is known of them; the filter is e.g.
+   * `status = FAILED AND created_at >= "-24h"`.
+   */
+  searchPage(
+    filter = "",
+    search: { pageSize?: number; pageToken?: string; oldestFirst?: boolean } = {},
+    options: Options = {},
+  ): Promise<wire.FoundOperations> {
+    const query = {
+      filter: filter || undefined,
+      page_size: search.pageSize,
+      page_token: search.pageToken || undefined,
+      order_by: search.oldestFirst ? "created_at" : undefined,
+    };
+    return this.#http.json({ method: "GET", path: "v1/operations:search", query, ...options });
+  }
+
+  /**
+   * All operations that a filter matches, page by page as they are asked for: none is skipped, and none comes twice, while
+   * others are created.
+   */
+  async *search(
+    filter = "",
+    search: { pageSize?: number; oldestFirst?: boolean } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.OperationDetail, void, undefined> {
+    let pageToken = "";
+    do {
+      const answer = await this.searchPage(filter, { ...search, pageToken }, options);
+      yield* answer.operations;
+      pageToken = answer.next_page_token;
+    } while (pageToken);
+  }
+
+  /** How many operations a filter matches, by the fields `status`, `kind` and `project_id`, as far as they are named. */
+  count(
+    filter = "",
+    groupBy: readonly ("status" | "kind" | "project_id")[] = [],
+    options: Options = {},
+  ): Promise<wire.OperationCounts> {
+    const query = { filter: filter || undefined, group_by: groupBy.join(",") || undefined };
+    return this.#http.json({ method: "GET", path: "v1/operations:count", query, ...options });
+  }
+
   /** Ends a pending operation at once, asks a running one to stop; answers how it is then. */
   cancel(id: string, options: Options = {}): Promise<Operation> {
     return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:cancel`, once: true, ...options });
@@ -127,9 +203,34 @@ export class Client {
     return this.#operation({ method: "POST", path: `v1/operations/${segment(id)}:retry`, once: true, ...options });
   }
 
+  /**
+   * Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is the id of
+   * that one, which stays as it is.
+   */
+  async retryWithInput(id: string, input: unknown, options: CreateOptions = {}): Promise<Operation> {
+    const path = `v1/operations/${segment(id)}:retry`;
+    const call = { method: "POST", path, json: { input }, ...creation(options) };
+    return (await this.#http.json<wire.OperationAnswer>(call)).operation;
+  }
+
   /** Removes an operation that has ended, for good. */
   async delete(id: string, options: Options = {}): Promise<void> {
     await this.#http.json({ method: "DELETE", path: `v1/operations/${segment(id)}`, once: true, ...options });
+  }
+
+  /** How much happened from one time (RFC 3339) until another, by minute, hour or day, and how long it took. */
+  async stats(
+    asked: { from?: string; to?: string; step?: "minute" | "hour" | "day"; byKind?: boolean; kind?: string } = {},
+    options: Options = {},
+  ): Promise<wire.Stats> {
+    const { byKind, ...given } = asked;
+    const query = { ...given, group_by: byKind ? "kind" : undefined };
+    return this.#http.json<wire.Stats>({ method: "GET", path: "v1/stats", query, ...options });
+  }
+
+  /** The saved views of this token and those that are shared, each with how many operations it shows. */
+  async views(options: Options = {}): Promise<wire.View[]> {
+    return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;
   }
 
   /** What happened to the operation, oldest first; all of it. */
@@ -236,6 +337,56 @@ export class Client {
     return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
   }
 
+  // Schedules.
+
+  /** Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`. */
+  createSchedule(schedule: wire.CreateSchedule, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: "v1/schedules", json: schedule, once: true, ...options });
+  }
+
+  /** All schedules that the token may see, by name. */
+  async schedules(options: Options = {}): Promise<wire.Schedule[]> {
+    const schedules: wire.Schedule[] = [];
+    let token: string | undefined;
+    do {
+      const call = { method: "GET", path: "v1/schedules", query: { page_token: token }, ...options };
+      const page = await this.#http.json<wire.SchedulesPage>(call);
+      schedules.push(...page.schedules);
+      token = page.next_page_token;
+    } while (token);
+    return schedules;
+  }
+
+  /** The schedule as it is now. */
+  schedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "GET", path: `v1/schedules/${segment(name)}`, ...options });
+  }
+
+  /** Changes what is given; what is left out stays. */
+  updateSchedule(name: string, change: wire.UpdateSchedule, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "PATCH", path: `v1/schedules/${segment(name)}`, json: change, ...options });
+  }
+
+  /** Removes a schedule; what it has created stays. */
+  async deleteSchedule(name: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/schedules/${segment(name)}`, once: true, ...options });
+  }
+
+  /** It creates nothing until it is resumed. */
+  pauseSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:pause`, ...options });
+  }
+
+  /** It goes on from now. */
+  resumeSchedule(name: string, options: Options = {}): Promise<wire.Schedule> {
+    return this.#schedule({ method: "POST", path: `v1/schedules/${segment(name)}:resume`, ...options });
+  }
+
+  /** Creates its operation now, and answers it. */
+  triggerSchedule(name: string, options: Options = {}): Promise<Operation> {
+    return this.#operation({ method: "POST", path: `v1/schedules/${segment(name)}:trigger`, once: true, ...options });
+  }
+
   // The token's own organization.
 
   /** The limits of the token's organization, and what is paused in it. */
@@ -261,6 +412,117 @@ export class Client {
   /** Ends `pauseKind`. A kind that the service's operators paused for everybody stays paused. */
   resumeKind(name: string, options: Options = {}): Promise<wire.Kind> {
     return this.#kind({ method: "POST", path: `v1/kinds/${segment(name)}:resume`, ...options });
+  }
+
+  // What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+
+  /** Makes an API token; its secret is answered this once. */
+  createToken(token: wire.CreateToken, options: Options = {}): Promise<wire.IssuedToken> {
+    return this.#http.json({ method: "POST", path: "v1/tokens", json: token, once: true, ...options });
+  }
+
+  /** The tokens that the token of this client manages, oldest first, without their secrets. */
+  async *tokens(of: { organization?: string } = {}, options: Options = {}): AsyncGenerator<wire.Token, void, undefined> {
+    for await (const page of this.#pages<wire.TokensPage>("v1/tokens", of, options)) {
+      yield* page.tokens;
+    }
+  }
+
+  /** A token, without its secret. */
+  token(id: string, options: Options = {}): Promise<wire.Token> {
+    return this.#token({ method: "GET", path: `v1/tokens/${segment(id)}`, ...options });
+  }
+
+  /** Revokes a token for good; servers refuse it a second later at most. */
+  revokeToken(id: string, options: Options = {}): Promise<wire.Token> {
+    return this.#token({ method: "POST", path: `v1/tokens/${segment(id)}:revoke`, ...options });
+  }
+
+  /** Replaces a token by another one of the same name and rights; the old one stays valid for the overlap. */
+  rotateToken(id: string, how: wire.RotateToken = {}, options: Options = {}): Promise<wire.IssuedToken> {
+    const path = `v1/tokens/${segment(id)}:rotate`;
+    return this.#http.json({ method: "POST", path, json: how, once: true, ...options });
+  }
+
+  /** Makes an organization. */
+  createOrganization(organization: wire.CreateOrganization, options: Options = {}): Promise<wire.Organization> {
+    return this.#organization({ method: "POST", path: "v1/organizations", json: organization, once: true, ...options });
+  }
+
+  /** The organizations within reach, by name. */
+  async *organizations(options: Options = {}): AsyncGenerator<wire.ListedOrganization, void, undefined> {
+    for await (const page of this.#pages<wire.OrganizationsPage>("v1/organizations", {}, options)) {
+      yield* page.organizations;
+    }
+  }
+
+  /** Sets the limits of an organization as a whole: what is left out is as the server is configured. */
+  setOrganizationLimits(
+    name: string,
+    limits: wire.SetOrganizationLimits,
+    options: Options = {},
+  ): Promise<wire.Organization> {
+    const path = `v1/organizations/${segment(name)}:setLimits`;
+    return this.#organization({ method: "POST", path, json: limits, ...options });
+  }
+
+  /**
+   * Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes several
+   * calls, until the answer's `done` is true.
+   */
+  deleteOrganization(
+    name: string,
+    { force, signal }: Options & { force?: boolean } = {},
+  ): Promise<wire.OrganizationDeletion> {
+    const query = { force: force ? "true" : undefined };
+    return this.#http.json({
+      method: "DELETE",
+      path: `v1/organizations/${segment(name)}`,
+      query,
+      once: true,
+      signal,
+    });
+  }
+
+  /** The entries of the audit log that match, newest first, page by page as they are asked for. */
+  async *audit(filter: AuditFilter = {}, options: Options = {}): AsyncGenerator<wire.AuditEntry, void, undefined> {
+    for await (const page of this.#pages<wire.AuditPage>("v1/audit", { ...filter, page_size: 1000 }, options)) {
+      yield* page.entries;
+    }
+  }
+
+  /** The sessions of people who signed in, oldest first. */
+  async *sessions(
+    of: { organization?: string } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.Session, void, undefined> {
+    for await (const page of this.#pages<wire.SessionsPage>("v1/sessions", of, options)) {
+      yield* page.sessions;
+    }
+  }
+
+  /** Ends a session for good, on all servers. */
+  async revokeSession(id: string, { organization, signal }: Options & { organization?: string } = {}) {
+    const call = { method: "POST", path: `v1/sessions/${segment(id)}:revoke`, query: { organization }, signal };
+    return (await this.#http.json<wire.SessionAnswer>(call)).session;
+  }
+
+  /** The pages of a list, as they are asked for. */
+  async *#pages<P extends { next_page_token: string }>(
+    path: string,
+    asked: Record<string, string | number | undefined>,
+    options: Options,
+  ): AsyncGenerator<P, void, undefined> {
+    let token: string | undefined;
+    do {
+      const page: P = await this.#http.json({ method: "GET", path, query: { ...asked, page_token: token }, ...options });
+      yield page;
+      token = page.next_page_token;
+    } while (token);
+  }
+
+  async #token(call: Call): Promise<wire.Token> {
+    return (await this.#http.json<wire.TokenAnswer>(call)).token;
   }
 
   // The calls of workers, which `Worker` makes for you.
@@ -294,6 +556,10 @@ export class Client {
 
   async #organization(call: Call): Promise<wire.Organization> {
     return (await this.#http.json<wire.OrganizationAnswer>(call)).organization;
+  }
+
+  async #schedule(call: Call): Promise<wire.Schedule> {
+    return (await this.#http.json<wire.ScheduleAnswer>(call)).schedule;
   }
 
   async #kind(call: Call): Promise<wire.Kind> {

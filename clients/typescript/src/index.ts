@@ -9,7 +9,7 @@
  */
 
 export { CancelledError, Failure, type Attempt, type StopReason } from "./attempt.js";
-export { Client, type CreateOptions, type Filter, type Options } from "./client.js";
+export { Client, type AuditFilter, type CreateOptions, type Filter, type Options } from "./client.js";
 export {
   ApiError,
   Code,

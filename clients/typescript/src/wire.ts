@@ -89,6 +89,36 @@ export interface BatchCreateOperations {
   operations: CreateOperation[];
 }
 
+/** The actions by name. */
+export type BulkAction =
+  | "cancel"
+  | "retry"
+  | "delete";
+
+/** What is to be done, and to which operations. */
+export interface BulkOperations {
+  /** What is done to each of them. */
+  action: BulkAction;
+  /** Which operations, as for a search. Durations are before now. */
+  filter: string;
+  /** Only tell how many match. */
+  dry_run?: boolean;
+  /**
+   * How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+   */
+  expected_count?: number | null;
+}
+
+/** What a bulk action is about. */
+export interface BulkOperationsAnswer {
+  /** How many operations match. */
+  matching_count: number;
+  /** Whether that is all of them; else at least so many match. */
+  count_is_exact: boolean;
+  /** The operation that does it; left out of the answer to a dry run. */
+  operation?: AsyncOperation;
+}
+
 /** What a worker asks for. */
 export interface ClaimOperations {
   /** The kinds that it runs. */
@@ -153,6 +183,23 @@ export interface CreateOperation {
   max_attempts?: number | null;
   /** How long it is kept after its end, in seconds with an s; as the server is configured unless it is given. */
   retain_for?: string | null;
+  /** At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds. */
+  concurrency_key?: string | null;
+  /**
+   * How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones, that
+   * of the newest creation holds.
+   */
+  concurrency_limit?: number | null;
+  /**
+   * What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
+   * '_', '-' or '/' that begin and end with a letter or a digit.
+   */
+  labels?: Record<string, string> | null;
+  /**
+   * While an operation of the organization with this key has not ended, that one is answered, with the header
+   * X-Longrun-Existing: true, and none is created. At most 255 bytes.
+   */
+  unique_key?: string | null;
 }
 
 /** An organization to be made. */
@@ -161,6 +208,31 @@ export interface CreateOrganization {
   name: string;
   /** What it may have. */
   limits?: SetOrganizationLimits;
+}
+
+/** A schedule that is to be made. */
+export interface CreateSchedule {
+  /** What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'. */
+  name: string;
+  /**
+   * When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
+   * them. Either this or every.
+   */
+  cron?: string | null;
+  /** Every how long it is due, in seconds with an s; a second at least. */
+  every?: string | null;
+  /** The time zone of cron, by its name in the IANA database; UTC unless it is given. */
+  time_zone?: string | null;
+  /** What is created each time; without run_after and unique_key. */
+  operation: CreateOperation;
+  /** When the operation before has not ended: allow (they run beside each other), skip or cancel_previous. */
+  overlap?: string | null;
+  /** What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100). */
+  catch_up?: string | null;
+  /** Each due time is put off by up to so long, in seconds with an s. */
+  jitter?: string | null;
+  /** Nothing is created until it is resumed. */
+  paused?: boolean | null;
 }
 
 /** What a new token is to be. */
@@ -184,10 +256,28 @@ export interface CreateToken {
   organizations?: string[];
 }
 
+/** What a view is to be. */
+export interface CreateView {
+  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  name: string;
+  /** What it shows, as searches take it; empty: everything. */
+  filter?: string;
+  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  columns?: string[];
+  /** private: only this token has it. shared: the organization has it. */
+  visibility?: string;
+}
+
 /** Operations that were created together. */
 export interface CreatedOperations {
   /** In the order of the request. */
   operations: AsyncOperation[];
+  /** The zero-based places of those that were there before, with their unique_key; left out when there are none. */
+  existing?: number[];
+}
+
+/** `{}`. */
+export interface DeletedView {
 }
 
 /**
@@ -266,6 +356,21 @@ export interface FieldViolation {
   description: string;
 }
 
+/** Operations that were found. */
+export interface FoundOperations {
+  /** In the order that was asked for. */
+  operations: OperationDetail[];
+  /** How many operations match; at least so many, if that is not exact. */
+  total_count: number;
+  /**
+   * Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+   * there are more than 100,000.
+   */
+  total_is_exact: boolean;
+  /** What the next page is asked for with; empty at the end. A page may be empty and have a next one. */
+  next_page_token: string;
+}
+
 /** What a worker holds still. */
 export interface HeartbeatOperations {
   /** One row for each operation. */
@@ -334,6 +439,8 @@ export interface ListedOrganization {
   pending: number;
   /** Operations that run. */
   running: number;
+  /** Since when nothing of it is started; left out when it is not paused. */
+  paused_since?: string | null;
   /** Its deletion has begun, and has not ended. */
   being_deleted: boolean;
 }
@@ -342,6 +449,91 @@ export interface ListedOrganization {
 export interface OperationAnswer {
   /** The operation. */
   operation: AsyncOperation;
+}
+
+/** How many operations of a group there are. What was not asked to be told apart is left out. */
+export interface OperationCount {
+  /** Their status. */
+  status?: AsyncOperationStatus;
+  /** Their kind. */
+  kind?: string;
+  /** Their project; empty: none. */
+  project_id?: string;
+  /** How many; at least one. */
+  count: number;
+}
+
+/** How many operations there are. */
+export interface OperationCounts {
+  /** The groups that have any, those with most operations first; at most 1000. */
+  groups: OperationCount[];
+  /** How many groups are not shown. */
+  groups_left_out: number;
+  /** How many operations match, in all groups; at least so many, if that is not exact. */
+  total_count: number;
+  /** Whether there are no more of them. */
+  total_is_exact: boolean;
+}
+
+/**
+ * An operation with everything that is known of it. Texts that are not set are empty; times and durations that are
+ * not set are left out.
+ */
+export interface OperationDetail {
+  /** What came out, empty before; structured output is JSON in this text. */
+  output: string;
+  /** Why it failed; empty unless it did. */
+  error_message: string;
+  /** When it ended. */
+  finished_at?: string;
+  /** The project that it belongs to. */
+  project_id: string;
+  /** What kind of work it is. */
+  kind: string;
+  /** The type of the resource that it is about. */
+  resource_type: string;
+  /** When it was created. */
+  created_at: string;
+  /** When its last attempt began. */
+  started_at?: string;
+  /** The id of the resource that it is about. */
+  resource_id: string;
+  /** Its id, a UUID of version 7. */
+  id: string;
+  /** The version of the project. */
+  project_version_id: string;
+  /** Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message. */
+  status: AsyncOperationStatus;
+  /** As it was written; `null` when there is none. */
+  input: unknown;
+  /** What it was labelled with. */
+  labels: Record<string, string>;
+  /** While it has not ended, creations with this key are answered with it. */
+  unique_key: string;
+  /** Higher comes first among those that wait. */
+  priority: number;
+  /** Attempts that count, the one under way included. */
+  attempts: number;
+  /** How many attempts there may be. */
+  max_attempts: number;
+  /** Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones. */
+  run_after?: string;
+  /** How long one attempt may take, in seconds with an s, if the operation says so itself. */
+  timeout?: string;
+  /** Who runs it, or ran its last attempt. */
+  worker: string;
+  /** Whether the attempt under way was asked to stop. */
+  cancel_requested: boolean;
+  /** What the worker of the latest attempt said last of how far it is. */
+  progress: string;
+  /** The id of the schedule that made it. */
+  schedule: string;
+}
+
+/** `{"operation":{…}}` with everything. */
+export interface OperationDetailAnswer {
+  /** The operation. */
+  operation: OperationDetail;
 }
 
 /** Something that happened to an operation. */
@@ -417,6 +609,8 @@ export interface OrganizationLimits {
   max_output: number;
   /** Its operations that start for each one of an organization of weight 1. */
   weight: number;
+  /** By kind, how many of its operations may run at a time; kinds without a limit are left out. */
+  max_running?: Record<string, number>;
 }
 
 /** Organizations, by name. */
@@ -475,6 +669,118 @@ export interface RotateToken {
   expires_in?: string | null;
 }
 
+/** A schedule. Texts that are not set are empty; times that are not set are left out. */
+export interface Schedule {
+  /** What it is called by. */
+  name: string;
+  /** When it is due; empty when every is given. */
+  cron: string;
+  /** Every how long it is due, in seconds with an s; empty when cron is given. */
+  every: string;
+  /** The time zone of cron; empty for UTC. */
+  time_zone: string;
+  /** What is created each time. */
+  operation: ScheduledOperation;
+  /** allow, skip or cancel_previous. */
+  overlap: string;
+  /** none, latest or all. */
+  catch_up: string;
+  /** By how much each due time is put off at most, in seconds with an s. */
+  jitter: string;
+  /** It creates nothing until it is resumed. */
+  paused: boolean;
+  /** When it was made. */
+  created_at: string;
+  /** When it was changed last. */
+  updated_at: string;
+  /** The next five due times, without what they are put off by. */
+  next_times: string[];
+  /** The last due time that has created an operation. */
+  last_time?: string;
+  /** The id of the last operation that it has created, at a due time or when it was triggered; empty before. */
+  last_operation: string;
+  /** The last due time that has created none: it was missed, or would have overlapped. */
+  last_skipped_time?: string;
+  /** Why nothing could be created the last time; empty since something could. */
+  last_error: string;
+  /** When that was. */
+  last_error_time?: string;
+}
+
+/** `{"schedule":{…}}`. */
+export interface ScheduleAnswer {
+  /** The schedule. */
+  schedule: Schedule;
+}
+
+/** What a schedule creates. */
+export interface ScheduledOperation {
+  /** What kind of work it is. */
+  kind: string;
+  /** The type of the resource that it is about. */
+  resource_type: string;
+  /** The id of the resource that it is about. */
+  resource_id: string;
+  /** The project that it belongs to. */
+  project_id: string;
+  /** The version of the project. */
+  project_version_id: string;
+  /** What it is found by. */
+  labels: Record<string, string>;
+  /** What the handler or worker is given; left out when there is nothing. */
+  input?: unknown;
+  /** Higher comes first among those that wait. */
+  priority: number;
+  /** How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting. */
+  timeout?: string;
+  /** How many attempts there may be. */
+  max_attempts: number;
+  /** How long it is kept after its end, in seconds with an s; left out for the server's setting. */
+  retain_for?: string;
+}
+
+/** Schedules, by name. */
+export interface SchedulesPage {
+  /** The schedules. */
+  schedules: Schedule[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
+}
+
+/** A session of somebody who signed in. */
+export interface Session {
+  /** Its id, which is public. */
+  id: string;
+  /** The organization. */
+  organization: string;
+  /** The provider's name for the person. */
+  subject: string;
+  /** The person's name. */
+  name: string;
+  /** valid, expired or revoked. */
+  state: string;
+  /** When the person signed in. */
+  begun_at: string;
+  /** When it ends by itself. */
+  expires_at: string;
+  /** When it was ended before that; left out when it was not. */
+  revoked_at?: string | null;
+}
+
+/** `{"session":{…}}`. */
+export interface SessionAnswer {
+  /** The session. */
+  session: Session;
+}
+
+/** Sessions, oldest first. */
+export interface SessionsPage {
+  /** The sessions. */
+  sessions: Session[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
+}
+
 /** Limits of an organization. What is left out is as the server is configured. */
 export interface SetOrganizationLimits {
   /** Operations that have not ended, over all servers; 0: any number. */
@@ -489,6 +795,8 @@ export interface SetOrganizationLimits {
   max_output?: number | null;
   /** Its operations that start for each one of an organization of weight 1, while both have some waiting. */
   weight?: number | null;
+  /** By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. */
+  max_running?: Record<string, number> | null;
 }
 
 /** What a worker has done. */
@@ -532,6 +840,58 @@ export interface SettleRow {
   retryable?: boolean | null;
   /** Give the operation back without charging an attempt. */
   release?: boolean | null;
+}
+
+/** Statistics. */
+export interface Stats {
+  /** How finely: minute, hour or day. */
+  step: string;
+  /** When the first step begins that was asked for. */
+  start: string;
+  /** Before when. */
+  end: string;
+  /** Since when everything is counted; left out before a server has begun to. */
+  available_since?: string | null;
+  /** Up to when everything is counted; left out before a server has begun to. */
+  complete_until?: string | null;
+  /** How long ago that is, in milliseconds. */
+  lag_ms?: number | null;
+  /** In the order of their starts and kinds. Steps in which nothing happened are left out. */
+  points: StatsPoint[];
+}
+
+/** How long many things took. */
+export interface StatsDurations {
+  /** How many. */
+  count: number;
+  /** Their sum in milliseconds. */
+  sum_ms: number;
+  /** What half of them did not exceed, in milliseconds, within 1 %; left out when there are none. */
+  p50_ms?: number | null;
+  /** What 90 % of them did not exceed. */
+  p90_ms?: number | null;
+  /** What 99 % of them did not exceed. */
+  p99_ms?: number | null;
+}
+
+/** What happened in one step. */
+export interface StatsPoint {
+  /** When the step began. */
+  start: string;
+  /** The kind, if each was asked for by itself; empty: operations that were removed before they were counted. */
+  kind?: string | null;
+  /** Operations that were created. */
+  created: number;
+  /** Attempts that began. */
+  started: number;
+  /** Operations that were completed. */
+  completed: number;
+  /** Operations that failed, cancelled ones included. */
+  failed: number;
+  /** How long operations had waited that were started for the first time, since their creation. */
+  waiting: StatsDurations;
+  /** How long the attempts took that ended their operations. */
+  running: StatsDurations;
 }
 
 /** Why a request was refused: `google.rpc.Status`. */
@@ -587,6 +947,76 @@ export interface TokensPage {
   tokens: Token[];
   /** What the next page is asked for with; empty at the end. */
   next_page_token: string;
+}
+
+/** What is to be changed of a schedule; what is left out stays. */
+export interface UpdateSchedule {
+  /**
+   * When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds before
+   * them. Either this or every.
+   */
+  cron?: string | null;
+  /** Every how long it is due, in seconds with an s; a second at least. */
+  every?: string | null;
+  /** The time zone of cron, by its name in the IANA database; UTC unless it is given. */
+  time_zone?: string | null;
+  /** What is created each time; without run_after and unique_key. */
+  operation?: CreateOperation;
+  /** When the operation before has not ended: allow (they run beside each other), skip or cancel_previous. */
+  overlap?: string | null;
+  /** What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100). */
+  catch_up?: string | null;
+  /** Each due time is put off by up to so long, in seconds with an s. */
+  jitter?: string | null;
+  /** Nothing is created until it is resumed. */
+  paused?: boolean | null;
+}
+
+/** What a view is to be instead. It replaces all three. */
+export interface UpdateView {
+  /** For people: 1 to 128 bytes, unique among those that are shared, or among those of the token. */
+  name: string;
+  /** What it shows, as searches take it; empty: everything. */
+  filter?: string;
+  /** The names of the columns, in their order; left out, those that are shown as a rule. */
+  columns?: string[];
+}
+
+/** A saved view. */
+export interface View {
+  /** Its id, a UUID. */
+  id: string;
+  /** For people. */
+  name: string;
+  /** What it shows, as it was written. */
+  filter: string;
+  /** The names of the columns, in their order; empty: those that are shown as a rule. */
+  columns: string[];
+  /** private or shared. */
+  visibility: string;
+  /** When it was made. */
+  created_at: string;
+  /** When it was changed last. */
+  updated_at: string;
+  /**
+   * How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+   * long.
+   */
+  count?: number | null;
+  /** Whether the count is exact; else there are at least so many. Only with a count. */
+  count_is_exact?: boolean | null;
+}
+
+/** `{"view":{…}}`. */
+export interface ViewAnswer {
+  /** The view. */
+  view: View;
+}
+
+/** Views. */
+export interface ViewList {
+  /** By name, shared ones first. */
+  views: View[];
 }
 
 export type Operation = AsyncOperation;

@@ -20,7 +20,7 @@ pub enum Call {
     /// A page.
     List(wire::ListOperationsRequest),
     /// A creation.
-    Create(wire::CreateOperationRequest),
+    Create(Box<wire::CreateOperationRequest>),
 }
 
 impl Call {
@@ -37,7 +37,7 @@ impl Call {
         match self {
             Call::Get(message) => client.get_operation(with(message, bearer)).await.map(drop),
             Call::List(message) => client.list_operations(with(message, bearer)).await.map(drop),
-            Call::Create(message) => client.create_operation(with(message, bearer)).await.map(drop),
+            Call::Create(message) => client.create_operation(with(*message, bearer)).await.map(drop),
         }
     }
 }

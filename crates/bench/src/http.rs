@@ -50,16 +50,16 @@ pub async fn measure(target: &Target, clients: u32, length: Duration) -> anyhow:
     let (bare_one, bare_page) = (request("GET", "/one", None), request("GET", "/page", None));
 
     let over_grpc = [
-        Call::Get(wire::GetOperationRequest { operation_id: id.to_string() }),
+        Call::Get(wire::GetOperationRequest { operation_id: id.to_string(), ..Default::default() }),
         Call::List(wire::ListOperationsRequest::default()),
-        Call::Create(wire::CreateOperationRequest {
+        Call::Create(Box::new(wire::CreateOperationRequest {
             kind: "bench".to_owned(),
             resource_type: "evidence".to_owned(),
             resource_id: "image-1".to_owned(),
             project_id: "project-01".to_owned(),
             input: r#"{"digest":"sha256:00"}"#.to_owned(),
             ..Default::default()
-        }),
+        })),
     ];
 
     let spinner = Spinner::start("http");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Attempt, Engine, Failure, Handler, Registry, Running, Settings};
 use hdrhistogram::Histogram;
-use operations::OperationId;
+use operations::{Access, OperationId};
 use serde_json::json;
 use store::Store;
 use tokio::sync::{Notify, mpsc};
@@ -104,7 +104,7 @@ pub async fn time_starts(
     for sample in 0..samples + WARM_UP {
         tokio::time::sleep(pause).await;
         let begin = Instant::now();
-        let id = waker.create(store, organization, operation(), None).await?.id;
+        let id = waker.create(store, &Access::organization(organization), operation(), None, None).await?.id;
         let start = loop {
             if let Some(start) = early.remove(&id) {
                 break start;

@@ -4,6 +4,7 @@
 //! people and JSON with the machine, the versions and the settings.
 
 mod api;
+mod bulk;
 mod data;
 mod evaluate;
 mod fairness;
@@ -19,6 +20,7 @@ mod pages;
 mod plain;
 mod processes;
 mod report;
+mod schedules;
 mod sizes;
 mod spinner;
 mod target;
@@ -50,8 +52,12 @@ pub enum Bench {
     Overload(OverloadArgs),
     /// Thousands of clients that wait for operations: memory, queries, time from the end to the answer
     Waiters(WaitersArgs),
+    /// Many schedules on one PostgreSQL while one of several servers is killed every second: what is doubled, missed, late
+    Schedules(SchedulesArgs),
     /// How long an organization's first operation waits behind a million of another's
     Fairness(FairnessArgs),
+    /// Retrying many failed operations at once, and what another organization's calls take meanwhile
+    Bulk(BulkArgs),
     /// Evaluations of small and of large evidence in processes, beside the same without a process
     Evaluate(EvaluateArgs),
 }
@@ -173,6 +179,28 @@ pub struct WaitersArgs {
     waiters: u32,
 }
 
+/// `longrun bench schedules`.
+#[derive(Debug, clap::Args)]
+pub struct SchedulesArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Schedules
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    schedules: u32,
+    /// Seconds between two due times of each
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    period: u32,
+    /// Servers at a time
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=16))]
+    servers: u32,
+    /// Length of the measurement
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Be one of the servers
+    #[arg(long, hide = true)]
+    as_server: bool,
+}
+
 /// `longrun bench fairness`.
 #[derive(Debug, clap::Args)]
 pub struct FairnessArgs {
@@ -186,6 +214,22 @@ pub struct FairnessArgs {
     samples: u32,
     /// Milliseconds between two of these
     #[arg(long, default_value_t = 20)]
+    pause: u64,
+}
+
+/// `longrun bench bulk`.
+#[derive(Debug, clap::Args)]
+pub struct BulkArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Operations of one organization that failed and are retried
+    #[arg(long, default_value_t = 20_000)]
+    failed: u64,
+    /// Creations and claims of the other organization, one after the other, before the bulk operation
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+    samples: u32,
+    /// Milliseconds between two of these
+    #[arg(long, default_value_t = 5)]
     pause: u64,
 }
 
@@ -217,6 +261,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Lifecycle(LifecycleArgs { as_part_of: Some(organization), clients, seconds, .. }) => {
             return processes::take_part(organization, *clients, Duration::from_secs((*seconds).into())).await;
         }
+        Bench::Schedules(SchedulesArgs { as_server: true, .. }) => return schedules::serve().await,
         Bench::Pages(args) => &args.common,
         Bench::Lifecycle(args) => &args.common,
         Bench::Latency(args) => &args.common,
@@ -224,6 +269,8 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
         Bench::Overload(args) => &args.common,
         Bench::Waiters(args) => &args.common,
         Bench::Fairness(args) => &args.common,
+        Bench::Bulk(args) => &args.common,
+        Bench::Schedules(args) => &args.common,
     };
     let form = common.output;
     // Told without the text, which may hold a password.
@@ -253,6 +300,18 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
             overload::measure(&target, args.connections, length, args.times).await?
         }
         Bench::Waiters(args) => waiters::measure(&target, args.waiters).await?,
+        Bench::Bulk(args) => {
+            bulk::measure(&target, args.failed, args.samples, Duration::from_millis(args.pause)).await?
+        }
+        Bench::Schedules(args) => {
+            let plan = schedules::Plan {
+                schedules: args.schedules,
+                servers: args.servers as usize,
+                period: Duration::from_secs(args.period.into()),
+                length: Duration::from_secs(args.seconds.into()),
+            };
+            schedules::measure(&target, plan).await?
+        }
         Bench::Evaluate(_) => unreachable!("it has no store and was measured above"),
         Bench::Fairness(args) => {
             fairness::measure(&target, args.pending, args.samples, Duration::from_millis(args.pause)).await?

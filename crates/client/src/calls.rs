@@ -8,7 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::client::{Answer, Client};
 use crate::error::Error;
-use crate::types::{CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer, OperationPage};
+use crate::types::{
+    BulkAnswer, BulkRequest, CreatedOperations, Deleted, History, ListRequest, NewOperation, OperationAnswer,
+    OperationDetailAnswer, OperationPage,
+};
 
 /// Everything that could end or change a path segment is escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
@@ -63,6 +66,16 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
+    /// `GET /v1/operations/{id}?view=FULL`: everything that is known of the operation.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation.
+    pub async fn get_detail(&self, id: &str) -> Result<Answer<OperationDetailAnswer>, Error> {
+        let mut address = self.address(&format!("v1/operations/{}", segment(id)));
+        address.query_pairs_mut().append_pair("view", "FULL");
+        self.call(|| self.http().get(address.clone())).await
+    }
+
     /// `GET /v1/operations/{id}/events`: what happened to the operation, oldest first; all of it, page by page. The
     /// body is as if it had come in one.
     ///
@@ -96,7 +109,8 @@ impl Client {
         self.call(|| self.http().get(address.clone())).await
     }
 
-    /// `POST /v1/operations`. Without a key of the caller's, one is made for this call, so that repeating it creates
+    /// `POST /v1/operations`. With a unique key, the operation that has it and has not ended is answered instead, if there
+    /// is one. Without a key of the caller's, one is made for this call, so that repeating it creates
     /// nothing twice.
     ///
     /// # Errors
@@ -131,6 +145,21 @@ impl Client {
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(&batch)).await
     }
 
+    /// `POST /v1/operations:bulk`: cancels, retries or deletes all operations that match a filter, by an operation of the
+    /// kind `bulk`. The key is as that of [`Client::create`].
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 10 when more or fewer match than are expected to.
+    pub async fn bulk(
+        &self,
+        request: &BulkRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer<BulkAnswer>, Error> {
+        let key = idempotency_key.map_or_else(new_key, str::to_owned);
+        let address = self.address("v1/operations:bulk");
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
+    }
+
     /// `POST /v1/operations/{id}:cancel`: a pending operation ends at once, a running one is asked to stop.
     ///
     /// # Errors
@@ -145,6 +174,28 @@ impl Client {
     /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not failed.
     pub async fn retry(&self, id: &str) -> Result<Answer<OperationAnswer>, Error> {
         self.command(id, "retry").await
+    }
+
+    /// `POST /v1/operations/{id}:retry` with another input: a new operation of the same kind, resource, project, labels and
+    /// limits, with this input and the label `retry_of`. The key is as that of [`Client::create`].
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, 9 when it has not ended, 6 when its unique key
+    /// is in use.
+    pub async fn retry_with_input(
+        &self,
+        id: &str,
+        input: &serde_json::Value,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer<OperationAnswer>, Error> {
+        #[derive(Serialize)]
+        struct Retry<'r> {
+            input: &'r serde_json::Value,
+        }
+        let key = idempotency_key.map_or_else(new_key, str::to_owned);
+        let address = self.address(&format!("v1/operations/{}:retry", segment(id)));
+        let retry = Retry { input };
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(&retry)).await
     }
 
     /// `DELETE /v1/operations/{id}`: removes an operation that has ended.

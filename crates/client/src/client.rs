@@ -75,6 +75,8 @@ pub struct Answer<T> {
     pub value: T,
     /// The body, byte by byte.
     pub body: Bytes,
+    /// Of a creation: the operation was there before, with the unique key that was asked for.
+    pub existing: bool,
 }
 
 /// A caller of one server with one token. Cheap to clone; clones share connections.
@@ -223,9 +225,10 @@ impl Client {
     /// Reads the answer of a successful call.
     pub(crate) async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<Answer<T>, Error> {
         let status = response.status();
+        let existing = response.headers().get("x-longrun-existing").is_some_and(|value| value == "true");
         let body = response.bytes().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
         match serde_json::from_slice(&body) {
-            Ok(value) => Ok(Answer { value, body }),
+            Ok(value) => Ok(Answer { value, body, existing }),
             Err(_) => Err(self.unexpected(status, &body)),
         }
     }

@@ -25,9 +25,14 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod management;
 mod pause;
 mod retry;
+mod schedules;
+mod search;
+mod stats;
 mod types;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -35,11 +40,21 @@ mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
-pub use types::{
-    CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation,
-    Operation, OperationAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
-    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
+pub use management::{
+    ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
+    OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
+    TokenRotation, WantedLimits,
 };
+pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
+pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
+pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
+pub use types::{
+    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
+    ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage,
+    Organization, OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment,
+    StartedEvaluation, StoredEvidence, short_status,
+};
+pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{

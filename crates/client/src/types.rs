@@ -60,6 +60,47 @@ impl Operation {
     }
 }
 
+/// An operation with everything that is known of it. Strings that are not set are empty; times that are not set are
+/// `None`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct OperationDetail {
+    /// The operation.
+    #[serde(flatten)]
+    pub operation: Operation,
+    /// What it was created with; null when there is nothing.
+    pub input: Value,
+    /// What it was labelled with.
+    pub labels: BTreeMap<String, String>,
+    /// While it has not ended, creations with this key are answered with it.
+    pub unique_key: String,
+    /// Within an organization, higher runs first.
+    pub priority: i16,
+    /// Attempts that count, the one under way included.
+    pub attempts: u32,
+    /// How many attempts there may be.
+    pub max_attempts: u32,
+    /// Not before this time, of one that is pending; RFC 3339.
+    pub run_after: Option<String>,
+    /// How long one attempt may take, e.g. `60s`, if the operation says so itself.
+    pub timeout: Option<String>,
+    /// Who runs it, or ran its last attempt.
+    pub worker: String,
+    /// Whether the attempt under way was asked to stop.
+    pub cancel_requested: bool,
+    /// What the worker of the latest attempt said last of how far it is.
+    pub progress: String,
+    /// The id of the schedule that made it.
+    pub schedule: String,
+}
+
+/// The answer that holds one operation with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct OperationDetailAnswer {
+    /// The operation.
+    pub operation: OperationDetail,
+}
+
 /// The answer that holds one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct OperationAnswer {
@@ -72,6 +113,35 @@ pub struct OperationAnswer {
 pub struct CreatedOperations {
     /// In the order in which they were asked for.
     pub operations: Vec<Operation>,
+    /// The zero-based places of those that were there before, with their unique keys.
+    #[serde(default)]
+    pub existing: Vec<usize>,
+}
+
+/// What is to be done to all operations that match a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BulkRequest {
+    /// `cancel`, `retry` or `delete`.
+    pub action: String,
+    /// Which operations.
+    pub filter: String,
+    /// Only tell how many match.
+    pub dry_run: bool,
+    /// How many are expected to match; when the number differs by more than a tenth the call is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_count: Option<u64>,
+}
+
+/// The answer to a bulk action.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BulkAnswer {
+    /// How many operations match.
+    pub matching_count: u64,
+    /// Whether that is all of them; else at least so many match.
+    pub count_is_exact: bool,
+    /// The operation of the kind `bulk` that does it; none of a dry run.
+    #[serde(default)]
+    pub operation: Option<Operation>,
 }
 
 /// The answer to a deletion: nothing.
@@ -195,6 +265,18 @@ pub struct NewOperation {
     /// How long to keep it after its end, e.g. `86400s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain_for: Option<String>,
+    /// At most `concurrency_limit` operations of the organization with this key run at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// How many of the key may run at a time; 1 unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_limit: Option<u32>,
+    /// What it is found by.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// While an operation with this key has not ended, that one is answered and none is created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
 }
 
 /// A policy to be evaluated: either `reference` or `embedded`.

@@ -113,16 +113,6 @@ impl Client {
         }
     }
 
-    /// `GET /v1/operations/{id}:wait`, once: the operation when it has ended, or as it is after `timeout` (a server
-    /// waits 60 s at most).
-    ///
-    /// # Errors
-    /// Any [`Error`]; a refusal with code 5 when there is no such operation.
-    pub async fn wait_once(&self, id: &str, timeout: Duration) -> Result<Answer<OperationAnswer>, Error> {
-        let address = self.wait_address(id, timeout);
-        self.call(|| self.http().get(address.clone())).await
-    }
-
     fn wait_address(&self, id: &str, timeout: Duration) -> Url {
         let mut address = self.address(&format!("v1/operations/{}:wait", segment(id)));
         address.query_pairs_mut().append_pair("timeout", &format!("{:.3}s", timeout.as_secs_f64()));

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use futures_util::{Stream, stream};
 use reqwest::Response;
 use tokio::time::Instant;
 
@@ -199,17 +198,6 @@ impl Watch {
     /// Where the stream stands: what to go on from in another life of the program.
     pub fn last_event_id(&self) -> Option<&str> {
         self.request.last_event_id.as_deref()
-    }
-
-    /// The same as a stream, which ends after its first error.
-    pub fn into_stream(self) -> impl Stream<Item = Result<WatchEvent, Error>> + Send {
-        stream::unfold(Some(self), |watch| async move {
-            let mut watch = watch?;
-            match watch.next().await {
-                Ok(event) => Some((Ok(event), Some(watch))),
-                Err(error) => Some((Err(error), None)),
-            }
-        })
     }
 
     async fn connect(&mut self) -> Result<(), Error> {

@@ -422,3 +422,33 @@ async fn a_history_is_fetched_to_its_end_and_its_body_is_one() {
     assert!(sent[0].starts_with("get /v1/operations/1/events http/1.1"), "{sent:?}");
     assert!(sent[1].starts_with("get /v1/operations/1/events?page_size=1000&page_token=a%2bb http/1.1"), "{sent:?}");
 }
+
+#[tokio::test]
+async fn a_creation_says_whether_the_operation_was_there_before() {
+    let there = answer("200 OK", "x-longrun-existing: true\r\n", OPERATION);
+    let script = Script::start(&[&there, &answer("200 OK", "", OPERATION)]).await;
+    let operation = NewOperation {
+        kind: "scan".to_owned(),
+        labels: [("team".to_owned(), "search".to_owned())].into(),
+        unique_key: Some("k".to_owned()),
+        ..NewOperation::default()
+    };
+    let client = script.client();
+    assert!(client.create(&operation, None).await.unwrap().existing);
+    assert!(!client.create(&operation, None).await.unwrap().existing);
+    let sent = script.requests().remove(0);
+    assert!(sent.ends_with(r#"{"kind":"scan","labels":{"team":"search"},"unique_key":"k"}"#), "{sent}");
+}
+
+#[tokio::test]
+async fn everything_about_an_operation_is_read_and_another_input_is_sent() {
+    let full = r#"{"operation":{"id":"1","status":"ASYNC_OPERATION_STATUS_FAILED","input":{"n":1},"labels":{"a":"b"},"attempts":2}}"#;
+    let script = Script::start(&[&answer("200 OK", "", full), &answer("200 OK", "", OPERATION)]).await;
+    let client = script.client();
+    let detail = client.get_detail("1").await.unwrap().value.operation;
+    assert_eq!((detail.operation.id.as_str(), detail.attempts, &detail.input["n"]), ("1", 2, &serde_json::json!(1)));
+    client.retry_with_input("1", &serde_json::json!({"n": 2}), Some("k")).await.unwrap();
+    let sent = script.requests();
+    assert!(sent[0].starts_with("get /v1/operations/1?view=full http/1.1"), "{sent:?}");
+    assert!(sent[1].contains("idempotency-key: k\r\n") && sent[1].ends_with(r#"{"input":{"n":2}}"#), "{sent:?}");
+}

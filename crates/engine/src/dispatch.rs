@@ -30,7 +30,10 @@ impl Engine {
     /// # Errors
     /// As the store's.
     pub async fn prepare(store: &dyn Store, registry: &Registry) -> Result<(), StoreError> {
-        if registry.follow_up().is_some() { maintenance::follow_ups::begin(store).await } else { Ok(()) }
+        if registry.follow_up().is_some() {
+            maintenance::follow_ups::begin(store).await?;
+        }
+        maintenance::statistics::begin(store).await
     }
 
     /// Starts an engine for the registry's kinds on the current runtime.
@@ -63,9 +66,14 @@ impl Engine {
         maintenance.spawn(maintenance::inbox::empty(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::sweep::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::statistics::count(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::statistics::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::audit::forget(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::times::note(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::sessions::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::limits::refresh(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::schedules::fire(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::due::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::elsewhere::wake(Arc::clone(&context), stop.clone()));
         maintenance.spawn(dispatch(Arc::clone(&context)));

@@ -3,7 +3,7 @@
 //! **Responsibility.** The loop of a process: wake up, claim as many operations as there are free places, run each on a
 //! task of its own, settle it. Beside it the maintenance: heartbeats for what runs here, rescue of what others lost,
 //! ending of what was asked to stop and did not, removal of what has passed its time, taking creations out of the
-//! store's inbox, creation of what follows from ends ([`FollowUp`]).
+//! store's inbox, creation of what follows from ends ([`FollowUp`]), statistics.
 //!
 //! **When the loop wakes.** When a creation in this process calls [`Waker::wake`] or another process tells of one, when a
 //! running operation ends and frees a place, when a pending operation becomes due, when the rate of a kind allows a start

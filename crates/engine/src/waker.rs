@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use operations::{NewOperation, Operation, Status};
+use operations::{Access, NewOperation, Operation, OperationId, Status};
 use store::{IdempotencyKey, Start, Store, StoreError};
 use tokio::sync::{Notify, watch};
 
@@ -47,20 +47,23 @@ impl Waker {
         self.0.others.send_modify(|times| *times = times.wrapping_add(1));
     }
 
-    /// Creates one operation, and has it run: it starts at once, in the transaction that creates it, if the engine of
+    /// Creates one operation, with this id or one of its own, and has it run: it starts at once, in the transaction that creates it, if the engine of
     /// this process has capacity for its kind and nothing older waits; otherwise whoever takes from the queue is woken.
     ///
     /// # Errors
-    /// Those of [`Store::create`].
+    /// Those of [`Store::create_as`].
     pub async fn create(
         &self,
         store: &dyn Store,
-        organization: &str,
+        access: &Access,
         operation: NewOperation,
+        id: Option<OperationId>,
         key: Option<IdempotencyKey>,
     ) -> Result<Operation, StoreError> {
         let start = self.reserve(&operation.kind);
-        let created = store.create_one(organization, operation, key, start).await?;
+        let ids = id.into_iter().collect();
+        let mut created = store.create_as(access, vec![operation], ids, key, start).await?;
+        let created = created.pop().ok_or_else(|| StoreError::Unusable("a creation made nothing".to_owned()))?;
         if created.status == Status::Pending {
             self.created(&created.kind);
         }

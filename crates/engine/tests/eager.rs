@@ -48,7 +48,11 @@ impl Setup {
     }
 
     async fn create(&self, kind: &str) -> Operation {
-        self.engine.waker().create(&*self.store, "acme", NewOperation::of_kind(kind), None).await.unwrap()
+        self.engine
+            .waker()
+            .create(&*self.store, &Access::organization("acme"), NewOperation::of_kind(kind), None, None)
+            .await
+            .unwrap()
     }
 
     async fn next(&mut self) -> OperationId {
@@ -146,7 +150,10 @@ async fn an_engine_that_drains_starts_nothing_more() {
     let setup = Setup::start().await;
     let waker = setup.engine.waker();
     setup.engine.drain().await;
-    let created = waker.create(&*setup.store, "acme", NewOperation::of_kind("scan"), None).await.unwrap();
+    let created = waker
+        .create(&*setup.store, &Access::organization("acme"), NewOperation::of_kind("scan"), None, None)
+        .await
+        .unwrap();
     assert_eq!(created.status, Status::Pending);
 }
 

@@ -6,3 +6,4 @@ mod engine;
 mod follow_ups;
 mod gate;
 mod limits;
+mod statistics;

@@ -7,18 +7,21 @@ use evidence::material::Metadata;
 use evidence::policy::{Policy, PolicyGroup};
 use evidence::rego::Script;
 use evidence::{Material, MaterialKind};
+use operations::{Search, Timestamp};
 
 /// A function that is fuzzed, and its name, which is that of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("query", query),
     ("body", body),
+    ("message", message),
     ("path", path),
     ("token", token),
     ("lease_token", lease_token),
     ("cursor", cursor),
+    ("filter", filter),
     ("policy", policy),
     ("rego", rego),
     ("material", material),
@@ -32,6 +35,11 @@ pub fn query(bytes: &[u8]) {
 /// A JSON body, as each call that has one reads it.
 pub fn body(bytes: &[u8]) {
     server::fuzzing::body(bytes);
+}
+
+/// The message of a request over gRPC, as each call that has one reads it.
+pub fn message(bytes: &[u8]) {
+    server::fuzzing::message(bytes);
 }
 
 /// The path of a URL, as far as it is read by hand.
@@ -52,6 +60,17 @@ pub fn lease_token(bytes: &[u8]) {
 /// Places in the feed of changes and in a history.
 pub fn cursor(bytes: &[u8]) {
     text(bytes, store::fuzzing::cursor);
+}
+
+/// The filters of searches: what is taken has a canonical form that means the same.
+pub fn filter(bytes: &[u8]) {
+    text(bytes, |text| {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        match Search::parse(text, now) {
+            Ok(search) => assert_eq!(search.to_string().parse(), Ok(search)),
+            Err(refused) => assert!((1..=text.chars().count() + 1).contains(&refused.position)),
+        }
+    });
 }
 
 /// Policy and group documents.

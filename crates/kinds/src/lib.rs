@@ -1,6 +1,7 @@
 //! What runs an operation: evidence evaluation ([`evaluation`]), local commands ([`command`]) and calls to servers of
-//! others ([`http`]); and notices of completion ([`notices`]). Calls and notices go out by way of [`webhook`].
+//! others ([`http`]); notices of completion ([`notices`]); and bulk operations ([`bulk`]). Calls and notices go out by way of [`webhook`].
 
+pub mod bulk;
 pub mod command;
 mod confine;
 pub mod evaluation;

@@ -1,6 +1,7 @@
 //! What runs an operation, as the engine calls it: one program, so that it is built and linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bulk;
 mod http;
 mod notices;
 mod support;

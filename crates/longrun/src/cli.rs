@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, command_runner, completions, config, delete_organization, demo, detect, dev, doctor, encryption,
-    evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve,
-    token, watch, worker,
+    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
+    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
+    restore, schedules, search, serve, sessions, stats, token, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -47,13 +47,16 @@ pub enum Command {
     /// Make keys for encryption at rest, see what is encrypted with which, and change them
     #[command(subcommand)]
     Encryption(Encryption),
-    /// Make, list, replace and revoke API tokens, directly in the store
+    /// Make, list, replace and revoke API tokens, at a server or in the store
     #[command(subcommand)]
     Token(Token),
-    /// Make, list, limit, pause, resume and delete organizations, directly in the store
+    /// Make, list, limit, pause, resume and delete organizations, at a server or in the store
     #[command(subcommand)]
     Organizations(Organizations),
-    /// Read the audit log, directly in the store
+    /// List and end the sessions of people who signed in, at a server or in the store
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Read the audit log, of a server or in the store
     #[command(subcommand)]
     Audit(Audit),
     /// Pause and resume kinds, directly in the store
@@ -62,6 +65,14 @@ pub enum Command {
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
+    /// Create operations again and again, at times
+    #[command(subcommand)]
+    Schedules(Schedules),
+    /// Save names for filters, and see what they show
+    #[command(subcommand)]
+    Views(Views),
+    /// Show how much happened and how long it took, as a chart
+    Stats(stats::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -99,11 +110,15 @@ impl Command {
             | Command::Encryption(_)
             | Command::Token(_)
             | Command::Organizations(_)
+            | Command::Sessions(_)
             | Command::Audit(_)
             | Command::Kinds(_)
             | Command::Bench(_) => true,
             Command::Config(_)
             | Command::Operations(_)
+            | Command::Stats(_)
+            | Command::Views(_)
+            | Command::Schedules(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
@@ -165,6 +180,15 @@ pub enum Organizations {
     Delete(delete_organization::Args),
 }
 
+/// `longrun sessions`.
+#[derive(Debug, Subcommand)]
+pub enum Sessions {
+    /// List sessions, oldest first
+    List(sessions::ListArgs),
+    /// End a session for good, on all servers
+    Revoke(sessions::RevokeArgs),
+}
+
 /// `longrun audit`.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
@@ -190,16 +214,20 @@ pub enum Kinds {
 pub enum Operations {
     /// List operations, newest first
     List(list::ListArgs),
+    /// Search for operations by a filter, with everything that is known of them
+    Search(search::SearchArgs),
+    /// Count operations by a filter, exactly wherever the filter allows it
+    Count(search::CountArgs),
     /// Show operations
-    Get(operations::IdsArgs),
+    Get(operations::GetArgs),
     /// Create an operation
     Create(operations::CreateArgs),
     /// Create up to 1,000 operations from a file, all or none
     CreateBatch(operations::CreateBatchArgs),
     /// Cancel operations: what is pending ends at once, what runs is asked to stop
     Cancel(operations::IdsArgs),
-    /// Try failed operations again
-    Retry(operations::IdsArgs),
+    /// Try failed operations again, or repeat ended ones with another input
+    Retry(operations::RetryArgs),
     /// Delete operations that have ended
     Delete(operations::IdsArgs),
     /// Wait until operations have ended; exit with 1 when one has failed
@@ -208,6 +236,54 @@ pub enum Operations {
     Watch(watch::WatchArgs),
     /// Show what happened to operations: attempts, workers, progress
     Events(operations::IdsArgs),
+    /// Cancel, retry or delete all operations that match a filter
+    #[command(subcommand)]
+    Bulk(Bulk),
+}
+
+/// `longrun operations bulk`.
+#[derive(Debug, Subcommand)]
+pub enum Bulk {
+    /// Cancel them: what is pending ends at once, what runs is asked to stop
+    Cancel(bulk::BulkArgs),
+    /// Try again those that failed
+    Retry(bulk::BulkArgs),
+    /// Delete those that have ended
+    Delete(bulk::BulkArgs),
+}
+
+/// `longrun schedules`.
+#[derive(Debug, Subcommand)]
+pub enum Schedules {
+    /// List schedules, by name
+    List(schedules::ListArgs),
+    /// Show schedules
+    Get(schedules::NamesArgs),
+    /// Make a schedule
+    Create(schedules::CreateArgs),
+    /// Change what is given of a schedule; its operation is replaced as a whole
+    Update(schedules::UpdateArgs),
+    /// Delete schedules; what they have created stays
+    Delete(schedules::NamesArgs),
+    /// Create nothing by schedules until they are resumed
+    Pause(schedules::NamesArgs),
+    /// Let schedules go on from now
+    Resume(schedules::NamesArgs),
+    /// Create the operations of schedules now
+    Trigger(schedules::NamesArgs),
+}
+
+/// `longrun views`.
+#[derive(Debug, Subcommand)]
+pub enum Views {
+    /// List views with how many operations they show
+    List(views::ListArgs),
+    /// Make a view
+    Create(views::CreateArgs),
+    /// Show a view
+    Show(views::NameArgs),
+    /// Delete a view; the operations that it shows stay
+    Delete(views::NameArgs),
 }
 
 /// `longrun evidence`.

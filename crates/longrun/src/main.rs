@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod exit;
 mod node;
+mod place;
 mod policy_file;
 mod private;
 mod progress;
@@ -21,7 +22,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use cli::{Audit, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Token};
+use cli::{
+    Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules,
+    Sessions, Token, Views,
+};
 use exit::Exit;
 
 /// A server allocates small things on all its threads; the system's allocator costs a tenth of its time.
@@ -49,9 +53,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<Exit> {
     use commands::{
-        audit, backup, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
-        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, serve, token, watch,
-        worker,
+        audit, backup, bulk, command_runner, completions, delete_organization, demo, detect, dev, doctor, encryption,
+        evaluate, evidence, list, man, migrate, operations, organization, pause, policy, restore, schedules, search,
+        serve, sessions, token, watch, worker,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -71,6 +75,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Token(Token::Revoke(args)) => token::revoke(args).await,
         Command::Organizations(Organizations::List(args)) => pause::organizations(args).await,
         Command::Token(Token::Rotate(args)) => token::rotate(args).await,
+        Command::Sessions(Sessions::List(args)) => sessions::list(args).await,
+        Command::Sessions(Sessions::Revoke(args)) => sessions::revoke(args).await,
         Command::Audit(Audit::List(args)) => audit::list(args).await,
         Command::Audit(Audit::Export(args)) => audit::export(args).await,
         Command::Organizations(Organizations::Create(args)) => organization::create(args).await,
@@ -81,7 +87,17 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(Kinds::List(args)) => pause::kinds(args).await,
         Command::Kinds(Kinds::Pause(args)) => pause::pause_kind(args).await,
         Command::Kinds(Kinds::Resume(args)) => pause::resume_kind(args).await,
+        Command::Schedules(Schedules::List(args)) => schedules::list(args).await,
+        Command::Schedules(Schedules::Get(args)) => schedules::get(args).await,
+        Command::Schedules(Schedules::Create(args)) => schedules::create(args).await,
+        Command::Schedules(Schedules::Update(args)) => schedules::update(args).await,
+        Command::Schedules(Schedules::Delete(args)) => schedules::delete(args).await,
+        Command::Schedules(Schedules::Pause(args)) => schedules::pause(args).await,
+        Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
+        Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
         Command::Operations(Operations::List(args)) => list::run(args).await,
+        Command::Operations(Operations::Search(args)) => search::search(args).await,
+        Command::Operations(Operations::Count(args)) => search::count(args).await,
         Command::Operations(Operations::Get(args)) => operations::get(args).await,
         Command::Operations(Operations::Create(args)) => operations::create(args).await,
         Command::Operations(Operations::CreateBatch(args)) => operations::create_batch(args).await,
@@ -90,7 +106,15 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Operations(Operations::Delete(args)) => operations::delete(args).await,
         Command::Operations(Operations::Wait(args)) => operations::wait(args).await,
         Command::Operations(Operations::Watch(args)) => watch::run(args).await,
+        Command::Views(Views::List(args)) => commands::views::list(args).await,
+        Command::Views(Views::Create(args)) => commands::views::create(args).await,
+        Command::Views(Views::Show(args)) => commands::views::show(args).await,
+        Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
+        Command::Stats(args) => commands::stats::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
+        Command::Operations(Operations::Bulk(Bulk::Cancel(args))) => bulk::run(args, "cancel").await,
+        Command::Operations(Operations::Bulk(Bulk::Retry(args))) => bulk::run(args, "retry").await,
+        Command::Operations(Operations::Bulk(Bulk::Delete(args))) => bulk::run(args, "delete").await,
         Command::Evidence(Evidence::Evaluate(args)) => evaluate::run(args).await,
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,

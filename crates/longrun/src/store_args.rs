@@ -39,6 +39,11 @@ impl StoreArgs {
         Ok(self.places()?.0)
     }
 
+    /// Whether somebody named a store, or a configuration that does.
+    pub const fn is_named(&self) -> bool {
+        self.store.is_some() || self.config.is_some() || self.data_dir.is_some()
+    }
+
     /// The folder of the evidence that goes with the store. It need not exist.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! What a new operation may be.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::{Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text};
+use crate::{
+    Concurrency, Labels, Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text,
+    check_unique_key, labels,
+};
 
 /// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
 pub const MAX_INLINE_BYTES: usize = 1024 * 1024;
@@ -38,6 +42,14 @@ pub struct NewOperation {
     pub max_attempts: u32,
     /// How long to keep it after its end; `None` keeps it.
     pub retain_for: Option<Duration>,
+    /// How many of its key may run at a time; `None`: it has no key.
+    pub concurrency: Option<Concurrency>,
+    /// What callers name it by.
+    pub labels: Labels,
+    /// While an operation of the organization with this key has not ended, that one is answered and none is created.
+    pub unique_key: Option<String>,
+    /// The name of the schedule that made it. Set by the server, never by a caller.
+    pub schedule: Option<String>,
 }
 
 impl NewOperation {
@@ -54,7 +66,16 @@ impl NewOperation {
             timeout: None,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             retain_for: None,
+            concurrency: None,
+            labels: Labels::new(),
+            unique_key: None,
+            schedule: None,
         }
+    }
+
+    /// Whether it has anything that few operations have, and that is kept apart from them.
+    pub fn has_details(&self) -> bool {
+        !self.labels.is_empty() || self.unique_key.is_some() || self.schedule.is_some()
     }
 
     /// The operation that it becomes when it is created at `now`: pending, with a new id.
@@ -109,8 +130,21 @@ impl NewOperation {
                 check(Err(Violation::new(field, "must be above 0s and at most ten years, e.g. \"60s\"")));
             }
         }
+        if let Some(key) = &self.unique_key {
+            check(check_unique_key("unique_key", key));
+        }
+        found.extend(labels::violations(&self.labels));
+        found.extend(self.concurrency.iter().flat_map(Concurrency::violations));
         found
     }
+}
+
+/// What is wrong with operations that are to be created together, beside what is wrong with each: the places of those
+/// whose unique key another one before them has.
+pub fn repeated_unique_keys(operations: &[NewOperation]) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    let keys = operations.iter().enumerate().filter_map(|(index, new)| Some((index, new.unique_key.as_deref()?)));
+    keys.filter(|(_, key)| !seen.insert(*key)).map(|(index, _)| index).collect()
 }
 
 #[cfg(test)]
@@ -127,9 +161,35 @@ mod tests {
             priority: i16::MIN,
             timeout: Some(Duration::ZERO),
             max_attempts: 0,
+            labels: [("Team".to_owned(), String::new())].into(),
+            unique_key: Some(String::new()),
             ..NewOperation::of_kind("no spaces")
         };
         let fields: Vec<String> = bad.violations().into_iter().map(|v| v.field).collect();
-        assert_eq!(fields, ["kind", "project_id", "resource_id", "input", "priority", "max_attempts", "timeout"]);
+        assert_eq!(
+            fields,
+            [
+                "kind",
+                "project_id",
+                "resource_id",
+                "input",
+                "priority",
+                "max_attempts",
+                "timeout",
+                "unique_key",
+                "labels"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_unique_key_stands_once_in_a_request() {
+        let keyed =
+            |key: Option<&str>| NewOperation { unique_key: key.map(str::to_owned), ..NewOperation::of_kind("scan") };
+        assert_eq!(repeated_unique_keys(&[keyed(None), keyed(Some("a")), keyed(None), keyed(Some("b"))]), []);
+        assert_eq!(
+            repeated_unique_keys(&[keyed(Some("a")), keyed(Some("b")), keyed(Some("a")), keyed(Some("a"))]),
+            [2, 3]
+        );
     }
 }

@@ -15,6 +15,8 @@ pub struct Resource {
 
 /// The kind of the operations that deliver notices of the ends of others. They are many and of interest to few.
 pub const NOTICE_KIND: &str = "notice";
+/// The built-in kind of bulk operations, which act on others: longrun itself makes them.
+pub const BULK_KIND: &str = "bulk";
 
 /// What a list asks for. A field left out means "any", but for the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,27 +1,40 @@
 //! The domain of longrun: what an operation is, how it lives and how it is listed.
 //!
 //! **Responsibility.** The types and rules that every other crate shares: [`Status`] and the transition function
-//! [`State::apply`], [`Filter`] and the pagination arithmetic of [`page`], ids, times, validation of new operations.
+//! [`State::apply`], [`Filter`], the filter grammar of [`search`], the pagination arithmetic of [`page`], ids, times,
+//! validation of new operations.
 //!
 //! **Promises.** Pure: no I/O, no async, no clock (times are arguments). The only rule book: stores and handlers call
 //! [`State::apply`] and never decide a transition themselves. Every type that leaves this crate is valid by
 //! construction.
 
 pub mod backoff;
+mod concurrency;
 mod create;
 mod filter;
 mod id;
+mod labels;
 pub mod page;
+pub mod schedule;
+pub mod search;
 mod state;
+mod statistics;
 mod status;
 mod text;
 mod time;
 
-pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation};
-pub use filter::{Access, Filter, NOTICE_KIND, Projects, Resource};
+pub use concurrency::{Concurrency, MAX_CONCURRENCY_KEY_BYTES, MAX_CONCURRENCY_LIMIT};
+pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation, repeated_unique_keys};
+pub use filter::{Access, BULK_KIND, Filter, NOTICE_KIND, Projects, Resource};
 pub use id::OperationId;
+pub use labels::{
+    Labels, MAX_LABEL_KEY_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_UNIQUE_KEY_BYTES, RETRY_OF, check_label_key,
+    check_label_value, check_unique_key,
+};
 pub use page::{PageInfo, PageRequest};
+pub use search::{InvalidFilter, Search};
 pub use state::{Event, MAX_ERROR_BYTES, Outcome, Progress, Refusal, State, cut_message, is_own_message};
+pub use statistics::{Durations, InvalidDurations, Step, UnknownStep};
 pub use status::Status;
 pub use text::{MAX_TEXT_BYTES, Violation, check_kind, check_name, check_text};
 pub use time::Timestamp;

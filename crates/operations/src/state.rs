@@ -121,6 +121,8 @@ pub enum Event {
     Release {
         /// The fencing token that the worker was given.
         fence: u64,
+        /// When it may be claimed again; `None`: at once.
+        due_at: Option<Timestamp>,
     },
     /// Somebody wants it stopped.
     Cancel {
@@ -152,6 +154,9 @@ pub enum Refusal {
     /// The event does not fit the state.
     #[error("the operation is {0}")]
     WrongStatus(Status),
+    /// Another operation that has not ended has its unique key.
+    #[error("another operation with its unique key has not ended")]
+    UniqueKeyInUse,
 }
 
 /// The message of an operation that was cancelled.
@@ -237,14 +242,14 @@ impl State {
                 let outcome = Outcome::Failed { message: LEASE_RAN_OUT.to_owned(), retryable: true };
                 self.settle(fence, at, outcome, retry_at)
             }
-            Event::Release { fence } => {
+            Event::Release { fence, due_at } => {
                 let (mut progress, started_at, cancel_requested) = self.held(fence)?;
                 if cancel_requested {
                     return Ok(State::Running { progress, started_at, cancel_requested });
                 }
                 progress.attempts -= 1;
                 let started_at = (progress.attempts > 0).then_some(started_at);
-                Ok(State::Pending { progress, started_at, due_at: None })
+                Ok(State::Pending { progress, started_at, due_at })
             }
             Event::Cancel { at } => self.cancel(at),
             Event::CancelOverdue { fence, at } => {
@@ -284,6 +289,13 @@ impl State {
             (State::Pending { .. }, Outcome::Failed { retryable: true, .. }) => is_noted,
             _ => false,
         }
+    }
+
+    /// Whether the worker that held this fencing token has given the operation back already: one whose answer was lost
+    /// does so again. Nobody was given a later token, or this one is stale. `is_noted`: the history says of the latest
+    /// attempt that it was given back.
+    pub const fn was_released(&self, fence: u64, is_noted: bool) -> bool {
+        matches!(self, State::Pending { progress, .. } if progress.fence == fence && is_noted)
     }
 
     /// Whether the operation may be removed: only what has ended may.
@@ -454,11 +466,16 @@ mod tests {
     #[test]
     fn a_release_charges_no_attempt_but_moves_the_fence_on() {
         let state = State::new(1, None).apply(Event::Claim { at: at(1) }).unwrap();
-        let state = state.apply(Event::Release { fence: 1 }).unwrap();
+        let state = state.apply(Event::Release { fence: 1, due_at: None }).unwrap();
         assert_eq!(state, State::new(1, None).with_fence(1));
+        assert!(state.was_released(1, true) && !state.was_released(1, false) && !state.was_released(2, true));
         let again = state.apply(Event::Claim { at: at(2) }).unwrap();
         assert_eq!(again.progress(), Progress { attempts: 1, max_attempts: 1, fence: 2 });
-        assert_eq!(again.apply(Event::Release { fence: 1 }), Err(Refusal::StaleLease));
+        assert!(!again.was_released(1, true), "somebody was given a later token");
+        assert_eq!(again.clone().apply(Event::Release { fence: 1, due_at: None }), Err(Refusal::StaleLease));
+        let later = again.apply(Event::Release { fence: 2, due_at: Some(at(9)) }).unwrap();
+        assert_eq!(later.clone().apply(Event::Claim { at: at(8) }), Err(Refusal::NotDue));
+        assert_eq!(later.apply(Event::Claim { at: at(9) }).unwrap().progress().attempts, 1);
     }
 
     #[test]
@@ -524,7 +541,8 @@ mod tests {
                 fence, at: at(t), outcome, retry_at: at(r),
             }),
             1 => (fence.clone(), 0..100i64).prop_map(|(fence, t)| Event::LoseLease { fence, at: at(t), retry_at: at(t) }),
-            1 => fence.prop_map(|fence| Event::Release { fence }),
+            1 => (fence, proptest::option::of(0..100i64))
+                .prop_map(|(fence, due)| Event::Release { fence, due_at: due.map(at) }),
             1 => (0..100i64).prop_map(|t| Event::Cancel { at: at(t) }),
             1 => (0..6u64, 0..100i64).prop_map(|(fence, t)| Event::CancelOverdue { fence, at: at(t) }),
             1 => Just(Event::Retry),
@@ -552,7 +570,7 @@ mod tests {
                 // Only the holder of the current token ends an attempt.
                 if let Event::Settle { fence, .. }
                 | Event::LoseLease { fence, .. }
-                | Event::Release { fence }
+                | Event::Release { fence, .. }
                 | Event::CancelOverdue { fence, .. } = event
                 {
                     prop_assert_eq!(before.status(), Status::Running);

@@ -2,41 +2,55 @@
 //! was refused by itself, so many a minute.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use store::{Actor, ActorKind, AuditCall, Store};
+use store::{Actor, ActorKind, AuditCall, Store, Token};
 
 use crate::app::App;
 use crate::error::ApiError;
-use crate::http::Caller;
+use crate::http::{Caller, Origin};
+use crate::windows::Windows;
 
-/// Refusals of one log that are recorded in a [`WINDOW`]: enough to see that somebody tries, and no way to fill a disk.
+/// Refusals of one log that are recorded in a window: enough to see that somebody tries, and no way to fill a disk.
 const REFUSALS: u32 = 60;
-const WINDOW: Duration = Duration::from_secs(60);
-/// Logs that are counted at most; past it all are forgotten.
-const REMEMBERED: usize = 10_000;
 /// What the ids of API tokens begin with; other identities have other ids.
 const TOKEN_PREFIX: &str = "tok_";
 
 /// Counts what was refused, by log.
 #[derive(Debug, Default)]
-pub(crate) struct Refused(Mutex<HashMap<String, (Instant, u32)>>);
+pub(crate) struct Refused(Mutex<Windows<String>>);
 
 impl Refused {
     /// Whether one more is recorded.
     fn take(&self, organization: &str, now: Instant) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.len() >= REMEMBERED && !counts.contains_key(organization) {
-            counts.clear();
-        }
-        let (since, count) = counts.entry(organization.to_owned()).or_insert((now, 0));
-        if *since + WINDOW <= now {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        *count <= REFUSALS
+        let count = counts.count(organization.to_owned(), now);
+        count.happened = count.happened.saturating_add(1);
+        count.happened <= REFUSALS
+    }
+}
+
+/// A call of somebody, as it is recorded in the log of an organization; with the empty name in that of the instance.
+pub(crate) fn recorded(
+    token: &Token,
+    origin: &Origin,
+    organization: &str,
+    action: impl Into<Cow<'static, str>>,
+    targets: Vec<String>,
+) -> AuditCall {
+    let kind = match &token.instance {
+        Some(_) => ActorKind::InstanceToken,
+        None if token.id.starts_with(TOKEN_PREFIX) => ActorKind::Token,
+        None => ActorKind::Identity,
+    };
+    AuditCall {
+        organization: organization.to_owned(),
+        actor: Actor { kind, id: token.id.clone(), name: token.name.clone() },
+        action: action.into(),
+        targets,
+        address: origin.address.map(|address| address.to_string()).unwrap_or_default(),
+        request_id: origin.request_id.clone(),
     }
 }
 
@@ -48,20 +62,7 @@ impl Caller {
         action: impl Into<Cow<'static, str>>,
         targets: Vec<String>,
     ) -> AuditCall {
-        let (token, origin) = (self.token(), self.origin());
-        let kind = match &token.instance {
-            Some(_) => ActorKind::InstanceToken,
-            None if token.id.starts_with(TOKEN_PREFIX) => ActorKind::Token,
-            None => ActorKind::Identity,
-        };
-        AuditCall {
-            organization: organization.to_owned(),
-            actor: Actor { kind, id: token.id.clone(), name: token.name.clone() },
-            action: action.into(),
-            targets,
-            address: origin.address.map(|address| address.to_string()).unwrap_or_default(),
-            request_id: origin.request_id.clone(),
-        }
+        recorded(self.token(), self.origin(), organization, action, targets)
     }
 
     /// The store for a call in the caller's own organization, which is recorded with what it changes.
@@ -91,6 +92,7 @@ pub(crate) async fn administrative<T, F: Future<Output = Result<T, ApiError>> + 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::windows::WINDOW;
 
     #[test]
     fn so_many_refusals_of_a_log_are_recorded_in_a_window() {

@@ -19,7 +19,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use operations::{Refusal, Violation};
 use serde::Serialize;
-use store::{ContentError, Exceeded, Scope, StoreError, TokenError};
+use store::{ContentError, Exceeded, ScheduleRefusal, Scope, StoreError, TokenError};
 use utoipa::ToSchema;
 
 /// When a busy or unavailable server may be asked again.
@@ -83,6 +83,12 @@ pub enum ApiError {
     /// The idempotency key belongs to another request.
     #[error("the Idempotency-Key was used for another request within the last 24 hours; use a new one")]
     IdempotencyConflict,
+    /// The unique key is in use by an operation that has not ended: one that the caller may not see, or beside the one that is to be
+    /// tried again.
+    #[error(
+        "the unique_key is in use by another operation that has not ended: wait until it has, or cancel it, if it is yours to see"
+    )]
+    UniqueKeyInUse,
     /// The event to resume after is none of this server's, or what followed it is forgotten.
     #[error(
         "the events after this Last-Event-ID are not kept any more: list the operations, then watch without Last-Event-ID"
@@ -99,6 +105,16 @@ pub enum ApiError {
         /// What would be right.
         allowed: &'static str,
     },
+    /// More or fewer operations match than the caller of a bulk action expects.
+    #[error(
+        "{now} operations match now, and {expected} were expected: look at them again, and call with expected_count {now}"
+    )]
+    CountDiffers {
+        /// How many match.
+        now: u64,
+        /// How many were expected to.
+        expected: u64,
+    },
     /// A token that is revoked or has expired is not replaced.
     #[error("the token is revoked or has expired: there is nothing to replace; create a new one")]
     TokenEnded,
@@ -108,6 +124,9 @@ pub enum ApiError {
     /// The organization is being deleted.
     #[error("the organization is being deleted; DELETE goes on with it")]
     OrganizationEnding,
+    /// Nothing was done to a schedule.
+    #[error("{0}")]
+    Schedule(ScheduleRefusal),
     /// What it has would go with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
@@ -255,12 +274,22 @@ impl ApiError {
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
+            ApiError::UniqueKeyInUse => (StatusCode::CONFLICT, 6, "UNIQUE_KEY_IN_USE"),
             ApiError::EventUnknown => (StatusCode::BAD_REQUEST, 11, "EVENT_ID_UNKNOWN"),
             ApiError::IdempotencyGone => (StatusCode::CONFLICT, 6, "IDEMPOTENT_OPERATION_DELETED"),
             ApiError::WrongStatus { .. } => (StatusCode::BAD_REQUEST, 9, "WRONG_STATUS"),
+            ApiError::CountDiffers { .. } => (StatusCode::CONFLICT, 10, "COUNT_DIFFERS"),
             ApiError::TokenEnded => (StatusCode::BAD_REQUEST, 9, "TOKEN_ENDED"),
             ApiError::OrganizationExists => (StatusCode::CONFLICT, 6, "ORGANIZATION_EXISTS"),
             ApiError::OrganizationEnding => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_BEING_DELETED"),
+            ApiError::Schedule(refusal) => match refusal {
+                ScheduleRefusal::NotFound => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+                ScheduleRefusal::NameTaken => (StatusCode::CONFLICT, 6, "SCHEDULE_EXISTS"),
+                ScheduleRefusal::Full { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MANY_SCHEDULES"),
+                ScheduleRefusal::Changed => (StatusCode::CONFLICT, 10, "SCHEDULE_CHANGED"),
+                ScheduleRefusal::StillRunning(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_STILL_RUNNING"),
+                ScheduleRefusal::Invalid(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_INVALID"),
+            },
             ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
@@ -307,9 +336,12 @@ impl ApiError {
         match self {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
+            ApiError::CountDiffers { now, .. } => BTreeMap::from([("count", now.to_string())]),
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::Full { limit }) => BTreeMap::from([("limit", limit.to_string())]),
+            ApiError::Schedule(ScheduleRefusal::StillRunning(id)) => BTreeMap::from([("operation", id.to_string())]),
             ApiError::TooManyCalls { of, rate, .. } => BTreeMap::from([
                 ("of", (*of).to_owned()),
                 ("limit", rate.per_second.to_string()),
@@ -344,6 +376,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::IdempotencyConflict => ApiError::IdempotencyConflict,
+            StoreError::UniqueKeyInUse => ApiError::UniqueKeyInUse,
             StoreError::PositionUnknown => ApiError::EventUnknown,
             StoreError::IdempotencyGone => ApiError::IdempotencyGone,
             // Its tokens are revoked; this one was looked up a moment before.
@@ -353,6 +386,15 @@ impl From<StoreError> for ApiError {
             StoreError::Missing(_) | StoreError::Unusable(_) | StoreError::Database(_) | StoreError::Embedded(_) => {
                 ApiError::Internal(error.into())
             }
+        }
+    }
+}
+
+impl From<ScheduleRefusal> for ApiError {
+    fn from(refusal: ScheduleRefusal) -> ApiError {
+        match refusal {
+            ScheduleRefusal::NotFound => ApiError::NotFound("schedule"),
+            refusal => ApiError::Schedule(refusal),
         }
     }
 }
@@ -392,6 +434,7 @@ pub(crate) fn row_reason(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::StaleLease => "STALE_LEASE",
         Refusal::NotDue | Refusal::WrongStatus(_) => "WRONG_STATUS",
+        Refusal::UniqueKeyInUse => "UNIQUE_KEY_IN_USE",
     }
 }
 

@@ -12,6 +12,7 @@ use crate::calls::creation::{BatchCreateOperations, CreateOperation};
 use crate::calls::evaluate::EvaluateEvidence;
 use crate::calls::events::ListEvents;
 use crate::calls::list::{self, ListOperations};
+use crate::calls::search::{CountOperations, SearchOperations};
 use crate::calls::wait::WaitOperation;
 use crate::calls::watch::WatchOperations;
 use crate::calls::work::LeaseToken;
@@ -37,6 +38,8 @@ pub fn query(text: &str) {
     }
     parameters::<WaitOperation>(text);
     parameters::<ListEvents>(text);
+    parameters::<SearchOperations>(text);
+    parameters::<CountOperations>(text);
 }
 
 /// The body of a request.
@@ -53,6 +56,11 @@ pub fn body(bytes: &[u8]) {
         let raw: &RawValue = serde_json::from_str(&once).expect("the canonical form is JSON");
         assert_eq!(canonical(raw).as_deref(), Ok(once.as_str()), "the canonical form is its own");
     }
+}
+
+/// The bytes of a request's message over gRPC.
+pub fn message(bytes: &[u8]) {
+    crate::grpc::fuzzing::message(bytes);
 }
 
 /// The path of a URL.

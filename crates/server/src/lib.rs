@@ -14,6 +14,7 @@ mod audit;
 pub mod auth;
 mod calls;
 mod coalesce;
+mod detail;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -33,6 +34,7 @@ mod strict;
 mod turns;
 mod ui;
 mod waiters;
+mod windows;
 
 pub use error::{ApiError, SignInError};
 pub use metrics::Metrics;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::http::shedding::LastCaller;
+
 /// A connection. Clones are the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct Link(Arc<Inner>);
@@ -29,6 +31,7 @@ struct State {
     is_authenticated: bool,
     under_way: usize,
     quiet_since: Instant,
+    last_caller: Option<LastCaller>,
 }
 
 /// A request that is under way on a connection; not any more when this is dropped.
@@ -38,7 +41,7 @@ pub(crate) struct UnderWay(Link);
 impl Link {
     pub(crate) fn new(address: SocketAddr, counted: Option<IpAddr>, is_tls: bool) -> Link {
         let opened = Instant::now();
-        let state = Mutex::new(State { is_authenticated: false, under_way: 0, quiet_since: opened });
+        let state = Mutex::new(State { is_authenticated: false, under_way: 0, quiet_since: opened, last_caller: None });
         let wanted = Notify::new();
         Link(Arc::new(Inner { address, counted, is_tls, opened, wanted, state }))
     }
@@ -77,6 +80,16 @@ impl Link {
     /// Takes note that a request had a valid token.
     pub(crate) fn authenticated(&self) {
         self.lock().is_authenticated = true;
+    }
+
+    /// What is known of the last caller, if there was one.
+    pub(crate) fn last_caller<T>(&self, look: impl FnOnce(&LastCaller) -> T) -> Option<T> {
+        self.lock().last_caller.as_ref().map(look)
+    }
+
+    /// Takes note of a caller.
+    pub(crate) fn remember(&self, caller: LastCaller) {
+        self.lock().last_caller = Some(caller);
     }
 
     /// Takes note of a request until the guard is dropped: to be kept until the answer was sent.

@@ -10,14 +10,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Calls that may wait for each place.
-const WAITING_PER_PLACE: usize = 4;
+/// Calls that may wait for each place. How long they wait is bounded by time: this bounds the memory that they take, and should
+/// send nobody away whose turn would come in time.
+const WAITING_PER_PLACE: usize = 16;
 /// Organizations remembered before those without a call are forgotten.
 const REMEMBERED: usize = 1_000;
 
@@ -33,9 +34,24 @@ struct Inner {
     organizations: Mutex<HashMap<String, Arc<Organization>>>,
 }
 
+#[derive(Debug)]
 struct Organization {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+}
+
+/// Those of an organization who wait for a place.
+#[derive(Clone, Debug)]
+pub(crate) struct Crowd {
+    organization: Weak<Organization>,
+    most: usize,
+}
+
+impl Crowd {
+    /// Whether a call that came now would be sent away at once.
+    pub(crate) fn is_full(&self) -> bool {
+        self.organization.upgrade().is_some_and(|own| own.waiting.load(Ordering::Relaxed) >= self.most)
+    }
 }
 
 /// A place, until this is dropped.
@@ -63,6 +79,19 @@ impl Places {
     /// # Errors
     /// [`NoPlace`] when too many wait, or it took too long.
     pub(crate) async fn take(&self, organization: &str) -> Result<Place, NoPlace> {
+        self.take_among(organization, self.most_waiting()).await
+    }
+
+    /// Takes a place for a call that had one before, however many wait: it was let in, and what was done for it would be
+    /// lost.
+    ///
+    /// # Errors
+    /// [`NoPlace`] when it took too long.
+    pub(crate) async fn take_again(&self, organization: &str) -> Result<Place, NoPlace> {
+        self.take_among(organization, usize::MAX).await
+    }
+
+    async fn take_among(&self, organization: &str, most_waiting: usize) -> Result<Place, NoPlace> {
         let inner = &*self.0;
         let own = self.of(organization);
         // The usual case. Who waits is served first: a semaphore hands what is free to them.
@@ -71,13 +100,23 @@ impl Places {
         {
             return Ok(Place { _own: place, _of_all: of_all });
         }
-        let _waiting = Waiting::among(&own, inner.each.saturating_mul(WAITING_PER_PLACE)).ok_or(NoPlace)?;
+        let _waiting = Waiting::among(&own, most_waiting).ok_or(NoPlace)?;
         let both = async {
             let place = own.places.clone().acquire_owned().await.map_err(|_| NoPlace)?;
             let of_all = inner.all.clone().acquire_owned().await.map_err(|_| NoPlace)?;
             Ok(Place { _own: place, _of_all: of_all })
         };
         timeout(inner.patience, both).await.unwrap_or(Err(NoPlace))
+    }
+
+    /// Those of an organization who wait.
+    pub(crate) fn crowd(&self, organization: &str) -> Crowd {
+        Crowd { organization: Arc::downgrade(&self.of(organization)), most: self.most_waiting() }
+    }
+
+    /// How many of an organization may wait.
+    fn most_waiting(&self) -> usize {
+        self.0.each.saturating_mul(WAITING_PER_PLACE)
     }
 
     fn of(&self, organization: &str) -> Arc<Organization> {
@@ -150,9 +189,13 @@ mod tests {
         for _ in 0..3 {
             held.push(places.take("greedy").await.unwrap());
         }
-        let mut waiting: Vec<_> = (0..12).map(|_| Box::pin(places.take("greedy"))).collect();
+        let mut waiting: Vec<_> = (0..3 * WAITING_PER_PLACE).map(|_| Box::pin(places.take("greedy"))).collect();
         assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
         assert_eq!(places.take("greedy").now_or_never().unwrap().unwrap_err(), NoPlace, "too many wait: at once");
+        assert!(places.crowd("greedy").is_full() && !places.crowd("other").is_full());
+        let mut again = Box::pin(places.take_again("greedy"));
+        assert!(again.as_mut().now_or_never().is_none(), "who was let in before may wait");
+        drop(again);
         let other = places.take("other").now_or_never().unwrap().unwrap();
         assert!(places.take("third").await.is_err(), "there are four");
         drop((other, waiting));

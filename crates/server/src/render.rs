@@ -204,7 +204,7 @@ pub(crate) fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Resul
     serializer.collect_str(value)
 }
 
-fn shown_if_set<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn shown_if_set<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => shown(value, serializer),
         None => serializer.serialize_none(),

@@ -105,6 +105,32 @@ pub(crate) fn query<'a, T: Deserialize<'a>>(text: &'a str) -> Result<Read<T>, Ap
     Ok(read)
 }
 
+/// Reads the part of a URL after `?` of which each parameter belongs to one of two structs, which have no name in common.
+pub(crate) fn query_of_two<'a, A: Deserialize<'a> + Default, B: Deserialize<'a>>(
+    text: &'a str,
+) -> Result<(Read<A>, Read<B>), ApiError> {
+    let malformed = |problem: Problem| ApiError::Malformed(problem.to_string());
+    let (members, violations) = query::members(text);
+    let known = known_names::<A>();
+    let (of_first, of_second) = members.into_iter().partition(|(name, _)| knows(known, name));
+    let first = Object::read(of_first, "parameter").map_err(malformed)?;
+    let mut second: Read<B> = Object::read_beside(of_second, known, "parameter").map_err(malformed)?;
+    second.violations.splice(0..0, violations);
+    Ok((first, second))
+}
+
+/// The names of a struct's fields.
+fn known_names<'a, T: Deserialize<'a>>() -> &'static [&'static str] {
+    let (without, mut known) = (BTreeSet::new(), <&[&str]>::default());
+    // Every field may be left out, so that this only asks for the names.
+    let _ = T::deserialize(Object { members: &[], without: &without, known: &mut known });
+    known
+}
+
+fn knows(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| is_spelling(name, known))
+}
+
 /// An element of a list. What is no object at all has one violation, without a field.
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Read<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Read<T>, D::Error> {
@@ -189,6 +215,15 @@ impl<'a> Object<'_, 'a> {
         members: Vec<(Cow<'a, str>, Value<'a>)>,
         noun: &'static str,
     ) -> Result<Read<T>, Problem> {
+        Object::read_beside(members, &[], noun)
+    }
+
+    /// Reads a struct that stands beside another one, whose names are told as well.
+    fn read_beside<T: Deserialize<'a>>(
+        members: Vec<(Cow<'a, str>, Value<'a>)>,
+        beside: &[&'static str],
+        noun: &'static str,
+    ) -> Result<Read<T>, Problem> {
         let (mut without, mut known) = (BTreeSet::new(), <&[&str]>::default());
         let mut violations = Vec::new();
         let value = loop {
@@ -203,7 +238,7 @@ impl<'a> Object<'_, 'a> {
                 Err(problem) => return Err(problem),
             }
         };
-        spellings(&members, known, noun, &mut violations);
+        spellings(&members, known, beside, noun, &mut violations);
         Ok(Read { value, violations })
     }
 }
@@ -212,6 +247,7 @@ impl<'a> Object<'_, 'a> {
 fn spellings(
     members: &[(Cow<'_, str>, Value<'_>)],
     known: &'static [&'static str],
+    beside: &[&'static str],
     noun: &str,
     violations: &mut Vec<Violation>,
 ) {
@@ -220,7 +256,7 @@ fn spellings(
     let mut doubled = BTreeSet::new();
     for (name, _) in members {
         let Some(index) = known.iter().position(|known| is_spelling(name, known)) else {
-            let names = match known {
+            let names = match &[beside, known].concat()[..] {
                 [] => format!("there are no {noun}s here"),
                 [name] => format!("the {noun} is {name}"),
                 names => format!("the {noun}s are {}", names.join(", ")),

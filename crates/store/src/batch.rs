@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Refusal, Status, Timestamp};
+use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Projects, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +18,16 @@ use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::quota::Admission;
+use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
+use crate::sessions::SessionChange;
+use crate::sqlite::StatisticsWrite;
+use crate::views::ViewChange;
 use crate::work::StartTerms;
 use crate::{
-    AuditCall, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
-    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
+    AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
+    LeaseStatus, Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
+    ViewOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -41,6 +46,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// Operations to be created for one caller.
 pub(crate) struct Create {
     pub(crate) organization: String,
+    /// What the caller may see of what is there already.
+    pub(crate) seen_by: Projects,
     pub(crate) operations: Vec<NewOperation>,
     /// Ids that callers were told before; empty for new ones.
     pub(crate) ids: Vec<OperationId>,
@@ -55,8 +62,10 @@ pub(crate) struct Create {
 pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError>]) -> Vec<Record> {
     let record = |(create, result): (&&Create, &Result<Created, StoreError>)| {
         let (call, created) = (create.call.clone()?, result.as_ref().ok()?);
-        let made = created.operations.iter().map(|operation| format!("operations/{}", operation.id)).collect();
-        Some(Record { call, made, code: 0 })
+        let operations = created.operations.iter().enumerate();
+        let new = operations.filter(|(place, _)| !created.existing.contains(place));
+        let made: Vec<_> = new.map(|(_, operation)| format!("operations/{}", operation.id)).collect();
+        (!made.is_empty()).then_some(Record { call, made, code: 0 })
     };
     creates.iter().zip(results).filter_map(record).collect()
 }
@@ -65,6 +74,8 @@ pub(crate) fn records(creates: &[&Create], results: &[Result<Created, StoreError
 #[derive(Debug)]
 pub(crate) struct Created {
     pub(crate) operations: Vec<Operation>,
+    /// The places of those that were there before, with the unique keys of what was to be created.
+    pub(crate) existing: Vec<usize>,
     /// The attempt that began with it.
     pub(crate) started: Option<Claimed>,
 }
@@ -106,6 +117,7 @@ pub(crate) enum Upkeep {
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
     TouchTokens(Vec<String>),
+    Session(SessionChange),
     /// Make an organization that is new; 0: it is there.
     CreateOrganization(String, Limits),
     /// 0: there is no such organization.
@@ -114,9 +126,18 @@ pub(crate) enum Upkeep {
     Record(i32),
     /// Forget rows of the audit log that are older, at most so many; only in the embedded store.
     ForgetAudit(Timestamp, u32),
+    /// Note when the operations of full buckets were created, up to so many of each organization; only in the embedded
+    /// store.
+    NoteTimes(u32),
     PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
+    /// What concerns statistics; only in the embedded store.
+    Statistics(StatisticsWrite),
+    /// A batch of a bulk operation; only in the embedded store.
+    Bulk(Box<BulkBatch>),
+    /// A bulk operation begins, if it has not: its organization, itself, and how many match; only in the embedded store.
+    BeginBulk(String, OperationId, u64),
     /// Show that something can be written.
     Ping,
     /// The store closes: give up what is kept between batches.
@@ -143,6 +164,8 @@ pub(crate) enum Write {
     Command(Slot<CommandRequest, CommandOutcome>),
     CreateToken(Slot<NewToken, Token>),
     ChangeToken(Slot<TokenChange, Option<Token>>),
+    Schedule(Slot<ScheduleWrite, ScheduleReply>),
+    View(Slot<ViewChange, ViewOutcome>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -220,6 +243,8 @@ impl Write {
             Write::Command(slot) => slot,
             Write::CreateToken(slot) => slot,
             Write::ChangeToken(slot) => slot,
+            Write::Schedule(slot) => slot,
+            Write::View(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -244,15 +269,22 @@ impl Write {
                     Some(replaced.into_iter().chain([token]).collect())
                 })
             }
+            Write::Schedule(slot) => slot.record(ScheduleReply::made),
+            Write::View(slot) => slot.record(|outcome| match outcome {
+                ViewOutcome::Kept(view) => Some(vec![format!("views/{}", view.id)]),
+                ViewOutcome::NameTaken | ViewOutcome::TooMany(_) | ViewOutcome::Missing => None,
+            }),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
                 Some(Record { call: call.clone()?, made: Vec::new(), code: *code })
             }
             Write::Upkeep(slot) => slot.record(|count| {
                 let is_done = match &slot.request {
-                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) => *count > 0,
+                    Upkeep::CreateOrganization(..) | Upkeep::SetLimits(..) | Upkeep::Pause(..) | Upkeep::Session(_) => {
+                        *count > 0
+                    }
                     // A deletion is one call, and its beginning is what it does.
                     Upkeep::Delete(_, Deletion::Begin(unfinished_too)) => *unfinished_too || *count == 0,
-                    Upkeep::Delete(..) => false,
+                    Upkeep::Delete(..) | Upkeep::Bulk(_) | Upkeep::BeginBulk(..) => false,
                     _ => true,
                 };
                 is_done.then(Vec::new)
@@ -286,10 +318,17 @@ impl Write {
             }
             Write::Heartbeat(Slot { request, .. }) => (request.beats.len(), 0),
             Write::Claim(Slot { request, .. }) => (request.limit as usize, 0),
+            Write::Schedule(Slot { request, .. }) => (request.rows(), 0),
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) => (1, 0),
+            Write::Upkeep(Slot { request: Upkeep::Bulk(batch), .. }) => (batch.ids.len(), 0),
+            Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
+                (part.counts.len(), 0)
+            }
+            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
+                (1, 0)
+            }
         }
     }
 }
@@ -315,6 +354,10 @@ pub(crate) trait Transaction {
     async fn command(&mut self, request: &CommandRequest) -> Result<CommandOutcome, StoreError>;
     async fn create_token(&mut self, token: &NewToken) -> Result<Token, StoreError>;
     async fn change_token(&mut self, change: &TokenChange) -> Result<Option<Token>, StoreError>;
+    /// Carries out what is written about schedules; what refuses it alone is its own reply.
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
+
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
     /// Appends to the audit log.
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError>;
@@ -351,7 +394,9 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Heartbeat(slot) => slot.reply = Some(Ok(transaction.heartbeat(&slot.request).await?)),
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
+            Write::View(slot) => slot.reply = Some(Ok(transaction.change_view(&slot.request).await?)),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
+            Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),
         }
     }
@@ -374,6 +419,9 @@ pub(crate) trait Commit: Send + 'static {
     /// Carries out the writes, each whole or not at all, and fills in their replies. An error means that none was
     /// carried out. Writes that were lost in a panic are taken out.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError>;
+
+    /// What came of the last batch besides what its answers tell: something may be claimed that could not.
+    fn frees(&mut self) -> bool;
 }
 
 /// A handle to a batcher. The batcher's task, or its thread, ends when the last handle is dropped.
@@ -510,6 +558,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
         carry_out(committer, &mut batch).await;
         let mut news = News::default();
         batch.iter().for_each(|write| news |= News::of(write));
+        if committer.frees() {
+            news |= News { queue: true, ..News::default() };
+        }
         commits.note(news);
         batch.iter_mut().for_each(|write| write.reply().deliver());
     }

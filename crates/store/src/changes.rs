@@ -69,6 +69,19 @@ pub struct Change {
     pub id: OperationId,
     /// What it became; `None`: it was removed.
     pub status: Option<Status>,
+    /// It was created: pending for the first time.
+    pub is_creation: bool,
+}
+
+/// A row of the feed: what one statement brought some operations of an organization to.
+pub(crate) struct FeedRow {
+    /// Its place: see [`Position`].
+    pub(crate) row: u64,
+    pub(crate) part: u32,
+    pub(crate) at: Timestamp,
+    pub(crate) status: Option<Status>,
+    pub(crate) is_creation: bool,
+    pub(crate) ids: Vec<OperationId>,
 }
 
 impl Change {
@@ -103,23 +116,18 @@ pub struct Changes {
     pub held_up: Option<Timestamp>,
 }
 
-/// Makes a batch of changes of rows of the feed, in their order: each with its place (row and part), time, status and
-/// operations.
-pub(crate) fn batch_of_changes(
-    after: Position,
-    limit: u32,
-    rows: impl IntoIterator<Item = (u64, u32, Timestamp, Option<Status>, Vec<OperationId>)>,
-) -> Changes {
+/// Makes a batch of changes of rows of the feed, in their order.
+pub(crate) fn batch_of_changes(after: Position, limit: u32, rows: impl IntoIterator<Item = FeedRow>) -> Changes {
     let limit = limit as usize;
     let (mut changes, mut next) = (Vec::new(), after);
-    for (row, part, at, status, ids) in rows {
+    for FeedRow { row, part, at, status, is_creation, ids } in rows {
         let seen = if (row, part) == (after.row, after.part) { after.seen as usize } else { 0 };
         for (index, id) in ids.into_iter().enumerate().skip(seen) {
             if changes.len() >= limit {
                 return Changes { changes, next, held_up: None };
             }
             next = Position { row, part, seen: u32::try_from(index + 1).unwrap_or(u32::MAX) };
-            changes.push(Change { position: next, at, id, status });
+            changes.push(Change { position: next, at, id, status, is_creation });
         }
     }
     Changes { changes, next, held_up: None }
@@ -160,7 +168,8 @@ mod tests {
         };
         let told = |status, millis, now: &Operation| {
             let position = Position { row: 1, part: 1, seen: 1 };
-            let then = Change { position, at: at(millis), id: now.id, status: Some(status) }.then(now.clone()).unwrap();
+            let change = Change { position, at: at(millis), id: now.id, status: Some(status), is_creation: false };
+            let then = change.then(now.clone()).unwrap();
             assert_eq!((then.status, then.id, then.created_at), (status, now.id, now.created_at));
             (then.started_at, then.finished_at, then.error_message)
         };
@@ -170,7 +179,8 @@ mod tests {
         assert_eq!(told(Status::Failed, 20, &now).1, Some(at(20)), "it failed again since");
         let retried = Operation { status: Status::Running, finished_at: None, error_message: String::new(), ..now };
         assert_eq!(told(Status::Failed, 20, &retried), (Some(at(30)), Some(at(20)), String::new()));
-        let removed = Change { position: "1-1-1".parse().unwrap(), at: at(50), id: retried.id, status: None };
+        let position = "1-1-1".parse().unwrap();
+        let removed = Change { position, at: at(50), id: retried.id, status: None, is_creation: false };
         assert_eq!(removed.then(retried), None);
     }
 
@@ -178,10 +188,18 @@ mod tests {
     fn a_stretch_ends_at_its_limit_and_goes_on_inside_of_a_row() {
         let at = Timestamp::from_millis(0);
         let ids: Vec<OperationId> = (0..5).map(|_| OperationId::new(at)).collect();
-        let rows = || [(7, 1, at, Some(Status::Pending), ids[..3].to_vec()), (9, 1, at, None, ids[3..].to_vec())];
+        let row = |row, status, ids: &[OperationId]| FeedRow {
+            row,
+            part: 1,
+            at,
+            status,
+            is_creation: false,
+            ids: ids.to_vec(),
+        };
+        let rows = || [row(7, Some(Status::Pending), &ids[..3]), row(9, None, &ids[3..])];
         let (mut after, mut seen) = (Position { row: 7, part: 0, seen: 0 }, Vec::new());
         loop {
-            let rest = rows().into_iter().filter(|row| (row.0, row.1) >= (after.row, after.part));
+            let rest = rows().into_iter().filter(|row| (row.row, row.part) >= (after.row, after.part));
             let part = batch_of_changes(after, 2, rest);
             if part.changes.is_empty() {
                 assert_eq!(part.next, after);

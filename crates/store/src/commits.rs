@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::batch::{Slot, Upkeep, Write};
 use crate::deletion::Deletion;
+use crate::schedules::ScheduleReply;
 use crate::{OperationCommand, StoreError};
 
 /// Between two looks of whoever is told of what other processes commit. A hint is lost with the connection that brings
@@ -68,17 +69,28 @@ impl News {
             Write::Claim(slot) => news(slot, true, |_, claimed| News { feed: !claimed.is_empty(), ..News::default() }),
             Write::Command(slot) => news(slot, true, |request, outcome| {
                 let feed = matches!(outcome, Some(Ok(_)));
-                News { feed, queue: feed && request.command == OperationCommand::Retry, due: false }
+                // What is cancelled may have had a place that another one waited for.
+                News { feed, queue: feed && request.command != OperationCommand::Delete, due: false }
+            }),
+            // A schedule that was changed may be due earlier than what is waited for.
+            Write::Schedule(slot) => news(slot, true, |_, reply| match reply {
+                ScheduleReply::Kept(_) => News { due: true, ..News::default() },
+                ScheduleReply::Created(_) => News { due: false, ..News::CREATED },
+                ScheduleReply::Fired(fired) if fired.operations > 0 => News { due: false, ..News::CREATED },
+                ScheduleReply::Fired(_) | ScheduleReply::Deleted | ScheduleReply::Refused(_) => News::default(),
             }),
             Write::Upkeep(slot) => match &slot.request {
                 Upkeep::Purge(..) | Upkeep::Delete(_, Deletion::Part(_)) => {
                     news(slot, true, |_, count| News { feed: *count > 0, ..News::default() })
                 }
                 Upkeep::Delete(..) => news(slot, true, |_, _| News::CHANGED),
+                Upkeep::Bulk(_) => {
+                    news(slot, true, |_, count| News { feed: *count > 0, queue: *count > 0, due: false })
+                }
                 Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
                 _ => News::default(),
             },
-            Write::Heartbeat(_) | Write::CreateToken(_) | Write::ChangeToken(_) => News::default(),
+            Write::Heartbeat(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => News::default(),
         }
     }
 

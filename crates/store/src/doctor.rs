@@ -10,6 +10,10 @@ pub(crate) const TOTALS: &str = "
     SELECT (SELECT count(*) FROM organizations WHERE deleted < 2),
         (SELECT count(*) FROM active) + (SELECT count(*) FROM settled)";
 
+/// What [`Report`] says of statistics that do not add up; the query is of each engine.
+pub(crate) const STATISTICS_ADD_UP: &str =
+    "statistics count every creation since they began, but for those that the feed still has";
+
 /// Invariants as queries that both engines understand: each answers one text column per violation.
 pub(crate) const ALIKE: &[(&str, &str)] = &[
     (
@@ -43,6 +47,23 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = e.organization_id AND s.seq = e.seq)",
     ),
     (
+        "what is told apart of operations is of operations that are there",
+        "SELECT organization_id || ' #' || seq FROM details d
+         WHERE NOT EXISTS (SELECT 1 FROM active a WHERE a.organization_id = d.organization_id AND a.seq = d.seq)
+             AND NOT EXISTS (SELECT 1 FROM settled s WHERE s.organization_id = d.organization_id AND s.seq = d.seq)",
+    ),
+    (
+        "of the operations with a unique key, only the one that took it last has not ended",
+        "SELECT d.organization_id || ' #' || d.seq || ' has not ended; the key was last taken by #' || coalesce(u.seq, 0)
+         FROM details d JOIN active a ON a.organization_id = d.organization_id AND a.seq = d.seq
+             LEFT JOIN unique_keys u ON u.organization_id = d.organization_id AND u.unique_key = d.unique_key
+         WHERE d.unique_key IS NOT NULL AND u.seq IS DISTINCT FROM d.seq
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' is not there, or has another key' FROM unique_keys u
+         WHERE NOT EXISTS (SELECT 1 FROM details d WHERE d.organization_id = u.organization_id AND d.seq = u.seq
+             AND d.unique_key = u.unique_key)",
+    ),
+    (
         "only what runs was asked to stop, and what names its retention says when it is to be removed",
         "SELECT organization_id || ' #' || seq FROM active
          WHERE cancel_requested_at IS NOT NULL AND NOT (cancel_requested AND status = 2)
@@ -63,6 +84,57 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              SELECT organization_id, seq, lag(seq + entries) OVER (PARTITION BY organization_id ORDER BY seq) AS expected
              FROM audit) AS follows
          WHERE seq <> expected",
+    ),
+    (
+        "statistics by day are those of all creations that are counted",
+        "SELECT s.organization_id || ': ' || s.created || ' counted, ' || coalesce(sum(d.created), 0) || ' by day'
+         FROM statistics_origins s JOIN organizations o ON o.organization_id = s.organization_id AND o.deleted = 0
+         LEFT JOIN statistics d ON d.organization_id = s.organization_id AND d.step = 3 AND d.project_id = ''
+         GROUP BY s.organization_id, s.created HAVING s.created <> coalesce(sum(d.created), 0)",
+    ),
+    (
+        "statistics by hour add up to those by day, and those by minute to those by hour, while all are kept",
+        "WITH wider (step, finer, millis) AS (VALUES (3, 2, 86400000), (2, 1, 3600000)), oldest (step, start) AS (
+             SELECT step, min(start) FROM statistics GROUP BY step
+         ), finer AS (
+             SELECT f.organization_id, w.step, f.project_id, f.start / w.millis * w.millis AS start, f.kind,
+                 sum(f.created) AS created, sum(f.started) AS started, sum(f.completed) AS completed,
+                 sum(f.failed) AS failed
+             FROM statistics f JOIN wider w ON w.finer = f.step GROUP BY 1, 2, 3, 4, 5
+         )
+         SELECT w.organization_id || ' step ' || w.step || ' project ' || w.project_id || ' from ' || w.start || ' '
+             || w.kind || ': ' || w.created || ' created, of which ' || coalesce(f.created, 0) || ' by finer steps'
+         FROM statistics w JOIN wider ON wider.step = w.step JOIN oldest o ON o.step = wider.finer AND w.start > o.start
+         JOIN organizations g ON g.organization_id = w.organization_id AND g.deleted = 0
+         LEFT JOIN finer f ON f.organization_id = w.organization_id AND f.step = w.step
+             AND f.project_id = w.project_id AND f.start = w.start AND f.kind = w.kind
+         WHERE w.created <> coalesce(f.created, 0) OR w.started <> coalesce(f.started, 0)
+             OR w.completed <> coalesce(f.completed, 0) OR w.failed <> coalesce(f.failed, 0)",
+    ),
+    (
+        "the times that are kept of a bucket hold those of its operations, and are of full buckets",
+        "SELECT t.organization_id || ' bucket ' || t.bucket || ': ' || count(*) || ' operations were created at other times'
+         FROM bucket_times t JOIN (
+             SELECT organization_id, seq >> 12 AS bucket, created_at FROM active
+             UNION ALL SELECT organization_id, seq >> 12, created_at FROM settled) r
+             ON r.organization_id = t.organization_id AND r.bucket = t.bucket
+         WHERE t.level = 12 AND (r.created_at < t.low OR r.created_at > t.high) GROUP BY t.organization_id, t.bucket
+         UNION ALL
+         SELECT c.organization_id || ' level ' || c.level || ' bucket ' || c.bucket || ': bucket ' || f.bucket
+             || ' has other times'
+         FROM bucket_times c JOIN bucket_times f ON f.organization_id = c.organization_id AND f.level = 12
+             AND f.bucket >> (c.level - 12) = c.bucket
+         WHERE c.level > 12 AND f.low <= f.high AND (f.low < c.low OR f.high > c.high)
+         UNION ALL
+         SELECT t.organization_id || ' level ' || t.level || ' bucket ' || t.bucket || ' is not full'
+         FROM bucket_times t JOIN organizations o ON o.organization_id = t.organization_id
+         WHERE ((t.bucket + 1) << t.level) > o.next_seq",
+    ),
+    (
+        "a schedule is looked at again unless it is paused, or never due again, and its times are in order",
+        "SELECT organization_id || ' ' || name FROM schedules
+         WHERE (paused AND next_due IS NOT NULL) OR (next_due IS NULL) <> (fire_at IS NULL) OR last_time >= next_due
+             OR seq < 1 OR revision < 1",
     ),
     (
         "attempts stay within their bounds",

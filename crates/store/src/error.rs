@@ -23,6 +23,9 @@ pub enum StoreError {
     /// made again, since whoever removed it wants it gone. Use a new key.
     #[error("the operation that the idempotency key was used for within the last 24 hours was deleted")]
     IdempotencyGone,
+    /// An operation that has not ended has the unique key, and whoever creates may not see it.
+    #[error("the unique key is in use by an operation that has not ended and that this caller may not see")]
+    UniqueKeyInUse,
     /// The organization is deleted, or is being deleted: nothing is created in it.
     #[error("the organization is deleted")]
     OrganizationGone,

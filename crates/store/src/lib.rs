@@ -13,12 +13,14 @@
 
 mod audit;
 mod batch;
+mod bulk;
 mod census;
 mod changes;
 mod command;
 mod commits;
 mod content;
 mod deletion;
+mod details;
 mod doctor;
 mod error;
 #[doc(hidden)]
@@ -31,18 +33,24 @@ mod pause;
 mod plan;
 mod position_key;
 pub mod postgres;
+mod postpone;
 mod quota;
 mod reach;
 mod repeat;
 mod retention;
 mod rotation;
 mod rows;
+mod schedules;
 pub mod seal;
+mod search;
+mod sessions;
 pub mod sqlite;
+mod statistics;
 mod token;
 mod transfer;
 mod transition;
 mod url;
+mod views;
 mod work;
 
 use async_trait::async_trait;
@@ -51,12 +59,14 @@ use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo,
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
+pub use bulk::{BulkBatch, BulkOperations, BulkProgress, BulkRefusal, SHOWN_REFUSALS};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest, is_sealed_content};
 pub use deletion::{Contents, DeletionError, go_on_deleting};
+pub use details::{Details, OperationDetail};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
 pub use history::{
@@ -71,13 +81,24 @@ pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
-pub use quota::{Exceeded, Quota, Quotas, Rate};
+pub use postpone::Postpone;
+pub use quota::{DEFAULT_MAX_SCHEDULES, Exceeded, Quota, Quotas, Rate, RunningLimits};
 pub use reach::{Organizations, TokenReach};
+pub use schedules::{
+    DueSchedules, Fired, Schedule, ScheduleOutcome, ScheduleRefusal, Schedules, fire_schedules, trigger_schedule,
+};
 pub use seal::{Keyring, Sealed};
+pub use search::{
+    CountGroup, Counted, GroupBy, InvalidCursor, LOOKED_AT, Matching, SearchCursor, SearchOperations, SearchOrder,
+    SearchPage, SearchRequest, SearchStart,
+};
+pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
+pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
+pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,
@@ -137,7 +158,19 @@ pub struct EvidenceRecord {
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
 /// dropped at any time: a write that was handed over is then still carried out whole or not at all.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store:
+    BulkOperations
+    + Details
+    + Postpone
+    + Schedules
+    + SearchOperations
+    + Sessions
+    + Statistics
+    + Views
+    + Send
+    + Sync
+    + 'static
+{
     /// Creates operations in one transaction, all or none, in this order; answers them in this order once durable.
     ///
     /// With a key that was used within [`IDEMPOTENCY_WINDOW`]: the operations of its first use when the fingerprint is
@@ -151,6 +184,9 @@ pub trait Store: Send + Sync + 'static {
     /// kind is waiting or paused. Then it is created and started in one transaction, and answered as running, and the
     /// attempt is handed to `start`. Otherwise it is created as pending, like every other.
     ///
+    /// In the place of an operation whose unique key one has that has not ended, that one is answered. Fails with
+    /// [`StoreError::UniqueKeyInUse`] when it may not be seen.
+    ///
     /// The caller has checked [`NewOperation::violations`] and its own right to the projects named.
     async fn create_with(
         &self,
@@ -159,13 +195,14 @@ pub trait Store: Send + Sync + 'static {
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.create_as(organization, operations, Vec::new(), key, start).await
+        self.create_as(&Access::organization(organization), operations, Vec::new(), key, start).await
     }
 
-    /// [`Store::create_with`] of operations that have ids already, `ids` in their order; or none has, and it is empty.
+    /// [`Store::create_with`] on behalf of a caller, of operations that have ids already, `ids` in their order; or none
+    /// has, and it is empty. What is answered with another id than was given was there before.
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
@@ -466,8 +503,8 @@ pub trait Store: Send + Sync + 'static {
     /// Recounts everything and compares: counters, sequences, tables, leases.
     async fn doctor(&self) -> Result<Report, StoreError>;
 
-    /// How texts are sealed that come into the store by another way than this trait. What comes by it is stored and
-    /// answered as it is: [`Sealed`] seals it.
+    /// How texts are sealed that come into the store by another way than this trait, and those of schedules. What else
+    /// comes by it is stored and answered as it is: [`Sealed`] seals it.
     fn seal_with(&self, keyring: Keyring);
 
     /// A part of a walk over all texts: up to `limit` rows behind `after`.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use operations::{MAX_INLINE_BYTES, Violation};
+use operations::{MAX_INLINE_BYTES, Violation, check_kind};
 use serde::{Deserialize, Serialize};
 
 use crate::{Quota, Rate, StoreError};
 
 /// More than this would keep others from starting for long.
 pub const MOST_WEIGHT: u32 = 1_000;
+/// Kinds that may have a limit of their own in one organization.
+const MOST_KINDS: usize = 1_000;
 
 /// Limits of one organization; what is left out is as in the servers' configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Operations that have not ended; 0: any number.
@@ -32,6 +34,10 @@ pub struct Limits {
     /// Its operations that start for each one of an organization of weight 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number. Kinds that are
+    /// left out are as in the servers' configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_running: BTreeMap<String, u32>,
 }
 
 impl Limits {
@@ -55,6 +61,9 @@ impl Limits {
         }
         let told = format!("must be between 1 and {MOST_WEIGHT}");
         check(self.weight.is_none_or(|weight| (1..=MOST_WEIGHT).contains(&weight)), "weight", told);
+        let told = format!("names {} kinds; at most {MOST_KINDS} are taken", self.max_running.len());
+        check(self.max_running.len() <= MOST_KINDS, "max_running", told);
+        violations.extend(self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()));
         violations
     }
 
@@ -73,6 +82,7 @@ impl Limits {
         Quota {
             max_pending: self.max_pending.map_or(otherwise.max_pending, |most| (most > 0).then_some(most)),
             rate,
+            max_schedules: otherwise.max_schedules,
             max_input: size(self.max_input, otherwise.max_input),
             max_output: size(self.max_output, otherwise.max_output),
             weight: self.weight.unwrap_or(otherwise.weight),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Timestamp, Violation};
+use operations::{MAX_INLINE_BYTES, NewOperation, Outcome, Refusal, Status, Timestamp, Violation};
 
 use crate::limits::Stored;
 use crate::{Keyring, Settlement};
@@ -25,6 +25,9 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// How long the inbox is not looked at after there was no room for what waits there: a look is a transaction.
 const INBOX_PAUSE: Duration = Duration::from_millis(100);
 
+/// Schedules of an organization, unless it is told otherwise: more than people keep in view.
+pub const DEFAULT_MAX_SCHEDULES: u32 = 1_000;
+
 /// What one organization may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
@@ -36,6 +39,8 @@ pub struct Quota {
     pub max_input: usize,
     /// The most bytes of an operation's output; not above [`MAX_INLINE_BYTES`].
     pub max_output: usize,
+    /// Schedules that it may have.
+    pub max_schedules: u32,
     /// Operations that it may start for each one that an organization of weight 1 starts, while both have some waiting;
     /// at least 1.
     pub weight: u32,
@@ -53,7 +58,14 @@ pub struct Rate {
 impl Default for Quota {
     /// No limit but those that hold for every operation, and the weight 1.
     fn default() -> Quota {
-        Quota { max_pending: None, rate: None, max_input: MAX_INLINE_BYTES, max_output: MAX_INLINE_BYTES, weight: 1 }
+        Quota {
+            max_pending: None,
+            rate: None,
+            max_input: MAX_INLINE_BYTES,
+            max_output: MAX_INLINE_BYTES,
+            max_schedules: DEFAULT_MAX_SCHEDULES,
+            weight: 1,
+        }
     }
 }
 
@@ -76,6 +88,48 @@ pub struct Quotas {
     /// Kinds that longrun itself makes: no limit holds for their operations, nor are they counted, and no application
     /// may put them into the inbox.
     pub own_kinds: BTreeSet<String>,
+    /// How many operations of a kind may run at a time.
+    pub running: RunningLimits,
+}
+
+/// How many operations of a kind may run at a time in one organization, over all servers and workers. A kind that is not
+/// named may have any number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunningLimits {
+    /// By kind, in each organization that says nothing else.
+    pub everybody: BTreeMap<String, u32>,
+    /// By organization and kind; 0: any number.
+    pub named: BTreeMap<String, BTreeMap<String, u32>>,
+}
+
+impl RunningLimits {
+    /// That of a kind in an organization, if there is one.
+    pub fn of(&self, organization: &str, kind: &str) -> Option<u32> {
+        let named = self.named.get(organization).and_then(|kinds| kinds.get(kind));
+        named.or_else(|| self.everybody.get(kind)).copied().filter(|most| *most > 0)
+    }
+
+    /// All of an organization, by kind.
+    pub fn all_of(&self, organization: &str) -> BTreeMap<String, u32> {
+        let own = self.named.get(organization).into_iter().flatten();
+        let mut all: BTreeMap<String, u32> =
+            self.everybody.iter().chain(own).map(|(kind, most)| (kind.clone(), *most)).collect();
+        all.retain(|_, most| *most > 0);
+        all
+    }
+
+    /// Whether there is none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.everybody.is_empty() && self.named.is_empty()
+    }
+
+    /// Of these kinds, those that have one, and how many may run.
+    pub(crate) fn of_kinds<'k>(&self, organization: &str, kinds: &'k [String]) -> Vec<(&'k str, u32)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        kinds.iter().filter_map(|kind| Some((kind.as_str(), self.of(organization, kind)?))).collect()
+    }
 }
 
 impl Quotas {
@@ -116,13 +170,17 @@ impl Quotas {
                 quota.max_output = usize::MAX;
             }
             merged.named.insert(organization.clone(), quota);
+            if !limits.max_running.is_empty() {
+                let named = merged.running.named.entry(organization.clone()).or_default();
+                named.extend(limits.max_running.iter().map(|(kind, most)| (kind.clone(), *most)));
+            }
         }
         merged
     }
 
     /// How many of the operations the limits hold for.
-    pub(crate) fn limited(&self, operations: &[NewOperation]) -> usize {
-        operations.iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
+    pub(crate) fn limited<'n>(&self, operations: impl IntoIterator<Item = &'n NewOperation>) -> usize {
+        operations.into_iter().filter(|new| !self.own_kinds.contains(&new.kind)).count()
     }
 }
 
@@ -170,7 +228,7 @@ struct Inner {
     told: Mutex<(Quotas, Arc<Stored>)>,
     /// Both in one.
     quotas: RwLock<Arc<Quotas>>,
-    /// How what comes in by the inbox is sealed.
+    /// How what comes in by the inbox, and by schedules, is sealed.
     keyring: RwLock<Keyring>,
     used: Mutex<HashMap<String, Used>>,
 }
@@ -291,6 +349,11 @@ impl Admission {
         let ceiling = next_seq.saturating_add(room);
         self.used().entry(organization.to_owned()).or_default().ceiling = Some((ceiling, now));
         ceiling
+    }
+
+    /// Whether something may start in the place of what ended, for all that is known here.
+    pub(crate) fn frees(&self, results: &[Result<Status, Refusal>]) -> bool {
+        !self.quotas().running.is_empty() && results.iter().any(Result::is_ok)
     }
 
     /// The settlement, as a failure when its output is longer than the organization's may be.

@@ -1,5 +1,5 @@
-//! Settlements that are repeated because their answer was lost: they are told what was recorded, not that they came
-//! late.
+//! Settlements and releases that are repeated because their answer was lost: they are told what was recorded, not that
+//! they came late.
 //!
 //! Only what was refused is looked at, so that the ordinary path costs nothing.
 
@@ -10,13 +10,22 @@ use operations::{Event, OperationId, Outcome, Refusal, State, Status};
 use crate::LeaseRef;
 use crate::history::{HistoryKind, bounded};
 
-/// A settlement that was refused.
+/// How a worker ends an attempt.
+#[derive(Clone, Copy)]
+pub(crate) enum End<'e> {
+    /// With an outcome.
+    Settled(&'e Outcome),
+    /// By giving it back.
+    Released,
+}
+
+/// A settlement, or a release, that was refused.
 pub(crate) struct Refused<'e> {
     /// Its place among the events.
     index: usize,
     pub(crate) lease: &'e LeaseRef,
     pub(crate) fence: u64,
-    pub(crate) outcome: &'e Outcome,
+    end: End<'e>,
 }
 
 /// What is recorded of an operation.
@@ -31,26 +40,40 @@ pub(crate) struct Recorded {
 /// What is recorded, by organization and operation.
 pub(crate) type Found = HashMap<(String, OperationId), Recorded>;
 
-/// The settlements that were refused as stale.
+/// The settlements and releases that were refused as stale.
 pub(crate) fn refused<'e>(events: &[&'e (LeaseRef, Event)], results: &[Result<Status, Refusal>]) -> Vec<Refused<'e>> {
     let refused = events.iter().zip(results).enumerate().filter_map(|(index, ((lease, event), result))| {
-        let (Event::Settle { fence, outcome, .. }, Err(Refusal::StaleLease)) = (event, result) else { return None };
-        Some(Refused { index, lease, fence: *fence, outcome })
+        let (fence, end) = match (event, result) {
+            (Event::Settle { fence, outcome, .. }, Err(Refusal::StaleLease)) => (*fence, End::Settled(outcome)),
+            (Event::Release { fence, .. }, Err(Refusal::StaleLease)) => (*fence, End::Released),
+            _ => return None,
+        };
+        Some(Refused { index, lease, fence, end })
     });
     refused.collect()
 }
 
 /// Replaces the refusals of what was recorded already by where the operations stand.
 pub(crate) fn answer(refused: &[Refused<'_>], found: &Found, results: &mut [Result<Status, Refusal>]) {
-    for Refused { index, lease, fence, outcome } in refused {
+    for Refused { index, lease, fence, end } in refused {
         let Some(recorded) = found.get(&(lease.organization.clone(), lease.id)) else { continue };
-        let is_noted = match (&recorded.noted, outcome) {
-            (Some((kind, noted)), Outcome::Failed { message, .. }) => {
-                HistoryKind::from_number(*kind) == Some(HistoryKind::AttemptFailed) && bounded(message) == noted
-            }
-            _ => false,
+        let (kind, noted) = match &recorded.noted {
+            Some((kind, noted)) => (HistoryKind::from_number(*kind), noted.as_str()),
+            None => (None, ""),
         };
-        if lease.covers(&recorded.project_id, &recorded.kind) && recorded.state.was_settled(*fence, outcome, is_noted) {
+        let was_recorded = match end {
+            End::Settled(outcome) => {
+                let is_noted = match outcome {
+                    Outcome::Failed { message, .. } => {
+                        kind == Some(HistoryKind::AttemptFailed) && bounded(message) == noted
+                    }
+                    Outcome::Completed { .. } => false,
+                };
+                recorded.state.was_settled(*fence, outcome, is_noted)
+            }
+            End::Released => recorded.state.was_released(*fence, kind == Some(HistoryKind::AttemptReleased)),
+        };
+        if was_recorded && lease.covers(&recorded.project_id, &recorded.kind) {
             results[*index] = Ok(recorded.state.status());
         }
     }
@@ -59,14 +82,14 @@ pub(crate) fn answer(refused: &[Refused<'_>], found: &Found, results: &mut [Resu
 impl Refused<'_> {
     /// The output that it brings.
     pub(crate) fn output(&self) -> &str {
-        match self.outcome {
-            Outcome::Completed { output } => output,
-            Outcome::Failed { .. } => "",
+        match self.end {
+            End::Settled(Outcome::Completed { output }) => output,
+            End::Settled(Outcome::Failed { .. }) | End::Released => "",
         }
     }
 
     /// Whether it may have left its operation pending.
-    pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed { retryable: true, .. })
+    pub(crate) fn leaves_it_pending(&self) -> bool {
+        matches!(self.end, End::Settled(Outcome::Failed { retryable: true, .. }) | End::Released)
     }
 }

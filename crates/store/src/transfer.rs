@@ -1,5 +1,6 @@
 //! Moves an embedded store into an empty PostgreSQL store: organizations with their numbers, operations with their
-//! history, what is paused, limits, tokens, the audit log, records of evidence, idempotency keys.
+//! history, labels and unique keys, schedules, what is paused, limits, tokens, the audit log, records of evidence,
+//! idempotency keys.
 //!
 //! In bounded batches, one organization each, so that neither memory nor a transaction grows with the store. A move
 //! that breaks off leaves a target that is not empty and is refused the next time.
@@ -14,15 +15,23 @@ const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// The tables, each with the order that keeps an organization's rows together.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: &[(&str, &str)] = &[
     ("organizations", "organization_id"),
     ("organization_limits", "organization_id"),
     ("audit", "organization_id, seq"),
     ("pauses", "organization_id"),
     ("tokens", "organization_id"),
+    ("schedules", "organization_id, seq"),
+    ("views", "organization_id"),
+    ("statistics", "organization_id"),
+    ("statistics_origins", "organization_id"),
     ("evidence", "organization_id"),
     ("idempotency_keys", "organization_id"),
+    ("details", "organization_id, seq"),
+    ("labels", "organization_id, key"),
+    ("unique_keys", "organization_id, unique_key"),
     ("settled", "organization_id, seq"),
+    ("concurrency_keys", "organization_id, key"),
     ("active", "organization_id, seq"),
     ("events", "organization_id, rowid"),
 ];

@@ -79,7 +79,12 @@ impl LeaseRef {
 
     pub(crate) fn into_release(self) -> (LeaseRef, Event) {
         let fence = self.fence;
-        (self, Event::Release { fence })
+        (self, Event::Release { fence, due_at: None })
+    }
+
+    pub(crate) fn into_postponement(self, at: Timestamp, delay: Duration) -> (LeaseRef, Event) {
+        let event = Event::Release { fence: self.fence, due_at: Some(at.after(delay)) };
+        (self, event)
     }
 
     pub(crate) fn into_loss(self, at: Timestamp, delay: Duration) -> (LeaseRef, Event) {

@@ -173,9 +173,14 @@ async fn a_release_charges_no_attempt(fixture: Fixture) {
     fixture.create("acme", NewOperation { max_attempts: 1, ..NewOperation::of_kind("scan") }).await;
     let first = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!(fixture.store.release(vec![first.lease.clone()]).await.unwrap(), [Ok(())]);
+    assert_eq!(fixture.store.release(vec![first.lease.clone()]).await.unwrap(), [Ok(())], "its answer was lost");
+    let elsewhere = LeaseRef { organization: "other".to_owned(), ..first.lease.clone() };
+    assert_eq!(fixture.store.release(vec![elsewhere]).await.unwrap(), [Err(Refusal::StaleLease)]);
     let second = fixture.claim(&["scan"], 1).await.remove(0);
     assert_eq!((second.attempt, second.lease.fence), (1, 2));
-    assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)]);
+    assert_eq!(fixture.store.release(vec![first.lease]).await.unwrap(), [Err(Refusal::StaleLease)], "somebody has it");
+    assert_eq!(fixture.store.lose(vec![(second.lease.clone(), Duration::ZERO)]).await.unwrap(), 1);
+    assert_eq!(fixture.store.release(vec![second.lease]).await.unwrap(), [Err(Refusal::StaleLease)], "it was lost");
     fixture.assert_sound().await;
 }
 

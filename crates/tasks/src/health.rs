@@ -22,6 +22,8 @@ struct Inner {
     tasks: BTreeMap<u64, Known>,
     /// By name. Kept when the task has ended: counters do not go back.
     restarts: BTreeMap<&'static str, u64>,
+    /// What somebody complained of, and until when that counts.
+    complaints: BTreeMap<&'static str, Instant>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,8 @@ pub enum Trouble {
         /// Since its last success.
         since: Duration,
     },
+    /// Something else that an operator has to see to.
+    Complaint(&'static str),
 }
 
 impl fmt::Display for Trouble {
@@ -60,6 +64,7 @@ impl fmt::Display for Trouble {
             Trouble::Overdue { task, since } => {
                 write!(f, "the maintenance task {task} has not completed a round for {} s", since.as_secs())
             }
+            Trouble::Complaint(what) => f.write_str(what),
         }
     }
 }
@@ -104,7 +109,8 @@ impl Known {
 impl Health {
     /// One by which a task may be without a success for so long, however short its period is; the default is 10 s.
     pub fn patient_for(patience: Duration) -> Health {
-        Health(Arc::new(Mutex::new(Inner { patience, next: 0, tasks: BTreeMap::new(), restarts: BTreeMap::new() })))
+        let (tasks, restarts, complaints) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Health(Arc::new(Mutex::new(Inner { patience, next: 0, tasks, restarts, complaints })))
     }
 
     /// Adds a task, for as long as what is answered lives. `period` is the time between two successes that it tells of
@@ -123,8 +129,15 @@ impl Health {
 
     /// What is wrong now; empty when all is well.
     pub fn troubles(&self) -> Vec<Trouble> {
-        let now = Instant::now();
-        self.lock().tasks.values().filter_map(|known| known.trouble(now)).collect()
+        let (now, inner) = (Instant::now(), self.lock());
+        let complaints = inner.complaints.iter().filter(|(_, until)| now < **until);
+        let complaints = complaints.map(|(what, _)| Trouble::Complaint(what));
+        inner.tasks.values().filter_map(|known| known.trouble(now)).chain(complaints).collect()
+    }
+
+    /// Has it be trouble for so long from now on that something is wrong which an operator has to see to.
+    pub fn complain(&self, what: &'static str, time: Duration) {
+        self.lock().complaints.insert(what, Instant::now() + time);
     }
 
     /// Every task, by name.
@@ -198,6 +211,16 @@ impl Drop for Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complaint_is_trouble_for_its_time() {
+        let health = Health::default();
+        health.complain("a cable is loose", Duration::ZERO);
+        assert_eq!(health.troubles(), []);
+        health.complain("a cable is loose", Duration::from_secs(3_600));
+        assert_eq!(health.troubles(), [Trouble::Complaint("a cable is loose")]);
+        assert_eq!(health.troubles()[0].to_string(), "a cable is loose");
+    }
 
     #[test]
     fn a_task_without_success_for_several_periods_is_in_trouble_until_the_next_one() {

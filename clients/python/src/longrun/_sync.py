@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import builtins
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -96,6 +96,10 @@ class Client:
         timeout: float | timedelta | str | None = None,
         max_attempts: int | None = None,
         retain_for: float | timedelta | str | None = None,
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
+        labels: dict[str, str] | None = None,
+        unique_key: str | None = None,
         idempotency_key: str | None = None,
     ) -> Operation:
         """Asks for work and answers the operation at once; `wait` waits for its end.
@@ -109,6 +113,10 @@ class Client:
             timeout: of one attempt; seconds, or text such as `"60s"`.
             max_attempts: 1 to 100.
             retain_for: how long to keep it after its end.
+            concurrency_key: at most `concurrency_limit` operations with this key run at a time.
+            concurrency_limit: how many; 1 unless it is given.
+            labels: what it is found by; at most 16, with keys in lower case.
+            unique_key: while an operation with this key has not ended, that one is answered and none is created.
             idempotency_key: with the same key and the same request, the first operation is answered for 24 hours.
         """
         operation = {
@@ -123,6 +131,10 @@ class Client:
             "timeout": duration(timeout),
             "max_attempts": max_attempts,
             "retain_for": duration(retain_for),
+            "concurrency_key": concurrency_key,
+            "concurrency_limit": concurrency_limit,
+            "labels": labels,
+            "unique_key": unique_key,
         }
         call = Call("POST", "v1/operations", json=without_none(operation), headers=_calls.key(idempotency_key))
         return _calls.read(wire.OperationAnswer, self._send(call)).operation
@@ -136,10 +148,31 @@ class Client:
         call = Call("POST", "v1/operations:batchCreate", json=body, headers=_calls.key(idempotency_key))
         return _calls.read(wire.CreatedOperations, self._send(call)).operations
 
+    def bulk(
+        self,
+        action: Literal["cancel", "retry", "delete"],
+        filter: str,
+        *,
+        dry_run: bool = False,
+        expected_count: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> wire.BulkOperationsAnswer:
+        """Cancels, retries or deletes all operations that match a filter, by an operation of the kind `bulk`, whose
+        output tells what came of each; a dry run only tells how many match. It is refused when the number differs from
+        `expected_count` by more than a tenth."""
+        body = {"action": action, "filter": filter, "dry_run": dry_run, "expected_count": expected_count}
+        call = Call("POST", "v1/operations:bulk", json=without_none(body), headers=_calls.key(idempotency_key))
+        return _calls.read(wire.BulkOperationsAnswer, self._send(call))
+
     def get(self, id: str) -> Operation:
         """The operation as it is now."""
         call = Call("GET", f"v1/operations/{segment(id)}")
         return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def get_full(self, id: str) -> wire.OperationDetail:
+        """Everything that is known of the operation: also its input, labels, attempts, worker and progress."""
+        call = Call("GET", f"v1/operations/{segment(id)}", query={"view": "FULL"})
+        return _calls.read(wire.OperationDetailAnswer, self._send(call)).operation
 
     def list_page(
         self,
@@ -194,6 +227,47 @@ class Client:
             # What the server calls the page counts: some begin with 1.
             page = answer.pagination.page + 1
 
+    def search_page(
+        self,
+        filter: str = "",
+        *,
+        page_size: int | None = None,
+        page_token: str = "",
+        oldest_first: bool = False,
+    ) -> wire.FoundOperations:
+        """One page of the operations that a filter matches, with everything that is known of them.
+
+        Args:
+            filter: e.g. `status = FAILED AND created_at >= "-24h"`; empty: all but notices.
+            page_token: the `next_page_token` of the page before.
+        """
+        query = {"filter": filter, "page_token": page_token, "order_by": "created_at" if oldest_first else ""}
+        query = {name: value for name, value in query.items() if value}
+        if page_size is not None:
+            query["page_size"] = str(page_size)
+        call = Call("GET", "v1/operations:search", query=query)
+        return _calls.read(wire.FoundOperations, self._send(call))
+
+    def search(
+        self, filter: str = "", *, page_size: int | None = None, oldest_first: bool = False
+    ) -> Iterator[wire.OperationDetail]:
+        """All operations that a filter matches, page by page as they are asked for: while others are created, none is
+        skipped and none comes twice."""
+        token = ""
+        while True:
+            answer = self.search_page(filter, page_size=page_size, page_token=token, oldest_first=oldest_first)
+            for operation in answer.operations:
+                yield operation
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def count(self, filter: str = "", *, group_by: Sequence[str] = ()) -> wire.OperationCounts:
+        """How many operations a filter matches, by `status`, `kind` and `project_id`, as far as they are named."""
+        query = {"filter": filter, "group_by": ",".join(group_by)}
+        query = {name: value for name, value in query.items() if value}
+        return _calls.read(wire.OperationCounts, self._send(Call("GET", "v1/operations:count", query=query)))
+
     def cancel(self, id: str) -> Operation:
         """Ends a pending operation at once, asks a running one to stop; answers how it is then."""
         return self._command(id, "cancel")
@@ -201,6 +275,17 @@ class Client:
     def retry(self, id: str) -> Operation:
         """Puts a failed operation back into the queue."""
         return self._command(id, "retry")
+
+    def retry_with_input(self, id: str, input: Any, *, idempotency_key: str | None = None) -> Operation:
+        """Creates an operation that does the same as one that has ended, with another input; the label `retry_of` is
+        the id of that one, which stays as it is."""
+        call = Call(
+            "POST",
+            f"v1/operations/{segment(id)}:retry",
+            json={"input": input},
+            headers=_calls.key(idempotency_key),
+        )
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
 
     def delete(self, id: str) -> None:
         """Removes an operation that has ended, for good."""
@@ -221,6 +306,25 @@ class Client:
             if not history.next_page_token:
                 return events
             query["page_token"] = history.next_page_token
+
+    def stats(
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        step: str | None = None,
+        by_kind: bool = False,
+        kind: str | None = None,
+    ) -> wire.Stats:
+        """How much happened from one time (RFC 3339) until another, by `minute`, `hour` or `day`, and how long it took."""
+        group_by = "kind" if by_kind else None
+        given = {"from": since, "to": until, "step": step, "group_by": group_by, "kind": kind}
+        query = {name: value for name, value in given.items() if value is not None}
+        return _calls.read(wire.Stats, self._send(Call("GET", "v1/stats", query=query)))
+
+    def views(self) -> builtins.list[wire.View]:
+        """The saved views of this token and those that are shared, each with how many operations it shows."""
+        return _calls.read(wire.ViewList, self._send(Call("GET", "v1/views"))).views
 
     def wait(self, id: str, timeout: float | None = None) -> Operation:
         """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.
@@ -336,6 +440,53 @@ class Client:
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, self._send(call)).operation_id
 
+    # Schedules.
+
+    def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:
+        """Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`."""
+        call = Call("POST", "v1/schedules", json=schedule, is_repeatable=False)
+        return _calls.read(wire.ScheduleAnswer, self._send(call)).schedule
+
+    def schedules(self) -> builtins.list[wire.Schedule]:
+        """All schedules that the token may see, by name."""
+        schedules: builtins.list[wire.Schedule] = []
+        query: dict[str, str] = {}
+        while True:
+            page = _calls.read(wire.SchedulesPage, self._send(Call("GET", "v1/schedules", query=query)))
+            schedules += page.schedules
+            if not page.next_page_token:
+                return schedules
+            query = {"page_token": page.next_page_token}
+
+    def schedule(self, name: str) -> wire.Schedule:
+        """The schedule as it is now."""
+        return self._schedule("GET", segment(name))
+
+    def update_schedule(self, name: str, change: wire.UpdateSchedule) -> wire.Schedule:
+        """Changes what is given; what is left out stays."""
+        call = Call("PATCH", f"v1/schedules/{segment(name)}", json=change)
+        return _calls.read(wire.ScheduleAnswer, self._send(call)).schedule
+
+    def delete_schedule(self, name: str) -> None:
+        """Removes a schedule; what it has created stays."""
+        self._send(Call("DELETE", f"v1/schedules/{segment(name)}", is_repeatable=False))
+
+    def pause_schedule(self, name: str) -> wire.Schedule:
+        """It creates nothing until it is resumed."""
+        return self._schedule("POST", f"{segment(name)}:pause")
+
+    def resume_schedule(self, name: str) -> wire.Schedule:
+        """It goes on from now."""
+        return self._schedule("POST", f"{segment(name)}:resume")
+
+    def trigger_schedule(self, name: str) -> Operation:
+        """Creates its operation now, and answers it."""
+        call = Call("POST", f"v1/schedules/{segment(name)}:trigger", is_repeatable=False)
+        return _calls.read(wire.OperationAnswer, self._send(call)).operation
+
+    def _schedule(self, method: str, rest: str) -> wire.Schedule:
+        return _calls.read(wire.ScheduleAnswer, self._send(Call(method, f"v1/schedules/{rest}"))).schedule
+
     # The token's own organization.
 
     def organization(self, name: str) -> wire.Organization:
@@ -364,6 +515,148 @@ class Client:
 
     def _kind(self, rest: str) -> wire.Kind:
         return _calls.read(wire.KindAnswer, self._send(Call("POST", f"v1/kinds/{rest}"))).kind
+
+    # What administrators do. It needs the scope admin; what is about organizations as such, a token of the instance.
+
+    def create_token(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        projects: Iterable[str] = (),
+        expires_in: float | timedelta | str | None = None,
+        organization: str | None = None,
+        instance: bool = False,
+        organizations: Iterable[str] = (),
+    ) -> wire.IssuedToken:
+        """Makes an API token; its secret is answered this once.
+
+        Args:
+            name: what it is for, for people.
+            scopes: what it may do, e.g. `operations:read`; never more than the token that asks may.
+            projects: only operations of these; none: all of the organization.
+            expires_in: how long it is valid; for ever unless given.
+            organization: the one that it belongs to; that of the token that asks unless given.
+            instance: a token of the instance, which belongs to no organization.
+            organizations: of a token of the instance, only these; none: all.
+        """
+        wish = {
+            "name": name,
+            "scopes": builtins.list(scopes),
+            "projects": builtins.list(projects) or None,
+            "expires_in": duration(expires_in),
+            "organization": organization,
+            "instance": instance or None,
+            "organizations": builtins.list(organizations) or None,
+        }
+        call = Call("POST", "v1/tokens", json=without_none(wish), is_repeatable=False)
+        return _calls.read(wire.IssuedToken, self._send(call))
+
+    def tokens(self, *, organization: str | None = None) -> Iterator[wire.Token]:
+        """The tokens that the token of this client manages, oldest first, without their secrets."""
+        for page in self._pages(wire.TokensPage, "v1/tokens", {"organization": organization}):
+            for token in page.tokens:
+                yield token
+
+    def token(self, id: str) -> wire.Token:
+        """A token, without its secret."""
+        return _calls.read(wire.TokenAnswer, self._send(Call("GET", f"v1/tokens/{segment(id)}"))).token
+
+    def revoke_token(self, id: str) -> wire.Token:
+        """Revokes a token for good; servers refuse it a second later at most."""
+        call = Call("POST", f"v1/tokens/{segment(id)}:revoke")
+        return _calls.read(wire.TokenAnswer, self._send(call)).token
+
+    def rotate_token(
+        self,
+        id: str,
+        *,
+        overlap: float | timedelta | str | None = None,
+        expires_in: float | timedelta | str | None = None,
+    ) -> wire.IssuedToken:
+        """Replaces a token by another one of the same name and rights; the old one stays valid for the overlap, a day
+        unless given."""
+        body = without_none({"overlap": duration(overlap), "expires_in": duration(expires_in)})
+        call = Call("POST", f"v1/tokens/{segment(id)}:rotate", json=body, is_repeatable=False)
+        return _calls.read(wire.IssuedToken, self._send(call))
+
+    def create_organization(self, name: str, limits: wire.SetOrganizationLimits | None = None) -> wire.Organization:
+        """Makes an organization."""
+        body = without_none({"name": name, "limits": limits})
+        call = Call("POST", "v1/organizations", json=body, is_repeatable=False)
+        return _calls.read(wire.OrganizationAnswer, self._send(call)).organization
+
+    def organizations(self) -> Iterator[wire.ListedOrganization]:
+        """The organizations within reach, by name."""
+        for page in self._pages(wire.OrganizationsPage, "v1/organizations", {}):
+            for organization in page.organizations:
+                yield organization
+
+    def set_organization_limits(self, name: str, limits: wire.SetOrganizationLimits) -> wire.Organization:
+        """Sets the limits of an organization as a whole: what is left out is as the server is configured."""
+        call = Call("POST", f"v1/organizations/{segment(name)}:setLimits", json=limits)
+        return _calls.read(wire.OrganizationAnswer, self._send(call)).organization
+
+    def delete_organization(self, name: str, *, force: bool = False) -> wire.OrganizationDeletion:
+        """Deletes an organization, or goes on with it; with `force` with everything that it has. A large one takes
+        several calls, until the answer's `done` is true."""
+        query = {"force": "true"} if force else {}
+        call = Call("DELETE", f"v1/organizations/{segment(name)}", query=query, is_repeatable=False)
+        return _calls.read(wire.OrganizationDeletion, self._send(call))
+
+    def audit(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        organization: str | None = None,
+    ) -> Iterator[wire.AuditEntry]:
+        """The entries of the audit log that match, newest first, page by page as they are asked for.
+
+        Args:
+            actor: only what this one did: the id of a token.
+            action: only this action; with a dot at its end, all that begin so.
+            target: only what was done to this, e.g. `operations/ID`.
+            since, until: only entries of this time or later, and before this time.
+            organization: for tokens of the instance: whose log.
+        """
+        query = {
+            "actor": actor,
+            "action": action,
+            "target": target,
+            "since": time_text(since),
+            "until": time_text(until),
+            "organization": organization,
+            "page_size": "1000",
+        }
+        for page in self._pages(wire.AuditPage, "v1/audit", query):
+            for entry in page.entries:
+                yield entry
+
+    def sessions(self, *, organization: str | None = None) -> Iterator[wire.Session]:
+        """The sessions of people who signed in, oldest first."""
+        for page in self._pages(wire.SessionsPage, "v1/sessions", {"organization": organization}):
+            for session in page.sessions:
+                yield session
+
+    def revoke_session(self, id: str, *, organization: str | None = None) -> wire.Session:
+        """Ends a session for good, on all servers."""
+        query = without_none({"organization": organization})
+        call = Call("POST", f"v1/sessions/{segment(id)}:revoke", query=query)
+        return _calls.read(wire.SessionAnswer, self._send(call)).session
+
+    def _pages(self, kind: type[_calls.T], path: str, asked: dict[str, str | None]) -> Iterator[_calls.T]:
+        """The pages of a list, as they are asked for."""
+        query: dict[str, str] = without_none(asked)
+        while True:
+            page: Any = _calls.read(kind, self._send(Call("GET", path, query=query)))
+            yield page
+            if not page.next_page_token:
+                return
+            query = {**query, "page_token": page.next_page_token}
 
     # The calls of workers, which `Worker` makes for you.
 

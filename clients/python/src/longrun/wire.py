@@ -110,6 +110,35 @@ class BatchCreateOperations(TypedDict):
     operations: list[CreateOperation]
 
 
+#: The actions by name.
+BulkAction = Literal["cancel", "retry", "delete"]
+
+
+class BulkOperations(TypedDict):
+    """What is to be done, and to which operations."""
+
+    #: What is done to each of them.
+    action: BulkAction
+    #: Which operations, as for a search. Durations are before now.
+    filter: str
+    #: Only tell how many match.
+    dry_run: NotRequired[bool]
+    #: How many are expected to match: when the number now differs by more than a tenth, the call is refused with 409.
+    expected_count: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkOperationsAnswer:
+    """What a bulk action is about."""
+
+    #: How many operations match.
+    matching_count: int
+    #: Whether that is all of them; else at least so many match.
+    count_is_exact: bool
+    #: The operation that does it; left out of the answer to a dry run.
+    operation: AsyncOperation | None = None
+
+
 class ClaimOperations(TypedDict):
     """What a worker asks for."""
 
@@ -180,6 +209,17 @@ class CreateOperation(TypedDict):
     max_attempts: NotRequired[int | None]
     #: How long it is kept after its end, in seconds with an s; as the server is configured unless it is given.
     retain_for: NotRequired[str | None]
+    #: At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
+    concurrency_key: NotRequired[str | None]
+    #: How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones,
+    #: that of the newest creation holds.
+    concurrency_limit: NotRequired[int | None]
+    #: What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
+    #: '_', '-' or '/' that begin and end with a letter or a digit.
+    labels: NotRequired[dict[str, str] | None]
+    #: While an operation of the organization with this key has not ended, that one is answered, with the header
+    #: X-Longrun-Existing: true, and none is created. At most 255 bytes.
+    unique_key: NotRequired[str | None]
 
 
 class CreateOrganization(TypedDict):
@@ -189,6 +229,30 @@ class CreateOrganization(TypedDict):
     name: str
     #: What it may have.
     limits: NotRequired[SetOrganizationLimits]
+
+
+class CreateSchedule(TypedDict):
+    """A schedule that is to be made."""
+
+    #: What it is called by, unique in the organization: 1 to 128 letters, digits, '_', '-' or '.'.
+    name: str
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: CreateOperation
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
 
 
 class CreateToken(TypedDict):
@@ -211,12 +275,32 @@ class CreateToken(TypedDict):
     organizations: NotRequired[list[str]]
 
 
+class CreateView(TypedDict):
+    """What a view is to be."""
+
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+    #: private: only this token has it. shared: the organization has it.
+    visibility: NotRequired[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
 
     #: In the order of the request.
     operations: list[AsyncOperation]
+    #: The zero-based places of those that were there before, with their unique_key; left out when there are none.
+    existing: list[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedView:
+    """`{}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +382,21 @@ class FieldViolation:
     field: str
     #: What would be right.
     description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundOperations:
+    """Operations that were found."""
+
+    #: In the order that was asked for.
+    operations: list[OperationDetail]
+    #: How many operations match; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them. Always, but for filters for which operations are looked at one by one, when
+    #: there are more than 100,000.
+    total_is_exact: bool
+    #: What the next page is asked for with; empty at the end. A page may be empty and have a next one.
+    next_page_token: str
 
 
 class HeartbeatOperations(TypedDict):
@@ -382,6 +481,8 @@ class ListedOrganization:
     pending: int
     #: Operations that run.
     running: int
+    #: Since when nothing of it is started; left out when it is not paused.
+    paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
 
@@ -392,6 +493,97 @@ class OperationAnswer:
 
     #: The operation.
     operation: AsyncOperation
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCount:
+    """How many operations of a group there are. What was not asked to be told apart is left out."""
+
+    #: Their status.
+    status: AsyncOperationStatus | None = None
+    #: Their kind.
+    kind: str | None = None
+    #: Their project; empty: none.
+    project_id: str | None = None
+    #: How many; at least one.
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationCounts:
+    """How many operations there are."""
+
+    #: The groups that have any, those with most operations first; at most 1000.
+    groups: list[OperationCount]
+    #: How many groups are not shown.
+    groups_left_out: int
+    #: How many operations match, in all groups; at least so many, if that is not exact.
+    total_count: int
+    #: Whether there are no more of them.
+    total_is_exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationDetail:
+    """An operation with everything that is known of it. Texts that are not set are empty; times and durations that
+    are not set are left out."""
+
+    #: What came out, empty before; structured output is JSON in this text.
+    output: str
+    #: Why it failed; empty unless it did.
+    error_message: str
+    #: When it ended.
+    finished_at: datetime | None = None
+    #: The project that it belongs to.
+    project_id: str
+    #: What kind of work it is.
+    kind: str
+    #: The type of the resource that it is about.
+    resource_type: str
+    #: When it was created.
+    created_at: datetime
+    #: When its last attempt began.
+    started_at: datetime | None = None
+    #: The id of the resource that it is about.
+    resource_id: str
+    #: Its id, a UUID of version 7.
+    id: str
+    #: The version of the project.
+    project_version_id: str
+    #: Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    status: AsyncOperationStatus
+    #: As it was written; `null` when there is none.
+    input: Any
+    #: What it was labelled with.
+    labels: dict[str, str]
+    #: While it has not ended, creations with this key are answered with it.
+    unique_key: str
+    #: Higher comes first among those that wait.
+    priority: int
+    #: Attempts that count, the one under way included.
+    attempts: int
+    #: How many attempts there may be.
+    max_attempts: int
+    #: Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones.
+    run_after: datetime | None = None
+    #: How long one attempt may take, in seconds with an s, if the operation says so itself.
+    timeout: str | None = None
+    #: Who runs it, or ran its last attempt.
+    worker: str
+    #: Whether the attempt under way was asked to stop.
+    cancel_requested: bool
+    #: What the worker of the latest attempt said last of how far it is.
+    progress: str
+    #: The id of the schedule that made it.
+    schedule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationDetailAnswer:
+    """`{"operation":{…}}` with everything."""
+
+    #: The operation.
+    operation: OperationDetail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -479,6 +671,8 @@ class OrganizationLimits:
     max_output: int
     #: Its operations that start for each one of an organization of weight 1.
     weight: int
+    #: By kind, how many of its operations may run at a time; kinds without a limit are left out.
+    max_running: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -544,6 +738,132 @@ class RotateToken(TypedDict):
     expires_in: NotRequired[str | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A schedule. Texts that are not set are empty; times that are not set are left out."""
+
+    #: What it is called by.
+    name: str
+    #: When it is due; empty when every is given.
+    cron: str
+    #: Every how long it is due, in seconds with an s; empty when cron is given.
+    every: str
+    #: The time zone of cron; empty for UTC.
+    time_zone: str
+    #: What is created each time.
+    operation: ScheduledOperation
+    #: allow, skip or cancel_previous.
+    overlap: str
+    #: none, latest or all.
+    catch_up: str
+    #: By how much each due time is put off at most, in seconds with an s.
+    jitter: str
+    #: It creates nothing until it is resumed.
+    paused: bool
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: The next five due times, without what they are put off by.
+    next_times: list[str]
+    #: The last due time that has created an operation.
+    last_time: datetime | None = None
+    #: The id of the last operation that it has created, at a due time or when it was triggered; empty before.
+    last_operation: str
+    #: The last due time that has created none: it was missed, or would have overlapped.
+    last_skipped_time: datetime | None = None
+    #: Why nothing could be created the last time; empty since something could.
+    last_error: str
+    #: When that was.
+    last_error_time: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleAnswer:
+    """`{"schedule":{…}}`."""
+
+    #: The schedule.
+    schedule: Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduledOperation:
+    """What a schedule creates."""
+
+    #: What kind of work it is.
+    kind: str
+    #: The type of the resource that it is about.
+    resource_type: str
+    #: The id of the resource that it is about.
+    resource_id: str
+    #: The project that it belongs to.
+    project_id: str
+    #: The version of the project.
+    project_version_id: str
+    #: What it is found by.
+    labels: dict[str, str]
+    #: What the handler or worker is given; left out when there is nothing.
+    input: Any = None
+    #: Higher comes first among those that wait.
+    priority: int
+    #: How long one attempt may take, in seconds with an s; left out for the kind's or the server's setting.
+    timeout: str | None = None
+    #: How many attempts there may be.
+    max_attempts: int
+    #: How long it is kept after its end, in seconds with an s; left out for the server's setting.
+    retain_for: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulesPage:
+    """Schedules, by name."""
+
+    #: The schedules.
+    schedules: list[Schedule]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A session of somebody who signed in."""
+
+    #: Its id, which is public.
+    id: str
+    #: The organization.
+    organization: str
+    #: The provider's name for the person.
+    subject: str
+    #: The person's name.
+    name: str
+    #: valid, expired or revoked.
+    state: str
+    #: When the person signed in.
+    begun_at: datetime
+    #: When it ends by itself.
+    expires_at: datetime
+    #: When it was ended before that; left out when it was not.
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionAnswer:
+    """`{"session":{…}}`."""
+
+    #: The session.
+    session: Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsPage:
+    """Sessions, oldest first."""
+
+    #: The sessions.
+    sessions: list[Session]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+
+
 class SetOrganizationLimits(TypedDict):
     """Limits of an organization. What is left out is as the server is configured."""
 
@@ -559,6 +879,8 @@ class SetOrganizationLimits(TypedDict):
     max_output: NotRequired[int | None]
     #: Its operations that start for each one of an organization of weight 1, while both have some waiting.
     weight: NotRequired[int | None]
+    #: By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    max_running: NotRequired[dict[str, int] | None]
 
 
 class SettleOperations(TypedDict):
@@ -606,6 +928,64 @@ class SettleRow(TypedDict):
     retryable: NotRequired[bool | None]
     #: Give the operation back without charging an attempt.
     release: NotRequired[bool | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Statistics."""
+
+    #: How finely: minute, hour or day.
+    step: str
+    #: When the first step begins that was asked for.
+    start: datetime
+    #: Before when.
+    end: datetime
+    #: Since when everything is counted; left out before a server has begun to.
+    available_since: datetime | None = None
+    #: Up to when everything is counted; left out before a server has begun to.
+    complete_until: datetime | None = None
+    #: How long ago that is, in milliseconds.
+    lag_ms: int | None = None
+    #: In the order of their starts and kinds. Steps in which nothing happened are left out.
+    points: list[StatsPoint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsDurations:
+    """How long many things took."""
+
+    #: How many.
+    count: int
+    #: Their sum in milliseconds.
+    sum_ms: int
+    #: What half of them did not exceed, in milliseconds, within 1 %; left out when there are none.
+    p50_ms: int | None = None
+    #: What 90 % of them did not exceed.
+    p90_ms: int | None = None
+    #: What 99 % of them did not exceed.
+    p99_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatsPoint:
+    """What happened in one step."""
+
+    #: When the step began.
+    start: datetime
+    #: The kind, if each was asked for by itself; empty: operations that were removed before they were counted.
+    kind: str | None = None
+    #: Operations that were created.
+    created: int
+    #: Attempts that began.
+    started: int
+    #: Operations that were completed.
+    completed: int
+    #: Operations that failed, cancelled ones included.
+    failed: int
+    #: How long operations had waited that were started for the first time, since their creation.
+    waiting: StatsDurations
+    #: How long the attempts took that ended their operations.
+    running: StatsDurations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -667,6 +1047,80 @@ class TokensPage:
     tokens: list[Token]
     #: What the next page is asked for with; empty at the end.
     next_page_token: str
+
+
+class UpdateSchedule(TypedDict):
+    """What is to be changed of a schedule; what is left out stays."""
+
+    #: When it is due: five fields (minute, hour, day of the month, month, day of the week), or six with seconds
+    #: before them. Either this or every.
+    cron: NotRequired[str | None]
+    #: Every how long it is due, in seconds with an s; a second at least.
+    every: NotRequired[str | None]
+    #: The time zone of cron, by its name in the IANA database; UTC unless it is given.
+    time_zone: NotRequired[str | None]
+    #: What is created each time; without run_after and unique_key.
+    operation: NotRequired[CreateOperation]
+    #: When the operation before has not ended: allow (they run beside each other), skip or cancel_previous.
+    overlap: NotRequired[str | None]
+    #: What of due times that were missed by more than a minute is made up: none, latest, or all (at most 100).
+    catch_up: NotRequired[str | None]
+    #: Each due time is put off by up to so long, in seconds with an s.
+    jitter: NotRequired[str | None]
+    #: Nothing is created until it is resumed.
+    paused: NotRequired[bool | None]
+
+
+class UpdateView(TypedDict):
+    """What a view is to be instead. It replaces all three."""
+
+    #: For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    name: str
+    #: What it shows, as searches take it; empty: everything.
+    filter: NotRequired[str]
+    #: The names of the columns, in their order; left out, those that are shown as a rule.
+    columns: NotRequired[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A saved view."""
+
+    #: Its id, a UUID.
+    id: str
+    #: For people.
+    name: str
+    #: What it shows, as it was written.
+    filter: str
+    #: The names of the columns, in their order; empty: those that are shown as a rule.
+    columns: list[str]
+    #: private or shared.
+    visibility: str
+    #: When it was made.
+    created_at: datetime
+    #: When it was changed last.
+    updated_at: datetime
+    #: How many operations it shows to the caller now; left out after a change, and in a list when counting takes too
+    #: long.
+    count: int | None = None
+    #: Whether the count is exact; else there are at least so many. Only with a count.
+    count_is_exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewAnswer:
+    """`{"view":{…}}`."""
+
+    #: The view.
+    view: View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewList:
+    """Views."""
+
+    #: By name, shared ones first.
+    views: list[View]
 
 
 Operation = AsyncOperation

@@ -6,33 +6,21 @@
 //! Servers of one store take turns.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use operations::{Access, OperationId};
-use store::{Change, Coverage, IdempotencyKey, Position, SAFETY_POLL, Store, StoreError};
-use tasks::{Next, Schedule, run_periodic};
-use tokio::sync::{Mutex, Notify};
+use store::{Change, IdempotencyKey, Position, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use super::elsewhere::on_each;
+use super::consumer::{self, consume};
 use crate::FollowUp;
 use crate::context::Context;
 
 /// The name under which the store keeps how far this is.
 const CONSUMER: &str = "follow-ups";
-/// Between two looks when something was committed, and where it is not told what other processes commit.
-const EVERY: Duration = Duration::from_millis(250);
 /// Changes that are looked at together; their operations are in memory, outputs included.
 const STRETCH: u32 = 64;
-/// Organizations of one look. Each gets one batch before any gets the next.
-const ORGANIZATIONS: u32 = 100;
-/// How long the look at the end may take.
-const LAST_LOOK: Duration = Duration::from_secs(2);
-/// How long a turn lasts without being renewed: so long nothing is created when a server dies in its turn.
-const TURN: Duration = Duration::from_secs(10);
-/// When a turn is renewed: long before it ends.
-const RENEWAL: Duration = Duration::from_secs(3);
 
 /// Has the store keep what is to be looked at, from now on.
 pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
@@ -42,72 +30,29 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
 /// Creates until told to stop; returns at once when nothing follows from anything.
 pub(crate) async fn create(context: Arc<Context>, stop: CancellationToken) {
     let Some(follow_up) = context.registry.follow_up() else { return };
-    let round = Mutex::new(Round { context: &context, follow_up: &*follow_up, has_begun: false, turn: None });
-    let (committed, commits) = (Notify::new(), context.store.commits().feed());
-    let schedule = Schedule::every("follow_ups", SAFETY_POLL).woken_by(&committed);
-    let looks = run_periodic(&context.health, schedule, &stop, || async {
-        let has_found = round.lock().await.look().await?;
-        let is_told = context.store.commits().coverage() != Coverage::Own;
-        Ok::<_, StoreError>(match has_found {
-            true => Next::After(Duration::ZERO),
-            false if is_told => Next::AfterPeriod,
-            false => Next::After(EVERY),
-        })
-    });
-    tokio::select! {
-        () = looks => {}
-        () = async {
-            on_each(commits, EVERY, || committed.notify_one()).await;
-            std::future::pending().await
-        } => {}
-    }
-    // What the last attempts of this process came to. What is not finished in time, the next process or server finds.
-    let _ = tokio::time::timeout(LAST_LOOK, round.lock().await.look()).await;
+    consume(&context, Following { context: &context, follow_up: &*follow_up }, &stop).await;
 }
 
-struct Round<'r> {
+struct Following<'r> {
     context: &'r Context,
     follow_up: &'r dyn FollowUp,
-    has_begun: bool,
-    /// When the turn of this process was renewed last.
-    turn: Option<Instant>,
 }
 
-impl Round<'_> {
-    /// Looks at a batch of each organization that has something new; answers whether there was any.
-    async fn look(&mut self) -> Result<bool, StoreError> {
-        let store = &*self.context.store;
-        if !self.has_begun {
-            begin(store).await?;
-            self.has_begun = true;
-        }
-        let (mut after, mut has_found) = (String::new(), false);
-        loop {
-            let uncommitted = store.uncommitted(CONSUMER, &after, ORGANIZATIONS).await?;
-            let is_last = uncommitted.len() < ORGANIZATIONS as usize;
-            for (organization, position) in uncommitted {
-                if !self.has_turn().await? {
-                    return Ok(false);
-                }
-                self.follow(&organization, position).await?;
-                has_found = true;
-                after = organization;
-            }
-            if is_last {
-                return Ok(has_found);
-            }
-        }
+impl consumer::Consumer for Following<'_> {
+    const TASK: &'static str = "follow_ups";
+    const NAME: &'static str = CONSUMER;
+    const EVERY: Duration = Duration::from_millis(250);
+
+    async fn begin(&self) -> Result<(), StoreError> {
+        begin(&*self.context.store).await
     }
 
-    async fn has_turn(&mut self) -> Result<bool, StoreError> {
-        if self.turn.is_none_or(|at| at.elapsed() >= RENEWAL) {
-            let asked = Instant::now();
-            let has_turn = self.context.store.acquire_consumer_lease(CONSUMER, &self.context.worker, TURN).await?;
-            self.turn = has_turn.then_some(asked);
-        }
-        Ok(self.turn.is_some())
+    async fn take(&self, organization: &str, position: Position) -> Result<bool, StoreError> {
+        self.follow(organization, position).await.map(|()| true)
     }
+}
 
+impl Following<'_> {
     /// Creates what follows from a batch of an organization's feed.
     async fn follow(&self, organization: &str, position: Position) -> Result<(), StoreError> {
         let store = &*self.context.store;

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod cancels;
 pub(crate) mod changes;
+pub(crate) mod consumer;
 pub(crate) mod due;
 pub(crate) mod elsewhere;
 pub(crate) mod follow_ups;
@@ -13,4 +14,8 @@ pub(crate) mod overruns;
 pub(crate) mod pace;
 pub(crate) mod rescue;
 pub(crate) mod retention;
+pub(crate) mod schedules;
+pub(crate) mod sessions;
+pub(crate) mod statistics;
 pub(crate) mod sweep;
+pub(crate) mod times;

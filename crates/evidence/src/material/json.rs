@@ -211,13 +211,14 @@ impl Reader<'_> {
         if text.len() > MAX_NUMBER {
             return Err(format!("a number of more than {MAX_NUMBER} characters"));
         }
-        if integer {
-            if let Ok(small) = text.parse::<i64>() {
-                return Ok(Value::from(small));
-            }
-            return Value::from_numeric_string(text).map_err(|_| WRONG.to_owned());
+        if integer && let Ok(small) = text.parse::<i64>() {
+            return Ok(Value::from(small));
         }
         match text.parse::<f64>() {
+            // An integer keeps all its digits. One that is larger than any double could not be written as JSON again.
+            Ok(number) if number.is_finite() && integer => {
+                Value::from_numeric_string(text).map_err(|_| WRONG.to_owned())
+            }
             Ok(number) if number.is_finite() => Ok(Value::from(number)),
             _ => Err("a number out of range".to_owned()),
         }
@@ -275,6 +276,9 @@ mod tests {
         let long = "1".repeat(1_000_000);
         assert!(read(long.as_bytes()).unwrap_err().to_string().contains("more than 1000"));
         assert!(read(b"1e999999999").unwrap_err().to_string().contains("out of range"));
+        let whole = |digits: usize| read("5".repeat(digits).as_bytes());
+        assert!(whole(310).unwrap_err().to_string().contains("out of range"));
+        assert!(!whole(308).unwrap().to_string().is_empty(), "what is taken can be shown");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Refuses scripts whose nesting would overflow the stack of the parser, before they reach it.
 //!
-//! The engine bounds the depth of some expressions and forgets others, such as `[[[[…` and `1+1+1+…`. Only tokens are
-//! looked at here, without recursion.
+//! The engine bounds the depth of some expressions and forgets others, such as `[[[[…` and `1+1+1+…`. It also reads what
+//! stands in brackets twice, as a comprehension and then as a list, set or object, so that what stands in forty of them
+//! would be read for years. Only tokens are looked at here, without recursion.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -22,10 +23,15 @@ const MAX_NESTING: usize = 64;
 /// How deep the tree of one expression may be: the operators, references and signs that follow one another and the
 /// brackets around them, added up. Whatever walks the tree recurses so deep.
 const MAX_DEPTH: usize = 256;
+/// How many tokens the parser may read, each once more for each time that the brackets around it double it. A microsecond
+/// each. The largest script has some hundred thousand tokens, few of them within more than three brackets.
+const MAX_READS: u64 = 1 << 22;
 
 /// How deep the tree can be of what stands in one pair of brackets, at most.
 #[derive(Default)]
 struct Level {
+    /// Whether what stands in it is read twice.
+    is_doubled: bool,
     /// The operators and references that are chained in the expression in hand.
     chain: usize,
     /// The deepest bracket within the expression in hand.
@@ -41,7 +47,7 @@ impl Level {
 
     /// Another expression begins.
     fn next(&mut self) {
-        *self = Level { before: self.deepest(), ..Level::default() };
+        *self = Level { is_doubled: self.is_doubled, before: self.deepest(), ..Level::default() };
     }
 
     fn deepest(&self) -> usize {
@@ -66,6 +72,7 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
     // The open brackets, the outermost first.
     let mut levels = vec![Level::default()];
     let mut after_operand = false;
+    let (mut doubled, mut reads) = (0, 0_u64);
     loop {
         let token = lexer.next_token().map_err(engine_error)?;
         let text = match token.0 {
@@ -78,6 +85,10 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
             column: token.1.col,
             message: format!("{what} (more than {most})"),
         };
+        reads += 1 << doubled;
+        if reads > MAX_READS {
+            return Err(too("too much in brackets within brackets: it would be read too often", MAX_READS as usize));
+        }
         let open = levels.len();
         let level = levels.last_mut().expect("the outermost is never closed");
         match text {
@@ -86,12 +97,16 @@ pub fn check(source: &Source) -> Result<(), RegoError> {
                 if open > MAX_NESTING {
                     return Err(too("nested too deep", MAX_NESTING));
                 }
-                levels.push(Level::default());
+                // What follows an operand is an index or the arguments of a call.
+                let is_doubled = !after_operand && matches!(text, "[" | "{");
+                doubled += u32::from(is_doubled);
+                levels.push(Level { is_doubled, ..Level::default() });
                 after_operand = false;
             }
             ")" | "]" | "}" => {
                 if open > 1 {
                     let inside = level.deepest() + 1;
+                    doubled -= u32::from(level.is_doubled);
                     levels.pop();
                     let around = levels.last_mut().expect("the outermost is never closed");
                     around.inside = around.inside.max(inside);

@@ -352,6 +352,23 @@ fn nesting_that_would_overflow_the_stack_is_refused() {
 }
 
 #[test]
+fn brackets_that_would_be_read_for_years_are_refused_at_once() {
+    let head = format!("{HEAD}violations contains \"x\" if input.a\n\n");
+    for (open, close) in [("[", "]"), ("{", "}"), ("{1: ", "}"), ("[{", "}]")] {
+        let nested = |times: usize| format!("{head}x := {}1{}", open.repeat(times), close.repeat(times));
+        let error = Script::compile(&nested(30)).expect_err(open);
+        assert!(error.to_string().contains("brackets within brackets"), "{open}: {error}");
+        Script::compile(&nested(4)).unwrap();
+        // Many that are each short enough are together too many.
+        let many = format!("x := [{}]", format!("{}1{},\n", open.repeat(10), close.repeat(10)).repeat(4_000));
+        let error = Script::compile(&format!("{head}{many}")).expect_err(open);
+        assert!(error.to_string().contains("brackets within brackets"), "{open}: {error}");
+    }
+    // Nobody writes deeper lists by hand.
+    Script::compile(&format!("{head}x := {}1{}", "[".repeat(10), "]".repeat(10))).unwrap();
+}
+
+#[test]
 fn recursion_is_refused() {
     for body in [
         "f(x) := f(x + 1)",

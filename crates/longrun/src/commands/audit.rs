@@ -1,9 +1,12 @@
-//! `longrun audit`: who called what, directly in the store. And how commands are recorded in it.
+//! `longrun audit`: who called what, as a server tells it or directly in the store. And how commands are recorded.
 
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use anyhow::Context;
+use longrun_client::{AuditRequest, Page};
 use operations::{Timestamp, check_name};
 use serde_json::{Value, json};
 use store::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, Store};
@@ -11,8 +14,8 @@ use store::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, Store};
 use crate::config::Span;
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
+use crate::place::{self, Place, PlaceArgs};
 use crate::render::{self, Answer, Style, table};
-use crate::store_args::StoreArgs;
 
 /// Entries that are read at a time.
 const PART: u32 = 1_000;
@@ -20,7 +23,7 @@ const PART: u32 = 1_000;
 /// Which entries.
 #[derive(Debug, clap::Args)]
 pub struct FilterArgs {
-    /// The log of this organization; without it, that of the instance
+    /// The log of this organization; without it, that of the token that asks, and in a store that of the instance
     #[arg(long, value_name = "ORG")]
     organization: Option<String>,
     /// Only what this one did: the id of a token, or a user of the command line
@@ -51,7 +54,7 @@ pub struct ListArgs {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun audit export` takes.
@@ -60,7 +63,7 @@ pub struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// The store, with what is written through it recorded as what it is: a command of this user. The log is that of an
@@ -109,19 +112,67 @@ impl FilterArgs {
     /// Calls `take` with the entries, part by part, until it wants no more.
     async fn read(
         &self,
-        store: &dyn Store,
+        place: &Place,
         mut take: impl FnMut(Vec<AuditEntry>) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        let (filter, organization) = (self.filter(store.now())?, self.organization.as_deref().unwrap_or_default());
-        let mut before = None;
-        loop {
-            let page = store.audit(organization, &filter, before, PART).await?;
-            before = page.next;
-            if !take(page.entries)? || before.is_none() {
-                return Ok(());
+        match place {
+            Place::Store(store) => {
+                let (filter, mut before) = (self.filter(store.now())?, None);
+                let organization = self.organization.as_deref().unwrap_or_default();
+                loop {
+                    let page = store.audit(organization, &filter, before, PART).await?;
+                    before = page.next;
+                    if !take(page.entries)? || before.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+            Place::Server(client) => {
+                let mut request = self.request()?;
+                loop {
+                    let page = client.audit(&request).await?.value;
+                    let entries = page.entries.into_iter().map(told).collect::<anyhow::Result<_>>()?;
+                    request.page.token = page.next_page_token;
+                    if !take(entries)? || request.page.token.is_empty() {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
+
+    /// What a server is asked for.
+    fn request(&self) -> anyhow::Result<AuditRequest> {
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX));
+        let AuditFilter { actor, action, target, since, until } = self.filter(now)?;
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+        Ok(AuditRequest {
+            actor: actor.unwrap_or_default(),
+            action: action.unwrap_or_default(),
+            target: target.unwrap_or_default(),
+            since: time(since),
+            until: time(until),
+            organization: self.organization.clone().unwrap_or_default(),
+            page: Page { size: Some(PART), token: String::new() },
+        })
+    }
+}
+
+/// An entry that a server has told.
+fn told(entry: longrun_client::AuditEntry) -> anyhow::Result<AuditEntry> {
+    let kind = serde_json::from_value(Value::from(entry.actor.kind)).context("the server told of an unknown actor")?;
+    Ok(AuditEntry {
+        number: entry.number,
+        at: place::time(&entry.time)?,
+        organization: entry.organization,
+        actor: Actor { kind, id: entry.actor.id, name: entry.actor.name },
+        action: entry.action,
+        targets: entry.targets,
+        address: entry.address,
+        request_id: entry.request_id,
+        code: entry.code,
+    })
 }
 
 /// Lists entries, newest first.
@@ -129,14 +180,14 @@ impl FilterArgs {
 /// # Errors
 /// When a time is none, or the store cannot be used.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
+    let place = args.place.open().await?;
     let (mut entries, limit) = (Vec::new(), args.limit as usize);
     let take = |part: Vec<AuditEntry>| {
         entries.extend(part);
         entries.truncate(limit);
         Ok(entries.len() < limit)
     };
-    args.filter.read(&*store, take).await?;
+    args.filter.read(&place, take).await?;
     render::print(args.output.format, &Entries(entries))?;
     Ok(Exit::Done)
 }
@@ -146,12 +197,12 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When a time is none, or the store cannot be used.
 pub async fn export(args: ExportArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
+    let place = args.place.open().await?;
     let take = |part: Vec<AuditEntry>| {
         render::write(part.iter().map(|entry| format!("{}\n", json(entry))).collect::<String>())?;
         Ok(true)
     };
-    args.filter.read(&*store, take).await?;
+    args.filter.read(&place, take).await?;
     Ok(Exit::Done)
 }
 

@@ -73,8 +73,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if content.files < census.evidence {
         return Err(failure(
             format!(
-                "the store knows of {} pieces of evidence, but {} has {}",
-                census.evidence,
+                "the store knows of {}, but {} has {}",
+                render::pieces(census.evidence),
                 evidence.display(),
                 content.files
             ),

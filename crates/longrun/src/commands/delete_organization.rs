@@ -1,17 +1,18 @@
-//! `longrun organizations delete`: an organization with all that is its own, directly in the store. May run beside
-//! servers.
+//! `longrun organizations delete`: an organization with all that is its own, at a server or directly in the store, also
+//! beside servers.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
+use longrun_client::Client;
 use operations::check_name;
 use store::{ContentStore, Contents, go_on_deleting};
 
 use super::audit::recorded;
 use crate::exit::{Exit, Hint, failure};
+use crate::place::PlaceArgs;
 use crate::progress::Spinner;
-use crate::render::{self, printable};
-use crate::store_args::StoreArgs;
+use crate::render::{self, count, pieces, printable};
 
 /// What `longrun organizations delete` takes.
 #[derive(Debug, clap::Args)]
@@ -22,14 +23,14 @@ pub struct Args {
     /// Do it. Without this flag only what would be deleted is told
     #[arg(long)]
     yes: bool,
-    /// Also when operations wait or run; what runs is given up
+    /// Also when operations wait or run, and at a server when it has anything; what runs is given up
     #[arg(long)]
     force: bool,
-    /// Folder of the evidence; without it, the configuration's
+    /// Folder of the evidence of a store; without it, the configuration's
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// Deletes an organization, or tells what that would mean.
@@ -39,13 +40,16 @@ pub struct Args {
 /// call it again goes on where it broke off.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
-    let store = args.store.open_existing().await?;
+    if let Some(client) = args.place.server()? {
+        return at_server(&client, &args).await;
+    }
+    let store = args.place.store.open_existing().await?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization).to_string());
     let Some(contents) = store.contents(name).await? else {
         let hint = "`longrun organizations list` shows those that there are";
         return Err(failure(format!("there is no organization {shown}"), hint));
     };
-    let folder = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    let folder = args.evidence.map_or_else(|| args.place.store.evidence_folder(), Ok)?;
     let (what, gives_up) = (told(&contents), args.force || contents.is_being_deleted);
     if !args.yes {
         let state = if contents.is_being_deleted { " (its deletion has begun)" } else { "" };
@@ -63,7 +67,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let recorded = recorded(&*store, "", "organizations.delete", target);
     let unfinished = recorded.begin_deletion(name, gives_up).await?;
     if unfinished > 0 && !gives_up {
-        let message = format!("{shown} has {unfinished} operations that have not ended; nothing was changed");
+        let (what, verb) = (count(unfinished, "operation"), if unfinished == 1 { "has" } else { "have" });
+        let message = format!("{shown} has {what} that {verb} not ended; nothing was changed");
         return Err(failure(message, "let them end, cancel them, or give them up with --force"));
     }
     let spinner = Spinner::start("deleting");
@@ -73,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     } else {
         None
     };
-    let say = |rows| spinner.say(format!("deleting: {rows} rows"));
+    let say = |rows| spinner.say(format!("deleting: {}", count(rows, "row")));
     let deleted = go_on_deleting(&*store, content.as_ref(), name, None, say).await;
     drop(spinner);
     deleted.hint("the organization is closed already; the same command goes on where this one broke off")?;
@@ -81,9 +86,39 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Has a server do it; a large organization takes several calls.
+async fn at_server(client: &Client, args: &Args) -> anyhow::Result<Exit> {
+    let (name, shown) = (args.organization.as_str(), printable(&args.organization).to_string());
+    if !args.yes {
+        client.organization(name).await?;
+        render::write(format!(
+            "nothing was changed; to delete {shown} for good: the same command with --yes, and with --force if it has \
+             operations or evidence\n"
+        ))?;
+        return Ok(Exit::Done);
+    }
+    let spinner = Spinner::start("deleting");
+    let mut rows = 0;
+    loop {
+        let deletion = client.delete_organization(name, args.force).await;
+        let deletion = deletion.hint("the same command goes on where this one broke off")?.value;
+        rows += deletion.removed_rows;
+        if deletion.done {
+            break;
+        }
+        spinner.say(format!("deleting: {}", count(rows, "row")));
+    }
+    drop(spinner);
+    render::write(format!("deleted {shown}: {}\n", count(rows, "row")))?;
+    Ok(Exit::Done)
+}
+
 fn told(contents: &Contents) -> String {
     let Contents { unfinished, ended, tokens, evidence, evidence_bytes, .. } = contents;
+    let (unfinished, verb) = (count(*unfinished, "operation"), if *unfinished == 1 { "has" } else { "have" });
+    let (tokens, pieces) = (count(*tokens, "token"), pieces(*evidence));
     format!(
-        "{unfinished} operations that have not ended, {ended} that have, {tokens} tokens, {evidence} pieces of evidence ({evidence_bytes} bytes)"
+        "{unfinished} that {verb} not ended, {ended} ended, {tokens}, {pieces} ({})",
+        count(*evidence_bytes, "byte")
     )
 }

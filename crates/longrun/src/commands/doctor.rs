@@ -7,7 +7,7 @@ use store::{Report, Sealed, Store as _};
 use crate::connection::OutputArgs;
 use crate::exit::Exit;
 use crate::progress::Spinner;
-use crate::render::{self, Answer, Style, printable};
+use crate::render::{self, Answer, Style, count, printable};
 use crate::store_args::StoreArgs;
 
 /// What `longrun doctor` takes.
@@ -49,12 +49,12 @@ impl Answer for Examination {
 
     fn table(&self, style: Style) -> String {
         let Report { organizations, operations, findings } = &self.0;
-        let mut text = format!("looked at {operations} operations of {organizations} organizations: ");
-        text += &match findings.len() {
-            0 => format!("{}\n", style.good("sound")),
-            1 => format!("{}\n", style.bad("1 finding")),
-            count => format!("{}\n", style.bad(&format!("{count} findings"))),
+        let (operations, organizations) = (count(*operations, "operation"), count(*organizations, "organization"));
+        let found = match findings.len() as u64 {
+            0 => style.good("sound"),
+            found => style.bad(&count(found, "finding")),
         };
+        let mut text = format!("looked at {operations} of {organizations}: {found}\n");
         for finding in findings {
             text += &format!("  {} {}\n", style.bad("✗"), printable(&finding.to_string()));
         }

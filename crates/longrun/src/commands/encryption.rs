@@ -120,11 +120,12 @@ pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let texts = seal::rotate(&*store, &keyring, |texts| spinner.say(format!("{texts} texts written anew"))).await?;
     store.close().await;
     spinner.say("looking at evidence");
-    let progress = |pieces| spinner.say(format!("{pieces} pieces of evidence written anew"));
+    let progress = |pieces| spinner.say(format!("{} written anew", render::pieces(pieces)));
     let pieces = content.rotate(progress).await?;
     drop(spinner);
     let key = keyring.active().map_or("without a key".to_owned(), |key| format!("with the key {}", key.id()));
-    let mut told = format!("wrote {} texts and {} pieces of evidence anew, {key}\n", texts.renewed, pieces.renewed);
+    let mut told =
+        format!("wrote {} and {} anew, {key}\n", render::count(texts.renewed, "text"), render::pieces(pieces.renewed));
     if !texts.is_complete {
         told += "others go on writing in another way: give all servers the same encryption.active, start them anew, ";
         told += "and rotate again\n";

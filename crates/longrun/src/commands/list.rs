@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 use std::io;
 
-use longrun_client::{Client, ListRequest, Operation};
+use longrun_client::{Client, ListRequest, Operation, SearchRequest};
+use operations::search::Set;
+use operations::{Search, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::operations::StatusName;
+use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, note};
+use crate::exit::{Exit, failure, note};
 use crate::render::operations::operations_table;
-use crate::render::{self, Format, Style};
+use crate::render::{self, Format, Style, count};
 
 /// Entries that a page is asked to have when many are wanted; servers give fewer as a rule.
 const LARGE_PAGE: u32 = 1_000;
@@ -19,9 +22,12 @@ const LARGE_PAGE: u32 = 1_000;
 /// What `longrun operations list` takes.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// Only operations with this status
+    /// Only operations with this status; given several times, with one of them
     #[arg(long, value_enum, ignore_case = true)]
-    status: Option<StatusName>,
+    status: Vec<StatusName>,
+    /// Only operations that were created at this time or later: RFC 3339, or how long ago, e.g. 1h
+    #[arg(long, value_name = "TIME", conflicts_with = "page")]
+    since: Option<String>,
     /// Only operations of this kind
     #[arg(long)]
     kind: Option<String>,
@@ -54,10 +60,13 @@ pub struct ListArgs {
 /// # Errors
 /// What the calls may fail with.
 pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
+    if args.since.is_some() || args.status.len() > 1 {
+        return search(args).await;
+    }
     let request = ListRequest {
         page: args.page,
         page_size: args.page_size,
-        status: args.status.map(|status| status.wire_name().to_owned()),
+        status: args.status.first().map(|status| status.wire_name().to_owned()),
         kind: args.kind,
         resource_type: args.resource_type,
         resource_id: args.resource_id,
@@ -76,6 +85,38 @@ pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
     };
     let size = args.page_size.or_else(|| i32::try_from(wanted.min(LARGE_PAGE as usize)).ok());
     pages(&client, ListRequest { page_size: size, ..request }, wanted, format).await
+}
+
+/// What the list has no parameter for is searched for.
+async fn search(args: ListArgs) -> anyhow::Result<Exit> {
+    if args.page.is_some() {
+        return Err(failure(
+            "a single page cannot be shown of several statuses",
+            "use --limit N or --all, or one --status",
+        ));
+    }
+    let mut wanted = Search::default();
+    let one = |text: Option<String>| text.map_or_else(Set::default, |text| Set::among([text]));
+    if !args.status.is_empty() {
+        wanted.status = Set::among(args.status.iter().map(|status| status.status()));
+    }
+    wanted.kind = one(args.kind);
+    wanted.resource_type = one(args.resource_type);
+    wanted.resource_id = one(args.resource_id);
+    let mut filter = wanted.to_string();
+    if let Some(since) = &args.since {
+        // How long ago is for the server to say, whose clock it is.
+        let ago = since.parse::<Span>().ok().map(|Span(time)| format!("-{}s", time.as_secs()));
+        let from = ago.or_else(|| since.parse::<Timestamp>().ok().map(|time| time.to_string())).ok_or_else(|| {
+            failure("--since is no time", "give one such as 2026-01-31T12:00:00Z, or how long ago, e.g. 7d")
+        })?;
+        let and = if filter.is_empty() { "" } else { " AND " };
+        filter.push_str(&format!("{and}created_at >= \"{from}\""));
+    }
+    let limit = args.limit.map(|limit| limit as usize).or_else(|| args.all.then_some(usize::MAX));
+    let page_size = args.page_size.or_else(|| limit.map(|_| LARGE_PAGE.cast_signed()));
+    let request = SearchRequest { filter, page_size, ..SearchRequest::default() };
+    super::search::show(&args.server.client()?, request, limit.unwrap_or(1), args.output.format).await
 }
 
 /// Shows the newest `wanted`, page by page.
@@ -118,8 +159,10 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
     if format == Format::Table {
         let style = Style::of_stdout();
         let table = if rows.is_empty() { String::new() } else { operations_table(style, &rows) };
-        let counted = if total == 1 { "operation" } else { "operations" };
-        render::write(table + &style.faint(&format!("{} of {total} {counted}\n", rows.len())))?;
+        // When there are more, the note says so, with what to do.
+        let is_all = usize::try_from(total).is_ok_and(|total| rows.len() >= total);
+        let all = || style.faint(&format!("{}\n", count(rows.len() as u64, "operation")));
+        render::write(table + &if is_all { all() } else { String::new() })?;
     }
     say_if_more(shown.len(), total);
     Ok(Exit::Done)

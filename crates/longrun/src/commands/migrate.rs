@@ -8,7 +8,7 @@ use crate::config::{Unseen, store_url};
 use crate::exit::{Exit, Hint, failure};
 use crate::node::{self, StoreLock};
 use crate::progress::Spinner;
-use crate::render;
+use crate::render::{self, count};
 use crate::store_args::StoreArgs;
 
 /// Connections of a move: it writes one batch at a time, and the store folds beside it.
@@ -61,7 +61,7 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
     let mut rows = 0;
     let moved = store::transfer(&source, &target, |more| {
         rows += more;
-        spinner.say(format!("moving: {rows} rows"));
+        spinner.say(format!("moving: {}", count(rows, "row")));
     })
     .await;
     source.close().await;
@@ -76,10 +76,10 @@ async fn transfer(from: StoreUrl, to: StoreUrl) -> anyhow::Result<Exit> {
         }
     };
     render::write(format!(
-        "moved {from} to {to}: {} operations of {} organizations, {} tokens; checked\n",
-        census.total(),
-        census.organizations.len(),
-        census.tokens
+        "moved {from} to {to}: {} of {}, {}; checked\n",
+        count(census.total(), "operation"),
+        count(census.organizations.len() as u64, "organization"),
+        count(census.tokens, "token")
     ))?;
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod bulk;
 pub mod command_runner;
 pub mod completions;
 pub mod config;
@@ -22,7 +23,12 @@ pub mod organization;
 pub mod pause;
 pub mod policy;
 pub mod restore;
+pub mod schedules;
+pub mod search;
 pub mod serve;
+pub mod sessions;
+pub mod stats;
 pub mod token;
+pub mod views;
 pub mod watch;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! `longrun operations`: get, events, create, cancel, retry, delete, wait.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
-use crate::exit::{Exit, Hint, Missing, Tally};
+use crate::exit::{Exit, Hint, Missing, Tally, note};
 use crate::progress::Spinner;
 use crate::render::{self, Format};
 
@@ -21,6 +22,11 @@ use crate::render::{self, Format};
 pub struct StatusName(operations::Status);
 
 impl StatusName {
+    /// The status.
+    pub fn status(self) -> operations::Status {
+        self.0
+    }
+
     /// As it stands on the wire.
     pub fn wire_name(self) -> &'static str {
         self.0.wire_name()
@@ -59,6 +65,30 @@ pub struct IdsArgs {
     output: OutputArgs,
     #[command(flatten)]
     server: ClientArgs,
+}
+
+/// What `longrun operations get` takes.
+#[derive(Debug, clap::Args)]
+pub struct GetArgs {
+    /// In JSON and YAML, everything that is known of the operations: also input, labels, attempts, worker, progress
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    of: IdsArgs,
+}
+
+/// What `longrun operations retry` takes.
+#[derive(Debug, clap::Args)]
+pub struct RetryArgs {
+    /// Create a new operation instead, that does the same with this input, JSON; the old one, which has ended, stays as it
+    /// is
+    #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
+    input: Option<String>,
+    /// The same from a file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    input_file: Option<PathBuf>,
+    #[command(flatten)]
+    of: IdsArgs,
 }
 
 /// What `longrun operations create` takes.
@@ -100,6 +130,18 @@ pub struct CreateArgs {
     /// How long to keep the operation after its end, e.g. 30d
     #[arg(long, value_name = "DURATION")]
     retain_for: Option<Span>,
+    /// Operations with the same key run one after the other, or as many at a time as --concurrency-limit says
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
+    /// How many operations with the key may run at a time
+    #[arg(long, value_name = "N", requires = "concurrency_key")]
+    concurrency_limit: Option<u32>,
+    /// What the operation is found by, at most 16 times; keys are in lower case
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// While an operation with this key has not ended, answer that one and create none
+    #[arg(long, value_name = "KEY")]
+    unique_key: Option<String>,
     /// Creating again with the same key and the same rest answers the first operation
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -195,7 +237,10 @@ where
 ///
 /// # Errors
 /// When the answer cannot be written; what the calls fail with is told.
-pub async fn get(args: IdsArgs) -> anyhow::Result<Exit> {
+pub async fn get(GetArgs { full, of: args }: GetArgs) -> anyhow::Result<Exit> {
+    if full || args.output.format == Format::Table {
+        return each(&args, async |client, id| client.get_detail(id).await, shown).await;
+    }
     each(&args, async |client, id| client.get(id).await, shown).await
 }
 
@@ -212,16 +257,13 @@ pub async fn events(args: IdsArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// When the input is not JSON, and what the call may fail with.
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
-    let input = match (&args.input, &args.input_file) {
-        (Some(text), _) => Some(text.clone()),
-        (None, Some(file)) => Some(read(file)?),
-        (None, None) => None,
-    };
-    let input = input
-        .map(|text| serde_json::from_str(&text))
-        .transpose()
-        .context("the input is not JSON")
-        .hint("quote a text as JSON: --input '\"text\"'")?;
+    let input = input(args.input.as_deref(), args.input_file.as_deref())?;
+    let mut labels = BTreeMap::new();
+    for (key, value) in args.labels {
+        if let Some(other) = labels.insert(key.clone(), value) {
+            anyhow::bail!("the label {key:?} is given twice, the first time as {other:?}");
+        }
+    }
     let operation = NewOperation {
         kind: args.kind,
         resource_type: args.resource_type,
@@ -234,10 +276,39 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         timeout: args.timeout.map(seconds),
         max_attempts: args.max_attempts,
         retain_for: args.retain_for.map(seconds),
+        concurrency_key: args.concurrency_key,
+        concurrency_limit: args.concurrency_limit,
+        labels,
+        unique_key: args.unique_key,
     };
     let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
+    if answer.existing {
+        note("the operation was there before: it has the unique key and has not ended");
+    }
     Ok(Exit::Done)
+}
+
+/// The input of an operation, from a text or a file.
+fn input(text: Option<&str>, file: Option<&Path>) -> anyhow::Result<Option<serde_json::Value>> {
+    let text = match (text, file) {
+        (Some(text), _) => Some(text.to_owned()),
+        (None, Some(file)) => Some(read(file)?),
+        (None, None) => None,
+    };
+    text.map(|text| serde_json::from_str(&text))
+        .transpose()
+        .context("the input is not JSON")
+        .hint("quote a text as JSON: --input '\"text\"'")
+}
+
+/// A label from the command line.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write a label as KEY=VALUE, e.g. team=search")?;
+    for checked in [operations::check_label_key("label", key), operations::check_label_value("label", value)] {
+        checked.map_err(|violation| violation.description)?;
+    }
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Creates several operations, all or none.
@@ -261,11 +332,14 @@ pub async fn cancel(args: IdsArgs) -> anyhow::Result<Exit> {
     each(&args, async |client, id| client.cancel(id).await, shown).await
 }
 
-/// Has failed operations tried again.
+/// Has failed operations tried again, or ended ones repeated with another input.
 ///
 /// # Errors
-/// As those of [`get`].
-pub async fn retry(args: IdsArgs) -> anyhow::Result<Exit> {
+/// When the input is not JSON, and as those of [`get`].
+pub async fn retry(RetryArgs { input, input_file, of: args }: RetryArgs) -> anyhow::Result<Exit> {
+    if let Some(input) = self::input(input.as_deref(), input_file.as_deref())? {
+        return each(&args, async |client, id| client.retry_with_input(id, &input, None).await, shown).await;
+    }
     each(&args, async |client, id| client.retry(id).await, shown).await
 }
 
@@ -328,7 +402,7 @@ fn parse_batch(text: &str) -> anyhow::Result<Vec<NewOperation>> {
     entries.iter().enumerate().map(parse).collect()
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
@@ -338,7 +412,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 /// A duration as proto3 JSON writes it: seconds, with a fraction when there is one.
-fn seconds(Span(duration): Span) -> String {
+pub(super) fn seconds(Span(duration): Span) -> String {
     format!("{}s", duration.as_secs_f64())
 }
 

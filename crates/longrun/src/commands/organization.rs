@@ -1,14 +1,15 @@
-//! `longrun organizations create` and `set-limits`, directly in the store. May run beside servers, which heed new limits
-//! within seconds.
+//! `longrun organizations create` and `set-limits`, at a server or directly in the store, also beside servers, which heed
+//! new limits within seconds.
 
+use longrun_client::WantedLimits;
 use operations::{Violation, check_name};
 use store::Limits;
 
 use super::audit::recorded;
 use crate::config::ByteSize;
 use crate::exit::{Exit, failure};
+use crate::place::{Place, PlaceArgs};
 use crate::render::{self, printable};
-use crate::store_args::StoreArgs;
 
 /// What an organization may have; what is left out is as in the servers' configuration.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,14 @@ pub struct LimitsArgs {
     /// Its operations that start for each one of an organization of weight 1, while both have some waiting
     #[arg(long, value_name = "N")]
     weight: Option<u32>,
+    /// How many of its operations of a kind may run at a time, e.g. scan=4; 0: any number; may be given several times
+    #[arg(long, value_name = "KIND=N", value_parser = of_kind)]
+    max_running: Vec<(String, u32)>,
+}
+
+fn of_kind(text: &str) -> Result<(String, u32), String> {
+    let parts = text.split_once('=').and_then(|(kind, most)| Some((kind.to_owned(), most.parse().ok()?)));
+    parts.ok_or_else(|| "must be a kind and a number, e.g. scan=4".to_owned())
 }
 
 /// What `longrun organizations create` takes.
@@ -43,7 +52,7 @@ pub struct CreateArgs {
     #[command(flatten)]
     limits: LimitsArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun organizations set-limits` takes.
@@ -58,7 +67,7 @@ pub struct SetLimitsArgs {
     #[command(flatten)]
     limits: LimitsArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 impl LimitsArgs {
@@ -70,6 +79,7 @@ impl LimitsArgs {
             max_input: self.max_input.map(|size| size.0),
             max_output: self.max_output.map(|size| size.0),
             weight: self.weight,
+            max_running: self.max_running.iter().cloned().collect(),
         };
         let told = limits.violations().into_iter().map(|Violation { field, description }| {
             let flag = field.replace('_', "-");
@@ -80,6 +90,28 @@ impl LimitsArgs {
     }
 }
 
+/// Limits as a server takes them.
+fn wanted(limits: Limits) -> anyhow::Result<WantedLimits> {
+    let Limits { max_pending, rate, burst, max_input, max_output, weight, max_running } = limits;
+    let whole = |rate: f64| {
+        let is_whole = rate.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&rate);
+        // It is whole and fits.
+        let rate = is_whole.then_some(rate as u32);
+        rate.ok_or_else(|| {
+            failure("--rate must be a whole number at a server", "a store takes parts of one, with --store")
+        })
+    };
+    Ok(WantedLimits {
+        max_pending,
+        rate: rate.map(whole).transpose()?,
+        burst,
+        max_input,
+        max_output,
+        weight,
+        max_running,
+    })
+}
+
 /// Makes an organization.
 ///
 /// # Errors
@@ -87,12 +119,16 @@ impl LimitsArgs {
 pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let limits = args.limits.limits()?;
-    let store = args.store.open_or_make().await?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization));
-    let store = recorded(&*store, "", "organizations.create", vec![format!("organizations/{name}")]);
-    if !store.create_organization(name, limits).await? {
-        let hint = "`longrun organizations set-limits` changes what it may have";
-        return Err(failure(format!("there is an organization {shown} already"), hint));
+    match args.place.open_or_make().await? {
+        Place::Server(client) => drop(client.create_organization(name, wanted(limits)?).await?),
+        Place::Store(store) => {
+            let store = recorded(&*store, "", "organizations.create", vec![format!("organizations/{name}")]);
+            if !store.create_organization(name, limits).await? {
+                let hint = "`longrun organizations set-limits` changes what it may have";
+                return Err(failure(format!("there is an organization {shown} already"), hint));
+            }
+        }
     }
     render::write(format!("created {shown}\n"))?;
     Ok(Exit::Done)
@@ -105,12 +141,17 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
 pub async fn set_limits(args: SetLimitsArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
     let limits = args.limits.limits()?;
-    let store = args.store.open_existing().await?;
     let (name, shown) = (args.organization.as_str(), printable(&args.organization));
-    let store = recorded(&*store, name, "organizations.set_limits", vec![format!("organizations/{name}")]);
-    if !store.set_limits(name, limits).await? {
-        let hint = "`longrun organizations list` shows those that there are";
-        return Err(failure(format!("there is no organization {shown}"), hint));
+    match args.place.open().await? {
+        Place::Server(client) => drop(client.set_organization_limits(name, wanted(limits)?).await?),
+        Place::Store(store) => {
+            let target = vec![format!("organizations/{name}")];
+            let store = recorded(&*store, name, "organizations.set_limits", target);
+            if !store.set_limits(name, limits).await? {
+                let hint = "`longrun organizations list` shows those that there are";
+                return Err(failure(format!("there is no organization {shown}"), hint));
+            }
+        }
     }
     render::write(format!("set the limits of {shown}\n"))?;
     Ok(Exit::Done)

@@ -1,9 +1,10 @@
-//! `longrun organizations` and `longrun kinds`: pausing and resuming, directly in the store. May run beside servers,
-//! which heed it from then on.
+//! `longrun organizations` and `longrun kinds`: pausing and resuming, also beside servers, which heed it from then on.
+//! Organizations at a server or directly in the store; kinds, which may be paused for everybody, in the store.
 
 use std::io;
 use std::sync::Arc;
 
+use longrun_client::{Client, Page};
 use operations::{Timestamp, check_kind, check_name};
 use serde_json::{Value, json};
 use store::{Organization, Pausable, Paused, Store};
@@ -13,6 +14,7 @@ use crate::config::nearest;
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
 use crate::node::complain;
+use crate::place::{self, Place, PlaceArgs};
 use crate::render::{self, Answer, Style, printable, table};
 use crate::store_args::StoreArgs;
 
@@ -22,7 +24,7 @@ pub struct OrganizationsArgs {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun organizations pause` and `resume` take.
@@ -32,7 +34,7 @@ pub struct OrganizationArgs {
     #[arg(value_name = "ORG")]
     organization: String,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun kinds list` takes.
@@ -61,15 +63,42 @@ pub struct KindArgs {
 /// # Errors
 /// When the store cannot be used.
 pub async fn organizations(args: OrganizationsArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
-    let (organizations, paused) = (store.organizations().await?, store.paused().await?);
-    let since = |name: &str| {
-        let of = |paused: &&Paused| paused.what == Pausable::Organization(name.to_owned());
-        paused.iter().find(of).map(|paused| paused.since)
+    let rows = match args.place.open().await? {
+        Place::Server(client) => told(&client).await?,
+        Place::Store(store) => {
+            let (organizations, paused) = (store.organizations().await?, store.paused().await?);
+            let since = |name: &str| {
+                let of = |paused: &&Paused| paused.what == Pausable::Organization(name.to_owned());
+                paused.iter().find(of).map(|paused| paused.since)
+            };
+            organizations.into_iter().map(|one| (since(&one.name), one)).collect()
+        }
     };
-    let rows = organizations.into_iter().map(|one| (since(&one.name), one)).collect();
     render::print(args.output.format, &Organizations(rows))?;
     Ok(Exit::Done)
+}
+
+/// All organizations that a server tells of.
+async fn told(client: &Client) -> anyhow::Result<Vec<(Option<Timestamp>, Organization)>> {
+    let (mut rows, mut page) = (Vec::new(), Page::default());
+    loop {
+        let part = client.organizations(&page).await?.value;
+        for one in part.organizations {
+            let since = one.paused_since.as_deref().map(place::time).transpose()?;
+            let organization = Organization {
+                name: one.name,
+                created_at: place::time(&one.created_at)?,
+                pending: one.pending,
+                running: one.running,
+                is_being_deleted: one.being_deleted,
+            };
+            rows.push((since, organization));
+        }
+        if part.next_page_token.is_empty() {
+            return Ok(rows);
+        }
+        page.token = part.next_page_token;
+    }
 }
 
 /// Pauses an organization: nothing more of it is started, by any server.
@@ -78,8 +107,14 @@ pub async fn organizations(args: OrganizationsArgs) -> anyhow::Result<Exit> {
 /// When there is no such organization, or the store cannot be used.
 pub async fn pause_organization(args: OrganizationArgs) -> anyhow::Result<Exit> {
     check_name("ORG", &args.organization)?;
-    let store = args.store.open_existing().await?;
-    pause(store.as_ref(), Pausable::Organization(args.organization)).await
+    match args.place.open().await? {
+        Place::Server(client) => {
+            client.pause_organization(&args.organization).await?;
+            render::write(format!("paused: organization {}\n", printable(&args.organization)))?;
+            Ok(Exit::Done)
+        }
+        Place::Store(store) => pause(store.as_ref(), Pausable::Organization(args.organization)).await,
+    }
 }
 
 /// Resumes an organization.
@@ -87,8 +122,14 @@ pub async fn pause_organization(args: OrganizationArgs) -> anyhow::Result<Exit> 
 /// # Errors
 /// When it is not paused, or the store cannot be used.
 pub async fn resume_organization(args: OrganizationArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
-    resume(store.as_ref(), Pausable::Organization(args.organization)).await
+    match args.place.open().await? {
+        Place::Server(client) => {
+            client.resume_organization(&args.organization).await?;
+            render::write(format!("resumed: organization {}\n", printable(&args.organization)))?;
+            Ok(Exit::Done)
+        }
+        Place::Store(store) => resume(store.as_ref(), Pausable::Organization(args.organization)).await,
+    }
 }
 
 /// Lists the kinds that are paused.

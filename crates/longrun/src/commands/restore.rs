@@ -90,7 +90,7 @@ async fn put_evidence(manifest: &Manifest, folder: &Path, evidence: &Path) -> an
     let content = Content::copy(&folder.join(CONTENT), evidence).await?;
     if content != manifest.content {
         let message =
-            format!("the backup has {} pieces of evidence, its manifest {}", content.files, manifest.content.files);
+            format!("the backup has {}, its manifest {}", render::pieces(content.files), manifest.content.files);
         return Err(failure(message, "the backup is damaged, or was changed; use another one"));
     }
     Ok(())

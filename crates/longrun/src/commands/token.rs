@@ -1,9 +1,11 @@
-//! `longrun token`: makes, lists, replaces and revokes API tokens, directly in the store. May run beside a server.
+//! `longrun token`: makes, lists, replaces and revokes API tokens, at a server or directly in the store, also beside one.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use anyhow::Context;
+use longrun_client::{ApiToken, IssuedToken, NewApiToken, Page};
 use operations::{Timestamp, Violation};
 use serde_json::{Value, json};
 use server::auth::Secret;
@@ -14,8 +16,8 @@ use crate::config::{Span, nearest};
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
 use crate::node::complain;
+use crate::place::{Place, PlaceArgs, time};
 use crate::render::{self, Answer, Style, printable, table};
-use crate::store_args::StoreArgs;
 
 /// Where ids of tokens are found.
 const HINT: &str = "`longrun token list` shows the ids";
@@ -23,8 +25,8 @@ const HINT: &str = "`longrun token list` shows the ids";
 /// What `longrun token create` takes.
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
-    /// The organization that the token belongs to
-    #[arg(long, value_name = "ORG", required_unless_present = "instance")]
+    /// The organization that the token belongs to; at a server, without it, that of the token that asks
+    #[arg(long, value_name = "ORG")]
     organization: Option<String>,
     /// A token of the instance: it belongs to no organization, manages organizations and their tokens (admin) or works
     /// for several of them (operations:work)
@@ -33,7 +35,7 @@ pub struct CreateArgs {
     /// Of a token of the instance, only these organizations; without it, all
     #[arg(long, value_delimiter = ',', value_name = "ORG,…", requires = "instance")]
     organizations: Vec<String>,
-    /// Make the organization if it is new; the first one of a store is made without this flag
+    /// Make the organization in the store if it is new; the first one of a store is made without this flag
     #[arg(long)]
     create_organization: bool,
     /// What the token is for, for people
@@ -51,7 +53,7 @@ pub struct CreateArgs {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun token list` takes.
@@ -63,7 +65,7 @@ pub struct ListArgs {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun token revoke` takes.
@@ -73,7 +75,7 @@ pub struct RevokeArgs {
     #[arg(value_name = "ID")]
     token: String,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// What `longrun token rotate` takes.
@@ -91,7 +93,7 @@ pub struct RotateArgs {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
 }
 
 /// Makes a token. With `-o id`, standard output is the secret and nothing else.
@@ -110,9 +112,22 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         scopes: args.scopes.into_iter().collect(),
         expires_in: args.expires_in.map(|Span(valid)| valid),
     };
+    if let Some(client) = args.place.server()? {
+        if args.create_organization {
+            let hint = "`longrun organizations create` makes an organization at a server";
+            return Err(failure("--create-organization goes with a store", hint));
+        }
+        let created = Created::of(client.create_token(&wanted(wish, args.instance)).await?.value)?;
+        render::print(args.output.format, &created)?;
+        return Ok(Exit::Done);
+    }
+    if wish.organization.is_none() && !args.instance {
+        let hint = "name the organization of the token; --instance makes one that belongs to none";
+        return Err(failure("--organization must be given in a store", hint));
+    }
     // Before a store is made for it.
     wish.check().map_err(invalid)?;
-    let store = args.store.open_or_make().await?;
+    let store = args.place.store.open_or_make().await?;
     let new = match &wish.organization {
         Some(organization) => {
             is_new(store.as_ref(), organization, args.create_organization).await?.then_some(organization)
@@ -126,6 +141,24 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
     }
     render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
     Ok(Exit::Done)
+}
+
+/// A wish as a server takes it.
+fn wanted(wish: TokenWish, instance: bool) -> NewApiToken {
+    NewApiToken {
+        name: wish.name,
+        scopes: wish.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
+        projects: wish.projects.into_iter().collect(),
+        expires_in: wish.expires_in.map(seconds),
+        organization: wish.organization,
+        instance,
+        organizations: wish.organizations.into_iter().collect(),
+    }
+}
+
+/// A time as the API takes it.
+fn seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs_f64())
 }
 
 /// What is wrong with what was asked for, as flags have it.
@@ -198,10 +231,26 @@ pub async fn make_admin(store: &dyn Store, name: &str, organization: &str) -> an
 /// # Errors
 /// When the store cannot be used.
 pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
-    let store = args.store.open_existing().await?;
-    let now = store.now();
-    let tokens = store.tokens(args.organization.as_deref()).await?;
-    render::print(args.output.format, &Tokens(tokens.iter().map(|token| Row::of(token, now)).collect()))?;
+    let rows = match args.place.open().await? {
+        Place::Server(client) => {
+            let (mut rows, mut page) = (Vec::new(), Page::default());
+            loop {
+                let part = client.tokens(args.organization.as_deref(), &page).await?.value;
+                for token in part.tokens {
+                    rows.push(Row::told(token)?);
+                }
+                if part.next_page_token.is_empty() {
+                    break rows;
+                }
+                page.token = part.next_page_token;
+            }
+        }
+        Place::Store(store) => {
+            let now = store.now();
+            store.tokens(args.organization.as_deref()).await?.iter().map(|token| Row::of(token, now)).collect()
+        }
+    };
+    render::print(args.output.format, &Tokens(rows))?;
     Ok(Exit::Done)
 }
 
@@ -212,11 +261,16 @@ pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
 /// When there is no such token, or the store cannot be used.
 pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
     let named = Named::parse(&args.token)?;
-    let store = args.store.open_existing().await?;
-    let token = named.find(&*store).await?;
-    let store = recorded(&*store, &token.access.organization, "tokens.revoke", Vec::new());
-    store::revoke_token(&*store, None, &token.id).await.map_err(|error| refused(error, &token.id))?;
-    render::write(format!("revoked {}\n", printable(&token.id)))?;
+    let id = match args.place.open().await? {
+        Place::Server(client) => client.revoke_token(named.id()?).await?.value.token.id,
+        Place::Store(store) => {
+            let token = named.find(&*store).await?;
+            let store = recorded(&*store, &token.access.organization, "tokens.revoke", Vec::new());
+            store::revoke_token(&*store, None, &token.id).await.map_err(|error| refused(error, &token.id))?;
+            token.id
+        }
+    };
+    render::write(format!("revoked {}\n", printable(&id)))?;
     Ok(Exit::Done)
 }
 
@@ -227,14 +281,23 @@ pub async fn revoke(args: RevokeArgs) -> anyhow::Result<Exit> {
 /// When there is no such token, it is valid no more, or the store cannot be used.
 pub async fn rotate(args: RotateArgs) -> anyhow::Result<Exit> {
     let named = Named::parse(&args.token)?;
-    let store = args.store.open_existing().await?;
-    let old = named.find(&*store).await?;
-    let secret = Secret::generate().context("the system gives no random numbers")?;
     let rotation = TokenRotation { expires_in: args.expires_in.map(|Span(valid)| valid), overlap: args.overlap.0 };
-    let recorded = recorded(&*store, &old.access.organization, "tokens.rotate", Vec::new());
-    let rotated = store::rotate_token(&*recorded, None, &old.id, rotation, secret.hash()).await;
-    let token = rotated.map_err(|error| refused(error, &old.id))?;
-    render::print(args.output.format, &Created { token: Row::of(&token, store.now()), secret })?;
+    let created = match args.place.open().await? {
+        Place::Server(client) => {
+            let (overlap, expires_in) = (Some(seconds(rotation.overlap)), rotation.expires_in.map(seconds));
+            let rotation = longrun_client::TokenRotation { overlap, expires_in };
+            Created::of(client.rotate_token(named.id()?, &rotation).await?.value)?
+        }
+        Place::Store(store) => {
+            let old = named.find(&*store).await?;
+            let secret = Secret::generate().context("the system gives no random numbers")?;
+            let recorded = recorded(&*store, &old.access.organization, "tokens.rotate", Vec::new());
+            let rotated = store::rotate_token(&*recorded, None, &old.id, rotation, secret.hash()).await;
+            let token = rotated.map_err(|error| refused(error, &old.id))?;
+            Created { token: Row::of(&token, store.now()), secret }
+        }
+    };
+    render::print(args.output.format, &created)?;
     Ok(Exit::Done)
 }
 
@@ -257,6 +320,14 @@ impl Named {
         }
     }
 
+    /// The id, for a server: a secret is not sent where an id is wanted.
+    fn id(&self) -> anyhow::Result<&str> {
+        match self {
+            Named::Id(id) => Ok(id),
+            Named::Secret(_) => Err(failure("at a server a token is named by its id, not by its secret", HINT)),
+        }
+    }
+
     async fn find(&self, store: &dyn Store) -> anyhow::Result<Token> {
         match self {
             Named::Id(id) => {
@@ -276,12 +347,12 @@ struct Row {
     id: String,
     organization: String,
     name: String,
-    scopes: Vec<&'static str>,
+    scopes: Vec<String>,
     projects: Option<Vec<String>>,
     /// Of a token of the instance, which it reaches.
     organizations: Option<Vec<String>>,
     is_of_instance: bool,
-    state: &'static str,
+    state: String,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
@@ -293,7 +364,7 @@ impl Row {
             id: token.id.clone(),
             organization: token.access.organization.clone(),
             name: token.name.clone(),
-            scopes: token.scopes.iter().map(|scope| scope.name()).collect(),
+            scopes: token.scopes.iter().map(|scope| scope.name().to_owned()).collect(),
             projects: token.projects().map(|projects| projects.iter().cloned().collect()),
             organizations: token
                 .instance
@@ -301,11 +372,29 @@ impl Row {
                 .and_then(|reach| reach.names())
                 .map(|names| names.iter().cloned().collect()),
             is_of_instance: token.instance.is_some(),
-            state: token.state(now),
+            state: token.state(now).to_owned(),
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
         }
+    }
+
+    /// As a server tells it.
+    fn told(token: ApiToken) -> anyhow::Result<Row> {
+        let optional = |text: Option<String>| text.as_deref().map(time).transpose();
+        Ok(Row {
+            id: token.id,
+            organization: token.organization,
+            name: token.name,
+            scopes: token.scopes,
+            projects: token.projects,
+            organizations: token.organizations,
+            is_of_instance: token.instance,
+            state: token.state,
+            created_at: time(&token.created_at)?,
+            expires_at: optional(token.expires_at)?,
+            last_used_at: optional(token.last_used_at)?,
+        })
     }
 
     /// Whose it is, for people.
@@ -344,7 +433,7 @@ impl Answer for Tokens {
                 row.name.clone(),
                 row.scopes.join(","),
                 row.projects.as_ref().map_or_else(|| "all".to_owned(), |projects| projects.join(",")),
-                row.state.to_owned(),
+                row.state.clone(),
                 time(row.expires_at),
                 time(row.last_used_at),
             ]
@@ -360,6 +449,14 @@ impl Answer for Tokens {
 struct Created {
     token: Row,
     secret: Secret,
+}
+
+impl Created {
+    /// As a server tells it.
+    fn of(issued: IssuedToken) -> anyhow::Result<Created> {
+        let secret = Secret::parse(&issued.secret).context("the server told a secret that is none")?;
+        Ok(Created { token: Row::told(issued.token)?, secret })
+    }
 }
 
 impl Answer for Created {

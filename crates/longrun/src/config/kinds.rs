@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use kinds::bulk::KIND as BULK;
 use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
 use kinds::notices::KIND as NOTICE;
 use operations::backoff::Backoff;
@@ -166,7 +167,7 @@ impl Kind {
 
     /// Reads the table `[kinds.NAME]`. `None` when it does not say what runs the kind; why is among the complaints.
     pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
-        if name == NOTICE {
+        if [NOTICE, BULK].contains(&name) {
             let message = "cannot be declared: longrun itself makes the operations of this kind";
             complaints.push(("type".to_owned(), message.to_owned()));
             return None;

@@ -299,8 +299,15 @@ impl Config {
             .organizations
             .iter()
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
-        let own_kinds = [kinds::notices::KIND.to_owned()].into();
-        store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds }
+        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND].map(str::to_owned).into();
+        let of = |(name, organization): (&String, &Organization)| {
+            (!organization.max_running.is_empty()).then(|| (name.clone(), organization.max_running.clone()))
+        };
+        let running = store::RunningLimits {
+            everybody: self.limits.max_running.clone(),
+            named: self.organizations.iter().filter_map(of).collect(),
+        };
+        store::Quotas { everybody: self.limits.quota(1), named: named.collect(), own_kinds, running }
     }
 
     /// How fast organizations and their tokens may make calls.

@@ -1,9 +1,11 @@
 //! What organizations may have: `[limits]` holds for each, `[organizations.NAME]` for one.
 
-use operations::{MAX_INLINE_BYTES, check_name};
+use std::collections::BTreeMap;
+
+use operations::{MAX_INLINE_BYTES, check_kind, check_name};
 use serde::{Deserialize, Serialize};
 use server::CallLimit;
-use store::{Quota, Rate};
+use store::{DEFAULT_MAX_SCHEDULES, Quota, Rate};
 use toml::Table;
 
 use super::tables::{self, Complaints};
@@ -19,10 +21,14 @@ pub struct OrganizationLimits {
     pub rate: f64,
     /// Operations that it may create at once after a pause; 0: as many as in a second.
     pub burst: u32,
+    /// By kind, how many of its operations may run at a time, over all servers and workers.
+    pub max_running: BTreeMap<String, u32>,
     /// The most bytes of an operation's input.
     pub max_input: ByteSize,
     /// The most bytes of an operation's output.
     pub max_output: ByteSize,
+    /// Schedules that it may have.
+    pub max_schedules: u32,
     /// Calls that it may make in a second, on each server, whatever they do.
     pub call_rate: f64,
     /// Calls that it may make at once after a pause; 0: as many as in a second.
@@ -43,10 +49,14 @@ pub struct Organization {
     pub rate: Option<f64>,
     /// [`OrganizationLimits::burst`].
     pub burst: Option<u32>,
+    /// [`OrganizationLimits::max_running`], of the kinds that it names.
+    pub max_running: BTreeMap<String, u32>,
     /// [`OrganizationLimits::max_input`].
     pub max_input: Option<ByteSize>,
     /// [`OrganizationLimits::max_output`].
     pub max_output: Option<ByteSize>,
+    /// [`OrganizationLimits::max_schedules`].
+    pub max_schedules: Option<u32>,
     /// [`OrganizationLimits::call_rate`].
     pub call_rate: Option<f64>,
     /// [`OrganizationLimits::call_burst`].
@@ -69,8 +79,10 @@ impl Default for OrganizationLimits {
             max_pending: 0,
             rate: 0.0,
             burst: 0,
+            max_running: BTreeMap::new(),
             max_input: inline,
             max_output: inline,
+            max_schedules: DEFAULT_MAX_SCHEDULES,
             call_rate: 0.0,
             call_burst: 0,
             token_call_rate: 0.0,
@@ -85,8 +97,10 @@ impl Default for Organization {
             max_pending: None,
             rate: None,
             burst: None,
+            max_running: BTreeMap::new(),
             max_input: None,
             max_output: None,
+            max_schedules: None,
             call_rate: None,
             call_burst: None,
             token_call_rate: None,
@@ -111,6 +125,7 @@ impl OrganizationLimits {
             rate: rate(self.rate, self.burst),
             max_input: size(self.max_input),
             max_output: size(self.max_output),
+            max_schedules: if self.max_schedules == 0 { u32::MAX } else { self.max_schedules },
             weight,
         }
     }
@@ -145,6 +160,9 @@ impl OrganizationLimits {
             let message = "must be above 0 and at most 1MiB, the most that an operation keeps";
             check((1..=MAX_INLINE_BYTES as u64).contains(&size.0), key, message);
         }
+        for violation in self.max_running.keys().filter_map(|kind| check_kind("max_running", kind).err()) {
+            complaints.push((violation.field, format!("names a kind that cannot be: it {}", violation.description)));
+        }
         complaints
     }
 }
@@ -168,8 +186,10 @@ impl Organization {
             max_pending: self.max_pending.unwrap_or(everybody.max_pending),
             rate: self.rate.unwrap_or(everybody.rate),
             burst: self.burst.unwrap_or(everybody.burst),
+            max_running: everybody.max_running.iter().chain(&self.max_running).map(|(k, n)| (k.clone(), *n)).collect(),
             max_input: self.max_input.unwrap_or(everybody.max_input),
             max_output: self.max_output.unwrap_or(everybody.max_output),
+            max_schedules: self.max_schedules.unwrap_or(everybody.max_schedules),
             call_rate: self.call_rate.unwrap_or(everybody.call_rate),
             call_burst: self.call_burst.unwrap_or(everybody.call_burst),
             token_call_rate: self.token_call_rate.unwrap_or(everybody.token_call_rate),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use engine::Registry;
+use kinds::bulk::{self, BulkHandler};
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
 use kinds::evaluation::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
 use kinds::http::HttpHandler;
@@ -13,7 +14,7 @@ use kinds::notices::{self, NoticeFilter, Notices, Subscription};
 use operations::Status;
 use operations::backoff::Backoff;
 use server::KindDefaults;
-use store::ContentStore;
+use store::{ContentStore, Store};
 
 use super::endpoint::{endpoint, variable};
 use crate::commands::command_runner;
@@ -27,9 +28,16 @@ const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
 ///
 /// # Errors
 /// When a variable that a kind needs is not set.
-pub fn registry(config: &Config, content: &ContentStore, evaluations: &Arc<Evaluations>) -> anyhow::Result<Registry> {
-    let mut registry =
-        Registry::new().with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)));
+pub fn registry(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    content: &ContentStore,
+    evaluations: &Arc<Evaluations>,
+) -> anyhow::Result<Registry> {
+    let mut registry = Registry::new()
+        .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)))
+        .with(bulk::KIND, BulkHandler::new(Arc::clone(store)))
+        .with_limits(bulk::KIND, bulk::limits());
     for (name, kind) in &config.kinds.declared {
         registry = registry.with_limits(name, limits(&kind.limits));
         registry = match &kind.work {
@@ -69,8 +77,10 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
 /// another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
     let mut kinds = registry.kinds();
-    if !kinds.iter().any(|kind| kind == notices::KIND) {
-        kinds.push(notices::KIND.to_owned());
+    for own in [notices::KIND, bulk::KIND] {
+        if !kinds.iter().any(|kind| kind == own) {
+            kinds.push(own.to_owned());
+        }
     }
     kinds
 }

@@ -100,7 +100,7 @@ impl Node {
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluations = Arc::new(evaluator::evaluations(config)?);
-        let registry = kinds::registry(config, &content, &evaluations)?;
+        let registry = kinds::registry(config, &store, &content, &evaluations)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -206,7 +206,7 @@ impl Node {
 /// The kinds that a configuration declares, and those that longrun brings.
 pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
-    known.push(::kinds::notices::KIND.to_owned());
+    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND].map(str::to_owned));
     known
 }
 

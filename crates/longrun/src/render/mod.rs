@@ -3,7 +3,9 @@
 //! Promises: nothing but the answer goes to standard output; text that came from elsewhere (a component's name, an
 //! error message) cannot command the terminal, because control characters are shown escaped.
 
+pub mod description;
 pub mod operations;
+pub mod schedules;
 mod style;
 mod table;
 pub mod verdict;
@@ -12,7 +14,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-pub use style::{Style, printable};
+pub use style::{Style, count, pieces, printable};
 pub use table::table;
 
 /// The form of an answer.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use longrun_client::{CreatedOperations, History, Operation, OperationAnswer, OperationPage};
+use longrun_client::{BulkAnswer, CreatedOperations, History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
 use super::{Answer, Style, printable, table};
@@ -63,6 +63,27 @@ pub fn operations_table<'a>(style: Style, operations: impl IntoIterator<Item = &
         [a, b, c, d, e, f, excerpt(&operation.error_message)]
     });
     table(style, [a, b, c, d, e, f, "ERROR"], rows)
+}
+
+impl Answer for longrun_client::Answer<BulkAnswer> {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let BulkAnswer { matching_count, count_is_exact, operation } = &self.value;
+        let at_least = if *count_is_exact { "" } else { "at least " };
+        let footer = match matching_count {
+            1 => format!("{at_least}1 operation matches\n"),
+            n => format!("{at_least}{n} operations match\n"),
+        };
+        let begun = operation.as_ref().map_or_else(String::new, |operation| operations_table(style, [operation]));
+        begun + &style.faint(&footer)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.value.operation.iter().map(|operation| operation.id.clone()).collect()
+    }
 }
 
 impl Answer for longrun_client::Answer<OperationPage> {

@@ -63,6 +63,17 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// A number of things: `1 operation`, `2 operations`.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// A number of pieces of evidence.
+pub fn pieces(number: u64) -> String {
+    format!("{} of evidence", count(number, "piece"))
+}
+
 /// Text that came from elsewhere, with its control characters escaped, so that it cannot command a terminal nor forge
 /// lines. Characters that reverse the direction of writing are escaped too: they make text look like another.
 pub fn printable(text: &str) -> String {

@@ -24,6 +24,7 @@ use super::oidc::SignIn;
 use super::refusals::{Look, Refusals};
 use super::secret::{PREFIX, Secret};
 use super::session::{Cookies, Purpose, Sealer, Session, is_same, random_text};
+use super::standing::{SessionKey, StandingSessions};
 use super::usage::Usage;
 use crate::error::ApiError;
 use crate::link::Link;
@@ -50,6 +51,7 @@ pub(crate) struct Authenticator {
     tokens: TokenLookup,
     usage: Usage,
     refusals: Arc<Refusals>,
+    sessions: StandingSessions,
     /// Made when it is first needed: the key may be the store's.
     sealer: OnceCell<Sealer>,
     /// The same for sessions that begin with an API token.
@@ -72,8 +74,8 @@ enum Proof {
     Secret([u8; 32]),
     /// By a token of an identity provider.
     Jwt(Arc<Verified>),
-    /// By a session.
-    Session,
+    /// By a session that the store knows by this.
+    Session(SessionKey),
 }
 
 impl Authenticator {
@@ -97,6 +99,7 @@ impl Authenticator {
             tokens: TokenLookup::new(Arc::clone(&store), Arc::clone(&refusals)),
             usage: Usage::start(Arc::clone(&store)),
             refusals,
+            sessions: StandingSessions::new(Arc::clone(&store)),
             sealer: OnceCell::new(),
             page_sealer: OnceCell::new(),
             identity,
@@ -142,7 +145,9 @@ impl Authenticator {
                 Err(_) => caller.token.is_valid(self.store.now()),
             },
             Proof::Jwt(verified) => self.identity.jwt.still_holds(verified, self.store.now()),
-            Proof::Session => caller.token.is_valid(self.store.now()),
+            Proof::Session(key) => {
+                caller.token.is_valid(self.store.now()) && self.sessions.stands(key).await.unwrap_or(true)
+            }
         }
     }
 
@@ -188,7 +193,7 @@ impl Authenticator {
         if !token.is_valid(self.store.now()) {
             return Err(ApiError::Unauthenticated);
         }
-        Ok(Authenticated { token: Arc::new(token), proof: Proof::Session })
+        Ok(Authenticated { token: Arc::new(token), proof: Proof::Session(session.key()) })
     }
 
     /// By the cookie of whichever sign-in there was.
@@ -285,13 +290,22 @@ impl Authenticator {
         look.map_err(|retry_after| ApiError::TooManyUnknownTokens { retry_after })
     }
 
-    /// The session of a request's cookie.
+    /// Takes note that a session was ended.
+    pub(crate) fn session_ended(&self, organization: &str, id: &str) {
+        self.sessions.forget(&(organization.to_owned(), id.to_owned()));
+    }
+
+    /// The session of a request's cookie, if it stands.
     pub(super) async fn session(&self, sign_in: &SignIn, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
         // Who brings no cookie is nobody, whether the store can be asked for its key or not.
         if sign_in.cookies.find(headers, Purpose::Session).is_none() {
             return Ok(None);
         }
-        Ok(sign_in.session_of(self.sealer(sign_in).await?, headers, self.store.now()))
+        let session = sign_in.session_of(self.sealer(sign_in).await?, headers, self.store.now());
+        match session {
+            Some(session) if self.sessions.stands(&session.key()).await? => Ok(Some(session)),
+            _ => Ok(None),
+        }
     }
 
     /// What cookies are sealed with.

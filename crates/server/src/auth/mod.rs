@@ -18,6 +18,7 @@ mod refusals;
 mod routes;
 mod secret;
 mod session;
+mod standing;
 mod usage;
 
 pub(crate) use authenticator::{Authenticated, Authenticator, bearer, is_from_own_page};
@@ -27,7 +28,7 @@ pub use identity::{Identity, IdentitySettings};
 pub use jwks::{KeySettings, KeySource};
 pub use jwt::JwtSettings;
 pub use oidc::OidcSettings;
-pub(crate) use routes::{is_local, sign_in_routes};
+pub(crate) use routes::{end_session_of, is_local, sign_in_routes};
 pub(crate) use secret::PREFIX;
 pub use secret::Secret;
 pub(crate) use session::{mask, unmask};

@@ -247,6 +247,7 @@ impl SignIn {
             operations::Projects::Only(projects) => Some(projects.into_iter().collect()),
         };
         Ok(Session {
+            secret: random_text(),
             name: name.unwrap_or_else(|| subject.clone()),
             subject,
             organization: granted.access.organization,

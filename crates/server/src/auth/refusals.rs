@@ -1,33 +1,24 @@
 //! How many tokens that nobody knows an address may try.
 //!
-//! Each costs a query. So an address that tried [`UNKNOWN`] of them within [`WINDOW`] is refused without one until the
-//! window is over; tokens that were valid here before are not concerned.
+//! Each costs a query. So an address that tried [`UNKNOWN`] of them within [`WINDOW`](crate::windows::WINDOW) is refused
+//! without one until the window is over; tokens that were valid here before are not concerned.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::windows::Windows;
+
 /// Unknown tokens of one address in a window.
 pub(crate) const UNKNOWN: u32 = 100;
-const WINDOW: Duration = Duration::from_secs(60);
 /// Looks of one address that are under way: how far it can come above the limit.
 const LOOKS: u32 = 1_000;
-/// Addresses remembered at most; past it all are forgotten that have nothing under way.
-const REMEMBERED: usize = 10_000;
 /// When there are too many looks under way, some will have ended then.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Counts by address.
+/// Counts by address: what was unknown has happened, looks are under way.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<HashMap<IpAddr, Count>>);
-
-#[derive(Debug)]
-struct Count {
-    since: Instant,
-    unknown: u32,
-    looks: u32,
-}
+pub(crate) struct Refusals(Mutex<Windows<IpAddr>>);
 
 /// A look for a token that this process has not seen.
 #[derive(Debug)]
@@ -37,27 +28,18 @@ impl Refusals {
     /// Begins a look, or tells when to try again.
     pub(crate) fn begin(&self, address: IpAddr, now: Instant) -> Result<Look<'_>, Duration> {
         let mut counts = self.lock();
-        if counts.len() >= REMEMBERED {
-            counts.retain(|_, count| count.looks > 0 || count.since + WINDOW > now);
-            if counts.len() >= REMEMBERED {
-                counts.retain(|_, count| count.looks > 0);
-            }
+        let count = counts.count(address, now);
+        if count.happened >= UNKNOWN {
+            return Err(count.left(now));
         }
-        let count = counts.entry(address).or_insert(Count { since: now, unknown: 0, looks: 0 });
-        if count.since + WINDOW <= now {
-            (count.since, count.unknown) = (now, 0);
-        }
-        if count.unknown >= UNKNOWN {
-            return Err(count.since + WINDOW - now);
-        }
-        if count.looks >= LOOKS {
+        if count.under_way >= LOOKS {
             return Err(SOON);
         }
-        count.looks += 1;
+        count.under_way += 1;
         Ok(Look(self, address))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Count>> {
+    fn lock(&self) -> MutexGuard<'_, Windows<IpAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,8 +47,8 @@ impl Refusals {
 impl Look<'_> {
     /// Takes note that nobody knows the token.
     pub(crate) fn found_nothing(&self) {
-        if let Some(count) = self.0.lock().get_mut(&self.1) {
-            count.unknown += 1;
+        if let Some(count) = self.0.lock().known(&self.1) {
+            count.happened += 1;
         }
     }
 }
@@ -74,12 +56,10 @@ impl Look<'_> {
 impl Drop for Look<'_> {
     fn drop(&mut self) {
         let mut counts = self.0.lock();
-        if let Some(count) = counts.get_mut(&self.1) {
-            count.looks -= 1;
-            if count.looks == 0 && count.unknown == 0 {
-                counts.remove(&self.1);
-            }
+        if let Some(count) = counts.known(&self.1) {
+            count.under_way -= 1;
         }
+        counts.tidy(&self.1);
     }
 }
 
@@ -87,13 +67,14 @@ impl Drop for Look<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::windows::WINDOW;
 
     #[test]
     fn an_address_may_try_so_many_in_a_window() {
         let (refusals, now) = (Refusals::default(), Instant::now());
         let address = |last: u8| IpAddr::from([192, 0, 2, last]);
         drop(refusals.begin(address(1), now).unwrap());
-        assert!(refusals.lock().is_empty(), "who knew its token leaves nothing");
+        assert_eq!(refusals.lock().len(), 0, "who knew its token leaves nothing");
         for _ in 0..UNKNOWN {
             refusals.begin(address(1), now).unwrap().found_nothing();
         }
@@ -104,14 +85,5 @@ mod tests {
         assert_eq!(refusals.begin(address(3), now).unwrap_err(), SOON);
         drop(looks);
         assert!(refusals.begin(address(3), now).is_ok());
-    }
-
-    #[test]
-    fn no_more_addresses_are_remembered_than_fit() {
-        let (refusals, now) = (Refusals::default(), Instant::now());
-        for number in 0..2 * REMEMBERED as u32 {
-            refusals.begin(IpAddr::from(number.to_be_bytes()), now).unwrap().found_nothing();
-            assert!(refusals.lock().len() <= REMEMBERED);
-        }
     }
 }

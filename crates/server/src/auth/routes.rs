@@ -13,15 +13,16 @@ use axum::routing::{get, post};
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, LOCATION, REFERRER_POLICY, SET_COOKIE,
 };
-use http::{HeaderValue, StatusCode};
+use http::{Extensions, HeaderValue, StatusCode};
 use openidconnect::url::form_urlencoded;
 use serde::Serialize;
 
 use super::authenticator::{Authenticator, has_own_origin, require_own_page};
 use super::oidc::{CALLBACK, LOGIN_TIME, Returned, SignIn};
 use super::refusals::Look;
-use super::session::{Purpose, is_same};
+use super::session::{Purpose, Session, is_same};
 use crate::error::{ApiError, SignInError};
+use crate::http::Origin;
 use crate::link::Link;
 
 /// Where a person comes to who did not say where to go.
@@ -67,13 +68,14 @@ async fn callback(
     State(auth): Auth,
     link: Option<Extension<Link>>,
     RawQuery(query): RawQuery,
+    extensions: Extensions,
     headers: HeaderMap,
 ) -> Response {
     let sign_in = provider(&auth);
     let end = async {
         // Each costs a call of the provider.
         let look = auth.look(link.and_then(|Extension(link)| link.counted()))?;
-        let ended = end(&auth, sign_in, query.as_deref().unwrap_or(""), &headers).await;
+        let ended = end(&auth, sign_in, query.as_deref().unwrap_or(""), &extensions, &headers).await;
         if ended.is_err() {
             look.iter().for_each(Look::found_nothing);
         }
@@ -86,7 +88,13 @@ async fn callback(
     })
 }
 
-async fn end(auth: &Authenticator, sign_in: &SignIn, query: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+async fn end(
+    auth: &Authenticator,
+    sign_in: &SignIn,
+    query: &str,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let returned = returned(query).ok_or(SignInError::Stale)?;
     let sealer = auth.sealer(sign_in).await?;
     let login = sign_in.login(sealer, headers).ok_or(SignInError::Stale)?;
@@ -96,10 +104,24 @@ async fn end(auth: &Authenticator, sign_in: &SignIn, query: &str, headers: &Head
     let session = sign_in.end(&login, &returned, auth.store.now()).await?;
     let sealed = sealer.seal(Purpose::Session, &session);
     let sealed = sealed.map_err(|error| SignInError::NotAllowed(error.to_string()))?;
+    recorded(auth, &session, "sessions.begin", extensions).begin_session(session.stored()).await?;
     tracing::info!(subject = session.subject, organization = session.organization, "somebody signed in");
     let lasts = sign_in.session_time().as_secs();
     let cookies = [sign_in.cookies.set(Purpose::Session, &sealed, lasts), sign_in.cookies.remove(Purpose::Login)];
     Ok(redirect(&login.return_to, &cookies))
+}
+
+/// The store, with what the person does with the session recorded.
+fn recorded(
+    auth: &Authenticator,
+    session: &Session,
+    action: &'static str,
+    extensions: &Extensions,
+) -> Arc<dyn store::Store> {
+    let (organization, id) = session.key();
+    let target = vec![format!("sessions/{id}")];
+    let origin = Origin::of(extensions);
+    auth.store.on_behalf_of(crate::audit::recorded(&session.token(), &origin, &organization, action, target))
 }
 
 #[derive(Serialize)]
@@ -137,8 +159,8 @@ async fn session(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiE
     Ok(json(crate::render::to_json(&SessionAnswer { session })))
 }
 
-/// Ends a session: the browser forgets it.
-async fn logout(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiError> {
+/// Ends a session on all servers; the browser forgets it.
+async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -> Result<Response, ApiError> {
     let sign_in = provider(&auth);
     // Another site's page could send a browser here, without the cookie, only to have it forgotten.
     if !has_own_origin(sign_in, &headers) {
@@ -146,10 +168,32 @@ async fn logout(State(auth): Auth, headers: HeaderMap) -> Result<Response, ApiEr
     }
     if let Some(session) = auth.session(sign_in, &headers).await? {
         require_own_page(sign_in, &headers, &session)?;
+        end_session(&auth, &session, &extensions).await?;
     }
     let mut response = json(b"{}".to_vec());
     set_cookies(&mut response, &[sign_in.cookies.remove(Purpose::Session)]);
     Ok(response)
+}
+
+/// Ends the session of a request's cookie on all servers, if there is one. Whoever calls it has made sure that the request
+/// is of a page of this server.
+pub(crate) async fn end_session_of(
+    auth: &Authenticator,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<(), ApiError> {
+    let Some(sign_in) = &auth.identity.sign_in else { return Ok(()) };
+    match auth.session(sign_in, headers).await? {
+        Some(session) => end_session(auth, &session, extensions).await,
+        None => Ok(()),
+    }
+}
+
+async fn end_session(auth: &Authenticator, session: &Session, extensions: &Extensions) -> Result<(), ApiError> {
+    let (organization, id) = session.key();
+    recorded(auth, session, "sessions.end", extensions).revoke_session(&organization, &id).await?;
+    auth.session_ended(&organization, &id);
+    Ok(())
 }
 
 fn json(body: Vec<u8>) -> Response {

@@ -1,6 +1,7 @@
 //! Sessions of people who signed in: sealed cookies that every server of the store can open.
 //!
-//! Nothing is kept on servers. A cookie is encrypted and authenticated (AES-256-GCM) with a key that is the store's or
+//! What a person may do is in the cookie, and servers keep nothing of it; that it has not been ended is in the store
+//! ([`super::standing`]). A cookie is encrypted and authenticated (AES-256-GCM) with a key that is the store's or
 //! the operator's, and bound to what it is for and to the configuration of the sign-in: one that was made under another
 //! configuration is none.
 
@@ -10,11 +11,14 @@ use http::HeaderMap;
 use http::header::COOKIE;
 use operations::{Access, Projects, Timestamp};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{SHA256, digest};
 use ring::hmac;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::Token;
+
+use super::standing::SessionKey;
 
 /// The most bytes of a cookie's value; browsers take 4096 with the name and the attributes.
 const MAX_COOKIE: usize = 3_800;
@@ -94,6 +98,8 @@ impl Sealer {
 /// A session, as its cookie holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Session {
+    /// Of which its id is a hash: who knows the id has no cookie.
+    pub(super) secret: String,
     /// The provider's name for the person.
     pub(super) subject: String,
     /// A name to be shown.
@@ -111,6 +117,27 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// What the store knows it by.
+    pub(super) fn key(&self) -> SessionKey {
+        let hash = digest(&SHA256, self.secret.as_bytes());
+        let hash: String = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        (self.organization.clone(), format!("ses_{hash}"))
+    }
+
+    /// As the store keeps it.
+    pub(super) fn stored(&self) -> store::Session {
+        let (organization, id) = self.key();
+        store::Session {
+            id,
+            organization,
+            subject: self.subject.clone(),
+            name: self.name.clone(),
+            begun_at: Timestamp::from_millis(self.begun_at),
+            expires_at: Timestamp::from_millis(self.expires_at),
+            revoked_at: None,
+        }
+    }
+
     /// The caller that it makes.
     pub(super) fn token(&self) -> Token {
         let projects = self.projects.as_ref();

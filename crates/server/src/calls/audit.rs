@@ -2,31 +2,23 @@
 
 use operations::{Timestamp, Violation, check_text};
 use serde::Deserialize;
-use store::{AuditFilter, AuditPage, Organizations, Scope};
+use store::{AuditFilter, AuditPage};
 use utoipa::IntoParams;
 
+use super::page::Paged;
 use super::pause;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
-use crate::strict::{Found, Read};
+use crate::strict::Found;
 
-/// Entries of a page when nobody says, and at most.
-const PAGE_SIZE: u32 = 100;
+/// The most entries of a page.
 const MAX_PAGE_SIZE: u32 = 1_000;
 
 /// Which entries to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListAudit {
-    /// Entries per page; above 1000, 1000. A page may have fewer, also when there are more.
-    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
-    #[serde(default)]
-    pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
-    #[param(required = false)]
-    #[serde(default)]
-    pub(crate) page_token: String,
     /// Only what this one did: the id of a token.
     #[param(required = false, max_length = 256)]
     #[serde(default)]
@@ -42,11 +34,11 @@ pub(crate) struct ListAudit {
     /// Only entries of this time or later.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) since: String,
+    pub(crate) since: Option<String>,
     /// Only entries before this time.
     #[param(value_type = Option<String>, format = DateTime, required = false)]
     #[serde(default)]
-    pub(crate) until: String,
+    pub(crate) until: Option<String>,
     /// For tokens of the instance: the log of this organization; left out, that of the instance.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
@@ -54,39 +46,20 @@ pub(crate) struct ListAudit {
 }
 
 /// One page of entries, newest first.
-pub(crate) async fn list(app: &App, caller: &Caller, asked: Read<ListAudit>) -> Result<AuditPage, ApiError> {
-    let (asked, mut found) = asked.into_parts();
-    let organization = authorize(caller, &asked.organization)?;
+pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListAudit>) -> Result<AuditPage, ApiError> {
+    let (page, asked, mut found) = asked.into_parts();
+    // Who has a part of an organization only does not see what others do in it, and the log of the instance tells of all.
+    let organization = pause::managed(caller, &asked.organization)?;
     let filter = AuditFilter {
         actor: text("actor", asked.actor, &mut found),
         action: text("action", asked.action, &mut found),
         target: text("target", asked.target, &mut found),
-        since: time("since", &asked.since, &mut found),
-        until: time("until", &asked.until, &mut found),
+        since: time("since", asked.since, &mut found),
+        until: time("until", asked.until, &mut found),
     };
-    let before = Some(asked.page_token.as_str()).filter(|token| !token.is_empty()).map(str::parse::<u64>);
-    if matches!(before, Some(Err(_))) {
-        found.add(Violation::new("page_token", "must be the next_page_token of an answer"));
-    }
+    let before = page.place(&mut found, |token| token.parse().ok());
     found.none()?;
-    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(MAX_PAGE_SIZE);
-    Ok(app.store.audit(&organization, &filter, before.and_then(Result::ok), size).await?)
-}
-
-/// Whose log the caller may read: who has a part of an organization only does not see what others do in it, and that of
-/// the instance tells of all organizations.
-fn authorize(caller: &Caller, organization: &str) -> Result<String, ApiError> {
-    match caller.allowed_in(Scope::Admin) {
-        Some(Organizations::All) => {}
-        Some(reached) if reached.include(organization) => {}
-        Some(_) => return Err(ApiError::NotFound("organization")),
-        None => {
-            pause::whole(caller)?;
-            let is_own = organization.is_empty() || organization == caller.organization();
-            return if is_own { Ok(caller.organization().to_owned()) } else { Err(ApiError::NotFound("organization")) };
-        }
-    }
-    Ok(organization.to_owned())
+    Ok(app.store.audit(&organization, &filter, before, page.size(MAX_PAGE_SIZE)).await?)
 }
 
 fn text(field: &str, text: String, found: &mut Found) -> Option<String> {
@@ -96,9 +69,9 @@ fn text(field: &str, text: String, found: &mut Found) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn time(field: &str, text: &str, found: &mut Found) -> Option<Timestamp> {
-    let time = text.parse().ok();
-    if time.is_none() && !text.is_empty() {
+fn time(field: &str, text: Option<String>, found: &mut Found) -> Option<Timestamp> {
+    let time = text?.parse().ok();
+    if time.is_none() {
         found.add(Violation::new(field, "must be a time such as 2026-01-31T12:00:00Z"));
     }
     time

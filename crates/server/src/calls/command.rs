@@ -23,6 +23,7 @@ pub(crate) async fn command(
     let outcome = caller.store(app, action, Vec::new()).command(caller.access(), id?, command).await?;
     let operation = outcome.ok_or(super::list::NOT_FOUND)?.map_err(|refusal| match refusal {
         Refusal::WrongStatus(status) => ApiError::WrongStatus { status, allowed: allowed(command) },
+        Refusal::UniqueKeyInUse => ApiError::UniqueKeyInUse,
         other => ApiError::Internal(other.into()),
     })?;
     match command {

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use operations::{MAX_PRIORITY, NewOperation, Operation, Resource, Timestamp, Violation};
+use operations::{
+    Concurrency, Labels, MAX_PRIORITY, NewOperation, Operation, OperationId, Resource, Timestamp, Violation,
+    repeated_unique_keys,
+};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::value::RawValue;
 use store::Scope;
 use utoipa::ToSchema;
 
-use super::{duration, evaluation, idempotency};
+use super::{duration, evaluation, idempotency, labels};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -69,6 +72,25 @@ pub(crate) struct CreateOperation<'a> {
     #[serde(default, deserialize_with = "duration::given")]
     #[schema(value_type = Option<String>, pattern = r"^[0-9]+(\.[0-9]{1,9})?s$", example = "86400s")]
     pub(crate) retain_for: Option<Duration>,
+    /// At most concurrency_limit operations of the organization with this key run at a time, whatever their kinds.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, example = "deploy:production")]
+    #[serde(default)]
+    pub(crate) concurrency_key: String,
+    /// How many of the key may run at a time; 1 unless it is given. Where operations of a key name different ones, that
+    /// of the newest creation holds.
+    #[schema(minimum = 1, maximum = 10000, default = 1)]
+    #[serde(default)]
+    pub(crate) concurrency_limit: Option<i64>,
+    /// What it is found by: at most 16 texts of at most 255 bytes, by keys of 1 to 63 lower-case letters, digits, '.',
+    /// '_', '-' or '/' that begin and end with a letter or a digit.
+    #[serde(default, deserialize_with = "labels::given")]
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>, example = json!({"team": "search"}))]
+    pub(crate) labels: Labels,
+    /// While an operation of the organization with this key has not ended, that one is answered, with the header
+    /// X-Longrun-Existing: true, and none is created. At most 255 bytes.
+    #[schema(value_type = Option<String>, max_length = 255)]
+    #[serde(default)]
+    pub(crate) unique_key: String,
 }
 
 /// Operations that are to be created together.
@@ -87,13 +109,21 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
     text.parse().map(Some).map_err(|_| D::Error::custom(WANTED))
 }
 
+/// What a creation is answered.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) operation: Operation,
+    /// It has the unique key that was asked for, and was there before this call; or this call repeats another one.
+    pub(crate) existing: bool,
+}
+
 /// Creates one operation. `key` is the client's idempotency key.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     asked: Read<CreateOperation<'_>>,
     key: Option<&str>,
-) -> Result<Operation, ApiError> {
+) -> Result<Made, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let (operation, found) = check(app, asked);
     found.none()?;
@@ -107,11 +137,14 @@ pub(super) async fn one(
     mut operation: NewOperation,
     call: &str,
     key: Option<&str>,
-) -> Result<Operation, ApiError> {
+) -> Result<Made, ApiError> {
     complete(app, caller, &mut operation).await?;
     let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
     let store = caller.store(app, "operations.create", Vec::new());
-    Ok(app.waker.create(&*store, caller.organization(), operation, key).await?)
+    // What is answered with another id was there before.
+    let id = operation.unique_key.is_some().then(|| OperationId::new(app.store.now()));
+    let operation = app.waker.create(&*store, caller.access(), operation, id, key).await?;
+    Ok(Made { existing: id.is_some_and(|id| id != operation.id), operation })
 }
 
 /// Creates many operations in one transaction, all or none.
@@ -120,7 +153,7 @@ pub(crate) async fn batch(
     caller: &Caller,
     asked: Read<BatchCreateOperations<'_>>,
     key: Option<&str>,
-) -> Result<Vec<Operation>, ApiError> {
+) -> Result<Vec<Made>, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     let (asked, mut found) = asked.into_parts();
     let asked = asked.operations.required("operations", &mut found);
@@ -130,21 +163,34 @@ pub(crate) async fn batch(
         found.add_at(&format!("operations[{index}]"), wrong);
         operations.push(operation);
     }
+    for index in repeated_unique_keys(&operations) {
+        let description = "is that of another operation of this request; give each its own";
+        found.add(Violation::new(format!("operations[{index}].unique_key"), description));
+    }
     found.none()?;
     for (index, operation) in operations.iter_mut().enumerate() {
-        complete(app, caller, operation).await.map_err(|error| at(index, error))?;
+        complete(app, caller, operation).await.map_err(|error| at(format!("operations[{index}]."), error))?;
     }
     let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
     let store = caller.store(app, "operations.batch_create", Vec::new());
-    let created = store.create(caller.organization(), operations, key).await?;
+    let is_keyed: Vec<bool> = operations.iter().map(|new| new.unique_key.is_some()).collect();
+    let now = app.store.now();
+    let ids: Vec<OperationId> = match is_keyed.contains(&true) {
+        true => is_keyed.iter().map(|_| OperationId::new(now)).collect(),
+        false => Vec::new(),
+    };
+    let created = store.create_as(caller.access(), operations, ids.clone(), key, None).await?;
     created.iter().for_each(|operation| app.waker.created(&operation.kind));
-    Ok(created)
+    let made = created.into_iter().zip(is_keyed).enumerate().map(|(index, (operation, is_keyed))| {
+        let existing = is_keyed && ids.get(index).is_some_and(|id| *id != operation.id);
+        Made { operation, existing }
+    });
+    Ok(made.collect())
 }
 
-/// The error of one entry, told by its place.
-fn at(index: usize, error: ApiError) -> ApiError {
-    let place = format!("operations[{index}].");
+/// The error of a part of a request, told by its place, which ends with a dot.
+pub(super) fn at(place: String, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(violations) => ApiError::Invalid(
             violations.into_iter().map(|v| Violation::new(format!("{place}{}", v.field), v.description)).collect(),
@@ -155,7 +201,7 @@ fn at(index: usize, error: ApiError) -> ApiError {
 }
 
 /// The operation that is asked for, and everything that is wrong with it.
-fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
+pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
     let (asked, mut found) = asked.into_parts();
     let CreateOperation { kind, resource_type, resource_id, project_id, project_version_id, input, .. } = asked;
     let defaults = app.defaults(&kind);
@@ -182,16 +228,34 @@ fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, Found) {
         timeout: asked.timeout.or(defaults.timeout),
         max_attempts: asked.max_attempts.map_or(defaults.max_attempts, |n| u32::try_from(n).unwrap_or(0)),
         retain_for: asked.retain_for,
+        concurrency: (!asked.concurrency_key.is_empty()).then(|| Concurrency {
+            key: asked.concurrency_key,
+            limit: asked.concurrency_limit.map_or(1, |n| u32::try_from(n).unwrap_or(0)),
+        }),
+        labels: asked.labels,
+        unique_key: Some(asked.unique_key).filter(|key| !key.is_empty()),
+        schedule: None,
     };
+    if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
+        found.add(Violation::new(
+            "concurrency_limit",
+            "needs a concurrency_key: it is how many of it may run at a time",
+        ));
+    }
+    check_new(app, &operation, &mut found);
+    (operation, found)
+}
+
+/// Adds what is wrong with an operation as the domain sees it, and with its kind.
+pub(super) fn check_new(app: &App, operation: &NewOperation, found: &mut Found) {
     operation.violations().into_iter().for_each(|violation| found.add(violation));
     if let Some(violation) = undeclared(app, &operation.kind) {
         found.add(violation);
     }
-    (operation, found)
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
-    if kind == kinds::notices::KIND {
+    if [kinds::notices::KIND, kinds::bulk::KIND].contains(&kind) {
         let description = "is reserved: longrun itself makes the operations of this kind";
         return Some(Violation::new("kind", description));
     }
@@ -203,7 +267,7 @@ fn undeclared(app: &App, kind: &str) -> Option<Violation> {
 }
 
 /// Checks what is asked of a creation besides its own fields, and adds what follows from its kind.
-async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
+pub(super) async fn complete(app: &App, caller: &Caller, operation: &mut NewOperation) -> Result<(), ApiError> {
     caller.require_project(&operation.project_id)?;
     check_input(app, caller, operation)?;
     if operation.kind == evaluation::KIND {
@@ -231,11 +295,23 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         timeout,
         max_attempts,
         retain_for,
+        concurrency,
+        labels,
+        unique_key,
+        schedule: _,
     } = operation;
     let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
     // `Debug` quotes strings, so no two requests run into one another.
-    format!(
+    let mut whole = format!(
         "{kind:?} {resource:?} {project_id:?} {project_version_id:?} {input:?} {priority} {run_after:?} {timeout:?} \
          {max_attempts} {retain_for:?}"
-    )
+    );
+    // Only what is there: keys that were used before there were these stay what they were.
+    if !labels.is_empty() || unique_key.is_some() {
+        whole.push_str(&format!(" {labels:?} {unique_key:?}"));
+    }
+    if let Some(concurrency) = concurrency {
+        whole.push_str(&format!(" {concurrency:?}"));
+    }
+    whole
 }

@@ -224,7 +224,7 @@ pub(crate) async fn evaluate(
         creation::fingerprinted(&operation)
     })?;
     let store = caller.store(app, "evidence.evaluate", Vec::new());
-    Ok(app.waker.create(&*store, caller.organization(), operation, key).await?)
+    Ok(app.waker.create(&*store, caller.access(), operation, None, key).await?)
 }
 
 fn with_digest(input: &str, digest: &Digest) -> String {

@@ -6,18 +6,28 @@
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
 
 pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod command;
 pub(crate) mod creation;
+pub(crate) mod detail;
 pub(crate) mod duration;
 pub(crate) mod evaluate;
 mod evaluation;
 pub(crate) mod events;
 pub(crate) mod evidence;
 pub(crate) mod idempotency;
+mod labels;
 pub(crate) mod list;
 pub(crate) mod organizations;
+pub(crate) mod page;
 pub(crate) mod pause;
+pub(crate) mod retry;
+pub(crate) mod schedules;
+pub(crate) mod search;
+pub(crate) mod sessions;
+pub(crate) mod stats;
 pub(crate) mod tokens;
+pub(crate) mod views;
 pub(crate) mod wait;
 pub(crate) mod watch;
 pub(crate) mod work;

@@ -1,13 +1,15 @@
 //! Organizations as those manage them who run the service, by a token of the instance with the scope `admin`: make, list,
 //! limit, delete. What an organization does with itself is in [`super::pause`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operations::{Violation, check_name};
+use operations::{Timestamp, Violation, check_name};
 use serde::Deserialize;
-use store::{DeletionError, Limits, Scope, StoreError, go_on_deleting};
+use store::{DeletionError, Limits, Pausable, Paused, Scope, StoreError, go_on_deleting};
 use utoipa::{IntoParams, ToSchema};
 
+use super::page::Paged;
 use super::pause::{self, Organization};
 use crate::app::App;
 use crate::audit::administrative;
@@ -15,13 +17,13 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, Read};
 
-/// Entries of a page, unless somebody wants fewer.
+/// The most entries of a page.
 const PAGE_SIZE: u32 = 100;
 /// How long one call goes on with a deletion; then it answers how far it is, and the next call goes on.
 const DELETION: Duration = Duration::from_secs(10);
 
 /// Limits of an organization. What is left out is as the server is configured.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetOrganizationLimits {
     /// Operations that have not ended, over all servers; 0: any number.
@@ -48,6 +50,10 @@ pub(crate) struct SetOrganizationLimits {
     #[serde(default)]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 1000)]
     pub(crate) weight: Option<u32>,
+    /// By kind, how many of its operations may run at a time, over all servers and workers; 0: any number.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, i64>>, example = json!({"scan": 4}))]
+    pub(crate) max_running: BTreeMap<String, u32>,
 }
 
 /// An organization to be made.
@@ -64,19 +70,9 @@ pub(crate) struct CreateOrganization {
     pub(crate) limits: Option<Read<SetOrganizationLimits>>,
 }
 
-/// Which organizations to list.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListOrganizations {
-    /// Entries per page; above 100, or left out, 100.
-    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
-    #[serde(default)]
-    pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
-    #[param(required = false)]
-    #[serde(default)]
-    pub(crate) page_token: String,
-}
+/// Which organizations to list: all within reach.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ListOrganizations {}
 
 /// How an organization is deleted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -126,23 +122,35 @@ pub(crate) async fn create(
     .await
 }
 
+/// An organization in a list, and since when it is paused.
+pub(crate) type Listed = (store::Organization, Option<Timestamp>);
+
 /// One page of the organizations within reach, by name, and where the next one begins.
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
-    asked: Read<ListOrganizations>,
-) -> Result<(Vec<store::Organization>, Option<String>), ApiError> {
+    asked: Paged<ListOrganizations>,
+) -> Result<(Vec<Listed>, Option<String>), ApiError> {
     manages(caller)?;
-    let (asked, found) = asked.into_parts();
+    let (page, ListOrganizations {}, found) = asked.into_parts();
     found.none()?;
-    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE) as usize;
+    let size = page.size(PAGE_SIZE) as usize;
     let mut organizations = app.store.organizations().await?;
     let reached = caller.allowed_in(Scope::Admin);
-    organizations.retain(|one| one.name > asked.page_token && reached.is_some_and(|all| all.include(&one.name)));
+    organizations.retain(|one| one.name > page.token && reached.is_some_and(|all| all.include(&one.name)));
     let has_more = organizations.len() > size;
     organizations.truncate(size);
     let next = organizations.last().filter(|_| has_more).map(|last| last.name.clone());
-    Ok((organizations, next))
+    let paused = app.store.paused().await?;
+    let since = |one: &store::Organization| {
+        let is_it = |paused: &&Paused| matches!(&paused.what, Pausable::Organization(name) if *name == one.name);
+        paused.iter().find(is_it).map(|paused| paused.since)
+    };
+    let listed = organizations.into_iter().map(|one| {
+        let since = since(&one);
+        (one, since)
+    });
+    Ok((listed.collect(), next))
 }
 
 /// Sets what an organization may have, as a whole.
@@ -192,15 +200,15 @@ pub(crate) async fn delete(
         pause::authorize(app, caller, name).await?;
         let contents = app.store.contents(name).await?.ok_or(ApiError::NotFound("organization"))?;
         if !contents.is_being_deleted {
-            let has = [(contents.unfinished + contents.ended, "operations"), (contents.evidence, "pieces of evidence")];
-            let has: Vec<String> =
-                has.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
+            let operations = contents.unfinished + contents.ended;
+            let has = [(operations, counted(operations)), (contents.evidence, pieces(contents.evidence))];
+            let has: Vec<String> = has.into_iter().filter(|(count, _)| *count > 0).map(|(_, has)| has).collect();
             if !force && !has.is_empty() {
                 return Err(ApiError::OrganizationNotEmpty { what: has.join(" and ") });
             }
             let unfinished = store.begin_deletion(name, force).await?;
             if unfinished > 0 && !force {
-                return Err(ApiError::OrganizationNotEmpty { what: format!("{unfinished} operations") });
+                return Err(ApiError::OrganizationNotEmpty { what: counted(unfinished) });
             }
         }
         let mut removed_rows = 0;
@@ -214,6 +222,14 @@ pub(crate) async fn delete(
         Ok(Deletion { done, removed_rows })
     })
     .await
+}
+
+fn counted(operations: u64) -> String {
+    format!("{operations} operation{}", if operations == 1 { "" } else { "s" })
+}
+
+fn pieces(evidence: u64) -> String {
+    format!("{evidence} piece{} of evidence", if evidence == 1 { "" } else { "s" })
 }
 
 /// These calls are for those who manage organizations.
@@ -235,6 +251,7 @@ fn checked(asked: Read<SetOrganizationLimits>) -> (Limits, Found) {
         max_input: asked.max_input.map(u64::from),
         max_output: asked.max_output.map(u64::from),
         weight: asked.weight,
+        max_running: asked.max_running,
     };
     limits.violations().into_iter().for_each(|violation| found.add(violation));
     (limits, found)

@@ -4,8 +4,10 @@
 //! the command line, by those who run the service; callers see it. Every other organization is as good as none. Those
 //! who manage organizations by a token of the instance pause whole ones.
 
+use std::collections::BTreeMap;
+
 use operations::{Projects, check_kind};
-use store::{Pausable, Paused, Quota, Scope, Store};
+use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
 use crate::app::App;
 use crate::audit::administrative;
@@ -23,6 +25,8 @@ pub(crate) struct Organization {
     /// Kinds of which nothing is started in it.
     pub(crate) paused_kinds: Vec<String>,
     pub(crate) limits: Quota,
+    /// By kind, how many of its operations may run at a time.
+    pub(crate) max_running: BTreeMap<String, u32>,
 }
 
 /// What an organization has that is the caller's, or that its token of the instance manages.
@@ -34,7 +38,9 @@ pub(crate) async fn organization(app: &App, caller: &Caller, name: &str) -> Resu
 /// What an organization has.
 pub(super) async fn read(app: &App, name: &str) -> Result<Organization, ApiError> {
     let (paused, paused_kinds) = paused_kinds(app, name).await?;
-    Ok(Organization { limits: app.store.quotas().of(name), name: name.to_owned(), paused, paused_kinds })
+    let quotas = app.store.quotas();
+    let (limits, max_running) = (quotas.of(name), quotas.running.all_of(name));
+    Ok(Organization { limits, max_running, name: name.to_owned(), paused, paused_kinds })
 }
 
 /// Pauses or resumes an organization.
@@ -82,6 +88,22 @@ pub(super) async fn authorize(app: &App, caller: &Caller, name: &str) -> Result<
     }
     whole(caller)?;
     if name == caller.organization() { Ok(()) } else { Err(ApiError::NotFound("organization")) }
+}
+
+/// The organization that is meant and that the caller manages as a whole: its own, or one that its token of the instance
+/// reaches. With the empty name its own, which is the instance for one that reaches all.
+pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, ApiError> {
+    match caller.allowed_in(Scope::Admin) {
+        Some(Organizations::All) => {}
+        Some(reached) if reached.include(organization) => {}
+        Some(_) => return Err(ApiError::NotFound("organization")),
+        None => {
+            whole(caller)?;
+            let is_own = organization.is_empty() || organization == caller.organization();
+            return if is_own { Ok(caller.organization().to_owned()) } else { Err(ApiError::NotFound("organization")) };
+        }
+    }
+    Ok(organization.to_owned())
 }
 
 /// These calls are about the whole organization.

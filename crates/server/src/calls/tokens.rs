@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use operations::{Timestamp, Violation};
+use operations::{Timestamp, Violation, check_name};
 use serde::Deserialize;
 use store::{AuditCall, DEFAULT_OVERLAP, Scope, Token, TokenReach, TokenRotation, TokenWish};
 use utoipa::{IntoParams, ToSchema};
 
 use super::duration;
+use super::page::Paged;
 use crate::app::App;
 use crate::audit::administrative;
 use crate::auth::Secret;
@@ -19,7 +20,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 use crate::strict::{Found, List, Read};
 
-/// Entries of a page of tokens, unless somebody wants fewer.
+/// The most entries of a page of tokens.
 const PAGE_SIZE: u32 = 100;
 /// Names in one list.
 const MAX_NAMES: usize = 1_000;
@@ -63,14 +64,6 @@ pub(crate) struct CreateToken {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListTokens {
-    /// Entries per page; above 100, or left out, 100.
-    #[param(value_type = Option<i32>, minimum = 0, default = 100, required = false)]
-    #[serde(default)]
-    pub(crate) page_size: Option<u32>,
-    /// The next_page_token of the page before.
-    #[param(required = false)]
-    #[serde(default)]
-    pub(crate) page_token: String,
     /// Only tokens of this organization.
     #[param(required = false, max_length = 128)]
     #[serde(default)]
@@ -116,20 +109,22 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateToken>)
 pub(crate) async fn list(
     app: &App,
     caller: &Caller,
-    asked: Read<ListTokens>,
+    asked: Paged<ListTokens>,
 ) -> Result<(Vec<Token>, Option<String>), ApiError> {
     let mut reach = reach(caller)?;
-    let (asked, mut found) = asked.into_parts();
-    let after = Some(asked.page_token.as_str()).filter(|token| !token.is_empty()).map(place);
-    if after == Some(None) {
-        found.add(Violation::new("page_token", "must be the next_page_token of an answer"));
+    let (page, asked, mut found) = asked.into_parts();
+    let after = page.place(&mut found, place);
+    if !asked.organization.is_empty()
+        && let Err(violation) = check_name("organization", &asked.organization)
+    {
+        found.add(violation);
     }
     found.none()?;
     if !asked.organization.is_empty() {
         reach = reach.within(&asked.organization);
     }
-    let size = asked.page_size.filter(|size| *size > 0).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
-    let mut tokens = app.store.list_tokens(&reach, after.flatten(), size + 1).await?;
+    let size = page.size(PAGE_SIZE);
+    let mut tokens = app.store.list_tokens(&reach, after, size + 1).await?;
     let has_more = tokens.len() > size as usize;
     tokens.truncate(size as usize);
     let next = tokens.last().filter(|_| has_more).map(|last| format!("{}.{}", last.created_at.as_millis(), last.id));
@@ -207,8 +202,11 @@ fn secret() -> Result<Secret, ApiError> {
 
 /// What is wished for, as far as it can be read.
 fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWish, ApiError> {
-    let set = |List(names): List<String, MAX_NAMES>| -> BTreeSet<String> { names.into_iter().collect() };
-    let List(names) = asked.scopes;
+    let mut set = |field: &str, names: List<String, MAX_NAMES>| -> BTreeSet<String> {
+        names.optional(field, &mut found).into_iter().collect()
+    };
+    let (projects, organizations) = (set("projects", asked.projects), set("organizations", asked.organizations));
+    let names = asked.scopes.optional("scopes", &mut found);
     let mut scopes = BTreeSet::new();
     for name in &names {
         match name.parse::<Scope>() {
@@ -233,8 +231,8 @@ fn wish(caller: &Caller, asked: CreateToken, mut found: Found) -> Result<TokenWi
     Ok(TokenWish {
         name: asked.name,
         organization: (!is_of_instance).then_some(organization),
-        projects: set(asked.projects),
-        organizations: set(asked.organizations),
+        projects,
+        organizations,
         scopes,
         expires_in: asked.expires_in,
     })

@@ -49,7 +49,7 @@ impl AgentsService for Face {
 }
 
 /// A text as JSON; none when it is empty.
-fn quoted(text: &str) -> Option<Box<RawValue>> {
+pub(super) fn quoted(text: &str) -> Option<Box<RawValue>> {
     let json = (!text.is_empty()).then(|| serde_json::to_string(text).expect("a text is written as JSON"))?;
     Some(RawValue::from_string(json).expect("it is JSON"))
 }

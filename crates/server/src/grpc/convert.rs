@@ -5,9 +5,11 @@ use std::time::Duration;
 use operations::{Operation, OperationId, PageInfo, Timestamp, Violation};
 use proto::longrun::v1 as wire;
 use serde_json::value::RawValue;
+use store::OperationDetail;
 
 use crate::calls::creation::CreateOperation;
 use crate::calls::list::NOT_FOUND;
+use crate::calls::page::PageQuery;
 use crate::error::ApiError;
 use crate::services::FirstPage;
 use crate::strict::Read;
@@ -35,6 +37,34 @@ pub(super) fn operation(operation: &Operation) -> wire::AsyncOperation {
         finished_at: operation.finished_at.map(timestamp),
         output: operation.output.clone(),
         error_message: operation.error_message.clone(),
+    }
+}
+
+/// A view as a query has it.
+pub(super) fn view(number: i32) -> String {
+    match wire::OperationView::try_from(number) {
+        Ok(wire::OperationView::Unspecified) => String::new(),
+        Ok(wire::OperationView::Basic) => "BASIC".to_owned(),
+        Ok(wire::OperationView::Full) => "FULL".to_owned(),
+        Err(_) => number.to_string(),
+    }
+}
+
+/// What is known of an operation beside the operation.
+pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
+    wire::OperationDetail {
+        input: detail.input,
+        labels: detail.labels.into_iter().collect(),
+        unique_key: detail.unique_key.unwrap_or_default(),
+        priority: detail.priority.into(),
+        attempts: detail.attempts,
+        max_attempts: detail.max_attempts,
+        run_after: detail.run_after.map(timestamp),
+        timeout: detail.timeout.map(duration),
+        worker: detail.worker,
+        cancel_requested: detail.cancel_requested,
+        progress: detail.progress,
+        schedule: detail.schedule.unwrap_or_default(),
     }
 }
 
@@ -75,7 +105,8 @@ pub(super) fn given_duration(
     duration.map(|(seconds, nanos)| Duration::new(seconds, nanos))
 }
 
-fn given_timestamp(
+/// A time within the years that can be told.
+pub(super) fn given_timestamp(
     field: &str,
     given: Option<prost_types::Timestamp>,
     found: &mut Vec<Violation>,
@@ -117,6 +148,11 @@ pub(super) fn creation(given: &wire::CreateOperationRequest) -> Read<CreateOpera
         // 0 is what is not given.
         max_attempts: Some(given.max_attempts).filter(|most| *most != 0).map(i64::from),
         retain_for: given_duration("retain_for", given.retain_for, &mut violations),
+        concurrency_key: given.concurrency_key.clone(),
+        // 0 is what is not given.
+        concurrency_limit: Some(given.concurrency_limit).filter(|limit| *limit != 0).map(i64::from),
+        labels: given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        unique_key: given.unique_key.clone(),
     };
     Read { value, violations }
 }
@@ -128,6 +164,13 @@ pub(super) fn count(field: &str, given: i32, found: &mut Vec<Violation>) -> Opti
         found.push(Violation::new(field, "must be an integer between 0 and 2147483647"));
     }
     count
+}
+
+/// Which page of a list.
+pub(super) fn page(size: i32, token: String) -> Read<PageQuery> {
+    let mut violations = Vec::new();
+    let wanted = count("page_size", size, &mut violations);
+    Read { value: PageQuery { wanted, token }, violations }
 }
 
 /// The text of a filter by status, as a query has it.

@@ -82,25 +82,28 @@ fn deliver(mut response: Response) -> Response {
     }
 }
 
-/// The header `grpc-timeout`: at most eight digits and a unit.
+/// The header `grpc-timeout`.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let parsed = value.to_str().ok().and_then(|text| {
-        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
-        let number: u64 = digits.parse().ok().filter(|_| is_number)?;
-        Some(match unit {
-            "H" => Duration::from_secs(number * 3_600),
-            "M" => Duration::from_secs(number * 60),
-            "S" => Duration::from_secs(number),
-            "m" => Duration::from_millis(number),
-            "u" => Duration::from_micros(number),
-            "n" => Duration::from_nanos(number),
-            _ => return None,
-        })
-    });
+    let parsed = value.to_str().ok().and_then(timeout_of);
     let wrong = || ApiError::field("grpc-timeout", "must be at most eight digits and a unit of H, M, S, m, u and n");
     parsed.map(Some).ok_or_else(|| wrong().into())
+}
+
+/// At most eight digits and a unit.
+pub(super) fn timeout_of(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -112,13 +112,13 @@ impl Face {
     }
 }
 
-fn id(name: &str) -> Result<OperationId, ApiError> {
+pub(super) fn id(name: &str) -> Result<OperationId, ApiError> {
     let id = name.strip_prefix(COLLECTION).and_then(|rest| rest.strip_prefix('/')).ok_or(NOT_FOUND)?;
     convert::id(id)
 }
 
 /// The page's number and its size.
-fn place(token: &str) -> Option<(u32, u32)> {
+pub(super) fn place(token: &str) -> Option<(u32, u32)> {
     let (page, size) = token.strip_prefix("v1.")?.split_once('.')?;
     let (page, size) = (page.parse().ok()?, size.parse().ok()?);
     ((1..=MAX_PAGE).contains(&size) && i32::try_from(page).is_ok() && format!("v1.{page}.{size}") == token)

@@ -5,12 +5,19 @@
 //! reflection need no token, as `/docs` needs none.
 
 mod agents;
+mod audit;
 mod convert;
 mod evidence;
+pub(crate) mod fuzzing;
 mod gate;
 mod longrunning;
 mod operations;
+mod organizations;
+mod schedules;
+mod sessions;
+mod stats;
 mod status;
+mod tokens;
 mod worker;
 
 use std::time::Duration;
@@ -20,7 +27,14 @@ use axum::middleware::from_fn_with_state;
 use proto::google::longrunning::operations_server::OperationsServer;
 use proto::longrun::v1::agents_service_server::AgentsServiceServer;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsServiceServer;
+use proto::longrun::v1::audit_service_server::AuditServiceServer;
 use proto::longrun::v1::evidence_service_server::EvidenceServiceServer;
+use proto::longrun::v1::kinds_service_server::KindsServiceServer;
+use proto::longrun::v1::organizations_service_server::OrganizationsServiceServer;
+use proto::longrun::v1::schedules_service_server::SchedulesServiceServer;
+use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
+use proto::longrun::v1::stats_service_server::StatsServiceServer;
+use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -57,8 +71,15 @@ pub(crate) fn routes(app: &App) -> Router {
     let most = usize::MAX;
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))
+        .add_service(TokensServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(OrganizationsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(KindsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(SessionsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(AuditServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(OperationsServer::new(face))
         .into_axum_router()
         .layer(from_fn_with_state(app.clone(), gate::gate));
@@ -68,22 +89,24 @@ pub(crate) fn routes(app: &App) -> Router {
         shutdown.cancelled().await;
         reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     });
-    let mut open = Routes::new(health);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => open = open.add_service(reflection),
-        // Calls do not need it.
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "the services are not shown by reflection");
-        }
-    }
-    let open = open.into_axum_router();
+    // Clients of some years ago know the first version only.
+    let open = Routes::new(health)
+        .add_service(reflection().build_v1().expect("the build made the files"))
+        .add_service(reflection().build_v1alpha().expect("the build made the files"))
+        .into_axum_router();
     // Both would answer what nobody knows; that is for the router that they go into.
     services.reset_fallback().merge(open.reset_fallback())
+}
+
+/// The files that reflection shows.
+///
+/// Not inlined, and a builder for each version: optimising compilers from Rust 1.77 to 1.96 may take the memory of a builder
+/// that was moved away for the next one when they see both begin (<https://github.com/rust-lang/rust/issues/155241>).
+#[inline(never)]
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Implements the services.

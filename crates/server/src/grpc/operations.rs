@@ -6,17 +6,23 @@ use futures_util::{Stream, stream};
 use operations::Violation;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsService;
-use store::{Listing, OperationCommand};
+use store::{CountGroup, Listing, OperationCommand};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::{Call, Face, call, convert};
-use crate::calls::creation::BatchCreateOperations;
+use crate::calls::bulk::{self, BulkOperations};
+use crate::calls::creation::{BatchCreateOperations, Made};
+use crate::calls::detail::{self, GetOperation, View};
 use crate::calls::events::{self, ListEvents};
 use crate::calls::list::{self, ListOperations};
+use crate::calls::retry::{self, RetryOperation};
+use crate::calls::search::{self, CountOperations, FoundPage, SearchOperations};
 use crate::calls::wait::WaitOperation;
 use crate::calls::watch::{self, Told, WatchOperations};
 use crate::calls::{command, creation, wait};
 use crate::error::ApiError;
+use crate::http::create::EXISTING;
 use crate::strict::{List, Read};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -52,9 +58,65 @@ impl AsyncOperationsService for Face {
 
     async fn get_operation(&self, request: Request<wire::GetOperationRequest>) -> Answer<wire::GetOperationResponse> {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
-        let found = list::get(&self.0, &caller, convert::id(&asked.operation_id)).await?;
+        let id = convert::id(&asked.operation_id);
+        let view = GetOperation { view: convert::view(asked.view) };
+        if detail::view(Read { value: view, violations: Vec::new() })? == View::Full {
+            let detail = detail::detail(&self.0, &caller, id).await?;
+            let operation = Some(convert::operation(&detail.operation));
+            return Ok(Response::new(wire::GetOperationResponse { operation, detail: Some(convert::detail(detail)) }));
+        }
+        let found = list::get(&self.0, &caller, id).await?;
         let operation = Some(convert::operation(&found.operation));
-        Ok(Response::new(wire::GetOperationResponse { operation }))
+        Ok(Response::new(wire::GetOperationResponse { operation, detail: None }))
+    }
+
+    async fn search_operations(
+        &self,
+        request: Request<wire::SearchOperationsRequest>,
+    ) -> Answer<wire::SearchOperationsResponse> {
+        let (app, Call { caller, .. }, asked) = (&self.0, call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let value = SearchOperations {
+            filter: asked.filter,
+            page: convert::count("page", asked.page, &mut violations).filter(|page| *page > 0),
+            page_size: convert::count("page_size", asked.page_size, &mut violations),
+            page_token: asked.page_token,
+            order_by: asked.order_by,
+        };
+        let FoundPage { page, next_page_token } = search::search(app, &caller, Read { value, violations }).await?;
+        let mut operations = Vec::with_capacity(page.found.len());
+        for detail in page.found {
+            let detail = search::whole(app, caller.access(), detail).await.map_err(ApiError::from)?;
+            let operation = Some(convert::operation(&detail.operation));
+            operations.push(wire::FoundOperation { operation, detail: Some(convert::detail(detail)) });
+        }
+        Ok(Response::new(wire::SearchOperationsResponse {
+            operations,
+            total_count: page.total,
+            total_is_exact: page.total_is_exact,
+            next_page_token,
+        }))
+    }
+
+    async fn count_operations(
+        &self,
+        request: Request<wire::CountOperationsRequest>,
+    ) -> Answer<wire::CountOperationsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let value = CountOperations { filter: asked.filter, group_by: asked.group_by };
+        let counts = search::count(&self.0, &caller, Read { value, violations: Vec::new() }).await?;
+        let group = |group: CountGroup| wire::OperationCount {
+            status: group.status.map_or(0, |status| status.number().into()),
+            kind: group.kind.unwrap_or_default(),
+            project_id: group.project_id,
+            count: group.count,
+        };
+        Ok(Response::new(wire::CountOperationsResponse {
+            groups: counts.counted.groups.into_iter().map(group).collect(),
+            groups_left_out: counts.groups_left_out,
+            total_count: counts.counted.total,
+            total_is_exact: counts.counted.is_exact,
+        }))
     }
 
     async fn wait_operation(
@@ -128,7 +190,8 @@ impl AsyncOperationsService for Face {
         let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
         let key = convert::key(&asked.idempotency_key);
         let created = creation::create(&self.0, &caller, convert::creation(&asked), key).await?;
-        Ok(Response::new(wire::CreateOperationResponse { operation: Some(convert::operation(&created)) }))
+        let operation = Some(convert::operation(&created.operation));
+        Ok(made(wire::CreateOperationResponse { operation }, &created))
     }
 
     async fn batch_create_operations(
@@ -140,8 +203,35 @@ impl AsyncOperationsService for Face {
         let value = BatchCreateOperations { operations };
         let key = convert::key(&asked.idempotency_key);
         let created = creation::batch(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
-        let operations = created.iter().map(convert::operation).collect();
-        Ok(Response::new(wire::BatchCreateOperationsResponse { operations }))
+        let operations = created.iter().map(|made| convert::operation(&made.operation)).collect();
+        let existing = (0..).zip(&created).filter(|(_, made)| made.existing).map(|(place, _)| place).collect();
+        Ok(Response::new(wire::BatchCreateOperationsResponse { operations, existing }))
+    }
+
+    async fn bulk_operations(
+        &self,
+        request: Request<wire::BulkOperationsRequest>,
+    ) -> Answer<wire::BulkOperationsResponse> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let action = match asked.action() {
+            wire::bulk_operations_request::Action::Unspecified => "",
+            wire::bulk_operations_request::Action::Cancel => "cancel",
+            wire::bulk_operations_request::Action::Retry => "retry",
+            wire::bulk_operations_request::Action::Delete => "delete",
+        };
+        let value = BulkOperations {
+            action: action.to_owned(),
+            filter: asked.filter,
+            dry_run: asked.dry_run,
+            expected_count: asked.expected_count,
+        };
+        let key = convert::key(&asked.idempotency_key);
+        let begun = bulk::begin(&self.0, &caller, Read { value, violations: Vec::new() }, key).await?;
+        Ok(Response::new(wire::BulkOperationsResponse {
+            matching_count: begun.count.cast_signed(),
+            count_is_exact: begun.is_exact,
+            operation: begun.operation.as_ref().map(convert::operation),
+        }))
     }
 
     async fn cancel_operation(
@@ -157,9 +247,13 @@ impl AsyncOperationsService for Face {
         &self,
         request: Request<wire::RetryOperationRequest>,
     ) -> Answer<wire::RetryOperationResponse> {
-        let (call, id) = (call(&request), request.into_inner().operation_id);
-        let operation = Some(self.command(call, &id, OperationCommand::Retry).await?);
-        Ok(Response::new(wire::RetryOperationResponse { operation }))
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let mut violations = Vec::new();
+        let value = RetryOperation { input: convert::json("input", &asked.input, &mut violations) };
+        let (id, key) = (convert::id(&asked.operation_id), convert::key(&asked.idempotency_key));
+        let created = retry::retry(&self.0, &caller, id, Read { value, violations }, key).await?;
+        let operation = Some(convert::operation(&created.operation));
+        Ok(made(wire::RetryOperationResponse { operation }, &created))
     }
 
     async fn delete_operation(
@@ -177,6 +271,15 @@ impl Face {
         let operation = command::command(&self.0, &call.caller, convert::id(id), what).await?;
         Ok(convert::operation(&operation))
     }
+}
+
+/// An answer, with what says that its operation was there before.
+fn made<T>(answer: T, made: &Made) -> Response<T> {
+    let mut response = Response::new(answer);
+    if made.existing {
+        response.metadata_mut().insert(EXISTING, MetadataValue::from_static("true"));
+    }
+    response
 }
 
 fn told_message(told: Told) -> Result<wire::WatchOperationsResponse, Status> {

@@ -9,7 +9,7 @@ use super::caller::Learnt;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::metrics::Shed;
-use crate::places::Place;
+use crate::places::{NoPlace, Place, Places};
 
 /// What a call holds of the server's capacity. Clones are the same.
 #[derive(Clone, Debug)]
@@ -45,13 +45,31 @@ impl Admission {
     ///
     /// # Errors
     /// [`ApiError::Overloaded`].
-    pub async fn enter(&self, app: &App, organization: &str) -> Result<(), ApiError> {
-        let places = match self.class {
-            CallClass::Ordinary => &app.places,
-            CallClass::Keeping => &app.keeping,
-            CallClass::Waiting => return Ok(()),
-        };
-        let Ok(place) = places.take(organization).await else {
+    async fn enter(&self, app: &App, organization: &str) -> Result<(), ApiError> {
+        let Some(places) = self.places(app) else { return Ok(()) };
+        self.have(app, places.take(organization).await)
+    }
+
+    /// Takes a place again for a call that gave its own back.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`].
+    pub async fn enter_again(&self, app: &App, organization: &str) -> Result<(), ApiError> {
+        let Some(places) = self.places(app) else { return Ok(()) };
+        self.have(app, places.take_again(organization).await)
+    }
+
+    /// Those that the call needs one of.
+    fn places<'a>(&self, app: &'a App) -> Option<&'a Places> {
+        match self.class {
+            CallClass::Ordinary => Some(&app.places),
+            CallClass::Keeping => Some(&app.keeping),
+            CallClass::Waiting => None,
+        }
+    }
+
+    fn have(&self, app: &App, place: Result<Place, NoPlace>) -> Result<(), ApiError> {
+        let Ok(place) = place else {
             app.metrics.shed(Shed::Overloaded);
             return Err(ApiError::Overloaded);
         };

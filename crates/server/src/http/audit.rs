@@ -7,12 +7,12 @@ use store::AuditEntry;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::ListErrors;
+use super::openapi::ListOfErrors;
 use crate::app::App;
 use crate::calls::audit::{self, ListAudit};
+use crate::calls::page::{PageQuery, Paged};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
-use crate::strict;
 
 /// List the audit log
 ///
@@ -20,13 +20,13 @@ use crate::strict;
 /// that were refused. What workers do is told by the histories of the operations. Needs the scope admin for the whole
 /// organization.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "AuditService_ListAudit", tag = "AuditService",
-    params(ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListErrors))]
+    params(PageQuery, ListAudit), responses((status = 200, description = "The page.", body = AuditPage), ListOfErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListAudit>(query.as_deref().unwrap_or(""))?;
+    let asked = Paged::<ListAudit>::from_query(query.as_deref())?;
     let page = audit::list(&app, &caller, asked).await?;
     let next_page_token = page.next.map(|next| next.to_string()).unwrap_or_default();
     let entries = page.entries.iter().map(WireEntry::from).collect();

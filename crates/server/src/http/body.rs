@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep};
 
 use super::caller::Caller;
@@ -19,6 +20,7 @@ use crate::app::App;
 use crate::error::ApiError;
 use crate::services::ApiSettings;
 use crate::shares::{Share, Shares};
+use crate::strict::{self, Read};
 
 /// A body begins with so much memory, and doubles it when it is full.
 const FIRST_BYTES: usize = 16 * 1024;
@@ -176,6 +178,19 @@ pub(super) async fn read_json(
     read(app, &app.memory.small, caller, headers, body, limit).await
 }
 
+/// Reads the request that a JSON body is.
+///
+/// # Errors
+/// As [`read_json`]; and [`ApiError::Malformed`] when it is no JSON object at all.
+pub(super) async fn request<T: DeserializeOwned>(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Read<T>, ApiError> {
+    strict::json(&read_json(app, caller, headers, body, app.settings.body_limit).await?)
+}
+
 /// The same for what workers send, in memory of its own.
 pub(super) async fn read_work(app: &App, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Json, ApiError> {
     check_json(headers)?;
@@ -196,11 +211,22 @@ pub(crate) async fn read(
     let most = declared_length(headers).unwrap_or(limit).min(limit);
     let mut place = memory.take(caller.organization(), 0).ok_or(ApiError::Busy)?;
     let mut is_large = false;
-    // Nothing is worked on while the client is waited for.
-    caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
     let mut whole = Vec::new();
-    while let Some(piece) = pieces.next().await {
+    let mut is_aside = false;
+    loop {
+        // A small body has come with the head of its request. Who gave its place back for that would stand behind all
+        // others again.
+        let piece = match pieces.next().now_or_never() {
+            Some(piece) => piece,
+            None => {
+                // Nothing is worked on while the client is waited for.
+                caller.step_aside();
+                is_aside = true;
+                pieces.next().await
+            }
+        };
+        let Some(piece) = piece else { break };
         let piece = piece?;
         let length = whole.len() + piece.len();
         if length as u64 > limit {
@@ -221,7 +247,9 @@ pub(crate) async fn read(
         }
         whole.extend_from_slice(&piece);
     }
-    caller.step_in(app).await?;
+    if is_aside {
+        caller.step_in(app).await?;
+    }
     Ok(Json { bytes: whole.into(), place })
 }
 

@@ -49,6 +49,7 @@ mod tests {
             ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac", CallClass::Ordinary),
             ("/v1/operations/01a20e1a-1194-75ec-b562-a042f01e7eac:cancel", CallClass::Ordinary),
             ("/v1/operations:batchCreate", CallClass::Ordinary),
+            ("/v1/operations:bulk", CallClass::Ordinary),
             ("/v1/evidence/sha256:00", CallClass::Ordinary),
             ("/v1/operations:heartbeat", CallClass::Keeping),
             ("/v1/operations:settle", CallClass::Keeping),

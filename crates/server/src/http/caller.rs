@@ -16,6 +16,7 @@ use store::{Organizations, Scope, Token};
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::shedding;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiError;
@@ -57,7 +58,7 @@ pub(crate) struct RequestId(pub(crate) HeaderValue);
 
 impl Origin {
     /// Of a request.
-    fn of(extensions: &Extensions) -> Origin {
+    pub(crate) fn of(extensions: &Extensions) -> Origin {
         let id = extensions.get::<RequestId>().and_then(|RequestId(id)| id.to_str().ok());
         let address = extensions.get::<Link>().map(|link| link.address().ip());
         Origin { address, request_id: id.unwrap_or_default().to_owned() }
@@ -137,7 +138,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Overloaded`].
     pub(crate) async fn step_in(&self, app: &App) -> Result<(), ApiError> {
-        self.admission.enter(app, self.organization()).await
+        self.admission.enter_again(app, self.organization()).await
     }
 
     /// Gives the place back: the call waits for its client.
@@ -188,6 +189,10 @@ impl Caller {
         if let Some(learnt) = learnt {
             // Set once: a second extraction in the same request finds the same token.
             let _ = learnt.token.set(Arc::clone(&found.token));
+        }
+        if let Some(link) = parts.extensions.get::<Link>() {
+            let crowd = || app.places.crowd(&found.token.access.organization);
+            shedding::remember(link, &parts.headers, &found.token, crowd);
         }
         let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
         Ok(Caller { found, admission, origin })

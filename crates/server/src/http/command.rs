@@ -1,21 +1,25 @@
 //! `POST /v1/operations/{id}:cancel` and `:retry`, `DELETE /v1/operations/{id}`.
 //!
-//! These calls take nothing but the id: a body is not read, so that no limit on bodies stands in the way of a
+//! To cancel and to delete take nothing but the id: a body is not read, so that no limit on bodies stands in the way of a
 //! cancellation.
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::State;
 use axum::response::Response;
-use http::Uri;
-use store::OperationCommand;
+use http::{HeaderMap, Uri};
+use store::{OperationCommand, Scope};
 
 use super::caller::Caller;
-use super::openapi::ItemErrors;
+use super::openapi::{ItemErrors, RetryErrors};
 use super::routing::method_not_allowed;
 use super::target::Target;
+use super::{body, create, idempotency_key};
 use crate::app::App;
 use crate::calls::command;
+use crate::calls::retry::{self, RetryOperation};
 use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, to_json};
+use crate::strict;
 
 /// A call with a verb.
 pub(super) async fn post(
@@ -23,10 +27,12 @@ pub(super) async fn post(
     caller: Caller,
     uri: Uri,
     target: Target,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
     match target.verb() {
         Some("cancel") => cancel(&app, &caller, &target).await,
-        Some("retry") => retry(&app, &caller, &target).await,
+        Some("retry") => retry(&app, &caller, &target, &headers, body).await,
         Some(_) => Err(ApiError::NotFound("path")),
         None => Ok(method_not_allowed(uri.path())),
     }
@@ -44,15 +50,33 @@ async fn cancel(app: &App, caller: &Caller, target: &Target) -> Result<Response,
     carry_out(app, caller, target, OperationCommand::Cancel).await
 }
 
-/// Retry a failed operation
+/// Retry an operation
 ///
-/// It becomes pending again; its history is kept.
+/// A failed one becomes pending again; its history is kept. With an input in the body, a new operation is created instead:
+/// of the same kind, resource, project, labels and limits as this one, which has ended and stays as it is, with that input
+/// and the label retry_of.
 #[utoipa::path(post, path = "/v1/operations/{operation_id}:retry",
     operation_id = "AsyncOperationsService_RetryOperation", tag = "AsyncOperationsService",
-    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
-    responses((status = 200, description = "The operation.", body = OperationAnswer), ItemErrors))]
-async fn retry(app: &App, caller: &Caller, target: &Target) -> Result<Response, ApiError> {
-    carry_out(app, caller, target, OperationCommand::Retry).await
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 256,
+            description = "With an input: printable ASCII that names this request, so that it can be repeated.")),
+    request_body(content = inline(Option<RetryOperation>), description = "Nothing, or another input."),
+    responses((status = 200, description = "The operation.", body = OperationAnswer), RetryErrors))]
+async fn retry(
+    app: &App,
+    caller: &Caller,
+    target: &Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    if body.is_end_stream() {
+        return carry_out(app, caller, target, OperationCommand::Retry).await;
+    }
+    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
+    let asked = strict::json::<RetryOperation>(&body)?;
+    let made = retry::retry(app, caller, target.id_before_verb(), asked, idempotency_key(headers)?).await?;
+    Ok(create::made(&made))
 }
 
 async fn carry_out(app: &App, caller: &Caller, target: &Target, what: OperationCommand) -> Result<Response, ApiError> {

@@ -20,7 +20,7 @@ const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// What calls may carry.
 const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, X-Request-Id";
 /// What pages may read of answers, beside what everybody may.
-const EXPOSED: &str = "X-Request-Id, ETag, Location, Retry-After, RateLimit, RateLimit-Policy";
+const EXPOSED: &str = "X-Request-Id, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, X-Longrun-Existing";
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: &str = "600";
 

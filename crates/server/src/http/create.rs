@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use serde::Serialize;
 use store::Scope;
@@ -12,10 +13,13 @@ use super::caller::Caller;
 use super::openapi::CreateErrors;
 use super::{body, idempotency_key};
 use crate::app::App;
-use crate::calls::creation::{self, BatchCreateOperations, CreateOperation};
+use crate::calls::creation::{self, BatchCreateOperations, CreateOperation, Made};
 use crate::error::ApiError;
 use crate::render::{self, OperationAnswer, WireOperation, to_json};
 use crate::strict;
+
+/// Says of the answer to a creation that the operation was there before.
+pub(crate) const EXISTING: &str = "x-longrun-existing";
 
 /// Create an operation
 ///
@@ -27,7 +31,10 @@ use crate::strict;
         description = "Printable ASCII that names this request, so that it can be repeated.")),
     request_body(content = CreateOperation, example = json!({"kind": "scan", "input": {"image": "shop:1.2"}})),
     responses((status = 200, description = "The operation.", body = OperationAnswer,
-        headers(("Location" = String, description = "The path of the operation."))), CreateErrors))]
+        headers(("Location" = String, description = "The path of the operation."),
+            ("X-Longrun-Existing" = bool,
+                description = "true when the operation was there before, with the unique_key; else it is left out."))),
+        CreateErrors))]
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
@@ -37,10 +44,19 @@ pub(super) async fn create(
     caller.require(Scope::OperationsWrite)?;
     let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
     let asked = strict::json::<CreateOperation>(&body)?;
-    let operation = creation::create(&app, &caller, asked, idempotency_key(&headers)?).await?;
+    Ok(made(&creation::create(&app, &caller, asked, idempotency_key(&headers)?).await?))
+}
+
+/// An operation that was created, or that was there.
+pub(super) fn made(made: &Made) -> Response {
+    let Made { operation, existing } = made;
     let location = format!("/v1/operations/{}", operation.id);
-    let json = to_json(&OperationAnswer::from(&operation));
-    Ok(([(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)], json).into_response())
+    let json = to_json(&OperationAnswer::from(operation));
+    let mut response = ([(CONTENT_TYPE, "application/json".to_owned()), (LOCATION, location)], json).into_response();
+    if *existing {
+        response.headers_mut().insert(EXISTING, HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// Create many operations
@@ -64,7 +80,9 @@ pub(super) async fn batch_create(
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let asked = strict::json::<BatchCreateOperations>(&body)?;
     let created = creation::batch(&app, &caller, asked, idempotency_key(&headers)?).await?;
-    let json = to_json(&Operations { operations: created.iter().map(WireOperation::from).collect() });
+    let operations = created.iter().map(|made| WireOperation::from(&made.operation)).collect();
+    let existing = (0..created.len()).filter(|index| created[*index].existing).collect();
+    let json = to_json(&Operations { operations, existing });
     Ok(render::response(json))
 }
 
@@ -74,4 +92,8 @@ pub(super) async fn batch_create(
 pub(super) struct Operations<'a> {
     /// In the order of the request.
     operations: Vec<WireOperation<'a>>,
+    /// The zero-based places of those that were there before, with their unique_key; left out when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    existing: Vec<usize>,
 }

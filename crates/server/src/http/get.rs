@@ -1,19 +1,23 @@
 //! `GET /v1/operations/{id}`: one operation.
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use operations::Status;
 
 use super::caller::Caller;
 use super::if_none_match::IfNoneMatch;
 use super::openapi::ItemErrors;
 use super::target::Target;
 use crate::app::App;
+use crate::calls::detail::{self, GetOperation, View};
 use crate::calls::list;
+use crate::detail::{AnyOperationAnswer, OperationDetailAnswer};
 use crate::error::ApiError;
 use crate::reads::{Answer, Found};
-use crate::render::{self, OperationAnswer};
+use crate::render;
+use crate::strict;
 
 /// When a client that polls an unfinished operation should come again, in seconds.
 const POLL_AFTER_SECONDS: u64 = 1;
@@ -21,19 +25,29 @@ const POLL_AFTER_SECONDS: u64 = 1;
 /// Get an async operation
 ///
 /// One operation. The answer has an ETag; with If-None-Match it is 304 for as long as nothing has changed. Retry-After
-/// says when to come again while the operation has not ended.
+/// says when to come again while the operation has not ended. With view=FULL, everything that is known of the operation,
+/// without an ETag.
 #[utoipa::path(get, path = "/v1/operations/{operation_id}", operation_id = "AsyncOperationsService_GetOperation",
     tag = "AsyncOperationsService",
-    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id.")),
-    responses((status = 200, description = "The operation.", body = OperationAnswer),
+    params(("operation_id" = String, Path, format = Uuid, description = "The operation's id."), GetOperation),
+    responses((status = 200, description = "The operation.", body = inline(AnyOperationAnswer)),
         (status = 304, description = "The operation is as the given ETag says."), ItemErrors))]
 pub(super) async fn get(
     State(app): State<App>,
     caller: Caller,
     target: Target,
+    RawQuery(query): RawQuery,
     given: IfNoneMatch,
 ) -> Result<Response, ApiError> {
-    Ok(answer(&*list::get(&app, &caller, target.id()).await?, &given))
+    match detail::view(strict::query::<GetOperation>(query.as_deref().unwrap_or(""))?)? {
+        View::Basic => Ok(answer(&*list::get(&app, &caller, target.id()).await?, &given)),
+        View::Full => {
+            let detail = detail::detail(&app, &caller, target.id()).await?;
+            let mut response = render::response(render::to_json(&OperationDetailAnswer::from(&detail)));
+            poll_later(&mut response, detail.operation.status);
+            Ok(response)
+        }
+    }
 }
 
 /// The operation, or that the client has it already.
@@ -42,8 +56,13 @@ pub(super) fn answer(found: &Found, given: &IfNoneMatch) -> Response {
     let mut response =
         if given.names(etag.as_bytes()) { StatusCode::NOT_MODIFIED.into_response() } else { render::response(json) };
     response.headers_mut().insert(ETAG, etag);
-    if !found.operation.status.is_terminal() {
+    poll_later(&mut response, found.operation.status);
+    response
+}
+
+/// Says when to come again, while there is something to come for.
+fn poll_later(response: &mut Response, status: Status) {
+    if !status.is_terminal() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AFTER_SECONDS));
     }
-    response
 }

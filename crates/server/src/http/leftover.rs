@@ -4,7 +4,7 @@
 //! unread data, the client's side is reset and may lose the answer that says why. So what arrives is taken and dropped
 //! for a moment, whoever refused.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt;
 use http::Version;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
@@ -27,12 +28,7 @@ type Slot = Arc<Mutex<Option<Body>>>;
 
 /// Answers a request, and takes what is left of its body when it was refused.
 pub(super) async fn drained(request: Request, next: Next) -> Response {
-    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told
-    // to.
-    let is_drained = request.body().is_end_stream()
-        || request.version() >= Version::HTTP_2
-        || request.headers().contains_key(EXPECT);
-    if is_drained {
+    if needs_nothing(&request) {
         return next.run(request).await;
     }
     let slot = Slot::default();
@@ -40,10 +36,32 @@ pub(super) async fn drained(request: Request, next: Next) -> Response {
     let response = next.run(request.map(|body| Body::new(Returned { body, slot: returns }))).await;
     let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(body) = left.filter(|_| response.status().is_client_error() || response.status().is_server_error()) {
-        // Either end is fine: the answer follows.
-        let _ = tokio::time::timeout(LINGER, take(body)).await;
+        drain(body).await;
     }
     response
+}
+
+/// Takes the body of a request that is refused and read by nobody.
+pub(super) async fn let_go(request: Request) {
+    if !needs_nothing(&request) {
+        drain(request.into_body()).await;
+    }
+}
+
+/// Whether nothing has to be taken of the body.
+fn needs_nothing(request: &Request) -> bool {
+    // HTTP/2 ends a stream without the connection. Who waits for "100 Continue" has sent nothing, and shall not be told
+    // to.
+    request.body().is_end_stream() || request.version() >= Version::HTTP_2 || request.headers().contains_key(EXPECT)
+}
+
+async fn drain(body: Body) {
+    let mut taking = pin!(take(body));
+    // A small body is there as a rule.
+    if taking.as_mut().now_or_never().is_none() {
+        // Either end is fine: the answer follows.
+        let _ = tokio::time::timeout(LINGER, taking).await;
+    }
 }
 
 async fn take(mut body: Body) {

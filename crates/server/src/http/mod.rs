@@ -9,12 +9,13 @@ mod admin;
 mod admission;
 mod audit;
 pub(crate) mod body;
+mod bulk;
 mod call_class;
 mod caller;
 mod command;
 mod connections;
 mod cors;
-mod create;
+pub(crate) mod create;
 mod evaluate;
 mod events;
 mod evidence;
@@ -30,10 +31,16 @@ mod organizations;
 mod plain;
 mod protection;
 mod routing;
+mod schedules;
+pub(crate) mod search;
 mod serve;
+mod sessions;
+pub(crate) mod shedding;
+mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod views;
 mod wait;
 mod watch;
 mod work;
@@ -45,7 +52,7 @@ use axum::routing::{get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
-pub(crate) use caller::{Caller, next_look};
+pub(crate) use caller::{Caller, Origin, next_look};
 pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
@@ -80,7 +87,10 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
+        .route("/v1/operations:search", get(Within(limit, search::search)))
+        .route("/v1/operations:count", get(Within(limit, search::count)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
+        .route("/v1/operations:bulk", post(Within(limit, bulk::bulk)))
         .route("/v1/organizations", get(Within(limit, organizations::list)).post(Within(limit, organizations::create)))
         .route(
             "/v1/organizations/{name}",
@@ -90,7 +100,23 @@ pub fn router(services: Services) -> Router {
         )
         .route("/v1/tokens", get(Within(limit, tokens::list)).post(Within(limit, tokens::create)))
         .route("/v1/tokens/{id}", get(Within(limit, tokens::get)).post(Within(limit, tokens::post)))
+        .route("/v1/schedules", get(Within(limit, schedules::list)).post(Within(limit, schedules::create)))
+        .route(
+            "/v1/schedules/{name}",
+            get(Within(limit, schedules::get))
+                .patch(Within(limit, schedules::update))
+                .post(Within(limit, schedules::post))
+                .delete(Within(limit, schedules::delete)),
+        )
+        .route("/v1/sessions", get(Within(limit, sessions::list)))
+        .route("/v1/sessions/{id}", post(Within(limit, sessions::post)))
         .route("/v1/audit", get(Within(limit, audit::list)))
+        .route("/v1/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
+        .route(
+            "/v1/views/{id}",
+            get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
+        )
+        .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))

@@ -24,11 +24,11 @@ use percent_encoding::percent_decode;
 use super::caller::{CallerSlot, RequestId};
 use super::protection::protect;
 use super::routing::method_not_allowed;
-use super::{cors, leftover, wait};
+use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::link::{Link, UnderWay};
-use crate::metrics::{InFlight, Metrics};
+use crate::metrics::{InFlight, Metrics, Shed};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -71,7 +71,15 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         metrics,
     };
     // A handler that panics takes its own request with it and nothing else.
-    let answering = AssertUnwindSafe(leftover::drained(request, next)).catch_unwind();
+    let answering = async {
+        if !shedding::is_refused(&request, &record.learnt) {
+            return leftover::drained(request, next).await;
+        }
+        record.metrics.shed(Shed::Overloaded);
+        leftover::let_go(request).await;
+        shedding::refusal()
+    };
+    let answering = AssertUnwindSafe(answering).catch_unwind();
     let mut response = answering.await.unwrap_or_else(panicked);
     // What is left is the client's pace.
     if let Some(admission) = record.learnt.admission.get() {
@@ -105,17 +113,31 @@ fn request_id(request: &Request) -> HeaderValue {
         let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"_.-".contains(b);
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
             && id.as_bytes().iter().all(allowed)
-            && !holds_token(id.as_bytes())
+            && !holds_secret(id.as_bytes())
     });
     given
         .cloned()
         .unwrap_or_else(|| HeaderValue::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is a header value"))
 }
 
-/// Whether a text, percent-encoded or not, has what every token begins with.
-fn holds_token(text: &[u8]) -> bool {
-    let prefix = PREFIX.as_bytes();
-    Cow::from(percent_decode(text)).windows(prefix.len()).any(|part| part == prefix)
+/// Whether a text, percent-encoded or not, has what every API token begins with, or what looks like a token of an
+/// identity provider.
+fn holds_secret(text: &[u8]) -> bool {
+    let (prefix, text) = (PREFIX.as_bytes(), Cow::from(percent_decode(text)));
+    text.windows(prefix.len()).any(|part| part == prefix) || holds_jwt(&text)
+}
+
+/// The fewest characters of the first part of a JWT, which is `{"alg":"none"}` at least, and of the second, which says
+/// more than nothing. Whole names are seldom three parts of such a length.
+const JWT_PARTS: [usize; 2] = [16, 8];
+
+/// Whether a text has three parts of base64url with points between them, the last of which may be empty.
+fn holds_jwt(text: &[u8]) -> bool {
+    let is_of_jwt = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    text.split(|byte| !is_of_jwt(byte)).any(|run| {
+        let parts: Vec<&[u8]> = run.split(|byte| *byte == b'.').collect();
+        parts.windows(3).any(|parts| parts.iter().zip(JWT_PARTS).all(|(part, least)| part.len() >= least))
+    })
 }
 
 /// A line of the access log in the making; written when it is dropped.
@@ -149,7 +171,7 @@ impl Record {
     /// The path without the query; not shown when someone put a token into it.
     fn path(&self) -> &str {
         let path = self.uri.path();
-        if holds_token(path.as_bytes()) { "(hidden: it holds a token)" } else { path }
+        if holds_secret(path.as_bytes()) { "(hidden: it holds a token)" } else { path }
     }
 }
 

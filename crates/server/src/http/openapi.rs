@@ -11,7 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, command, create, evaluate, events, evidence, get, kinds, list, organizations, tokens, wait, watch, work,
+    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search,
+    sessions, stats, tokens, views, wait, watch, work,
 };
 use crate::error::Status;
 
@@ -38,16 +39,22 @@ const PAGE: &str = "/docs";
         (name = "EvidenceService", description = "Pieces of evidence by the digest of their content."),
         (name = "OrganizationsService", description = "The caller's organization; for tokens of the instance, those that they reach."),
         (name = "TokensService", description = "API tokens."),
+        (name = "SchedulesService", description = "Operations that are created again and again, at times."),
+        (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
+        (name = "ViewsService", description = "Saved views: names for filters."),
+        (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
-        list::list, create::create, create::batch_create, watch::watch, get::get, wait::wait, events::events,
-        command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
-        evaluate::evaluate, evidence::put, evidence::get, organizations::create, organizations::list,
-        organizations::get, organizations::pause, organizations::resume, organizations::set_limits,
-        organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list, tokens::get, tokens::revoke,
-        tokens::rotate, audit::list,
+        list::list, create::create, create::batch_create, bulk::bulk, watch::watch, get::get, wait::wait,
+        events::events, command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
+        search::search, search::count, evaluate::evaluate, evidence::put, evidence::get, organizations::create,
+        organizations::list, organizations::get, organizations::pause, organizations::resume,
+        organizations::set_limits, organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list,
+        tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get,
+        views::create, views::list, views::get, views::update, views::delete, schedules::create, schedules::list,
+        schedules::get, schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
     )
 )]
 struct Api;
@@ -80,7 +87,7 @@ fn refusal(status: u16) -> (String, RefOr<Response>) {
         401 => "No valid token.",
         403 => "The token lacks a scope, or the project is none of its own.",
         404 => "There is no such thing, or not for this token: the two are indistinguishable.",
-        409 => "The Idempotency-Key was used for another request.",
+        409 => "The Idempotency-Key was used for another request, or the unique_key is in use.",
         413 => "The body is too large.",
         415 => "The body has the wrong Content-Type.",
         429 => "Too much at a time; Retry-After says when to come again.",
@@ -109,10 +116,17 @@ macro_rules! refusals {
 refusals! {
     /// Of a call that reads many things.
     ListErrors: [400, 401, 403, 429, 500, 503, 504];
+    /// Of a call that reads many things of an organization, which may not be there for the caller.
+    ListOfErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call about one thing.
     ItemErrors: [400, 401, 403, 404, 429, 500, 503, 504];
     /// Of a call with a body that makes something.
     CreateErrors: [400, 401, 403, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call with a body that changes one thing.
+    UpdateErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
+    /// Of a call about one thing that may make another one.
+    RetryErrors: [400, 401, 403, 404, 409, 413, 415, 429, 500, 503, 504];
+    ChangeErrors: [400, 401, 403, 404, 413, 415, 429, 500, 503, 504];
     /// Of a worker's call.
     WorkErrors: [400, 401, 403, 413, 415, 429, 500, 503, 504];
 }

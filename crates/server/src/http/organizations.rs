@@ -1,5 +1,7 @@
 //! `/v1/organizations`: what an organization does with itself, and what those do who manage organizations.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -11,13 +13,14 @@ use store::Quota;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
 use crate::calls::organizations::{
-    self, CreateOrganization, DeleteOrganization, ListOrganizations, SetOrganizationLimits,
+    self, CreateOrganization, DeleteOrganization, ListOrganizations, Listed, SetOrganizationLimits,
 };
+use crate::calls::page::{PageQuery, Paged};
 use crate::calls::pause::{self, Organization, Verb};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
@@ -36,8 +39,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<CreateOrganization>(&body)?;
+    let asked = body::request::<CreateOrganization>(&app, &caller, &headers, body).await?;
     Ok(answer(&organizations::create(&app, &caller, asked).await?))
 }
 
@@ -45,20 +47,21 @@ pub(super) async fn create(
 ///
 /// One page of those that the token of the instance reaches, by name.
 #[utoipa::path(get, path = "/v1/organizations", operation_id = "OrganizationsService_ListOrganizations",
-    tag = "OrganizationsService", params(ListOrganizations),
+    tag = "OrganizationsService", params(PageQuery),
     responses((status = 200, description = "The page.", body = OrganizationsPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListOrganizations>(query.as_deref().unwrap_or(""))?;
+    let asked = Paged::<ListOrganizations>::from_query(query.as_deref())?;
     let (found, next) = organizations::list(&app, &caller, asked).await?;
-    let listed = |one: &store::Organization| ListedOrganization {
+    let listed = |(one, paused_since): &Listed| ListedOrganization {
         name: one.name.clone(),
         created_at: one.created_at.to_string(),
         pending: one.pending,
         running: one.running,
+        paused_since: paused_since.map(|since| since.to_string()),
         being_deleted: one.is_being_deleted,
     };
     let organizations = found.iter().map(listed).collect();
@@ -125,7 +128,7 @@ async fn resume(app: &App, caller: &Caller, name: &str) -> Result<Response, ApiE
     operation_id = "OrganizationsService_SetOrganizationLimits", tag = "OrganizationsService",
     params(("name" = String, Path, description = "Its name.")),
     request_body(content = SetOrganizationLimits, example = json!({"max_pending": 10000, "weight": 2})),
-    responses((status = 200, description = "The organization.", body = OrganizationAnswer), CreateErrors))]
+    responses((status = 200, description = "The organization.", body = OrganizationAnswer), ChangeErrors))]
 async fn set_limits(
     app: &App,
     caller: &Caller,
@@ -133,8 +136,7 @@ async fn set_limits(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<SetOrganizationLimits>(&body)?;
+    let asked = body::request::<SetOrganizationLimits>(app, caller, headers, body).await?;
     Ok(answer(&organizations::set_limits(app, caller, name, asked).await?))
 }
 
@@ -188,13 +190,18 @@ pub(super) struct ListedOrganization {
     pending: u64,
     /// Operations that run.
     running: u64,
+    /// Since when nothing of it is started; left out when it is not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    paused_since: Option<String>,
     /// Its deletion has begun, and has not ended.
     being_deleted: bool,
 }
 
 fn answer(organization: &Organization) -> Response {
-    let Organization { name, paused, paused_kinds, limits } = organization;
-    let organization = WireOrganization { name, paused: *paused, paused_kinds, limits: (*limits).into() };
+    let Organization { name, paused, paused_kinds, limits, max_running } = organization;
+    let organization =
+        WireOrganization { name, paused: *paused, paused_kinds, limits: WireLimits::new(*limits, max_running) };
     render::response(to_json(&OrganizationAnswer { organization }))
 }
 
@@ -238,10 +245,14 @@ pub(super) struct WireLimits {
     max_output: usize,
     /// Its operations that start for each one of an organization of weight 1.
     weight: u32,
+    /// By kind, how many of its operations may run at a time; kinds without a limit are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    max_running: BTreeMap<String, u32>,
 }
 
-impl From<Quota> for WireLimits {
-    fn from(quota: Quota) -> WireLimits {
+impl WireLimits {
+    fn new(quota: Quota, max_running: &BTreeMap<String, u32>) -> WireLimits {
         WireLimits {
             max_pending: quota.max_pending,
             rate: quota.rate.map(|rate| rate.per_second),
@@ -249,6 +260,7 @@ impl From<Quota> for WireLimits {
             max_input: quota.max_input,
             max_output: quota.max_output,
             weight: quota.weight,
+            max_running: max_running.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 
@@ -25,6 +25,8 @@ pub(super) fn protect(headers: &mut HeaderMap, is_tls: bool) {
         let is_page = headers.get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"text/html"));
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(if is_page { PAGE } else { DATA }));
     }
+    // A cache that keeps what it was told not to shall not give one caller what another one got.
+    headers.append(VARY, HeaderValue::from_static("Authorization, Cookie"));
     // Answers are for the holder of one token. An `ETag` serves programs that keep what they have read themselves.
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -12,14 +12,14 @@ use store::Token;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::openapi::{CreateErrors, ItemErrors, ListErrors};
+use super::openapi::{ChangeErrors, CreateErrors, ItemErrors, ListErrors};
 use super::routing::method_not_allowed;
 use super::{body, path_text};
 use crate::app::App;
+use crate::calls::page::{PageQuery, Paged};
 use crate::calls::tokens::{self, CreateToken, Issued, ListTokens, RotateToken};
 use crate::error::ApiError;
 use crate::render::{self, to_json};
-use crate::strict;
 
 /// Create a token
 ///
@@ -34,8 +34,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<CreateToken>(&body)?;
+    let asked = body::request::<CreateToken>(&app, &caller, &headers, body).await?;
     Ok(issued(&app, &tokens::create(&app, &caller, asked).await?))
 }
 
@@ -43,13 +42,13 @@ pub(super) async fn create(
 ///
 /// One page of the tokens that the caller manages, oldest first, without their secrets.
 #[utoipa::path(get, path = "/v1/tokens", operation_id = "TokensService_ListTokens", tag = "TokensService",
-    params(ListTokens), responses((status = 200, description = "The page.", body = TokensPage), ListErrors))]
+    params(PageQuery, ListTokens), responses((status = 200, description = "The page.", body = TokensPage), ListErrors))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let asked = strict::query::<ListTokens>(query.as_deref().unwrap_or(""))?;
+    let asked = Paged::<ListTokens>::from_query(query.as_deref())?;
     let (tokens, next) = tokens::list(&app, &caller, asked).await?;
     let now = app.store.now();
     let tokens = tokens.iter().map(|token| WireToken::new(token, now)).collect();
@@ -103,10 +102,9 @@ async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<Response, ApiErr
 #[utoipa::path(post, path = "/v1/tokens/{token_id}:rotate", operation_id = "TokensService_RotateToken",
     tag = "TokensService", params(("token_id" = String, Path, description = "The id of the token to replace.")),
     request_body(content = RotateToken, example = json!({"overlap": "3600s"})),
-    responses((status = 200, description = "The new token and its secret.", body = IssuedAnswer), CreateErrors))]
+    responses((status = 200, description = "The new token and its secret.", body = IssuedAnswer), ChangeErrors))]
 async fn rotate(app: &App, caller: &Caller, id: &str, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let body = body::read_json(app, caller, headers, body, app.settings.body_limit).await?;
-    let asked = strict::json::<RotateToken>(&body)?;
+    let asked = body::request::<RotateToken>(app, caller, headers, body).await?;
     Ok(issued(app, &tokens::rotate(app, caller, id, asked).await?))
 }
 

@@ -5,7 +5,7 @@ use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use http::header::{HeaderValue, SET_COOKIE};
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use super::error::Problem;
 use super::visitor::Visitor;
 use super::{HOME, respond};
 use crate::app::App;
-use crate::auth::{Secret, is_local};
+use crate::auth::{Secret, end_session_of, is_local};
 use crate::error::ApiError;
 use crate::link::Link;
 
@@ -97,12 +97,14 @@ pub(super) struct Leaving {
 pub(super) async fn sign_out(
     State(app): State<App>,
     visitor: Visitor,
-    link: Option<Extension<Link>>,
+    extensions: Extensions,
+    headers: HeaderMap,
     leaving: Result<Form<Leaving>, FormRejection>,
 ) -> Result<Response, Problem> {
     visitor.check(&leaving.map_or(String::new(), |Form(leaving)| leaving.csrf_token))?;
+    end_session_of(&app.auth, &headers, &extensions).await?;
     let mut response = Redirect::to("/ui/sign-in").into_response();
-    for cookie in app.auth.forget_sessions(link.map(|Extension(link)| link).as_ref()) {
+    for cookie in app.auth.forget_sessions(extensions.get::<Link>()) {
         response.headers_mut().append(SET_COOKIE, header(&cookie));
     }
     Ok(response)

@@ -45,6 +45,27 @@ async fn every_answer_has_the_headers_that_protect_it() {
 }
 
 #[tokio::test]
+async fn no_cache_keeps_what_any_call_reads() {
+    let server = Server::start().await;
+    let (acme, operation) = (server.acme().await, server.completed("scan", "done").await);
+    let token = server.store.tokens(Some("acme")).await.unwrap().remove(0).id;
+    let document = serde_json::to_value(server::http::openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let reads: Vec<&String> = paths.filter(|(_, methods)| methods.get("get").is_some()).map(|(path, _)| path).collect();
+    assert!(reads.len() >= 10, "{reads:?}");
+    for path in reads {
+        let path = path.replace("{operation_id}", &operation.id.to_string()).replace("{token_id}", &token);
+        let path = path.replace("{name}", "acme").replace("{digest}", "none");
+        for caller in [&acme, &server.nobody()] {
+            // What has no end answers a HEAD request all the same.
+            let answer = caller.send(Method::HEAD, &path, &[], "").await;
+            assert_eq!(answer.header("cache-control"), "no-store", "{path}: {answer:?}");
+            assert_eq!(answer.header("vary"), "Authorization, Cookie", "{path}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_setting_no_page_of_others_may_call() {
     let server = Server::start().await;
     let acme = server.acme().await;
@@ -53,7 +74,7 @@ async fn without_a_setting_no_page_of_others_may_call() {
         let answer = acme.send(method, "/v1/operations", &asked, "").await;
         assert_eq!(answer.status, status);
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{answer:?}");
-        assert_eq!(answer.header("vary"), "");
+        assert_eq!(answer.header("vary"), "Authorization, Cookie");
     }
 }
 

@@ -8,12 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::{Engine, Health, Registry, Settings};
 use http::{Method, StatusCode};
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+use operations::schedule::NewSchedule;
+use operations::{
+    Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Search, Status, Timestamp,
+};
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
-    Changes, ClaimRequest, Claimed, CommandOutcome, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey,
-    LeaseRef, LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Position, PositionKey, Report,
-    Settlement, Store, StoreError, Token,
+    BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest,
+    DueSchedules, EvidenceRecord, Fired, GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus,
+    Listing, Lost, LostLease, Matching, NewToken, OperationCommand, OperationDetail, Position, PositionKey, Report,
+    Schedule, ScheduleOutcome, Schedules, SearchOperations, SearchPage, SearchRequest, Settlement, Statistics,
+    StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, View, ViewOutcome, ViewReach, Views,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +96,160 @@ impl FaultyStore {
 }
 
 #[async_trait]
+impl Schedules for FaultyStore {
+    async fn create_schedule(
+        &self,
+        organization: &str,
+        wanted: NewSchedule,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.create_schedule(organization, wanted).await
+    }
+    async fn schedules(&self, access: &Access, after: &str, limit: u32) -> Result<Vec<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedules(access, after, limit).await
+    }
+    async fn schedule(&self, access: &Access, name: &str) -> Result<Option<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.schedule(access, name).await
+    }
+    async fn update_schedule(
+        &self,
+        access: &Access,
+        wanted: NewSchedule,
+        revision: u64,
+    ) -> Result<ScheduleOutcome<Schedule>, StoreError> {
+        self.check()?;
+        self.inner.update_schedule(access, wanted, revision).await
+    }
+    async fn delete_schedule(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<()>, StoreError> {
+        self.check()?;
+        self.inner.delete_schedule(access, name).await
+    }
+    async fn trigger(&self, access: &Access, name: &str) -> Result<ScheduleOutcome<Operation>, StoreError> {
+        self.check()?;
+        self.inner.trigger(access, name).await
+    }
+    async fn due_schedules(&self) -> Result<DueSchedules, StoreError> {
+        self.check()?;
+        self.inner.due_schedules().await
+    }
+    async fn fire(&self, organization: &str, limit: u32, cancelled: Vec<OperationId>) -> Result<Fired, StoreError> {
+        self.check()?;
+        self.inner.fire(organization, limit, cancelled).await
+    }
+}
+
+#[async_trait]
+impl Statistics for FaultyStore {
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.check()?;
+        self.inner.statistics(access, request, limit).await
+    }
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
+    }
+}
+
+#[async_trait]
+impl BulkOperations for FaultyStore {
+    async fn begin_bulk(
+        &self,
+        organization: &str,
+        id: OperationId,
+        total: u64,
+    ) -> Result<Option<BulkProgress>, StoreError> {
+        self.check()?;
+        self.inner.begin_bulk(organization, id, total).await
+    }
+
+    async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError> {
+        self.check()?;
+        self.inner.bulk_progress(organization, id).await
+    }
+
+    async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError> {
+        self.check()?;
+        self.inner.bulk_batch(batch).await
+    }
+}
+
+#[async_trait]
+impl SearchOperations for FaultyStore {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
+        self.check()?;
+        self.inner.search(access, request).await
+    }
+
+    async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        self.check()?;
+        self.inner.count_matching(access, search, by).await
+    }
+
+    async fn matching_ids(
+        &self,
+        access: &Access,
+        search: &Search,
+        numbers: std::ops::Range<i64>,
+        limit: u32,
+    ) -> Result<Matching, StoreError> {
+        self.inner.matching_ids(access, search, numbers, limit).await
+    }
+
+    async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
+        self.inner.next_number(organization).await
+    }
+
+    async fn note_times(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.note_times(limit).await
+    }
+}
+
+#[async_trait]
+impl Details for FaultyStore {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        self.check()?;
+        self.inner.details(access, ids, longest).await
+    }
+}
+
+#[async_trait]
+impl Views for FaultyStore {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
+        self.check()?;
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
@@ -164,13 +323,13 @@ impl Store for FaultyStore {
     }
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<store::Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.create_as(organization, operations, ids, key, start).await
+        self.inner.create_as(access, operations, ids, key, start).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.check()?;
@@ -581,4 +740,39 @@ async fn a_rescue_that_cannot_proceed_waits() {
     }
     assert_eq!(reads.borrow().lost, 1);
     engine.drain().await;
+}
+
+#[async_trait]
+impl store::Postpone for FaultyStore {
+    async fn postpone(&self, leases: Vec<LeaseRef>, delay: Duration) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.inner.postpone(leases, delay).await
+    }
+}
+
+#[async_trait]
+impl store::Sessions for FaultyStore {
+    async fn begin_session(&self, session: store::Session) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.begin_session(session).await
+    }
+    async fn session(&self, organization: &str, id: &str) -> Result<Option<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.session(organization, id).await
+    }
+    async fn sessions(
+        &self,
+        organization: &str,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<store::Session>, StoreError> {
+        self.check()?;
+        self.inner.sessions(organization, after, limit).await
+    }
+    async fn revoke_session(&self, organization: &str, id: &str) -> Result<bool, StoreError> {
+        self.check()?;
+        self.inner.revoke_session(organization, id).await
+    }
+    async fn forget_sessions(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_sessions(limit).await
+    }
 }

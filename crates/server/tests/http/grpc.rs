@@ -10,6 +10,7 @@ use proto::longrun::v1 as wire;
 use proto::longrun::v1::agents_service_client::AgentsServiceClient;
 use proto::longrun::v1::async_operations_service_client::AsyncOperationsServiceClient;
 use proto::longrun::v1::evidence_service_client::EvidenceServiceClient;
+use proto::longrun::v1::stats_service_client::StatsServiceClient;
 use proto::longrun::v1::worker_service_client::WorkerServiceClient;
 use serde_json::{Value, json};
 use store::Scope;
@@ -21,11 +22,11 @@ use tonic_types::StatusExt;
 
 use crate::harness::{Answer, Caller, Server};
 
-type Authorized = InterceptedService<Channel, Bearer>;
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
 
 /// Adds the caller's token to each call.
 #[derive(Clone)]
-struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
+pub(crate) struct Bearer(Option<MetadataValue<tonic::metadata::Ascii>>);
 
 impl tonic::service::Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -37,7 +38,7 @@ impl tonic::service::Interceptor for Bearer {
 }
 
 /// A caller's connection.
-async fn connect(caller: &Caller) -> Authorized {
+pub(crate) async fn connect(caller: &Caller) -> Authorized {
     let endpoint = Endpoint::from_shared(format!("http://{}", caller.address)).unwrap();
     let bearer = caller.authorization.as_ref().map(|text| text.parse().unwrap());
     InterceptedService::new(endpoint.connect().await.unwrap(), Bearer(bearer))
@@ -51,7 +52,7 @@ async fn worker(caller: &Caller) -> WorkerServiceClient<Authorized> {
     WorkerServiceClient::new(connect(caller).await)
 }
 
-fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+pub(crate) fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let time = time?;
     Some(operations::Timestamp::from_millis(time.seconds * 1_000 + i64::from(time.nanos / 1_000_000)).to_string())
 }
@@ -100,8 +101,111 @@ fn refusal(status: &Status) -> Value {
     shown
 }
 
+/// Statistics as HTTP shows them.
+fn shown_stats(stats: wire::GetStatsResponse) -> Value {
+    let durations = |durations: Option<wire::StatsDurations>| {
+        let durations = durations.unwrap();
+        let mut shown = json!({"count": durations.count, "sum_ms": durations.sum_ms});
+        for (name, quantile) in
+            [("p50_ms", durations.p50_ms), ("p90_ms", durations.p90_ms), ("p99_ms", durations.p99_ms)]
+        {
+            if let Some(quantile) = quantile {
+                shown[name] = quantile.into();
+            }
+        }
+        shown
+    };
+    let points = stats.points.into_iter().map(|point| {
+        let mut shown = json!({
+            "start": time(point.start), "created": point.created, "started": point.started,
+            "completed": point.completed, "failed": point.failed,
+            "waiting": durations(point.waiting), "running": durations(point.running),
+        });
+        if let Some(kind) = point.kind {
+            shown["kind"] = kind.into();
+        }
+        shown
+    });
+    let mut shown = json!({
+        "step": stats.step, "start": time(stats.start), "end": time(stats.end), "points": points.collect::<Vec<_>>(),
+    });
+    if let Some(since) = time(stats.available_since) {
+        shown["available_since"] = since.into();
+    }
+    shown
+}
+
+#[tokio::test]
+async fn statistics_are_the_same_over_both_faces() {
+    let server = Server::start().await;
+    server.store.begin_statistics().await.unwrap();
+    server.ended(NewOperation::of_kind("scan"), Outcome::Completed { output: String::new() }).await;
+    server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("build") }).await;
+    for (organization, from) in server.store.uncommitted(store::STATISTICS_CONSUMER, "", 10).await.unwrap() {
+        assert!(server.store.count_changes(&organization, from, 100).await.unwrap());
+    }
+    let (from, to) = ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z");
+    let at = |text: &str| {
+        let millis = text.parse::<operations::Timestamp>().unwrap().as_millis();
+        Some(prost_types::Timestamp { seconds: millis / 1_000, nanos: 0 })
+    };
+    let callers = [
+        ("everything", server.acme().await),
+        ("nobody", server.nobody()),
+        ("another organization", server.caller(Access::organization("other"), &[Scope::Admin]).await),
+        ("projects", server.caller(Access::projects("acme", ["p"]), &[Scope::Admin]).await),
+        ("no scope to read", server.caller(Access::organization("acme"), &[Scope::OperationsWork]).await),
+    ];
+    for (who, caller) in &callers {
+        let mut client = StatsServiceClient::new(connect(caller).await);
+        for (step, group_by, kind, to) in [
+            ("", "", "", "2020-01-03T00:00:00Z"),
+            ("week", "", "", to),
+            ("minute", "colour", "", to),
+            ("minute", "", "", to),
+            ("hour", "", "", from),
+        ] {
+            let http = format!("/v1/stats?from={from}&to={to}&step={step}&group_by={group_by}&kind={kind}");
+            let asked = wire::GetStatsRequest {
+                from: at(from),
+                to: at(to),
+                step: step.to_owned(),
+                group_by: group_by.to_owned(),
+                kind: kind.to_owned(),
+            };
+            let mut http = caller.get(&http).await;
+            let answer = client.get_stats(asked).await.map(|answer| shown_stats(answer.into_inner()));
+            without_lag(&mut http);
+            assert_same(&format!("{who} {step} {group_by}"), &http, answer);
+        }
+        for kind in ["", "scan"] {
+            let asked = wire::GetStatsRequest {
+                step: "day".to_owned(),
+                group_by: "kind".to_owned(),
+                kind: kind.to_owned(),
+                ..Default::default()
+            };
+            let http = caller.get(&format!("/v1/stats?step=day&group_by=kind&kind={kind}")).await;
+            let points = |shown: &Value| shown.get("points").cloned();
+            let answer = client.get_stats(asked).await;
+            let answer = answer.map_or(None, |answer| points(&shown_stats(answer.into_inner())));
+            assert_eq!(points(&http.json()), answer, "{who} {kind}");
+        }
+    }
+}
+
+/// How far the counts lag behind is of the moment.
+fn without_lag(answer: &mut Answer) {
+    if answer.status == StatusCode::OK {
+        let mut shown = answer.json();
+        let members = shown.as_object_mut().unwrap();
+        members.retain(|name, _| name != "lag_ms" && name != "complete_until");
+        answer.body = shown.to_string().into();
+    }
+}
+
 /// Both faces gave the same.
-fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
+pub(crate) fn assert_same(what: &str, http: &Answer, grpc: Result<Value, Status>) {
     match grpc {
         Ok(answer) => assert_eq!((http.status, http.json()), (StatusCode::OK, answer), "{what}"),
         Err(status) => {
@@ -168,10 +272,74 @@ async fn both_faces_answer_the_same_calls_alike() {
             let http = caller.get(&format!("/v1/operations{query}")).await;
             assert_same(&format!("{who}: list {query}"), &http, grpc);
         }
+        let searches = [
+            ("", wire::SearchOperationsRequest::default()),
+            (
+                "?filter=status%3DCOMPLETED&page_size=1&order_by=created_at",
+                wire::SearchOperationsRequest {
+                    filter: "status=COMPLETED".to_owned(),
+                    page_size: 1,
+                    order_by: "created_at".to_owned(),
+                    ..Default::default()
+                },
+            ),
+            (
+                "?filter=nope%3D1&page=-1&page_token=x",
+                wire::SearchOperationsRequest {
+                    filter: "nope=1".to_owned(),
+                    page: -1,
+                    page_token: "x".to_owned(),
+                    ..Default::default()
+                },
+            ),
+        ];
+        for (query, request) in searches {
+            let grpc = client.search_operations(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let full = |wire::FoundOperation { operation, detail }| {
+                    shown_in_full(wire::GetOperationResponse { operation, detail })["operation"].take()
+                };
+                let operations: Vec<Value> = answer.operations.into_iter().map(full).collect();
+                json!({"operations": operations, "total_count": answer.total_count,
+                    "total_is_exact": answer.total_is_exact, "next_page_token": answer.next_page_token})
+            });
+            let http = caller.get(&format!("/v1/operations:search{query}")).await;
+            assert_same(&format!("{who}: search {query}"), &http, grpc);
+        }
+        for (query, filter, group_by) in [
+            ("", "", ""),
+            ("?filter=kind%21%3Dx&group_by=status,kind,project_id", "kind!=x", "status,kind,project_id"),
+            ("?filter=kind%3D&group_by=worker", "kind=", "worker"),
+        ] {
+            let request = wire::CountOperationsRequest { filter: filter.to_owned(), group_by: group_by.to_owned() };
+            let grpc = client.count_operations(request).await.map(|answer| {
+                let answer = answer.into_inner();
+                let group = |group: wire::OperationCount| {
+                    let mut shown = json!({"count": group.count});
+                    if group.status != 0 {
+                        shown["status"] = group.status().as_str_name().into();
+                    }
+                    if !group.kind.is_empty() {
+                        shown["kind"] = group.kind.clone().into();
+                    }
+                    if let Some(project) = group.project_id {
+                        shown["project_id"] = project.into();
+                    }
+                    shown
+                };
+                let groups: Vec<Value> = answer.groups.into_iter().map(group).collect();
+                json!({"groups": groups, "groups_left_out": answer.groups_left_out,
+                    "total_count": answer.total_count, "total_is_exact": answer.total_is_exact})
+            });
+            let http = caller.get(&format!("/v1/operations:count{query}")).await;
+            assert_same(&format!("{who}: count {query}"), &http, grpc);
+        }
         let nobodys = "01a20e1a-1194-75ec-b562-a042f01e7eac".to_owned();
         for id in [pending.id.to_string(), done.id.to_string(), nobodys, "nope".to_owned()] {
             let http = caller.get(&format!("/v1/operations/{id}")).await;
-            let grpc = client.get_operation(wire::GetOperationRequest { operation_id: id.clone() }).await;
+            let grpc = client
+                .get_operation(wire::GetOperationRequest { operation_id: id.clone(), ..Default::default() })
+                .await;
             let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
             assert_same(&format!("{who}: get {id}"), &http, grpc);
             let http = caller.get(&format!("/v1/operations/{id}/events?page_size=1")).await;
@@ -190,9 +358,17 @@ async fn both_faces_answer_the_same_calls_alike() {
                 shown
             });
             assert_same(&format!("{who}: events {id}"), &http, grpc);
+            for (view, number) in [("FULL", 2), ("9", 9)] {
+                let http = caller.get(&format!("/v1/operations/{id}?view={view}")).await;
+                let request = wire::GetOperationRequest { operation_id: id.clone(), view: number };
+                let grpc = client.get_operation(request).await.map(|answer| shown_in_full(answer.into_inner()));
+                assert_same(&format!("{who}: get {id} with view {view}"), &http, grpc);
+            }
             // Of what has ended nothing is cancelled, and what waits is not retried: both change nothing.
             let http = caller.post(&format!("/v1/operations/{id}:retry"), "").await;
-            let grpc = client.retry_operation(wire::RetryOperationRequest { operation_id: id.clone() }).await;
+            let grpc = client
+                .retry_operation(wire::RetryOperationRequest { operation_id: id.clone(), ..Default::default() })
+                .await;
             let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
             assert_same(&format!("{who}: retry {id}"), &http, grpc);
         }
@@ -202,6 +378,19 @@ async fn both_faces_answer_the_same_calls_alike() {
             (json!({"kind": "scan", "priority": -101, "input": {"a": 1}}), ("scan", -101, "{\"a\": 1}")),
             (json!({"kind": "notice", "priority": 0}), ("notice", 0, "")),
         ];
+        for (labels, key) in [(json!({"Team": "x"}), "k"), (json!({"team": "x\ny"}), ""), (json!({}), "k\n")] {
+            let body = json!({"kind": "scan", "labels": labels, "unique_key": key});
+            let http = caller.post("/v1/operations", body.to_string()).await;
+            let request = wire::CreateOperationRequest {
+                kind: "scan".to_owned(),
+                labels: serde_json::from_value(labels).unwrap(),
+                unique_key: key.to_owned(),
+                ..Default::default()
+            };
+            let grpc = client.create_operation(request).await;
+            let grpc = grpc.map(|answer| json!({"operation": shown(answer.into_inner().operation.unwrap())}));
+            assert_same(&format!("{who}: create {body}"), &http, grpc);
+        }
         for (body, (kind, priority, input)) in creations {
             let http = caller.post("/v1/operations", body.to_string()).await;
             let (kind, input) = (kind.to_owned(), input.to_owned());
@@ -211,6 +400,71 @@ async fn both_faces_answer_the_same_calls_alike() {
             assert_same(&format!("{who}: create {body}"), &http, grpc);
         }
     }
+}
+
+/// An operation with everything, as HTTP shows it.
+fn shown_in_full(answer: wire::GetOperationResponse) -> Value {
+    let (mut operation, detail) = (shown(answer.operation.unwrap()), answer.detail.unwrap());
+    operation["input"] = serde_json::from_str(&detail.input).unwrap_or(Value::Null);
+    operation["labels"] = json!(detail.labels);
+    for (name, text) in [
+        ("unique_key", detail.unique_key),
+        ("worker", detail.worker),
+        ("progress", detail.progress),
+        ("schedule", detail.schedule),
+    ] {
+        operation[name] = text.into();
+    }
+    operation["priority"] = detail.priority.into();
+    operation["attempts"] = detail.attempts.into();
+    operation["max_attempts"] = detail.max_attempts.into();
+    operation["cancel_requested"] = detail.cancel_requested.into();
+    if let Some(run_after) = detail.run_after {
+        operation["run_after"] = time(Some(run_after)).into();
+    }
+    if let Some(timeout) = detail.timeout {
+        operation["timeout"] = format!("{}s", timeout.seconds).into();
+    }
+    json!({"operation": operation})
+}
+
+#[tokio::test]
+async fn unique_keys_and_other_inputs_over_grpc_are_those_of_http() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let mut client = operations(&caller).await;
+    let request = wire::CreateOperationRequest {
+        kind: "scan".to_owned(),
+        unique_key: "k".to_owned(),
+        labels: [("team".to_owned(), "search".to_owned())].into(),
+        ..Default::default()
+    };
+    let first = client.create_operation(request.clone()).await.unwrap();
+    assert!(first.metadata().get("x-longrun-existing").is_none());
+    let first = first.into_inner().operation.unwrap();
+    let again = client.create_operation(request.clone()).await.unwrap();
+    assert_eq!(again.metadata().get("x-longrun-existing").unwrap(), "true");
+    assert_eq!(again.into_inner().operation.unwrap().id, first.id);
+    let batch = wire::BatchCreateOperationsRequest {
+        operations: vec![wire::CreateOperationRequest { kind: "scan".to_owned(), ..Default::default() }, request],
+        ..Default::default()
+    };
+    let made = client.batch_create_operations(batch).await.unwrap().into_inner();
+    assert_eq!((made.operations[1].id.as_str(), made.existing), (first.id.as_str(), vec![1]));
+    client.cancel_operation(wire::CancelOperationRequest { operation_id: first.id.clone() }).await.unwrap();
+    let other = wire::RetryOperationRequest {
+        operation_id: first.id.clone(),
+        input: "{\"n\": 2}".to_owned(),
+        idempotency_key: "a".to_owned(),
+    };
+    let second = client.retry_operation(other.clone()).await.unwrap().into_inner().operation.unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!(client.retry_operation(other).await.unwrap().into_inner().operation.unwrap().id, second.id);
+    let answer = caller.get(&format!("/v1/operations/{}?view=FULL", second.id)).await.json();
+    assert_eq!(answer["operation"]["labels"], json!({"team": "search", "retry_of": first.id}));
+    assert_eq!(answer["operation"]["input"], json!({"n": 2}));
+    let refused = wire::RetryOperationRequest { operation_id: first.id, input: "{".to_owned(), ..Default::default() };
+    assert_eq!(client.retry_operation(refused).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
@@ -288,7 +542,10 @@ async fn an_operation_lives_its_life_over_grpc() {
     };
     assert_eq!(operation.status(), wire::AsyncOperationStatus::Completed);
     client.delete_operation(wire::DeleteOperationRequest { operation_id: created.id.clone() }).await.unwrap();
-    let gone = client.get_operation(wire::GetOperationRequest { operation_id: created.id }).await.unwrap_err();
+    let gone = client
+        .get_operation(wire::GetOperationRequest { operation_id: created.id, ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
 }
 
@@ -361,7 +618,8 @@ async fn a_deadline_ends_a_wait_in_time_and_a_call_that_takes_longer() {
         }
     };
     assert_eq!(ended.code(), Code::DeadlineExceeded);
-    let mut request = Request::new(wire::GetOperationRequest { operation_id: operation.id.to_string() });
+    let mut request =
+        Request::new(wire::GetOperationRequest { operation_id: operation.id.to_string(), ..Default::default() });
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     let refused = client.get_operation(request).await.unwrap_err();
     assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "grpc-timeout");
@@ -523,34 +781,58 @@ async fn progress_is_in_the_metadata_of_what_runs() {
     assert_eq!((shown.done, &*metadata.progress), (false, "half"));
 }
 
+/// Asks one version of reflection for the names of all services, and for the file of one of ours.
+macro_rules! reflected {
+    ($version:ident, $channel:expr) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+        let mut client = ServerReflectionClient::new($channel);
+        let asked = [
+            MessageRequest::ListServices(String::new()),
+            MessageRequest::FileContainingSymbol("longrun.v1.AsyncOperationsService".to_owned()),
+        ];
+        let asked = asked.map(|one| ServerReflectionRequest { host: String::new(), message_request: Some(one) });
+        let mut answers = client.server_reflection_info(futures_util::stream::iter(asked)).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+        let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::FileDescriptorResponse(files) = answer else { panic!("{answer:?}") };
+        (names, files.file_descriptor_proto)
+    }};
+}
+
 #[tokio::test]
-async fn health_and_reflection_need_no_token() {
-    use tonic_reflection::pb::v1 as reflection;
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+async fn health_and_both_versions_of_reflection_need_no_token() {
     let server = Server::start().await;
     let nobody = server.nobody();
     let mut health = tonic_health::pb::health_client::HealthClient::new(connect(&nobody).await);
     let answer = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
-    let mut client = ServerReflectionClient::new(connect(&nobody).await);
-    let list = reflection::server_reflection_request::MessageRequest::ListServices(String::new());
-    let request = reflection::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
-    let mut answers = client.server_reflection_info(futures_util::stream::iter([request])).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
-    let reflection::server_reflection_response::MessageResponse::ListServicesResponse(list) = answer else {
-        panic!("{answer:?}")
-    };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    let (names, files) = reflected!(v1, connect(&nobody).await);
+    let (names_of_alpha, files_of_alpha) = reflected!(v1alpha, connect(&nobody).await);
     for service in [
         "longrun.v1.AsyncOperationsService",
         "longrun.v1.WorkerService",
         "longrun.v1.AgentsService",
         "longrun.v1.EvidenceService",
+        "longrun.v1.TokensService",
+        "longrun.v1.OrganizationsService",
+        "longrun.v1.KindsService",
+        "longrun.v1.SessionsService",
+        "longrun.v1.AuditService",
         "google.longrunning.Operations",
         "grpc.health.v1.Health",
     ] {
-        assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+        for names in [&names, &names_of_alpha] {
+            assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+        }
     }
+    assert_eq!(files, files_of_alpha);
+    let file: prost_types::FileDescriptorProto = prost::Message::decode(&*files[0]).unwrap();
+    assert_eq!(file.name(), "longrun/v1/operations.proto");
 }
 
 #[tokio::test]

@@ -220,6 +220,23 @@ impl Answer {
         self.violations().into_iter().map(|(field, _)| field).collect()
     }
 
+    /// Takes a field out of the body, wherever it stands: what may change from one call to the next.
+    pub fn forget(&mut self, field: &str) {
+        fn forget(value: &mut Value, field: &str) {
+            match value {
+                Value::Object(members) => {
+                    members.remove(field);
+                    members.values_mut().for_each(|member| forget(member, field));
+                }
+                Value::Array(elements) => elements.iter_mut().for_each(|element| forget(element, field)),
+                _ => {}
+            }
+        }
+        let mut value = self.json();
+        forget(&mut value, field);
+        self.body = value.to_string().into();
+    }
+
     /// The stable reason of an error.
     pub fn reason(&self) -> String {
         let json = self.json();

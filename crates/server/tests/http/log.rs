@@ -87,6 +87,29 @@ async fn tokens_are_never_logged_wherever_they_are_put() {
 }
 
 #[tokio::test]
+async fn what_looks_like_a_token_of_a_provider_is_not_logged() {
+    capture();
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    let jwt = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
+    let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.";
+    for path in [
+        format!("/v1/operations/{jwt}"),
+        format!("/{unsigned}"),
+        format!("/v1/tokens/{}", jwt.replace('.', "%2E")),
+        format!("/v1/kinds/x={jwt}:pause"),
+    ] {
+        caller.send(Method::GET, &path, &[("x-request-id", jwt)], "").await;
+    }
+    assert_eq!(logged().matches("(hidden: it holds a token)").count(), 4, "{}", logged());
+    assert!(!logged().contains("eyJzdWIiOiJhIn0"), "{}", logged());
+    caller
+        .send(Method::GET, "/v1/evidence/v1.2.3-a_long_name_that_is_none", &[("x-request-id", "release-1.2.3")], "")
+        .await;
+    assert_eq!(line_of("release-1.2.3")["path"], "/v1/evidence/v1.2.3-a_long_name_that_is_none", "names are shown");
+}
+
+#[tokio::test]
 async fn what_went_wrong_inside_is_logged_with_the_request_id_of_the_answer() {
     capture();
     let (server, switch) = faulty().await;

@@ -13,7 +13,7 @@ use store::{NewToken, Scope};
 
 use crate::harness::{Caller, Server};
 use crate::identity::forged::{hmac_with, public_text, unsigned};
-use crate::identity::provider::{caller, server_of};
+use crate::identity::provider::{caller, patient_server_of};
 use crate::identity::signer::{Signer, claims};
 
 /// The table as it was last agreed on.
@@ -69,6 +69,9 @@ fn body(operation_id: &str, digest: &str) -> String {
         "AsyncOperationsService_BatchCreateOperations" => {
             json!({"operations": [{"kind": "scan", "project_id": "p"}]})
         }
+        "AsyncOperationsService_BulkOperations" => {
+            json!({"action": "retry", "filter": "kind = nothing", "dry_run": true})
+        }
         "WorkerService_ClaimOperations" => json!({"kinds": ["scan"]}),
         "WorkerService_HeartbeatOperations" => {
             json!({"operations": [{"id": "01a20e1a-1194-75ec-b562-a042f01e7eac", "lease_token": "v1.1.1"}]})
@@ -78,6 +81,11 @@ fn body(operation_id: &str, digest: &str) -> String {
         ]}),
         "AgentsService_EvaluateEvidence" => json!({"digest": digest, "project_id": "p"}),
         "TokensService_CreateToken" => json!({"name": "t", "scopes": ["operations:read"]}),
+        "ViewsService_CreateView" | "ViewsService_UpdateView" => json!({"name": "failed", "filter": "status = FAILED"}),
+        "SchedulesService_CreateSchedule" => {
+            json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "project_id": "p"}})
+        }
+        "SchedulesService_UpdateSchedule" => json!({"overlap": "skip"}),
         "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
         "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
         _ => return String::new(),
@@ -88,12 +96,16 @@ fn body(operation_id: &str, digest: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_refuses_those_who_may_not_make_it() {
     let (rsa, stranger) = (Signer::rsa("r"), Signer::ec("e"));
-    let server = server_of(&[&rsa, &Signer::ec("e")], |_| {}).await;
+    let server = patient_server_of(&[&rsa, &Signer::ec("e")]).await;
     let acme = server.acme().await;
     let operation = server.create(NewOperation { project_id: "p".to_owned(), ..NewOperation::of_kind("scan") }).await;
     let stored = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await.json();
     let digest = stored["digest"].as_str().unwrap();
-    let before = acme.get("/v1/operations").await.body;
+    let view = acme.post("/v1/views", r#"{"name":"all","visibility":"shared"}"#).await.json();
+    let view = view["view"]["id"].as_str().unwrap().to_owned();
+    let nightly = r#"{"name":"nightly","cron":"0 3 * * *","operation":{"kind":"scan","project_id":"p"}}"#;
+    assert_eq!(acme.post("/v1/schedules", nightly).await.status, StatusCode::OK);
+    let (before, schedules) = (acme.get("/v1/operations").await.body, acme.get("/v1/schedules").await.body);
 
     let unknown = Secret::generate().unwrap();
     let callers = [
@@ -115,8 +127,8 @@ async fn every_call_refuses_those_who_may_not_make_it() {
     let mut table = String::from(
         "# Who gets which answer\n\n\
          Made by a test (`crates/server/tests/http/matrix.rs`) from every call of the OpenAPI document: what those get who may\n\
-         not make it, or may not see what it is about. The operation, the evidence and the organization of a path are those of\n\
-         `acme`, the operation is of the project `p`. Every 401 has the same body.\n\n\
+         not make it, or may not see what it is about. The operation, the schedule, the evidence and the organization of a path are those of\n\
+         `acme`, the operation and the schedule are of the project `p`. Every 401 has the same body.\n\n\
          - **not valid**: no token, one that is unknown, expired or revoked, a JWT that is signed by a stranger, by HMAC with the\n\
            public key of the provider, or not at all.\n\
          - **no scope**: a token of `acme` that has none.\n\
@@ -130,12 +142,14 @@ async fn every_call_refuses_those_who_may_not_make_it() {
             let path = template
                 .replace("{operation_id}", &operation.id.to_string())
                 .replace("{digest}", digest)
+                .replace("{view_id}", &view)
                 .replace("/kinds/{name}", "/kinds/scan")
                 .replace("{name}", "acme")
+                .replace("{schedule}", "nightly")
+                .replace("{session_id}", "ses_0")
                 .replace("{token_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac");
             let mut answers = Vec::new();
             for (who, caller) in &callers {
-                // Each on its own connection: too many unknown tokens of one address would be refused for that.
                 let (status, reason) = ask(caller, &method, &path, &body(name, digest)).await;
                 let is_valid = caller.authorization.is_some()
                     && ["a token without", "another"].iter().any(|valid| who.starts_with(valid));
@@ -163,6 +177,7 @@ async fn every_call_refuses_those_who_may_not_make_it() {
         }
     }
     assert_eq!(acme.get("/v1/operations").await.body, before, "nobody has changed anything, or made anything, in acme");
+    assert_eq!(acme.get("/v1/schedules").await.body, schedules, "nor its schedules");
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(AGREED, &table).unwrap();
     }

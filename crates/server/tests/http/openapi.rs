@@ -47,6 +47,7 @@ async fn everything_in_the_document_is_there_and_wants_a_token() {
             let path = path
                 .replace("{operation_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac")
                 .replace("{name}", "acme")
+                .replace("{schedule}", "nightly")
                 .replace("{token_id}", "tok_1");
             let answer = nobody.send(method.clone(), &path, &[], "").await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode};
 use operations::{Access, NewOperation};
 use store::Scope;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::faults::{STUCK, Seen, watched};
@@ -99,6 +100,58 @@ async fn when_all_places_are_taken_what_keeps_work_and_what_waits_goes_on() {
     tokio::time::timeout(DEADLINE, served).await.expect("a place that was given back is there for others");
 }
 
+/// Sends a call over a connection that stays, and answers all that comes back.
+async fn exchange(stream: &mut TcpStream, caller: &Caller, method: &str, body: &str) -> String {
+    let (auth, length) = (caller.authorization_line(), body.len());
+    let head = format!("{method} /v1/operations HTTP/1.1\r\nhost: t\r\n{auth}content-type: application/json\r\n");
+    let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    loop {
+        let mut part = [0; 4096];
+        let read = tokio::time::timeout(DEADLINE, stream.read(&mut part)).await.expect("in time").unwrap();
+        assert!(read > 0, "closed after {answer}");
+        answer.push_str(std::str::from_utf8(&part[..read]).unwrap());
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_would_wait_in_vain_is_told_so_at_once_and_others_on_the_same_connection_are_not() {
+    let (server, mut seen) = watched(|services| {
+        services.settings.max_in_flight = 3;
+        services.settings.max_in_flight_per_organization = 1;
+        services.settings.overload_patience = DEADLINE;
+    })
+    .await;
+    let (stuck, acme) = (admin(&server, STUCK).await, server.acme().await);
+    let forged = Caller { authorization: Some("Bearer lrn_forged".to_owned()), ..stuck.clone() };
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    assert!(exchange(&mut stream, &stuck, "GET", "").await.starts_with("HTTP/1.1 200"));
+    let _held = stick(&mut seen, &stuck, 1).await;
+    let waiting = (0..16).map(|_| {
+        let caller = stuck.clone();
+        tokio::spawn(async move { caller.get("/v1/operations").await })
+    });
+    let _waiting: Vec<_> = waiting.collect();
+    while !server.services.metrics.render().contains("in_flight 17") {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        let refused = exchange(&mut stream, &stuck, "POST", r#"{"kind":"scan"}"#).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1\r\n"), "{refused}");
+        assert!(refused.contains("x-request-id: ") && refused.contains("x-content-type-options: "), "{refused}");
+        assert!(refused.contains(r#""reason":"OVERLOADED""#), "{refused}");
+    }
+    assert!(server.services.metrics.render().contains("longrun_shed_total{reason=\"overloaded\"} 3"));
+    assert!(exchange(&mut stream, &acme, "POST", r#"{"kind":"scan"}"#).await.starts_with("HTTP/1.1 200"));
+    assert!(exchange(&mut stream, &forged, "GET", "").await.starts_with("HTTP/1.1 401"));
+}
+
 #[tokio::test]
 async fn who_sends_slowly_has_no_place_meanwhile() {
     let (server, _) = small().await;
@@ -114,7 +167,7 @@ async fn who_sends_slowly_has_no_place_meanwhile() {
     let upload = acme.send(Method::POST, "/v1/evidence", &[], "evidence").await;
     assert_eq!(upload.status, StatusCode::OK, "{upload:?}");
     for mut stream in slow {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, br#""scan"}"#).await.unwrap();
+        stream.write_all(br#""scan"}"#).await.unwrap();
         let mut status = [0; 12];
         tokio::time::timeout(DEADLINE, stream.read_exact(&mut status)).await.expect("in time").unwrap();
         assert_eq!(&status, b"HTTP/1.1 200");

@@ -193,7 +193,12 @@ pub(super) async fn change_token(
     match change {
         TokenChange::Revoke(reach, id) => {
             let revoke = within(REVOKE, reach).bind(id.clone()).bind(now.as_millis());
-            revoke.fetch_optional(connection).await?.as_ref().map(read_token).transpose()
+            let revoked = revoke.fetch_optional(&mut *connection).await?.as_ref().map(read_token).transpose()?;
+            if let Some(revoked) = &revoked {
+                let views = "DELETE FROM views WHERE organization_id = $1 AND owner = $2";
+                sqlx::query(views).bind(&revoked.access.organization).bind(id).execute(connection).await?;
+            }
+            Ok(revoked)
         }
         TokenChange::Replace(id, new, overlap) => replace_token(connection, now, id, new, *overlap).await,
     }
@@ -213,7 +218,10 @@ async fn replace_token(
     if ended.execute(&mut *connection).await?.rows_affected() == 0 {
         return Ok(None);
     }
-    insert_token(connection, now, new).await.map(Some)
+    let kept = insert_token(&mut *connection, now, new).await?;
+    let views = "UPDATE views SET owner = $2 WHERE organization_id = $3 AND owner = $1";
+    sqlx::query(views).bind(id).bind(&kept.id).bind(&kept.access.organization).execute(connection).await?;
+    Ok(Some(kept))
 }
 
 pub(super) async fn touch_tokens(

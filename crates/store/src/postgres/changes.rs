@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::connections::Connections;
 use super::{error, rows};
 use crate::StoreError;
-use crate::changes::{Changes, Position, batch_of_changes};
+use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
 
 /// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
 /// operation at least.
@@ -31,7 +31,7 @@ const READ: &str = "
         (SELECT h.at FROM changes h WHERE h.organization_id = $1 AND h.xid >= pg_snapshot_xmin(pg_current_snapshot())
             ORDER BY h.xid, h.n LIMIT 1) AS held_up
     FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-        SELECT xid::text AS xid_text, n, at, status, ids FROM changes
+        SELECT xid::text AS xid_text, n, at, status, is_creation, ids FROM changes
         WHERE organization_id = $1 AND (xid, n) >= ($2::text::xid8, $3::int)
             AND xid < pg_snapshot_xmin(pg_current_snapshot())
         ORDER BY xid, n LIMIT $5) AS c ON true";
@@ -77,7 +77,8 @@ pub(super) async fn read(
         let ids = ids.into_iter().map(|id| OperationId::from_bytes(*id.as_bytes())).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
         let part = row.try_get::<i32, _>("n")?.unsigned_abs();
-        rows_found.push((number(&xid)?, part, at, became(row)?, ids));
+        let (row_number, is_creation) = (number(&xid)?, row.try_get("is_creation")?);
+        rows_found.push(FeedRow { row: row_number, part, at, status: became(row)?, is_creation, ids });
     }
     let is_full = rows_found.len() >= row_limit as usize;
     let mut changes = batch_of_changes(after, limit, rows_found);

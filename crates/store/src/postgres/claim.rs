@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 
 use operations::{Event, Operation, Progress, Projects, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Executor as _, Row};
 
+use super::concurrency::{self, lock_number};
 use super::connections::Connections;
 use super::heads::{Begin, Heads};
 use super::{resources, rows};
+use crate::quota::Quotas;
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Overrun, StoreError};
 
-/// Makes what has become due after $3 and until $2 claimable; what another server is at is left to it. Served by
-/// queue_due.
+/// Makes what has become due after $3 and until $2 claimable, but for what has a concurrency key; what another server is
+/// at is left to it. Served by queue_due and the primary key of concurrency_slots.
 const PROMOTE: &str = "
     UPDATE queue SET due_at = NULL WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM queue WHERE organization_id = $1 AND due_at > $3 AND due_at <= $2 AND due_at IS NOT NULL
+            AND (SELECT 1 FROM concurrency_slots s WHERE s.organization_id = $1 AND s.seq = queue.seq LIMIT 1) IS NULL
         ORDER BY due_at LIMIT 1000 FOR UPDATE SKIP LOCKED)) AND organization_id IS NOT DISTINCT FROM $1
     RETURNING kind, -priority, seq";
 
@@ -39,7 +42,7 @@ const CLAIM: &str = "
         WHERE NOT EXISTS (
             SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text]) AND kind = ANY (ARRAY['', u.kind]))
     ), line AS MATERIALIZED (
-        SELECT first.*, row_number() OVER (ORDER BY rank, seq) AS place FROM (
+        SELECT first.*, row_number() OVER (ORDER BY rank, seq) AS place FROM ({begin_of_limited}
             SELECT c.*, k.kind, true AS in_order FROM open AS k CROSS JOIN LATERAL (
                 SELECT q.ctid AS at, 0::smallint AS rank, q.seq FROM queue q
                 WHERE q.organization_id = $1 AND q.kind = k.kind AND q.in_order AND q.seq >= k.floor{projects}
@@ -49,7 +52,7 @@ const CLAIM: &str = "
                 SELECT q.ctid AS at, -q.priority AS rank, q.seq FROM queue q
                 WHERE q.organization_id = $1 AND q.kind = k.kind AND q.due_at IS NULL AND NOT q.in_order
                     AND (-q.priority, q.seq) >= (k.rank, k.seq){projects}
-                ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c
+                ORDER BY -q.priority, q.seq LIMIT $3 FOR UPDATE SKIP LOCKED) AS c{end_of_limited}
             ORDER BY rank, seq LIMIT $3) AS first
     ), picked AS MATERIALIZED (
         SELECT line.place, line.in_order, ($7::int[])[line.place] AS worker, a.* FROM line CROSS JOIN LATERAL (
@@ -83,6 +86,32 @@ const CLAIM: &str = "
 const STARTED_COLUMNS: &str = "a.seq, a.id, a.kind, 2::smallint AS status, a.resource_type, a.resource_id, a.project_id, \
     a.project_version_id, a.created_at, $4::bigint AS started_at, NULL::bigint AS finished_at, '' AS error_message";
 
+/// Of the kinds {kinds} no more than {rooms}, one number each.
+const LIMITED: [(&str, &str); 2] = [
+    (
+        "{begin_of_limited}",
+        "
+            SELECT at, rank, seq, kind, in_order FROM (
+            SELECT u.*, row_number() OVER (PARTITION BY kind ORDER BY rank, seq) AS nth FROM (",
+    ),
+    (
+        "{end_of_limited}",
+        ") AS u) AS counted WHERE nth <= coalesce((
+                SELECT room FROM unnest({kinds}::text[], {rooms}::bigint[]) AS l (kind, room)
+                WHERE l.kind = counted.kind), nth)",
+    ),
+];
+
+/// How many run of each of the kinds $2: base and deltas, in one snapshot. Served by the counters' primary key and
+/// counter_deltas_by_xid.
+pub(super) const RUNNING: &str = "
+    SELECT k.kind, (coalesce((SELECT sum(running) FROM counters
+            WHERE organization_id = $1 AND level = 20 AND kind = k.kind), 0)
+        + coalesce((SELECT sum(running) FROM counter_deltas WHERE organization_id = $1
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
+            AND kind = k.kind), 0))::bigint
+    FROM unnest($2::text[]) AS k (kind)";
+
 /// Walks past what other projects have in the queue, unless these have nothing at all. Served by active_by_project.
 const OF_PROJECTS: &str = "
     AND EXISTS (SELECT FROM unnest($12::text[]) AS p (project_id) CROSS JOIN LATERAL (
@@ -97,6 +126,7 @@ pub(super) async fn claim(
     connection: &mut PgConnection,
     now: Timestamp,
     heads: &Heads,
+    quotas: &Quotas,
     organization: &str,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
@@ -105,21 +135,23 @@ pub(super) async fn claim(
         // Whose each place in the queue is.
         let mut places: Vec<usize> =
             indexes.iter().flat_map(|index| std::iter::repeat_n(*index, requests[*index].limit as usize)).collect();
-        let line = Line { now, heads, organization, projects, requests };
+        let limited = quotas.running.of_kinds(organization, kinds);
+        let line = Line { now, heads, organization, projects, requests, limited };
         let begin = heads.begin(connection, organization, kinds).await?;
-        let next_due = line.start(connection, begin.clone(), &mut places, &mut answers).await?;
+        let next_due = line.take(connection, begin.clone(), &mut places, &mut answers).await?;
         // Something may have come in before the place where the claim began.
         if !places.is_empty() && heads.look_again(connection, organization, kinds).await? {
             let begin = heads.begin(connection, organization, kinds).await?;
-            line.start(connection, begin, &mut places, &mut answers).await?;
+            line.take(connection, begin, &mut places, &mut answers).await?;
         }
         if next_due.is_some_and(|due| due <= now) {
             let promote = sqlx::query_as(PROMOTE).bind(organization).bind(now.as_millis()).bind(begin.due);
             let promoted: Vec<(String, i16, i64)> = promote.fetch_all(&mut *connection).await?;
             heads.came(organization, &promoted);
+            concurrency::promote(connection, heads, organization, now.as_millis(), begin.due).await?;
             if !places.is_empty() {
                 let begin = heads.begin(connection, organization, kinds).await?;
-                line.start(connection, begin, &mut places, &mut answers).await?;
+                line.take(connection, begin, &mut places, &mut answers).await?;
             }
         }
     }
@@ -142,15 +174,65 @@ struct Line<'l> {
     organization: &'l str,
     projects: &'l Projects,
     requests: &'l [&'l ClaimRequest],
+    /// Kinds of which only so many may run.
+    limited: Vec<(&'l str, u32)>,
+}
+
+/// How many more may start, as columns by kind.
+#[derive(Default)]
+struct Rooms {
+    kinds: Vec<String>,
+    rooms: Vec<i64>,
 }
 
 impl Line<'_> {
+    /// [`Line::start`] of no more than may run. What runs of a kind that is limited is counted under a lock that whoever
+    /// starts some of it takes, and holds until that is committed: the two are a transaction by themselves.
+    async fn take(
+        &self,
+        connection: &mut PgConnection,
+        begin: Begin,
+        places: &mut Vec<usize>,
+        answers: &mut [Vec<Claimed>],
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if self.limited.is_empty() {
+            return self.start(connection, begin, &Rooms::default(), places, answers).await;
+        }
+        // A connection on which this breaks off is not used again.
+        connection.execute("BEGIN").await?;
+        let locks = self.limited.iter().map(|(kind, _)| lock_number("limit of a kind", self.organization, kind));
+        concurrency::lock(connection, locks).await?;
+        let kinds: Vec<&str> = self.limited.iter().map(|(kind, _)| *kind).collect();
+        let running: Vec<(String, i64)> =
+            sqlx::query_as(RUNNING).bind(self.organization).bind(kinds).fetch_all(&mut *connection).await?;
+        let mut rooms = Rooms::default();
+        let of_kind = |answers: &[Vec<Claimed>], kind: &str| {
+            answers.iter().flatten().filter(|claimed| claimed.operation.kind == kind).count()
+        };
+        let before: BTreeMap<String, usize> =
+            running.iter().map(|(kind, _)| (kind.clone(), of_kind(answers, kind))).collect();
+        for (kind, running) in running {
+            let most = self.limited.iter().find(|(limited, _)| *limited == kind).map_or(0, |(_, most)| *most);
+            let room = (i64::from(most) - running).max(0);
+            rooms.kinds.push(kind);
+            rooms.rooms.push(room);
+        }
+        let next_due = self.start(connection, begin, &rooms, places, answers).await?;
+        connection.execute("COMMIT").await?;
+        for (kind, room) in rooms.kinds.iter().zip(rooms.rooms) {
+            let started = of_kind(answers, kind) - before.get(kind).copied().unwrap_or(0);
+            self.heads.note_full(self.organization, kind, i64::try_from(started).unwrap_or(i64::MAX) >= room);
+        }
+        Ok(next_due)
+    }
+
     /// Starts an attempt of each of the first in the queue, from where its kinds `begin`, for the request at
     /// its place, and leaves the places that are still free. Answers when more becomes due.
     async fn start(
         &self,
         connection: &mut PgConnection,
         begin: Begin,
+        rooms: &Rooms,
         places: &mut Vec<usize>,
         answers: &mut [Vec<Claimed>],
     ) -> Result<Option<Timestamp>, StoreError> {
@@ -161,12 +243,22 @@ impl Line<'_> {
         }
         // Counted from 1, as PostgreSQL does.
         let whose: Vec<i32> = places.iter().map(|index| i32::try_from(index + 1).unwrap_or(i32::MAX)).collect();
-        static OF: LazyLock<[String; 2]> = LazyLock::new(|| {
+        /// Of all projects and of some, each without and with kinds that are limited.
+        static OF: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
             let of_resources = resources::deltas("picked", "-count(*), count(*), 0, 0");
             let sql = CLAIM.replace("{columns}", STARTED_COLUMNS).replace("{of_resources}", &of_resources);
-            ["", OF_PROJECTS].map(|projects| sql.replace("{projects}", projects))
+            [("", "$12", "$13"), (OF_PROJECTS, "$13", "$14")].map(|(projects, kinds, rooms)| {
+                let sql = sql.replace("{projects}", projects);
+                [false, true].map(|is_limited| {
+                    let with = |sql: String, (part, text): &(&str, &str)| {
+                        sql.replace(part, if is_limited { text } else { "" })
+                    };
+                    LIMITED.iter().fold(sql.clone(), with).replace("{kinds}", kinds).replace("{rooms}", rooms)
+                })
+            })
         });
-        let sql = OF[usize::from(!matches!(self.projects, Projects::All))].as_str();
+        let is_limited = !rooms.kinds.is_empty();
+        let sql = OF[usize::from(!matches!(self.projects, Projects::All))][usize::from(is_limited)].as_str();
         let mut query = sqlx::query(AssertSqlSafe(sql))
             .bind(self.organization)
             .bind(begin.kinds)
@@ -181,6 +273,9 @@ impl Line<'_> {
             .bind(begin.due);
         if let Projects::Only(projects) = self.projects {
             query = query.bind(projects.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        if is_limited {
+            query = query.bind(&rooms.kinds).bind(&rooms.rooms);
         }
         let asked = Instant::now();
         let found = query.fetch_all(connection).await?;

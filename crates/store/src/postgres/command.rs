@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use operations::{Access, Event, Operation, State, Status, Timestamp};
+use operations::{Access, Concurrency, Event, Operation, Refusal, State, Status, Timestamp};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -15,7 +15,7 @@ use super::connections::Connections;
 use super::counters::{Changes, Counted};
 use super::list::projects;
 use super::tx::Tx;
-use super::{changes as feed, history, purge, rows, transition};
+use super::{changes as feed, concurrency, create, details, history, purge, rows, transition};
 use crate::batch::CommandRequest;
 use crate::command::in_state;
 use crate::history::steering_notes;
@@ -26,7 +26,7 @@ const LOOKS: u32 = 10;
 
 /// Where it stands, in one snapshot: an operation that is there is found, however it moves. Served by active_by_id and
 /// settled_by_id.
-const LOOK: &str = "
+pub(super) const LOOK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
         SELECT true AS is_active, ctid::text || ' ' || xmin::text AS version, seq, kind, priority, due_at, status FROM active
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o
@@ -36,34 +36,35 @@ const LOOK: &str = "
         WHERE id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3)) OFFSET 0) AS o";
 
 /// A place in the queue. Served by queue_in_order, queue_ready or, before its time, queue_due.
-const LOCK_PLACE: &str = "
-    SELECT q.place FROM unnest($2::text[], $4::bigint[]) AS w (kind, seq) CROSS JOIN LATERAL (
+pub(super) const LOCK_PLACE: &str = "
+    SELECT q.place, w.seq FROM unnest($2::text[], $4::bigint[]) AS w (kind, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
         WHERE organization_id = $1 AND kind = w.kind AND seq = w.seq AND in_order FOR UPDATE) AS q
     UNION ALL
-    SELECT q.place FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
+    SELECT q.place, w.seq FROM unnest($2::text[], $3::smallint[], $4::bigint[]) AS w (kind, priority, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
         WHERE organization_id = $1 AND kind = w.kind AND -priority = -w.priority AND seq = w.seq AND due_at IS NULL
             AND NOT in_order
         FOR UPDATE) AS q";
-const LOCK_PLACE_DUE: &str = "
-    SELECT q.place FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (
+pub(super) const LOCK_PLACE_DUE: &str = "
+    SELECT q.place, w.seq FROM unnest($2::bigint[], $3::bigint[]) AS w (due_at, seq) CROSS JOIN LATERAL (
         SELECT ctid::text AS place FROM queue
         WHERE organization_id = $1 AND due_at = w.due_at AND seq = w.seq AND due_at IS NOT NULL FOR UPDATE) AS q";
 
 /// The operation in the table {from} under the name {alias}, locked. Served by the table's index by id.
 const LOCK: &str = "
     SELECT o.* FROM unnest($2::uuid[]) AS w (id) CROSS JOIN LATERAL (
-        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence
+        SELECT {alias}.ctid::text AS place, {alias}.ctid::text || ' ' || {alias}.xmin::text AS version, {columns}, priority, attempts, max_attempts, fence,
+            concurrency_key, concurrency_limit
         FROM {from} {alias}
         WHERE {alias}.id = w.id AND organization_id = $1 AND ($3::text[] IS NULL OR project_id = ANY ($3))
         FOR UPDATE) AS o";
 
 /// The rest is by places of rows that are locked.
-const LEAVE_LINE: &str =
+pub(super) const LEAVE_LINE: &str =
     "DELETE FROM queue WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
-const ASK_TO_STOP: &str = "
+pub(super) const ASK_TO_STOP: &str = "
     UPDATE active SET cancel_requested = true, cancel_requested_at = coalesce(cancel_requested_at, $3)
     WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
@@ -73,15 +74,16 @@ const RETRY: &str = "
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at)
         SELECT organization_id, kind, priority, seq, $4 FROM moved
+        WHERE concurrency_key IS NULL OR $4::bigint IS NOT NULL
     )
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, input)
+        retain_for_ms, input, concurrency_key, concurrency_limit)
     SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, $3,
-        $4, priority, $5, $6, fence, timeout_ms, retain_for_ms, input
+        $4, priority, $5, $6, fence, timeout_ms, retain_for_ms, input, concurrency_key, concurrency_limit
     FROM moved";
 
-const REMOVE: &str =
+pub(super) const REMOVE: &str =
     "DELETE FROM settled WHERE ctid = ANY ($2::text[]::tid[]) AND organization_id IS NOT DISTINCT FROM $1";
 
 /// Does to one operation what its state allows. Must be alone in its transaction, which it may begin anew.
@@ -105,7 +107,14 @@ pub(super) async fn command(
             let is_unchanged = found.row.try_get::<String, _>("version")? == seen.try_get::<String, _>("version")?;
             let is_in_line = found.is_active && before.status() == Status::Pending;
             // Without its place in the queue a pending operation may be just about to be claimed.
-            let may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
+            let mut may_be_claimed = is_in_line && *command == OperationCommand::Cancel && place_in_line.is_none();
+            if is_unchanged
+                && may_be_claimed
+                && let Some(key) = found.row.try_get::<Option<&str>, _>("concurrency_key")?
+            {
+                let seq = found.row.try_get("seq")?;
+                may_be_claimed = !concurrency::waits(tx, &access.organization, key, seq).await?;
+            }
             if is_unchanged && !may_be_claimed {
                 let target = Locked { connection: tx, now, retain_for_ms, access, found, before, place_in_line };
                 return target.carry_out(*command).await.map(Some);
@@ -151,16 +160,29 @@ impl Target<'_> {
     }
 
     async fn lock(&self, connection: &mut PgConnection, is_active: bool) -> Result<Option<Found>, StoreError> {
-        let (from, alias, columns) = if is_active {
-            ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
-        } else {
-            ("settled", "s", format!("{}, output, worker", rows::SETTLED_COLUMNS))
-        };
-        let sql = LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns);
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.access.organization).bind(self.ids.as_slice());
+        let query =
+            sqlx::query(AssertSqlSafe(lock_sql(is_active))).bind(&self.access.organization).bind(self.ids.as_slice());
         let found = query.bind(projects(self.access)).fetch_optional(connection).await?;
         Ok(found.map(|row| Found { is_active, row }))
     }
+}
+
+/// [`LOCK`] of what is in `active`, or in `settled`.
+pub(super) fn lock_sql(is_active: bool) -> String {
+    let (from, alias, columns) = if is_active {
+        ("active", "a", format!("{}, '' AS output, due_at, cancel_requested", rows::ACTIVE_COLUMNS))
+    } else {
+        (
+            "settled",
+            "s",
+            format!(
+                "{}, output, worker, (SELECT unique_key FROM details d \
+                 WHERE d.organization_id = s.organization_id AND d.seq = s.seq) AS unique_key",
+                rows::SETTLED_COLUMNS
+            ),
+        )
+    };
+    LOCK.replace("{from}", from).replace("{alias}", alias).replace("{columns}", &columns)
 }
 
 /// A command of an operation that is locked.
@@ -188,6 +210,20 @@ impl Locked<'_> {
         let organization = access.organization.as_str();
         let operation = rows::operation(&row)?;
         let (seq, place): (i64, String) = (row.try_get("seq")?, row.try_get("place")?);
+        if command == OperationCommand::Retry
+            && !is_active
+            && let Some(key) = row.try_get::<Option<String>, _>("unique_key")?
+        {
+            // As creations do: the lock on the concurrency key, that on the organization's row, and then the look.
+            if let Some(key) = row.try_get::<Option<&str>, _>("concurrency_key")? {
+                concurrency::lock_keys(connection, organization, [key].into_iter()).await?;
+            }
+            create::lock_numbers(connection, now, organization).await?;
+            if !details::holders(connection, organization, &[&key]).await?.is_empty() {
+                return Ok(Err(Refusal::UniqueKeyInUse));
+            }
+            details::take_key(connection, organization, &key, seq).await?;
+        }
         let mut counts = Changes::default();
         let Operation { project_id, kind, resource, .. } = operation.clone();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
@@ -221,6 +257,7 @@ impl Locked<'_> {
                     project_id: operation.project_id.clone(),
                     resource: operation.resource.clone(),
                     before: before.status(),
+                    concurrency_key: row.try_get("concurrency_key")?,
                     state: state.clone(),
                     note: None,
                 };
@@ -236,6 +273,13 @@ impl Locked<'_> {
                     .bind(transition::small(progress.max_attempts))
                     .execute(&mut *connection)
                     .await?;
+                if let Some(key) = row.try_get::<Option<String>, _>("concurrency_key")? {
+                    let limit: i32 = row.try_get("concurrency_limit")?;
+                    let came = [(rows::uuid(&operation.id), Concurrency { key, limit: limit.unsigned_abs() })];
+                    concurrency::lock_keys(connection, organization, came.iter().map(|(_, of)| of.key.as_str()))
+                        .await?;
+                    concurrency::enter(connection, organization, &came).await?;
+                }
                 counts.add(&of, Status::Pending, 1);
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), Some(Status::Pending))])
                     .await?;
@@ -248,6 +292,7 @@ impl Locked<'_> {
                 history::forget(connection, organization, seq).await?;
                 feed::append(connection, organization, now, &[(rows::uuid(&operation.id), None)]).await?;
                 purge::note_removed(connection, organization, 1).await?;
+                details::forget(connection, organization, &[seq]).await?;
             }
         }
         counts.write(connection, organization).await?;

@@ -22,7 +22,7 @@ const COMPLETE: &str = "
         FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[]) AS e (id, fence, output, finished_at)
             CROSS JOIN LATERAL (
                 SELECT ctid AS place, * FROM active WHERE id = e.id AND organization_id = $1 AND fence = e.fence
-                    AND status = 2 AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
+                    AND concurrency_key IS NULL AND status = 2 AND ($6::text[] IS NULL OR project_id = ANY ($6)) AND kind <> ALL ($7::text[])
                 FOR UPDATE) AS a
             LEFT JOIN LATERAL (
                 SELECT ctid AS place, worker FROM leases WHERE organization_id = $1 AND seq = a.seq OFFSET 0) AS l ON true
@@ -47,7 +47,7 @@ const COMPLETE: &str = "
             retain_for_ms, purge_at, error_message, output, input, worker)
         SELECT organization_id, seq, id, kind, 3, resource_type, resource_id, project_id, project_version_id, created_at,
             started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms, retain_for_ms,
-            finished_at + coalesce(retain_for_ms, $8), '', output, '', worker
+            finished_at + coalesce(retain_for_ms, $8), '', output, input, worker
         FROM held
     )
     -- A row that moves between the look and the deletion, since a caller asked it to stop or a heartbeat came in between,
@@ -70,7 +70,8 @@ pub(super) fn is_plain(events: &[&(LeaseRef, Event)]) -> bool {
 }
 
 /// What [`apply`](super::transition::apply) does to plain events ([`is_plain`]), by one statement. What changes while
-/// the statement waits for it (a caller asks it to stop) has the whole tried again; what is gone is refused as stale:
+/// the statement waits for it (a caller asks it to stop) has the whole tried again; what is gone is refused as stale, and so
+/// is what has a concurrency key:
 /// [`apply`](super::transition::apply) has the last word on a refusal.
 pub(super) async fn complete(
     connection: &mut PgConnection,

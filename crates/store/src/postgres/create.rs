@@ -3,16 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use operations::{Access, NewOperation, Operation, OperationId, Timestamp};
+use operations::{Access, Concurrency, NewOperation, Operation, OperationId, Timestamp};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::heads::Heads;
 use super::tx::Tx;
-use super::{admin, list, resources, rows};
+use super::{admin, concurrency, details, list, resources, rows};
 use crate::audit;
 use crate::batch::{Create, Created, records};
+use crate::details::{Row as Detail, existing};
 use crate::quota::{Admission, Quotas};
 use crate::work::StartTerms;
 use crate::{Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
@@ -49,7 +50,8 @@ const LOCK_NUMBERS: &str = "SELECT next_seq FROM organizations WHERE organizatio
 /// $15: the row is looked at as it is once those who create at the same time are through.
 ///
 /// What has a worker in $16 starts at once, unless it is due later, or something of its kind waits or is paused: then it
-/// has no place in the queue, and a lease until $17. The queue is looked at from the places on that $18 to $22 say (see
+/// has no place in the queue, and a lease until $17. What has a concurrency key of $23 and is due comes into the queue
+/// once it has a place of the key. The queue is looked at from the places on that $18 to $22 say (see
 /// [`super::heads`]). Answers what starts. Served by queue_in_order, queue_ready, queue_due and the primary key of
 /// pauses.
 const INSERT: &str = "
@@ -73,20 +75,23 @@ const INSERT: &str = "
                 AND (SELECT 1 FROM pauses WHERE organization_id = ANY (ARRAY['', $1::text])
                     AND kind = ANY (ARRAY['', n.kind]) LIMIT 1) IS NULL END AS starts
         FROM numbered, unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[]) WITH ORDINALITY
+            $10::smallint[], $11::int[], $12::bigint[], $13::bigint[], $14::text[], $16::text[], $17::bigint[], $23::text[],
+            $24::int[]) WITH ORDINALITY
             AS n (id, kind, resource_type, resource_id, project_id, project_version_id, due_at, priority,
-                max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, place)
+                max_attempts, timeout_ms, retain_for_ms, input, worker, expires_at, concurrency_key,
+                concurrency_limit, place)
     ), made AS (
         INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
             project_version_id, created_at, due_at, started_at, priority, attempts, max_attempts, fence, timeout_ms,
-            retain_for_ms, input)
+            retain_for_ms, input, concurrency_key, concurrency_limit)
         SELECT $1, seq, id, kind, CASE WHEN starts THEN 2 ELSE 1 END, resource_type, resource_id, project_id,
             project_version_id, $2, due_at, CASE WHEN starts THEN $2 END, priority, starts::int, max_attempts,
-            starts::int, timeout_ms, retain_for_ms, input
+            starts::int, timeout_ms, retain_for_ms, input, concurrency_key, concurrency_limit
         FROM new
     ), queued AS (
         INSERT INTO queue (organization_id, kind, priority, seq, due_at, in_order)
-        SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new WHERE NOT starts
+        SELECT $1, kind, priority, seq, due_at, priority = 0 AND due_at IS NULL FROM new
+        WHERE NOT starts AND (concurrency_key IS NULL OR due_at IS NOT NULL)
     ), leased AS (
         INSERT INTO leases (organization_id, seq, fence, worker, expires_at)
         SELECT $1, seq, 1, worker, expires_at FROM new WHERE starts
@@ -97,12 +102,12 @@ const INSERT: &str = "
     ), counted_by_resource AS (
         {of_resources}
     ), told AS (
-        INSERT INTO changes (organization_id, at, status, ids)
-        SELECT $1, $2, 1, $3 FROM numbered
+        INSERT INTO changes (organization_id, at, status, is_creation, ids)
+        SELECT $1, $2, 1, true, $3 FROM numbered
         UNION ALL
-        SELECT $1, $2, 2, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
+        SELECT $1, $2, 2, false, array_agg(id) FROM new WHERE starts HAVING count(*) > 0
     ){audited}
-    SELECT row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
+    SELECT first, row, (SELECT array_agg(id) FROM new WHERE starts) AS started FROM numbered";
 
 /// With creations that are recorded, the audit log is a part of it: how many entries, and the entries, come last.
 const AUDITED: [(&str, &str); 3] = [
@@ -119,7 +124,7 @@ const AUDITED: [(&str, &str); 3] = [
 
 /// The organization's row by its key, or where it lay when this process wrote it last (see [`super::heads`]).
 const BY_KEY: &str = "organization_id = $1";
-const BY_PLACE: &str = "ctid = $23::text::tid AND organization_id IS NOT DISTINCT FROM $1";
+const BY_PLACE: &str = "ctid = $25::text::tid AND organization_id IS NOT DISTINCT FROM $1";
 
 /// The columns of the rows to be inserted.
 #[derive(Default)]
@@ -138,6 +143,8 @@ struct Rows {
     inputs: Vec<String>,
     workers: Vec<Option<String>>,
     expiries: Vec<Option<i64>>,
+    keys: Vec<Option<String>>,
+    limits: Vec<Option<i32>>,
 }
 
 impl Rows {
@@ -160,12 +167,15 @@ impl Rows {
         self.retain_fors.push(new.retain_for.map(millis));
         self.inputs.push(new.input.clone());
         self.workers.push(start.map(|start| start.worker.clone()));
+        let concurrency = new.concurrency.as_ref();
+        self.keys.push(concurrency.map(|concurrency| concurrency.key.clone()));
+        self.limits.push(concurrency.map(|concurrency| i32::try_from(concurrency.limit).unwrap_or(i32::MAX)));
         self.expiries.push(start.map(|start| operation.created_at.after(start.lease).as_millis()));
     }
 }
 
 /// Carries out the creations of one organization, in their order; a conflict of keys, and a limit that would be
-/// exceeded, fail that creation only. Without keys and below the limit it is one statement.
+/// exceeded, fail that creation only. Without keys and details and below the limit it is one statement.
 pub(super) async fn create(
     tx: &mut Tx<'_>,
     now: Timestamp,
@@ -175,11 +185,25 @@ pub(super) async fn create(
     creates: &[&Create],
 ) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
     let keys: Vec<&str> = creates.iter().filter_map(|create| create.key.as_ref()).map(|key| key.key.as_str()).collect();
-    let mut known = HashMap::new();
-    if !keys.is_empty() {
-        // The lock on the organization's row puts the looks at idempotency keys one after the other.
+    let mut known = Known::default();
+    let all = || creates.iter().flat_map(|create| &create.operations);
+    let concurrency_keys: BTreeSet<&str> =
+        all().filter_map(|new| Some(new.concurrency.as_ref()?.key.as_str())).collect();
+    if !concurrency_keys.is_empty() {
+        // Before the lock on the organization's row (see `concurrency`).
+        tx.begin().await?;
+        concurrency::lock_keys(tx, organization, concurrency_keys.into_iter()).await?;
+    }
+    let unique_keys: Vec<&str> = all().filter_map(|new| new.unique_key.as_deref()).collect();
+    if !keys.is_empty() || !unique_keys.is_empty() {
+        // The lock on the organization's row puts the looks at keys one after the other.
         lock_numbers(tx, now, organization).await?;
-        known = find_keys(tx, now, organization, &keys).await?;
+        if !keys.is_empty() {
+            known.uses = find_keys(tx, now, organization, &keys).await?;
+        }
+        if !unique_keys.is_empty() {
+            known.held = details::holders(tx, organization, &unique_keys).await?;
+        }
     }
     let quotas = admission.quotas();
     let is_limited = creates.iter().any(|create| quotas.limited(&create.operations) > 0);
@@ -208,46 +232,71 @@ pub(super) async fn create(
     plan.keep(tx, now, organization).await
 }
 
+/// What is known before creations are carried out.
+#[derive(Clone, Default)]
+struct Known {
+    /// The uses of idempotency keys.
+    uses: HashMap<String, Use>,
+    /// The operations that have not ended, by their unique keys.
+    held: HashMap<String, Operation>,
+}
+
 /// What creations come to, before anything is written.
 struct Plan<'c> {
     results: Vec<Result<Created, StoreError>>,
     rows: Rows,
+    /// The new operations with details, each with the place of its row.
+    detailed: Vec<(usize, &'c NewOperation)>,
+    /// The number of the first row, once the rows are inserted.
+    first: i64,
     /// The creations that are to start at once if they can, each with the place of its result.
     starts: Vec<(usize, &'c Create, &'c StartTerms)>,
     keys: Keys,
+    /// What has a concurrency key.
+    keyed: Vec<(Uuid, Concurrency)>,
     /// How many entries of the audit log, and the entries.
     audited: Option<(i32, String)>,
 }
 
 impl<'c> Plan<'c> {
-    /// `known` are the keys that were used; `room` is the limit, and how many operations may be created below it.
+    /// `room` is the limit, and how many operations may be created below it.
     fn of(
         now: Timestamp,
         quotas: &Quotas,
         creates: &[&'c Create],
-        mut known: HashMap<String, Use>,
+        mut known: Known,
         room: Option<(u64, u64)>,
     ) -> Plan<'c> {
         let mut plan = Plan {
             results: Vec::with_capacity(creates.len()),
             rows: Rows::default(),
+            detailed: Vec::new(),
+            first: 0,
             starts: Vec::new(),
             keys: Keys::default(),
+            keyed: Vec::new(),
             audited: None,
         };
         let mut used = 0;
         for create in creates {
             if let Some(key) = &create.key
-                && let Some((fingerprint, operations)) = known.get(&key.key)
+                && let Some((fingerprint, operations)) = known.uses.get(&key.key)
             {
                 plan.results.push(match operations {
                     _ if *fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(Created { operations: operations.clone(), started: None }),
+                    Some(operations) => {
+                        Ok(Created { operations: operations.clone(), existing: Vec::new(), started: None })
+                    }
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
             }
-            let limited = quotas.limited(&create.operations) as u64;
+            let Ok(held) = find_held(&known.held, create) else {
+                plan.results.push(Err(StoreError::UniqueKeyInUse));
+                continue;
+            };
+            let new = create.operations.iter().zip(&held).filter(|(_, held)| held.is_none());
+            let limited = quotas.limited(new.map(|(new, _)| new)) as u64;
             if let Some((limit, room)) = room
                 && limited > 0
                 && used + limited > room
@@ -256,24 +305,42 @@ impl<'c> Plan<'c> {
                 continue;
             }
             used += limited;
-            let mut created = Vec::with_capacity(create.operations.len());
-            for (index, new) in create.operations.iter().enumerate() {
+            let (mut created, mut existing) = (Vec::with_capacity(create.operations.len()), Vec::new());
+            for ((index, new), held) in create.operations.iter().enumerate().zip(held) {
+                if let Some(held) = held {
+                    existing.push(index);
+                    created.push(held);
+                    continue;
+                }
                 let mut operation = new.to_operation(now);
                 if let Some(id) = create.ids.get(index) {
                     operation.id = *id;
                 }
-                plan.rows.push(&operation, new, create.start.as_ref());
+                if new.has_details() {
+                    plan.detailed.push((plan.rows.ids.len(), new));
+                }
+                if let Some(key) = &new.unique_key {
+                    known.held.insert(key.clone(), operation.clone());
+                }
+                // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+                let is_limited =
+                    new.concurrency.is_some() || quotas.running.of(&create.organization, &new.kind).is_some();
+                let start = create.start.as_ref().filter(|_| !is_limited);
+                plan.rows.push(&operation, new, start);
+                if let Some(concurrency) = &new.concurrency {
+                    plan.keyed.push((rows::uuid(&operation.id), concurrency.clone()));
+                }
                 created.push(operation);
             }
             if let Some(key) = &create.key {
                 plan.keys.push(key, &created);
                 // First used in this very batch.
-                known.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
+                known.uses.insert(key.key.clone(), (key.fingerprint, Some(created.clone())));
             }
-            if let Some(terms) = &create.start {
+            if let Some(terms) = create.start.as_ref().filter(|_| existing.is_empty()) {
                 plan.starts.push((plan.results.len(), create, terms));
             }
-            plan.results.push(Ok(Created { operations: created, started: None }));
+            plan.results.push(Ok(Created { operations: created, existing, started: None }));
         }
         let records = records(creates, &plan.results);
         plan.audited = audit::rows(&records).pop().map(|(_, entries, log)| (entries, log));
@@ -292,7 +359,12 @@ impl<'c> Plan<'c> {
     ) -> Result<bool, StoreError> {
         let what = Insertion { now, organization, rows: &self.rows, ceiling, audited: self.audited.as_ref() };
         let started = insert(connection, heads, &what).await?;
-        let Some(started) = started else { return Ok(false) };
+        let Some(Inserted { first, started }) = started else { return Ok(false) };
+        self.first = first;
+        if !self.keyed.is_empty() {
+            let admitted = concurrency::enter(connection, organization, &self.keyed).await?;
+            heads.came(organization, &admitted);
+        }
         for (index, create, terms) in &self.starts {
             if let (Ok(created), [new]) = (&mut self.results[*index], create.operations.as_slice())
                 && let [operation] = created.operations.as_mut_slice()
@@ -306,7 +378,7 @@ impl<'c> Plan<'c> {
         Ok(true)
     }
 
-    /// Keeps the keys, once the rows are inserted; answers the results.
+    /// Keeps the keys and the details, once the rows are inserted; answers the results.
     async fn keep(
         self,
         connection: &mut PgConnection,
@@ -320,11 +392,25 @@ impl<'c> Plan<'c> {
                 .bind(self.keys.keys)
                 .bind(self.keys.fingerprints)
                 .bind(self.keys.ids)
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+        }
+        let seq = |row: usize| self.first + i64::try_from(row).unwrap_or(i64::MAX);
+        let detailed: Vec<_> = self.detailed.iter().filter_map(|(row, new)| Detail::of(seq(*row), new)).collect();
+        if !detailed.is_empty() {
+            details::insert(connection, organization, &detailed).await?;
         }
         Ok(self.results)
     }
+}
+
+/// The operations that have not ended and have the unique keys of what is to be created, in its order.
+fn find_held(held: &HashMap<String, Operation>, create: &Create) -> Result<Vec<Option<Operation>>, StoreError> {
+    let held_by = |new: &NewOperation| {
+        let held = new.unique_key.as_ref().and_then(|key| held.get(key));
+        held.map(|operation| existing(operation, &create.seen_by)).transpose()
+    };
+    create.operations.iter().map(held_by).collect()
 }
 
 /// How many operations may be created below the limit. Locks the organization's row, so that it stays true.
@@ -376,18 +462,18 @@ async fn insert(
     connection: &mut PgConnection,
     heads: &Heads,
     what: &Insertion<'_>,
-) -> Result<Option<Vec<Uuid>>, StoreError> {
+) -> Result<Option<Inserted>, StoreError> {
     if let Some(place) = heads.row(what.organization) {
         if let Some(made) = insert_at(connection, heads, what, Some(&place)).await? {
             heads.row_lies(what.organization, made.row);
-            return Ok(Some(made.started));
+            return Ok(Some(made.inserted));
         }
         heads.row_moved(what.organization);
     }
     let made = insert_at(connection, heads, what, None).await?;
     Ok(made.map(|made| {
         heads.row_lies(what.organization, made.row);
-        made.started
+        made.inserted
     }))
 }
 
@@ -395,6 +481,14 @@ async fn insert(
 struct Made {
     /// Where the organization's row lies now.
     row: String,
+    inserted: Inserted,
+}
+
+/// Rows that were inserted.
+struct Inserted {
+    /// The number of the first.
+    first: i64,
+    /// The ids of those that have started.
     started: Vec<Uuid>,
 }
 
@@ -412,7 +506,7 @@ async fn insert_at(
     static BY: LazyLock<[[String; 2]; 2]> = LazyLock::new(|| {
         let counts = "count(*) FILTER (WHERE NOT starts), count(*) FILTER (WHERE starts), 0, 0";
         let sql = INSERT.replace("{of_resources}", &resources::deltas("new", counts));
-        [(BY_KEY, "$23::int", "$24::text"), (BY_PLACE, "$24::int", "$25::text")].map(|(row, entries, log)| {
+        [(BY_KEY, "$25::int", "$26::text"), (BY_PLACE, "$26::int", "$27::text")].map(|(row, entries, log)| {
             let sql = sql.replace("{row}", row);
             [false, true].map(|is_audited| {
                 let with =
@@ -422,7 +516,7 @@ async fn insert_at(
         })
     });
     let sql = BY[usize::from(place.is_some())][usize::from(audited.is_some())].as_str();
-    let mut query = sqlx::query_as::<_, (String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
+    let mut query = sqlx::query_as::<_, (i64, String, Option<Vec<Uuid>>)>(AssertSqlSafe(sql))
         .bind(organization)
         .bind(now.as_millis())
         .bind(&rows.ids)
@@ -444,7 +538,9 @@ async fn insert_at(
         .bind(begin.floors)
         .bind(begin.ranks)
         .bind(begin.seqs)
-        .bind(begin.due);
+        .bind(begin.due)
+        .bind(&rows.keys)
+        .bind(&rows.limits);
     if let Some(place) = place {
         query = query.bind(place);
     }
@@ -452,7 +548,8 @@ async fn insert_at(
         query = query.bind(entries).bind(log);
     }
     let made = query.fetch_optional(connection).await?;
-    Ok(made.map(|(row, started)| Made { row, started: started.unwrap_or_default() }))
+    let inserted = |first, started: Option<Vec<Uuid>>| Inserted { first, started: started.unwrap_or_default() };
+    Ok(made.map(|(first, row, started)| Made { row, inserted: inserted(first, started) }))
 }
 
 /// The columns of the keys to be kept.

@@ -10,9 +10,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::connections::Connections;
-use super::resources;
 use super::tx::Tx;
 use super::{audit, changes, counters, purge};
+use super::{details, resources};
 use crate::audit::Record;
 use crate::{AuditCall, Contents, StoreError};
 
@@ -52,7 +52,7 @@ const REMOVE_PENDING: &str = "
                 SELECT ctid FROM active WHERE organization_id = $1 AND seq = line.seq FOR UPDATE) AS a))
         RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), {counted}
-    SELECT (SELECT count(*) FROM line), (SELECT count(*) FROM gone)";
+    SELECT (SELECT count(*) FROM line), (SELECT count(*) FROM gone), {keyed}";
 
 /// What is not in the queue runs.
 const REMOVE_RUNNING: &str = "
@@ -65,7 +65,7 @@ const REMOVE_RUNNING: &str = "
             SELECT l.ctid FROM gone CROSS JOIN LATERAL (
                 SELECT ctid FROM leases WHERE organization_id = $1 AND seq = gone.seq FOR UPDATE) AS l))
     ), {counted}
-    SELECT count(*), count(*) FROM gone";
+    SELECT count(*), count(*), {keyed} FROM gone";
 
 const REMOVE_SETTLED: &str = "
     WITH gone AS (
@@ -73,7 +73,7 @@ const REMOVE_SETTLED: &str = "
             SELECT ctid FROM settled WHERE organization_id = $1 ORDER BY seq LIMIT $2 FOR UPDATE))
         RETURNING seq, kind, status, project_id, resource_type, resource_id
     ), {counted}
-    SELECT count(*), count(*) FROM gone";
+    SELECT count(*), count(*), {keyed} FROM gone";
 
 /// With their histories and counts.
 const COUNTED: &str = "
@@ -81,7 +81,7 @@ const COUNTED: &str = "
         DELETE FROM events WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
             SELECT e.ctid FROM gone CROSS JOIN LATERAL (
                 SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
-    ), counted AS (
+    ), {forgotten}, counted AS (
         INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
         SELECT $1, seq >> 12, project_id, kind,
             -count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHERE status = 2),
@@ -95,17 +95,35 @@ const COUNTS: &str = "-count(*) FILTER (WHERE status = 1), -count(*) FILTER (WHE
     -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
 
 /// The rest, one table after the other, by primary key, each with the order of its rows.
-const TABLES: [(&str, &str); 4] =
-    [("inbox", "id"), ("changes", "xid, n"), ("idempotency_keys", "key"), ("evidence", "digest")];
+const TABLES: &[(&str, &str)] = &[
+    ("schedules", "name"),
+    ("inbox", "id"),
+    ("changes", "xid, n"),
+    ("idempotency_keys", "key"),
+    ("evidence", "digest"),
+    ("bucket_times", "level, bucket"),
+    ("views", "id"),
+    ("statistics", "step, project_id, start, kind"),
+];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 13] = [
+const END: &[&str] = &[
+    // First, since whoever fires one locks it before the organization's row.
+    "schedules",
+    "bulk_progress",
+    "concurrency_slots",
+    "concurrency_keys",
+    "bucket_times",
     "organization_limits",
+    "details",
+    "labels",
+    "unique_keys",
     "inbox",
     "changes",
     "idempotency_keys",
     "evidence",
     "tokens",
+    "sessions",
     "pauses",
     "counters",
     "project_counters",
@@ -114,6 +132,9 @@ const END: [&str; 13] = [
     "counted_resources",
     "resource_counters",
     "resource_deltas",
+    "views",
+    "statistics",
+    "statistics_origins",
 ];
 
 pub(super) async fn contents(pool: &Connections, organization: &str) -> Result<Option<Contents>, StoreError> {
@@ -171,6 +192,7 @@ async fn begin_on(
     sqlx::query(sql).bind(organization).execute(&mut *transaction).await?;
     for sql in [
         "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
+        "UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE organization_id = $1",
         "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
     ] {
         sqlx::query(sql).bind(organization).bind(now.as_millis()).execute(&mut *transaction).await?;
@@ -208,6 +230,13 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
     if !is_begun(&mut transaction, organization).await? {
         return Ok(None);
     }
+    // First: then nothing that ends lets another one into the queue.
+    for (table, order) in [("concurrency_slots", "seq"), ("concurrency_keys", "key")] {
+        if let Some(removed) = remove_from(&mut transaction, table, order, organization, limit).await? {
+            transaction.commit().await?;
+            return Ok(Some(removed));
+        }
+    }
     for sql in [
         REMOVE_PENDING.replace("{due}", "in_order"),
         REMOVE_PENDING.replace("{due}", "due_at IS NULL AND NOT in_order"),
@@ -215,29 +244,45 @@ async fn part_on(connection: &mut PgConnection, organization: &str, limit: i64) 
         REMOVE_RUNNING.to_owned(),
         REMOVE_SETTLED.to_owned(),
     ] {
-        let sql = sql.replace("{counted}", COUNTED).replace("{of_resources}", &resources::deltas("gone", COUNTS));
+        let sql = sql
+            .replace("{counted}", COUNTED)
+            .replace("{of_resources}", &resources::deltas("gone", COUNTS))
+            .replace("{forgotten}", details::FORGOTTEN)
+            .replace("{keyed}", details::KEYED);
         let sql = AssertSqlSafe(sql);
         let row = sqlx::query(sql).bind(organization).bind(limit).fetch_one(&mut *transaction).await?;
         let (rows, operations): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if rows > 0 {
             purge::note_removed(&mut transaction, organization, operations).await?;
+            details::forget_keys(&mut transaction, organization, &row).await?;
             transaction.commit().await?;
             return Ok(Some(rows.unsigned_abs()));
         }
     }
     for (table, order) in TABLES {
-        let sql = format!(
-            "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
-                SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
-        );
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(&mut *transaction).await?;
-        if done.rows_affected() > 0 {
+        if let Some(removed) = remove_from(&mut transaction, table, order, organization, limit).await? {
             transaction.commit().await?;
-            return Ok(Some(done.rows_affected()));
+            return Ok(Some(removed));
         }
     }
     transaction.roll_back().await?;
     Ok(Some(0))
+}
+
+/// Removes rows of a table; `None` when there are none.
+async fn remove_from(
+    connection: &mut PgConnection,
+    table: &str,
+    order: &str,
+    organization: &str,
+    limit: i64,
+) -> Result<Option<u64>, StoreError> {
+    let sql = format!(
+        "DELETE FROM {table} WHERE organization_id IS NOT DISTINCT FROM $1 AND ctid = ANY (ARRAY(
+            SELECT ctid FROM {table} WHERE organization_id = $1 ORDER BY {order} LIMIT $2 FOR UPDATE))"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(organization).bind(limit).execute(connection).await?;
+    Ok(Some(done.rows_affected()).filter(|removed| *removed > 0))
 }
 
 /// Counters of what is removed, in parts: once folded they are zero, and say nothing.

@@ -3,8 +3,9 @@
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::connections::Connections;
+use super::statistics;
 use super::tx::Tx;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 
 /// Invariants whose queries are of this engine; see [`ALIKE`].
@@ -12,6 +13,19 @@ const CHECKS: &[(&str, &str)] = &[
     ("counters equal the rows that they count", COUNTERS),
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
+    (
+        "the index by label says what the operations do",
+        "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
+             SELECT organization_id, seq, key, value FROM labels EXCEPT
+             SELECT d.organization_id, d.seq, l.key, l.value
+             FROM details d CROSS JOIN LATERAL jsonb_each_text(d.labels) l) AS superfluous
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' lacks ' || key || '=' || value FROM (
+             SELECT d.organization_id, d.seq, l.key, l.value
+             FROM details d CROSS JOIN LATERAL jsonb_each_text(d.labels) l EXCEPT
+             SELECT organization_id, seq, key, value FROM labels) AS missing",
+    ),
     (
         "no operation is both active and settled",
         // Two looks for each of the few that are active: as one condition, it would compare all with all.
@@ -24,7 +38,24 @@ const CHECKS: &[(&str, &str)] = &[
         "SELECT coalesce(a.organization_id, q.organization_id) || ' #' || coalesce(a.seq, q.seq)
          FROM (SELECT * FROM active WHERE status = 1) a FULL JOIN queue q
              ON q.organization_id = a.organization_id AND q.seq = a.seq AND q.kind = a.kind AND q.priority = a.priority
-         WHERE a.seq IS NULL OR q.seq IS NULL",
+         LEFT JOIN concurrency_slots c ON c.organization_id = a.organization_id AND c.seq = a.seq
+         WHERE a.seq IS NULL OR (q.seq IS NULL) <> (c.state IS NOT DISTINCT FROM 0) AND NOT (
+             -- Of what is being deleted, places of concurrency keys go first.
+             a.concurrency_key IS NOT NULL AND EXISTS (
+                 SELECT FROM organizations o WHERE o.organization_id = a.organization_id AND o.deleted > 0))",
+    ),
+    ("concurrency keys count their operations and the places that these hold", CONCURRENCY_KEYS),
+    (
+        "no more holds places of a concurrency key than may, and nothing waits for a free place",
+        "SELECT k.organization_id || ' key ' || k.key || ': ' || k.held || ' of ' || k.most || ' places are held, '
+             || count(*) FILTER (WHERE s.state = 0) || ' operations wait'
+         FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
+         LEFT JOIN concurrency_slots s ON s.organization_id = k.organization_id AND s.key = k.key
+         LEFT JOIN active a ON a.organization_id = s.organization_id AND a.seq = s.seq
+         GROUP BY k.organization_id, k.key
+         -- What got its place when the limit was a greater one keeps it.
+         HAVING k.held > greatest(k.most, max(a.concurrency_limit))
+             OR k.held < k.most AND count(*) FILTER (WHERE s.state = 0) > 0",
     ),
     (
         "what is in the inbox can become an operation",
@@ -33,6 +64,26 @@ const CHECKS: &[(&str, &str)] = &[
             OR NOT EXISTS (SELECT FROM organizations o WHERE o.organization_id = i.organization_id AND o.deleted < 2)",
     ),
 ];
+
+/// Of organizations that are being deleted nothing starts, and their keys go first.
+const CONCURRENCY_KEYS: &str = "
+    SELECT organization_id || ' key ' || key || ': ' || coalesce(k.held, 0) || ' held, ' || coalesce(k.operations, 0)
+        || ' operations; rows ' || coalesce(c.held, 0) || ', ' || coalesce(c.operations, 0)
+    FROM concurrency_keys k FULL JOIN (
+        SELECT organization_id, key, count(*) FILTER (WHERE state = 1) AS held, count(*) AS operations
+        FROM concurrency_slots GROUP BY 1, 2) AS c USING (organization_id, key)
+    JOIN organizations o USING (organization_id)
+    WHERE o.deleted = 0 AND (coalesce(k.held, 0), coalesce(k.operations, 0)) <> (coalesce(c.held, 0), coalesce(c.operations, 0))
+    UNION ALL
+    SELECT organization_id || ' #' || seq || ': the operation and its place disagree'
+    FROM (SELECT * FROM active WHERE concurrency_key IS NOT NULL) AS a
+    FULL JOIN concurrency_slots s USING (organization_id, seq)
+    LEFT JOIN queue q USING (organization_id, seq)
+    JOIN organizations o USING (organization_id)
+    WHERE o.deleted = 0 AND (a.concurrency_key IS DISTINCT FROM s.key OR CASE s.state
+        WHEN 0 THEN a.status <> 1
+        WHEN 1 THEN NOT (a.status = 2 OR q.due_at IS NULL)
+        ELSE a.status <> 1 OR q.due_at IS NULL END)";
 
 const COUNTERS: &str = include_str!("sql/counters_differ.sql");
 

@@ -16,7 +16,7 @@
 //! long it may be out of order, and on how long something of it may lie unseen. The same goes for what is due later,
 //! whose dead lie before a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -193,6 +193,8 @@ struct Places {
     heads: usize,
     /// Where the row of an organization lies, and how often it is not to be looked for there.
     rows: HashMap<String, (String, u32)>,
+    /// Organizations and kinds of which as many ran as may when a claim looked last.
+    full: BTreeSet<(String, String)>,
 }
 
 impl Heads {
@@ -407,6 +409,22 @@ impl Heads {
         } else {
             queue.due = queue.due.max(until);
         }
+    }
+
+    /// Notes whether as many of a kind run as may.
+    pub(super) fn note_full(&self, organization: &str, kind: &str, is_full: bool) {
+        let mut places = self.places();
+        let of = (organization.to_owned(), kind.to_owned());
+        if !is_full {
+            places.full.remove(&of);
+        } else if places.full.len() < PLACES {
+            places.full.insert(of);
+        }
+    }
+
+    /// Organizations and kinds of which as many ran as may when a claim looked last: to be looked at again.
+    pub(super) fn full(&self) -> Vec<(String, String)> {
+        self.places().full.iter().cloned().collect()
     }
 
     /// Where the row of an organization lay when it was last written.

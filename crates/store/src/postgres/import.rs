@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::changes;
+use super::concurrency;
 use super::counters::{self, Changes, Counted};
 use super::error::unavailable;
 use super::session::refused;
@@ -18,7 +19,13 @@ use crate::{Census, StoreError};
 const QUEUE: &str = "
     INSERT INTO queue (organization_id, kind, priority, seq, due_at)
     SELECT organization_id, kind, priority, seq, due_at FROM json_populate_recordset(NULL::active, $1::json)
-    WHERE status = 1";
+    WHERE status = 1 AND (concurrency_key IS NULL OR due_at IS NOT NULL)";
+
+/// Who has a place there waits for one here, until it is decided once all rows are there.
+const SLOTS: &str = "
+    INSERT INTO concurrency_slots (organization_id, seq, key, kind, priority, state)
+    SELECT organization_id, seq, concurrency_key, kind, priority, CASE WHEN due_at IS NULL THEN 0 ELSE 2 END
+    FROM json_populate_recordset(NULL::active, $1::json) WHERE concurrency_key IS NOT NULL";
 
 /// A snapshot that `pg_dump` can be given, and what is in it. It ends when it is dropped.
 #[derive(Debug)]
@@ -86,6 +93,7 @@ impl PostgresStore {
             sqlx::query(AssertSqlSafe(sql)).bind(&rows).execute(&mut *transaction).await?;
             if table == "active" {
                 sqlx::query(QUEUE).bind(&rows).execute(&mut *transaction).await?;
+                sqlx::query(SLOTS).bind(&rows).execute(&mut *transaction).await?;
             }
             counts.write(&mut transaction, organization).await?;
             transaction.commit().await?;
@@ -98,6 +106,7 @@ impl PostgresStore {
     /// Folds what was imported, and has the planner know it.
     pub(crate) async fn settle_import(&self, organizations: impl Iterator<Item = &String>) -> Result<(), StoreError> {
         for organization in organizations {
+            self.admit_imported(organization).await?;
             counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
             changes::begin_anew(&self.pool, organization).await.map_err(unavailable)?;
         }
@@ -110,6 +119,21 @@ impl PostgresStore {
         }
         connection.close().await.map_err(unavailable)?;
         Ok(())
+    }
+}
+
+impl PostgresStore {
+    /// Gives the places of concurrency keys to the first of what was imported.
+    async fn admit_imported(&self, organization: &str) -> Result<(), StoreError> {
+        let admit = async {
+            let mut connection = self.pool.acquire().await.map_err(unavailable)?;
+            let mut transaction = Tx::begun(&mut connection).await?;
+            concurrency::admit_all(&mut transaction, organization).await?;
+            transaction.commit().await?;
+            connection.release();
+            Ok::<_, StoreError>(())
+        };
+        self.pool.within(admit).await.map_err(StoreError::or_unavailable)
     }
 }
 
@@ -130,9 +154,11 @@ fn converted(mut row: Map<String, Value>) -> Map<String, Value> {
         let Value::String(text) = value else { continue };
         *value = match column.as_str() {
             // Bytes came in hexadecimal; a uuid is read from that as it is.
-            "hash" | "fingerprint" => Value::from(format!("\\x{text}")),
+            "hash" | "fingerprint" | "waiting" | "running" => Value::from(format!("\\x{text}")),
             // Arrays are JSON texts there.
-            "scopes" | "projects" | "organizations" | "ids" => serde_json::from_str(text).unwrap_or_default(),
+            "scopes" | "projects" | "organizations" | "ids" | "labels" | "columns" => {
+                serde_json::from_str(text).unwrap_or_default()
+            }
             "output" | "error_message" | "message" => Value::from(rows::text_in(std::mem::take(text))),
             _ => continue,
         };

@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use operations::{NewOperation, OperationId, Resource, Timestamp, Violation};
+use operations::{NewOperation, OperationId, Projects, Resource, Timestamp, Violation};
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -232,6 +232,7 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
         timeout: duration("timeout")?,
         max_attempts: row.try_get::<i32, _>("max_attempts")?.unsigned_abs(),
         retain_for: duration("retain_for")?,
+        ..NewOperation::of_kind("")
     };
     let key = match row.try_get::<Option<String>, _>("idempotency_key")? {
         None => None,
@@ -241,8 +242,16 @@ fn create_of(organization: &str, row: &PgRow) -> Result<(Uuid, Create), StoreErr
             Some(IdempotencyKey { key, fingerprint })
         }
     };
-    let ids = vec![OperationId::from_bytes(*id.as_bytes())];
-    Ok((id, Create { organization: organization.to_owned(), operations: vec![new], ids, key, start: None, call: None }))
+    let create = Create {
+        organization: organization.to_owned(),
+        seen_by: Projects::All,
+        operations: vec![new],
+        ids: vec![OperationId::from_bytes(*id.as_bytes())],
+        key,
+        start: None,
+        call: None,
+    };
+    Ok((id, create))
 }
 
 /// A creation with its input as it is to be stored, and the fingerprint of its key; behind it the fingerprints that may

@@ -8,16 +8,19 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;
 mod command;
 mod complete;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod error;
 mod folds;
@@ -30,16 +33,22 @@ mod inbox;
 mod limits;
 mod list;
 mod pause;
+mod postpone;
 mod purge;
 mod repeat;
 mod replica;
 mod resources;
 mod rotate;
 mod rows;
+mod schedules;
+mod search;
 mod session;
+mod sessions;
+mod statistics;
 mod texts;
 mod transition;
 mod tx;
+mod views;
 mod waiting;
 mod writer;
 
@@ -66,6 +75,7 @@ use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::rotation::Rotations;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -111,6 +121,7 @@ pub struct PostgresStore {
     heads: Heads,
     folds: Folds,
     resources: Resources,
+    times: TimesCache,
     replica: Option<Arc<Replica>>,
     /// As what its writes are recorded.
     call: Option<Arc<AuditCall>>,
@@ -181,6 +192,7 @@ impl PostgresStore {
             Open::Create => session::migrate(&pool).await?,
         }
         counters::adopt(&pool).await.map_err(unavailable)?;
+        statistics::adopt(&pool).await.map_err(unavailable)?;
         changes::adopt(&pool).await.map_err(unavailable)?;
         let (health, closing) = (Health::default(), CancellationToken::new());
         let clock = match clock {
@@ -236,6 +248,7 @@ impl PostgresStore {
             heads,
             folds,
             resources,
+            times: TimesCache::default(),
             replica,
             call: None,
         })
@@ -311,14 +324,15 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        let batcher = self.batcher(&self.creations, organization);
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let batcher = self.batcher(&self.creations, &access.organization);
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 

@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use operations::Timestamp;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connections::Connections;
-use super::resources;
+use super::{details, resources};
 use crate::StoreError;
 
 /// Organizations, in order, that have something whose time is over: a loose scan, one seek each. Served by
@@ -37,7 +37,7 @@ const PURGE: &str = "
         DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT e.ctid FROM gone CROSS JOIN LATERAL (
             SELECT ctid FROM events WHERE organization_id = $1 AND seq = gone.seq OFFSET 0) AS e))
             AND organization_id IS NOT DISTINCT FROM $1
-    ), told AS (
+    ), {forgotten}, told AS (
         INSERT INTO changes (organization_id, at, status, ids)
         SELECT $1, $2, 0, array_agg(id) FROM gone HAVING count(*) > 0
     ), counted AS (
@@ -48,7 +48,7 @@ const PURGE: &str = "
     ), counted_by_resource AS (
         {of_resources}
     )
-    SELECT count(*) FROM gone";
+    SELECT (SELECT count(*) FROM gone) AS removed, {keyed}";
 
 const NOTE_REMOVED: &str = "UPDATE organizations SET removed = removed + $2 WHERE organization_id = $1";
 
@@ -65,13 +65,18 @@ pub(super) async fn purge(
 ) -> Result<u64, StoreError> {
     static SQL: LazyLock<String> = LazyLock::new(|| {
         let counts = "0, 0, -count(*) FILTER (WHERE status = 3), -count(*) FILTER (WHERE status = 4)";
-        PURGE.replace("{of_resources}", &resources::deltas("gone", counts))
+        PURGE
+            .replace("{of_resources}", &resources::deltas("gone", counts))
+            .replace("{forgotten}", details::FORGOTTEN)
+            .replace("{keyed}", details::KEYED)
     });
     let query =
-        sqlx::query_scalar(AssertSqlSafe(SQL.as_str())).bind(organization).bind(now.as_millis()).bind(i64::from(limit));
-    let removed = query.fetch_one(&mut *connection).await?;
+        sqlx::query(AssertSqlSafe(SQL.as_str())).bind(organization).bind(now.as_millis()).bind(i64::from(limit));
+    let row = query.fetch_one(&mut *connection).await?;
+    let removed: i64 = row.try_get("removed")?;
     if removed > 0 {
         note_removed(connection, organization, removed).await?;
+        details::forget_keys(connection, organization, &row).await?;
     }
     Ok(removed.unsigned_abs())
 }

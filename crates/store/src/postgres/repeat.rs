@@ -1,4 +1,4 @@
-//! What is recorded of operations whose settlement was refused.
+//! What is recorded of operations whose settlement or release was refused.
 
 use operations::{Refusal, Status};
 use sqlx::Row;
@@ -55,9 +55,9 @@ pub(super) async fn tell(
             keep(&row, rows::settled_state(&row)?, None)?;
         }
     }
-    let retryable: Vec<_> = refused.iter().filter(|refused| refused.is_retryable()).collect();
-    if !retryable.is_empty() {
-        let (ids, fences) = keys(&retryable);
+    let pending: Vec<_> = refused.iter().filter(|refused| refused.leaves_it_pending()).collect();
+    if !pending.is_empty() {
+        let (ids, fences) = keys(&pending);
         let query = sqlx::query(PENDING).bind(organization).bind(ids).bind(fences);
         for row in query.fetch_all(&mut *connection).await? {
             let noted = (row.try_get("noted")?, rows::text_out(row.try_get("message")?));

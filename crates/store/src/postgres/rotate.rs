@@ -40,11 +40,24 @@ impl PostgresStore {
         Ok(claimed)
     }
 
+    /// A round over organizations that have something to claim; another one while all that came of it is that as many run
+    /// of their kinds as may, which others may have started meanwhile.
     async fn claim_round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
+        loop {
+            let full = self.heads.full().len();
+            let claimed = self.round(request, room).await?;
+            if !claimed.is_empty() || self.heads.full().len() <= full {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    async fn round(&self, request: &ClaimRequest, room: u32) -> Result<Vec<Claimed>, StoreError> {
         let last = self.rotations().of(request).last.clone();
-        let organizations = waiting::waiting(&self.pool, self.now(), &self.heads, &last, request, room).await;
-        let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let quotas = self.admission.quotas();
+        let (now, limits) = (self.now(), &quotas.running);
+        let organizations = waiting::waiting(&self.pool, now, &self.heads, limits, &last, request, room).await;
+        let organizations = organizations.map_err(StoreError::or_unavailable)?;
         let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
         let turns = deal(&weights, room);
         let mut lines: Vec<Vec<Claimed>> = Vec::with_capacity(organizations.len());

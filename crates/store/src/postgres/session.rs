@@ -26,6 +26,12 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0011_queue_and_resources",
     "0012_instance",
     "0013_audit",
+    "0014_details",
+    "0015_search",
+    "0016_concurrency_and_bulk",
+    "0017_schedules",
+    "0018_statistics_and_views",
+    "0019_sessions",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

@@ -19,7 +19,7 @@ const ID_OF_EVENT: &str = "
 /// Which row of an operation's in `events`, which have no key: by its text. Two that say the same are one here.
 const ROW: &str = "hashtextextended(message, 0)";
 
-/// Served by the primary keys of active and settled.
+/// Served by the primary keys of active and settled, and by schedules_by_seq.
 pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) -> Result<TextPage, StoreError> {
     let table = after.table;
     let columns: Vec<String> = table
@@ -29,7 +29,7 @@ pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) ->
         .collect();
     let (columns, name) = (columns.join(", "), table.name());
     let sql = match table {
-        TextTable::Active | TextTable::Settled => format!(
+        TextTable::Active | TextTable::Settled | TextTable::Schedules => format!(
             "SELECT t.organization_id, t.seq, t.id, {columns} FROM {name} t
              WHERE (t.organization_id, t.seq) > ($1, $2) ORDER BY t.organization_id, t.seq LIMIT $3"
         ),
@@ -99,12 +99,12 @@ fn alike<'p>(places: impl Iterator<Item = &'p TextPlace>) -> BTreeMap<(TextTable
     groups
 }
 
-/// How the rows of a table are found that the place `w` means. Served by the primary keys of active and settled, and by
-/// events_by_operation.
+/// How the rows of a table are found that the place `w` means. Served by the primary keys of active and settled, by
+/// events_by_operation and schedules_by_seq.
 fn is_row(table: TextTable) -> String {
     let of_operation = "t.organization_id = w.organization_id AND t.seq = w.seq";
     match table {
-        TextTable::Active | TextTable::Settled => of_operation.to_owned(),
+        TextTable::Active | TextTable::Settled | TextTable::Schedules => of_operation.to_owned(),
         TextTable::Events => format!("{of_operation} AND {ROW} = w.row"),
     }
 }

@@ -16,6 +16,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::concurrency::Left;
 use super::counters::{Changes, Counted};
 use super::{changes, history, repeat, rows};
 use crate::history::Note;
@@ -31,7 +32,7 @@ const FIND: &str = "
     )
     SELECT a.*, seen.place <> a.place AS is_overtaken FROM seen CROSS JOIN LATERAL (
         SELECT ctid::text AS place, seq, id, kind, project_id, priority, status, started_at, due_at, attempts,
-            max_attempts, fence, cancel_requested, resource_type, resource_id
+            max_attempts, fence, cancel_requested, resource_type, resource_id, concurrency_key
         FROM active WHERE id = seen.id AND organization_id = $1 FOR UPDATE) AS a";
 
 /// By places of rows that are locked.
@@ -49,11 +50,11 @@ const SETTLE: &str = "
     )
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, purge_at, error_message, output, input, worker)
+        retain_for_ms, purge_at, error_message, output, input, worker, concurrency_key, concurrency_limit)
     SELECT organization_id, seq, id, kind, new_status, resource_type, resource_id, project_id, project_version_id,
         created_at, began_at, finished_at, priority, tries, max_tries, token, timeout_ms, retain_for_ms,
-        finished_at + coalesce(retain_for_ms, $12), error_message, output,
-        CASE new_status WHEN 4 THEN input ELSE '' END, worker
+        finished_at + coalesce(retain_for_ms, $12), error_message, output, input, worker, concurrency_key,
+        concurrency_limit
     FROM held";
 
 /// By places of rows that are locked.
@@ -87,6 +88,7 @@ pub(super) struct Entry {
     pub(super) project_id: String,
     pub(super) resource: Option<Resource>,
     pub(super) before: Status,
+    pub(super) concurrency_key: Option<String>,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
@@ -100,7 +102,8 @@ impl Entry {
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
+/// in the place of what ended. What ends is kept for
 /// `retain_for_ms` unless it says otherwise. To be the first that its transaction does, so that what it sees was
 /// committed by older ones (see [`changes`]).
 pub(super) async fn apply(
@@ -109,7 +112,7 @@ pub(super) async fn apply(
     organization: &str,
     retain_for_ms: Option<i64>,
     events: &[&(LeaseRef, Event)],
-) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     // By id, which is by age: two transactions that end the same operations lock them in the same order.
     let mut ids: Vec<Uuid> = events.iter().map(|(lease, _)| rows::uuid(&lease.id)).collect();
     ids.sort_unstable();
@@ -130,6 +133,7 @@ pub(super) async fn apply(
             project_id: row.try_get("project_id")?,
             resource: rows::resource(row)?,
             before: state.status(),
+            concurrency_key: row.try_get("concurrency_key")?,
             state,
             note: None,
         };
@@ -141,9 +145,9 @@ pub(super) async fn apply(
     });
     let mut results: Vec<_> = decided.collect();
     let changed = entries.into_values().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, organization, retain_for_ms, changed).await?;
+    let frees = write(connection, now, organization, retain_for_ms, changed).await?;
     repeat::tell(connection, organization, &refused(events, &results), &mut results).await?;
-    Ok(results)
+    Ok((results, frees))
 }
 
 /// The columns of the rows that go to `settled`.
@@ -198,16 +202,17 @@ impl Ended {
     }
 }
 
-/// Writes operations whose status has changed; their rows are locked.
+/// Writes operations whose status has changed; their rows are locked. Answers whether another one has the place of a
+/// concurrency key now.
 pub(super) async fn write(
     connection: &mut PgConnection,
     now: Timestamp,
     organization: &str,
     retain_for_ms: Option<i64>,
     changed: Vec<Entry>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if changed.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let told: Vec<_> = changed.iter().map(|entry| (rows::uuid(&entry.id), Some(entry.state.status()))).collect();
     changes::append(connection, organization, now, &told).await?;
@@ -220,14 +225,24 @@ pub(super) async fn write(
     }
     let mut workers: HashMap<i64, String> = released.into_iter().collect();
     let (mut ended, mut pending, mut notes) = (Ended::default(), Pending::default(), Vec::new());
+    let mut left = Left::default();
     for entry in changed {
-        let Entry { place, seq, kind, priority, project_id, resource, before, state, note, .. } = entry;
+        let Entry { place, seq, kind, priority, project_id, resource, before, concurrency_key, state, note, .. } =
+            entry;
         let worker = workers.remove(&seq).unwrap_or_default();
         let of = Counted { seq, project_id: &project_id, kind: &kind, resource: resource.as_ref() };
         counts.add(&of, before, -1);
         counts.add(&of, state.status(), 1);
         if let Some(note) = note {
             notes.push((seq, Note { worker: worker.clone(), ..note }));
+        }
+        if let Some(key) = concurrency_key {
+            match &state {
+                State::Completed { .. } | State::Failed { .. } => left.ended.push(seq),
+                State::Pending { due_at: Some(_), .. } => left.delayed.push(seq),
+                State::Pending { .. } | State::Running { .. } => {}
+            }
+            left.keys.insert(key);
         }
         match state {
             State::Completed { progress, started_at, finished_at, output } => {
@@ -295,5 +310,7 @@ pub(super) async fn write(
             .execute(&mut *connection)
             .await?;
     }
-    counts.write(connection, organization).await
+    let frees = left.write(connection, organization).await?;
+    counts.write(connection, organization).await?;
+    Ok(frees)
 }

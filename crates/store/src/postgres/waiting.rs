@@ -6,12 +6,13 @@ use sqlx::AssertSqlSafe;
 use super::connections::Connections;
 use super::heads::{Heads, Known};
 use super::rows;
-use crate::{ClaimRequest, StoreError};
+use crate::{ClaimRequest, RunningLimits, StoreError};
 
 /// Organizations after $1 and up to $2 that have something to claim of the kinds $3, not paused, ready or due at $4: a
 /// loose scan over the queue, a seek for each organization in each of its three parts. The organizations $6 are looked
 /// at whatever the scan finds, which is not led past what is dead of theirs: what $7 to $12 say of them is where they
-/// begin (see [`super::heads`]). Of $13 alone, if that is given. Served by queue_in_order, queue_ready, queue_due and the
+/// begin (see [`super::heads`]). Of $13 alone, if that is given; nothing of the kinds $15 of the organizations $14, of which
+/// as many run as may. Served by queue_in_order, queue_ready, queue_due and the
 /// primary key of pauses.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
@@ -25,6 +26,8 @@ const WAITING: &str = "
             SELECT FROM (
                 SELECT kind FROM unnest($3::text[]) AS u (kind) WHERE NOT EXISTS (
                     SELECT FROM pauses WHERE organization_id = ANY (ARRAY['', o.id]) AND kind = ANY (ARRAY['', u.kind]))
+                    AND NOT EXISTS (SELECT FROM unnest($14::text[], $15::text[]) AS f (id, kind)
+                        WHERE f.id = o.id AND f.kind = u.kind)
                 OFFSET 0) AS k
             WHERE EXISTS (SELECT FROM queue WHERE organization_id = o.id AND kind = k.kind AND in_order
                     AND seq >= coalesce((SELECT h.floor FROM unnest($7::text[], $8::text[], $9::bigint[])
@@ -66,6 +69,7 @@ pub(super) async fn waiting(
     pool: &Connections,
     now: Timestamp,
     heads: &Heads,
+    limits: &RunningLimits,
     last: &str,
     request: &ClaimRequest,
     limit: u32,
@@ -76,6 +80,7 @@ pub(super) async fn waiting(
         .replace("{first}", &next_organization("$1", "$6", &PARTS))
         .replace("{next}", &next_organization("o.id", "$6", &PARTS));
     pool.within(heads.look(pool, &request.kinds)).await?;
+    let full = still_full(pool, heads, limits).await?;
     let mut found: Vec<String> = Vec::new();
     for (after, until) in [(last, None), ("", Some(last))] {
         let room = i64::from(limit).saturating_sub_unsigned(found.len() as u64);
@@ -94,11 +99,43 @@ pub(super) async fn waiting(
                 .bind(begin.ranks)
                 .bind(begin.seqs)
                 .bind(dues)
-                .bind(&only);
+                .bind(&only)
+                .bind(&full.0)
+                .bind(&full.1);
             found.extend(part.fetch_all(pool).await?);
         }
     }
     Ok(found)
+}
+
+/// Of the organizations $1 and kinds $2 those of which as many run as may, which is $3.
+const STILL_FULL: &str = "
+    SELECT f.organization, f.kind FROM unnest($1::text[], $2::text[], $3::bigint[]) AS f (organization, kind, most)
+    WHERE coalesce((SELECT sum(running) FROM counters
+            WHERE organization_id = f.organization AND level = 20 AND kind = f.kind), 0)
+        + coalesce((SELECT sum(running) FROM counter_deltas WHERE organization_id = f.organization
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = f.organization), '0')
+            AND kind = f.kind), 0) >= f.most";
+
+/// Organizations and kinds of which a claim would get nothing, so that they take nobody's turn.
+async fn still_full(
+    pool: &Connections,
+    heads: &Heads,
+    limits: &RunningLimits,
+) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let (mut organizations, mut kinds, mut most) = (vec![], vec![], vec![]);
+    for (organization, kind) in heads.full() {
+        let Some(limit) = limits.of(&organization, &kind) else { continue };
+        organizations.push(organization);
+        kinds.push(kind);
+        most.push(i64::from(limit));
+    }
+    if kinds.is_empty() {
+        return Ok((organizations, kinds));
+    }
+    let found: Vec<(String, String)> =
+        sqlx::query_as(STILL_FULL).bind(organizations).bind(kinds).bind(most).fetch_all(pool).await?;
+    Ok(found.into_iter().unzip())
 }
 
 /// Of an organization that is paused, what becomes due stays as it is: nothing looks at it. A loose scan over what is due

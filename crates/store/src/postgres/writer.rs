@@ -1,10 +1,11 @@
 //! What carries a batcher's batches out: one transaction per organization.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use operations::{Event, Timestamp};
+use operations::{Event, NewOperation, Timestamp};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
@@ -13,7 +14,10 @@ use super::error::unavailable;
 use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
-use super::{admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, transition};
+use super::{
+    admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
+    views,
+};
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
@@ -22,7 +26,11 @@ use crate::batch::{
 use crate::commits::News;
 use crate::quota::Admission;
 use crate::retention::Retention;
-use crate::{ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
+use crate::schedules::{ScheduleReply, ScheduleWrite};
+use crate::views::ViewChange;
+use crate::{
+    ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
+};
 
 /// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
 /// restored.
@@ -42,6 +50,8 @@ pub(super) struct Writer {
     admission: Admission,
     heads: Heads,
     folds: Folds,
+    /// Something may be claimed in the place of what ended in the last batch.
+    frees: AtomicBool,
 }
 
 impl Writer {
@@ -63,6 +73,7 @@ impl Writer {
             admission,
             heads,
             folds,
+            frees: AtomicBool::new(false),
         }
     }
 
@@ -124,8 +135,10 @@ impl Writer {
             admission: &self.admission,
             heads: &self.heads,
             organization,
+            frees: false,
         };
         perform(&mut whole, writes).await?;
+        self.frees.fetch_or(whole.frees, Ordering::Relaxed);
         whole.tx.commit().await?;
         Ok(true)
     }
@@ -151,6 +164,11 @@ fn organization(write: &Write) -> &str {
         Write::Heartbeat(slot) => slot.request.beats.first().map_or("", |beat| &beat.lease.organization),
         Write::Claim(slot) => slot.request.organization().unwrap_or(""),
         Write::Command(slot) => &slot.request.access.organization,
+        Write::Schedule(slot) => slot.request.organization(),
+        Write::View(slot) => match &slot.request {
+            ViewChange::Create(organization, _) => organization,
+            ViewChange::Update(reach, _) | ViewChange::Delete(reach, _) => &reach.organization,
+        },
         Write::CreateToken(slot) => &slot.request.access.organization,
         Write::ChangeToken(slot) => match &slot.request {
             TokenChange::Revoke(..) => "",
@@ -162,13 +180,18 @@ fn organization(write: &Write) -> &str {
             | Upkeep::CreateOrganization(organization, _)
             | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
+            Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
             | Upkeep::TouchTokens(_)
+            | Upkeep::Bulk(_)
+            | Upkeep::BeginBulk(..)
             | Upkeep::Ping
             | Upkeep::Disconnect => "",
         },
@@ -179,7 +202,8 @@ fn organization(write: &Write) -> &str {
 /// removes before its transaction has a number (see `changes`).
 fn is_alone(write: &Write) -> bool {
     match write {
-        Write::Command(_) => true,
+        // Schedules are locked before the organization's row.
+        Write::Command(_) | Write::Schedule(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Purge(..)),
         _ => false,
     }
@@ -245,12 +269,18 @@ impl Commit for Writer {
         }
         Ok(())
     }
+
+    fn frees(&mut self) -> bool {
+        std::mem::take(self.frees.get_mut())
+    }
 }
 
 /// Whether the writes need no transaction around them: what they do is one statement, or several that need not be one.
 fn is_one_statement(writes: &[&mut Write]) -> bool {
     writes.iter().all(|write| match &**write {
-        Write::Create(slot) => slot.request.key.is_none(),
+        Write::Create(slot) => {
+            slot.request.key.is_none() && !slot.request.operations.iter().any(NewOperation::has_details)
+        }
         Write::Transition(_) | Write::Claim(_) => true,
         Write::Upkeep(slot) => matches!(slot.request, Upkeep::Disconnect),
         _ => false,
@@ -274,12 +304,16 @@ struct Whole<'w> {
     admission: &'w Admission,
     heads: &'w Heads,
     organization: &'w str,
+    /// Something may be claimed in the place of what ended.
+    frees: bool,
 }
 
 impl Transaction for Whole<'_> {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
         if !complete::is_plain(events) {
-            return self.decide(events).await;
+            let results = self.decide(events).await?;
+            self.frees |= self.admission.frees(&results);
+            return Ok(results);
         }
         // By one statement; those that it refused are looked at again: it cannot see what changed while it waited.
         let mut results = complete::complete(&mut self.tx, self.organization, self.retain_for_ms, events).await?;
@@ -294,6 +328,7 @@ impl Transaction for Whole<'_> {
             };
             refused.into_iter().zip(decided).for_each(|(index, result)| results[index] = result);
         }
+        self.frees |= self.admission.frees(&results);
         Ok(results)
     }
 
@@ -302,7 +337,8 @@ impl Transaction for Whole<'_> {
     }
 
     async fn claim(&mut self, requests: &[&ClaimRequest]) -> Result<Vec<Vec<Claimed>>, StoreError> {
-        claim::claim(&mut self.tx, self.now, self.heads, self.organization, requests).await
+        let quotas = self.admission.quotas();
+        claim::claim(&mut self.tx, self.now, self.heads, &quotas, self.organization, requests).await
     }
 
     async fn heartbeat(&mut self, request: &HeartbeatRequest) -> Result<Vec<LeaseStatus>, StoreError> {
@@ -323,6 +359,16 @@ impl Transaction for Whole<'_> {
         admin::change_token(&mut self.tx, self.now, change).await
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(&mut self.tx, self.now, change).await
+    }
+
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { tx, now, admission, heads, organization, .. } = self;
+        let (now, admission) = (*now, *admission);
+        schedules::carry_out(tx, now, admission, heads, organization, write).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(&mut self.tx, self.now, records).await
     }
@@ -337,14 +383,19 @@ impl Transaction for Whole<'_> {
             Upkeep::SetLimits(organization, wanted) => limits::set(tx, *now, organization, wanted).await,
             // What is recorded comes at the end of the batch.
             Upkeep::Record(_) => Ok(0),
+            Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit` and `replace_texts`.
+            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
+            | Upkeep::NoteTimes(_)
             | Upkeep::ReplaceTexts(_)
+            | Upkeep::Statistics(_)
+            | Upkeep::Bulk(_)
+            | Upkeep::BeginBulk(..)
             | Upkeep::Disconnect => Ok(0),
         }
     }
@@ -352,7 +403,10 @@ impl Transaction for Whole<'_> {
 
 impl Whole<'_> {
     async fn decide(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
-        transition::apply(&mut self.tx, self.now, self.organization, self.retain_for_ms, events).await
+        let apply = transition::apply(&mut self.tx, self.now, self.organization, self.retain_for_ms, events);
+        let (results, frees) = apply.await?;
+        self.frees |= frees;
+        Ok(results)
     }
 
     /// [`Whole::decide`] in a transaction that begins with it, again when it lost against another one.

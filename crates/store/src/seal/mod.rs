@@ -10,9 +10,14 @@
 mod content;
 mod keys;
 mod places;
+mod postpone;
 mod rotation;
+mod schedules;
 mod sealed;
+mod search;
+mod sessions;
 mod text;
+mod work;
 
 pub use content::check_structure;
 pub(crate) use content::{ContentOpener, ContentSealer, SEALED_HEADER_BYTES, content_seal, plain_size};

@@ -17,11 +17,14 @@ pub enum TextTable {
     Settled,
     /// Histories.
     Events,
+    /// Schedules, whose id stands for that of an operation.
+    Schedules,
 }
 
 impl TextTable {
     /// All, in the order in which they are walked: mostly that in which texts move.
-    pub(crate) const ALL: [TextTable; 3] = [TextTable::Active, TextTable::Settled, TextTable::Events];
+    pub(crate) const ALL: [TextTable; 4] =
+        [TextTable::Active, TextTable::Settled, TextTable::Events, TextTable::Schedules];
 
     /// Its name in the database.
     pub(crate) const fn name(self) -> &'static str {
@@ -29,13 +32,14 @@ impl TextTable {
             TextTable::Active => "active",
             TextTable::Settled => "settled",
             TextTable::Events => "events",
+            TextTable::Schedules => "schedules",
         }
     }
 
     /// Its texts, each with the name of its column.
     pub(crate) const fn columns(self) -> &'static [(Field, &'static str)] {
         match self {
-            TextTable::Active => &[(Field::Input, "input")],
+            TextTable::Active | TextTable::Schedules => &[(Field::Input, "input")],
             TextTable::Settled => {
                 &[(Field::Input, "input"), (Field::Output, "output"), (Field::Message, "error_message")]
             }

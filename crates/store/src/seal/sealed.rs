@@ -6,41 +6,35 @@
 //! **A text that cannot be opened** (its key is missing, or it was changed) must not keep others from being read. So
 //! lists and reads of many operations answer its operation without it, and say why in `error_message`; [`readable`]
 //! knows such an operation, and what asks for it alone is refused. A worker does not get an operation whose input
-//! cannot be opened: the attempt fails, to be repeated.
+//! cannot be opened: where its key is missing, the attempt is given back uncharged for a while, for a server that has
+//! the key; where the text was changed, the attempt fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::{
-    Access, Filter, MAX_ERROR_BYTES, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status,
-    Timestamp, cut_message,
-};
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
 
-use super::keys::{Key, Keyring};
+use super::keys::Keyring;
 use super::rotation;
-use super::text::{Field, Owner, plain_bytes, seal_with};
+use super::text::{Field, Owner};
 use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
-    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing,
-    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
-    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest,
+    Claimed, CommandOutcome, Commits, Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand,
+    OperationDetail, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Start,
+    Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, TokenReach, View, ViewOutcome,
+    ViewReach, Views,
 };
-
-/// The most bytes of a message, so that sealed it is not longer than the domain takes, even with what tells that it was
-/// cut.
-const MESSAGE_BYTES: usize = plain_bytes(MAX_ERROR_BYTES) - 40;
-/// When an attempt whose input could not be opened is repeated: an operator has to act before.
-const UNOPENED_RETRY: Duration = Duration::from_secs(60);
 
 /// A store whose texts are sealed. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Sealed {
-    inner: Arc<dyn Store>,
-    keyring: Keyring,
+    pub(super) inner: Arc<dyn Store>,
+    pub(super) keyring: Keyring,
     /// Limits on outputs are those of what workers send, and not of what is stored: as this process was told, and with
     /// what calls have set.
     quotas: Arc<RwLock<(Quotas, Arc<Quotas>)>>,
@@ -73,7 +67,7 @@ impl Sealed {
     }
 
     /// An operation as it was written; without what cannot be opened, which is said instead.
-    fn opened(&self, organization: &str, mut operation: Operation) -> Operation {
+    pub(super) fn opened(&self, organization: &str, mut operation: Operation) -> Operation {
         let owner = |field| Owner { organization, id: operation.id, field };
         let output = self.keyring.open(&owner(Field::Output), std::mem::take(&mut operation.output));
         let message = self.keyring.open(&owner(Field::Message), std::mem::take(&mut operation.error_message));
@@ -85,45 +79,63 @@ impl Sealed {
         operation
     }
 
-    fn sealed_settlement(key: Option<&Key>, settlement: &Settlement) -> Settlement {
-        let LeaseRef { organization, id, .. } = &settlement.lease;
-        let owner = |field| Owner { organization, id: *id, field };
-        let outcome = match &settlement.outcome {
-            Outcome::Completed { output } => {
-                Outcome::Completed { output: seal_with(key, &owner(Field::Output), output) }
-            }
-            Outcome::Failed { message, retryable } => {
-                let message = match key {
-                    Some(_) => &cut_message(message.clone(), MESSAGE_BYTES),
-                    None => message,
-                };
-                Outcome::Failed { message: seal_with(key, &owner(Field::Message), message), retryable: *retryable }
-            }
-        };
-        Settlement { outcome, ..settlement.clone() }
-    }
-
-    /// Ends attempts whose input could not be opened, so that they are tried again, perhaps by a server that can.
-    async fn fail(&self, unopened: Vec<(LeaseRef, String)>) -> Result<(), StoreError> {
-        if unopened.is_empty() {
-            return Ok(());
+    /// Opens everything about an operation. What cannot be opened is refused when the operation was asked for `alone`, else
+    /// left out.
+    pub(super) fn open_detail(
+        &self,
+        organization: &str,
+        detail: &mut OperationDetail,
+        alone: bool,
+    ) -> Result<(), StoreError> {
+        detail.operation = self.opened(organization, detail.operation.clone());
+        let owner = |field| Owner { organization, id: detail.operation.id, field };
+        let input = self.keyring.open(&owner(Field::Input), std::mem::take(&mut detail.input));
+        let progress = self.keyring.open(&owner(Field::Message), std::mem::take(&mut detail.progress));
+        if alone {
+            readable(&detail.operation)?;
+            detail.input = input?;
+        } else {
+            detail.input_left_out |= input.is_err();
+            detail.input = input.unwrap_or_default();
         }
-        let settlements = unopened.into_iter().map(|(lease, message)| Settlement {
-            lease,
-            outcome: Outcome::Failed { message, retryable: true },
-            retry_after: UNOPENED_RETRY,
-        });
-        self.inner.settle(settlements.collect()).await.map(drop)
+        detail.progress = progress.unwrap_or_else(|error| format!("the message cannot be opened: {error}"));
+        Ok(())
     }
 }
 
-/// Opens the input of an attempt.
-fn open_input(keyring: &Keyring, claimed: Claimed) -> Result<Claimed, (LeaseRef, String)> {
-    let LeaseRef { organization, id, .. } = &claimed.lease;
-    let owner = Owner { organization, id: *id, field: Field::Input };
-    match keyring.open(&owner, claimed.input) {
-        Ok(input) => Ok(Claimed { input, ..claimed }),
-        Err(error) => Err((claimed.lease, format!("the input cannot be opened: {error}"))),
+#[async_trait]
+impl BulkOperations for Sealed {
+    async fn begin_bulk(
+        &self,
+        organization: &str,
+        id: OperationId,
+        total: u64,
+    ) -> Result<Option<BulkProgress>, StoreError> {
+        self.inner.begin_bulk(organization, id, total).await
+    }
+
+    async fn bulk_progress(&self, organization: &str, id: OperationId) -> Result<Option<BulkProgress>, StoreError> {
+        self.inner.bulk_progress(organization, id).await
+    }
+
+    async fn bulk_batch(&self, batch: BulkBatch) -> Result<BulkProgress, StoreError> {
+        self.inner.bulk_batch(batch).await
+    }
+}
+
+#[async_trait]
+impl Details for Sealed {
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+        let mut found = self.inner.details(access, ids, longest).await?;
+        for detail in found.iter_mut().flatten() {
+            self.open_detail(&access.organization, detail, ids.len() == 1)?;
+        }
+        Ok(found)
     }
 }
 
@@ -131,47 +143,13 @@ fn open_input(keyring: &Keyring, claimed: Claimed) -> Result<Claimed, (LeaseRef,
 impl Store for Sealed {
     async fn create_as(
         &self,
-        organization: &str,
-        mut operations: Vec<NewOperation>,
-        mut ids: Vec<OperationId>,
+        access: &Access,
+        operations: Vec<NewOperation>,
+        ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
-        if self.keyring.active().is_some() {
-            if ids.is_empty() {
-                let now = self.inner.now();
-                ids = operations.iter().map(|_| OperationId::new(now)).collect();
-            }
-            for (new, id) in operations.iter_mut().zip(&ids) {
-                new.input = self.keyring.seal(&Owner { organization, id: *id, field: Field::Input }, &new.input);
-            }
-        }
-        let start = start.map(|start| {
-            let (keyring, started) = (self.keyring.clone(), start.started);
-            let started = move |claimed| match open_input(&keyring, claimed) {
-                Ok(claimed) => started(claimed),
-                Err(_) => tracing::error!("an input that was just sealed does not open; its attempt is given up"),
-            };
-            Start { terms: start.terms, started: Box::new(started) }
-        });
-        let created = match key {
-            None => self.inner.create_as(organization, operations, ids, None, start).await,
-            Some(IdempotencyKey { key, fingerprint }) => {
-                let mut ways = self.keyring.fingerprints(organization, fingerprint).into_iter().peekable();
-                let (mut start, mut created) = (start, Err(StoreError::IdempotencyConflict));
-                // The key may have been used for the same request while another key sealed.
-                while let (Err(StoreError::IdempotencyConflict), Some(fingerprint)) = (&created, ways.next()) {
-                    let key = Some(IdempotencyKey { key: key.clone(), fingerprint });
-                    let (operations, ids) = match ways.peek() {
-                        Some(_) => (operations.clone(), ids.clone()),
-                        None => (std::mem::take(&mut operations), std::mem::take(&mut ids)),
-                    };
-                    created = self.inner.create_as(organization, operations, ids, key, start.take()).await;
-                }
-                created
-            }
-        };
-        Ok(created?.into_iter().map(|operation| self.opened(organization, operation)).collect())
+        self.create_sealed(access, operations, ids, key, start).await
     }
 
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
@@ -215,49 +193,15 @@ impl Store for Sealed {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
-        let claimed = self.inner.claim(request).await?;
-        let (mut opened, mut unopened) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for attempt in claimed {
-            match open_input(&self.keyring, attempt) {
-                Ok(attempt) => opened.push(attempt),
-                Err(failed) => unopened.push(failed),
-            }
-        }
-        // What was claimed is to be run, whatever becomes of the others.
-        if let Err(error) = self.fail(unopened).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "attempts whose input cannot be opened were not ended; their leases will run out");
-        }
-        Ok(opened)
+        self.claim_opened(request).await
     }
 
-    async fn heartbeat(&self, mut beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
-        for Heartbeat { lease, progress } in &mut beats {
-            if let Some(progress) = progress {
-                let owner = Owner { organization: &lease.organization, id: lease.id, field: Field::Message };
-                *progress = self.keyring.seal(&owner, cut(progress));
-            }
-        }
-        self.inner.heartbeat(beats, lease).await
+    async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+        self.heartbeat_sealed(beats, lease).await
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
-        let quotas = self.quotas();
-        let settlements: Vec<Settlement> = settlements.into_iter().map(|one| quotas.bounded(one)).collect();
-        let mut results = vec![Err(Refusal::StaleLease); settlements.len()];
-        // A worker whose answer was lost settles again: what it brings is known again by how it is stored, which may be
-        // under another key by now. What is stale stays stale, so that nothing is recorded by the later ways.
-        for key in self.keyring.ways() {
-            let stale: Vec<usize> =
-                (0..results.len()).filter(|index| results[*index] == Err(Refusal::StaleLease)).collect();
-            if stale.is_empty() {
-                break;
-            }
-            let sealed = stale.iter().map(|index| Sealed::sealed_settlement(key, &settlements[*index]));
-            let settled = self.inner.settle(sealed.collect()).await?;
-            stale.into_iter().zip(settled).for_each(|(index, result)| results[index] = result);
-        }
-        Ok(results)
+        self.settle_sealed(settlements).await
     }
 
     async fn command(
@@ -521,5 +465,48 @@ impl Store for Sealed {
 
     async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
         self.inner.replace_texts(replacements).await
+    }
+}
+
+#[async_trait]
+impl Statistics for Sealed {
+    async fn begin_statistics(&self) -> Result<(), StoreError> {
+        self.inner.begin_statistics().await
+    }
+
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError> {
+        self.inner.count_changes(organization, from, limit).await
+    }
+
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError> {
+        self.inner.statistics(access, request, limit).await
+    }
+
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError> {
+        self.inner.forget_statistics(limit).await
+    }
+}
+
+#[async_trait]
+impl Views for Sealed {
+    async fn views(&self, reach: &ViewReach) -> Result<Vec<View>, StoreError> {
+        self.inner.views(reach).await
+    }
+
+    async fn create_view(&self, organization: &str, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.create_view(organization, view).await
+    }
+
+    async fn update_view(&self, reach: &ViewReach, view: View) -> Result<ViewOutcome, StoreError> {
+        self.inner.update_view(reach, view).await
+    }
+
+    async fn delete_view(&self, reach: &ViewReach, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_view(reach, id).await
     }
 }

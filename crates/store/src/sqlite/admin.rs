@@ -32,6 +32,12 @@ fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreErr
     Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }
 
+/// Has an organization be there, unless it was deleted.
+pub(super) fn be_there(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
+    create_organization(connection, now, organization)?;
+    if is_gone(connection, organization)? { Err(StoreError::OrganizationGone) } else { Ok(()) }
+}
+
 /// Has an organization that was deleted be there again.
 fn make_anew(connection: &Connection, now: Timestamp, organization: &str) -> Result<(), StoreError> {
     let sql = "UPDATE organizations SET deleted = 0, created_at = ?2 WHERE organization_id = ?1 AND deleted = 2";
@@ -161,7 +167,12 @@ pub(super) fn change_token(
         TokenChange::Revoke(reach, id) => {
             let sql = "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?5) WHERE id = ?4 AND {within}";
             within(sql, reach).bind(id).bind(now.as_millis()).execute(connection)?;
-            token(connection, reach, id)
+            let revoked = token(connection, reach, id)?;
+            if let Some(revoked) = &revoked {
+                let views = "DELETE FROM views WHERE organization_id = ?1 AND owner = ?2";
+                query(views).bind(&revoked.access.organization).bind(id).execute(connection)?;
+            }
+            Ok(revoked)
         }
         TokenChange::Replace(id, new, overlap) => replace_token(connection, now, id, new, *overlap),
     }
@@ -178,7 +189,13 @@ fn replace_token(
     let sql = "UPDATE tokens SET expires_at = min(coalesce(expires_at, ?3), ?3)
         WHERE id = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)";
     let ended = query(sql).bind(id).bind(now.as_millis()).bind(now.after(overlap).as_millis()).execute(connection)?;
-    if ended == 0 { Ok(None) } else { insert_token(connection, now, new).map(Some) }
+    if ended == 0 {
+        return Ok(None);
+    }
+    let kept = insert_token(connection, now, new)?;
+    let views = "UPDATE views SET owner = ?2 WHERE organization_id = ?3 AND owner = ?1";
+    query(views).bind(id).bind(&kept.id).bind(&kept.access.organization).execute(connection)?;
+    Ok(Some(kept))
 }
 
 pub(super) fn touch_tokens(connection: &Connection, now: Timestamp, ids: &[String]) -> Result<u64, StoreError> {

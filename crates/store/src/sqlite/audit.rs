@@ -20,8 +20,9 @@ const APPEND: &str = "INSERT INTO audit (organization_id, seq, entries, at, log)
 const READ: &str = "
     SELECT seq, at, log FROM audit WHERE organization_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3 + 0";
 
-/// The first row that is not before a time. Served by audit_by_time.
-const FIRST_AT: &str = "SELECT min(seq) FROM audit INDEXED BY audit_by_time WHERE organization_id = ?1 AND at >= ?2";
+/// The first row that is not before a time, whatever comes after it. Served by audit_by_time.
+const FIRST_AT: &str = "
+    SELECT seq FROM audit INDEXED BY audit_by_time WHERE organization_id = ?1 AND at >= ?2 ORDER BY at, seq LIMIT 1";
 
 /// Organizations with something older than ?1. Served by audit_by_time.
 const OLD: &str = "
@@ -67,8 +68,8 @@ pub(super) fn read(
 ) -> Result<AuditPage, StoreError> {
     let mut start = before;
     if let Some(until) = filter.until {
-        let first = query(FIRST_AT).bind(organization).bind(until.as_millis()).fetch_one(connection)?;
-        let first = first.try_get::<Option<i64>>(0)?.map(i64::unsigned_abs);
+        let first = query(FIRST_AT).bind(organization).bind(until.as_millis()).fetch_optional(connection)?;
+        let first = first.map(|row| row.try_get::<i64>(0)).transpose()?.map(i64::unsigned_abs);
         start = [start, first].into_iter().flatten().min();
     }
     let mut reading = Reading::new(organization, filter, start, limit);

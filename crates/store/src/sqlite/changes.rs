@@ -3,19 +3,20 @@
 
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+use std::iter;
 
 use operations::{OperationId, Status, Timestamp};
 
 use super::rows;
 use super::statement::{Row, query};
 use crate::StoreError;
-use crate::changes::{Changes, Position, batch_of_changes};
+use crate::changes::{Changes, FeedRow, Position, batch_of_changes};
 
 /// Rows of the feed that one read looks at, the one before included, which may have been seen whole; each has one
 /// operation at least.
 const ROWS: u32 = 256;
 
-const APPEND: &str = "INSERT INTO changes (organization_id, at, status, ids) VALUES (?1, ?2, ?3, ?4)";
+const APPEND: &str = "INSERT INTO changes (organization_id, at, status, is_creation, ids) VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// Served by changes_by_organization. There is always a row, with what concerns the whole.
 const READ: &str = "
@@ -23,31 +24,49 @@ const READ: &str = "
             SELECT (?2, ?3) < (f.id, f.entries) FROM change_floors f WHERE f.organization_id = ?1), 0) AS is_unknown,
         c.*
     FROM (SELECT 1) AS one LEFT JOIN (
-        SELECT id, at, status, ids FROM changes INDEXED BY changes_by_organization
+        SELECT id, at, status, is_creation, ids FROM changes INDEXED BY changes_by_organization
         WHERE organization_id = ?1 AND id >= ?2 ORDER BY id LIMIT ?4 + 0) AS c ON 1";
 
 /// What operations became, gathered in memory and written once per statement: by organization, and by the number of the
-/// status (0: removed), the ids.
+/// status (0: removed), the ids; those that were created come before the others.
 #[derive(Default)]
-pub(super) struct Told(BTreeMap<String, [Vec<u8>; 5]>);
+pub(super) struct Told(BTreeMap<String, ToldOf>);
+
+#[derive(Default)]
+struct ToldOf {
+    created: Vec<u8>,
+    by_status: [Vec<u8>; 5],
+}
 
 impl Told {
     /// An operation became `status`; `None`: it was removed.
     pub(super) fn add(&mut self, organization: &str, status: Option<Status>, id: &OperationId) {
+        let by_status = &mut self.of(organization).by_status;
+        by_status[status.map_or(0, |status| usize::from(status.number()))].extend_from_slice(id.as_bytes());
+    }
+
+    /// An operation was created as pending.
+    pub(super) fn add_creation(&mut self, organization: &str, id: &OperationId) {
+        self.of(organization).created.extend_from_slice(id.as_bytes());
+    }
+
+    fn of(&mut self, organization: &str) -> &mut ToldOf {
         if !self.0.contains_key(organization) {
-            self.0.insert(organization.to_owned(), Default::default());
+            self.0.insert(organization.to_owned(), ToldOf::default());
         }
-        if let Some(by_status) = self.0.get_mut(organization) {
-            by_status[status.map_or(0, |status| usize::from(status.number()))].extend_from_slice(id.as_bytes());
-        }
+        self.0.get_mut(organization).expect("it was inserted if it was not there")
     }
 
     /// Appends it to the feed.
     pub(super) fn write(self, connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(APPEND)?;
-        for (organization, by_status) in &self.0 {
-            for (status, ids) in (0_i64..).zip(by_status).filter(|(_, ids)| !ids.is_empty()) {
-                statement.execute((organization, at.as_millis(), status, ids))?;
+        let pending = i64::from(Status::Pending.number());
+        for (organization, ToldOf { created, by_status }) in &self.0 {
+            let others = (0_i64..).zip(by_status).map(|(status, ids)| (status, false, ids));
+            for (status, is_creation, ids) in iter::once((pending, true, created)).chain(others) {
+                if !ids.is_empty() {
+                    statement.execute((organization, at.as_millis(), status, is_creation, ids))?;
+                }
             }
         }
         Ok(())
@@ -87,7 +106,8 @@ pub(super) fn read(
         let ids: Vec<u8> = row.try_get("ids")?;
         let ids = ids.as_chunks::<16>().0.iter().map(|id| OperationId::from_bytes(*id)).collect();
         let at = Timestamp::from_millis(row.try_get("at")?);
-        rows_found.push((id.unsigned_abs(), Position::SQLITE, at, became(row)?, ids));
+        let (status, is_creation) = (became(row)?, row.try_get("is_creation")?);
+        rows_found.push(FeedRow { row: id.unsigned_abs(), part: Position::SQLITE, at, status, is_creation, ids });
     }
     Ok(batch_of_changes(after, limit, rows_found))
 }

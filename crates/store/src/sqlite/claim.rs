@@ -7,41 +7,58 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::changes::Told;
+use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::statement::query;
 use super::{read, rows};
-use crate::quota::Quotas;
+use crate::quota::{Quotas, RunningLimits};
 use crate::rotation::{Rotation, Rotations, deal, shares};
 use crate::{AttemptTimeouts, ClaimRequest, Claimed, LeaseRef, Lost, LostLease, Organizations, Overrun, StoreError};
 
-/// Makes claimable what has become due; without a limit, since each row was put there by one write of a client.
+/// Makes claimable what has become due, or lets it wait for a place of its concurrency key; without a limit, since each
+/// row was put there by one write of a client.
 /// Served by active_due.
-const PROMOTE: &str = "UPDATE active SET due_at = NULL WHERE due_at <= ?1";
+const PROMOTE: &str = "
+    UPDATE active SET due_at = NULL, waits = concurrency_key IS NOT NULL WHERE due_at <= ?1
+    RETURNING organization_id, concurrency_key";
 
 /// Organizations after ?1, of ?4 if that is given, that have something to claim of the kinds ?2, not paused: a loose scan over active_ready, one
 /// seek each.
 const WAITING: &str = "
     WITH RECURSIVE organization (id) AS (
         SELECT min(organization_id) FROM active INDEXED BY active_ready
-            WHERE status = 1 AND due_at IS NULL AND organization_id > ?1
+            WHERE status = 1 AND due_at IS NULL AND waits = 0 AND organization_id > ?1
         UNION ALL
         SELECT (SELECT min(organization_id) FROM active INDEXED BY active_ready
-            WHERE status = 1 AND due_at IS NULL AND organization_id > organization.id)
+            WHERE status = 1 AND due_at IS NULL AND waits = 0 AND organization_id > organization.id)
         FROM organization WHERE organization.id IS NOT NULL
     )
     SELECT id FROM organization
     WHERE id IS NOT NULL AND (?4 IS NULL OR id IN (SELECT value FROM json_each(?4))) AND EXISTS (
         SELECT 1 FROM json_each(?2) k CROSS JOIN active a INDEXED BY active_ready
-        WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL
+        WHERE a.organization_id = organization.id AND a.kind = k.value AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
             AND NOT EXISTS (SELECT 1 FROM pauses p
-                WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)))
+                WHERE p.organization_id IN ('', organization.id) AND p.kind IN ('', k.value)){not_full})
     LIMIT ?3 + 0";
+
+/// And of which not as many run as may: ?5 is a list of organization, or '' for all, kind and number. Served by the counters'
+/// primary key.
+const NOT_FULL: &str = "
+            AND coalesce((SELECT j.value ->> 2 FROM json_each(?5) j
+                    WHERE j.value ->> 0 IN ('', organization.id) AND j.value ->> 1 = k.value
+                    ORDER BY j.value ->> 0 = '' LIMIT 1), 0) NOT BETWEEN 1 AND (
+                SELECT coalesce(sum(running), 0) FROM counters c
+                WHERE c.organization_id = organization.id AND c.level = 20 AND c.kind = k.value)";
+
+/// How many run of a kind. Served by the counters' primary key.
+const RUNNING: &str =
+    "SELECT coalesce(sum(running), 0) FROM counters WHERE organization_id = ?1 AND level = 20 AND kind = ?2";
 
 /// The first in the queue of one organization and kind, unless that is paused. Served by active_ready.
 const FIRST_IN_LINE: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
-    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
     ORDER BY a.priority DESC, a.seq LIMIT ?3 + 0";
 
@@ -49,7 +66,7 @@ const FIRST_IN_LINE: &str = "
 /// Served by active_ready and active_by_project.
 const FIRST_IN_LINE_OF_PROJECTS: &str = "
     SELECT a.rowid, a.seq, a.priority FROM active a INDEXED BY active_ready
-    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL
+    WHERE a.organization_id = ?1 AND a.kind = ?2 AND a.status = 1 AND a.due_at IS NULL AND a.waits = 0
         AND NOT EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))
         AND a.project_id IN (SELECT value FROM json_each(?4))
         AND EXISTS (SELECT 1 FROM json_each(?4) p CROSS JOIN active INDEXED BY active_by_project
@@ -75,7 +92,7 @@ pub(super) fn claim(
     resources: &Resources,
     requests: &[&ClaimRequest],
 ) -> Result<Vec<Vec<Claimed>>, StoreError> {
-    query(PROMOTE).bind(now.as_millis()).execute(connection)?;
+    promote(connection, now)?;
     let mut groups: BTreeMap<Alike, Vec<usize>> = BTreeMap::new();
     for (index, request) in requests.iter().enumerate() {
         let among = request.among.as_ref().map(|among| (request.worker.as_str(), among));
@@ -85,7 +102,7 @@ pub(super) fn claim(
     for ((organization, projects, kinds, _), indexes) in groups {
         let limit: u32 = indexes.iter().map(|index| requests[*index].limit).fold(0, u32::saturating_add);
         let rows = match organization {
-            Some(organization) => of_one(connection, organization, projects, kinds, limit)?,
+            Some(organization) => of_one(connection, quotas, organization, projects, kinds, limit)?,
             None => {
                 let request = requests[indexes[0]];
                 in_turn(connection, quotas, rotations.of(request), request, limit)?
@@ -103,6 +120,18 @@ pub(super) fn claim(
     Ok(answers)
 }
 
+fn promote(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    let mut keys = Keys::default();
+    let mut promote = connection.prepare_cached(PROMOTE)?;
+    let mut promoted = promote.query([now.as_millis()])?;
+    while let Some(row) = promoted.next()? {
+        if let Some(key) = row.get::<_, Option<String>>(1)? {
+            keys.touch(row.get(0)?, key);
+        }
+    }
+    keys.admit(connection).map(drop)
+}
+
 /// A row that is to be started, and the place of the request that gets it.
 struct Chosen {
     organization: String,
@@ -113,12 +142,13 @@ struct Chosen {
 /// Up to `limit` rows of one organization that are next.
 fn of_one(
     connection: &Connection,
+    quotas: &Quotas,
     organization: &str,
     projects: &Projects,
     kinds: &[String],
     limit: u32,
 ) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = line(connection, organization, projects, kinds, limit)?;
+    let rows = line(connection, quotas, organization, projects, kinds, limit)?;
     Ok(rows.into_iter().map(|row| (organization.to_owned(), row)).collect())
 }
 
@@ -133,14 +163,14 @@ fn in_turn(
     let (mut chosen, kinds) = (Vec::new(), request.kinds.as_slice());
     let asked = rotation.left.min(limit);
     if asked > 0 && request.reaches(&rotation.last) {
-        chosen = of_one(connection, &rotation.last, &Projects::All, kinds, asked)?;
+        chosen = of_one(connection, quotas, &rotation.last, &Projects::All, kinds, asked)?;
         rotation.went_on(asked, chosen.len());
     }
     let room = limit.saturating_sub(u32::try_from(chosen.len()).unwrap_or(u32::MAX));
     if room == 0 {
         return Ok(chosen);
     }
-    let organizations = waiting(connection, rotation, request, room)?;
+    let organizations = waiting(connection, quotas, rotation, request, room)?;
     let weights: Vec<u32> = organizations.iter().map(|organization| quotas.of(organization).weight).collect();
     let turns = deal(&weights, room);
     let mut lines = Vec::with_capacity(organizations.len());
@@ -148,7 +178,7 @@ fn in_turn(
         // What went on above is chosen, not started: it stands in the queue still.
         let already = if *organization == rotation.last { chosen.len() } else { 0 };
         let most = share.saturating_add(u32::try_from(already).unwrap_or(u32::MAX));
-        let mut line = of_one(connection, organization, &Projects::All, kinds, most)?;
+        let mut line = of_one(connection, quotas, organization, &Projects::All, kinds, most)?;
         lines.push(line.split_off(already.min(line.len())));
     }
     chosen.extend(rotation.take(&turns, &organizations, &weights, lines));
@@ -158,16 +188,22 @@ fn in_turn(
 /// Up to `limit` organizations in the rotation's order, the one served last at the end.
 fn waiting(
     connection: &Connection,
+    quotas: &Quotas,
     rotation: &Rotation,
     request: &ClaimRequest,
     limit: u32,
 ) -> Result<Vec<String>, StoreError> {
     let kinds = json!(request.kinds).to_string();
     let only = request.among.as_ref().and_then(|among| among.names()).map(|names| json!(names).to_string());
+    let limits = limits(&quotas.running);
+    let sql = WAITING.replace("{not_full}", if limits.is_some() { NOT_FULL } else { "" });
     let mut organizations: Vec<String> = Vec::new();
     for after in [rotation.last.as_str(), ""] {
         let room = limit as usize - organizations.len();
-        let found = query(WAITING).bind(after).bind(&kinds).bind(room as i64).bind(only.as_deref());
+        let mut found = query(sql.as_str()).bind(after).bind(&kinds).bind(room as i64).bind(only.as_deref());
+        if let Some(limits) = &limits {
+            found = found.bind(limits);
+        }
         let found = found.fetch_all(connection)?;
         for row in &found {
             let organization: String = row.try_get(0)?;
@@ -182,9 +218,18 @@ fn waiting(
     Ok(organizations)
 }
 
+/// The limits of kinds as [`NOT_FULL`] takes them, if there are any.
+fn limits(running: &RunningLimits) -> Option<String> {
+    let everybody = running.everybody.iter().map(|(kind, most)| json!(["", kind, most]));
+    let named =
+        running.named.iter().flat_map(|(of, kinds)| kinds.iter().map(move |(kind, most)| json!([of, kind, most])));
+    (!running.is_empty()).then(|| serde_json::Value::from_iter(everybody.chain(named)).to_string())
+}
+
 /// The rows of an organization that are next, over several kinds.
 fn line(
     connection: &Connection,
+    quotas: &Quotas,
     organization: &str,
     projects: &Projects,
     kinds: &[String],
@@ -192,6 +237,14 @@ fn line(
 ) -> Result<Vec<i64>, StoreError> {
     let mut candidates: Vec<(i64, i64, i64)> = Vec::new();
     for kind in kinds {
+        // The writer is alone: what runs is counted, and nothing else starts meanwhile.
+        let limit = match quotas.running.of(organization, kind) {
+            None => limit,
+            Some(most) => {
+                let running: i64 = query(RUNNING).bind(organization).bind(kind).fetch_one(connection)?.try_get(0)?;
+                limit.min(u32::try_from(i64::from(most) - running).unwrap_or(0))
+            }
+        };
         let mut keep = |row: &rusqlite::Row<'_>| {
             candidates.push((-row.get::<_, i64>(2)?, row.get(1)?, row.get(0)?));
             Ok(())

@@ -5,14 +5,15 @@
 use rusqlite::Connection;
 use std::time::Duration;
 
-use operations::{Access, Event, OperationId, State, Status, Timestamp};
+use operations::{Access, Event, OperationId, Refusal, State, Status, Timestamp};
 
 use super::changes::Told;
+use super::concurrency;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::single::project_list;
 use super::statement::{Row, query};
-use super::{history, purge, rows, transition};
+use super::{details, history, purge, rows, transition};
 use crate::command::in_state;
 use crate::history::steering_notes;
 use crate::{CommandOutcome, LeaseRef, OperationCommand, StoreError};
@@ -23,9 +24,10 @@ const ASK_TO_STOP: &str = "
 const RETRY: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, input)
+        retain_for_ms, input, concurrency_key, concurrency_limit, waits)
     SELECT organization_id, seq, id, kind, 1, resource_type, resource_id, project_id, project_version_id, created_at, ?2,
-        ?3, priority, ?4, ?5, fence, timeout_ms, retain_for_ms, input
+        ?3, priority, ?4, ?5, fence, timeout_ms, retain_for_ms, input, concurrency_key, concurrency_limit,
+        concurrency_key IS NOT NULL AND ?3 IS NULL
     FROM settled WHERE rowid = ?1";
 
 const UNSETTLE: &str = "DELETE FROM settled WHERE rowid = ?1";
@@ -56,6 +58,14 @@ pub(super) fn command(
     let (row, seq): (i64, i64) = (found.try_get("row")?, found.try_get("seq")?);
     let counted = Counted::of(&access.organization, seq, &operation);
     let organization = &access.organization;
+    if command == OperationCommand::Retry
+        && let Some(key) = details::unique_key(connection, organization, seq)?
+    {
+        if details::holder(connection, organization, &key)?.is_some() {
+            return Ok(Some(Err(Refusal::UniqueKeyInUse)));
+        }
+        details::take_key(connection, organization, &key, seq)?;
+    }
     if let Some(after) = &after {
         let worker: String = if is_active { String::new() } else { found.try_get("worker")? };
         let notes = steering_notes(now, &before, after, &worker);
@@ -78,6 +88,7 @@ pub(super) fn command(
                 resource: operation.resource.clone(),
                 worker: String::new(),
                 before: before.status(),
+                held: concurrency::held(&found)?,
                 state: state.clone(),
                 note: None,
             };
@@ -92,6 +103,7 @@ pub(super) fn command(
                 .bind(progress.max_attempts)
                 .execute(connection)?;
             query(UNSETTLE).bind(row).execute(connection)?;
+            concurrency::enter_again(connection, organization, &found)?;
             let mut changes = Changes::new(resources);
             changes.add(&counted, Some(before.status()), Some(Status::Pending));
             changes.write(connection)?;
@@ -106,6 +118,7 @@ pub(super) fn command(
             changes.add(&counted, Some(before.status()), None);
             changes.write(connection)?;
             history::forget(connection, organization, &[seq])?;
+            details::forget(connection, organization, &[seq])?;
             told.add(organization, None, &id);
             purge::note_removed(connection, organization, 1)?;
         }
@@ -120,9 +133,17 @@ pub(super) fn command(
 /// The row of an operation that may be seen, in `active` or in `settled`. Served by active_by_id and settled_by_id.
 fn find(connection: &Connection, access: &Access, id: OperationId, is_active: bool) -> Result<Option<Row>, StoreError> {
     let (columns, more, from) = if is_active {
-        (rows::ACTIVE_COLUMNS, "'' AS output, due_at, cancel_requested", "active a INDEXED BY active_by_id")
+        (
+            rows::ACTIVE_COLUMNS,
+            "'' AS output, due_at, cancel_requested, concurrency_key, waits",
+            "active a INDEXED BY active_by_id",
+        )
     } else {
-        (rows::SETTLED_COLUMNS, "output, worker", "settled s INDEXED BY settled_by_id")
+        (
+            rows::SETTLED_COLUMNS,
+            "output, worker, concurrency_key, concurrency_limit",
+            "settled s INDEXED BY settled_by_id",
+        )
     };
     let sql = format!(
         "SELECT rowid AS row, {columns}, {more}, attempts, max_attempts, fence FROM {from}

@@ -4,16 +4,18 @@ use rusqlite::{Connection, Statement, params};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
-use operations::{NewOperation, Operation, Status, Timestamp};
+use operations::{Access, NewOperation, Operation, Status, Timestamp};
 use serde_json::json;
 
 use super::changes::Told;
 use super::claim::LEASE;
+use super::concurrency::Keys;
 use super::counters::{Changes, Counted};
 use super::resources::{self, Resources};
 use super::statement::query;
-use super::{admin, rows};
+use super::{admin, details, rows, single};
 use crate::batch::{Create, Created};
+use crate::details::{Row, existing};
 use crate::quota::Admission;
 use crate::{Claimed, Exceeded, IDEMPOTENCY_WINDOW, IdempotencyKey, StoreError};
 
@@ -40,13 +42,13 @@ const TAKE_NUMBERS: &str = "
 const INSERT: &str = "
     INSERT INTO active (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, due_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, input)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+        retain_for_ms, input, concurrency_key, concurrency_limit, waits)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)";
 
 /// Served by active_ready, active_due and the primary key of pauses.
 const IS_BUSY: &str = "
     SELECT EXISTS (SELECT 1 FROM active INDEXED BY active_ready
-            WHERE organization_id = ?1 AND kind = ?2 AND status = 1 AND due_at IS NULL)
+            WHERE organization_id = ?1 AND kind = ?2 AND status = 1 AND due_at IS NULL AND waits = 0)
         OR EXISTS (SELECT 1 FROM active INDEXED BY active_due
             WHERE due_at <= ?3 AND organization_id = ?1 AND kind = ?2)
         OR EXISTS (SELECT 1 FROM pauses WHERE organization_id IN ('', ?1) AND kind IN ('', ?2))";
@@ -80,6 +82,7 @@ pub(super) fn create(
     let mut looks = Vec::new();
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
+    let mut keys = Keys::default();
     for (index, create) in creates.iter().enumerate() {
         if let Some(key) = &create.key {
             let earlier = match fresh_keys.get(&(create.organization.as_str(), key.key.as_str())) {
@@ -93,20 +96,29 @@ pub(super) fn create(
             if let Some((fingerprint, operations)) = earlier {
                 results.push(match operations {
                     _ if fingerprint != key.fingerprint => Err(StoreError::IdempotencyConflict),
-                    Some(operations) => Ok(Created { operations, started: None }),
+                    Some(operations) => Ok(Created { operations, existing: Vec::new(), started: None }),
                     None => Err(StoreError::IdempotencyGone),
                 });
                 continue;
             }
         }
         let organization = create.organization.as_str();
+        let mut held = match find_held(connection, create) {
+            Ok(held) => held,
+            Err(StoreError::UniqueKeyInUse) => {
+                results.push(Err(StoreError::UniqueKeyInUse));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let new = || create.operations.iter().enumerate().filter(|(place, _)| !held.contains_key(place));
         let used = used.entry(organization).or_default();
         let asked = Asked {
             organization,
             first: taken[organization].start,
-            last: numbers[organization].start + create.operations.len() as i64,
+            last: numbers[organization].start + new().count() as i64,
             used: *used,
-            limited: quotas.limited(&create.operations) as u64,
+            limited: quotas.limited(new().map(|(_, new)| new)) as u64,
         };
         if let Err(exceeded) = admit(connection, now, admission, &asked)? {
             results.push(Err(exceeded.into()));
@@ -118,20 +130,30 @@ pub(super) fn create(
         }
         let next = numbers.get_mut(create.organization.as_str()).expect("numbers were taken for every organization");
         let mut created = Vec::with_capacity(create.operations.len());
-        let mut started = None;
+        let (mut existing, mut started) = (Vec::new(), None);
         for (index, new) in create.operations.iter().enumerate() {
+            if let Some(operation) = held.remove(&index) {
+                existing.push(index);
+                created.push(operation);
+                continue;
+            }
             let mut operation = new.to_operation(now);
             if let Some(id) = create.ids.get(index) {
                 operation.id = *id;
             }
             let seq = next.start;
             next.start += 1;
-            told.add(organization, Some(Status::Pending), &operation.id);
+            if let Some(row) = Row::of(seq, new) {
+                details::insert(connection, organization, &row)?;
+            }
+            told.add_creation(organization, &operation.id);
             if let Some(resource) = new.resource.as_ref().filter(|_| resources::is_looked_at(seq)) {
                 looks.push((organization, resource));
             }
             let is_first = !queued.contains(&(organization, new.kind.as_str()));
-            if let Some(terms) = create.start.as_ref().filter(|_| is_first)
+            // What has a key takes its turn among those of the key, and what has a limit is counted by claims.
+            let is_limited = new.concurrency.is_some() || quotas.running.of(organization, &new.kind).is_some();
+            if let Some(terms) = create.start.as_ref().filter(|_| is_first && !is_limited)
                 && new.run_after.is_none_or(|at| at <= now)
                 && is_free(connection, now, organization, &new.kind)?
             {
@@ -145,6 +167,9 @@ pub(super) fn create(
                 continue;
             }
             queued.insert((organization, new.kind.as_str()));
+            if let Some(concurrency) = &new.concurrency {
+                keys.enter(connection, organization, concurrency)?;
+            }
             counts.add(&Counted::of(organization, seq, &operation), None, Some(Status::Pending));
             insert_row(&mut insert, organization, seq, &operation, new, None)?;
             created.push(operation);
@@ -152,15 +177,30 @@ pub(super) fn create(
         if let Some(key) = &create.key {
             keep_key(connection, now, &create.organization, key, &created)?;
         }
-        results.push(Ok(Created { operations: created, started }));
+        results.push(Ok(Created { operations: created, existing, started }));
     }
     give_back(connection, &numbers)?;
+    keys.admit(connection)?;
     counts.write(connection)?;
     told.write(connection, now)?;
     for (organization, resource) in looks {
         resources.look(connection, organization, resource)?;
     }
     Ok(results)
+}
+
+/// The operations that have the unique keys of what is to be created, and have not ended, by the places of that.
+fn find_held(connection: &Connection, create: &Create) -> Result<BTreeMap<usize, Operation>, StoreError> {
+    let mut held = BTreeMap::new();
+    for (place, new) in create.operations.iter().enumerate() {
+        let Some(key) = &new.unique_key else { continue };
+        let Some(id) = details::holder(connection, &create.organization, key)? else { continue };
+        let access = Access::organization(&create.organization);
+        for operation in single::get(connection, &access, &[id])?.into_iter().flatten() {
+            held.insert(place, existing(&operation, &create.seen_by)?);
+        }
+    }
+    Ok(held)
 }
 
 /// Whether nothing of this organization and kind waits or is paused, so that a new operation may start at once.
@@ -235,6 +275,9 @@ fn insert_row(
         new.timeout.map(millis),
         new.retain_for.map(millis),
         new.input,
+        new.concurrency.as_ref().map(|concurrency| concurrency.key.as_str()),
+        new.concurrency.as_ref().map(|concurrency| concurrency.limit),
+        new.concurrency.is_some() && due_at.is_none(),
     ])?;
     Ok(())
 }

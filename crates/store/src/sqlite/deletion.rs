@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use super::resources::Resources;
 use super::statement::query;
-use super::{audit, purge};
+use super::{audit, purge, sessions};
 use crate::deletion::Deletion;
 use crate::{Contents, StoreError};
 
@@ -33,7 +33,11 @@ const REMOVE_LEASES: &str =
     "DELETE FROM leases WHERE organization_id = ?1 AND seq IN (SELECT value FROM json_each(?2))";
 
 /// The rest, one table after the other. Counters that are all zero say nothing.
-const REMOVE: [&str; 7] = [
+const REMOVE: &[&str] = &[
+    "DELETE FROM schedules WHERE organization_id = ?1 AND name IN (
+        SELECT name FROM schedules WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1 AND key IN (
+        SELECT key FROM concurrency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
     "DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE organization_id = ?1 ORDER BY id LIMIT ?2 + 0)",
     "DELETE FROM idempotency_keys WHERE organization_id = ?1 AND key IN (
         SELECT key FROM idempotency_keys WHERE organization_id = ?1 LIMIT ?2 + 0)",
@@ -51,14 +55,27 @@ const REMOVE: [&str; 7] = [
             AND pending = 0 AND running = 0 AND completed = 0 AND failed = 0 LIMIT ?2 + 0)",
     "DELETE FROM counted_resources WHERE resource IN (
         SELECT resource FROM counted_resources WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM views WHERE organization_id = ?1 AND id IN (
+        SELECT id FROM views WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM statistics WHERE organization_id = ?1 AND (step, project_id, start, kind) IN (
+        SELECT step, project_id, start, kind FROM statistics WHERE organization_id = ?1 LIMIT ?2 + 0)",
+    "DELETE FROM bucket_times WHERE organization_id = ?1 AND (level, bucket) IN (
+        SELECT level, bucket FROM bucket_times WHERE organization_id = ?1 LIMIT ?2 + 0)",
 ];
 
 /// What few rows there are, and what was written while the parts were removed.
-const END: [&str; 6] = [
+const END: &[&str] = &[
+    "DELETE FROM schedules WHERE organization_id = ?1",
+    sessions::REMOVE,
+    "DELETE FROM bulk_progress WHERE organization_id = ?1",
+    "DELETE FROM concurrency_keys WHERE organization_id = ?1",
     "DELETE FROM organization_limits WHERE organization_id = ?1",
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",
     "DELETE FROM evidence WHERE organization_id = ?1",
+    "DELETE FROM views WHERE organization_id = ?1",
+    "DELETE FROM statistics WHERE organization_id = ?1",
+    "DELETE FROM statistics_origins WHERE organization_id = ?1",
     "DELETE FROM change_marks WHERE organization_id = ?1",
     "DELETE FROM changes WHERE organization_id = ?1",
 ];
@@ -111,6 +128,7 @@ fn begin(connection: &Connection, now: Timestamp, organization: &str, unfinished
     if query(sql).bind(organization).execute(connection)? > 0 {
         for sql in [
             "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
+            "UPDATE sessions SET revoked_at = coalesce(revoked_at, ?2) WHERE organization_id = ?1",
             "INSERT INTO pauses (organization_id, kind, paused_at) VALUES (?1, '', ?2) ON CONFLICT DO NOTHING",
         ] {
             query(sql).bind(organization).bind(now.as_millis()).execute(connection)?;
@@ -139,7 +157,7 @@ fn part(connection: &Connection, resources: &Resources, organization: &str, limi
         return Ok(removed.len() as u64);
     }
     for sql in REMOVE {
-        let removed = query(sql).bind(organization).bind(limit).execute(connection)?;
+        let removed = query(*sql).bind(organization).bind(limit).execute(connection)?;
         if removed > 0 {
             return Ok(removed);
         }
@@ -157,7 +175,8 @@ fn end(connection: &Connection, organization: &str) -> Result<(), StoreError> {
         return Err(StoreError::Unavailable("the organization still has operations".to_owned()));
     }
     for sql in END
-        .into_iter()
+        .iter()
+        .copied()
         .chain(audit::REMOVE)
         .chain([FLOOR, "UPDATE organizations SET deleted = 2 WHERE organization_id = ?1"])
     {

@@ -1,7 +1,8 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
 use super::statement::query;
-use crate::doctor::{ALIKE, SHOWN, TOTALS};
+use super::statistics;
+use crate::doctor::{ALIKE, SHOWN, STATISTICS_ADD_UP, TOTALS};
 use crate::{Finding, Report, StoreError};
 use rusqlite::Connection;
 
@@ -11,12 +12,50 @@ const CHECKS: &[(&str, &str)] = &[
     ("project counters equal the rows that they count", PROJECT_COUNTERS),
     ("counters of resources equal the rows that they count", RESOURCE_COUNTERS),
     (
+        "the index by label says what the operations do",
+        "SELECT organization_id || ' #' || seq || ' ' || key || '=' || value FROM (
+             SELECT organization_id, seq, key, value FROM labels EXCEPT
+             SELECT d.organization_id, d.seq, l.key, l.value FROM details d CROSS JOIN json_each(d.labels) l)
+         UNION ALL
+         SELECT organization_id || ' #' || seq || ' lacks ' || key || '=' || value FROM (
+             SELECT d.organization_id, d.seq, l.key, l.value FROM details d CROSS JOIN json_each(d.labels) l EXCEPT
+             SELECT organization_id, seq, key, value FROM labels)",
+    ),
+    (
         "no operation is both active and settled",
         "SELECT a.organization_id || ' #' || a.seq FROM active a JOIN settled s
              ON s.organization_id = a.organization_id AND s.id = a.id",
     ),
+    (STATISTICS_ADD_UP, statistics::DIFFER),
+    ("concurrency keys count their operations and the places that these hold", CONCURRENCY_KEYS),
+    (
+        "no more holds places of a concurrency key than may, and nothing waits for a free place",
+        "SELECT k.organization_id || ' key ' || k.key || ': ' || k.held || ' of ' || k.most || ' places are held, '
+             || coalesce(sum(a.waits), 0) || ' operations wait'
+         FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
+         LEFT JOIN active a ON a.organization_id = k.organization_id AND a.concurrency_key = k.key
+         GROUP BY k.organization_id, k.key
+         -- What got its place when the limit was a greater one keeps it.
+         HAVING k.held > max(k.most, coalesce(max(a.concurrency_limit), 0))
+             OR k.held < k.most AND coalesce(sum(a.waits), 0) > 0",
+    ),
     ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
 ];
+
+/// Of organizations that are being deleted nothing starts, and their keys go as they come.
+const CONCURRENCY_KEYS: &str = "
+    WITH counted (organization_id, key, held, operations) AS (
+        SELECT organization_id, concurrency_key, sum(waits = 0 AND (status = 2 OR due_at IS NULL)), count(*)
+        FROM active WHERE concurrency_key IS NOT NULL GROUP BY 1, 2
+    )
+    SELECT coalesce(k.organization_id, c.organization_id) || ' key ' || coalesce(k.key, c.key) || ': '
+        || format('%d held, %d operations; rows %d, %d', k.held, k.operations, c.held, c.operations)
+    FROM concurrency_keys k FULL JOIN counted c USING (organization_id, key)
+    JOIN organizations o ON o.organization_id = coalesce(k.organization_id, c.organization_id) AND o.deleted = 0
+    WHERE (coalesce(k.held, 0), coalesce(k.operations, 0)) <> (coalesce(c.held, 0), coalesce(c.operations, 0))
+    UNION ALL
+    SELECT organization_id || ' #' || seq || ' waits, but has no key, or cannot be claimed' FROM active
+    WHERE waits = 1 AND (concurrency_key IS NULL OR status <> 1 OR due_at IS NOT NULL)";
 
 const COUNTERS: &str = "
     WITH levels (level) AS (VALUES (12), (16), (20)), op (organization_id, seq, kind, status) AS (

@@ -13,15 +13,18 @@
 
 mod admin;
 mod audit;
+mod bulk;
 mod changes;
 mod claim;
 mod clock;
 mod command;
+mod concurrency;
 mod connections;
 mod consumers;
 mod counters;
 mod create;
 mod deletion;
+mod details;
 mod doctor;
 mod export;
 mod history;
@@ -29,15 +32,21 @@ mod limits;
 mod list;
 mod part;
 mod pause;
+mod postpone;
 mod purge;
 mod read;
 mod repeat;
 mod resources;
 mod rows;
+mod schedules;
+mod search;
+mod sessions;
 mod single;
 mod statement;
+mod statistics;
 mod texts;
 mod transition;
+mod views;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -60,6 +69,7 @@ use crate::open::{self, Open};
 use crate::quota::Admission;
 use crate::retention::{self, Retention};
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
     Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
@@ -70,6 +80,7 @@ use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
 use rusqlite::Connection;
 use statement::query;
+pub(crate) use statistics::StatisticsWrite;
 use tasks::Health;
 use tokio::sync::OnceCell;
 use writer::{Shared, Writer};
@@ -87,6 +98,12 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0009_resource_counters",
     "0011_instance",
     "0012_audit",
+    "0013_details",
+    "0014_search",
+    "0015_concurrency_and_bulk",
+    "0016_schedules",
+    "0017_statistics_and_views",
+    "0018_sessions",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -104,6 +121,7 @@ pub struct SqliteStore {
     /// The organization that was purged last.
     purged: Arc<Mutex<String>>,
     path: PathBuf,
+    times: TimesCache,
 }
 
 impl SqliteStore {
@@ -171,8 +189,21 @@ impl SqliteStore {
             admission: admission.clone(),
         };
         let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
-        let (path, purged, position_key) = (path.to_owned(), Arc::default(), Arc::default());
-        Ok(SqliteStore { readers, writer, clocks, health, commits, position_key, retention, admission, purged, path })
+        let (path, purged, position_key, times) =
+            (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
+        Ok(SqliteStore {
+            readers,
+            writer,
+            clocks,
+            health,
+            commits,
+            position_key,
+            retention,
+            admission,
+            purged,
+            path,
+            times,
+        })
     }
 
     /// The time by which leases are looked at, after they were moved if the clock was set; and what must not change
@@ -249,14 +280,15 @@ async fn accept(path: &Path, options: &SqliteConnectOptions) -> Result<(), Store
 impl Store for SqliteStore {
     async fn create_as(
         &self,
-        organization: &str,
+        access: &Access,
         operations: Vec<NewOperation>,
         ids: Vec<OperationId>,
         key: Option<IdempotencyKey>,
         start: Option<Start>,
     ) -> Result<Vec<Operation>, StoreError> {
         let batcher = &self.writer;
-        let create = Create { organization: organization.to_owned(), operations, ids, key, start: None, call: None };
+        let Access { organization, projects: seen_by } = access.clone();
+        let create = Create { organization, seen_by, operations, ids, key, start: None, call: None };
         batcher.create(&self.admission, || self.now(), create, start).await
     }
 
@@ -570,8 +602,9 @@ impl Store for SqliteStore {
         self.writer.submit(Write::Upkeep, Upkeep::Ping).await.map(|_| ())
     }
 
-    /// Nothing comes in by another way.
-    fn seal_with(&self, _: Keyring) {}
+    fn seal_with(&self, keyring: Keyring) {
+        self.admission.seal_with(keyring);
+    }
 
     async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
         self.readers.read(move |connection| texts::heads(connection, &after, limit)).await

@@ -7,7 +7,7 @@ use super::changes::Told;
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::statement::{Row, query};
-use super::{history, rows};
+use super::{details, history, rows};
 use crate::StoreError;
 
 /// Organizations, in order, that have something whose time is over: a loose scan over settled_by_purge, one seek each.
@@ -78,6 +78,7 @@ pub(super) fn forget(
     }
     changes.write(connection)?;
     history::forget(connection, organization, &seqs)?;
+    details::forget(connection, organization, &seqs)?;
     note_removed(connection, organization, removed.len() as u64)?;
     Ok(seqs)
 }

@@ -1,4 +1,4 @@
-//! What is recorded of operations whose settlement was refused.
+//! What is recorded of operations whose settlement or release was refused.
 
 use operations::{Refusal, Status};
 use rusqlite::Connection;
@@ -52,9 +52,9 @@ pub(super) fn tell(
             keep(&row, rows::settled_state(&row)?, None)?;
         }
     }
-    let retryable: Vec<_> = refused.iter().filter(|refused| refused.is_retryable()).map(key).collect();
-    if !retryable.is_empty() {
-        let query = query(PENDING).bind(serde_json::Value::Array(retryable).to_string());
+    let pending: Vec<_> = refused.iter().filter(|refused| refused.leaves_it_pending()).map(key).collect();
+    if !pending.is_empty() {
+        let query = query(PENDING).bind(serde_json::Value::Array(pending).to_string());
         for row in query.fetch_all(connection)? {
             let noted = (row.try_get("noted")?, row.try_get("message")?);
             keep(&row, rows::active_state(&row)?, Some(noted))?;

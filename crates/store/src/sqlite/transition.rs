@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::changes::Told;
+use super::concurrency::{Held, Keys};
 use super::counters::{Changes, Counted};
 use super::resources::Resources;
 use super::{history, read, repeat};
@@ -23,10 +24,10 @@ use crate::{Heartbeat, LeaseRef, LeaseStatus, StoreError};
 const SETTLE: &str = "
     INSERT INTO settled (organization_id, seq, id, kind, status, resource_type, resource_id, project_id,
         project_version_id, created_at, started_at, finished_at, priority, attempts, max_attempts, fence, timeout_ms,
-        retain_for_ms, purge_at, error_message, output, input, worker)
+        retain_for_ms, purge_at, error_message, output, input, worker, concurrency_key, concurrency_limit)
     SELECT organization_id, seq, id, kind, ?2, resource_type, resource_id, project_id, project_version_id, created_at,
         ?3, ?4, priority, ?5, ?6, ?7, timeout_ms, retain_for_ms, ?4 + coalesce(retain_for_ms, ?11), ?8, ?9,
-        CASE ?2 WHEN 4 THEN input ELSE '' END, ?10
+        input, ?10, concurrency_key, concurrency_limit
     FROM active WHERE rowid = ?1";
 
 const REMOVE: &str = "DELETE FROM active WHERE rowid = ?1";
@@ -51,6 +52,8 @@ pub(super) struct Entry {
     /// Who holds its lease, or empty.
     pub(super) worker: String,
     pub(super) before: Status,
+    /// Of an operation with a concurrency key.
+    pub(super) held: Option<Held>,
     pub(super) state: State,
     /// Of an attempt that ended; its worker is added when it is written.
     pub(super) note: Option<Note>,
@@ -79,7 +82,7 @@ impl<'l> Entries<'l> {
         let mut statement = connection.prepare_cached(&format!(
             "SELECT a.rowid, a.seq, a.kind, a.project_id, a.resource_type, a.resource_id, coalesce((
                      SELECT l.worker FROM leases l WHERE l.organization_id = a.organization_id AND l.seq = a.seq), ''),
-                 {columns}
+                 a.concurrency_key, {columns}
              FROM active a INDEXED BY active_by_id WHERE a.organization_id = ?1 AND a.id = ?2"
         ))?;
         let mut entries = Entries::default();
@@ -91,7 +94,7 @@ impl<'l> Entries<'l> {
                 continue;
             };
             place.insert(Some(entries.all.len()));
-            let state = read::active_state(row, 7)?;
+            let state = read::active_state(row, 8)?;
             entries.all.push(Entry {
                 id: *id,
                 row: row.get(0)?,
@@ -102,6 +105,8 @@ impl<'l> Entries<'l> {
                 resource: read::resource(row, 4)?,
                 worker: row.get(6)?,
                 before: state.status(),
+                // Only what runs changes here, and what runs has a place.
+                held: row.get::<_, Option<String>>(7)?.map(|key| Held { key, has_place: true }),
                 state,
                 note: None,
             });
@@ -115,7 +120,8 @@ impl<'l> Entries<'l> {
     }
 }
 
-/// Applies events that only the holder of a lease may cause; answers in their order. What ends is kept for
+/// Applies events that only the holder of a lease may cause; answers in their order, and whether something may be claimed
+/// in the place of what ended. What ends is kept for
 /// `retain_for_ms` unless it says otherwise.
 pub(super) fn apply(
     connection: &Connection,
@@ -123,31 +129,32 @@ pub(super) fn apply(
     retain_for_ms: Option<i64>,
     resources: &Resources,
     events: &[&(LeaseRef, Event)],
-) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+) -> Result<(Vec<Result<Status, Refusal>>, bool), StoreError> {
     let mut entries = Entries::find(connection, events.iter().map(|(lease, _)| lease))?;
     let decided = events.iter().map(|(lease, event)| decide(entries.get(lease).map(Entry::subject), now, lease, event));
     let mut results: Vec<_> = decided.collect();
     let changed = entries.all.into_iter().filter(|entry| entry.before != entry.state.status()).collect();
-    write(connection, now, retain_for_ms, resources, changed)?;
+    let frees = write(connection, now, retain_for_ms, resources, changed)?;
     repeat::tell(connection, &refused(events, &results), &mut results)?;
-    Ok(results)
+    Ok((results, frees))
 }
 
-/// Writes operations whose status has changed.
+/// Writes operations whose status has changed; answers whether another one has the place of a concurrency key now.
 pub(super) fn write(
     connection: &Connection,
     now: Timestamp,
     retain_for_ms: Option<i64>,
     resources: &Resources,
     changed: Vec<Entry>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let mut counts = Changes::new(resources);
     let mut told = Told::default();
     let mut notes = Vec::new();
+    let mut keys = Keys::default();
     let mut drop_lease = connection.prepare_cached(DROP_LEASE)?;
     let mut settle = connection.prepare_cached(SETTLE)?;
     let mut remove = connection.prepare_cached(REMOVE)?;
-    for Entry { id, row, organization, seq, kind, project_id, resource, worker, before, state, note } in changed {
+    for Entry { id, row, organization, seq, kind, project_id, resource, worker, before, held, state, note } in changed {
         let counted = Counted {
             organization: &organization,
             project_id: &project_id,
@@ -158,6 +165,9 @@ pub(super) fn write(
         counts.add(&counted, Some(before), Some(state.status()));
         told.add(&organization, Some(state.status()), &id);
         drop_lease.execute((&organization, seq))?;
+        if let Some(held) = &held {
+            keys.change(connection, &organization, held, &state)?;
+        }
         let Progress { attempts, max_attempts, fence } = state.progress();
         let (fence, status) = (fence.cast_signed(), state.status().number());
         let mut end = |started_at: Option<Timestamp>, finished_at: Timestamp, error: &str, output: &str| {
@@ -194,9 +204,11 @@ pub(super) fn write(
             notes.push((organization, seq, Note { worker, ..note }));
         }
     }
+    let frees = keys.admit(connection)?;
     history::append(connection, notes)?;
     counts.write(connection)?;
-    told.write(connection, now)
+    told.write(connection, now)?;
+    Ok(frees)
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {

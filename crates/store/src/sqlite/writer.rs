@@ -12,7 +12,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, claim, command, connections, consumers, create, deletion, limits, pause, purge, texts, transition,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
+    search, sessions, statistics, texts, transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -22,7 +23,9 @@ use crate::batch::{
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
-use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token};
+use crate::schedules::{ScheduleReply, ScheduleWrite, carry_out};
+use crate::views::ViewChange;
+use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome};
 
 /// What a writer works with, shared with the store.
 #[derive(Clone)]
@@ -51,6 +54,8 @@ struct State {
     rotations: Rotations,
     /// As the connection's last transaction left them.
     resources: Resources,
+    /// Something may be claimed in the place of what ended in the last batch.
+    frees: bool,
 }
 
 impl Writer {
@@ -68,6 +73,7 @@ impl State {
             has_bounded_leases: false,
             rotations: Rotations::default(),
             resources: Resources::default(),
+            frees: false,
         }
     }
 }
@@ -84,6 +90,10 @@ impl Commit for Writer {
         };
         self.state = Some(state);
         written
+    }
+
+    fn frees(&mut self) -> bool {
+        self.state.as_mut().is_some_and(|state| std::mem::take(&mut state.frees))
     }
 }
 
@@ -135,6 +145,7 @@ impl State {
             admission,
             rotations: &mut self.rotations,
             resources: &mut self.resources,
+            frees: &mut self.frees,
         };
         let mut all: Vec<&mut Write> = writes.iter_mut().collect();
         perform(&mut whole, &mut all).now_or_never().expect("nothing here waits for anything")?;
@@ -153,11 +164,15 @@ struct Whole<'w> {
     admission: &'w Admission,
     rotations: &'w mut Rotations,
     resources: &'w mut Resources,
+    frees: &'w mut bool,
 }
 
 impl Transaction for Whole<'_> {
     async fn transition(&mut self, events: &[&(LeaseRef, Event)]) -> Result<Decisions, StoreError> {
-        transition::apply(self.connection, self.now, self.retain_for_ms, self.resources, events)
+        let (results, frees) =
+            transition::apply(self.connection, self.now, self.retain_for_ms, self.resources, events)?;
+        *self.frees |= frees || self.admission.frees(&results);
+        Ok(results)
     }
 
     async fn create(&mut self, creates: &[&Create]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
@@ -187,6 +202,17 @@ impl Transaction for Whole<'_> {
         admin::change_token(self.connection, self.now, change)
     }
 
+    async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
+        views::change(self.connection, self.now, change)
+    }
+
+    async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
+        let Whole { connection, now, admission, .. } = *self;
+        let (resources, organization) = (&mut *self.resources, write.organization());
+        let mut table = schedules::Table { connection, now, admission, resources, organization };
+        carry_out(&mut table, now, admission, write).await
+    }
+
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError> {
         audit::append(self.connection, self.now, records)
     }
@@ -202,9 +228,14 @@ impl Transaction for Whole<'_> {
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),
+            Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
+            Upkeep::Session(change) => sessions::change(connection, now, change),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
             Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
+            Upkeep::Statistics(write) => statistics::write(connection, now, write),
+            Upkeep::Bulk(batch) => bulk::batch(connection, now, self.retain_for_ms, self.resources, batch),
+            Upkeep::BeginBulk(organization, id, total) => bulk::begin(connection, organization, *id, *total),
             Upkeep::Ping => {
                 // The smallest write: a field of the file's header that nothing else uses.
                 connection.pragma_update(None, "user_version", 1)?;

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use operations::{Access, Filter, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Status};
+use operations::{
+    Access, Concurrency, Filter, NewOperation, Operation, OperationId, Outcome, PageRequest, Refusal, Resource, Status,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{
@@ -15,12 +17,21 @@ use crate::record::{Answer, Record, Seen};
 use crate::server::Place;
 
 const KINDS: [&str; 2] = ["scan", "build"];
+/// Concurrency keys, and how many operations of each may run at a time.
+const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
+/// A kind of which only so many operations may run at a time.
+pub const LIMITED_KIND: (&str, u32) = ("build", 4);
 const CREATORS: u64 = 2;
 const WORKERS: u64 = 3;
 /// What each of them does.
 const STEPS: u32 = 12;
 const LEASE: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(20);
+
+/// The resource of operations with a concurrency key.
+fn of_key(key: &str) -> Resource {
+    Resource { resource_type: "key".to_owned(), resource_id: key.to_owned() }
+}
 
 /// One of those who call.
 struct Actor {
@@ -87,10 +98,16 @@ impl Actor {
     async fn create(mut self) {
         for step in 0..STEPS {
             let new: Vec<NewOperation> = (0..self.random.random_range(1..=3))
-                .map(|_| NewOperation {
-                    priority: self.random.random_range(-1..=1),
-                    max_attempts: self.random.random_range(1..=3),
-                    ..NewOperation::of_kind(KINDS[self.random.random_range(0..2)])
+                .map(|_| {
+                    // What has a key has a resource by which it is counted.
+                    let key = KEYS.get(self.random.random_range(0..KEYS.len() * 2));
+                    NewOperation {
+                        priority: self.random.random_range(-1..=1),
+                        max_attempts: self.random.random_range(1..=3),
+                        concurrency: key.map(|(key, limit)| Concurrency { key: (*key).to_owned(), limit: *limit }),
+                        resource: key.map(|(key, _)| of_key(key)),
+                        ..NewOperation::of_kind(KINDS[self.random.random_range(0..2)])
+                    }
                 })
                 .collect();
             let key = self
@@ -263,8 +280,26 @@ impl Actor {
             self.place.advance(Duration::from_secs(self.random.random_range(0..15)));
             let server = self.server();
             self.rescue(server).await;
+            self.count_running().await;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Never do more of a key run than may, in any snapshot, or of a kind.
+    async fn count_running(&self) {
+        for (key, limit) in KEYS {
+            let resource = Some(of_key(key));
+            let running = self
+                .page(Filter { resource, status: Some(Status::Running), ..Filter::default() }, 0)
+                .await
+                .page
+                .total_count;
+            assert!(running <= u64::from(limit), "{}: {running} of the key {key} run", self.organization);
+        }
+        let (kind, limit) = LIMITED_KIND;
+        let filter = Filter { kind: Some(kind.to_owned()), status: Some(Status::Running), ..Filter::default() };
+        let running = self.page(filter, 0).await.page.total_count;
+        assert!(running <= u64::from(limit), "{}: {running} of the kind {kind} run", self.organization);
     }
 
     async fn rescue(&self, server: usize) {

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use operations::Timestamp;
-use store::{Clock, PostgresStore, SqliteStore, Store, StoreError};
+use store::{Clock, PostgresStore, Quotas, RunningLimits, SqliteStore, Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::actors::LIMITED_KIND;
 use crate::support::{self, Engine};
 
 /// Where the servers keep things; every seed has an organization of its own in it.
@@ -82,6 +83,10 @@ impl Place {
                 }
             });
             let store = support::sealed(store, keyring.as_ref());
+            let (kind, most) = LIMITED_KIND;
+            let everybody = [(kind.to_owned(), most)].into();
+            let running = RunningLimits { everybody, ..RunningLimits::default() };
+            store.set_quotas(Quotas { running, ..Quotas::default() });
             Server { runtime: Some(runtime), store }
         });
         let server = opened.await.unwrap();

@@ -104,6 +104,11 @@ impl Fixture {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// Sets the clock back.
+    pub fn set_back(&self, by: Duration) {
+        self.clock.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// A second store on the same file, as after a restart.
     pub async fn reopen(&self) -> Arc<dyn Store> {
         sealed(self.reopen_plain().await, self.keyring.as_ref())

@@ -12,6 +12,7 @@ use store::{Census, Report};
 
 use super::content::Content;
 use crate::exit::{Hint, failure};
+use crate::render::{count, pieces};
 
 const FILE: &str = "manifest.json";
 /// The form of a backup that this program makes and reads.
@@ -157,12 +158,12 @@ struct Form {
 /// The numbers for people.
 pub fn summary(census: &Census, content: Content) -> String {
     format!(
-        "{} operations of {} organizations, {} tokens, {} pieces of evidence ({} bytes)",
-        census.total(),
-        census.organizations.len(),
-        census.tokens,
-        content.files,
-        content.bytes
+        "{} of {}, {}, {} ({})",
+        count(census.total(), "operation"),
+        count(census.organizations.len() as u64, "organization"),
+        count(census.tokens, "token"),
+        pieces(content.files),
+        count(content.bytes, "byte")
     )
 }
 

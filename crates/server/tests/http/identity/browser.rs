@@ -99,6 +99,16 @@ pub async fn server_with(settings: OidcSettings) -> Server {
     Server::with(|services| services.identity = identity.into()).await
 }
 
+/// Another server of the same store.
+pub async fn server_beside(first: &Server, settings: OidcSettings) -> Server {
+    let identity = Identity::new(IdentitySettings { jwt: Vec::new(), oidc: Some(settings) }).unwrap();
+    Server::with(|services| {
+        services.identity = identity.into();
+        services.store = first.store.clone();
+    })
+    .await
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Page {

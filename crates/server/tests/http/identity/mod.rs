@@ -5,6 +5,7 @@ mod callback;
 mod false_provider;
 pub mod forged;
 mod keys;
+mod managed_sessions;
 pub mod provider;
 mod sessions;
 mod sign_in;

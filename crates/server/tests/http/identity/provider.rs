@@ -99,11 +99,23 @@ pub fn settings(source: KeySource) -> JwtSettings {
 
 /// A server that takes tokens of these signers, whose keys are in a file.
 pub async fn server_of(signers: &[&Signer], change: impl FnOnce(&mut JwtSettings)) -> Server {
+    // The file is read at the start, and not again within the time of a test.
+    let (_folder, source) = key_file(signers);
+    server_from(source, change).await
+}
+
+/// The same, to which any number of unknown tokens may come from one address.
+pub async fn patient_server_of(signers: &[&Signer]) -> Server {
+    let (_folder, source) = key_file(signers);
+    let identity = Identity::new(IdentitySettings { jwt: vec![settings(source)], oidc: None }).unwrap();
+    Server::with(|services| services.identity = identity.into()).await
+}
+
+fn key_file(signers: &[&Signer]) -> (tempfile::TempDir, KeySource) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     std::fs::write(&path, key_set(signers)).unwrap();
-    // The file is read at the start, and not again within the time of a test.
-    server_from(KeySource::File(path), change).await
+    (folder, KeySource::File(path))
 }
 
 /// A server that takes tokens of a provider with these keys.

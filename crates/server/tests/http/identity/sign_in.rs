@@ -3,8 +3,9 @@
 use http::StatusCode;
 use reqwest::Url;
 use serde_json::json;
+use server::auth::OidcSettings;
 
-use super::browser::{Browser, PUBLIC, Provider, server_with, settings, shared_key};
+use super::browser::{Browser, PUBLIC, Provider, server_beside, server_with, settings, shared_key};
 
 fn parameter(url: &str, name: &str) -> String {
     let url = Url::parse(url).unwrap();
@@ -104,20 +105,17 @@ async fn what_the_claims_grant_is_what_the_session_may_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_server_with_the_key_and_the_configuration_takes_the_session() {
+async fn every_server_of_the_store_with_the_key_and_the_configuration_takes_the_session() {
     let provider = Provider::start(&[json!({"sub": "ada", "groups": ["acme"]})]).await;
-    let with_key = |key| {
-        let mut settings = settings(&provider.issuer);
-        settings.session_key = key;
-        server_with(settings)
-    };
-    let first = with_key(shared_key()).await;
-    let second = with_key(shared_key()).await;
-    let (other_key, store_key) = (with_key(Some(vec![8; 32].into())).await, with_key(None).await);
-    let mut mapped_otherwise = settings(&provider.issuer);
-    mapped_otherwise.session_key = shared_key();
+    let with_key = |key| OidcSettings { session_key: key, ..settings(&provider.issuer) };
+    let first = server_with(with_key(shared_key())).await;
+    let second = server_beside(&first, with_key(shared_key())).await;
+    let other_key = server_beside(&first, with_key(Some(vec![8; 32].into()))).await;
+    let store_key = server_beside(&first, with_key(None)).await;
+    let mut mapped_otherwise = with_key(shared_key());
     mapped_otherwise.claims.organization = "globex".to_owned();
-    let mapped_otherwise = server_with(mapped_otherwise).await;
+    let mapped_otherwise = server_beside(&first, mapped_otherwise).await;
+    let other_store = server_with(with_key(shared_key())).await;
 
     // It may also begin at one and end at another.
     let mut browser = Browser::new(&first);
@@ -131,6 +129,7 @@ async fn every_server_with_the_key_and_the_configuration_takes_the_session() {
         (&other_key, StatusCode::UNAUTHORIZED),
         (&store_key, StatusCode::UNAUTHORIZED),
         (&mapped_otherwise, StatusCode::UNAUTHORIZED),
+        (&other_store, StatusCode::UNAUTHORIZED),
     ] {
         assert_eq!(browser.led_to(server).get(&format!("{PUBLIC}/v1/operations")).await.status, status);
     }

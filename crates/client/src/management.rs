@@ -1,0 +1,424 @@
+//! The calls of those who manage tokens, organizations and sessions, and read the audit log. They need the scope
+//! `admin`; those about organizations as such a token of the instance.
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+use crate::calls::segment;
+use crate::client::{Answer, Client};
+use crate::error::Error;
+use crate::types::OrganizationAnswer;
+
+/// A token that is wished for; what is left empty is as the server's documentation says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NewApiToken {
+    /// What it is for, for people.
+    pub name: String,
+    /// What it may do, e.g. `operations:read`.
+    pub scopes: Vec<String>,
+    /// Only operations of these projects; empty: all of the organization.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
+    /// How long it is valid, in seconds with an `s`; `None`: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+    /// The organization that it belongs to; `None`: that of the caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    /// A token of the instance.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub instance: bool,
+    /// Of a token of the instance, only these organizations; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
+}
+
+/// How a token is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TokenRotation {
+    /// How long the old secret stays valid, in seconds with an `s`; `None`: a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// How long the new one is valid; `None`: as long as the old one was, if that ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+}
+
+/// An API token, without its secret. Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ApiToken {
+    /// Its id, which is public.
+    pub id: String,
+    /// What it is for, for people.
+    pub name: String,
+    /// The organization that it belongs to; empty for a token of the instance.
+    pub organization: String,
+    /// It belongs to the instance.
+    pub instance: bool,
+    /// The organizations that a token of the instance is limited to; `None`: it reaches all.
+    pub organizations: Option<Vec<String>>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// The projects that it is limited to; `None`: to none.
+    pub projects: Option<Vec<String>>,
+    /// `valid`, `expired` or `revoked`.
+    pub state: String,
+    /// When it was made.
+    pub created_at: String,
+    /// When it ceases to be valid; `None`: never.
+    pub expires_at: Option<String>,
+    /// When it was last used, to about a minute; `None`: never.
+    pub last_used_at: Option<String>,
+    /// When it was revoked; `None`: never.
+    pub revoked_at: Option<String>,
+}
+
+/// A token with its secret, which is told this once.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct IssuedToken {
+    /// The token.
+    pub token: ApiToken,
+    /// What goes into the header `Authorization`, after `Bearer`.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuedToken").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// The answer that holds one token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ApiTokenAnswer {
+    /// The token.
+    pub token: ApiToken,
+}
+
+/// One page of tokens, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ApiTokenPage {
+    /// The tokens.
+    pub tokens: Vec<ApiToken>,
+    /// What the next page is asked for with; empty at the end.
+    pub next_page_token: String,
+}
+
+/// Which page of a list. The default is the first, of the server's size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Entries at most; `None`: as the server likes.
+    pub size: Option<u32>,
+    /// The `next_page_token` of the page before; empty: the first page.
+    pub token: String,
+}
+
+/// Limits of an organization that are wished for; what is `None` is as the server is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WantedLimits {
+    /// Operations that have not ended; 0: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pending: Option<u64>,
+    /// Operations that may be created in a second, on each server; 0: as fast as they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// Operations that may be created at once after a pause; goes with a rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// The most bytes of an input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_input: Option<u64>,
+    /// The most bytes of an output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// Its operations that start for each one of an organization of weight 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// By kind, how many of its operations may run at a time; 0: any number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub max_running: BTreeMap<String, u32>,
+}
+
+/// An organization in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OrganizationSummary {
+    /// Its name.
+    pub name: String,
+    /// When it was made; RFC 3339.
+    pub created_at: String,
+    /// Operations that wait.
+    pub pending: u64,
+    /// Operations that run.
+    pub running: u64,
+    /// Since when nothing of it is started; RFC 3339.
+    pub paused_since: Option<String>,
+    /// Its deletion has begun, and has not ended.
+    pub being_deleted: bool,
+}
+
+/// One page of organizations, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OrganizationPage {
+    /// The organizations.
+    pub organizations: Vec<OrganizationSummary>,
+    /// What the next page is asked for with; empty at the end.
+    pub next_page_token: String,
+}
+
+/// How far the deletion of an organization is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct OrganizationDeletion {
+    /// It is there no more; otherwise the same call goes on.
+    pub done: bool,
+    /// How many rows this call has removed.
+    pub removed_rows: u64,
+}
+
+/// Which entries of an audit log. What is empty means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditRequest {
+    /// Only what this one did: the id of a token.
+    pub actor: String,
+    /// Only this action; with a dot at its end, all that begin so.
+    pub action: String,
+    /// Only what was done to this, e.g. `operations/ID`.
+    pub target: String,
+    /// Only entries of this time or later; RFC 3339.
+    pub since: String,
+    /// Only entries before this time; RFC 3339.
+    pub until: String,
+    /// For tokens of the instance: whose log; empty: that of the instance.
+    pub organization: String,
+    /// Which page.
+    pub page: Page,
+}
+
+/// A call that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AuditEntry {
+    /// Its number in its log: 1, 2, 3 …
+    pub number: u64,
+    /// When it was written; RFC 3339.
+    pub time: String,
+    /// Whose log it is in; empty: that of the instance.
+    pub organization: String,
+    /// Who called.
+    pub actor: AuditActor,
+    /// What, e.g. `operations.create`.
+    pub action: String,
+    /// On what.
+    pub targets: Vec<String>,
+    /// The address that the call came from; empty on the command line.
+    pub address: String,
+    /// The id of its request; empty on the command line.
+    pub request_id: String,
+    /// What was answered, a `google.rpc.Code`: 0 when it was done.
+    pub code: i32,
+}
+
+/// Who called.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AuditActor {
+    /// `token`, `instance_token`, `identity` or `command_line`.
+    pub kind: String,
+    /// The id of the token; on the command line the user.
+    pub id: String,
+    /// The name of the token.
+    pub name: String,
+}
+
+/// One page of an audit log, newest first. It may have fewer entries than were asked for, also when there are more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct AuditPage {
+    /// The entries.
+    pub entries: Vec<AuditEntry>,
+    /// What the next page is asked for with; empty at the end.
+    pub next_page_token: String,
+}
+
+/// A session of somebody who signed in at the identity provider. Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Session {
+    /// Its id, which is public.
+    pub id: String,
+    /// The organization.
+    pub organization: String,
+    /// The provider's name for the person.
+    pub subject: String,
+    /// The person's name.
+    pub name: String,
+    /// `valid`, `expired` or `revoked`.
+    pub state: String,
+    /// When the person signed in.
+    pub begun_at: String,
+    /// When it ends by itself.
+    pub expires_at: String,
+    /// When it was ended before that.
+    pub revoked_at: Option<String>,
+}
+
+/// The answer that holds one session.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SessionAnswer {
+    /// The session.
+    pub session: Session,
+}
+
+/// One page of sessions, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<Session>,
+    /// What the next page is asked for with; empty at the end.
+    pub next_page_token: String,
+}
+
+/// Adds what is given to the query of an address.
+fn with_query(mut address: Url, page: &Page, given: &[(&str, &str)]) -> Url {
+    let size = page.size.map(|size| size.to_string()).unwrap_or_default();
+    let pairs = [("page_size", size.as_str()), ("page_token", page.token.as_str())];
+    let pairs: Vec<_> = pairs.iter().chain(given).filter(|(_, value)| !value.is_empty()).collect();
+    if !pairs.is_empty() {
+        address.query_pairs_mut().extend_pairs(pairs);
+    }
+    address
+}
+
+impl Client {
+    /// `POST /v1/tokens`: makes a token. Sent once: a repetition could make two.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn create_token(&self, token: &NewApiToken) -> Result<Answer<IssuedToken>, Error> {
+        self.call_once(self.http().post(self.address("v1/tokens")).json(token)).await
+    }
+
+    /// `GET /v1/tokens`: one page of the tokens that the caller manages, of one organization or of all within reach.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn tokens(&self, organization: Option<&str>, page: &Page) -> Result<Answer<ApiTokenPage>, Error> {
+        let of = [("organization", organization.unwrap_or_default())];
+        let address = with_query(self.address("v1/tokens"), page, &of);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `GET /v1/tokens/{id}`.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such token within reach.
+    pub async fn token(&self, id: &str) -> Result<Answer<ApiTokenAnswer>, Error> {
+        let address = self.address(&format!("v1/tokens/{}", segment(id)));
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `POST /v1/tokens/{id}:revoke`: for good.
+    ///
+    /// # Errors
+    /// As [`Client::token`].
+    pub async fn revoke_token(&self, id: &str) -> Result<Answer<ApiTokenAnswer>, Error> {
+        let address = self.address(&format!("v1/tokens/{}:revoke", segment(id)));
+        self.call(|| self.http().post(address.clone())).await
+    }
+
+    /// `POST /v1/tokens/{id}:rotate`: replaces a token. Sent once: a repetition could make two.
+    ///
+    /// # Errors
+    /// As [`Client::token`]; a refusal with code 9 when it is valid no more.
+    pub async fn rotate_token(&self, id: &str, rotation: &TokenRotation) -> Result<Answer<IssuedToken>, Error> {
+        let address = self.address(&format!("v1/tokens/{}:rotate", segment(id)));
+        self.call_once(self.http().post(address).json(rotation)).await
+    }
+
+    /// `POST /v1/organizations`: makes an organization.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 6 when there is one of this name.
+    pub async fn create_organization(
+        &self,
+        name: &str,
+        limits: WantedLimits,
+    ) -> Result<Answer<OrganizationAnswer>, Error> {
+        #[derive(Serialize)]
+        struct Wish<'w> {
+            name: &'w str,
+            limits: &'w WantedLimits,
+        }
+        let address = self.address("v1/organizations");
+        self.call(|| self.http().post(address.clone()).json(&Wish { name, limits: &limits })).await
+    }
+
+    /// `GET /v1/organizations`: one page of the organizations within reach, by name.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn organizations(&self, page: &Page) -> Result<Answer<OrganizationPage>, Error> {
+        let address = with_query(self.address("v1/organizations"), page, &[]);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `POST /v1/organizations/{name}:setLimits`: sets the limits as a whole.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such organization within reach.
+    pub async fn set_organization_limits(
+        &self,
+        name: &str,
+        limits: WantedLimits,
+    ) -> Result<Answer<OrganizationAnswer>, Error> {
+        let address = self.address(&format!("v1/organizations/{}:setLimits", segment(name)));
+        self.call(|| self.http().post(address.clone()).json(&limits)).await
+    }
+
+    /// `DELETE /v1/organizations/{name}`: deletes it, or goes on with that; with `force` with everything that it has.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 9 when it has something and `force` is not given.
+    pub async fn delete_organization(&self, name: &str, force: bool) -> Result<Answer<OrganizationDeletion>, Error> {
+        let force = [("force", if force { "true" } else { "" })];
+        let address = self.address(&format!("v1/organizations/{}", segment(name)));
+        let address = with_query(address, &Page::default(), &force);
+        self.call(|| self.http().delete(address.clone())).await
+    }
+
+    /// `GET /v1/audit`: one page of an audit log, newest first.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn audit(&self, request: &AuditRequest) -> Result<Answer<AuditPage>, Error> {
+        let AuditRequest { actor, action, target, since, until, organization, page } = request;
+        let given = [
+            ("actor", actor.as_str()),
+            ("action", action),
+            ("target", target),
+            ("since", since),
+            ("until", until),
+            ("organization", organization),
+        ];
+        let address = with_query(self.address("v1/audit"), page, &given);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `GET /v1/sessions`: one page of the sessions of an organization, oldest first; `None`: of the caller's own.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn sessions(&self, organization: Option<&str>, page: &Page) -> Result<Answer<SessionPage>, Error> {
+        let of = [("organization", organization.unwrap_or_default())];
+        let address = with_query(self.address("v1/sessions"), page, &of);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `POST /v1/sessions/{id}:revoke`: ends a session on all servers, for good.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such session within reach.
+    pub async fn revoke_session(&self, organization: Option<&str>, id: &str) -> Result<Answer<SessionAnswer>, Error> {
+        let of = [("organization", organization.unwrap_or_default())];
+        let address = self.address(&format!("v1/sessions/{}:revoke", segment(id)));
+        let address = with_query(address, &Page::default(), &of);
+        self.call(|| self.http().post(address.clone())).await
+    }
+}

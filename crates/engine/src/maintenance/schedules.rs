@@ -1,0 +1,77 @@
+//! Does what is due by schedules: woken at the time of the next one, and when one was made or changed.
+//!
+//! Every server of a store does it, each with schedules that no other one is at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{Coverage, StoreError, fire_schedules};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::elsewhere::on_each;
+use crate::context::Context;
+
+/// Schedules that one transaction deals with: others of the organization wait for no longer to create.
+const BATCH: u32 = 200;
+/// Between two looks because something may have come to be due earlier.
+const PACE: Duration = Duration::from_millis(10);
+/// Between two looks when other servers are at all that is due.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Between two looks where all changes are told; what was told and got lost is late by no more.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Creates what is due until told to stop.
+pub(crate) async fn fire(context: Arc<Context>, stop: CancellationToken) {
+    let (changed, changes) = (Notify::new(), context.store.commits().delays());
+    let schedule = Schedule::every("schedules", context.settings.poll.max(LONGEST)).woken_by(&changed);
+    let work = run_periodic(&context.health, schedule, &stop, || round(&context));
+    tokio::select! {
+        () = work => {}
+        () = async {
+            on_each(changes, PACE, || changed.notify_one()).await;
+            std::future::pending().await
+        } => {}
+    }
+}
+
+/// One batch of each organization that has something due; answers when to look again.
+async fn round(context: &Context) -> Result<Next, StoreError> {
+    let store = &*context.store;
+    let due = store.due_schedules().await?;
+    let (mut schedules, mut operations, mut failed) = (0, 0, None);
+    for organization in &due.organizations {
+        match fire_schedules(store, organization, BATCH).await {
+            Ok(fired) => {
+                schedules += fired.schedules;
+                operations += fired.operations;
+            }
+            // It is being deleted.
+            Err(StoreError::OrganizationGone) => {}
+            // The others would fare no better.
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            // What one organization has must not hold up the others.
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::error!(organization, error = cause, "what its schedules are to create could not be created");
+                failed = Some(error);
+            }
+        }
+    }
+    if operations > 0 {
+        context.waker.wake();
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if !due.organizations.is_empty() {
+        // What was dealt with is due again at some time, which may come before that of the others.
+        return Ok(Next::After(if schedules > 0 { Duration::ZERO } else { AGAIN }));
+    }
+    let is_told = store.commits().coverage() != Coverage::Own;
+    let longest = if is_told { LONGEST } else { context.settings.poll };
+    let Some(next) = due.next else { return Ok(Next::After(longest)) };
+    let millis = next.as_millis().saturating_sub(store.now().as_millis()).max(0).unsigned_abs();
+    Ok(Next::After(Duration::from_millis(millis).min(longest)))
+}

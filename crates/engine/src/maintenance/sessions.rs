@@ -1,0 +1,26 @@
+//! Forgets the sessions of people that are over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+
+/// Between two passes when nothing is left to forget.
+const EVERY: Duration = Duration::from_secs(600);
+/// Sessions that one transaction removes, so that no other write waits for long.
+const BATCH: u32 = 500;
+
+/// Forgets until told to stop.
+pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("sessions", EVERY), &stop, || async {
+        match context.store.forget_sessions(BATCH).await? {
+            0 => Ok::<_, StoreError>(Next::AfterPeriod),
+            _ => Ok(Next::After(Duration::ZERO)),
+        }
+    })
+    .await;
+}

@@ -1,0 +1,59 @@
+//! Counts what happens, and forgets counts that are over.
+//!
+//! It reads the store's feed of changes; the store writes what a part of it comes to together with how far it is read,
+//! so that a crash repeats nothing and leaves nothing out. Servers of one store take turns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{Position, STATISTICS_CONSUMER, Store, StoreError};
+use tasks::{Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
+
+use super::consumer::{Consumer, consume};
+use crate::context::Context;
+
+/// Changes that are counted together, in one transaction.
+const BATCH: u32 = 1_000;
+/// Between two passes over what is over, when nothing is left to forget.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+/// Counts that one transaction removes, so that no other write waits for long.
+const FORGET_BATCH: u32 = 500;
+
+/// Has changes be counted, from now on.
+pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
+    store.begin_statistics().await
+}
+
+/// Counts until told to stop.
+pub(crate) async fn count(context: Arc<Context>, stop: CancellationToken) {
+    consume(&context, Counting(&*context.store), &stop).await;
+}
+
+struct Counting<'c>(&'c dyn Store);
+
+impl Consumer for Counting<'_> {
+    const TASK: &'static str = "statistics";
+    const NAME: &'static str = STATISTICS_CONSUMER;
+    // A part costs as much as a few writes, however small it is: nobody minds a second.
+    const EVERY: Duration = Duration::from_secs(1);
+
+    async fn begin(&self) -> Result<(), StoreError> {
+        begin(self.0).await
+    }
+
+    async fn take(&self, organization: &str, position: Position) -> Result<bool, StoreError> {
+        self.0.count_changes(organization, position, BATCH).await
+    }
+}
+
+/// Forgets until told to stop.
+pub(crate) async fn forget(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("old_statistics", FORGET_EVERY), &stop, || async {
+        match context.store.forget_statistics(FORGET_BATCH).await? {
+            0 => Ok::<_, StoreError>(Next::AfterPeriod),
+            _ => Ok(Next::After(Duration::ZERO)),
+        }
+    })
+    .await;
+}

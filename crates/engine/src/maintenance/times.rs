@@ -1,0 +1,28 @@
+//! Notes when the operations of buckets that have become full were created, so that searches by time find them without
+//! looking at them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::StoreError;
+use tasks::{Next, Schedule, run_periodic};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+
+/// Between two passes when nothing is left to note. A bucket of 4,096 operations that is not noted yet costs a search some
+/// milliseconds, once a process.
+const EVERY: Duration = Duration::from_secs(10);
+/// Buckets of each organization that one transaction notes, so that no other write waits for long.
+const BATCH: u32 = 16;
+
+/// Notes until told to stop.
+pub(crate) async fn note(context: Arc<Context>, stop: CancellationToken) {
+    run_periodic(&context.health, Schedule::every("times", EVERY), &stop, || async {
+        match context.store.note_times(BATCH).await? {
+            0 => Ok::<_, StoreError>(Next::AfterPeriod),
+            _ => Ok(Next::After(Duration::ZERO)),
+        }
+    })
+    .await;
+}

@@ -1,0 +1,237 @@
+//! Bulk operations: cancelling, retrying or deleting all operations that match a filter, as an operation of the built-in
+//! kind [`KIND`].
+//!
+//! What it promises: it acts on operations that were there before it, each once, newest first, within what its creator
+//! may touch, and on no bulk operation; its output counts what came of every one. It goes on where it was after a crash,
+//! since the store writes how far it is along with what it does. Batches are small and followed by a pause, so that
+//! others' calls hardly wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use engine::{Attempt, Failure, Handler, Limits};
+use operations::search::Set;
+use operations::{Access, NewOperation, Projects, Search};
+use serde::{Deserialize, Serialize};
+use store::{BulkBatch, BulkProgress, BulkRefusal, GroupBy, OperationCommand, Store, StoreError};
+
+/// The name of the kind.
+pub const KIND: &str = operations::BULK_KIND;
+/// Attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+const MAX_ATTEMPTS: u32 = 100;
+/// How long one may take: as good as without an end, for it keeps telling that it is alive.
+const TIMEOUT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Bulk operations that one server works at, so that they leave room for other work.
+const CONCURRENCY: usize = 4;
+/// Operations of a batch: to begin with, at least, at most.
+const BATCH: (u32, u32, u32) = (100, 5, 500);
+/// What a batch should take: others wait for no longer.
+const LONG: Duration = Duration::from_millis(25);
+const SHORT: Duration = Duration::from_millis(10);
+/// A pause is as long as the batch took, at most.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Batches in a row that did not go through before the attempt is given up.
+const TRIES: u32 = 8;
+
+/// The limits of the kind.
+pub fn limits() -> Limits {
+    Limits { concurrency: Some(CONCURRENCY), timeout: Some(TIMEOUT), ..Limits::default() }
+}
+
+/// What is done to each operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BulkAction {
+    /// End what is pending, ask what runs to stop.
+    Cancel,
+    /// Try again what failed.
+    Retry,
+    /// Remove what has ended.
+    Delete,
+}
+
+impl BulkAction {
+    /// As the store takes it.
+    pub fn command(self) -> OperationCommand {
+        match self {
+            BulkAction::Cancel => OperationCommand::Cancel,
+            BulkAction::Retry => OperationCommand::Retry,
+            BulkAction::Delete => OperationCommand::Delete,
+        }
+    }
+
+    /// The name by which it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            BulkAction::Cancel => "cancel",
+            BulkAction::Retry => "retry",
+            BulkAction::Delete => "delete",
+        }
+    }
+
+    /// The action of this name.
+    pub fn named(name: &str) -> Option<BulkAction> {
+        [BulkAction::Cancel, BulkAction::Retry, BulkAction::Delete].into_iter().find(|action| action.name() == name)
+    }
+}
+
+/// The input of a bulk operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Input {
+    action: BulkAction,
+    /// In its canonical form: what was a duration before its creation is a time.
+    filter: String,
+    /// The projects that its creator is limited to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    projects: Option<Vec<String>>,
+}
+
+/// The output of a bulk operation.
+#[derive(Debug, Serialize)]
+struct Output<'a> {
+    action: BulkAction,
+    /// How many matched when it began.
+    matched: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retried: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<u64>,
+    /// How many were refused, by the reason.
+    refused: &'a BTreeMap<String, u64>,
+    /// The first hundred of those.
+    refusals: &'a [BulkRefusal],
+}
+
+/// What a bulk action may be about: no bulk operation.
+pub fn without_bulk(mut search: Search) -> Search {
+    search.kind = search.kind.and(Set::except([KIND.to_owned()]));
+    search
+}
+
+/// The operation that does it.
+pub fn operation(action: BulkAction, search: &Search, access: &Access) -> NewOperation {
+    let projects = match &access.projects {
+        Projects::All => None,
+        Projects::Only(projects) => Some(projects.iter().cloned().collect()),
+    };
+    let input = Input { action, filter: search.to_string(), projects };
+    NewOperation {
+        input: serde_json::to_string(&input).expect("texts are JSON"),
+        max_attempts: MAX_ATTEMPTS,
+        ..NewOperation::of_kind(KIND)
+    }
+}
+
+/// Carries bulk operations out.
+#[derive(Clone)]
+pub struct BulkHandler {
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for BulkHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BulkHandler").finish_non_exhaustive()
+    }
+}
+
+impl BulkHandler {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> BulkHandler {
+        BulkHandler { store }
+    }
+
+    /// How far it is; begins it if it has not begun.
+    async fn begun(&self, attempt: &Attempt, access: &Access, search: &Search) -> Result<BulkProgress, Failure> {
+        let (organization, id) = (attempt.organization.as_str(), attempt.operation.id);
+        if let Some(progress) = self.store.bulk_progress(organization, id).await.map_err(away)? {
+            return Ok(progress);
+        }
+        let matching = self.store.count_matching(access, search, GroupBy::default()).await.map_err(away)?;
+        let begun = self.store.begin_bulk(organization, id, matching.total).await.map_err(away)?;
+        begun.ok_or_else(|| Failure::transient("the bulk operation has ended"))
+    }
+}
+
+fn away(error: StoreError) -> Failure {
+    Failure::transient(format!("the store did not answer as it should: {error}"))
+}
+
+fn told(progress: &BulkProgress) -> String {
+    format!("{} of {} done, {} refused", progress.done(), progress.total, progress.done() - progress.changed)
+}
+
+#[async_trait]
+impl Handler for BulkHandler {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        let unreadable = || Failure::permanent("the input is none of a bulk operation");
+        let Input { action, filter, projects } = serde_json::from_str(&attempt.input).map_err(|_| unreadable())?;
+        let search = without_bulk(filter.parse().map_err(|_| unreadable())?);
+        let projects = projects.map_or(Projects::All, |projects| Projects::Only(projects.into_iter().collect()));
+        let access = Access { organization: attempt.organization.clone(), projects };
+        let mut progress = self.begun(&attempt, &access, &search).await?;
+        let (first, least, most) = BATCH;
+        let (mut size, mut tries, mut shown) = (first, 0, 0);
+        // What was looked at and did not match is passed without a write.
+        let mut looked_at = progress.below;
+        while looked_at > 1 {
+            if attempt.cancelled.is_cancelled() {
+                attempt.progress.tell(told(&progress));
+                return Err(Failure::transient(format!("stopped: {}", told(&progress))));
+            }
+            let matching = self.store.matching_ids(&access, &search, 1..looked_at, size).await.map_err(away)?;
+            let next = matching.next_below.unwrap_or(1);
+            if matching.found.is_empty() {
+                looked_at = next;
+                continue;
+            }
+            let batch = BulkBatch {
+                id: attempt.operation.id,
+                access: access.clone(),
+                command: action.command(),
+                ids: matching.found.into_iter().map(|(_, id)| id).collect(),
+                from: progress.below,
+                below: next,
+            };
+            let begun = Instant::now();
+            match self.store.bulk_batch(batch).await {
+                Ok(now) => (progress, tries) = (now, 0),
+                // Its operations change too fast, or the store is busy: a smaller one may go through.
+                Err(StoreError::Unavailable(_)) if tries < TRIES => {
+                    (size, tries) = ((size / 2).max(least), tries + 1);
+                    tokio::time::sleep(PAUSE * tries).await;
+                    continue;
+                }
+                Err(error) => return Err(away(error)),
+            }
+            looked_at = progress.below;
+            let took = begun.elapsed();
+            if took > LONG {
+                size = (size / 2).max(least);
+            } else if took < SHORT {
+                size = (size * 2).min(most);
+            }
+            // Each is kept in the history, which has room for some hundred.
+            let percent = progress.done() * 100 / progress.total.max(1);
+            if percent > shown {
+                shown = percent;
+                attempt.progress.tell(told(&progress));
+            }
+            tokio::time::sleep(took.min(PAUSE)).await;
+        }
+        let of = |of: BulkAction| (of == action).then_some(progress.changed);
+        let output = Output {
+            action,
+            matched: progress.total,
+            cancelled: of(BulkAction::Cancel),
+            retried: of(BulkAction::Retry),
+            deleted: of(BulkAction::Delete),
+            refused: &progress.refused,
+            refusals: &progress.refusals,
+        };
+        serde_json::to_string(&output).map_err(|error| Failure::permanent(error.to_string()))
+    }
+}

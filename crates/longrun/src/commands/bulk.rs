@@ -1,0 +1,66 @@
+//! `longrun operations bulk`: cancel, retry, delete.
+
+use clap::ArgAction;
+use longrun_client::{BulkRequest, WaitStep};
+
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::exit::Exit;
+use crate::progress::Spinner;
+use crate::render;
+
+/// What they take.
+#[derive(Debug, clap::Args)]
+pub struct BulkArgs {
+    /// Which operations, e.g. 'status = FAILED AND created_at >= "-1h"'
+    #[arg(long, value_name = "FILTER")]
+    filter: String,
+    /// Only tell how many match
+    #[arg(long, action = ArgAction::SetTrue)]
+    dry_run: bool,
+    /// Refuse when the number that match differs from this by more than a tenth
+    #[arg(long, value_name = "N", conflicts_with = "dry_run")]
+    expect: Option<u64>,
+    /// Beginning again with the same key and the same rest answers the first bulk operation
+    #[arg(long, value_name = "KEY", conflicts_with = "dry_run")]
+    idempotency_key: Option<String>,
+    /// Wait until it has ended; exit with 1 when it failed
+    #[arg(long, action = ArgAction::SetTrue, conflicts_with = "dry_run")]
+    wait: bool,
+    #[command(flatten)]
+    reconnect: ReconnectArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Does it to all operations that match.
+///
+/// # Errors
+/// What the calls may fail with.
+pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
+    let client = args.server.client_with(args.reconnect.settings())?;
+    let request = BulkRequest {
+        action: action.to_owned(),
+        filter: args.filter,
+        dry_run: args.dry_run,
+        expected_count: args.expect,
+    };
+    let answer = client.bulk(&request, args.idempotency_key.as_deref()).await?;
+    let begun = answer.value.operation.as_ref().filter(|_| args.wait);
+    let Some(id) = begun.map(|operation| operation.id.clone()) else {
+        render::print(args.output.format, &answer)?;
+        return Ok(Exit::Done);
+    };
+    let (spinner, url) = (Spinner::start(format!("waiting for {id}")), client.url());
+    let told = |step: WaitStep<'_>| match step {
+        WaitStep::State(seen) => spinner.say(format!("waiting for {id}: {}", seen.operation.short_status())),
+        WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
+        WaitStep::Back => spinner.step_aside(|| back(&url)),
+    };
+    let ended = client.wait(&id, None, told).await;
+    drop(spinner);
+    let ended = ended?;
+    render::print(args.output.format, &ended)?;
+    Ok(Exit::yes_if(!ended.value.operation.is_failed()))
+}

@@ -1,0 +1,295 @@
+//! `longrun schedules`: list, get, create, update, delete, pause, resume, trigger.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use longrun_client::{Answer, Client, NewOperation, ScheduleWish};
+
+use super::operations::{read, seconds};
+use crate::config::Span;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::{Exit, Hint, Missing, Tally};
+use crate::render::{self, Format};
+
+/// What `longrun schedules list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What commands for schedules that are named take: `get`, `delete`, `pause`, `resume`, `trigger`.
+#[derive(Debug, clap::Args)]
+pub struct NamesArgs {
+    /// Which schedules
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// When a schedule is due, and how it deals with that.
+#[derive(Debug, clap::Args)]
+struct TermsArgs {
+    /// When it is due: minute, hour, day of the month, month, day of the week; with seconds before them if there are six
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "every")]
+    cron: Option<String>,
+    /// Every how long it is due, e.g. 10m
+    #[arg(long, value_name = "DURATION")]
+    every: Option<Span>,
+    /// Time zone of --cron, e.g. Europe/Berlin; UTC unless it is given
+    #[arg(long, value_name = "ZONE", conflicts_with = "every")]
+    time_zone: Option<String>,
+    /// While its last operation has not ended: run beside it, skip the due time, or cancel it
+    #[arg(long, value_name = "HOW", value_parser = ["allow", "skip", "cancel_previous"])]
+    overlap: Option<String>,
+    /// Which due times are made up that were missed by more than a minute
+    #[arg(long, value_name = "WHICH", value_parser = ["none", "latest", "all"])]
+    catch_up: Option<String>,
+    /// Put each due time off by up to so long, e.g. 5m
+    #[arg(long, value_name = "DURATION")]
+    jitter: Option<Span>,
+}
+
+/// What a schedule creates.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What is created")]
+struct TemplateArgs {
+    /// Type of the resource that the work is about
+    #[arg(long, value_name = "TYPE", requires_all = ["resource_id", "kind"])]
+    resource_type: Option<String>,
+    /// The resource that the work is about
+    #[arg(long, value_name = "ID", requires_all = ["resource_type", "kind"])]
+    resource_id: Option<String>,
+    /// The project that the operations belong to
+    #[arg(long, value_name = "ID", requires = "kind")]
+    project_id: Option<String>,
+    /// The version of the project
+    #[arg(long, value_name = "ID", requires = "kind")]
+    project_version_id: Option<String>,
+    /// What the work needs to know, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "input_file", requires = "kind")]
+    input: Option<String>,
+    /// The same from a file; - is standard input
+    #[arg(long, value_name = "FILE", requires = "kind")]
+    input_file: Option<PathBuf>,
+    /// Higher runs first, -100 to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true, requires = "kind")]
+    priority: Option<i16>,
+    /// How long one attempt may take, e.g. 60s
+    #[arg(long, value_name = "DURATION", requires = "kind")]
+    timeout: Option<Span>,
+    /// How many attempts there may be
+    #[arg(long, value_name = "N", requires = "kind")]
+    max_attempts: Option<u32>,
+    /// How long to keep the operations after their end, e.g. 30d
+    #[arg(long, value_name = "DURATION", requires = "kind")]
+    retain_for: Option<Span>,
+}
+
+/// What `longrun schedules create` takes.
+#[derive(Debug, clap::Args)]
+pub struct CreateArgs {
+    /// What it is called by: letters, digits, '_', '-' and '.'
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    terms: TermsArgs,
+    /// Make it paused
+    #[arg(long)]
+    paused: bool,
+    /// What kind of work is created
+    #[arg(long, help_heading = "What is created")]
+    kind: String,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun schedules update` takes.
+#[derive(Debug, clap::Args)]
+pub struct UpdateArgs {
+    /// Which schedule
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    terms: TermsArgs,
+    /// What kind of work is created: the operation is then this and what else is given of it
+    #[arg(long, help_heading = "What is created")]
+    kind: Option<String>,
+    #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+impl TermsArgs {
+    fn wish(self) -> ScheduleWish {
+        ScheduleWish {
+            cron: self.cron,
+            every: self.every.map(seconds),
+            time_zone: self.time_zone,
+            overlap: self.overlap,
+            catch_up: self.catch_up,
+            jitter: self.jitter.map(seconds),
+            ..ScheduleWish::default()
+        }
+    }
+}
+
+impl TemplateArgs {
+    fn operation(self, kind: String) -> anyhow::Result<NewOperation> {
+        let input = match (self.input, self.input_file) {
+            (Some(text), _) => Some(text),
+            (None, Some(file)) => Some(read(&file)?),
+            (None, None) => None,
+        };
+        let input = input
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .context("the input is not JSON")
+            .hint("quote a text as JSON: --input '\"text\"'")?;
+        Ok(NewOperation {
+            kind,
+            resource_type: self.resource_type,
+            resource_id: self.resource_id,
+            project_id: self.project_id,
+            project_version_id: self.project_version_id,
+            input,
+            priority: self.priority,
+            timeout: self.timeout.map(seconds),
+            max_attempts: self.max_attempts,
+            retain_for: self.retain_for.map(seconds),
+            ..NewOperation::default()
+        })
+    }
+}
+
+/// Lists schedules, page after page.
+///
+/// # Errors
+/// What the call may fail with.
+pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let mut page_token = String::new();
+    loop {
+        let page = client.schedules(&page_token).await?;
+        page_token.clone_from(&page.value.next_page_token);
+        render::print(args.output.format, &page)?;
+        if page_token.is_empty() {
+            return Ok(Exit::Done);
+        }
+    }
+}
+
+/// Makes a schedule.
+///
+/// # Errors
+/// When the input is not JSON, and what the call may fail with.
+pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
+    let wish = ScheduleWish {
+        name: Some(args.name),
+        operation: Some(args.template.operation(args.kind)?),
+        paused: args.paused.then_some(true),
+        ..args.terms.wish()
+    };
+    let answer = args.server.client()?.create_schedule(&wish).await?;
+    render::print(args.output.format, &answer)?;
+    Ok(Exit::Done)
+}
+
+/// Changes a schedule.
+///
+/// # Errors
+/// As those of [`create`].
+pub async fn update(args: UpdateArgs) -> anyhow::Result<Exit> {
+    let operation = args.kind.map(|kind| args.template.operation(kind)).transpose()?;
+    let wish = ScheduleWish { operation, ..args.terms.wish() };
+    let answer = args.server.client()?.update_schedule(&args.name, &wish).await;
+    render::print(args.output.format, &answer.map_err(|error| about(&args.name, error))?)?;
+    Ok(Exit::Done)
+}
+
+/// Makes a call for each schedule that is named, whatever becomes of the others, and shows what it answers.
+async fn each<T>(
+    args: &NamesArgs,
+    call: impl AsyncFn(&Client, &str) -> Result<Answer<T>, longrun_client::Error>,
+    show: impl Fn(Format, &str, &Answer<T>) -> std::io::Result<()>,
+) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let mut tally = Tally::new();
+    for name in &args.names {
+        match call(&client, name).await {
+            Ok(answer) => show(args.output.format, name, &answer)?,
+            Err(error) => tally.failed(&about(name, error)),
+        }
+    }
+    Ok(tally.exit())
+}
+
+/// The error, with the schedule that it is about.
+fn about(name: &str, error: longrun_client::Error) -> anyhow::Error {
+    match error {
+        longrun_client::Error::Refused(refusal) if refusal.http_status == 404 => {
+            Missing(format!("schedule {name} not found")).into()
+        }
+        error => anyhow::Error::new(error).context(format!("schedule {name}")),
+    }
+}
+
+fn shown<T>(format: Format, _: &str, answer: &Answer<T>) -> std::io::Result<()>
+where
+    Answer<T>: render::Answer,
+{
+    render::print(format, answer)
+}
+
+/// Shows schedules.
+///
+/// # Errors
+/// When the answer cannot be written; what the calls fail with is told. So have the calls below.
+pub async fn get(args: NamesArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, name| client.schedule(name).await, shown).await
+}
+
+/// Deletes schedules.
+///
+/// # Errors
+/// As those of [`get`].
+pub async fn delete(args: NamesArgs) -> anyhow::Result<Exit> {
+    let show = |format, id: &str, answer: &_| render::print(format, &render::operations::Deleted { id, answer });
+    each(&args, async |client, name| client.delete_schedule(name).await, show).await
+}
+
+/// Pauses schedules.
+///
+/// # Errors
+/// As those of [`get`].
+pub async fn pause(args: NamesArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, name| client.pause_schedule(name).await, shown).await
+}
+
+/// Resumes schedules.
+///
+/// # Errors
+/// As those of [`get`].
+pub async fn resume(args: NamesArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, name| client.resume_schedule(name).await, shown).await
+}
+
+/// Creates the operations of schedules now.
+///
+/// # Errors
+/// As those of [`get`].
+pub async fn trigger(args: NamesArgs) -> anyhow::Result<Exit> {
+    each(&args, async |client, name| client.trigger_schedule(name).await, shown).await
+}

@@ -1,0 +1,82 @@
+//! Where a command works that manages something: at a running server, or directly on the store.
+//!
+//! A server is called when `--url` names it, or `LONGRUN_URL` does and nothing names a store (`--store`, `--data-dir`,
+//! `--config`, or `LONGRUN_STORE` and `LONGRUN_CONFIG`); else the command works on the store, with all rights that this
+//! gives. At a server the token decides what may be done.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use longrun_client::Client;
+use operations::Timestamp;
+use store::Store;
+
+use crate::connection::ClientArgs;
+use crate::exit::failure;
+use crate::store_args::StoreArgs;
+
+/// Where to work.
+#[derive(Debug, clap::Args)]
+pub struct PlaceArgs {
+    /// Address of a server to call; else that of LONGRUN_URL, unless a store is named
+    #[arg(long, value_name = "URL", help_heading = "Server", conflicts_with_all = ["store", "data_dir"])]
+    url: Option<String>,
+    /// File that holds the token for the server; else the environment variable LONGRUN_TOKEN
+    #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE", help_heading = "Server")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// What a command works on.
+pub enum Place {
+    /// A running server.
+    Server(Client),
+    /// A store.
+    Store(Arc<dyn Store>),
+}
+
+impl PlaceArgs {
+    /// The server, if one is to be called.
+    ///
+    /// # Errors
+    /// When no token is found, or the address or the token cannot be used.
+    pub fn server(&self) -> anyhow::Result<Option<Client>> {
+        let named = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let of_environment =
+            || named("LONGRUN_URL").filter(|_| !self.store.is_named() && named("LONGRUN_STORE").is_none());
+        let url = self.url.clone().or_else(of_environment);
+        let client = |url| ClientArgs { url: Some(url), token_file: self.token_file.clone() }.client();
+        url.map(client).transpose()
+    }
+
+    /// The server, or the store, which must exist.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open(&self) -> anyhow::Result<Place> {
+        Ok(match self.server()? {
+            Some(client) => Place::Server(client),
+            None => Place::Store(self.store.open_existing().await?),
+        })
+    }
+
+    /// The server, or the store, which is made where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub async fn open_or_make(&self) -> anyhow::Result<Place> {
+        Ok(match self.server()? {
+            Some(client) => Place::Server(client),
+            None => Place::Store(self.store.open_or_make().await?),
+        })
+    }
+}
+
+/// A time that a server has told.
+///
+/// # Errors
+/// When it is none.
+pub fn time(text: &str) -> anyhow::Result<Timestamp> {
+    text.parse().map_err(|_| failure("the server told a time that is none", "is it a longrun server of this version?"))
+}

@@ -1,0 +1,221 @@
+//! What a search, a count, a bulk action or a saved view asks for: one filter grammar for all of them, a bounded part of
+//! [AIP-160](https://google.aip.dev/160).
+//!
+//! A filter is comparisons joined by `AND`. `OR` and `NOT` stand within one field only, so that every filter is one set
+//! or one range a field: that is what [`Search`] holds, and what stores can serve by their counters and indexes.
+//! [`Search::parse`] reads what people write; `Display` writes a canonical form, which [`FromStr`](std::str::FromStr)
+//! reads again.
+
+mod fields;
+mod lexer;
+mod parse;
+mod print;
+mod range;
+mod set;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::{NOTICE_KIND, Operation, OperationId, Status, Timestamp, Violation};
+
+pub use range::{Numbers, Times};
+pub use set::Set;
+
+/// The most bytes of a filter that a caller may send.
+pub const MAX_FILTER_BYTES: usize = 2_048;
+/// The most comparisons of a filter that a caller may send; a list of values counts as one.
+pub const MAX_COMPARISONS: usize = 16;
+/// The most bytes of the canonical form: quotes, spaces and times that were durations make it longer.
+const MAX_CANONICAL_BYTES: usize = 64 * 1024;
+/// The longest key of a label, in bytes.
+const MAX_LABEL_KEY_BYTES: usize = 63;
+
+/// Which operations are meant. The default is any, but for those of the kind [`NOTICE_KIND`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Search {
+    /// Where they stand.
+    pub status: Set<Status>,
+    /// Their kind. Operations of [`NOTICE_KIND`] are meant only where it is named: see [`Search::means_kind`].
+    pub kind: Set<String>,
+    /// Their project; the empty text is no project.
+    pub project_id: Set<String>,
+    /// When they were created.
+    pub created_at: Times,
+    /// When their latest attempt started; an operation that never started is in no bounded range.
+    pub started_at: Times,
+    /// When they ended; an operation that has not ended is in no bounded range.
+    pub finished_at: Times,
+    /// The type of the resource that they are about; the empty text is none.
+    pub resource_type: Set<String>,
+    /// The id of that resource.
+    pub resource_id: Set<String>,
+    /// Their ids.
+    pub id: Set<OperationId>,
+    /// Their unique keys.
+    pub unique_key: Set<String>,
+    /// Values by the key of a label, all of which they have.
+    pub labels: BTreeMap<String, Set<String>>,
+    /// The worker of their latest attempt; the empty text is none.
+    pub worker: Set<String>,
+    /// Attempts that were charged.
+    pub attempts: Numbers,
+    /// Their priority.
+    pub priority: Numbers,
+    /// Texts that the error message contains, each of them, upper and lower case told apart.
+    pub error_message: BTreeSet<String>,
+    /// Texts that the input contains.
+    pub input: BTreeSet<String>,
+    /// Texts that the output contains.
+    pub output: BTreeSet<String>,
+}
+
+/// What [`Search::matches`] looks at besides the twelve fields of an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Searched<'a> {
+    /// The twelve fields.
+    pub operation: &'a Operation,
+    /// Its labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Its unique key.
+    pub unique_key: Option<&'a str>,
+    /// The worker of its latest attempt, or empty.
+    pub worker: &'a str,
+    /// Attempts that were charged.
+    pub attempts: u32,
+    /// Its priority.
+    pub priority: i16,
+    /// Its input.
+    pub input: &'a str,
+}
+
+/// A filter that is refused: where and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct InvalidFilter {
+    /// The character that is not understood, the first being 1.
+    pub position: usize,
+    /// What stands there and what would be right.
+    pub problem: String,
+}
+
+impl fmt::Display for InvalidFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at character {}: {}", self.position, self.problem)
+    }
+}
+
+impl InvalidFilter {
+    /// The same as what is wrong with a field of a request.
+    pub fn violation(&self, field: &str) -> Violation {
+        Violation::new(field, self.to_string())
+    }
+}
+
+impl Search {
+    /// Reads a filter as callers write it; the empty text means every operation. Durations such as `"-1h"` are before
+    /// `now`.
+    ///
+    /// # Errors
+    /// [`InvalidFilter`] for whatever is outside of the grammar: nothing is ignored.
+    pub fn parse(filter: &str, now: Timestamp) -> Result<Search, InvalidFilter> {
+        if filter.len() > MAX_FILTER_BYTES {
+            let position = filter.char_indices().take_while(|(at, _)| *at < MAX_FILTER_BYTES).count() + 1;
+            let problem = format!("the filter is {} bytes long; at most {MAX_FILTER_BYTES} are allowed", filter.len());
+            return Err(InvalidFilter { position, problem });
+        }
+        parse::parse(filter, Some(now), MAX_COMPARISONS)
+    }
+
+    /// Whether operations of a kind can be meant. Notices are many and of interest to few: they are left out unless
+    /// their kind is named by `=`.
+    pub fn means_kind(&self, kind: &str) -> bool {
+        match &self.kind {
+            Set::Among(kinds) => kinds.contains(kind),
+            Set::Except(kinds) => kind != NOTICE_KIND && !kinds.contains(kind),
+        }
+    }
+
+    /// Whether the operation is one that was asked for. The stores' queries mean exactly this.
+    pub fn matches(&self, searched: Searched<'_>) -> bool {
+        let operation = searched.operation;
+        let (resource_type, resource_id) =
+            operation.resource.as_ref().map_or(("", ""), |of| (of.resource_type.as_str(), of.resource_id.as_str()));
+        let contains = |wanted: &BTreeSet<String>, text: &str| wanted.iter().all(|part| text.contains(part));
+        self.status.contains(&operation.status)
+            && self.means_kind(&operation.kind)
+            && self.project_id.contains(operation.project_id.as_str())
+            && self.created_at.contains(Some(operation.created_at))
+            && self.started_at.contains(operation.started_at)
+            && self.finished_at.contains(operation.finished_at)
+            && self.resource_type.contains(resource_type)
+            && self.resource_id.contains(resource_id)
+            && self.id.contains(&operation.id)
+            && (self.unique_key.is_any() || searched.unique_key.is_some_and(|key| self.unique_key.contains(key)))
+            && self
+                .labels
+                .iter()
+                .all(|(key, values)| searched.labels.get(key).is_some_and(|value| values.contains(value.as_str())))
+            && self.worker.contains(searched.worker)
+            && self.attempts.contains(searched.attempts.into())
+            && self.priority.contains(searched.priority.into())
+            && contains(&self.error_message, &operation.error_message)
+            && contains(&self.input, searched.input)
+            && contains(&self.output, &operation.output)
+    }
+
+    /// The first field that no counter and no index serves, by its name in filters, if there is one: rows are looked at
+    /// one by one for it.
+    pub fn looked_at_by_row(&self) -> Option<&'static str> {
+        let resource = !self.resource_type.is_any() || !self.resource_id.is_any();
+        [
+            ("finished_at", !self.finished_at.is_any()),
+            ("started_at", !self.started_at.is_any()),
+            ("worker", !self.worker.is_any()),
+            ("attempts", !self.attempts.is_any()),
+            ("priority", !self.priority.is_any()),
+            ("error_message", !self.error_message.is_empty()),
+            ("input", !self.input.is_empty()),
+            ("output", !self.output.is_empty()),
+            // A resource is found by both of its parts.
+            ("resource_type", resource && self.resource_id.is_any()),
+            ("resource_id", resource && self.resource_type.is_any()),
+        ]
+        .into_iter()
+        .find_map(|(field, is_asked_for)| is_asked_for.then_some(field))
+    }
+
+    /// Whether something that is served by an index keeps small what rows are looked at: where creations begin, a
+    /// resource, an id, a unique key, a label, or that they have not ended.
+    pub fn is_bounded(&self) -> bool {
+        let has_not_ended = match &self.status {
+            Set::Among(statuses) => statuses.iter().all(|status| !status.is_terminal()),
+            Set::Except(statuses) => Status::ALL.iter().all(|of| !of.is_terminal() || statuses.contains(of)),
+        };
+        self.created_at.from.is_some() || self.is_by_index() || has_not_ended
+    }
+
+    /// Whether a resource, an id, a unique key or a label is asked for, which have indexes of their own.
+    pub fn is_by_index(&self) -> bool {
+        let is_resource = !self.resource_type.is_any() && !self.resource_id.is_any();
+        is_resource || !self.id.is_any() || !self.unique_key.is_any() || !self.labels.is_empty()
+    }
+
+    /// Refuses a filter for which all operations would have to be looked at one by one.
+    ///
+    /// # Errors
+    /// A violation of the field `filter` that says what to add.
+    pub fn check_cost(&self) -> Result<(), Violation> {
+        match self.looked_at_by_row() {
+            Some(field) if !self.is_bounded() => Err(Violation::new(
+                "filter",
+                format!(
+                    "{field} is looked at operation by operation, so the filter must also say among which: add \
+                     created_at >= a time or a duration such as \"-24h\", status = (PENDING OR RUNNING), or a \
+                     comparison with id, unique_key, a label, or resource_type and resource_id together"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}

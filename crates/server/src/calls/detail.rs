@@ -1,0 +1,58 @@
+//! One operation with everything that is known of it.
+
+use operations::{OperationId, Violation};
+use serde::Deserialize;
+use store::{OperationDetail, Scope};
+use utoipa::{IntoParams, ToSchema};
+
+use super::list::NOT_FOUND;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{Read, quoted};
+
+/// How much of an operation is asked for.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetOperation {
+    /// How much of the operation: BASIC, the default, are its twelve fields; FULL is everything that is known of it.
+    #[param(value_type = Option<View>, inline, required = false)]
+    #[serde(default)]
+    pub(crate) view: String,
+}
+
+/// How much of an operation is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+pub(crate) enum View {
+    /// The twelve fields of a list.
+    #[schema(rename = "BASIC")]
+    Basic,
+    /// Everything.
+    #[schema(rename = "FULL")]
+    Full,
+}
+
+/// The view that is asked for.
+pub(crate) fn view(asked: Read<GetOperation>) -> Result<View, ApiError> {
+    let (GetOperation { view }, mut found) = asked.into_parts();
+    let view = match view.as_str() {
+        "" | "BASIC" => View::Basic,
+        "FULL" => View::Full,
+        other => {
+            found.add(Violation::new("view", format!("{} is neither BASIC nor FULL", quoted(other))));
+            View::Basic
+        }
+    };
+    found.none()?;
+    Ok(view)
+}
+
+/// Everything about one operation.
+pub(crate) async fn detail(
+    app: &App,
+    caller: &Caller,
+    id: Result<OperationId, ApiError>,
+) -> Result<OperationDetail, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    app.store.detail(caller.access(), id?).await?.ok_or(NOT_FOUND)
+}

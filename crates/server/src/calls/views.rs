@@ -1,0 +1,212 @@
+//! Saved views: a name for a filter, shared in the organization or private to the token that made it.
+//!
+//! Who may see operations has private views. What is shared is seen by those who see the whole organization, since its
+//! filters tell of all projects, and changed by those of them who may change operations.
+
+use std::time::Duration;
+
+use operations::{Projects, Search, Timestamp, Violation, check_name, check_text};
+use serde::Deserialize;
+use store::{GroupBy, MAX_ALL_PRIVATE_VIEWS, Scope, View, ViewOutcome, ViewReach};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::strict::{Found, List, Read};
+
+const NOT_FOUND: ApiError = ApiError::NotFound("view");
+/// Columns of a view at most.
+const MAX_COLUMNS: usize = 32;
+/// How long a list of views counts what they show; those whose turn comes later are answered without.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// What a view is to be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateView {
+    /// For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    #[schema(required = true, min_length = 1, max_length = 128, example = "Failed today")]
+    #[serde(default)]
+    pub(crate) name: String,
+    /// What it shows, as searches take it; empty: everything.
+    #[schema(required = false, max_length = 2048, example = "status = FAILED AND created_at >= \"-24h\"")]
+    #[serde(default)]
+    pub(crate) filter: String,
+    /// The names of the columns, in their order; left out, those that are shown as a rule.
+    #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
+    #[serde(default)]
+    pub(crate) columns: List<String, MAX_COLUMNS>,
+    /// private: only this token has it. shared: the organization has it.
+    #[schema(required = false, default = "private", example = "shared")]
+    #[serde(default)]
+    pub(crate) visibility: String,
+}
+
+/// What a view is to be instead. It replaces all three.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpdateView {
+    /// For people: 1 to 128 bytes, unique among those that are shared, or among those of the token.
+    #[schema(required = true, min_length = 1, max_length = 128, example = "Failed today")]
+    #[serde(default)]
+    pub(crate) name: String,
+    /// What it shows, as searches take it; empty: everything.
+    #[schema(required = false, max_length = 2048, example = "status = FAILED")]
+    #[serde(default)]
+    pub(crate) filter: String,
+    /// The names of the columns, in their order; left out, those that are shown as a rule.
+    #[schema(value_type = Vec<String>, required = false, max_items = 32, example = json!(["id", "kind", "status"]))]
+    #[serde(default)]
+    pub(crate) columns: List<String, MAX_COLUMNS>,
+}
+
+/// How many operations a view shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ViewCount {
+    pub(crate) total: u64,
+    /// Whether that is all; else there are at least so many.
+    pub(crate) is_exact: bool,
+}
+
+/// Makes a view.
+pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateView>) -> Result<View, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    let (asked, mut found) = asked.into_parts();
+    let is_shared = match asked.visibility.as_str() {
+        "shared" => true,
+        "" | "private" => false,
+        _ => {
+            found.add(Violation::new("visibility", "must be private or shared"));
+            false
+        }
+    };
+    let now = app.store.now();
+    let (name, filter, columns) = checked(asked.name, asked.filter, asked.columns, now, &mut found);
+    found.none()?;
+    if is_shared {
+        may_share(caller)?;
+    }
+    let owner = (!is_shared).then(|| caller.token_id().to_owned());
+    let store = caller.store(app, "views.create", Vec::new());
+    let view = View::new(name, filter, columns, owner, now);
+    kept(store.create_view(caller.organization(), view).await?)
+}
+
+/// Every view that the caller has, each with its count; `None` when counting took too long, or its filter cannot be
+/// counted any more.
+pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
+    let views = app.store.views(&reach(caller)?).await?;
+    let until = Instant::now() + COUNTING;
+    let mut counted = Vec::with_capacity(views.len());
+    for view in views {
+        let count = tokio::time::timeout_at(until, count(app, caller, &view)).await;
+        counted.push((view, count.unwrap_or(Ok(None))?));
+    }
+    Ok(counted)
+}
+
+/// One view, with its count.
+pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<(View, Option<ViewCount>), ApiError> {
+    let view = find(app, caller, id).await?;
+    let count = count(app, caller, &view).await?;
+    Ok((view, count))
+}
+
+/// Gives a view another name, filter and columns.
+pub(crate) async fn update(app: &App, caller: &Caller, id: &str, asked: Read<UpdateView>) -> Result<View, ApiError> {
+    let view = find(app, caller, id).await?;
+    let (asked, mut found) = asked.into_parts();
+    let (name, filter, columns) = checked(asked.name, asked.filter, asked.columns, app.store.now(), &mut found);
+    found.none()?;
+    may_change(caller, &view)?;
+    let store = caller.store(app, "views.update", Vec::new());
+    kept(store.update_view(&reach(caller)?, View { name, filter, columns, ..view }).await?)
+}
+
+/// Removes a view.
+pub(crate) async fn delete(app: &App, caller: &Caller, id: &str) -> Result<(), ApiError> {
+    let view = find(app, caller, id).await?;
+    may_change(caller, &view)?;
+    let store = caller.store(app, "views.delete", Vec::new());
+    if store.delete_view(&reach(caller)?, &view.id).await? { Ok(()) } else { Err(NOT_FOUND) }
+}
+
+fn reach(caller: &Caller) -> Result<ViewReach, ApiError> {
+    caller.require(Scope::OperationsRead)?;
+    Ok(ViewReach::of(caller.access(), caller.token_id()))
+}
+
+async fn find(app: &App, caller: &Caller, id: &str) -> Result<View, ApiError> {
+    let views = app.store.views(&reach(caller)?).await?;
+    views.into_iter().find(|view| view.id == id).ok_or(NOT_FOUND)
+}
+
+fn may_change(caller: &Caller, view: &View) -> Result<(), ApiError> {
+    if view.owner.is_none() { may_share(caller) } else { Ok(()) }
+}
+
+fn may_share(caller: &Caller) -> Result<(), ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    match caller.access().projects {
+        Projects::All => Ok(()),
+        Projects::Only(_) => Err(ApiError::WholeOrganization),
+    }
+}
+
+/// What is well of a view's parts.
+fn checked(
+    name: String,
+    filter: String,
+    columns: List<String, MAX_COLUMNS>,
+    now: Timestamp,
+    found: &mut Found,
+) -> (String, String, Vec<String>) {
+    let mut check = |result: Result<(), Violation>| result.err().into_iter().for_each(|violation| found.add(violation));
+    check(check_name("name", &name));
+    match Search::parse(&filter, now) {
+        Ok(search) => check(search.check_cost()),
+        Err(error) => check(Err(error.violation("filter"))),
+    }
+    let columns = optional(columns, found);
+    for (index, column) in columns.iter().enumerate() {
+        let field = format!("columns[{index}]");
+        let is_empty = column.is_empty().then(|| Violation::new(&*field, "must not be empty"));
+        for violation in is_empty.into_iter().chain(check_text(&field, column).err()) {
+            found.add(violation);
+        }
+    }
+    (name, filter, columns)
+}
+
+fn kept(outcome: ViewOutcome) -> Result<View, ApiError> {
+    match outcome {
+        ViewOutcome::Kept(view) => Ok(view),
+        ViewOutcome::NameTaken => Err(ApiError::field("name", "is that of another view; choose another name")),
+        ViewOutcome::TooMany(MAX_ALL_PRIVATE_VIEWS) => Err(ApiError::field(
+            "visibility",
+            format!("the tokens of the organization have {MAX_ALL_PRIVATE_VIEWS} private views, the most; delete some"),
+        )),
+        ViewOutcome::TooMany(most) => Err(ApiError::field(
+            "name",
+            format!("is one too many: there are {most} views of this visibility; delete some"),
+        )),
+        ViewOutcome::Missing => Err(NOT_FOUND),
+    }
+}
+
+async fn count(app: &App, caller: &Caller, view: &View) -> Result<Option<ViewCount>, ApiError> {
+    // It was valid when it was kept; a later version may think otherwise.
+    let Ok(search) = Search::parse(&view.filter, app.store.now()) else { return Ok(None) };
+    if search.check_cost().is_err() {
+        return Ok(None);
+    }
+    let counted = app.store.count_matching(caller.access(), &search, GroupBy::default()).await?;
+    Ok(Some(ViewCount { total: counted.total, is_exact: counted.is_exact }))
+}
+
+/// A list that may be left out, or empty.
+fn optional(columns: List<String, MAX_COLUMNS>, found: &mut Found) -> Vec<String> {
+    if columns.0.is_empty() { Vec::new() } else { columns.optional("columns", found) }
+}

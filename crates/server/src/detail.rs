@@ -1,0 +1,149 @@
+//! Operations in JSON with everything that is known of them: the twelve fields of [`crate::render`] and more.
+
+use operations::{Labels, OperationId, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use store::OperationDetail;
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::calls::duration;
+use crate::render::{AsyncOperationStatus, shown, shown_if_set};
+
+/// An operation with everything that is known of it. Texts that are not set are empty; times and durations that are not
+/// set are left out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OperationDetail)]
+pub(crate) struct WireDetail<'a> {
+    /// What came out, empty before; structured output is JSON in this text.
+    output: &'a str,
+    /// Why it failed; empty unless it did.
+    error_message: &'a str,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    finished_at: Option<Timestamp>,
+    /// The project that it belongs to.
+    project_id: &'a str,
+    /// What kind of work it is.
+    #[schema(example = "evidence_evaluation")]
+    kind: &'a str,
+    /// The type of the resource that it is about.
+    #[schema(example = "evidence")]
+    resource_type: &'a str,
+    /// When it was created.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = DateTime, example = "2000-01-23T04:56:07.000Z")]
+    created_at: Timestamp,
+    /// When its last attempt began.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    started_at: Option<Timestamp>,
+    /// The id of the resource that it is about.
+    resource_id: &'a str,
+    /// Its id, a UUID of version 7.
+    #[serde(serialize_with = "shown")]
+    #[schema(value_type = String, format = Uuid)]
+    id: OperationId,
+    /// The version of the project.
+    project_version_id: &'a str,
+    /// Where it stands. One that was cancelled or ran out of time is FAILED and says so in error_message.
+    #[schema(value_type = AsyncOperationStatus)]
+    status: &'static str,
+    /// As it was written; `null` when there is none.
+    #[schema(value_type = serde_json::Value)]
+    input: Option<&'a RawValue>,
+    /// What it was labelled with.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    labels: &'a Labels,
+    /// While it has not ended, creations with this key are answered with it.
+    unique_key: &'a str,
+    /// Higher comes first among those that wait.
+    #[schema(minimum = -100, maximum = 100)]
+    priority: i16,
+    /// Attempts that count, the one under way included.
+    attempts: u32,
+    /// How many attempts there may be.
+    max_attempts: u32,
+    /// Not to be started before this time: as it was asked for, or after an attempt that failed. Of PENDING ones.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_set")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    run_after: Option<Timestamp>,
+    /// How long one attempt may take, in seconds with an s, if the operation says so itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "60s")]
+    timeout: Option<String>,
+    /// Who runs it, or ran its last attempt.
+    worker: &'a str,
+    /// Whether the attempt under way was asked to stop.
+    cancel_requested: bool,
+    /// What the worker of the latest attempt said last of how far it is.
+    progress: &'a str,
+    /// The id of the schedule that made it.
+    schedule: &'a str,
+}
+
+impl<'a> From<&'a OperationDetail> for WireDetail<'a> {
+    fn from(detail: &'a OperationDetail) -> WireDetail<'a> {
+        let operation = &detail.operation;
+        let resource = operation.resource.as_ref();
+        WireDetail {
+            output: &operation.output,
+            error_message: &operation.error_message,
+            finished_at: operation.finished_at,
+            project_id: &operation.project_id,
+            kind: &operation.kind,
+            resource_type: resource.map_or("", |r| &r.resource_type),
+            created_at: operation.created_at,
+            started_at: operation.started_at,
+            resource_id: resource.map_or("", |r| &r.resource_id),
+            id: operation.id,
+            project_version_id: &operation.project_version_id,
+            status: operation.status.wire_name(),
+            // What was created here is JSON; what an inbox was given is checked there.
+            input: serde_json::from_str(&detail.input).ok(),
+            labels: &detail.labels,
+            unique_key: detail.unique_key.as_deref().unwrap_or(""),
+            priority: detail.priority,
+            attempts: detail.attempts,
+            max_attempts: detail.max_attempts,
+            run_after: detail.run_after,
+            timeout: detail.timeout.map(duration::write),
+            worker: &detail.worker,
+            cancel_requested: detail.cancel_requested,
+            progress: &detail.progress,
+            schedule: detail.schedule.as_deref().unwrap_or(""),
+        }
+    }
+}
+
+/// `{"operation":{…}}` with everything.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OperationDetailAnswer<'a> {
+    /// The operation.
+    operation: WireDetail<'a>,
+}
+
+impl<'a> From<&'a OperationDetail> for OperationDetailAnswer<'a> {
+    fn from(detail: &'a OperationDetail) -> OperationDetailAnswer<'a> {
+        OperationDetailAnswer { operation: detail.into() }
+    }
+}
+
+/// What a call answers that shows as much of an operation as it is asked for.
+pub(crate) struct AnyOperationAnswer;
+
+impl PartialSchema for AnyOperationAnswer {
+    fn schema() -> RefOr<Schema> {
+        let one = |name| Ref::from_schema_name(name);
+        AnyOfBuilder::new().item(one("OperationAnswer")).item(one("OperationDetailAnswer")).into()
+    }
+}
+
+impl ToSchema for AnyOperationAnswer {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((OperationDetailAnswer::name().into_owned(), OperationDetailAnswer::schema()));
+        OperationDetailAnswer::schemas(schemas);
+    }
+}

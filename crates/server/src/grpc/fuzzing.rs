@@ -1,0 +1,104 @@
+//! Entries for fuzzers into how messages are read: see [`crate::fuzzing`].
+
+use std::fmt::Debug;
+
+use operations::Violation;
+use prost::Message;
+use proto::google::longrunning as google;
+use proto::longrun::v1 as wire;
+use store::HistoryPlace;
+
+use super::{agents, convert, gate, longrunning};
+use crate::calls::events;
+
+/// The bytes of a request's message: as each request that there is, and then what its call makes of it.
+pub(crate) fn message(bytes: &[u8]) {
+    if let Some(asked) = read::<wire::CreateOperationRequest>(bytes) {
+        creation(&asked);
+    }
+    if let Some(asked) = read::<wire::BatchCreateOperationsRequest>(bytes) {
+        asked.operations.iter().for_each(creation);
+    }
+    if let Some(asked) = read::<wire::ListOperationsRequest>(bytes) {
+        let page = asked.pagination.unwrap_or_default();
+        told(|found| {
+            convert::count("pagination.page", page.page, found);
+            convert::count("pagination.page_size", page.page_size, found);
+        });
+    }
+    if let Some(asked) = read::<wire::GetOperationRequest>(bytes) {
+        let _ = convert::id(&asked.operation_id);
+    }
+    if let Some(asked) = read::<wire::WaitOperationRequest>(bytes) {
+        duration(asked.timeout);
+    }
+    if let Some(asked) = read::<wire::ListOperationEventsRequest>(bytes)
+        && let Ok(Some(place)) = events::place_of(&asked.page_token)
+    {
+        assert_eq!(place.to_string().parse::<HistoryPlace>().ok(), Some(place), "a place is what its text says");
+    }
+    if let Some(asked) = read::<wire::ClaimOperationsRequest>(bytes) {
+        duration(asked.wait);
+    }
+    if let Some(asked) = read::<wire::EvaluateEvidenceRequest>(bytes) {
+        told(|found| {
+            convert::json("policies", &asked.policies, found);
+            convert::json("policy_groups", &asked.policy_groups, found);
+        });
+        if let Some(kind) = agents::quoted(&asked.kind) {
+            assert_eq!(serde_json::from_str::<String>(kind.get()).ok(), Some(asked.kind), "a text stays what it is");
+        }
+    }
+    if let Some(asked) = read::<google::ListOperationsRequest>(bytes) {
+        let _ = longrunning::place(&asked.page_token);
+        let _ = gate::timeout_of(&asked.page_token);
+    }
+    if let Some(asked) = read::<google::GetOperationRequest>(bytes) {
+        let _ = longrunning::id(&asked.name);
+    }
+    if let Some(asked) = read::<google::WaitOperationRequest>(bytes) {
+        duration(asked.timeout);
+    }
+    // What their calls make of them is the same as over HTTP.
+    read::<wire::WatchOperationsRequest>(bytes);
+    read::<wire::CancelOperationRequest>(bytes);
+    read::<wire::HeartbeatOperationsRequest>(bytes);
+    read::<wire::SettleOperationsRequest>(bytes);
+    read::<wire::PutEvidenceRequest>(bytes);
+    read::<wire::GetEvidenceRequest>(bytes);
+    read::<wire::ListAuditRequest>(bytes);
+    read::<wire::CreateOrganizationRequest>(bytes);
+    read::<wire::SetOrganizationLimitsRequest>(bytes);
+    read::<wire::CreateTokenRequest>(bytes);
+    read::<wire::RotateTokenRequest>(bytes);
+}
+
+/// A message that can be read, and is the same when it is written and read again.
+fn read<T: Message + Default + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+    let message = T::decode(bytes).ok()?;
+    assert_eq!(T::decode(&*message.encode_to_vec()).as_ref(), Ok(&message), "a message stays what it is");
+    Some(message)
+}
+
+fn creation(asked: &wire::CreateOperationRequest) {
+    let read = convert::creation(asked);
+    if let Some(input) = read.value.input {
+        assert!(serde_json::from_str::<serde::de::IgnoredAny>(input.get()).is_ok(), "an input is JSON");
+    }
+    assert!(read.violations.iter().all(|violation| !violation.field.is_empty()));
+}
+
+fn duration(given: Option<prost_types::Duration>) {
+    told(|found| {
+        if let Some(read) = convert::given_duration("timeout", given, found) {
+            assert_eq!(given, Some(convert::duration(read)), "a duration stays what it is");
+        }
+    });
+}
+
+/// Whatever is refused is told by its field.
+fn told(read: impl FnOnce(&mut Vec<Violation>)) {
+    let mut found = Vec::new();
+    read(&mut found);
+    assert!(found.iter().all(|violation| !violation.field.is_empty()));
+}

@@ -1,0 +1,149 @@
+//! What is kept of operations beside the twelve fields of a list, and what few of them have: labels, a unique key, the
+//! schedule that made it.
+//!
+//! What few have stands in the table `details`, so that the others pay nothing for it; `labels` is the index by label of
+//! what `details` says. `unique_keys` tells which operation took a key last. That one alone may not have ended: a key is
+//! taken by a creation, or a retry, that has seen the one before it ended. So nothing is to be done about a key when an
+//! operation ends. The table is written under the lock of the organization's row only.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{Access, Concurrency, Labels, NewOperation, Operation, OperationId, Projects, Timestamp};
+
+use crate::StoreError;
+
+/// Everything that is known of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationDetail {
+    /// Its twelve fields; its `output` is empty when `output_left_out`.
+    pub operation: Operation,
+    /// The output is longer than was asked for.
+    pub output_left_out: bool,
+    /// What the work was told: a JSON text, or empty for none, and when `input_left_out`.
+    pub input: String,
+    /// The input is longer than was asked for, or was asked for with others and cannot be opened.
+    pub input_left_out: bool,
+    /// What callers name it by.
+    pub labels: Labels,
+    /// Its unique key.
+    pub unique_key: Option<String>,
+    /// The name of the schedule that made it.
+    pub schedule: Option<String>,
+    /// Within an organization, higher is claimed first.
+    pub priority: i16,
+    /// Attempts charged, the one under way included.
+    pub attempts: u32,
+    /// Attempts that may be charged.
+    pub max_attempts: u32,
+    /// Not to be started before this time: as it was asked for, or as the last attempt that failed left it. Of pending
+    /// ones alone.
+    pub run_after: Option<Timestamp>,
+    /// How long one attempt may take, if it says so itself.
+    pub timeout: Option<Duration>,
+    /// How long it is kept after its end, if it says so itself.
+    pub retain_for: Option<Duration>,
+    /// Who makes the attempt under way, or made the last one of an operation that has ended; else empty.
+    pub worker: String,
+    /// Its concurrency key and how many of it may run at a time, as its creation named them.
+    pub concurrency: Option<Concurrency>,
+    /// The attempt under way was asked to stop.
+    pub cancel_requested: bool,
+    /// What the worker of the latest attempt said last of how far it is; empty if nothing.
+    pub progress: String,
+}
+
+impl OperationDetail {
+    /// A request for the same work: what a caller could have asked for, without the unique key's past and the time.
+    pub fn to_new(&self) -> NewOperation {
+        let Operation { kind, resource, project_id, project_version_id, .. } = self.operation.clone();
+        NewOperation {
+            kind,
+            resource,
+            project_id,
+            project_version_id,
+            input: self.input.clone(),
+            priority: self.priority,
+            run_after: None,
+            timeout: self.timeout,
+            max_attempts: self.max_attempts,
+            retain_for: self.retain_for,
+            labels: self.labels.clone(),
+            unique_key: self.unique_key.clone(),
+            schedule: None,
+            concurrency: self.concurrency.clone(),
+        }
+    }
+}
+
+/// Reading operations with everything that is known of them.
+#[async_trait]
+pub trait Details: Send + Sync {
+    /// The operations of these ids, in their order, from one snapshot; `None` for one that does not exist or may not be
+    /// seen. Inputs and outputs that are longer than `longest` bytes, as they are stored, are left out: so whoever reads a
+    /// page bounds its memory, and reads the long ones one by one.
+    async fn details(
+        &self,
+        access: &Access,
+        ids: &[OperationId],
+        longest: usize,
+    ) -> Result<Vec<Option<OperationDetail>>, StoreError>;
+
+    /// Everything about one operation.
+    async fn detail(&self, access: &Access, id: OperationId) -> Result<Option<OperationDetail>, StoreError> {
+        Ok(self.details(access, &[id], i32::MAX as usize).await?.pop().flatten())
+    }
+}
+
+/// What few operations have, of one that has it, as it is written.
+pub(crate) struct Row<'n> {
+    pub(crate) seq: i64,
+    /// A JSON object.
+    pub(crate) labels: String,
+    pub(crate) of: &'n NewOperation,
+}
+
+impl<'n> Row<'n> {
+    /// `None` when it has nothing.
+    pub(crate) fn of(seq: i64, new: &'n NewOperation) -> Option<Row<'n>> {
+        new.has_details().then(|| Row { seq, labels: written(&new.labels), of: new })
+    }
+}
+
+/// Labels as they are stored.
+fn written(labels: &Labels) -> String {
+    serde_json::to_string(labels).expect("texts always serialise")
+}
+
+/// Labels as they were stored.
+pub(crate) fn labels(stored: Option<&str>) -> Result<Labels, StoreError> {
+    let labels = stored.map_or(Ok(Labels::new()), serde_json::from_str);
+    labels.map_err(|_| crate::rows::damaged("labels"))
+}
+
+/// What a creation with a unique key is answered while an operation with that key has not ended.
+pub(crate) fn existing(held: &Operation, seen_by: &Projects) -> Result<Operation, StoreError> {
+    if seen_by.include(&held.project_id) { Ok(held.clone()) } else { Err(StoreError::UniqueKeyInUse) }
+}
+
+/// The columns of a concurrency key as one.
+pub(crate) fn concurrency(key: Option<String>, limit: Option<i64>) -> Option<Concurrency> {
+    Some(Concurrency { key: key?, limit: limit.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(1) })
+}
+
+/// Where operations stand in a request, by their ids.
+pub(crate) fn in_order(
+    ids: &[OperationId],
+    found: impl IntoIterator<Item = OperationDetail>,
+) -> Vec<Option<OperationDetail>> {
+    let mut by_id: std::collections::HashMap<OperationId, OperationDetail> =
+        found.into_iter().map(|detail| (detail.operation.id, detail)).collect();
+    // An id that was asked for twice is answered twice.
+    let mut details: Vec<Option<OperationDetail>> = Vec::with_capacity(ids.len());
+    for (place, id) in ids.iter().enumerate() {
+        let earlier = ids[..place].iter().position(|other| other == id);
+        let detail = earlier.map_or_else(|| by_id.remove(id), |earlier| details[earlier].clone());
+        details.push(detail);
+    }
+    details
+}

@@ -1,0 +1,198 @@
+//! Searching: see [`crate::search`]. A call is a few statements in one snapshot.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use operations::{Access, OperationId, Search};
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
+use uuid::Uuid;
+
+use super::connections::Connections;
+use super::rows::{text_in, text_out, uuid};
+use super::tx::Tx;
+use super::{PostgresStore, details};
+use crate::search::{self, Cell, Column, Delta, Dialect, Snapshot, Sql, TimesCache, Value};
+use crate::{Counted, GroupBy, LISTED_OUTPUT_BYTES, Matching, SearchOperations, SearchPage, SearchRequest, StoreError};
+
+static DIALECT: Dialect = Dialect {
+    mark: '$',
+    names_indexes: false,
+    limits_parts: true,
+    contains: |column, text| format!("strpos({column}, {text}) > 0"),
+    stored: text_in,
+};
+
+/// Base and deltas from the fold's horizon on. Served by counter_deltas_by_xid.
+const DELTAS: &str = "
+    SELECT bucket, project_id, kind, sum(pending)::bigint, sum(running)::bigint, sum(completed)::bigint,
+        sum(failed)::bigint
+    FROM counter_deltas
+    WHERE organization_id = $1
+        AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
+    GROUP BY 1, 2, 3";
+
+/// Organizations that may have full buckets without times.
+const FULL: &str = "SELECT organization_id FROM organizations o WHERE deleted = 0 AND next_seq >> 12 >
+    coalesce((SELECT max(bucket) + 1 FROM bucket_times t WHERE t.organization_id = o.organization_id AND level = 12), 0)";
+
+/// A connection within a transaction.
+struct Whole<'c> {
+    connection: &'c mut PgConnection,
+    organization: &'c str,
+}
+
+impl Snapshot for Whole<'_> {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    async fn rows(&mut self, sql: Sql, columns: &'static [Column]) -> Result<Vec<Vec<Cell>>, StoreError> {
+        let mut arguments = PgArguments::default();
+        for value in sql.values {
+            let added = match value {
+                Value::Text(text) => arguments.add(text),
+                Value::Id(id) => arguments.add(uuid(&id)),
+            };
+            added.map_err(sqlx::Error::Encode)?;
+        }
+        // Planned for the values that it has: no two statements are alike.
+        let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments).persistent(false);
+        let rows = query.fetch_all(&mut *self.connection).await?;
+        let row = |row: sqlx::postgres::PgRow| {
+            let cell = |(index, column): (usize, &Column)| {
+                Ok(match column {
+                    Column::Int => row.try_get::<Option<i64>, _>(index)?.map_or(Cell::Null, Cell::Int),
+                    Column::Text => {
+                        row.try_get::<Option<String>, _>(index)?.map_or(Cell::Null, |text| Cell::Text(text_out(text)))
+                    }
+                    Column::Id => row
+                        .try_get::<Option<Uuid>, _>(index)?
+                        .map_or(Cell::Null, |id| Cell::Id(OperationId::from_bytes(*id.as_bytes()))),
+                })
+            };
+            columns.iter().enumerate().map(cell).collect::<Result<Vec<Cell>, StoreError>>()
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    async fn deltas(&mut self) -> Result<Vec<Delta>, StoreError> {
+        let rows = sqlx::query(DELTAS).bind(self.organization).fetch_all(&mut *self.connection).await?;
+        let delta = |row: &sqlx::postgres::PgRow| {
+            let n = [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
+            Ok(Delta { bucket: row.try_get(0)?, project_id: row.try_get(1)?, kind: row.try_get(2)?, n })
+        };
+        rows.iter().map(delta).collect()
+    }
+}
+
+/// Reads in one snapshot.
+macro_rules! in_snapshot {
+    ($pool:expr, $organization:expr, |$whole:ident| $read:expr) => {{
+        let pool: &Connections = $pool;
+        pool.within(async {
+            let mut held = pool.acquire().await?;
+            let mut tx = Tx::snapshot(&mut held).await?;
+            let found = {
+                let mut $whole = Whole { connection: &mut tx, organization: $organization };
+                $read.await?
+            };
+            tx.commit().await?;
+            held.release();
+            Ok::<_, StoreError>(found)
+        })
+        .await
+    }};
+}
+
+async fn search_in(
+    pool: &Connections,
+    cache: &TimesCache,
+    access: &Access,
+    request: &SearchRequest,
+) -> Result<SearchPage, StoreError> {
+    in_snapshot!(pool, &access.organization, |whole| async {
+        let page = search::search(&mut whole, cache, access, request).await?;
+        let found = details::read(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
+        Ok::<_, StoreError>(page.with(found))
+    })
+}
+
+async fn count_in(
+    pool: &Connections,
+    cache: &TimesCache,
+    access: &Access,
+    search: &Search,
+    by: GroupBy,
+) -> Result<Counted, StoreError> {
+    in_snapshot!(pool, &access.organization, |whole| search::count(&mut whole, cache, access, search, by))
+}
+
+/// Notes the times of full buckets of one organization, in a transaction.
+async fn fill(pool: &Connections, organization: &str, limit: u32) -> Result<u64, StoreError> {
+    pool.within(async {
+        let mut held = pool.acquire().await?;
+        let mut tx = Tx::begun(&mut held).await?;
+        let noted = search::fill(&mut Whole { connection: &mut tx, organization }, organization, limit).await?;
+        tx.commit().await?;
+        held.release();
+        Ok(noted)
+    })
+    .await
+}
+
+#[async_trait]
+impl SearchOperations for PostgresStore {
+    async fn search(&self, access: &Access, request: &SearchRequest) -> Result<SearchPage, StoreError> {
+        let cache = &self.times;
+        if let Some(found) =
+            self.on_standby(access, |pool| async move { search_in(&pool, cache, access, request).await }).await
+        {
+            return Ok(found);
+        }
+        search_in(&self.pool, cache, access, request).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn count_matching(&self, access: &Access, search: &Search, by: GroupBy) -> Result<Counted, StoreError> {
+        let cache = &self.times;
+        if let Some(found) =
+            self.on_standby(access, |pool| async move { count_in(&pool, cache, access, search, by).await }).await
+        {
+            return Ok(found);
+        }
+        count_in(&self.pool, cache, access, search, by).await.map_err(StoreError::or_unavailable)
+    }
+
+    async fn matching_ids(
+        &self,
+        access: &Access,
+        search: &Search,
+        numbers: Range<i64>,
+        limit: u32,
+    ) -> Result<Matching, StoreError> {
+        let found = in_snapshot!(&self.pool, &access.organization, |whole| search::matching(
+            &mut whole,
+            &self.times,
+            access,
+            search,
+            numbers,
+            limit
+        ));
+        found.map_err(StoreError::or_unavailable)
+    }
+
+    async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
+        let found = in_snapshot!(&self.pool, organization, |whole| search::next_number(&mut whole, organization));
+        found.map_err(StoreError::or_unavailable)
+    }
+
+    async fn note_times(&self, limit: u32) -> Result<u64, StoreError> {
+        let full: Vec<String> =
+            sqlx::query_scalar(FULL).fetch_all(&self.pool).await.map_err(super::error::unavailable)?;
+        let mut noted = 0;
+        for organization in full {
+            noted += fill(&self.pool, &organization, limit).await.map_err(StoreError::or_unavailable)?;
+        }
+        Ok(noted)
+    }
+}

@@ -1,0 +1,70 @@
+//! Places in what a search finds, as clients see them: sealed as those of the feed are, and bound to the filter and the
+//! order for which they were given.
+
+use super::{SearchCursor, SearchOrder};
+use crate::{Position, PositionKey};
+
+/// The text is no place in what this search finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a page token of this filter and order")]
+pub struct InvalidCursor;
+
+impl SearchCursor {
+    /// The same place for a filter whose durations are before so many seconds since the epoch.
+    #[must_use]
+    pub fn with_now(self, now: u32) -> SearchCursor {
+        SearchCursor { now, ..self }
+    }
+
+    /// What durations in the filter are before, in seconds since the epoch.
+    pub fn now(self) -> u32 {
+        self.now
+    }
+}
+
+impl PositionKey {
+    /// A place in what a filter, as the caller wrote it, finds in an order.
+    pub fn seal_search(&self, organization: &str, filter: &str, order: SearchOrder, cursor: SearchCursor) -> String {
+        let position = Position { row: cursor.seq.unsigned_abs(), part: cursor.passed, seen: cursor.now };
+        self.seal_anew(&bound(organization, filter, order), position)
+    }
+
+    /// The place that a text means.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`] when it was not given for this organization, filter and order.
+    pub fn open_search(
+        &self,
+        organization: &str,
+        filter: &str,
+        order: SearchOrder,
+        text: &str,
+    ) -> Result<SearchCursor, InvalidCursor> {
+        let position = self.open(&bound(organization, filter, order), text).map_err(|_| InvalidCursor)?;
+        let seq = i64::try_from(position.row).map_err(|_| InvalidCursor)?;
+        Ok(SearchCursor { seq, passed: position.part, now: position.seen })
+    }
+}
+
+/// No name of an organization has a control character, so that this is none.
+fn bound(organization: &str, filter: &str, order: SearchOrder) -> String {
+    format!("{organization}\0{order:?}\0{filter}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_place_comes_back_for_the_same_search_only() {
+        let key = PositionKey::new(&[7; 32]).unwrap();
+        let cursor = SearchCursor { seq: 1 << 40, passed: 100, now: 1_800_000_000 };
+        let text = key.seal_search("acme", "kind = a", SearchOrder::Newest, cursor);
+        assert_eq!(key.open_search("acme", "kind = a", SearchOrder::Newest, &text), Ok(cursor));
+        assert_eq!(key.open_search("acme", "kind = b", SearchOrder::Newest, &text), Err(InvalidCursor));
+        assert_eq!(key.open_search("acme", "kind = a", SearchOrder::Oldest, &text), Err(InvalidCursor));
+        assert_eq!(key.open_search("other", "kind = a", SearchOrder::Newest, &text), Err(InvalidCursor));
+        assert!(key.open("acme", &text).is_err(), "and is no place in the feed");
+    }
+}

@@ -1,0 +1,337 @@
+//! Statistics: how many operations were created, started and ended in each minute, hour and day, and how long they
+//! waited and ran.
+//!
+//! They are kept by a consumer of the feed of changes, so that what changes operations pays nothing for them. It reads a
+//! part of an organization's feed, looks at the operations that it names, and writes what they come to together with the
+//! place up to which it has read, in one transaction, and only if the place is still where the part began. So a reader
+//! that dies between any two steps counts nothing twice and loses nothing, and of two readers one counts a part.
+//!
+//! Each change is counted in its minute, its hour and its day at once: nothing is rolled up later, and no sum is ever
+//! half moved. Minutes and hours are forgotten when their time is over ([`Step::kept`]).
+//!
+//! **What is counted when.** A creation when it was made; a start whenever an attempt began; an end when it was reached.
+//! The waiting time of an operation is from its creation to its first start, the running time that of the attempt that
+//! ended it; an end before any attempt has none. What was removed before it was counted is counted for the whole
+//! organization under the empty kind, and without times: nothing is known of it any more.
+
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use operations::{Access, Durations, NOTICE_KIND, OperationId, Status, Step, Timestamp};
+
+use crate::changes::{Change, Changes, Position};
+use crate::{HistoryKind, StoreError};
+
+/// The name under which the store keeps up to where changes are counted.
+pub const STATISTICS_CONSUMER: &str = "statistics";
+/// Rows that one question looks at, at most.
+pub(crate) const MAX_ROWS: u32 = 100_000;
+
+/// Which statistics are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsRequest {
+    /// From the step on that this lies in.
+    pub from: Timestamp,
+    /// Before this.
+    pub to: Timestamp,
+    /// How finely.
+    pub step: Step,
+    /// Only this kind; left out, any but [`NOTICE_KIND`], as in lists.
+    pub kind: Option<String>,
+    /// Each kind for itself.
+    pub by_kind: bool,
+}
+
+/// What happened in one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Operations that were created.
+    pub created: u64,
+    /// Attempts that began.
+    pub started: u64,
+    /// Operations that were completed.
+    pub completed: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// How long operations that started for the first time had waited.
+    pub waiting: Durations,
+    /// How long the attempts took that ended their operations.
+    pub running: Durations,
+}
+
+/// The counts of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsPoint {
+    /// When the step began.
+    pub start: Timestamp,
+    /// Of which kind, if each was asked for by itself; empty: of operations that were removed before they were counted.
+    pub kind: Option<String>,
+    /// What happened.
+    pub counts: Counts,
+}
+
+/// An answer to a [`StatisticsRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatisticsAnswer {
+    /// Since when everything is counted; `None` before the first engine has begun to.
+    pub available_since: Option<Timestamp>,
+    /// Up to when everything that was committed is counted; `None` before the first engine has begun to.
+    pub complete_until: Option<Timestamp>,
+    /// In the order of their starts and kinds. Steps in which nothing happened are left out.
+    pub points: Vec<StatisticsPoint>,
+    /// There are more than were to be answered.
+    pub is_cut: bool,
+}
+
+/// Counting changes, and reading what they came to.
+#[async_trait]
+pub trait Statistics: Send + Sync {
+    /// Has changes be counted from now on, if they are not yet. What happened before is not.
+    async fn begin_statistics(&self) -> Result<(), StoreError>;
+
+    /// Counts up to `limit` changes of an organization's feed behind a place, which must be where the reader stands
+    /// ([`Store::uncommitted`](crate::Store::uncommitted) of [`STATISTICS_CONSUMER`]). Answers whether it got on:
+    /// `false`, and nothing is counted, when it stands elsewhere by now, or when there is nothing to be read yet.
+    async fn count_changes(&self, organization: &str, from: Position, limit: u32) -> Result<bool, StoreError>;
+
+    /// What happened to operations that may be seen, at most `limit` points.
+    async fn statistics(
+        &self,
+        access: &Access,
+        request: &StatisticsRequest,
+        limit: u32,
+    ) -> Result<StatisticsAnswer, StoreError>;
+
+    /// Forgets up to `limit` counts that are older than they are [kept](Step::kept); answers how many.
+    async fn forget_statistics(&self, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// What is looked up of an operation whose changes are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) seq: i64,
+    pub(crate) kind: String,
+    pub(crate) project_id: String,
+    pub(crate) created_at: Timestamp,
+    /// How often it was claimed.
+    pub(crate) fence: i64,
+    /// Of an operation that has ended: when, and when the attempt began that ended it.
+    pub(crate) end: Option<(Timestamp, Option<Timestamp>)>,
+}
+
+/// What is looked up of an operation's past: a note about an attempt that ended, or about an end that was retried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    pub(crate) seq: i64,
+    /// The number of a [`HistoryKind`].
+    pub(crate) kind: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+}
+
+/// Where something is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) step: Step,
+    /// Empty: the whole organization.
+    pub(crate) project_id: String,
+    pub(crate) start: Timestamp,
+    pub(crate) kind: String,
+}
+
+/// A part of an organization's feed, and what it comes to.
+#[derive(Clone, Debug)]
+pub(crate) struct CountedPart {
+    pub(crate) organization: String,
+    /// Where the part begins, and where it ends.
+    pub(crate) from: Position,
+    pub(crate) next: Position,
+    /// Creations in it.
+    pub(crate) created: u64,
+    pub(crate) counts: BTreeMap<Place, Counts>,
+}
+
+/// What an engine does for statistics.
+#[async_trait]
+pub(crate) trait Tally: Sync {
+    async fn part(&self, organization: &str, from: Position, limit: u32) -> Result<Changes, StoreError>;
+
+    /// The operations of these ids, as far as they are there.
+    async fn subjects(
+        &self,
+        organization: &str,
+        ids: Vec<OperationId>,
+    ) -> Result<HashMap<OperationId, Subject>, StoreError>;
+
+    /// The past of the operations of these numbers.
+    async fn past(&self, organization: &str, numbers: Vec<i64>) -> Result<Vec<Past>, StoreError>;
+
+    /// Writes what a part comes to, and that it is counted, in one transaction; `false` when the reader stands elsewhere.
+    async fn commit(&self, part: CountedPart) -> Result<bool, StoreError>;
+
+    /// Goes on after changes that are forgotten, and begins anew to count from there; `false` when the reader stands
+    /// elsewhere.
+    async fn skip(&self, organization: &str, from: Position) -> Result<bool, StoreError>;
+}
+
+/// [`Statistics::count_changes`].
+pub(crate) async fn count(
+    store: &impl Tally,
+    organization: &str,
+    from: Position,
+    limit: u32,
+) -> Result<bool, StoreError> {
+    let part = match store.part(organization, from, limit).await {
+        Err(StoreError::PositionUnknown) => {
+            tracing::warn!(organization, "some changes were forgotten before they were counted");
+            return store.skip(organization, from).await;
+        }
+        part => part?,
+    };
+    if part.changes.is_empty() {
+        return Ok(false);
+    }
+    let mut ids: Vec<OperationId> = part.changes.iter().map(|change| change.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let subjects = store.subjects(organization, ids).await?;
+    let mut numbers: Vec<i64> = part.changes.iter().filter_map(|change| in_the_past(change, &subjects)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let past = if numbers.is_empty() { Vec::new() } else { store.past(organization, numbers).await? };
+    let counted = CountedPart {
+        organization: organization.to_owned(),
+        from,
+        next: part.next,
+        created: part.changes.iter().filter(|change| change.is_creation).count() as u64,
+        counts: counts(&part.changes, &subjects, &past),
+    };
+    store.commit(counted).await
+}
+
+/// The number of the operation, if what its row says is not enough to tell how long something took.
+fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Option<i64> {
+    let subject = subjects.get(&change.id)?;
+    let is_past = match change.status? {
+        Status::Pending => false,
+        Status::Running => subject.fence > 1,
+        Status::Completed | Status::Failed => subject.end.is_none_or(|(at, _)| at != change.at),
+    };
+    is_past.then_some(subject.seq)
+}
+
+/// What changes come to.
+fn counts(changes: &[Change], subjects: &HashMap<OperationId, Subject>, past: &[Past]) -> BTreeMap<Place, Counts> {
+    let mut counts: BTreeMap<Place, Counts> = BTreeMap::new();
+    for change in changes {
+        let subject = subjects.get(&change.id);
+        let mut one = Counts::default();
+        match change.status {
+            Some(Status::Pending) if change.is_creation => one.created = 1,
+            Some(Status::Running) => {
+                one.started = 1;
+                if let Some(subject) = subject.filter(|subject| first_start(subject, change, past) == change.at) {
+                    one.waiting.add(subject.created_at, change.at);
+                }
+            }
+            Some(status @ (Status::Completed | Status::Failed)) => {
+                *(if status == Status::Completed { &mut one.completed } else { &mut one.failed }) = 1;
+                if let Some(started_at) = subject.and_then(|subject| last_start(subject, change, past)) {
+                    one.running.add(started_at, change.at);
+                }
+            }
+            // Returns to pending, and removals.
+            Some(Status::Pending) | None => continue,
+        }
+        let kind = subject.map_or("", |subject| &subject.kind);
+        let project = subject.map(|subject| subject.project_id.as_str()).filter(|project| !project.is_empty());
+        for step in Step::ALL {
+            for project_id in [Some(""), project].into_iter().flatten() {
+                let (project_id, kind) = (project_id.to_owned(), kind.to_owned());
+                let place = Place { step, project_id, start: step.start(change.at), kind };
+                counts.entry(place).or_default().add(&one);
+            }
+        }
+    }
+    counts
+}
+
+/// When the operation of a start was first started.
+fn first_start(subject: &Subject, change: &Change, past: &[Past]) -> Timestamp {
+    let starts = past.iter().filter(|past| past.seq == subject.seq).filter_map(|past| past.started_at);
+    starts.min().map_or(change.at, |first| first.min(change.at))
+}
+
+/// When the attempt began that came to this end, if one did.
+fn last_start(subject: &Subject, change: &Change, past: &[Past]) -> Option<Timestamp> {
+    if let Some((_, started_at)) = subject.end.filter(|(at, _)| *at == change.at) {
+        return started_at;
+    }
+    let is_end = |past: &&Past| {
+        past.seq == subject.seq
+            && past.at == change.at
+            && HistoryKind::from_number(past.kind) == Some(HistoryKind::Failed)
+    };
+    past.iter().find(is_end)?.started_at
+}
+
+impl Counts {
+    /// Adds what others count.
+    pub fn add(&mut self, others: &Counts) {
+        self.created += others.created;
+        self.started += others.started;
+        self.completed += others.completed;
+        self.failed += others.failed;
+        self.waiting.merge(&others.waiting);
+        self.running.merge(&others.running);
+    }
+
+    /// Counts as they are stored.
+    pub(crate) fn stored(numbers: [i64; 4], waiting: &[u8], running: &[u8]) -> Result<Counts, StoreError> {
+        let damaged = |_| StoreError::Unusable("durations of the statistics are damaged".to_owned());
+        let [created, started, completed, failed] = numbers.map(i64::unsigned_abs);
+        let (waiting, running) =
+            (Durations::from_bytes(waiting).map_err(damaged)?, Durations::from_bytes(running).map_err(damaged)?);
+        Ok(Counts { created, started, completed, failed, waiting, running })
+    }
+
+    pub(crate) fn numbers(&self) -> [i64; 4] {
+        [self.created, self.started, self.completed, self.failed].map(|n| i64::try_from(n).unwrap_or(i64::MAX))
+    }
+}
+
+impl StatisticsRequest {
+    /// The kind that is meant, and the one that is not, if there is one.
+    pub(crate) fn kinds(&self) -> (Option<&str>, Option<&'static str>) {
+        (self.kind.as_deref(), self.kind.is_none().then_some(NOTICE_KIND))
+    }
+}
+
+/// Makes points of rows that come in the order of their starts and kinds.
+pub(crate) struct Points {
+    by_kind: bool,
+    limit: usize,
+    rows: u32,
+    pub(crate) points: Vec<StatisticsPoint>,
+    pub(crate) is_cut: bool,
+}
+
+impl Points {
+    pub(crate) fn of(request: &StatisticsRequest, limit: u32) -> Points {
+        Points { by_kind: request.by_kind, limit: limit as usize, rows: 0, points: Vec::new(), is_cut: false }
+    }
+
+    /// Takes the next row; answers whether there is to be another one.
+    pub(crate) fn take(&mut self, start: Timestamp, kind: String, counts: &Counts) -> bool {
+        let kind = self.by_kind.then_some(kind);
+        self.rows += 1;
+        let is_full = self.points.len() >= self.limit;
+        match self.points.last_mut().filter(|last| last.start == start && last.kind == kind) {
+            Some(last) => last.counts.add(counts),
+            None if is_full => self.is_cut = true,
+            None => self.points.push(StatisticsPoint { start, kind, counts: counts.clone() }),
+        }
+        self.is_cut |= self.rows > MAX_ROWS;
+        !self.is_cut
+    }
+}
