@@ -216,8 +216,8 @@ pub(crate) fn unmask(text: &str) -> Option<String> {
     if text.len() > MAX_COOKIE {
         return None;
     }
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (pad, masked) = bytes.split_at_checked(bytes.len() / 2)?;
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len().is_multiple_of(2))?;
+    let (pad, masked) = bytes.split_at(bytes.len() / 2);
     String::from_utf8(pad.iter().zip(masked).map(|(pad, byte)| byte ^ pad).collect()).ok()
 }
 

@@ -48,6 +48,8 @@ struct Page {
     started: Option<When>,
     finished: Option<When>,
     phases: Vec<Phase>,
+    waited: String,
+    ran: String,
     error: String,
     output: String,
     is_output_cut: bool,
@@ -70,6 +72,7 @@ struct Phase {
     class: &'static str,
     name: &'static str,
     took: String,
+    millis: i64,
     /// Where it begins and how wide it is, in thousandths of the bar.
     x: u64,
     width: u64,
@@ -125,6 +128,8 @@ pub(super) async fn show(
     let resource = operation.resource.as_ref();
     let (status, is_over) = (operation.status, operation.status.is_terminal());
     let pretty = pretty(&operation.output);
+    let phases = phases(operation, &history, now);
+    let sum = |class: &str| duration(phases.iter().filter(|phase| phase.class == class).map(|phase| phase.millis).sum());
     let (id, may_write) = (id.to_string(), frame.may_write);
     let template = Page {
         assets: Assets,
@@ -137,7 +142,9 @@ pub(super) async fn show(
         created: When::new(operation.created_at, now),
         started: operation.started_at.map(|at| When::new(at, now)),
         finished: operation.finished_at.map(|at| When::new(at, now)),
-        phases: phases(operation, &history, now),
+        waited: sum("waited"),
+        ran: sum("ran"),
+        phases: phases.into_iter().filter(|phase| phase.width > 0).collect(),
         error: operation.error_message.clone(),
         is_output_cut: pretty.len() > SHOWN_BYTES,
         output: cut(pretty),
@@ -268,10 +275,11 @@ fn phases(operation: &Operation, history: &[HistoryEvent], now: Timestamp) -> Ve
         class,
         name,
         took: duration(to - from),
+        millis: to - from,
         x: scale(*from),
         width: scale(to) - scale(*from),
     });
-    phases.filter(|phase| phase.width > 0).collect()
+    phases.collect()
 }
 
 fn line(event: &HistoryEvent, now: Timestamp) -> Line {
