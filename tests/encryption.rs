@@ -93,10 +93,10 @@ fn live(folder: &Path, store: &str, restored: &str) {
     };
     reads(&server);
     assert_eq!(files_with(&folder.join("data"), SECRET), Vec::<String>::new());
-    // Three inputs (that of the one that completed is not kept), an output, an error.
+    // Three inputs, an output, an error.
     let (key, texts, pieces, state) = status(folder).remove(0);
     assert_eq!((key, pieces, state.as_str()), (json!("old"), 1, "active"));
-    assert_eq!(texts, 4);
+    assert_eq!(texts, 5);
     run_in(folder, &["backup", "copy"]).expect(0);
     assert_eq!(files_with(&folder.join("copy"), SECRET), Vec::<String>::new());
     drop(server);
@@ -107,9 +107,9 @@ fn live(folder: &Path, store: &str, restored: &str) {
     reads(&server);
     run_in(folder, &["encryption", "rotate"])
         .expect(0)
-        .shows("wrote 4 texts and 1 piece of evidence anew, with the key new");
+        .shows("wrote 5 texts and 1 piece of evidence anew, with the key new");
     let key = |id: &str, texts, pieces, state: &str| (json!(id), texts, pieces, state.to_owned());
-    assert_eq!(status(folder), [key("new", 4, 1, "active"), key("old", 0, 0, "known")]);
+    assert_eq!(status(folder), [key("new", 5, 1, "active"), key("old", 0, 0, "known")]);
     reads(&server);
     run_in(folder, &["doctor"]).expect(0);
     drop(server);
@@ -122,7 +122,7 @@ fn live(folder: &Path, store: &str, restored: &str) {
     write_config(folder, restored, &["new"], "new");
     std::fs::rename(folder.join("data"), folder.join("data-before")).unwrap();
     run_in(folder, &["restore", "copy"]).expect(0);
-    run_in(folder, &["doctor"]).expect(1).shows("4 texts are sealed with the key \"old\", which is missing");
+    run_in(folder, &["doctor"]).expect(1).shows("5 texts are sealed with the key \"old\", which is missing");
     run_in(folder, &["encryption", "rotate"]).expect(1).shows("5 cannot be opened, and stay as they are");
     let server = serve(folder);
     let path = |id: &str| format!("/v1/operations/{id}");

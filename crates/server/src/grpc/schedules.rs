@@ -151,6 +151,7 @@ fn template(new: &NewOperation) -> wire::CreateOperationRequest {
         timeout: new.timeout.map(convert::duration),
         max_attempts: i32::try_from(new.max_attempts).unwrap_or(i32::MAX),
         retain_for: new.retain_for.map(convert::duration),
+        labels: new.labels.clone().into_iter().collect(),
         ..Default::default()
     }
 }

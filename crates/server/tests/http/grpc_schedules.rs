@@ -19,7 +19,7 @@ fn shown(schedule: wire::Schedule) -> Value {
     let operation = schedule.operation.unwrap();
     let mut template = json!({
         "kind": operation.kind, "resource_type": operation.resource_type, "resource_id": operation.resource_id,
-        "project_id": operation.project_id, "project_version_id": operation.project_version_id, "labels": {},
+        "project_id": operation.project_id, "project_version_id": operation.project_version_id, "labels": operation.labels,
         "priority": operation.priority, "max_attempts": operation.max_attempts,
     });
     if !operation.input.is_empty() {
@@ -47,7 +47,7 @@ async fn both_faces_answer_the_same_calls_about_schedules_alike() {
     let server = Server::start().await;
     let acme = server.acme().await;
     let nightly = json!({"name": "nightly", "cron": "0 3 * * *", "time_zone": "Asia/Tokyo",
-        "operation": {"kind": "scan", "project_id": "p", "input": {"n": 1}, "timeout": "7s"}});
+        "operation": {"kind": "scan", "project_id": "p", "input": {"n": 1}, "timeout": "7s", "labels": {"team": "a"}}});
     acme.post("/v1/schedules", nightly.to_string()).await;
     let hourly = json!({"name": "hourly", "every": "3600s", "jitter": "60s", "operation": {"kind": "scan"}});
     acme.post("/v1/schedules", hourly.to_string()).await;
