@@ -49,6 +49,9 @@ pub enum ApiError {
         "what changes something needs with a session the headers Origin, of this server, and X-CSRF-Token, which GET /auth/session tells"
     )]
     CrossSite,
+    /// A form did not bring back what its page has.
+    #[error("the form was not sent from a page of this session; open the page again and repeat it")]
+    StaleForm,
     /// Somebody was not signed in.
     #[error(transparent)]
     SignIn(#[from] SignInError),
@@ -256,7 +259,7 @@ impl ApiError {
             ApiError::Invalid(_) => (StatusCode::BAD_REQUEST, 3, "INVALID_FIELDS"),
             ApiError::Malformed(_) => (StatusCode::BAD_REQUEST, 3, "MALFORMED_REQUEST"),
             ApiError::Unauthenticated => (StatusCode::UNAUTHORIZED, 16, "TOKEN_INVALID"),
-            ApiError::CrossSite => (StatusCode::FORBIDDEN, 7, "CSRF_TOKEN_INVALID"),
+            ApiError::CrossSite | ApiError::StaleForm => (StatusCode::FORBIDDEN, 7, "CSRF_TOKEN_INVALID"),
             ApiError::SignIn(SignInError::Provider(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, 14, "IDENTITY_PROVIDER_UNAVAILABLE")
             }

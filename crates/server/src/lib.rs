@@ -32,6 +32,7 @@ mod services;
 mod shares;
 mod strict;
 mod turns;
+mod ui;
 mod waiters;
 mod windows;
 

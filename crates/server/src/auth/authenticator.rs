@@ -6,11 +6,12 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
 use secrecy::SecretSlice;
+use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, Token};
 use tasks::{Next, Schedule, run_periodic};
 use tokio::sync::OnceCell;
@@ -22,7 +23,7 @@ use super::lookup::TokenLookup;
 use super::oidc::SignIn;
 use super::refusals::{Look, Refusals};
 use super::secret::{PREFIX, Secret};
-use super::session::{Purpose, Sealer, Session, is_same};
+use super::session::{Cookies, Purpose, Sealer, Session, is_same, random_text};
 use super::standing::{SessionKey, StandingSessions};
 use super::usage::Usage;
 use crate::error::ApiError;
@@ -30,6 +31,18 @@ use crate::link::Link;
 
 /// The header that a request with a session's cookie needs when it changes something.
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+
+/// Where a browser says a request comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// How long a browser keeps a session that began with an API token.
+const PAGE_SESSION_TIME: Duration = Duration::from_secs(12 * 3600);
+
+/// A session that began with an API token, as its cookie holds it.
+#[derive(Serialize, Deserialize)]
+struct PageSession {
+    secret: String,
+    csrf_token: String,
+}
 
 /// Finds callers. Its tasks end when it is dropped.
 pub(crate) struct Authenticator {
@@ -41,6 +54,8 @@ pub(crate) struct Authenticator {
     sessions: StandingSessions,
     /// Made when it is first needed: the key may be the store's.
     sealer: OnceCell<Sealer>,
+    /// The same for sessions that begin with an API token.
+    page_sealer: OnceCell<Sealer>,
     _refreshing: DropGuard,
 }
 
@@ -86,6 +101,7 @@ impl Authenticator {
             refusals,
             sessions: StandingSessions::new(Arc::clone(&store)),
             sealer: OnceCell::new(),
+            page_sealer: OnceCell::new(),
             identity,
             store,
             _refreshing: stop.drop_guard(),
@@ -111,7 +127,7 @@ impl Authenticator {
                 None => self.by_jwt(text, address).await?,
             }
         } else {
-            self.by_session(method, headers).await?
+            self.by_cookie(method, headers, address).await?
         };
         if let Some(link) = link {
             link.authenticated();
@@ -170,7 +186,7 @@ impl Authenticator {
     async fn by_session(&self, method: &Method, headers: &HeaderMap) -> Result<Authenticated, ApiError> {
         let sign_in = self.identity.sign_in.as_ref().ok_or(ApiError::Unauthenticated)?;
         let session = self.session(sign_in, headers).await?.ok_or(ApiError::Unauthenticated)?;
-        if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+        if !is_safe(method) {
             require_own_page(sign_in, headers, &session)?;
         }
         let token = session.token();
@@ -178,6 +194,94 @@ impl Authenticator {
             return Err(ApiError::Unauthenticated);
         }
         Ok(Authenticated { token: Arc::new(token), proof: Proof::Session(session.key()) })
+    }
+
+    /// By the cookie of whichever sign-in there was.
+    async fn by_cookie(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Authenticated, ApiError> {
+        let Some((found, csrf_token)) = self.by_page_session(headers, address).await? else {
+            return self.by_session(method, headers).await;
+        };
+        if !is_safe(method) && !is_from_own_page(headers, only(headers, CSRF_TOKEN).unwrap_or_default(), &csrf_token) {
+            return Err(ApiError::CrossSite);
+        }
+        Ok(found)
+    }
+
+    /// Who looks at a page, and what a form on it must bring back. A form cannot send a header, so that whoever handles
+    /// it calls [`is_from_own_page`] with what the form brought.
+    pub(crate) async fn visitor(
+        &self,
+        headers: &HeaderMap,
+        link: Option<&Link>,
+    ) -> Result<(Authenticated, String), ApiError> {
+        let address = link.and_then(Link::counted);
+        let visitor = match self.by_page_session(headers, address).await? {
+            Some(visitor) => visitor,
+            None => {
+                let sign_in = self.identity.sign_in.as_ref().ok_or(ApiError::Unauthenticated)?;
+                let session = self.session(sign_in, headers).await?.ok_or(ApiError::Unauthenticated)?;
+                (self.by_session(&Method::GET, headers).await?, session.csrf_token)
+            }
+        };
+        if let Some(link) = link {
+            link.authenticated();
+        }
+        Ok(visitor)
+    }
+
+    /// Begins a session of a browser for who has this API token; the cookie that it is in.
+    pub(crate) async fn begin_page_session(&self, secret: &Secret, link: Option<&Link>) -> Result<String, ApiError> {
+        self.by_secret(secret.hash(), link.and_then(Link::counted)).await?;
+        let session = PageSession { secret: secret.expose().to_owned(), csrf_token: random_text() };
+        let sealed = self.page_sealer().await?.seal(Purpose::Page, &session);
+        let sealed = sealed.map_err(|error| ApiError::Internal(error.into()))?;
+        Ok(self.page_cookies(link).set(Purpose::Page, &sealed, PAGE_SESSION_TIME.as_secs()))
+    }
+
+    /// The headers that have a browser forget its sessions.
+    pub(crate) fn forget_sessions(&self, link: Option<&Link>) -> Vec<String> {
+        let mut forget = vec![self.page_cookies(link).remove(Purpose::Page)];
+        forget.extend(self.identity.sign_in.as_ref().map(|sign_in| sign_in.cookies.remove(Purpose::Session)));
+        forget
+    }
+
+    /// Whether people can sign in at a provider.
+    pub(crate) fn has_provider(&self) -> bool {
+        self.identity.sign_in.is_some()
+    }
+
+    /// Browsers keep a cookie for encrypted connections only when it was set over one. What stands before the server may
+    /// end the encryption: then the address that the operator names says so.
+    fn page_cookies(&self, link: Option<&Link>) -> Cookies {
+        let is_public = self.identity.sign_in.as_ref().is_some_and(|sign_in| sign_in.cookies.secure);
+        Cookies { secure: is_public || link.is_some_and(Link::is_tls) }
+    }
+
+    /// The caller of a session that began with an API token. It ends when the token does.
+    async fn by_page_session(
+        &self,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Option<(Authenticated, String)>, ApiError> {
+        let cookies = [true, false].map(|secure| Cookies { secure }.find(headers, Purpose::Page));
+        let Some(cookie) = cookies.into_iter().flatten().next() else { return Ok(None) };
+        let session = self.page_sealer().await?.open::<PageSession>(Purpose::Page, cookie);
+        let session = session.ok_or(ApiError::Unauthenticated)?;
+        let secret = Secret::parse(&session.secret).ok_or(ApiError::Unauthenticated)?;
+        Ok(Some((self.by_secret(secret.hash(), address).await?, session.csrf_token)))
+    }
+
+    async fn page_sealer(&self) -> Result<&Sealer, StoreError> {
+        let make = || async {
+            let key = self.store.position_key().await?.derive("sessions of pages");
+            Ok(Sealer::new(&SecretSlice::from(key.to_vec()), b"page".to_vec()))
+        };
+        self.page_sealer.get_or_try_init(make).await
     }
 
     /// A look for something that nobody may know; told beforehand when this address has had too many in vain.
@@ -215,6 +319,18 @@ impl Authenticator {
         };
         self.sealer.get_or_try_init(make).await
     }
+}
+
+/// Whether a call changes nothing.
+fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}
+
+/// Whether what changes something was sent by a page of this server: it brings what only such a page can read, and no
+/// browser says otherwise.
+pub(crate) fn is_from_own_page(headers: &HeaderMap, given: &str, csrf_token: &str) -> bool {
+    let is_foreign = only(headers, SEC_FETCH_SITE).is_some_and(|site| site != "same-origin");
+    !is_foreign && is_same(given, csrf_token)
 }
 
 /// Refuses what changes something and does not come from a page of this server that could read the session.

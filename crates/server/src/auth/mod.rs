@@ -21,13 +21,14 @@ mod session;
 mod standing;
 mod usage;
 
-pub(crate) use authenticator::{Authenticated, Authenticator, bearer};
+pub(crate) use authenticator::{Authenticated, Authenticator, bearer, is_from_own_page};
 pub use claims::{ClaimMapping, NotGranted, Role};
 pub use fetch::{FetchError, check_url};
 pub use identity::{Identity, IdentitySettings};
 pub use jwks::{KeySettings, KeySource};
 pub use jwt::JwtSettings;
 pub use oidc::OidcSettings;
-pub(crate) use routes::sign_in_routes;
+pub(crate) use routes::{end_session_of, is_local, sign_in_routes};
 pub(crate) use secret::PREFIX;
 pub use secret::Secret;
+pub(crate) use session::{mask, unmask};

@@ -168,13 +168,32 @@ async fn logout(State(auth): Auth, extensions: Extensions, headers: HeaderMap) -
     }
     if let Some(session) = auth.session(sign_in, &headers).await? {
         require_own_page(sign_in, &headers, &session)?;
-        let (organization, id) = session.key();
-        recorded(&auth, &session, "sessions.end", &extensions).revoke_session(&organization, &id).await?;
-        auth.session_ended(&organization, &id);
+        end_session(&auth, &session, &extensions).await?;
     }
     let mut response = json(b"{}".to_vec());
     set_cookies(&mut response, &[sign_in.cookies.remove(Purpose::Session)]);
     Ok(response)
+}
+
+/// Ends the session of a request's cookie on all servers, if there is one. Whoever calls it has made sure that the request
+/// is of a page of this server.
+pub(crate) async fn end_session_of(
+    auth: &Authenticator,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<(), ApiError> {
+    let Some(sign_in) = &auth.identity.sign_in else { return Ok(()) };
+    match auth.session(sign_in, headers).await? {
+        Some(session) => end_session(auth, &session, extensions).await,
+        None => Ok(()),
+    }
+}
+
+async fn end_session(auth: &Authenticator, session: &Session, extensions: &Extensions) -> Result<(), ApiError> {
+    let (organization, id) = session.key();
+    recorded(auth, session, "sessions.end", extensions).revoke_session(&organization, &id).await?;
+    auth.session_ended(&organization, &id);
+    Ok(())
 }
 
 fn json(body: Vec<u8>) -> Response {
@@ -203,7 +222,7 @@ fn return_to(query: &str) -> Result<String, ApiError> {
 
 /// Whether a browser takes this for a path on the same server: two slashes begin another server's name, and browsers
 /// take backslashes for slashes and drop tabs and line ends.
-fn is_local(path: &str) -> bool {
+pub(crate) fn is_local(path: &str) -> bool {
     let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     path.starts_with('/') && !path.starts_with("//") && is_plain && path.len() <= MAX_RETURN_TO
 }

@@ -30,6 +30,8 @@ pub(super) enum Purpose {
     Login,
     /// A session.
     Session,
+    /// A session that began with an API token.
+    Page,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
         match self {
             Purpose::Login => "longrun-login",
             Purpose::Session => "longrun-session",
+            Purpose::Page => "longrun-page",
         }
     }
 }
@@ -197,6 +200,25 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
 /// Random text that nobody guesses.
 pub(super) fn random_text() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random::<32>())
+}
+
+/// A secret as text that is another one in each page: compressed pages of which somebody else chose a part would tell it
+/// by their length.
+pub(crate) fn mask(secret: &str) -> String {
+    let mut pad = random::<64>()[..].repeat(secret.len().div_ceil(64));
+    pad.truncate(secret.len());
+    let masked: Vec<u8> = secret.bytes().zip(&pad).map(|(byte, pad)| byte ^ pad).collect();
+    BASE64_URL_SAFE_NO_PAD.encode([pad, masked].concat())
+}
+
+/// The secret that was masked.
+pub(crate) fn unmask(text: &str) -> Option<String> {
+    if text.len() > MAX_COOKIE {
+        return None;
+    }
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len().is_multiple_of(2))?;
+    let (pad, masked) = bytes.split_at(bytes.len() / 2);
+    String::from_utf8(pad.iter().zip(masked).map(|(pad, byte)| byte ^ pad).collect()).ok()
 }
 
 /// Whether two secrets are the same; takes the same time wherever they differ.

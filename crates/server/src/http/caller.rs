@@ -174,6 +174,16 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Caller, ApiError> {
         let found = app.auth.authenticate(&parts.method, &parts.headers, parts.extensions.get::<Link>()).await?;
+        Caller::admitted(parts, app, found).await
+    }
+}
+
+impl Caller {
+    /// Who was found to make this request, once there is a place for it.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] and the like.
+    pub(crate) async fn admitted(parts: &Parts, app: &App, found: Authenticated) -> Result<Caller, ApiError> {
         let origin = Arc::new(Origin::of(&parts.extensions));
         let learnt = parts.extensions.get::<CallerSlot>();
         if let Some(learnt) = learnt {

@@ -57,7 +57,8 @@ pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 
-use self::routing::{ByVerb, Within};
+use self::routing::ByVerb;
+pub(crate) use self::routing::Within;
 use crate::app::App;
 use crate::calls::wait::MAX_WAIT;
 use crate::calls::{idempotency, work as work_calls};
@@ -125,6 +126,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/evidence", post(Within(upload, evidence::put)))
         .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
         .merge(crate::auth::sign_in_routes(&app.auth))
+        .merge(crate::ui::routes(&app))
         .with_state(app.clone())
         .merge(openapi::routes())
         .merge(grpc::routes(&app));

@@ -44,7 +44,7 @@ type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// A handler whose requests end with 504 when they take too long. Futures of the store may be dropped at any time.
 #[derive(Clone)]
-pub(super) struct Within<H>(pub Duration, pub H);
+pub(crate) struct Within<H>(pub Duration, pub H);
 
 impl<T, S: 'static, H: Handler<T, S>> Handler<T, S> for Within<H> {
     type Future = Answering;

@@ -35,6 +35,7 @@ mod operators;
 mod organizations;
 mod other_server;
 mod overload;
+mod page;
 mod pause;
 mod revoked;
 mod schedules;

@@ -1,0 +1,112 @@
+// What makes the page lively. Without it every link and every form works all the same.
+"use strict";
+
+const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+
+function duration(millis) {
+  if (millis < MINUTE) return `${Math.floor(millis / SECOND)} s`;
+  if (millis < HOUR) return `${Math.floor(millis / MINUTE)} min`;
+  if (millis < 2 * DAY) return `${Math.floor(millis / HOUR)} h`;
+  return `${Math.floor(millis / DAY)} d`;
+}
+
+// Relative times go on; the exact one stays in the title.
+function showTimes() {
+  for (const time of document.querySelectorAll("main time[datetime]")) {
+    const passed = Date.now() - Date.parse(time.dateTime);
+    if (passed >= MINUTE) time.textContent = `${duration(passed)} ago`;
+  }
+}
+
+function announce(text) {
+  document.getElementById("announcer").textContent = text;
+}
+
+// One stream of events for the page that is shown.
+let events;
+
+function watch() {
+  events?.close();
+  events = undefined;
+  const place = document.querySelector("[data-watch]");
+  if (!place || !window.EventSource) return;
+  events = new EventSource(place.dataset.watch);
+  const live = place.dataset.live;
+  if (live) followOne(live);
+  else followList(place);
+}
+
+// New rows are counted and announced; they do not come in under the pointer.
+function followList() {
+  const fresh = new Set();
+  events.onmessage = (event) => {
+    const { operation } = JSON.parse(event.data);
+    const row = document.querySelector(`a.main[href$="${operation.id}"]`);
+    if (row) return refreshRow(operation, row.closest("tr"));
+    if (operation.started_at || operation.finished_at) return;
+    fresh.add(operation.id);
+    const news = document.getElementById("news");
+    const text = fresh.size === 1 ? "1 new operation" : `${fresh.size} new operations`;
+    news.querySelector(".number").textContent = text;
+    news.querySelector("a").href = location.href;
+    news.hidden = false;
+    if (fresh.size === 1) announce(text);
+  };
+}
+
+const NAMES = { PENDING: ["pending", "◷", "Pending"], RUNNING: ["running", "▶", "Running"],
+  COMPLETED: ["completed", "✓", "Completed"], FAILED: ["failed", "✕", "Failed"] };
+
+// A row that is shown changes where it stands.
+function refreshRow(operation, row) {
+  const [name, sign, text] = NAMES[operation.status.replace("ASYNC_OPERATION_STATUS_", "")];
+  const badge = row.querySelector(".badge");
+  badge.className = `badge ${name}`;
+  const mark = document.createElement("span");
+  mark.className = "sign";
+  mark.ariaHidden = "true";
+  mark.textContent = sign;
+  badge.replaceChildren(mark, ` ${text}`);
+}
+
+// The page of one operation is fetched again when something happens to it.
+function followOne(id) {
+  events.onmessage = async (event) => {
+    if (JSON.parse(event.data).operation.id !== id) return;
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok) return;
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("operation");
+    const place = document.getElementById("operation");
+    if (!next || !place) return;
+    const badge = next.querySelector(".badge").textContent.trim();
+    if (badge !== place.querySelector(".badge").textContent.trim()) announce(`The operation is now: ${badge}`);
+    place.replaceWith(next);
+    prepare();
+  };
+}
+
+function prepare() {
+  showTimes();
+  for (const button of document.querySelectorAll("button.copy")) button.hidden = !navigator.clipboard;
+  watch();
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button.copy");
+  if (!button) return;
+  const from = button.dataset.copyFrom;
+  await navigator.clipboard.writeText(from ? document.getElementById(from).textContent : button.dataset.copy);
+  const before = button.textContent;
+  button.textContent = "Copied";
+  announce("Copied");
+  setTimeout(() => { button.textContent = before; }, 1500);
+});
+
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+document.addEventListener("DOMContentLoaded", prepare);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) showTimes(); });
+setInterval(showTimes, 30 * SECOND);

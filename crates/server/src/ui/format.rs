@@ -1,0 +1,148 @@
+//! Times, numbers and texts as people read them.
+
+use operations::{Operation, Status, Timestamp};
+
+/// A time, and how long ago it was when the page was made.
+pub(super) struct When {
+    /// RFC 3339, for programs.
+    pub(super) exact: String,
+    /// For people: `2026-11-28 01:02:03 UTC`.
+    pub(super) shown: String,
+    /// For people in a hurry: `5 min ago`.
+    pub(super) ago: String,
+}
+
+impl When {
+    pub(super) fn new(at: Timestamp, now: Timestamp) -> When {
+        let exact = at.to_string();
+        let shown = format!("{} {} UTC", &exact[..10], &exact[11..19]);
+        When { shown, ago: ago(now.as_millis() - at.as_millis()), exact }
+    }
+}
+
+/// How long ago, of milliseconds.
+fn ago(millis: i64) -> String {
+    match millis {
+        ..-5_000 => format!("in {}", duration(-millis)),
+        -5_000..1_000 => "just now".to_owned(),
+        _ => format!("{} ago", duration(millis)),
+    }
+}
+
+/// A duration in its two largest units at most: `340 ms`, `12 s`, `5 min`, `3 h 20 min`, `12 d`.
+pub(super) fn duration(millis: i64) -> String {
+    let millis = millis.max(0);
+    let (seconds, minutes, hours) = (millis / 1_000, millis / 60_000, millis / 3_600_000);
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..10_000 => format!("{}.{} s", seconds, millis % 1_000 / 100),
+        10_000..60_000 => format!("{seconds} s"),
+        60_000..600_000 if seconds % 60 > 0 => format!("{minutes} min {} s", seconds % 60),
+        600_000..3_600_000 | 60_000..600_000 => format!("{minutes} min"),
+        _ if hours < 48 && minutes % 60 > 0 => format!("{hours} h {} min", minutes % 60),
+        _ if hours < 48 => format!("{hours} h"),
+        _ => format!("{} d", hours / 24),
+    }
+}
+
+/// A number with its thousands apart: `12,345,678`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How a status is called and coloured. Cancelled ones are failed for programs; people want to know.
+pub(super) struct Badge {
+    /// The class of the style sheet.
+    pub(super) class: &'static str,
+    pub(super) name: &'static str,
+    /// A sign, since colour alone says nothing to some.
+    pub(super) sign: &'static str,
+}
+
+impl Badge {
+    pub(super) fn of(operation: &Operation) -> Badge {
+        if operation.was_cancelled() {
+            return Badge { class: "cancelled", name: "Cancelled", sign: "⊘" };
+        }
+        Badge::of_status(operation.status)
+    }
+
+    pub(super) fn of_status(status: Status) -> Badge {
+        match status {
+            Status::Pending => Badge { class: "pending", name: "Pending", sign: "◷" },
+            Status::Running => Badge { class: "running", name: "Running", sign: "▶" },
+            Status::Completed => Badge { class: "completed", name: "Completed", sign: "✓" },
+            Status::Failed => Badge { class: "failed", name: "Failed", sign: "✕" },
+        }
+    }
+}
+
+/// A text of which the middle is left out when it is long, such as a digest.
+pub(super) fn short(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let (head, tail) = (most * 2 / 3, most - most * 2 / 3 - 1);
+    let skipped: String = text.chars().skip(count - tail).collect();
+    format!("{}…{skipped}", text.chars().take(head).collect::<String>())
+}
+
+/// A JSON text with its members on lines of their own; what is no JSON stays as it is.
+pub(super) fn pretty(text: &str) -> String {
+    // A number is kept as it was written.
+    serde_json::from_str::<&serde_json::value::RawValue>(text)
+        .ok()
+        .and_then(|_| serde_json::from_str::<serde_json::Value>(text).ok())
+        .and_then(|value| serde_json::to_string_pretty(&value).ok())
+        .unwrap_or_else(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (millis, text) in [
+            (-5, "0 ms"),
+            (340, "340 ms"),
+            (1_250, "1.2 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (61_000, "1 min 1 s"),
+            (3_599_999, "59 min"),
+            (3_600_000, "1 h"),
+            (12_000_000, "3 h 20 min"),
+            (47 * 3_600_000, "47 h"),
+            (48 * 3_600_000, "2 d"),
+        ] {
+            assert_eq!(duration(millis), text, "{millis}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_their_thousands_apart() {
+        assert_eq!([0, 999, 1_000, 12_345_678].map(number), ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    #[test]
+    fn long_texts_keep_both_ends() {
+        assert_eq!(short("short", 10), "short");
+        assert_eq!(short("sha256:0123456789abcdef", 13), "sha256:0…cdef");
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown_as_it_is() {
+        assert_eq!(pretty("plain <text>"), "plain <text>");
+        assert_eq!(pretty("{\"b\":1,\"a\":[]}"), "{\n  \"b\": 1,\n  \"a\": []\n}");
+    }
+}

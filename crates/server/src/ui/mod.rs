@@ -1,0 +1,44 @@
+//! The web page: what people see in a browser, below `/ui`.
+//!
+//! Pages are made on the server and work without scripts: every link is a link and every form a form. What a page shows
+//! comes from the calls of the API ([`crate::calls`]), with the caller that the browser's session makes, so that nobody
+//! sees or does here what the API would refuse. What the API does not know is only the frame: the session and its
+//! [`Visitor`], templates (`templates/ui`), and the assets, which are compiled in.
+
+mod assets;
+mod error;
+mod format;
+mod operation;
+mod operations;
+mod respond;
+mod sign_in;
+mod visitor;
+
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+
+use crate::app::App;
+use crate::http::Within;
+
+/// Where the page begins.
+const HOME: &str = "/ui/operations";
+
+/// The routes of the page.
+pub(crate) fn routes(app: &App) -> Router<App> {
+    let limit = app.settings.request_timeout;
+    Router::new()
+        .route("/", get(home))
+        .route("/ui", get(home))
+        .route("/ui/sign-in", get(Within(limit, sign_in::page)).post(Within(limit, sign_in::sign_in)))
+        .route("/ui/sign-out", post(Within(limit, sign_in::sign_out)))
+        .route("/ui/operations", get(Within(limit, operations::list)))
+        .route("/ui/operations/{id}", get(Within(limit, operation::show)))
+        .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))
+        .route("/ui/operations/{id}/{action}", post(Within(limit, operation::act)))
+        .route("/ui/assets/{version}/{name}", get(assets::asset))
+}
+
+async fn home() -> Redirect {
+    Redirect::to(HOME)
+}

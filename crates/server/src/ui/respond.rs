@@ -1,0 +1,45 @@
+//! A page as an answer.
+
+use std::io::Write as _;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::HeaderMap;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+
+use super::error::Problem;
+use crate::error::ApiError;
+
+/// Below so many bytes nothing is gained.
+const WORTH_COMPRESSING: usize = 1_024;
+
+/// Renders a page.
+pub(super) fn page(headers: &HeaderMap, template: &impl Template) -> Result<Response, Problem> {
+    let html = template.render().map_err(|error| ApiError::Internal(error.into()))?;
+    let head = [(CONTENT_TYPE, "text/html; charset=utf-8"), (VARY, "accept-encoding, cookie")];
+    if html.len() < WORTH_COMPRESSING || !takes_gzip(headers) {
+        return Ok((head, html).into_response());
+    }
+    let bytes = gzip(html.as_bytes(), Compression::fast());
+    Ok((head, [(CONTENT_ENCODING, "gzip")], bytes).into_response())
+}
+
+/// Compresses.
+pub(super) fn gzip(bytes: &[u8], level: Compression) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 3), level);
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory can be written").into()
+}
+
+/// Whether the browser understands gzip.
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+        |coding| {
+            let mut parts = coding.split(';').map(str::trim);
+            let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            is_gzip && !parts.any(|weight| weight.replace(' ', "").starts_with("q=0") && !weight.contains(['1', '2', '3', '4', '5', '6', '7', '8', '9']))
+        },
+    )
+}

@@ -1,0 +1,115 @@
+//! Signing in with an API token, and out.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{Extension, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{Extensions, HeaderMap};
+use http::header::{HeaderValue, SET_COOKIE};
+use serde::Deserialize;
+
+use super::assets::Assets;
+use super::error::Problem;
+use super::visitor::Visitor;
+use super::{HOME, respond};
+use crate::app::App;
+use crate::auth::{Secret, end_session_of, is_local};
+use crate::error::ApiError;
+use crate::link::Link;
+
+#[derive(Template)]
+#[template(path = "ui/sign_in.html")]
+struct Page<'a> {
+    assets: Assets,
+    /// Empty, or why nobody was signed in.
+    problem: &'a str,
+    return_to: &'a str,
+    has_provider: bool,
+}
+
+/// Where to go afterwards.
+#[derive(Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    return_to: String,
+}
+
+/// `GET /ui/sign-in`.
+pub(super) async fn page(
+    State(app): State<App>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let return_to = asked.map_or_else(|_| String::new(), |Query(asked)| asked.return_to);
+    form(&app, &headers, "", &return_to)
+}
+
+fn form(app: &App, headers: &HeaderMap, problem: &str, return_to: &str) -> Result<Response, Problem> {
+    let return_to = if is_local(return_to) { return_to } else { HOME };
+    respond::page(headers, &Page { assets: Assets, problem, return_to, has_provider: app.auth.has_provider() })
+}
+
+#[derive(Deserialize)]
+pub(super) struct Entered {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    return_to: String,
+}
+
+/// `POST /ui/sign-in`. Nobody is signed in yet whom another site's page could act for; that one could sign a browser in
+/// as somebody else is what browsers say in `Sec-Fetch-Site`.
+pub(super) async fn sign_in(
+    State(app): State<App>,
+    link: Option<Extension<Link>>,
+    headers: HeaderMap,
+    entered: Result<Form<Entered>, FormRejection>,
+) -> Result<Response, Problem> {
+    let Ok(Form(entered)) = entered else { return form(&app, &headers, "Enter a token.", "") };
+    if headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err(ApiError::StaleForm.into());
+    }
+    let wrong = "This token is not valid: it is mistyped, revoked, or its time is over.";
+    let Some(secret) = Secret::parse(entered.token.trim()) else {
+        return form(&app, &headers, wrong, &entered.return_to);
+    };
+    let link = link.map(|Extension(link)| link);
+    match app.auth.begin_page_session(&secret, link.as_ref()).await {
+        Ok(cookie) => {
+            let to = if is_local(&entered.return_to) { &entered.return_to } else { HOME };
+            let mut response = Redirect::to(to).into_response();
+            response.headers_mut().append(SET_COOKIE, header(&cookie));
+            Ok(response)
+        }
+        Err(ApiError::Unauthenticated) => form(&app, &headers, wrong, &entered.return_to),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Leaving {
+    #[serde(default)]
+    csrf_token: String,
+}
+
+/// `POST /ui/sign-out`.
+pub(super) async fn sign_out(
+    State(app): State<App>,
+    visitor: Visitor,
+    extensions: Extensions,
+    headers: HeaderMap,
+    leaving: Result<Form<Leaving>, FormRejection>,
+) -> Result<Response, Problem> {
+    visitor.check(&leaving.map_or(String::new(), |Form(leaving)| leaving.csrf_token))?;
+    end_session_of(&app.auth, &headers, &extensions).await?;
+    let mut response = Redirect::to("/ui/sign-in").into_response();
+    for cookie in app.auth.forget_sessions(extensions.get::<Link>()) {
+        response.headers_mut().append(SET_COOKIE, header(&cookie));
+    }
+    Ok(response)
+}
+
+fn header(cookie: &str) -> HeaderValue {
+    HeaderValue::try_from(cookie).expect("names, base64 and attributes are visible ASCII")
+}

@@ -1,0 +1,83 @@
+//! Who looks at a page.
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method};
+use operations::Projects;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use store::Scope;
+
+use super::error::Problem;
+use crate::app::App;
+use crate::auth::{is_from_own_page, mask, unmask};
+use crate::error::ApiError;
+use crate::http::Caller;
+use crate::link::Link;
+
+/// The session of a browser: who calls, and what forms bring back.
+pub(crate) struct Visitor {
+    pub(super) caller: Caller,
+    csrf_token: String,
+    headers: HeaderMap,
+}
+
+impl Visitor {
+    /// What is at the top of each page.
+    pub(super) fn frame(&self, here: &'static str) -> Frame {
+        let token = self.caller.token();
+        let projects = match &token.access.projects {
+            Projects::All => String::new(),
+            Projects::Only(only) => only.iter().cloned().collect::<Vec<_>>().join(", "),
+        };
+        Frame {
+            here,
+            organization: self.caller.organization().to_owned(),
+            name: token.name.clone(),
+            projects,
+            csrf_token: mask(&self.csrf_token),
+            may_write: token.allows(Scope::OperationsWrite),
+        }
+    }
+
+    /// Refuses a form that no page of this session sent.
+    pub(super) fn check(&self, form_token: &str) -> Result<(), ApiError> {
+        let given = unmask(form_token).unwrap_or_default();
+        if is_from_own_page(&self.headers, &given, &self.csrf_token) { Ok(()) } else { Err(ApiError::StaleForm) }
+    }
+}
+
+/// What every page of somebody who is signed in has.
+pub(super) struct Frame {
+    /// Which entry of the navigation is the page's own.
+    pub(super) here: &'static str,
+    pub(super) organization: String,
+    pub(super) name: String,
+    /// Those that the session is limited to; empty when it is not.
+    pub(super) projects: String,
+    pub(super) csrf_token: String,
+    pub(super) may_write: bool,
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Visitor, Response> {
+        let refused = |error: ApiError, parts: &Parts| match error {
+            ApiError::Unauthenticated => Redirect::to(&sign_in_url(parts)).into_response(),
+            error => Problem(error).into_response(),
+        };
+        let found = app.auth.visitor(&parts.headers, parts.extensions.get::<Link>()).await;
+        let (found, csrf_token) = found.map_err(|error| refused(error, parts))?;
+        let caller = Caller::admitted(parts, app, found).await.map_err(|error| refused(error, parts))?;
+        Ok(Visitor { caller, csrf_token, headers: parts.headers.clone() })
+    }
+}
+
+/// Where to sign in, and to come back from. Who sent a form comes back to the page that it was on, as far as that is
+/// known: the form is not sent again.
+fn sign_in_url(parts: &Parts) -> String {
+    let asked = parts.uri.path_and_query().map_or(super::HOME, |asked| asked.as_str());
+    let back = if parts.method == Method::GET { asked } else { super::HOME };
+    format!("/ui/sign-in?return_to={}", utf8_percent_encode(back, NON_ALPHANUMERIC))
+}
