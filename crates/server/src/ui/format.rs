@@ -38,7 +38,7 @@ pub(super) fn duration(millis: i64) -> String {
         1_000..10_000 => format!("{}.{} s", seconds, millis % 1_000 / 100),
         10_000..60_000 => format!("{seconds} s"),
         60_000..600_000 if seconds % 60 > 0 => format!("{minutes} min {} s", seconds % 60),
-        600_000..3_600_000 | 60_000..600_000 => format!("{minutes} min"),
+        60_000..3_600_000 => format!("{minutes} min"),
         _ if hours < 48 && minutes % 60 > 0 => format!("{hours} h {} min", minutes % 60),
         _ if hours < 48 => format!("{hours} h"),
         _ => format!("{} d", hours / 24),
@@ -50,7 +50,7 @@ pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -129,7 +129,8 @@ pub(super) async fn show(
     let (status, is_over) = (operation.status, operation.status.is_terminal());
     let pretty = pretty(&operation.output);
     let phases = phases(operation, &history, now);
-    let sum = |class: &str| duration(phases.iter().filter(|phase| phase.class == class).map(|phase| phase.millis).sum());
+    let sum =
+        |class: &str| duration(phases.iter().filter(|phase| phase.class == class).map(|phase| phase.millis).sum());
     let (id, may_write) = (id.to_string(), frame.may_write);
     let template = Page {
         assets: Assets,

@@ -1,8 +1,8 @@
 //! `GET /ui/operations`: the list.
 
 use askama::Template;
-use axum::extract::{Query, State};
 use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use http::HeaderMap;
 use operations::{Status, Timestamp};
@@ -238,17 +238,13 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 fn watch(asked: &Asked) -> String {
-    let parts = query(&[
-        ("kind", &*asked.kind),
-        ("resource_type", &asked.resource_type),
-        ("resource_id", &asked.resource_id),
-    ]);
+    let parts =
+        query(&[("kind", &*asked.kind), ("resource_type", &asked.resource_type), ("resource_id", &asked.resource_id)]);
     format!("/v1/operations:watch{parts}")
 }
 
 fn query(parts: &[(&str, &str)]) -> String {
     let parts = parts.iter().filter(|(_, value)| !value.is_empty());
-    let parts: Vec<String> =
-        parts.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }

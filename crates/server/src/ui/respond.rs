@@ -35,11 +35,10 @@ pub(super) fn gzip(bytes: &[u8], level: Compression) -> Bytes {
 
 /// Whether the browser understands gzip.
 pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-        |coding| {
-            let mut parts = coding.split(';').map(str::trim);
-            let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-            is_gzip && !parts.any(|weight| weight.replace(' ', "").starts_with("q=0") && !weight.contains(['1', '2', '3', '4', '5', '6', '7', '8', '9']))
-        },
-    )
+    let codings = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    codings.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_none_or(|weight| weight > 0.0)
+    })
 }

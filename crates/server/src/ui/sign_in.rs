@@ -5,8 +5,8 @@ use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{Extensions, HeaderMap};
 use http::header::{HeaderValue, SET_COOKIE};
+use http::{Extensions, HeaderMap};
 use serde::Deserialize;
 
 use super::assets::Assets;

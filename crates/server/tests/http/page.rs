@@ -161,7 +161,8 @@ async fn a_form_works_from_a_page_of_the_session_only() {
     let page = format!("/ui/operations/{}", pending.id);
     let cancel = format!("{page}/cancel");
     let token = browser.form_token(&page).await;
-    for wrong in [String::new(), "csrf_token=".to_owned(), format!("csrf_token={token}x"), "csrf_token=AAAA".to_owned()] {
+    for wrong in [String::new(), "csrf_token=".to_owned(), format!("csrf_token={token}x"), "csrf_token=AAAA".to_owned()]
+    {
         let refused = browser.post(&cancel, &wrong).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN, "{wrong}");
         assert!(refused.text().contains("open the page again"), "{wrong}");
