@@ -207,7 +207,7 @@ async fn one_of_many_with_a_unique_key_is_retried(place: Place) {
     for _ in 0..3 {
         place.failed(&unique, 1).await;
     }
-    place.begin(BulkAction::Retry, "kind = scan", &acme()).await;
+    place.begin(BulkAction::Retry, "unique_key = nightly", &acme()).await;
     let output = place.run().await;
     assert_eq!(output["retried"], json!(1), "{output}");
     assert_eq!(output["refused"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 2);
