@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/organizations.proto",
         "longrun/v1/audit.proto",
         "longrun/v1/sessions.proto",
-        "longrun/v1/stats.proto",
+        "longrun/v1/views.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

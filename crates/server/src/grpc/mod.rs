@@ -18,6 +18,7 @@ mod sessions;
 mod stats;
 mod status;
 mod tokens;
+mod views;
 mod worker;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ use proto::longrun::v1::schedules_service_server::SchedulesServiceServer;
 use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
 use proto::longrun::v1::stats_service_server::StatsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
+use proto::longrun::v1::views_service_server::ViewsServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -72,6 +74,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(ViewsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))

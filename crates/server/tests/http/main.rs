@@ -22,6 +22,7 @@ mod get;
 mod grpc;
 mod grpc_management;
 mod grpc_schedules;
+mod grpc_views;
 mod harness;
 mod hostile_policies;
 mod identity;
