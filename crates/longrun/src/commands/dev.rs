@@ -144,7 +144,7 @@ fn greeting(url: &str, secret: &Secret, token_file: &Path, args: &Args) -> Strin
         format!("LONGRUN_URL={url} LONGRUN_TOKEN_FILE={} ", quoted(&token_file.display().to_string()))
     };
     format!(
-        "{}  {url}\n{}      {url}/ui (sign in with the token)\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}       {environment}{}\n{}      Ctrl-C\n",
+        "{}  {url}\n{}      {url}/ui\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}       {environment}{}\n{}      Ctrl-C\n",
         style.strong("listening"),
         style.strong("page:"),
         style.strong("token"),
