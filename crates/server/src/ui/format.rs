@@ -96,14 +96,54 @@ pub(super) fn short(text: &str, most: usize) -> String {
     format!("{}…{skipped}", text.chars().take(head).collect::<String>())
 }
 
-/// A JSON text with its members on lines of their own; what is no JSON stays as it is.
+/// A JSON text with its members on lines of their own, in their order, and numbers and texts as they were written; what is
+/// no JSON stays as it is.
 pub(super) fn pretty(text: &str) -> String {
-    // A number is kept as it was written.
-    serde_json::from_str::<&serde_json::value::RawValue>(text)
-        .ok()
-        .and_then(|_| serde_json::from_str::<serde_json::Value>(text).ok())
-        .and_then(|value| serde_json::to_string_pretty(&value).ok())
-        .unwrap_or_else(|| text.to_owned())
+    if serde_json::from_str::<&serde_json::value::RawValue>(text).is_err() {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len() * 2);
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    let new_line = |shown: &mut String, depth: usize| {
+        shown.push('\n');
+        shown.extend(std::iter::repeat_n("  ", depth));
+    };
+    for character in text.chars() {
+        if in_text {
+            shown.push(character);
+            in_text = is_escaped || character != '"';
+            is_escaped = !is_escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                depth += 1;
+                shown.push(character);
+                new_line(&mut shown, depth);
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                // Nothing stands between the two of an empty one.
+                let kept = shown.trim_end().len();
+                shown.truncate(kept);
+                if !shown.ends_with(['{', '[']) {
+                    new_line(&mut shown, depth);
+                }
+                shown.push(character);
+            }
+            ',' => {
+                shown.push(',');
+                new_line(&mut shown, depth);
+            }
+            ':' => shown.push_str(": "),
+            white if white.is_ascii_whitespace() => {}
+            other => {
+                in_text = other == '"';
+                shown.push(other);
+            }
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -143,6 +183,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_shown_as_it_is() {
         assert_eq!(pretty("plain <text>"), "plain <text>");
-        assert_eq!(pretty("{\"b\":1,\"a\":[]}"), "{\n  \"b\": 1,\n  \"a\": []\n}");
+        assert_eq!(pretty("{\"b\":1e400,\"a\":[ ]}"), "{\n  \"b\": 1e400,\n  \"a\": []\n}");
+        assert_eq!(pretty(r#"["\\\"{,:", {} ]"#), "[\n  \"\\\\\\\"{,:\",\n  {}\n]");
     }
 }
