@@ -70,6 +70,11 @@ pub(crate) struct ViewCount {
     pub(crate) is_exact: bool,
 }
 
+/// Who has a view, as it is shown.
+pub(crate) fn visibility(view: &View) -> &'static str {
+    if view.owner.is_none() { "shared" } else { "private" }
+}
+
 /// Makes a view.
 pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateView>) -> Result<View, ApiError> {
     caller.require(Scope::OperationsRead)?;
@@ -169,7 +174,7 @@ fn checked(
         Ok(search) => check(search.check_cost()),
         Err(error) => check(Err(error.violation("filter"))),
     }
-    let columns = optional(columns, found);
+    let columns = columns.optional("columns", found);
     for (index, column) in columns.iter().enumerate() {
         let field = format!("columns[{index}]");
         let is_empty = column.is_empty().then(|| Violation::new(&*field, "must not be empty"));
@@ -204,9 +209,4 @@ async fn count(app: &App, caller: &Caller, view: &View) -> Result<Option<ViewCou
     }
     let counted = app.store.count_matching(caller.access(), &search, GroupBy::default()).await?;
     Ok(Some(ViewCount { total: counted.total, is_exact: counted.is_exact }))
-}
-
-/// A list that may be left out, or empty.
-fn optional(columns: List<String, MAX_COLUMNS>, found: &mut Found) -> Vec<String> {
-    if columns.0.is_empty() { Vec::new() } else { columns.optional("columns", found) }
 }

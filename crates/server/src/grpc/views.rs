@@ -49,13 +49,12 @@ impl ViewsService for Face {
 }
 
 fn view(view: View, count: Option<ViewCount>) -> wire::View {
-    let visibility = if view.owner.is_none() { "shared" } else { "private" }.to_owned();
     wire::View {
+        visibility: views::visibility(&view).to_owned(),
         id: view.id,
         name: view.name,
         filter: view.filter,
         columns: view.columns,
-        visibility,
         created_at: Some(convert::timestamp(view.created_at)),
         updated_at: Some(convert::timestamp(view.updated_at)),
         count: count.map(|count| count.total),

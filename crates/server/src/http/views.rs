@@ -168,7 +168,7 @@ impl<'a> WireView<'a> {
             name: &view.name,
             filter: &view.filter,
             columns: &view.columns,
-            visibility: if view.owner.is_none() { "shared" } else { "private" },
+            visibility: views::visibility(view),
             created_at: view.created_at.to_string(),
             updated_at: view.updated_at.to_string(),
             count: count.map(|count| count.total),
