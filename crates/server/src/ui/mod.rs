@@ -6,12 +6,16 @@
 //! [`Visitor`], templates (`templates/ui`), and the assets, which are compiled in.
 
 mod assets;
+mod bulk;
 mod error;
+mod filter;
+mod form;
 mod format;
 mod operation;
 mod operations;
 mod respond;
 mod sign_in;
+mod views;
 mod visitor;
 
 use axum::Router;
@@ -23,6 +27,8 @@ use crate::http::Within;
 
 /// Where the page begins.
 const HOME: &str = "/ui/operations";
+/// The list of operations.
+const LIST: &str = "/ui/operations";
 
 /// The routes of the page.
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -36,6 +42,10 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))
         .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))
         .route("/ui/operations/{id}/{action}", post(Within(limit, operation::act)))
+        .route("/ui/bulk", post(Within(limit, bulk::bulk)))
+        .route("/ui/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
+        .route("/ui/views/{id}", get(Within(limit, views::show)).post(Within(limit, views::update)))
+        .route("/ui/views/{id}/delete", post(Within(limit, views::delete)))
         .route("/ui/assets/{version}/{name}", get(assets::asset))
 }
 

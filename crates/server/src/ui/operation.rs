@@ -158,7 +158,7 @@ pub(super) async fn show(
         may_cancel: may_write && !is_over,
         may_retry: may_write && status == Status::Failed,
         may_delete: may_write && is_over,
-        watch: format!("/v1/operations:watch?kind={}", super::operations::encoded(&operation.kind)),
+        watch: format!("/v1/operations:watch?kind={}", operation.kind),
         curl: format!("curl -H \"Authorization: Bearer $LONGRUN_TOKEN\" \"$LONGRUN_URL/v1/operations/{id}\""),
         command_line: format!("longrun operations get {id}"),
         id,
@@ -236,7 +236,7 @@ async fn related(
         ..ListOperations::default()
     };
     let listing = list::listing(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    let url = super::operations::resource_url(resource);
+    let url = super::filter::resource_url(resource);
     let others = listing.entries.iter().map(|entry| &entry.operation).filter(|other| other.id != operation.id);
     let others = others.map(|other| {
         let id = other.id.to_string();

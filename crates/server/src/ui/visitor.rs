@@ -36,8 +36,13 @@ impl Visitor {
             name: token.name.clone(),
             projects,
             csrf_token: mask(&self.csrf_token),
-            may_write: token.allows(Scope::OperationsWrite),
+            may_write: self.may_write(),
         }
+    }
+
+    /// Whether there are buttons that change operations; the calls decide.
+    pub(super) fn may_write(&self) -> bool {
+        self.caller.token().allows(Scope::OperationsWrite)
     }
 
     /// Refuses a form that no page of this session sent.
