@@ -239,6 +239,11 @@ pub(super) fn url_of(field: &str, text: &str) -> String {
     url(&format!("{field} = {}", value(text)), &[])
 }
 
+/// The address of the events of operations with these parts.
+pub(super) fn watch_url(parts: &[(&str, &str)]) -> String {
+    url("", parts).replacen("/ui/operations", "/v1/operations:watch", 1)
+}
+
 /// The address of the list of what is about a resource.
 pub(super) fn resource_url(resource: &operations::Resource) -> String {
     let (resource_type, resource_id) = (resource.resource_type.clone(), resource.resource_id.clone());

@@ -119,11 +119,16 @@ impl Wrong {
         self.fields.is_empty() && self.message.is_empty()
     }
 
-    /// What is wrong with a field, or with a part of it; empty if nothing is.
+    /// What is wrong with a field, or with parts of it, which are named; empty if nothing is.
     pub(super) fn at(&self, field: &str) -> String {
-        let is_part = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        let found = self.fields.iter().filter(|one| one.field.strip_prefix(field).is_some_and(is_part));
-        found.map(|one| one.description.as_str()).collect::<Vec<_>>().join("; ")
+        let told = |one: &Violation| match one.field.strip_prefix(field)? {
+            "" => Some(one.description.clone()),
+            part if part.starts_with(['.', '[']) => {
+                Some(format!("{}: {}", part.trim_start_matches('.'), one.description))
+            }
+            _ => None,
+        };
+        self.fields.iter().filter_map(told).collect::<Vec<_>>().join("; ")
     }
 
     /// What is wrong beside these fields, for which a form has no place.
@@ -156,7 +161,7 @@ mod tests {
         let (wrong, status) = Wrong::of(ApiError::Invalid(violations.into())).expect("it is about fields");
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(wrong.at("operation.kind"), "operation.kind");
-        assert_eq!(wrong.at("operation"), "operation.kind; operation.labels");
+        assert_eq!(wrong.at("operation"), "kind: operation.kind; labels: operation.labels");
         assert_eq!(wrong.at("oper"), "");
         assert_eq!(wrong.beside(&["operation."]), ["every: every"]);
         assert!(Wrong::of(ApiError::NotFound("view")).is_err());

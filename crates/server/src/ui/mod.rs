@@ -7,13 +7,19 @@
 
 mod assets;
 mod bulk;
+mod commands;
 mod error;
 mod filter;
 mod form;
 mod format;
+mod life;
 mod operation;
 mod operations;
+mod outcome;
 mod respond;
+mod retry;
+mod schedule_form;
+mod schedules;
 mod sign_in;
 mod views;
 mod visitor;
@@ -41,8 +47,15 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))
         .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))
+        .route("/ui/operations/{id}/input", get(Within(limit, operation::input)))
+        .route("/ui/operations/{id}/retry", get(Within(limit, retry::form)).post(Within(limit, retry::send)))
         .route("/ui/operations/{id}/{action}", post(Within(limit, operation::act)))
         .route("/ui/bulk", post(Within(limit, bulk::bulk)))
+        .route("/ui/schedules", get(Within(limit, schedules::list)).post(Within(limit, schedules::create)))
+        .route("/ui/schedules:new", get(Within(limit, schedules::new)))
+        .route("/ui/schedules/{name}", get(Within(limit, schedules::show)))
+        .route("/ui/schedules/{name}/edit", get(Within(limit, schedules::edit)).post(Within(limit, schedules::update)))
+        .route("/ui/schedules/{name}/{action}", post(Within(limit, schedules::act)))
         .route("/ui/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
         .route("/ui/views/{id}", get(Within(limit, views::show)).post(Within(limit, views::update)))
         .route("/ui/views/{id}/delete", post(Within(limit, views::delete)))

@@ -389,7 +389,7 @@ fn watch(bar: &Bar) -> String {
         ("resource_type", &of_resource(&bar.resource_type)),
         ("resource_id", &of_resource(&bar.resource_id)),
     ];
-    filter::url("", &others).replacen("/ui/operations", "/v1/operations:watch", 1)
+    filter::watch_url(&others)
 }
 
 /// The same list in a terminal.

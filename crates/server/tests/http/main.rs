@@ -39,6 +39,8 @@ mod overload;
 mod page;
 mod page_bulk;
 mod page_list;
+mod page_operation;
+mod page_schedules;
 mod page_views;
 mod pause;
 mod revoked;
