@@ -12,6 +12,7 @@ help:
 	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
+	@echo 'make site       the documentation as a site, in target/site'
 	@echo 'make setup      install what building and testing need'
 
 setup:
@@ -38,3 +39,4 @@ fuzz: setup
 
 include mk/examples.mk
 include mk/sdks.mk
+include mk/site.mk
