@@ -205,7 +205,7 @@ pub(super) async fn act(
     let id = id.parse::<OperationId>().map_err(|_| list::NOT_FOUND);
     let operation = command::command(&app, &visitor.caller, id, what).await?;
     Ok(match what {
-        OperationCommand::Delete => Redirect::to(super::HOME).into_response(),
+        OperationCommand::Delete => Redirect::to("/ui/operations").into_response(),
         _ => Redirect::to(&format!("/ui/operations/{}", operation.id)).into_response(),
     })
 }
