@@ -12,9 +12,6 @@ use crate::common::{Dev, example};
 use crate::week;
 
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images");
-/// A list with a filter of several parts.
-const FILTERED: &str =
-    "/ui/operations?filter=status+=+(RUNNING+OR+FAILED)+AND+created_at+%3E=+%22-24h%22+AND+attempts+%3E=+1";
 /// Longer pages are cut off.
 const MOST_HEIGHT: u64 = 1_600;
 
@@ -38,12 +35,10 @@ async fn every_page() {
         ("overview-day", "/ui?range=day".to_owned(), &[false]),
         ("operations", "/ui/operations".to_owned(), &[false, true]),
         ("operation", format!("/ui/operations/{}", week.failed), &[false]),
-        ("filtered", FILTERED.to_owned(), &[false]),
         ("views", "/ui/views".to_owned(), &[false]),
         ("schedules", "/ui/schedules".to_owned(), &[false]),
         ("schedule", "/ui/schedules/nightly-scan".to_owned(), &[false]),
         ("schedule-form", "/ui/schedules/nightly-scan/edit".to_owned(), &[false]),
-        ("retry", format!("/ui/operations/{}/retry", week.failed), &[false]),
         ("workers", "/ui/workers".to_owned(), &[false]),
         ("tokens", "/ui/tokens".to_owned(), &[false]),
         ("audit", "/ui/audit".to_owned(), &[false]),
