@@ -194,10 +194,10 @@ pub async fn live(data: &Path) -> Week {
     Week { failed }
 }
 
-/// When operations are created: fewer at night, most in the last day and hour, which are looked at closely.
+/// When operations are created: fewer at night.
 fn creations(end: i64, random: &mut StdRng) -> Vec<i64> {
     let mut times = Vec::new();
-    for (from, to, count) in [(7 * 24 * HOUR, 24 * HOUR, 900), (24 * HOUR, HOUR, 700), (HOUR, 2_000, 320)] {
+    for (from, to, count) in [(7 * 24 * HOUR, 24 * HOUR, 7_000), (24 * HOUR, HOUR, 1_500), (HOUR, 2_000, 150)] {
         let mut made = 0;
         while made < count {
             let time = end - random.random_range(to..from);

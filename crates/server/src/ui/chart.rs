@@ -109,19 +109,23 @@ pub(super) fn failures(slots: &[Slot]) -> Chart {
 /// How long operations had waited that started.
 pub(super) fn waiting(slots: &[Slot]) -> Chart {
     let what = "how long operations had waited when they started";
-    draw("waiting", "Waiting time", what, slots, quantiles(slots, |counts| &counts.waiting), false, Unit::Millis)
+    let names = ["90 % waited at most", "Half waited at most"];
+    let series = quantiles(slots, names, |counts| &counts.waiting);
+    draw("waiting", "Waiting time", what, slots, series, false, Unit::Millis)
 }
 
 /// How long the attempts took that ended operations.
 pub(super) fn running(slots: &[Slot]) -> Chart {
     let what = "how long the attempts took that ended operations";
-    draw("running", "Run time", what, slots, quantiles(slots, |counts| &counts.running), false, Unit::Millis)
+    let names = ["90 % ran at most", "Half ran at most"];
+    let series = quantiles(slots, names, |counts| &counts.running);
+    draw("running", "Run time", what, slots, series, false, Unit::Millis)
 }
 
-fn quantiles(slots: &[Slot], of: impl Fn(&Counts) -> &Durations) -> Vec<Series> {
+fn quantiles(slots: &[Slot], [most, half]: [&'static str; 2], of: impl Fn(&Counts) -> &Durations) -> Vec<Series> {
     vec![
-        series(slots, "p90", "90 % took at most", |counts| of(counts).quantile_ms(90)),
-        series(slots, "p50", "Half took at most", |counts| of(counts).quantile_ms(50)),
+        series(slots, "p90", most, |counts| of(counts).quantile_ms(90)),
+        series(slots, "p50", half, |counts| of(counts).quantile_ms(50)),
     ]
 }
 

@@ -150,6 +150,8 @@ struct Paused {
 
 struct Worker {
     name: String,
+    /// The list of what it runs.
+    url: String,
     running: String,
     heard: When,
 }
@@ -180,6 +182,11 @@ pub(super) async fn show(
     let waiting = oldest(&app, &visitor, "PENDING", &asked.kind).await?;
     let running = oldest(&app, &visitor, "RUNNING", &asked.kind).await?;
     let who = workers::list(&app, &visitor.caller).await?;
+    let mut shown_workers = Vec::new();
+    for worker in who.workers.iter().take(SHOWN_WORKERS) {
+        let name = super::workers::token_name(&app, &visitor, &worker.name).await;
+        shown_workers.push(shown_worker(worker, name, now));
+    }
     let tiles = tiles(range, &asked.kind, &by_now, &sum, waiting.first(), now);
     let (kinds, more_kinds) = kinds(range, &by_now, &lately, paused.as_ref());
     let template = Page {
@@ -196,7 +203,7 @@ pub(super) async fn show(
         running: running.iter().map(|detail| running_line(detail, now)).collect(),
         paused,
         more_workers: who.workers.len().saturating_sub(SHOWN_WORKERS),
-        workers: who.workers.iter().take(SHOWN_WORKERS).map(|worker| shown_worker(worker, now)).collect(),
+        workers: shown_workers,
         frame,
     };
     respond::page(&headers, &template)
@@ -340,7 +347,7 @@ fn tiles(
             name: "Running now",
             figure: at_least(by_now, by_now.of(Status::Running, None)),
             url: status_url(Status::Running, kind),
-            note: median.map_or(String::new(), |millis| format!("half take at most {}", duration(millis))),
+            note: median.map_or(String::new(), |millis| format!("half ran at most {}", duration(millis))),
         },
         Tile {
             class: "completed",
@@ -426,9 +433,10 @@ fn line(operation: &Operation, at: Timestamp, note: String, now: Timestamp) -> L
     }
 }
 
-fn shown_worker(worker: &workers::RunningWorker, now: Timestamp) -> Worker {
+fn shown_worker(worker: &workers::RunningWorker, name: String, now: Timestamp) -> Worker {
     Worker {
-        name: short(&worker.name, 40),
+        name: short(if name.is_empty() { &worker.name } else { &name }, 40),
+        url: super::workers::url(&worker.name),
         running: number(worker.running),
         heard: When::new(worker.last_heartbeat_at, now),
     }

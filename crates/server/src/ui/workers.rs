@@ -60,12 +60,8 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: Head
     let now = app.store.now();
     let mut shown = Vec::new();
     for worker in told.workers.iter().take(SHOWN) {
-        // A worker is known by its token; what that is called is for those who manage tokens.
-        let token = match tokens::may_list(&visitor.caller) {
-            true => tokens::get(&app, &visitor.caller, &worker.name).await.ok(),
-            false => None,
-        };
-        shown.push(row(worker, token.map_or(String::new(), |token| token.name), now));
+        let token = token_name(&app, &visitor, &worker.name).await;
+        shown.push(row(worker, token, now));
     }
     let template = Page {
         assets: Assets,
@@ -78,11 +74,24 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: Head
     respond::page(&headers, &template)
 }
 
+/// What the token is called that a worker is known by, for who manages tokens; empty for others, and for a server.
+pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> String {
+    if !tokens::may_list(&visitor.caller) {
+        return String::new();
+    }
+    tokens::get(app, &visitor.caller, worker).await.map_or(String::new(), |token| token.name)
+}
+
+/// The list of what a worker runs.
+pub(super) fn url(worker: &str) -> String {
+    list_url(&format!("status = RUNNING AND worker = {}", quoted(worker)))
+}
+
 fn row(worker: &RunningWorker, token: String, now: Timestamp) -> Worker {
     Worker {
         name: short(&worker.name, 60),
         token,
-        url: list_url(&format!("status = RUNNING AND worker = {}", quoted(&worker.name))),
+        url: url(&worker.name),
         running: number(worker.running),
         kinds: worker.kinds.join(", "),
         oldest: When::new(worker.oldest_started_at, now),
