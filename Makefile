@@ -13,6 +13,7 @@ help:
 	@echo 'make screenshots  renew docs/images, pictures of the web page with believable data'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
+	@echo 'make site       the documentation as a site, in target/site'
 	@echo 'make setup      install what building and testing need'
 
 setup:
@@ -45,3 +46,4 @@ screenshots: setup browser-setup
 
 include mk/examples.mk
 include mk/sdks.mk
+include mk/site.mk

@@ -62,7 +62,7 @@ async fn on_a_phone_there_is_a_menu_and_the_list_becomes_cards() {
     browser.look(NARROW, false).await;
     browser.open("/ui/operations").await;
     let shown = |css: &str| format!("return document.querySelector('{css}').checkVisibility()");
-    assert_eq!(browser.script(&shown(".menu nav")).await, false);
+    assert_eq!(browser.script(&shown(".site-menu nav")).await, false);
     browser.press("Menu").await;
     browser.press("Overview").await;
     browser.until_path("/ui").await;

@@ -233,6 +233,30 @@ export class Client {
     return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;
   }
 
+  /** Saves a filter under a name. A shared view is seen by all in the organization. */
+  createView(view: wire.CreateView, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "POST", path: "v1/views", json: view, once: true, ...options });
+  }
+
+  /** The view, with how many operations it shows now. */
+  view(id: string, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "GET", path: `v1/views/${segment(id)}`, ...options });
+  }
+
+  /** Replaces the name, the filter and the columns of a view. */
+  updateView(id: string, view: wire.UpdateView, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "POST", path: `v1/views/${segment(id)}:update`, json: view, ...options });
+  }
+
+  /** Removes a view; the operations that it shows stay. */
+  async deleteView(id: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/views/${segment(id)}`, once: true, ...options });
+  }
+
+  async #view(call: Call): Promise<wire.View> {
+    return (await this.#http.json<wire.ViewAnswer>(call)).view;
+  }
+
   /** What happened to the operation, oldest first; all of it. */
   async events(id: string, options: Options = {}): Promise<wire.OperationEvent[]> {
     const events: wire.OperationEvent[] = [];

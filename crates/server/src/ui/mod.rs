@@ -7,16 +7,26 @@
 
 mod assets;
 mod audit;
+mod bulk;
 mod chart;
+mod commands;
 mod error;
 mod evidence;
+mod filter;
+mod form;
 mod format;
+mod life;
 mod operation;
 mod operations;
+mod outcome;
 mod overview;
 mod respond;
+mod retry;
+mod schedule_form;
+mod schedules;
 mod sign_in;
 mod tokens;
+mod views;
 mod visitor;
 mod workers;
 
@@ -29,6 +39,8 @@ use crate::http::Within;
 
 /// Where the page begins.
 const HOME: &str = "/ui";
+/// The list of operations.
+const LIST: &str = "/ui/operations";
 
 /// The routes of the page.
 pub(crate) fn routes(app: &App) -> Router<App> {
@@ -47,7 +59,18 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))
         .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))
+        .route("/ui/operations/{id}/input", get(Within(limit, operation::input)))
+        .route("/ui/operations/{id}/retry", get(Within(limit, retry::form)).post(Within(limit, retry::send)))
         .route("/ui/operations/{id}/{action}", post(Within(limit, operation::act)))
+        .route("/ui/bulk", post(Within(limit, bulk::bulk)))
+        .route("/ui/schedules", get(Within(limit, schedules::list)).post(Within(limit, schedules::create)))
+        .route("/ui/schedules:new", get(Within(limit, schedules::new)))
+        .route("/ui/schedules/{name}", get(Within(limit, schedules::show)))
+        .route("/ui/schedules/{name}/edit", get(Within(limit, schedules::edit)).post(Within(limit, schedules::update)))
+        .route("/ui/schedules/{name}/{action}", post(Within(limit, schedules::act)))
+        .route("/ui/views", get(Within(limit, views::list)).post(Within(limit, views::create)))
+        .route("/ui/views/{id}", get(Within(limit, views::show)).post(Within(limit, views::update)))
+        .route("/ui/views/{id}/delete", post(Within(limit, views::delete)))
         .route("/ui/assets/{version}/{name}", get(assets::asset))
 }
 

@@ -5,6 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
+use operations::search::value;
 use operations::{Operation, Status, Timestamp};
 use serde::Deserialize;
 use store::{Counts, OperationDetail, Scope};
@@ -12,8 +13,8 @@ use store::{Counts, OperationDetail, Scope};
 use super::assets::Assets;
 use super::chart::{self, Chart, Slot};
 use super::error::Problem;
+use super::filter::{self, parameter};
 use super::format::{When, duration, number, short};
-use super::operations::encoded;
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
@@ -145,7 +146,13 @@ struct Line {
 
 struct Paused {
     all: bool,
-    kinds: Vec<String>,
+    kinds: Vec<PausedKind>,
+}
+
+struct PausedKind {
+    name: String,
+    /// The list of what waits of it.
+    url: String,
 }
 
 struct Worker {
@@ -211,7 +218,7 @@ pub(super) async fn show(
 
 fn choice(offered: Range, current: Range, kind: &str) -> Choice {
     let (in_url, name) = offered.names();
-    let kind = if kind.is_empty() { String::new() } else { format!("&kind={}", encoded(kind)) };
+    let kind = if kind.is_empty() { String::new() } else { format!("&kind={}", parameter(kind)) };
     Choice { name, url: format!("/ui?range={in_url}{kind}"), is_current: offered == current }
 }
 
@@ -310,7 +317,11 @@ async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Resul
 /// What is paused, for who may see it.
 async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError> {
     match pause::organization(app, &visitor.caller, visitor.caller.organization()).await {
-        Ok(organization) => Ok(Some(Paused { all: organization.paused, kinds: organization.paused_kinds })),
+        Ok(organization) => {
+            let kinds = organization.paused_kinds.into_iter();
+            let kinds = kinds.map(|name| PausedKind { url: status_url(Status::Pending, &name), name }).collect();
+            Ok(Some(Paused { all: organization.paused, kinds }))
+        }
         Err(ApiError::ScopeMissing(_) | ApiError::WholeOrganization | ApiError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -325,8 +336,8 @@ fn tiles(
     now: Timestamp,
 ) -> Vec<Tile> {
     let since = |status: &str| {
-        let filter = format!("status = {status} AND created_at >= \"{}\"", range.ago());
-        list_url(&and_kind(&filter, kind))
+        let text = format!("status = {status} AND created_at >= \"{}\"", range.ago());
+        filter::url(&and_kind(&text, kind), &[])
     };
     let oldest = longest.map(|detail| now.as_millis() - detail.operation.created_at.as_millis());
     let (ended, share) = (sum.completed + sum.failed, sum.failed * 100);
@@ -389,15 +400,15 @@ fn kinds(range: Range, by_now: &Counted, lately: &Counted, paused: Option<&Pause
             let count = counted.of(status, Some(kind));
             let url = if status.is_terminal() {
                 let status = if status == Status::Failed { "FAILED" } else { "COMPLETED" };
-                list_url(&and_kind(&format!("status = {status} AND created_at >= \"{}\"", range.ago()), kind))
+                filter::url(&and_kind(&format!("status = {status} AND created_at >= \"{}\"", range.ago()), kind), &[])
             } else {
                 status_url(status, kind)
             };
             Cell { label, class, figure: at_least(counted, count), url: (count > 0).then_some(url) }
         };
         KindRow {
-            url: format!("/ui?range={}&kind={}", range.names().0, encoded(kind)),
-            is_paused: paused.is_some_and(|paused| paused.kinds.iter().any(|other| other == kind)),
+            url: format!("/ui?range={}&kind={}", range.names().0, parameter(kind)),
+            is_paused: paused.is_some_and(|paused| paused.kinds.iter().any(|other| other.name == kind)),
             cells: vec![
                 cell("Waiting", "pending", by_now, Status::Pending),
                 cell("Running", "running", by_now, Status::Running),
@@ -442,29 +453,18 @@ fn shown_worker(worker: &workers::RunningWorker, name: String, now: Timestamp) -
     }
 }
 
-/// The list of what a filter says.
-pub(super) fn list_url(filter: &str) -> String {
-    format!("/ui/operations?filter={}", encoded(filter))
-}
-
 /// The list of a status.
 fn status_url(status: Status, kind: &str) -> String {
-    let kind = if kind.is_empty() { String::new() } else { format!("&kind={}", encoded(kind)) };
-    format!("/ui/operations?status={}{kind}", status.wire_name())
+    filter::url(&and_kind(&format!("status = {status}"), kind), &[])
 }
 
 /// A filter, of a kind alone unless it is empty.
 fn and_kind(filter: &str, kind: &str) -> String {
     match (filter, kind) {
         (filter, "") => filter.to_owned(),
-        ("", kind) => format!("kind = {}", quoted(kind)),
-        (filter, kind) => format!("{filter} AND kind = {}", quoted(kind)),
+        ("", kind) => format!("kind = {}", value(kind)),
+        (filter, kind) => format!("{filter} AND kind = {}", value(kind)),
     }
-}
-
-/// A text as filters have it.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]
@@ -474,7 +474,7 @@ mod tests {
     #[test]
     fn a_kind_is_a_value_of_the_filter_whatever_it_holds() {
         assert_eq!(and_kind("", ""), "");
-        assert_eq!(and_kind("", "scan"), "kind = \"scan\"");
+        assert_eq!(and_kind("", "scan"), "kind = scan");
         assert_eq!(and_kind("status = PENDING", "a\" OR \\"), "status = PENDING AND kind = \"a\\\" OR \\\\\"");
     }
 }

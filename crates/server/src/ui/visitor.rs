@@ -37,7 +37,7 @@ impl Visitor {
             projects,
             csrf_token: mask(&self.csrf_token),
             pages: self.pages(here),
-            may_write: token.allows(Scope::OperationsWrite),
+            may_write: self.may_write(),
         }
     }
 
@@ -47,12 +47,19 @@ impl Visitor {
         let entries = [
             ("overview", "/ui", "Overview", reads),
             ("operations", "/ui/operations", "Operations", reads),
+            ("schedules", "/ui/schedules", "Schedules", reads),
+            ("views", "/ui/views", "Views", reads),
             ("workers", "/ui/workers", "Workers", reads),
             ("audit", "/ui/audit", "Audit", audit::may_list(&self.caller)),
             ("tokens", "/ui/tokens", "Tokens", tokens::may_list(&self.caller)),
         ];
         let allowed = entries.into_iter().filter(|(.., allowed)| *allowed);
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
+    }
+
+    /// Whether there are buttons that change operations; the calls decide.
+    pub(super) fn may_write(&self) -> bool {
+        self.caller.token().allows(Scope::OperationsWrite)
     }
 
     /// Refuses a form that no page of this session sent.
