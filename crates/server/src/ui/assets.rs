@@ -19,8 +19,8 @@ use crate::error::ApiError;
 /// Name, type and content.
 const FILES: [(&str, &str, &[u8]); 5] = [
     ("page.css", "text/css; charset=utf-8", include_bytes!("../../assets/page.css")),
-    ("overview.css", "text/css; charset=utf-8", include_bytes!("../../assets/overview.css")),
     ("lists.css", "text/css; charset=utf-8", include_bytes!("../../assets/lists.css")),
+    ("overview.css", "text/css; charset=utf-8", include_bytes!("../../assets/overview.css")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("../../assets/page.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")),
 ];
