@@ -358,7 +358,8 @@ fn coverage_reports_take_the_form_that_their_module_documents() {
     assert_eq!(parse(None, JACOCO).unwrap()["counters"], json!([{"type": "LINE", "missed": 10, "covered": 90}]));
     let input = parse(None, COBERTURA).unwrap();
     assert_eq!((&input["line-rate"], &input["lines-valid"]), (&json!(0.9), &json!(10)));
-    assert_eq!(input["packages"], json!([{"name": "p", "line-rate": 0.5}]));
+    let package = json!({"name": "p", "line-rate": 0.5, "branch-rate": 0, "complexity": 0, "classes": []});
+    assert_eq!((&input["packages"], &input["sources"]), (&json!([package]), &json!([])));
 }
 
 #[test]
