@@ -53,11 +53,6 @@ pub fn arity(name: &str) -> Option<usize> {
     own.map(|(_, arity, _)| usize::from(*arity))
 }
 
-/// The names of the builtins of ours.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    OWN.iter().map(|(name, _, _)| *name).filter(|name| *name != ITEMS)
-}
-
 /// Gives them to the engine.
 pub fn add(engine: &mut Engine) -> Result<(), RegoError> {
     for (name, arity, builtin) in OWN {
@@ -69,7 +64,7 @@ pub fn add(engine: &mut Engine) -> Result<(), RegoError> {
 }
 
 /// The string that an argument must be; arguments are counted from 1.
-fn text<'a>(args: &'a [Value], at: usize) -> Result<&'a str, Refused> {
+fn text(args: &[Value], at: usize) -> Result<&str, Refused> {
     match &args[at - 1] {
         Value::String(text) => Ok(text),
         other => Err(Refused::new(format!("operand {at} must be a string, not {}", term::kind(other)))),
