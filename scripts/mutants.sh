@@ -15,7 +15,17 @@ mkdir -p "$tree"
 git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read -T - -c | tar -x -C "$tree"
 # The copy lies inside of this repository, which is not to be changed.
 export GIT_CEILING_DIRECTORIES="$root/target/mutants"
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+# Its own artifacts, or those of the tree would be taken for them: a package is named by its place in the workspace. What
+# others wrote and was built already is linked.
+export CARGO_TARGET_DIR="$root/target/mutants/build"
+mkdir -p "$CARGO_TARGET_DIR/debug"
+if [ -d target/debug/deps ]; then
+    cp -al target/debug/deps target/debug/build target/debug/.fingerprint "$CARGO_TARGET_DIR/debug/"
+    for member in operations store tasks testkit checker; do
+        rm -rf "$CARGO_TARGET_DIR/debug/deps/lib$member-"* "$CARGO_TARGET_DIR/debug/deps/$member-"* \
+            "$CARGO_TARGET_DIR/debug/.fingerprint/$member-"*
+    done
+fi
 export RUST_BACKTRACE=0
 
 # check ENGINE LOG SEEDS: 0 when the checker finds nothing.
@@ -64,7 +74,7 @@ for number in ${MUTANTS:-0 1}; do
 done
 echo
 cat "$table"
-rm -rf "$tree"
+rm -rf "$tree" "$CARGO_TARGET_DIR"
 [ "$missed" = 0 ] || {
     echo "$missed mutants were not found" >&2
     exit 1

@@ -33,5 +33,6 @@ mod statistics;
 mod support;
 mod tls;
 mod tokens;
+mod torn;
 mod turns;
 mod views;
