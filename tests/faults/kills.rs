@@ -62,7 +62,7 @@ async fn what_was_acknowledged_survives_kills_under_load_and_ends_once() {
     let acknowledged = std::mem::take(&mut *load.acknowledged.lock().unwrap());
     let deadline = Instant::now() + 3 * PATIENCE;
     loop {
-        let left = load.client.count("status=PENDING OR status=RUNNING", &[]).await;
+        let left = load.client.count("status = (PENDING OR RUNNING)", &[]).await;
         if load.answer("count", left).is_some_and(|left| left.value.total_count == 0) {
             break;
         }
@@ -100,9 +100,9 @@ async fn list(load: &Load) -> Vec<Operation> {
         let page = Some(i32::try_from(listed.len() / 100).unwrap());
         let request = ListRequest { page, page_size: Some(100), ..ListRequest::default() };
         let found = load.client.list(&request).await.unwrap().value;
-        if found.operations.is_empty() {
+        listed.extend(found.operations);
+        if listed.len() as u64 >= u64::try_from(found.pagination.total_count).unwrap() {
             return listed;
         }
-        listed.extend(found.operations);
     }
 }

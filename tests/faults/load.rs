@@ -146,19 +146,21 @@ impl Load {
                 .value
                 .operations
                 .into_iter()
-                .filter(|_| !random.random_bool(0.05))
-                .map(|claimed| {
+                .filter_map(|claimed| {
+                    if random.random_bool(0.05) {
+                        return None;
+                    }
                     let outcome = if random.random_bool(0.05) {
                         Outcome::Failed { error_message: "no luck".to_owned(), retryable: true }
                     } else {
                         Outcome::Completed { output: claimed.operation.id.clone() }
                     };
-                    Settlement {
+                    Some(Settlement {
                         id: claimed.operation.id,
                         lease_token: claimed.lease_token,
                         organization: String::new(),
                         outcome,
-                    }
+                    })
                 })
                 .collect();
             if results.is_empty() {

@@ -1,5 +1,6 @@
 //! The store's error: what a caller can do about it.
 
+use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
 use crate::Exceeded;
@@ -79,6 +80,13 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| DAMAGED.contains(&(error.extended_code & 0xff)))
 }
 
+/// Whether PostgreSQL takes no writes because its numbers of transactions are used up, which a vacuum mends; of this code
+/// are other errors, so the function is asked that says so.
+fn has_no_numbers(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+    routine.is_some_and(|routine| ["GetNewTransactionId", "GetNewMultiXactId"].contains(&routine))
+}
+
 fn of_embedded(error: &rusqlite::Error) -> &'static str {
     if is_damage(error) {
         "the file of the store is damaged: `longrun doctor` says what of it, and a backup must be restored"
@@ -104,6 +112,7 @@ impl StoreError {
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources;
             // 25006: a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03:
             // others were in the way, again and again.
+            sqlx::Error::Database(database) if has_no_numbers(&**database) => true,
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
                 let classes = ["08", "57P", "53", "25006", "25P03", "57014", "40001", "40P01", "55P03"];
                 classes.iter().any(|class| code.starts_with(class))

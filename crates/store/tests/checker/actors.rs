@@ -141,7 +141,13 @@ impl Actor {
                 match self.random.random_range(0..10) {
                     0..4 => self.end(&claimed, Outcome::Completed { output: said(&claimed) }).await,
                     4 => self.end(&claimed, Outcome::Failed { message: said(&claimed), retryable: false }).await,
-                    5 | 6 => self.end(&claimed, Outcome::Failed { message: said(&claimed), retryable: true }).await,
+                    5 | 6 => {
+                        // Somebody may want it stopped just now.
+                        if self.random.random_bool(0.3) {
+                            self.steer_one(claimed.operation.id, OperationCommand::Cancel).await;
+                        }
+                        self.end(&claimed, Outcome::Failed { message: said(&claimed), retryable: true }).await
+                    }
                     7 => self.give_back(&claimed).await,
                     8 => stalled.push(claimed),
                     // It dies: nobody hears of it again.
