@@ -106,7 +106,7 @@ const WORKS: [Work; 6] = [
 enum Event {
     Create(usize),
     Claim(usize),
-    Settle(Claimed, usize),
+    Settle(Box<Claimed>, usize),
 }
 
 /// Lives a week that ends now, into the store of `longrun dev` with this data folder.
@@ -160,7 +160,7 @@ pub async fn live(data: &Path) -> Week {
                 };
                 for claimed in store.claim(request).await.unwrap() {
                     let takes = WORKS[index].takes * (0.4 + 1.6 * random.random::<f64>().powi(2));
-                    at(&mut events, time + (takes * 1_000.0) as i64, Event::Settle(claimed, index));
+                    at(&mut events, time + (takes * 1_000.0) as i64, Event::Settle(Box::new(claimed), index));
                 }
             }
             Event::Settle(claimed, index) => {
