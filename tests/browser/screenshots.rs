@@ -30,7 +30,6 @@ async fn every_page() {
     dev.run(&["token", "create", "--organization", "dev", "--name", "deploy", "--scopes", "operations:write"])
         .expect(0);
     saved(&dev);
-    furnish(&dev);
     let browser = Browser::start(&dev).await;
     take(&browser, "sign-in", "/ui/sign-in", &[false]).await;
     browser.sign_in(&dev.token).await;
@@ -44,8 +43,6 @@ async fn every_page() {
         ("schedule", "/ui/schedules/nightly-scan".to_owned(), &[false]),
         ("schedule-form", "/ui/schedules/nightly-scan/edit".to_owned(), &[false]),
         ("retry", format!("/ui/operations/{}/retry", week.failed), &[false]),
-        ("schedules", "/ui/schedules".to_owned(), &[false]),
-        ("views", "/ui/views".to_owned(), &[false]),
         ("workers", "/ui/workers".to_owned(), &[false]),
         ("tokens", "/ui/tokens".to_owned(), &[false]),
         ("audit", "/ui/audit".to_owned(), &[false]),
@@ -73,20 +70,6 @@ fn saved(dev: &Dev) {
     ];
     for schedule in schedules {
         dev.run(&[&["schedules", "create"], &schedule[..]].concat()).expect(0);
-    }
-}
-
-/// Schedules and views as people have them.
-fn furnish(dev: &Dev) {
-    let nightly = ["schedules", "create", "nightly-backup-check", "--cron", "0 3 * * *", "--kind", "restore-backup"];
-    dev.run(&nightly).expect(0);
-    let hourly = ["schedules", "create", "supplier-feeds", "--every", "1h", "--kind", "sync-catalogue"];
-    dev.run(&hourly).expect(0);
-    for (name, filter) in [
-        ("Failed today", "status = FAILED AND created_at >= \"-24h\""),
-        ("Billing at work", "project_id = billing AND status = (PENDING OR RUNNING)"),
-    ] {
-        dev.run(&["views", "create", name, "--filter", filter, "--visibility", "shared"]).expect(0);
     }
 }
 
