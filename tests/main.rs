@@ -19,6 +19,7 @@ mod notices;
 mod organizations;
 mod outage;
 mod serve;
+mod site;
 mod standard_error;
 mod stores;
 mod tenants;

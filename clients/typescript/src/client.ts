@@ -228,9 +228,38 @@ export class Client {
     return this.#http.json<wire.Stats>({ method: "GET", path: "v1/stats", query, ...options });
   }
 
+  /** Who runs operations now, those with most attempts first. */
+  async workers(options: Options = {}): Promise<wire.WorkerList> {
+    return this.#http.json<wire.WorkerList>({ method: "GET", path: "v1/workers", ...options });
+  }
+
   /** The saved views of this token and those that are shared, each with how many operations it shows. */
   async views(options: Options = {}): Promise<wire.View[]> {
     return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;
+  }
+
+  /** Saves a filter under a name. A shared view is seen by all in the organization. */
+  createView(view: wire.CreateView, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "POST", path: "v1/views", json: view, once: true, ...options });
+  }
+
+  /** The view, with how many operations it shows now. */
+  view(id: string, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "GET", path: `v1/views/${segment(id)}`, ...options });
+  }
+
+  /** Replaces the name, the filter and the columns of a view. */
+  updateView(id: string, view: wire.UpdateView, options: Options = {}): Promise<wire.View> {
+    return this.#view({ method: "POST", path: `v1/views/${segment(id)}:update`, json: view, ...options });
+  }
+
+  /** Removes a view; the operations that it shows stay. */
+  async deleteView(id: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/views/${segment(id)}`, once: true, ...options });
+  }
+
+  async #view(call: Call): Promise<wire.View> {
+    return (await this.#http.json<wire.ViewAnswer>(call)).view;
   }
 
   /** What happened to the operation, oldest first; all of it. */

@@ -510,6 +510,10 @@ export interface OperationDetail {
   labels: Record<string, string>;
   /** While it has not ended, creations with this key are answered with it. */
   unique_key: string;
+  /** Of the operations with this key so many run at a time as `concurrency_limit` says. */
+  concurrency_key: string;
+  /** How many; left out without a key. */
+  concurrency_limit?: number;
   /** Higher comes first among those that wait. */
   priority: number;
   /** Attempts that count, the one under way included. */

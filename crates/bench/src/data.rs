@@ -1,6 +1,9 @@
 //! The rows of `bench pages`, the same in every run, and the filters that ask for them.
 
-use operations::{Access, Filter, NewOperation, Resource, Status};
+use operations::{Access, Filter, NewOperation, PageRequest, Resource, Search, Status};
+use store::{SearchOrder, SearchRequest, SearchStart, Store};
+
+use super::plain::Plain;
 
 /// Whom the rows belong to.
 pub const ORGANIZATION: &str = "bench";
@@ -21,15 +24,60 @@ pub const COLD: &str = "cold-";
 /// Operations of a resource that has few.
 pub const COLD_RESOURCE: u64 = 10;
 
+/// What a page is asked for by.
+#[derive(Debug)]
+pub enum Asked {
+    /// By the list's own parameters.
+    List(Filter),
+    /// By a search, with the condition that means the same in the plain table.
+    Search(Box<Search>, String),
+}
+
+impl Asked {
+    /// Reads one page of the store; answers how many entries it has, and the total.
+    pub async fn of_store(
+        &self,
+        store: &dyn Store,
+        access: &Access,
+        page: PageRequest,
+    ) -> anyhow::Result<(usize, u64)> {
+        match self {
+            Asked::List(filter) => {
+                let listing = std::hint::black_box(store.list(access, filter, page).await?);
+                Ok((listing.entries.len(), listing.page.total_count))
+            }
+            Asked::Search(search, _) => {
+                let request = SearchRequest {
+                    search: (**search).clone(),
+                    order: SearchOrder::Newest,
+                    start: SearchStart::Page(page.page),
+                    page_size: page.page_size,
+                };
+                let found = std::hint::black_box(store.search(access, &request).await?);
+                anyhow::ensure!(found.total_is_exact, "{search:?} is not counted exactly: {}", found.total);
+                Ok((found.found.len(), found.total))
+            }
+        }
+    }
+
+    /// The same of the plain table.
+    pub async fn of_plain(&self, plain: &Plain, access: &Access, page: PageRequest) -> anyhow::Result<(usize, u64)> {
+        match self {
+            Asked::List(filter) => plain.list(access, filter, "", page).await,
+            Asked::Search(_, condition) => plain.list(access, &Filter::default(), condition, page).await,
+        }
+    }
+}
+
 /// The filters of the list, each with the caller's access.
-pub fn filters(rows: u64) -> Vec<(&'static str, Access, Filter)> {
+pub fn filters(rows: u64) -> Vec<(&'static str, Access, Asked)> {
     let all = || Access::organization(ORGANIZATION);
     let projects = |n: u64| Access::projects(ORGANIZATION, (0..n).map(project));
     let status = |status| Filter { status: Some(status), ..Filter::default() };
     let kind = |kind: &str| Filter { kind: Some(kind.to_owned()), ..Filter::default() };
     let resource = Filter { resource: new_operation(0, rows).resource, ..Filter::default() };
     let failed_kind = Filter { status: Some(Status::Failed), ..kind(DENSE_KIND) };
-    vec![
+    let filters = [
         ("none", all(), Filter::default()),
         ("pending", all(), status(Status::Pending)),
         ("running", all(), status(Status::Running)),
@@ -42,7 +90,8 @@ pub fn filters(rows: u64) -> Vec<(&'static str, Access, Filter)> {
         ("token of 1 project", projects(1), Filter::default()),
         ("token of 20 projects", projects(20), Filter::default()),
         ("token of 20 projects, kind, failed", projects(20), failed_kind),
-    ]
+    ];
+    filters.map(|(name, access, filter)| (name, access, Asked::List(filter))).into()
 }
 
 fn project(n: u64) -> String {

@@ -21,6 +21,7 @@ mod plain;
 mod processes;
 mod report;
 mod schedules;
+mod searches;
 mod sizes;
 mod spinner;
 mod target;
@@ -95,6 +96,9 @@ pub struct PagesArgs {
     /// Reads of each page
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
     samples: u32,
+    /// Measure searches by filter expressions instead of the list
+    #[arg(long)]
+    search: bool,
 }
 
 /// `longrun bench lifecycle`.
@@ -277,7 +281,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
     let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
     let target = Target::prepare(url).await?;
     let report: Report = match bench {
-        Bench::Pages(args) => pages::measure(&target, args.rows, args.samples).await?,
+        Bench::Pages(args) => pages::measure(&target, args.rows, args.samples, args.search).await?,
         Bench::Lifecycle(args) => {
             let plan = lifecycle::Plan {
                 clients: args.clients,

@@ -1,16 +1,18 @@
-//! `longrun bench pages`: one page with its exact total, beside a plain table with `COUNT(*)` and `OFFSET`.
+//! `longrun bench pages`: one page with its exact total, of the list or of a search, beside a plain table with `COUNT(*)`
+//! and `OFFSET`.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use operations::{Access, Filter, PageRequest};
+use operations::{Access, PageRequest};
 use serde_json::json;
 use store::Store;
 
-use super::data::{PROJECTS, filters};
+use super::data::{Asked, PROJECTS, filters};
 use super::fill::fill;
 use super::plain::Plain;
 use super::report::{Measured, Report, Times};
+use super::searches::searches;
 use super::sizes;
 use super::spinner::Spinner;
 use super::target::Target;
@@ -22,28 +24,29 @@ const PLAIN_SAMPLES: u32 = 5;
 /// Reads before the first that counts.
 const WARM_UP: u32 = 5;
 
-/// Fills the store if it is empty, copies it into the plain table, and measures both.
-pub async fn measure(target: &Target, rows: u64, samples: u32) -> anyhow::Result<Report> {
+/// Fills the store if it is empty, copies it into the plain table, and measures both: the list, or searches.
+pub async fn measure(target: &Target, rows: u64, samples: u32, is_search: bool) -> anyhow::Result<Report> {
     let store = fill(target, rows).await?;
     let spinner = Spinner::start("copying the rows into the plain table");
     let plain = Plain::copy(target, rows).await?;
     let mut results = Vec::new();
-    for (name, access, filter) in filters(rows) {
-        let total = store.list(&access, &filter, PageRequest { page: 0, page_size: 1 }).await?.page.total_count;
+    let what = if is_search { "search" } else { "pages" };
+    for (name, access, asked) in if is_search { searches(&*store, rows).await? } else { filters(rows) } {
+        let (_, total) = asked.of_store(&*store, &access, PageRequest { page: 0, page_size: 1 }).await?;
         let pages = total.div_ceil(u64::from(PAGE_SIZE)).max(1);
         for (page, number) in [("first", 0), ("middle", pages / 2), ("last", pages - 1)] {
             spinner.say(format!("measuring {name}, {page} page"));
             let request = PageRequest { page: u32::try_from(number)?, page_size: PAGE_SIZE };
-            let times = time_store(&*store, &access, &filter, request, samples).await?;
-            let baseline = time_plain(&plain, &access, &filter, request, samples).await?;
-            agree(&*store, &plain, &access, &filter, request).await?;
+            let times = time_store(&*store, &access, &asked, request, samples).await?;
+            let baseline = time_plain(&plain, &access, &asked, request, samples).await?;
+            agree(&*store, &plain, &access, &asked, request).await?;
             results.push(Measured {
                 rows: Some(rows),
                 filter: Some(format!("{name} ({total})")),
                 page: Some(page),
                 ratio: Some(baseline.p50_ms / times.p50_ms.max(0.001)),
                 baseline: Some(baseline),
-                ..Measured::new("pages", target.engine(), times)
+                ..Measured::new(what, target.engine(), times)
             });
         }
     }
@@ -62,16 +65,15 @@ pub async fn measure(target: &Target, rows: u64, samples: u32) -> anyhow::Result
 async fn time_store(
     store: &dyn Store,
     access: &Access,
-    filter: &Filter,
+    asked: &Asked,
     page: PageRequest,
     samples: u32,
 ) -> anyhow::Result<Times> {
     let mut histogram = Histogram::<u64>::new(3)?;
     for sample in 0..samples + WARM_UP {
         let start = Instant::now();
-        let listing = store.list(access, filter, page).await?;
+        asked.of_store(store, access, page).await?;
         let took = start.elapsed();
-        std::hint::black_box(listing);
         if sample >= WARM_UP {
             histogram.record(u64::try_from(took.as_nanos())?)?;
         }
@@ -82,19 +84,19 @@ async fn time_store(
 async fn time_plain(
     plain: &Plain,
     access: &Access,
-    filter: &Filter,
+    asked: &Asked,
     page: PageRequest,
     samples: u32,
 ) -> anyhow::Result<Times> {
     let mut histogram = Histogram::<u64>::new(3)?;
-    plain.list(access, filter, page).await?;
+    asked.of_plain(plain, access, page).await?;
     let begin = Instant::now();
     for sample in 0..samples {
         if sample >= PLAIN_SAMPLES && begin.elapsed() > PLAIN_TIME {
             break;
         }
         let start = Instant::now();
-        plain.list(access, filter, page).await?;
+        asked.of_plain(plain, access, page).await?;
         histogram.record(u64::try_from(start.elapsed().as_nanos())?)?;
     }
     Ok(Times::of(&histogram))
@@ -105,12 +107,11 @@ async fn agree(
     store: &dyn Store,
     plain: &Plain,
     access: &Access,
-    filter: &Filter,
+    asked: &Asked,
     page: PageRequest,
 ) -> anyhow::Result<()> {
-    let listing = store.list(access, filter, page).await?;
-    let ours = (listing.entries.len(), listing.page.total_count);
-    let theirs = plain.list(access, filter, page).await?;
-    anyhow::ensure!(ours == theirs, "longrun answers {ours:?} and the plain table {theirs:?} for {filter:?} {page:?}");
+    let ours = asked.of_store(store, access, page).await?;
+    let theirs = asked.of_plain(plain, access, page).await?;
+    anyhow::ensure!(ours == theirs, "longrun answers {ours:?} and the plain table {theirs:?} for {asked:?} {page:?}");
     Ok(())
 }

@@ -74,6 +74,10 @@ pub struct OperationDetail {
     pub labels: BTreeMap<String, String>,
     /// While it has not ended, creations with this key are answered with it.
     pub unique_key: String,
+    /// Of the operations with this key so many run at a time as the limit says.
+    pub concurrency_key: String,
+    /// How many.
+    pub concurrency_limit: Option<u32>,
     /// Within an organization, higher runs first.
     pub priority: i16,
     /// Attempts that count, the one under way included.

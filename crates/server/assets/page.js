@@ -36,22 +36,43 @@ function watch() {
   else followList(place);
 }
 
-// New rows are counted and announced; they do not come in under the pointer.
-function followList() {
-  const fresh = new Set();
+// New rows are counted and announced; they do not come in under the pointer. Which of the operations that something
+// happens to belong to the list is what the server says of its filter.
+function followList(place) {
+  const { filter, now } = place.dataset;
+  const waiting = new Set(), fresh = new Set();
+  let timer;
   events.onmessage = (event) => {
     const { operation } = JSON.parse(event.data);
     const row = document.querySelector(`a.main[href$="${operation.id}"]`);
     if (row) return refreshRow(operation, row.closest("tr"));
-    if (operation.started_at || operation.finished_at) return;
-    fresh.add(operation.id);
+    const isNew = operation.created_at > now;
+    if (!filter && isNew) return tell([operation.id]);
+    if (!filter || fresh.has(operation.id) || !(isNew || filter.includes("status"))) return;
+    waiting.add(operation.id);
+    timer ??= setTimeout(ask, SECOND);
+  };
+  async function ask() {
+    const ids = [...waiting].slice(0, 30);
+    ids.forEach((id) => waiting.delete(id));
+    timer = waiting.size > 0 ? setTimeout(ask, SECOND) : undefined;
+    const query = new URLSearchParams({ filter: `${filter} AND id = (${ids.join(" OR ")})`, page_size: "100" });
+    const answer = await fetch(`/v1/operations:search?${query}`);
+    if (!answer.ok) return;
+    const { operations } = await answer.json();
+    tell(operations.map((operation) => operation.id));
+  }
+  function tell(ids) {
+    const before = fresh.size;
+    ids.forEach((id) => fresh.add(id));
+    if (fresh.size === 0) return;
     const news = document.getElementById("news");
     const text = fresh.size === 1 ? "1 new operation" : `${fresh.size} new operations`;
     news.querySelector(".number").textContent = text;
     news.querySelector("a").href = location.href;
     news.hidden = false;
-    if (fresh.size === 1) announce(text);
-  };
+    if (before === 0) announce(text);
+  }
 }
 
 const NAMES = { PENDING: ["pending", "◷", "Pending"], RUNNING: ["running", "▶", "Running"],
@@ -85,8 +106,28 @@ function followOne(id) {
   };
 }
 
+// What is picked is counted, and all of a page can be picked at once.
+function preparePicking() {
+  const form = document.getElementById("bulk"), all = document.getElementById("pick-all");
+  if (!form || !all) return;
+  all.hidden = false;
+  const boxes = [...document.querySelectorAll("td.pick input")], picked = document.getElementById("picked");
+  const show = () => {
+    const count = boxes.filter((box) => box.checked).length;
+    all.checked = count === boxes.length;
+    all.indeterminate = count > 0 && !all.checked;
+    picked.textContent = count > 0 ? `${count} selected, or` : "Tick operations, or";
+    for (const button of form.querySelectorAll("button")) button.disabled = count === 0 && !form.elements.all.checked;
+  };
+  all.onchange = () => { boxes.forEach((box) => { box.checked = all.checked; }); show(); };
+  form.elements.all.onchange = show;
+  boxes.forEach((box) => { box.onchange = show; });
+  show();
+}
+
 function prepare() {
   showTimes();
+  preparePicking();
   for (const button of document.querySelectorAll("button.copy")) button.hidden = !navigator.clipboard;
   watch();
 }
@@ -105,6 +146,17 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// A menu closes when something else is meant.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.choice[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest?.("details.choice[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
 });
 
 document.addEventListener("DOMContentLoaded", prepare);

@@ -59,6 +59,12 @@ pub(crate) struct WireDetail<'a> {
     labels: &'a Labels,
     /// While it has not ended, creations with this key are answered with it.
     unique_key: &'a str,
+    /// Of the operations with this key so many run at a time as `concurrency_limit` says.
+    concurrency_key: &'a str,
+    /// How many; left out without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    concurrency_limit: Option<u32>,
     /// Higher comes first among those that wait.
     #[schema(minimum = -100, maximum = 100)]
     priority: i16,
@@ -105,6 +111,8 @@ impl<'a> From<&'a OperationDetail> for WireDetail<'a> {
             input: serde_json::from_str(&detail.input).ok(),
             labels: &detail.labels,
             unique_key: detail.unique_key.as_deref().unwrap_or(""),
+            concurrency_key: detail.concurrency.as_ref().map_or("", |concurrency| &concurrency.key),
+            concurrency_limit: detail.concurrency.as_ref().map(|concurrency| concurrency.limit),
             priority: detail.priority,
             attempts: detail.attempts,
             max_attempts: detail.max_attempts,

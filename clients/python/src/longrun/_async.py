@@ -322,9 +322,31 @@ class AsyncClient:
         query = {name: value for name, value in given.items() if value is not None}
         return _calls.read(wire.Stats, await self._send(Call("GET", "v1/stats", query=query)))
 
+    async def workers(self) -> wire.WorkerList:
+        """Who runs operations now, those with most attempts first."""
+        return _calls.read(wire.WorkerList, await self._send(Call("GET", "v1/workers")))
+
     async def views(self) -> builtins.list[wire.View]:
         """The saved views of this token and those that are shared, each with how many operations it shows."""
         return _calls.read(wire.ViewList, await self._send(Call("GET", "v1/views"))).views
+
+    async def create_view(self, view: wire.CreateView) -> wire.View:
+        """Saves a filter under a name. A shared view is seen by all in the organization."""
+        call = Call("POST", "v1/views", json=view, is_repeatable=False)
+        return _calls.read(wire.ViewAnswer, await self._send(call)).view
+
+    async def view(self, id: str) -> wire.View:
+        """The view, with how many operations it shows now."""
+        return _calls.read(wire.ViewAnswer, await self._send(Call("GET", f"v1/views/{segment(id)}"))).view
+
+    async def update_view(self, id: str, view: wire.UpdateView) -> wire.View:
+        """Replaces the name, the filter and the columns of a view."""
+        call = Call("POST", f"v1/views/{segment(id)}:update", json=view)
+        return _calls.read(wire.ViewAnswer, await self._send(call)).view
+
+    async def delete_view(self, id: str) -> None:
+        """Removes a view; the operations that it shows stay."""
+        await self._send(Call("DELETE", f"v1/views/{segment(id)}", is_repeatable=False))
 
     async def wait(self, id: str, timeout: float | None = None) -> Operation:
         """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.

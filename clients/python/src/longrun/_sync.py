@@ -326,6 +326,24 @@ class Client:
         """The saved views of this token and those that are shared, each with how many operations it shows."""
         return _calls.read(wire.ViewList, self._send(Call("GET", "v1/views"))).views
 
+    def create_view(self, view: wire.CreateView) -> wire.View:
+        """Saves a filter under a name. A shared view is seen by all in the organization."""
+        call = Call("POST", "v1/views", json=view, is_repeatable=False)
+        return _calls.read(wire.ViewAnswer, self._send(call)).view
+
+    def view(self, id: str) -> wire.View:
+        """The view, with how many operations it shows now."""
+        return _calls.read(wire.ViewAnswer, self._send(Call("GET", f"v1/views/{segment(id)}"))).view
+
+    def update_view(self, id: str, view: wire.UpdateView) -> wire.View:
+        """Replaces the name, the filter and the columns of a view."""
+        call = Call("POST", f"v1/views/{segment(id)}:update", json=view)
+        return _calls.read(wire.ViewAnswer, self._send(call)).view
+
+    def delete_view(self, id: str) -> None:
+        """Removes a view; the operations that it shows stay."""
+        self._send(Call("DELETE", f"v1/views/{segment(id)}", is_repeatable=False))
+
     def wait(self, id: str, timeout: float | None = None) -> Operation:
         """Waits until the operation has ended and answers it, also when it failed; `wait(id).result()` raises then.
 

@@ -558,6 +558,10 @@ class OperationDetail:
     labels: dict[str, str]
     #: While it has not ended, creations with this key are answered with it.
     unique_key: str
+    #: Of the operations with this key so many run at a time as `concurrency_limit` says.
+    concurrency_key: str
+    #: How many; left out without a key.
+    concurrency_limit: int | None = None
     #: Higher comes first among those that wait.
     priority: int
     #: Attempts that count, the one under way included.

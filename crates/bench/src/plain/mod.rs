@@ -55,14 +55,21 @@ impl Plain {
         })
     }
 
-    /// Reads one page and the total; answers how many entries and the total, to be compared.
+    /// Reads one page and the total; answers how many entries and the total, to be compared. A further `condition` is in
+    /// the words of SQL that both engines know; empty for none.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
+    pub async fn list(
+        &self,
+        access: &Access,
+        filter: &Filter,
+        condition: &str,
+        page: PageRequest,
+    ) -> anyhow::Result<(usize, u64)> {
         match self {
-            Plain::Sqlite(plain) => plain.list(access, filter, page).await,
-            Plain::Postgres(plain) => plain.list(access, filter, page).await,
+            Plain::Sqlite(plain) => plain.list(access, filter, condition, page).await,
+            Plain::Postgres(plain) => plain.list(access, filter, condition, page).await,
         }
     }
 

@@ -67,10 +67,19 @@ impl PlainPostgres {
         Ok(PlainPostgres { pool })
     }
 
-    pub async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
+    pub async fn list(
+        &self,
+        access: &Access,
+        filter: &Filter,
+        condition: &str,
+        page: PageRequest,
+    ) -> anyhow::Result<(usize, u64)> {
         let query = |select: &str| {
             let mut sql: QueryBuilder<Postgres> = QueryBuilder::new(select);
             sql.push(" FROM ").push(PAGES).push(" WHERE organization_id = ").push_bind(access.organization.clone());
+            if !condition.is_empty() {
+                sql.push(" AND ").push(condition);
+            }
             if let Some(status) = filter.status {
                 sql.push(" AND status = ").push_bind(i16::from(status.number()));
             }

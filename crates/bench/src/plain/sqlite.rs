@@ -125,9 +125,15 @@ impl PlainSqlite {
         .await
     }
 
-    pub async fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
-        let (access, filter) = (access.clone(), filter.clone());
-        self.with(move |connection| list(connection, &access, &filter, page)).await
+    pub async fn list(
+        &self,
+        access: &Access,
+        filter: &Filter,
+        condition: &str,
+        page: PageRequest,
+    ) -> anyhow::Result<(usize, u64)> {
+        let (access, filter, condition) = (access.clone(), filter.clone(), condition.to_owned());
+        self.with(move |connection| list(connection, &access, &filter, &condition, page)).await
     }
 }
 
@@ -140,8 +146,17 @@ fn make(connection: &Connection, rows: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// The page and the total in one snapshot.
-fn list(connection: &Connection, access: &Access, filter: &Filter, page: PageRequest) -> anyhow::Result<(usize, u64)> {
+fn list(
+    connection: &Connection,
+    access: &Access,
+    filter: &Filter,
+    further: &str,
+    page: PageRequest,
+) -> anyhow::Result<(usize, u64)> {
     let mut condition = "organization_id = :organization".to_owned();
+    if !further.is_empty() {
+        condition += &format!(" AND {further}");
+    }
     let mut values: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":organization", &access.organization)];
     if let Some(status) = filter.status {
         condition += &format!(" AND status = {}", status.number());

@@ -6,6 +6,8 @@
 //! since the store writes how far it is along with what it does. Batches are small and followed by a pause, so that
 //! others' calls hardly wait.
 
+mod told;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,9 @@ use operations::search::Set;
 use operations::{Access, NewOperation, Projects, Search};
 use serde::{Deserialize, Serialize};
 use store::{BulkBatch, BulkProgress, BulkRefusal, GroupBy, OperationCommand, Store, StoreError};
+
+use told::tell;
+pub use told::{Outcome, Told, asked, outcome, told};
 
 /// The name of the kind.
 pub const KIND: &str = operations::BULK_KIND;
@@ -160,10 +165,6 @@ fn away(error: StoreError) -> Failure {
     Failure::transient(format!("the store did not answer as it should: {error}"))
 }
 
-fn told(progress: &BulkProgress) -> String {
-    format!("{} of {} done, {} refused", progress.done(), progress.total, progress.done() - progress.changed)
-}
-
 #[async_trait]
 impl Handler for BulkHandler {
     async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
@@ -179,8 +180,8 @@ impl Handler for BulkHandler {
         let mut looked_at = progress.below;
         while looked_at > 1 {
             if attempt.cancelled.is_cancelled() {
-                attempt.progress.tell(told(&progress));
-                return Err(Failure::transient(format!("stopped: {}", told(&progress))));
+                attempt.progress.tell(tell(&progress));
+                return Err(Failure::transient(format!("stopped: {}", tell(&progress))));
             }
             let matching = self.store.matching_ids(&access, &search, 1..looked_at, size).await.map_err(away)?;
             let next = matching.next_below.unwrap_or(1);
@@ -218,7 +219,7 @@ impl Handler for BulkHandler {
             let percent = progress.done() * 100 / progress.total.max(1);
             if percent > shown {
                 shown = percent;
-                attempt.progress.tell(told(&progress));
+                attempt.progress.tell(tell(&progress));
             }
             tokio::time::sleep(took.min(PAUSE)).await;
         }

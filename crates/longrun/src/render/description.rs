@@ -83,6 +83,9 @@ fn describe(style: Style, detail: &OperationDetail, now: Timestamp) -> String {
     let labels: Vec<String> = detail.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     line("Labels", printable(&labels.join(", ")));
     line("Unique key", printable(&detail.unique_key));
+    if let Some(limit) = detail.concurrency_limit {
+        line("Concurrency", format!("{}, {limit} at a time", printable(&detail.concurrency_key)));
+    }
     line("Schedule", printable(&detail.schedule));
     if detail.priority != 0 {
         line("Priority", detail.priority.to_string());

@@ -14,6 +14,7 @@ mod range;
 mod set;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::{NOTICE_KIND, Operation, OperationId, Status, Timestamp, Violation};
 
 pub use range::{Numbers, Times};
 pub use set::Set;
+pub use written::{Written, value, written};
 
 /// The most bytes of a filter that a caller may send.
 pub const MAX_FILTER_BYTES: usize = 2_048;

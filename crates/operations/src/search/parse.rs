@@ -1,6 +1,7 @@
 //! Reads filters: `comparison AND comparison …`, where a comparison may have alternatives and be negated.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,16 +28,40 @@ impl FromStr for Search {
 
 /// Reads a filter; durations are before `now`, or refused when it is left out.
 pub(super) fn parse(filter: &str, now: Option<Timestamp>, most: usize) -> Result<Search, InvalidFilter> {
-    let mut parser = Parser { tokens: tokens(filter)?, at: 0, now, comparisons: 0, most };
     let mut search = Search::default();
+    each(tokens(filter)?, most, |_, comparison| add(&mut search, comparison, now))?;
+    Ok(search)
+}
+
+/// The comparisons of a filter, each with the places where it begins and where what follows it does.
+pub(super) fn comparisons(
+    tokens: Vec<(usize, Token)>,
+    most: usize,
+) -> Result<Vec<(Range<usize>, Comparison)>, InvalidFilter> {
+    let mut found = Vec::new();
+    each(tokens, most, |place, comparison| {
+        found.push((place, comparison));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads one comparison after the other.
+fn each(
+    tokens: Vec<(usize, Token)>,
+    most: usize,
+    mut take: impl FnMut(Range<usize>, Comparison) -> Result<(), InvalidFilter>,
+) -> Result<(), InvalidFilter> {
+    let mut parser = Parser { tokens, at: 0, comparisons: 0, most };
     if *parser.peek() == Token::End {
-        return Ok(search);
+        return Ok(());
     }
     loop {
+        let begin = parser.place();
         let comparison = parser.term()?;
-        parser.add(&mut search, comparison)?;
+        take(begin..parser.place(), comparison)?;
         match parser.peek() {
-            Token::End => return Ok(search),
+            Token::End => return Ok(()),
             Token::Word(word) if word == "AND" => parser.at += 1,
             Token::Word(word) if word == "OR" => {
                 let problem = "OR joins alternatives of one field, within parentheses only: \
@@ -54,18 +79,17 @@ pub(super) fn parse(filter: &str, now: Option<Timestamp>, most: usize) -> Result
 struct Parser {
     tokens: Vec<(usize, Token)>,
     at: usize,
-    now: Option<Timestamp>,
     comparisons: usize,
     most: usize,
 }
 
 /// A field, how it is compared, and with what; each with its place.
-struct Comparison {
+pub(super) struct Comparison {
     place: usize,
-    field: Field,
+    pub(super) field: Field,
     sign_place: usize,
-    sign: Token,
-    values: Vec<(usize, String)>,
+    pub(super) sign: Token,
+    pub(super) values: Vec<(usize, String)>,
 }
 
 impl Parser {
@@ -197,37 +221,37 @@ impl Parser {
             }
         }
     }
+}
 
-    /// Makes a search mean a comparison as well.
-    fn add(&self, search: &mut Search, comparison: Comparison) -> Result<(), InvalidFilter> {
-        let text = |name: &'static str| {
-            move |value: &str| check_text(name, value).map(|()| value.to_owned()).map_err(|wrong| wrong.description)
-        };
-        match &comparison.field {
-            Field::Status => among(&mut search.status, &comparison, status),
-            Field::Kind => among(&mut search.kind, &comparison, text("kind")),
-            Field::ProjectId => among(&mut search.project_id, &comparison, text("project_id")),
-            Field::ResourceType => among(&mut search.resource_type, &comparison, text("resource_type")),
-            Field::ResourceId => among(&mut search.resource_id, &comparison, text("resource_id")),
-            Field::Id => among(&mut search.id, &comparison, id),
-            Field::UniqueKey => among(&mut search.unique_key, &comparison, text("unique_key")),
-            Field::Worker => among(&mut search.worker, &comparison, text("worker")),
-            Field::Label(key) => {
-                among(search.labels.entry(key.clone()).or_default(), &comparison, text("the value of a label"))
-            }
-            Field::CreatedAt => within(&mut search.created_at, &comparison, self.now),
-            Field::StartedAt => within(&mut search.started_at, &comparison, self.now),
-            Field::FinishedAt => within(&mut search.finished_at, &comparison, self.now),
-            Field::Attempts => between(&mut search.attempts, &comparison),
-            Field::Priority => between(&mut search.priority, &comparison),
-            Field::ErrorMessage => contained(&mut search.error_message, comparison),
-            Field::Input => contained(&mut search.input, comparison),
-            Field::Output => contained(&mut search.output, comparison),
+/// Makes a search mean a comparison as well.
+fn add(search: &mut Search, comparison: Comparison, now: Option<Timestamp>) -> Result<(), InvalidFilter> {
+    let text = |name: &'static str| {
+        move |value: &str| check_text(name, value).map(|()| value.to_owned()).map_err(|wrong| wrong.description)
+    };
+    match &comparison.field {
+        Field::Status => among(&mut search.status, &comparison, status),
+        Field::Kind => among(&mut search.kind, &comparison, text("kind")),
+        Field::ProjectId => among(&mut search.project_id, &comparison, text("project_id")),
+        Field::ResourceType => among(&mut search.resource_type, &comparison, text("resource_type")),
+        Field::ResourceId => among(&mut search.resource_id, &comparison, text("resource_id")),
+        Field::Id => among(&mut search.id, &comparison, id),
+        Field::UniqueKey => among(&mut search.unique_key, &comparison, text("unique_key")),
+        Field::Worker => among(&mut search.worker, &comparison, text("worker")),
+        Field::Label(key) => {
+            among(search.labels.entry(key.clone()).or_default(), &comparison, text("the value of a label"))
         }
+        Field::CreatedAt => within(&mut search.created_at, &comparison, now),
+        Field::StartedAt => within(&mut search.started_at, &comparison, now),
+        Field::FinishedAt => within(&mut search.finished_at, &comparison, now),
+        Field::Attempts => between(&mut search.attempts, &comparison),
+        Field::Priority => between(&mut search.priority, &comparison),
+        Field::ErrorMessage => contained(&mut search.error_message, comparison),
+        Field::Input => contained(&mut search.input, comparison),
+        Field::Output => contained(&mut search.output, comparison),
     }
 }
 
-fn is_keyword(word: &str) -> bool {
+pub(super) fn is_keyword(word: &str) -> bool {
     matches!(word, "AND" | "OR" | "NOT")
 }
 

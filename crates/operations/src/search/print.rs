@@ -70,7 +70,7 @@ impl Comparisons {
 }
 
 /// A text in quotes, as filters write it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

@@ -1,7 +1,8 @@
-//! Doing the same to all operations that match a filter.
+//! Doing the same to all operations that match a filter, or to some that were picked one by one.
 
 use kinds::bulk::{self, BulkAction};
-use operations::{Operation, Search, Violation};
+use operations::search::Set;
+use operations::{Operation, OperationId, Search, Status, Violation};
 use serde::Deserialize;
 use store::{GroupBy, Scope};
 use utoipa::ToSchema;
@@ -52,10 +53,15 @@ pub(crate) enum BulkActionName {
     Delete,
 }
 
+/// The most operations that can be picked one by one: a page of them.
+const MAX_PICKED: usize = 1_000;
+
 /// What came of the call.
 pub(crate) struct Begun {
     /// How many operations match.
     pub(crate) count: u64,
+    /// How many of them have which status; those that none has are left out.
+    pub(crate) by_status: Vec<(Status, u64)>,
     /// Whether that is all of them; else at least so many match.
     pub(crate) is_exact: bool,
     /// The operation that does it; none when the call only asks.
@@ -99,17 +105,52 @@ pub(crate) async fn begin(
     let (Some(action), Some(search)) = (action, search) else {
         return Err(ApiError::field("filter", "is missing"));
     };
-    let matching = app.store.count_matching(caller.access(), &search, GroupBy::default()).await?;
+    let canonical = format!("{} {:?}", action.name(), asked.filter);
+    carry_out(app, caller, Order { action, search, canonical, expected, dry_run: asked.dry_run }, key).await
+}
+
+/// The same for operations that were picked one by one.
+pub(crate) async fn begin_with(
+    app: &App,
+    caller: &Caller,
+    action: BulkAction,
+    ids: Vec<OperationId>,
+    dry_run: bool,
+    key: Option<&str>,
+) -> Result<Begun, ApiError> {
+    caller.require(Scope::OperationsWrite)?;
+    if ids.is_empty() || ids.len() > MAX_PICKED {
+        return Err(ApiError::field("id", format!("must be given at least once and at most {MAX_PICKED} times")));
+    }
+    let search = bulk::without_bulk(Search { id: Set::among(ids), ..Search::default() });
+    let canonical = format!("{} {search}", action.name());
+    carry_out(app, caller, Order { action, search, canonical, expected: None, dry_run }, key).await
+}
+
+/// What is to be done.
+struct Order {
+    action: BulkAction,
+    search: Search,
+    /// What tells it from another one.
+    canonical: String,
+    expected: Option<u64>,
+    dry_run: bool,
+}
+
+async fn carry_out(app: &App, caller: &Caller, order: Order, key: Option<&str>) -> Result<Begun, ApiError> {
+    let Order { action, search, canonical, expected, dry_run } = order;
+    let by_status = GroupBy { status: true, ..GroupBy::default() };
+    let matching = app.store.count_matching(caller.access(), &search, by_status).await?;
     if let Some(expected) = expected
         && matching.total.abs_diff(expected) > expected / 10
     {
         return Err(ApiError::CountDiffers { now: matching.total, expected });
     }
-    let mut begun = Begun { count: matching.total, is_exact: matching.is_exact, operation: None };
-    if !asked.dry_run {
+    let by_status = matching.groups.iter().filter_map(|group| Some((group.status?, group.count))).collect();
+    let mut begun = Begun { count: matching.total, by_status, is_exact: matching.is_exact, operation: None };
+    if !dry_run {
         let new = bulk::operation(action, &search, caller.access());
-        let canonical = || format!("{} {:?}", action.name(), asked.filter);
-        let key = idempotency::key(key, caller, "POST /v1/operations:bulk", canonical)?;
+        let key = idempotency::key(key, caller, "POST /v1/operations:bulk", || canonical)?;
         let targets = vec![format!("bulk/{}", action.name()), format!("filter/{search}")];
         let store = caller.store(app, "operations.bulk", targets);
         begun.operation = Some(app.waker.create(&*store, caller.access(), new, None, key).await?);

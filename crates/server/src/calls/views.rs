@@ -21,6 +21,8 @@ const NOT_FOUND: ApiError = ApiError::NotFound("view");
 const MAX_COLUMNS: usize = 32;
 /// How long a list of views counts what they show; those whose turn comes later are answered without.
 const COUNTING: Duration = Duration::from_secs(2);
+/// The same where the views stand beside something else, which must not wait for them.
+const COUNTING_BESIDE: Duration = Duration::from_millis(50);
 
 /// What a view is to be.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -102,11 +104,25 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateView>) 
 /// Every view that the caller has, each with its count; `None` when counting took too long, or its filter cannot be
 /// counted any more.
 pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
+    counted(app, caller, COUNTING, |_| true).await
+}
+
+/// The same beside something else that is shown: what would be looked at operation by operation is not counted.
+pub(crate) async fn list_beside(app: &App, caller: &Caller) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
+    counted(app, caller, COUNTING_BESIDE, |search| search.looked_at_by_row().is_none()).await
+}
+
+async fn counted(
+    app: &App,
+    caller: &Caller,
+    counting: Duration,
+    is_counted: impl Fn(&Search) -> bool,
+) -> Result<Vec<(View, Option<ViewCount>)>, ApiError> {
     let views = app.store.views(&reach(caller)?).await?;
-    let until = Instant::now() + COUNTING;
+    let until = Instant::now() + counting;
     let mut counted = Vec::with_capacity(views.len());
     for view in views {
-        let count = tokio::time::timeout_at(until, count(app, caller, &view)).await;
+        let count = tokio::time::timeout_at(until, count(app, caller, &view, &is_counted)).await;
         counted.push((view, count.unwrap_or(Ok(None))?));
     }
     Ok(counted)
@@ -115,7 +131,7 @@ pub(crate) async fn list(app: &App, caller: &Caller) -> Result<Vec<(View, Option
 /// One view, with its count.
 pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> Result<(View, Option<ViewCount>), ApiError> {
     let view = find(app, caller, id).await?;
-    let count = count(app, caller, &view).await?;
+    let count = count(app, caller, &view, |_| true).await?;
     Ok((view, count))
 }
 
@@ -201,10 +217,15 @@ fn kept(outcome: ViewOutcome) -> Result<View, ApiError> {
     }
 }
 
-async fn count(app: &App, caller: &Caller, view: &View) -> Result<Option<ViewCount>, ApiError> {
+async fn count(
+    app: &App,
+    caller: &Caller,
+    view: &View,
+    is_counted: impl Fn(&Search) -> bool,
+) -> Result<Option<ViewCount>, ApiError> {
     // It was valid when it was kept; a later version may think otherwise.
     let Ok(search) = Search::parse(&view.filter, app.store.now()) else { return Ok(None) };
-    if search.check_cost().is_err() {
+    if app.store.check_search(&search).is_err() || !is_counted(&search) {
         return Ok(None);
     }
     let counted = app.store.count_matching(caller.access(), &search, GroupBy::default()).await?;

@@ -52,7 +52,11 @@ pub(super) fn view(number: i32) -> String {
 
 /// What is known of an operation beside the operation.
 pub(super) fn detail(detail: OperationDetail) -> wire::OperationDetail {
+    let (concurrency_key, concurrency_limit) =
+        detail.concurrency.map(|concurrency| (concurrency.key, concurrency.limit)).unwrap_or_default();
     wire::OperationDetail {
+        concurrency_key,
+        concurrency_limit,
         input: detail.input,
         labels: detail.labels.into_iter().collect(),
         unique_key: detail.unique_key.unwrap_or_default(),

@@ -38,7 +38,7 @@ pub(super) async fn bulk(
     caller.require(Scope::OperationsWrite)?;
     let body = body::read_json(&app, &caller, &headers, body, app.settings.body_limit).await?;
     let begun = bulk::begin(&app, &caller, strict::json::<BulkOperations>(&body)?, idempotency_key(&headers)?).await?;
-    let Begun { count, is_exact, operation } = &begun;
+    let Begun { count, is_exact, operation, .. } = &begun;
     let operation = operation.as_ref().map(WireOperation::from);
     let answer = BulkAnswer { matching_count: *count, count_is_exact: *is_exact, operation };
     Ok(render::response(to_json(&answer)))

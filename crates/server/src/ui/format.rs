@@ -58,6 +58,16 @@ pub(super) fn number(number: u64) -> String {
     text
 }
 
+/// How many there are: exactly, or at least.
+pub(super) fn count(count: u64, is_exact: bool) -> String {
+    if is_exact { number(count) } else { format!("at least {}", number(count)) }
+}
+
+/// A text as one word of a shell's command.
+pub(super) fn quoted_for_shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// How a status is called and coloured. Cancelled ones are failed for programs; people want to know.
 pub(super) struct Badge {
     /// The class of the style sheet.

@@ -1,62 +1,76 @@
 //! `GET /ui/operations`: the list.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::response::Response;
-use http::HeaderMap;
-use operations::{Status, Timestamp};
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode};
+use operations::{Operation, Projects, Status, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use store::SearchPage;
 
 use super::assets::Assets;
 use super::error::Problem;
-use super::format::{Badge, When, duration, number, short};
+use super::filter::{self, Bar, RANGES};
+use super::form::{Fields, Wrong};
+use super::format::{Badge, When, count, duration, number, short};
 use super::respond;
+use super::views::{self, Tab as ViewTab};
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
-use crate::calls::list::{self, ListOperations};
+use crate::calls::search::{self, CountOperations, Counts, SearchOperations};
 use crate::error::ApiError;
 use crate::strict::Read;
 
 /// Entries per page that can be chosen.
-const SIZES: [u32; 3] = [25, 50, 100];
-
-/// What is asked for, as the address has it.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    resource_type: String,
-    #[serde(default)]
-    resource_id: String,
-    /// From 1, as people count.
-    #[serde(default)]
-    page: String,
-    #[serde(default)]
-    size: String,
-}
+pub(super) const SIZES: [u32; 3] = [25, 50, 100];
+/// Kinds that are offered; others can be typed.
+const SHOWN_KINDS: usize = 40;
 
 #[derive(Template)]
 #[template(path = "ui/operations.html")]
 struct Page {
     assets: Assets,
     frame: Frame,
-    asked: Asked,
+    bar: Bar,
+    wrong: Wrong,
+    /// The filter as text; empty for everything.
+    filter: String,
+    statuses: Vec<Choice>,
+    kinds: Vec<Choice>,
+    /// Those that the session is limited to; empty when it is not.
+    projects: Vec<Choice>,
+    ranges: Vec<Choice>,
     tabs: Vec<Tab>,
-    kinds: Vec<String>,
+    views: Vec<ViewTab>,
+    is_view: bool,
     rows: Vec<Row>,
+    /// `12,345`, or `at least 100,000`.
     total: String,
-    has_filter: bool,
+    total_number: u64,
+    is_total_exact: bool,
+    is_one: bool,
+    is_past_the_end: bool,
     first: String,
     last: String,
     pages: Pages,
-    sizes: Vec<Size>,
+    sizes: Vec<Choice>,
+    oldest_first: bool,
+    order_url: String,
     /// Where the events come from that tell of new operations.
     watch: String,
+    /// When the page was made.
+    now: String,
+    command_line: String,
+}
+
+/// Something that can be picked, or not.
+struct Choice {
+    value: String,
+    name: String,
+    count: String,
+    is_chosen: bool,
 }
 
 /// A status with the number of operations that have it, under the other conditions.
@@ -69,28 +83,26 @@ struct Tab {
     is_current: bool,
 }
 
-struct Row {
-    id: String,
-    short_id: String,
-    badge: Badge,
-    kind: String,
-    resource_type: String,
-    resource_id: String,
-    short_resource: String,
-    project: String,
-    created: When,
+/// An operation of a list.
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) short_id: String,
+    pub(super) badge: Badge,
+    pub(super) kind: String,
+    pub(super) resource_type: String,
+    pub(super) resource_id: String,
+    pub(super) short_resource: String,
+    pub(super) project: String,
+    pub(super) created: When,
     /// How long it ran, or has been running or waiting.
-    took: String,
-    error: String,
-}
-
-struct Size {
-    size: u32,
-    is_current: bool,
+    pub(super) took: String,
+    pub(super) error: String,
 }
 
 /// The links to other pages.
+#[derive(Default)]
 struct Pages {
+    /// Empty where it is not known: behind what was counted.
     current: String,
     of: String,
     /// Whether there is more than one.
@@ -101,81 +113,223 @@ struct Pages {
     last: Option<String>,
 }
 
+/// Which part of the list.
+struct Place {
+    /// From 0.
+    page: u32,
+    size: u32,
+    /// Where the page before ended, where numbers do not lead.
+    token: String,
+    oldest_first: bool,
+}
+
+impl Place {
+    fn read(fields: &Fields) -> Place {
+        let size = fields.one("size").parse().ok().filter(|size| SIZES.contains(size)).unwrap_or(SIZES[0]);
+        let page = fields.one("page").parse::<u32>().unwrap_or(1).max(1) - 1;
+        let oldest_first = fields.one("order") == "oldest";
+        Place { page, size, token: fields.one("token").to_owned(), oldest_first }
+    }
+
+    /// The address of a filter in the same order and pages of the same size; of a page from 0.
+    fn url(&self, filter: &str, page: u64, token: &str) -> String {
+        let size = if self.size == SIZES[0] { String::new() } else { self.size.to_string() };
+        let page = if page == 0 { String::new() } else { (page + 1).to_string() };
+        let order = if self.oldest_first { "oldest" } else { "" };
+        filter::url(filter, &[("size", &size), ("order", order), ("page", &page), ("token", token)])
+    }
+}
+
 /// `GET /ui/operations`.
 pub(super) async fn list(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    let size = asked.size.parse().ok().filter(|size| SIZES.contains(size)).unwrap_or(SIZES[0]);
-    let page = asked.page.parse::<u32>().unwrap_or(1).max(1) - 1;
-    let value = ListOperations {
-        page: Some(app.settings.first_page.shown(page)),
-        page_size: Some(size),
-        resource_id: asked.resource_id.clone(),
-        resource_type: asked.resource_type.clone(),
-        status: asked.status.clone(),
-        kind: asked.kind.clone(),
-    };
-    let listing = list::listing(&app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+    let fields = Fields::parse(query.as_deref().unwrap_or_default());
     let now = app.store.now();
-    let total = listing.page.total_count;
-    let count = total.div_ceil(u64::from(size)).max(1);
-    let begin = listing.page.request.offset();
-    let tabs = tabs(&app, &visitor, &asked).await?;
+    let (bar, mut wrong) = Bar::read(&fields, now);
+    let place = Place::read(&fields);
+    let filter = bar.text();
+    if wrong.is_empty() && !filter::is_canonical(&fields) {
+        return Ok(Redirect::to(&place.url(&filter, place.page.into(), &place.token)).into_response());
+    }
+    let found = if wrong.is_empty() { find(&app, &visitor, &filter, &place).await } else { Ok(None) };
+    let (found, status) = match found {
+        Ok(found) => (found, if wrong.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST }),
+        Err(error) => {
+            let status;
+            (wrong, status) = Wrong::of(error)?;
+            (None, status)
+        }
+    };
+    let groups = if wrong.is_empty() { groups(&app, &visitor, &bar).await? } else { Groups::default() };
+    let views = views::tabs(&app, &visitor, &filter).await?;
+    let (page, next_token) = found.unwrap_or_else(|| (nothing(), String::new()));
+    let shown = page.found.len() as u64;
+    let begin = u64::from(place.page) * u64::from(place.size);
+    let frame = visitor.frame("operations");
     let template = Page {
         assets: Assets,
-        frame: visitor.frame("operations"),
-        tabs,
-        kinds: app.store.kinds(Some(visitor.caller.organization())).await?,
-        total: number(total),
-        has_filter: !(asked.status.is_empty() && asked.kind.is_empty() && asked.resource_id.is_empty()),
-        first: number(if listing.entries.is_empty() { 0 } else { begin + 1 }),
-        last: number(begin + listing.entries.len() as u64),
-        pages: pages(&asked, u64::from(page) + 1, count),
-        sizes: SIZES.map(|offered| Size { size: offered, is_current: offered == size }).into(),
-        watch: watch(&asked),
-        rows: listing.entries.iter().map(|entry| row(&entry.operation, now)).collect(),
-        asked,
+        statuses: statuses(&bar, &groups),
+        kinds: kinds(&bar, &groups),
+        projects: projects(&visitor, &bar),
+        ranges: RANGES.map(|(value, name)| choice(value, name, bar.since == value)).into(),
+        tabs: tabs(&bar, &groups, &place),
+        is_view: views.iter().any(|view| view.is_current),
+        views,
+        total: count(page.total, page.total_is_exact),
+        total_number: page.total,
+        is_total_exact: page.total_is_exact,
+        is_one: page.total == 1 && page.total_is_exact,
+        is_past_the_end: shown == 0 && page.total > 0,
+        first: number(if shown == 0 { 0 } else { begin + 1 }),
+        last: number(begin + shown),
+        pages: if wrong.is_empty() { pages(&filter, &place, &page, next_token) } else { Pages::default() },
+        sizes: SIZES.map(|size| choice(&size.to_string(), "", size == place.size)).into(),
+        oldest_first: place.oldest_first,
+        order_url: Place { oldest_first: !place.oldest_first, token: String::new(), ..place }.url(&filter, 0, ""),
+        watch: watch(&bar),
+        now: now.to_string(),
+        command_line: command_line(&filter),
+        rows: page.found.iter().map(|found| row(&found.operation, now)).collect(),
+        bar,
+        wrong,
+        filter,
+        frame,
     };
-    respond::page(&headers, &template)
+    respond::page_with(status, &headers, &template)
 }
 
-/// The counts by status are exact and cost no more than the total does: they are sums of counters.
-async fn tabs(app: &App, visitor: &Visitor, asked: &Asked) -> Result<Vec<Tab>, Problem> {
-    let mut tabs = Vec::with_capacity(1 + Status::ALL.len());
-    for status in std::iter::once(None).chain(Status::ALL.map(Some)) {
-        let wire_name = status.map_or("", Status::wire_name);
-        let value = ListOperations {
-            page_size: Some(1),
-            status: wire_name.to_owned(),
-            kind: asked.kind.clone(),
-            resource_id: asked.resource_id.clone(),
-            resource_type: asked.resource_type.clone(),
-            page: None,
-        };
-        let listing = list::listing(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+/// A page that was found, and the token of the next one.
+type Found = (SearchPage, String);
+
+async fn find(app: &App, visitor: &Visitor, filter: &str, place: &Place) -> Result<Option<Found>, ApiError> {
+    let value = SearchOperations {
+        filter: filter.to_owned(),
+        page: Some(app.settings.first_page.shown(place.page)).filter(|_| place.token.is_empty()),
+        page_size: Some(place.size),
+        page_token: place.token.clone(),
+        order_by: if place.oldest_first { "created_at" } else { "" }.to_owned(),
+    };
+    let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+    Ok(Some((found.page, found.next_page_token)))
+}
+
+fn nothing() -> SearchPage {
+    SearchPage { found: Vec::new(), total: 0, total_is_exact: true, next: None }
+}
+
+/// How many operations match, by status and kind, where neither is asked for.
+#[derive(Default)]
+struct Groups {
+    groups: Vec<(Status, String, u64)>,
+    is_exact: bool,
+    /// Only these statuses were counted.
+    among: BTreeSet<Status>,
+}
+
+impl Groups {
+    /// The number of a status, or of all; empty where it is not known.
+    fn of(&self, status: Option<Status>, bar: &Bar) -> String {
+        let is_counted = self.among.is_empty() || status.is_none_or(|status| self.among.contains(&status));
+        if !is_counted {
+            return String::new();
+        }
+        self.sum(|of, kind| status.is_none_or(|status| of == status) && means_kind(bar, kind))
+    }
+
+    fn sum(&self, is_meant: impl Fn(Status, &str) -> bool) -> String {
+        let meant = self.groups.iter().filter(|(status, kind, _)| is_meant(*status, kind));
+        count(meant.map(|(_, _, count)| count).sum(), self.is_exact)
+    }
+}
+
+/// One count tells all numbers of the page.
+async fn groups(app: &App, visitor: &Visitor, bar: &Bar) -> Result<Groups, ApiError> {
+    let counts = async |bar: &Bar| {
+        let value = CountOperations { filter: bar.text(), group_by: "status,kind".to_owned() };
+        search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await
+    };
+    let (counted, among) = match counts(&bar.without_groups()).await {
+        // What is looked at operation by operation may have been bounded by the status.
+        Err(ApiError::Invalid(_)) => (counts(bar).await?, bar.statuses.clone()),
+        counts => (counts?, BTreeSet::new()),
+    };
+    let Counts { counted, groups_left_out } = counted;
+    let is_exact = counted.is_exact && groups_left_out == 0;
+    let groups = counted.groups.into_iter().filter_map(|group| Some((group.status?, group.kind?, group.count)));
+    Ok(Groups { groups: groups.collect(), is_exact, among })
+}
+
+fn choice(value: &str, name: &str, is_chosen: bool) -> Choice {
+    Choice { value: value.to_owned(), name: name.to_owned(), count: String::new(), is_chosen }
+}
+
+fn means_kind(bar: &Bar, kind: &str) -> bool {
+    bar.kinds.is_empty() || bar.kinds.contains(kind)
+}
+
+fn statuses(bar: &Bar, groups: &Groups) -> Vec<Choice> {
+    let choices = Status::ALL.map(|status| Choice {
+        count: groups.of(Some(status), bar),
+        ..choice(&status.to_string(), Badge::of_status(status).name, bar.statuses.contains(&status))
+    });
+    choices.into()
+}
+
+fn tabs(bar: &Bar, groups: &Groups, place: &Place) -> Vec<Tab> {
+    let tabs = std::iter::once(None).chain(Status::ALL.map(Some)).map(|status| {
         let badge = status.map(Badge::of_status);
-        tabs.push(Tab {
+        let only = Bar { statuses: status.into_iter().collect(), ..bar.clone() };
+        Tab {
             name: badge.as_ref().map_or("All", |badge| badge.name),
             class: badge.as_ref().map_or("all", |badge| badge.class),
             sign: badge.as_ref().map_or("", |badge| badge.sign),
-            count: number(listing.page.total_count),
-            url: url(&Asked { status: wire_name.to_owned(), page: String::new(), ..asked.clone() }),
-            is_current: asked.status == wire_name,
-        });
-    }
-    Ok(tabs)
+            count: groups.of(status, bar),
+            url: place.url(&only.text(), 0, ""),
+            is_current: bar.statuses == only.statuses,
+        }
+    });
+    tabs.collect()
 }
 
-fn row(operation: &operations::Operation, now: Timestamp) -> Row {
+/// Those that match have come first, then those that are chosen and do not.
+fn kinds(bar: &Bar, groups: &Groups) -> Vec<Choice> {
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for (status, kind, count) in &groups.groups {
+        let is_meant = bar.statuses.is_empty() || bar.statuses.contains(status);
+        *counts.entry(kind).or_default() += if is_meant { *count } else { 0 };
+    }
+    for kind in &bar.kinds {
+        counts.entry(kind).or_default();
+    }
+    let mut counts: Vec<(&str, u64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let is_shown = |(at, (kind, _)): &(usize, (&str, u64))| *at < SHOWN_KINDS || bar.kinds.contains(*kind);
+    let shown = counts.into_iter().enumerate().filter(is_shown).map(|(_, (kind, of))| Choice {
+        count: count(of, groups.is_exact),
+        ..choice(kind, kind, bar.kinds.contains(kind))
+    });
+    shown.collect()
+}
+
+fn projects(visitor: &Visitor, bar: &Bar) -> Vec<Choice> {
+    match &visitor.caller.access().projects {
+        Projects::All => Vec::new(),
+        Projects::Only(only) => {
+            only.iter().map(|project| choice(project, project, bar.projects.contains(project))).collect()
+        }
+    }
+}
+
+pub(super) fn row(operation: &Operation, now: Timestamp) -> Row {
     let id = operation.id.to_string();
     let resource = operation.resource.as_ref();
     let resource_id = resource.map_or("", |resource| &resource.resource_id);
     Row {
-        short_id: id[id.len() - 12..].to_owned(),
+        short_id: short_id(&id),
         id,
         badge: Badge::of(operation),
         kind: operation.kind.clone(),
@@ -189,8 +343,13 @@ fn row(operation: &operations::Operation, now: Timestamp) -> Row {
     }
 }
 
+/// The end of an id, which tells operations apart that were created at the same time.
+pub(super) fn short_id(id: &str) -> String {
+    id[id.len() - 12..].to_owned()
+}
+
 /// `ran 3 s`, `running for 3 s`, `waiting for 3 s`.
-fn took(operation: &operations::Operation, now: Timestamp) -> String {
+fn took(operation: &Operation, now: Timestamp) -> String {
     let since = |at: Timestamp, until: Timestamp| duration(until.as_millis() - at.as_millis());
     match (operation.status, operation.started_at, operation.finished_at) {
         (Status::Running, Some(started), _) => format!("running for {}", since(started, now)),
@@ -200,36 +359,38 @@ fn took(operation: &operations::Operation, now: Timestamp) -> String {
     }
 }
 
-fn pages(asked: &Asked, current: u64, count: u64) -> Pages {
-    let to = |page: u64| url(&Asked { page: page.to_string(), ..asked.clone() });
+fn pages(filter: &str, place: &Place, found: &SearchPage, next_token: String) -> Pages {
+    let of = found.total.div_ceil(place.size.into()).max(1);
+    let to = |page: u64| place.url(filter, page, "");
+    // Behind what was counted, only the token of each page leads on.
+    let further = (!found.total_is_exact && !next_token.is_empty()).then(|| place.url(filter, 0, &next_token));
+    if !place.token.is_empty() {
+        return Pages { is_shown: true, first: Some(to(0)), next: further, ..Pages::default() };
+    }
+    let current = u64::from(place.page);
+    let next = (current + 1 < of).then(|| to(current + 1)).or(further);
     Pages {
-        current: number(current),
-        of: number(count),
-        is_shown: count > 1 || current > 1,
-        first: (current > 1).then(|| to(1)),
-        previous: (current > 1).then(|| to((current - 1).min(count))),
-        next: (current < count).then(|| to(current + 1)),
-        last: (current < count).then(|| to(count)),
+        current: number(current + 1),
+        of: count(of, found.total_is_exact),
+        is_shown: of > 1 || current > 0 || next.is_some(),
+        first: (current > 0).then(|| to(0)),
+        previous: (current > 0).then(|| to((current - 1).min(of - 1))),
+        last: (current + 1 < of && found.total_is_exact).then(|| to(of - 1)),
+        next,
     }
 }
 
-/// The address of a list.
-fn url(asked: &Asked) -> String {
-    let parts = query(&[
-        ("status", &*asked.status),
-        ("kind", &asked.kind),
-        ("resource_type", &asked.resource_type),
-        ("resource_id", &asked.resource_id),
-        ("size", &asked.size),
-        ("page", &asked.page),
-    ]);
-    format!("/ui/operations{parts}")
-}
-
-/// The address of the list of what is about a resource.
-pub(super) fn resource_url(resource: &operations::Resource) -> String {
-    let (resource_type, resource_id) = (resource.resource_type.clone(), resource.resource_id.clone());
-    url(&Asked { resource_type, resource_id, ..Asked::default() })
+/// The events that may be about the list: the script asks whether they are.
+fn watch(bar: &Bar) -> String {
+    let kind = bar.kinds.first().filter(|_| bar.kinds.len() == 1).map_or("", |kind| kind);
+    let is_resource = !bar.resource_type.is_empty() && !bar.resource_id.is_empty();
+    let of_resource = |text: &str| if is_resource { text.to_owned() } else { String::new() };
+    let others = [
+        ("kind", kind),
+        ("resource_type", &of_resource(&bar.resource_type)),
+        ("resource_id", &of_resource(&bar.resource_id)),
+    ];
+    filter::watch_url(&others)
 }
 
 /// A text as a part of an address.
@@ -237,14 +398,10 @@ pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-fn watch(asked: &Asked) -> String {
-    let parts =
-        query(&[("kind", &*asked.kind), ("resource_type", &asked.resource_type), ("resource_id", &asked.resource_id)]);
-    format!("/v1/operations:watch{parts}")
-}
-
-fn query(parts: &[(&str, &str)]) -> String {
-    let parts = parts.iter().filter(|(_, value)| !value.is_empty());
-    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+/// The same list in a terminal.
+fn command_line(filter: &str) -> String {
+    if filter.is_empty() {
+        return "longrun operations list".to_owned();
+    }
+    format!("longrun operations search {}", super::format::quoted_for_shell(filter))
 }

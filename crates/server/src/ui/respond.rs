@@ -7,8 +7,8 @@ use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 
 use super::error::Problem;
 use crate::error::ApiError;
@@ -18,13 +18,22 @@ const WORTH_COMPRESSING: usize = 1_024;
 
 /// Renders a page.
 pub(super) fn page(headers: &HeaderMap, template: &impl Template) -> Result<Response, Problem> {
+    page_with(StatusCode::OK, headers, template)
+}
+
+/// Renders a page that says something else than that all is well.
+pub(super) fn page_with(
+    status: StatusCode,
+    headers: &HeaderMap,
+    template: &impl Template,
+) -> Result<Response, Problem> {
     let html = template.render().map_err(|error| ApiError::Internal(error.into()))?;
     let head = [(CONTENT_TYPE, "text/html; charset=utf-8"), (VARY, "accept-encoding, cookie")];
     if html.len() < WORTH_COMPRESSING || !takes_gzip(headers) {
-        return Ok((head, html).into_response());
+        return Ok((status, head, html).into_response());
     }
     let bytes = gzip(html.as_bytes(), Compression::fast());
-    Ok((head, [(CONTENT_ENCODING, "gzip")], bytes).into_response())
+    Ok((status, head, [(CONTENT_ENCODING, "gzip")], bytes).into_response())
 }
 
 /// Compresses.

@@ -38,7 +38,7 @@ fn failed() -> Outcome {
 async fn the_full_view_has_the_twelve_fields_and_all_the_rest() {
     let server = Server::start().await;
     let caller = server.acme().await;
-    let body = json!({"kind": "scan", "input": {"n": 1.5}, "labels": {"team": "search"}, "unique_key": "k", "priority": 3,
+    let body = json!({"kind": "scan", "input": {"n": 1.5}, "labels": {"team": "search"}, "unique_key": "k", "concurrency_key": "account 7", "concurrency_limit": 2, "priority": 3,
         "max_attempts": 2, "timeout": "60s"});
     let id = id(&create(&caller, body).await);
     let claimed = server.claim("scan").await;
@@ -46,7 +46,7 @@ async fn the_full_view_has_the_twelve_fields_and_all_the_rest() {
     server.store.heartbeat(vec![beat], std::time::Duration::from_secs(60)).await.unwrap();
     let answer = caller.get(&format!("/v1/operations/{id}?view=FULL")).await;
     assert_eq!((answer.header("retry-after"), answer.header("etag")), ("1", ""));
-    insta::assert_snapshot!(answer.redacted(), @r#"{"operation":{"output":"","error_message":"","project_id":"","kind":"scan","resource_type":"","created_at":"<time>","started_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_RUNNING","input":{"n":1.5},"labels":{"team":"search"},"unique_key":"k","priority":3,"attempts":1,"max_attempts":2,"timeout":"60s","worker":"test","cancel_requested":false,"progress":"half","schedule":""}}"#);
+    insta::assert_snapshot!(answer.redacted(), @r#"{"operation":{"output":"","error_message":"","project_id":"","kind":"scan","resource_type":"","created_at":"<time>","started_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_RUNNING","input":{"n":1.5},"labels":{"team":"search"},"unique_key":"k","concurrency_key":"account 7","concurrency_limit":2,"priority":3,"attempts":1,"max_attempts":2,"timeout":"60s","worker":"test","cancel_requested":false,"progress":"half","schedule":""}}"#);
     server.settle(claimed, Outcome::Completed { output: "{}".to_owned() }).await;
     let ended = full(&caller, &id).await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn what_is_not_set_is_empty_or_left_out() {
     let caller = server.acme().await;
     let id = id(&create(&caller, json!({"kind": "scan"})).await);
     let answer = caller.get(&format!("/v1/operations/{id}?view=FULL")).await;
-    insta::assert_snapshot!(answer.redacted(), @r#"{"operation":{"output":"","error_message":"","project_id":"","kind":"scan","resource_type":"","created_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_PENDING","input":null,"labels":{},"unique_key":"","priority":0,"attempts":0,"max_attempts":5,"worker":"","cancel_requested":false,"progress":"","schedule":""}}"#);
+    insta::assert_snapshot!(answer.redacted(), @r#"{"operation":{"output":"","error_message":"","project_id":"","kind":"scan","resource_type":"","created_at":"<time>","resource_id":"","id":"<id>","project_version_id":"","status":"ASYNC_OPERATION_STATUS_PENDING","input":null,"labels":{},"unique_key":"","concurrency_key":"","priority":0,"attempts":0,"max_attempts":5,"worker":"","cancel_requested":false,"progress":"","schedule":""}}"#);
 }
 
 #[tokio::test]

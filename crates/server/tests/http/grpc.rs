@@ -408,6 +408,7 @@ fn shown_in_full(answer: wire::GetOperationResponse) -> Value {
     operation["input"] = serde_json::from_str(&detail.input).unwrap_or(Value::Null);
     operation["labels"] = json!(detail.labels);
     for (name, text) in [
+        ("concurrency_key", detail.concurrency_key),
         ("unique_key", detail.unique_key),
         ("worker", detail.worker),
         ("progress", detail.progress),
@@ -421,6 +422,9 @@ fn shown_in_full(answer: wire::GetOperationResponse) -> Value {
     operation["cancel_requested"] = detail.cancel_requested.into();
     if let Some(run_after) = detail.run_after {
         operation["run_after"] = time(Some(run_after)).into();
+    }
+    if detail.concurrency_limit > 0 {
+        operation["concurrency_limit"] = detail.concurrency_limit.into();
     }
     if let Some(timeout) = detail.timeout {
         operation["timeout"] = format!("{}s", timeout.seconds).into();

@@ -6,17 +6,17 @@ use store::Scope;
 
 use crate::harness::{Answer, Caller, Server};
 
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+pub const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// Somebody who looks at the page.
-struct Browser {
-    caller: Caller,
-    cookie: String,
+pub struct Browser {
+    pub caller: Caller,
+    pub cookie: String,
 }
 
 impl Browser {
     /// Signs in with the token of a caller.
-    async fn sign_in(server: &Server, token_of: &Caller) -> Browser {
+    pub async fn sign_in(server: &Server, token_of: &Caller) -> Browser {
         let secret = token_of.authorization.as_deref().unwrap().strip_prefix("Bearer ").unwrap();
         let caller = server.nobody();
         let body = format!("token={secret}&return_to=%2Fui%2Foperations%3Fkind%3Dscan");
@@ -33,23 +33,53 @@ impl Browser {
         Browser { caller, cookie }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.caller.send(Method::GET, path, &[("cookie", &self.cookie)], "").await
     }
 
-    async fn post(&self, path: &str, body: &str) -> Answer {
+    /// The same, where it leads.
+    pub async fn open(&self, path: &str) -> Answer {
+        let answer = self.get(path).await;
+        match answer.header("location") {
+            "" => answer,
+            location => self.get(location).await,
+        }
+    }
+
+    /// Sends a form as the page at `from` has it, with these fields filled in.
+    pub async fn send(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
+        let token = self.form_token(from).await;
+        let fields = [("csrf_token", token.as_str())].iter().chain(fields).copied().collect::<Vec<_>>();
+        self.post(to, &form(&fields)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
         self.caller.send(Method::POST, path, &[("cookie", &self.cookie), FORM], body.to_owned()).await
     }
 
     /// What the forms of a page bring back.
-    async fn form_token(&self, path: &str) -> String {
+    pub async fn form_token(&self, path: &str) -> String {
         let page = self.get(path).await;
         let (_, rest) = page.text().split_once("name=\"csrf_token\" value=\"").unwrap();
         rest.split('"').next().unwrap().to_owned()
     }
 }
 
-fn assert_is_page(answer: &Answer) {
+/// Fields as browsers encode them.
+pub fn form(fields: &[(&str, &str)]) -> String {
+    let encoded = |text: &str| {
+        let byte = |byte: u8| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),
+            b' ' => "+".to_owned(),
+            other => format!("%{other:02X}"),
+        };
+        text.bytes().map(byte).collect::<String>()
+    };
+    let pairs = fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+pub fn assert_is_page(answer: &Answer) {
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
     let policy = answer.header("content-security-policy");
@@ -65,7 +95,7 @@ async fn who_has_a_token_signs_in_and_out() {
     assert_eq!(asked.status, StatusCode::SEE_OTHER);
     assert_eq!(asked.header("location"), "/ui/sign-in?return_to=%2Fui%2Foperations%3Fkind%3Dscan");
     assert_is_page(&nobody.get(asked.header("location")).await);
-    assert_eq!(nobody.get("/").await.header("location"), "/ui/operations");
+    assert_eq!(nobody.get("/").await.header("location"), "/ui");
     for wrong in ["token=", "token=lrn_wrong", "nothing", ""] {
         let refused = nobody.send(Method::POST, "/ui/sign-in", &[FORM], wrong).await;
         assert_is_page(&refused);
@@ -93,7 +123,7 @@ async fn nobody_is_led_elsewhere_by_a_sign_in() {
     for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example"] {
         let body = format!("token={secret}&return_to={elsewhere}");
         let answer = server.nobody().send(Method::POST, "/ui/sign-in", &[FORM], body).await;
-        assert_eq!(answer.header("location"), "/ui/operations", "{elsewhere}");
+        assert_eq!(answer.header("location"), "/ui", "{elsewhere}");
     }
 }
 
@@ -136,7 +166,7 @@ async fn what_callers_wrote_is_shown_as_text() {
     let failed = hostile(&server).await;
     server.completed("scan", "{\"<script>alert('key')</script>\":\"<script>alert('output')</script>\"}").await;
     let browser = Browser::sign_in(&server, &server.acme().await).await;
-    let list = browser.get("/ui/operations?kind=%22%3E%3Cscript%3E").await;
+    let list = browser.open("/ui/operations?kind=%22%3E%3Cscript%3E").await;
     assert_is_page(&list);
     let list = browser.get("/ui/operations").await;
     assert_is_page(&list);
@@ -234,11 +264,11 @@ async fn a_list_has_pages_and_counts() {
     let last = browser.get("/ui/operations?page=2").await;
     assert_eq!(rows(&last), 6);
     let pending = "/ui/operations?status=ASYNC_OPERATION_STATUS_PENDING&size=50";
-    assert_eq!(rows(&browser.get(pending).await), 30);
+    assert_eq!(rows(&browser.open(pending).await), 30);
     let beyond = browser.get("/ui/operations?page=4294967295").await;
     assert_eq!(beyond.status, StatusCode::OK);
     for odd in ["?page=-1", "?page=x", "?size=7", "?page=0"] {
-        assert_eq!(rows(&browser.get(&format!("/ui/operations{odd}")).await), 25, "{odd}");
+        assert_eq!(rows(&browser.open(&format!("/ui/operations{odd}")).await), 25, "{odd}");
     }
     assert_eq!(browser.get("/ui/operations?status=nonsense").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(browser.get("/ui/operations/nonsense").await.status, StatusCode::NOT_FOUND);

@@ -19,6 +19,8 @@ static DIALECT: Dialect = Dialect {
     mark: '$',
     names_indexes: false,
     limits_parts: true,
+    one_of: |column, array| format!("{column} = ANY ({array}::text::bigint[])"),
+    brackets: ('{', '}'),
     contains: |column, text| format!("strpos({column}, {text}) > 0"),
     stored: text_in,
 };

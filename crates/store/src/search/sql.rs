@@ -19,6 +19,11 @@ pub(crate) struct Dialect {
     pub(crate) names_indexes: bool,
     /// Whether each part of a compound is to be ordered and limited by itself for its index to give it so.
     pub(crate) limits_parts: bool,
+    /// The condition that a column has one of the numbers of a placeholder, which is bound to an array of them. One
+    /// value: thousands of numbers within the statement take longer to plan than to look up.
+    pub(crate) one_of: fn(&str, &str) -> String,
+    /// What stands around the text of an array.
+    pub(crate) brackets: (char, char),
     /// The condition that a column contains the text of a placeholder.
     pub(crate) contains: fn(&str, &str) -> String,
     /// A text as it is stored.
@@ -178,7 +183,9 @@ impl Rows<'_> {
             }
             Among::These(seqs) => {
                 let seqs: Vec<String> = seqs.iter().map(ToString::to_string).collect();
-                let _ = write!(part, " AND {key}.seq IN ({})", seqs.join(", "));
+                let (open, close) = sql.dialect.brackets;
+                let bound = sql.bind(Value::Text(format!("{open}{}{close}", seqs.join(","))));
+                let _ = write!(part, " AND {}", (sql.dialect.one_of)(&format!("{key}.seq"), &bound));
             }
         }
         if let Table::Active(Some(status)) | Table::Settled(Some(status)) = table {

@@ -20,6 +20,8 @@ static DIALECT: Dialect = Dialect {
     mark: '?',
     names_indexes: true,
     limits_parts: false,
+    one_of: |column, array| format!("{column} IN (SELECT value FROM json_each({array}))"),
+    brackets: ('[', ']'),
     contains: |column, text| format!("instr({column}, {text}) > 0"),
     stored: |text| text,
 };

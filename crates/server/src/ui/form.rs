@@ -1,0 +1,169 @@
+//! What forms and addresses bring: names with values, a name also several times.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use operations::Violation;
+use percent_encoding::percent_decode_str;
+
+use super::error::Problem;
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::error::ApiError;
+use crate::http::body;
+
+/// A form may be so many times as large as the body of a call: what is typed is encoded, and one letter becomes three.
+const BODIES: u64 = 2;
+/// The most fields that are looked at: a page has a hundred rows with a check box each.
+const MAX_FIELDS: usize = 1_000;
+
+/// The fields of a form, or the parameters of an address.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Reads `name=value&name=value`; what stands behind the thousandth is not looked at.
+    pub(super) fn parse(text: &str) -> Fields {
+        let decoded = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).take(MAX_FIELDS);
+        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Fields(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
+    }
+
+    /// The value of a name, without spaces around it; empty when there is none.
+    pub(super) fn one(&self, name: &str) -> &str {
+        self.raw(name).trim()
+    }
+
+    /// The value of a name as it was typed, with the line ends that everybody else has.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.raw(name).replace("\r\n", "\n")
+    }
+
+    fn raw(&self, name: &str) -> &str {
+        self.0.iter().find(|(of, _)| of == name).map_or("", |(_, value)| value)
+    }
+
+    /// Every value of a name that is not empty.
+    pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
+        let values = self.0.iter().filter(move |(of, _)| of == name).map(|(_, value)| value.trim());
+        values.filter(|value| !value.is_empty())
+    }
+
+    /// Whether a name is there, whatever its value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(of, _)| of == name)
+    }
+
+    /// Whether there is anything but these names, each with a value.
+    pub(super) fn has_other_than(&self, names: &[&str]) -> bool {
+        self.0.iter().any(|(name, value)| value.is_empty() || !names.contains(&name.as_str()))
+    }
+}
+
+/// A form that a page of the visitor's own session sent. Whatever changes something takes one.
+pub(super) struct Sent {
+    pub(super) visitor: Visitor,
+    pub(super) fields: Fields,
+}
+
+impl FromRequest<App> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Sent, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, app).await?;
+        let limit = app.settings.body_limit.saturating_mul(BODIES);
+        let read = body::read(app, &app.memory.small, &visitor.caller, &parts.headers, body, limit).await;
+        let refused = |error: ApiError| Problem(error).into_response();
+        let bytes = read.map_err(refused)?;
+        let fields = Fields::parse(&String::from_utf8_lossy(&bytes));
+        visitor.check(fields.one("csrf_token")).map_err(refused)?;
+        Ok(Sent { visitor, fields })
+    }
+}
+
+/// What is wrong with what was typed.
+#[derive(Debug, Default)]
+pub(super) struct Wrong {
+    fields: Vec<Violation>,
+    /// What is about no field; empty if nothing is.
+    pub(super) message: String,
+}
+
+impl Wrong {
+    /// What a call refused, and the status to say it with.
+    ///
+    /// # Errors
+    /// The error itself where typing something else would not help: it is a page of its own.
+    pub(super) fn of(error: ApiError) -> Result<(Wrong, StatusCode), ApiError> {
+        match error {
+            ApiError::Invalid(fields) => Ok((Wrong { fields, message: String::new() }, StatusCode::BAD_REQUEST)),
+            ApiError::NotFound(_)
+            | ApiError::ScopeMissing(_)
+            | ApiError::WholeOrganization
+            | ApiError::Unauthenticated
+            | ApiError::Internal(_) => Err(error),
+            other => {
+                let message = other.to_string();
+                Ok((Wrong { fields: Vec::new(), message }, other.into_response().status()))
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, field: &str, description: impl Into<String>) {
+        self.fields.push(Violation::new(field, description));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.message.is_empty()
+    }
+
+    /// What is wrong with a field, or with parts of it, which are named; empty if nothing is.
+    pub(super) fn at(&self, field: &str) -> String {
+        let told = |one: &Violation| match one.field.strip_prefix(field)? {
+            "" => Some(one.description.clone()),
+            part if part.starts_with(['.', '[']) => {
+                Some(format!("{}: {}", part.trim_start_matches('.'), one.description))
+            }
+            _ => None,
+        };
+        self.fields.iter().filter_map(told).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What is wrong beside these fields, for which a form has no place.
+    pub(super) fn beside(&self, fields: &[&str]) -> Vec<String> {
+        let is_shown = |of: &Violation| fields.iter().any(|field| of.field.starts_with(field));
+        let beside = self.fields.iter().filter(|one| !is_shown(one)).map(ToString::to_string);
+        Some(self.message.clone()).filter(|message| !message.is_empty()).into_iter().chain(beside).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_value_or_several() {
+        let fields = Fields::parse("a=1&a=+2+&b=%C3%A9%26&c&=x&a=");
+        assert_eq!(fields.one("a"), "1");
+        assert_eq!(fields.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((fields.one("b"), fields.one("c"), fields.one("d")), ("é&", "", ""));
+        assert!(fields.has("c") && !fields.has("d"));
+        assert!(fields.has_other_than(&["a", "b"]));
+        assert!(!Fields::parse("a=1&b=2").has_other_than(&["a", "b"]));
+        assert!(Fields::parse("a=1&b=").has_other_than(&["a", "b"]), "an empty one says nothing");
+    }
+
+    #[test]
+    fn what_is_wrong_is_found_by_its_field() {
+        let violations = ["operation.kind", "operation.labels", "every"].map(|field| Violation::new(field, field));
+        let (wrong, status) = Wrong::of(ApiError::Invalid(violations.into())).expect("it is about fields");
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(wrong.at("operation.kind"), "operation.kind");
+        assert_eq!(wrong.at("operation"), "kind: operation.kind; labels: operation.labels");
+        assert_eq!(wrong.at("oper"), "");
+        assert_eq!(wrong.beside(&["operation."]), ["every: every"]);
+        assert!(Wrong::of(ApiError::NotFound("view")).is_err());
+    }
+}
