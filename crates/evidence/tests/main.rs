@@ -6,3 +6,4 @@ mod examples;
 mod false_passes;
 mod materials;
 mod nasty;
+mod opa;

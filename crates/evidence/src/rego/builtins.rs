@@ -28,6 +28,51 @@ pub enum Calls {
     NeedsChainloop(String),
 }
 
+/// What there is of a builtin of OPA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// The engine has it.
+    Engine,
+    /// We have it: the engine lacks it, or answers otherwise than OPA.
+    Own,
+    /// It is refused by name, whatever the arguments.
+    Forbidden,
+    /// It is not there; a call is refused by name.
+    Missing,
+}
+
+/// What there is of a builtin, by its name as it is called or, of an operator, by its name in OPA.
+pub fn support(name: &str) -> Support {
+    const OPERATORS: &[&str] = &[
+        "and",
+        "assign",
+        "div",
+        "eq",
+        "equal",
+        "gt",
+        "gte",
+        "lt",
+        "lte",
+        "minus",
+        "mul",
+        "neq",
+        "or",
+        "plus",
+        "rem",
+        "internal.member_2",
+        "internal.member_3",
+    ];
+    if FORBIDDEN.contains(&name) {
+        Support::Forbidden
+    } else if own::arity(name).is_some() {
+        Support::Own
+    } else if OPERATORS.contains(&name) || name == "print" || name == "internal.print" || BUILTINS.contains_key(name) {
+        Support::Engine
+    } else {
+        Support::Missing
+    }
+}
+
 /// How many arguments a builtin takes, ours or the engine's.
 pub fn arity(name: &str) -> Option<usize> {
     own::arity(name).or_else(|| BUILTINS.get(name).map(|(_, arity)| usize::from(*arity)))

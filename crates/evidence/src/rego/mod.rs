@@ -31,6 +31,7 @@ mod tests;
 mod verdict;
 mod walk;
 
+pub use builtins::{Support, support};
 pub use compiled::Compiled;
 pub use error::RegoError;
 pub use run::Limits;

@@ -207,6 +207,15 @@ fn big_integers_compare_exactly() {
     assert_eq!(messages(body, r#"{"a":36893488147419103233,"b":36893488147419103232}"#), ["36893488147419103233"]);
 }
 
+#[test]
+fn marshalled_numbers_keep_their_digits() {
+    let body = "violations contains json.marshal(input)";
+    let text = r#"{"args":{},"a":36893488147419103233,"b":1.5,"c":[9007199254740993]}"#;
+    let said = messages(body, text);
+    let value = json::read(said[0].as_bytes()).unwrap();
+    assert_eq!(value, json::read(text.as_bytes()).unwrap(), "{said:?}");
+}
+
 /// Gap (f): the engine's timer.
 #[test]
 fn an_endless_policy_is_ended() {

@@ -29,6 +29,9 @@ pub fn matches(args: &[Value]) -> Outcome {
     if pattern.len() > MAX_PATTERN {
         return Err(Refused::new(format!("a pattern of more than {MAX_PATTERN} bytes")));
     }
+    if let Some((before, after)) = around(pattern, &delimiters) {
+        return Ok(Value::Bool(candidate.starts_with(before) && candidate.ends_with(after)));
+    }
     COMPILED.with_borrow_mut(|kept| {
         let known = kept.iter().rposition(|(text, with, _)| text == pattern && *with == delimiters);
         match known {
@@ -62,6 +65,30 @@ fn delimiters(value: &Value) -> Result<Vec<char>, Refused> {
     };
     let delimiters = items.iter().map(single).collect::<Option<Vec<char>>>();
     delimiters.ok_or_else(|| Refused::new("a delimiter is a string of one character"))
+}
+
+/// `glob.quote_meta`: a pattern that matches the text.
+pub fn quote_meta(args: &[Value]) -> Outcome {
+    let mut quoted = String::new();
+    for character in text(args, 1)?.chars() {
+        if matches!(character, '\\' | '*' | '?' | '[' | ']' | '{' | '}') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    Ok(Value::from(quoted))
+}
+
+/// The texts around a pattern's only special part, when that matches anything.
+///
+/// OPA's library only looks whether a text begins and ends so, and `src/**/test` matches `src/test`, which policies have
+/// come to rely on.
+fn around<'p>(pattern: &'p str, delimiters: &[char]) -> Option<(&'p str, &'p str)> {
+    let wildcard = if pattern.contains("**") { "**" } else { "*" };
+    let (before, after) = pattern.split_once(wildcard)?;
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['*', '?', '[', ']', '{', '}', '\\', ',']);
+    let stops = wildcard == "*" && !delimiters.is_empty();
+    (!stops && is_plain(before) && is_plain(after)).then_some((before, after))
 }
 
 fn compile(pattern: &str, delimiters: &[char]) -> Result<Regex, Refused> {
@@ -125,14 +152,16 @@ impl Translation {
                 ',' if self.braces > 0 => self.out.push('|'),
                 '[' => at = self.class(pattern, at)?,
                 '\\' => {
-                    let escaped = pattern.get(at).ok_or("a backslash at the end")?;
+                    // At the end it escapes nothing.
+                    pattern.get(at).into_iter().for_each(|escaped| escape(*escaped, &mut self.out));
                     at += 1;
-                    escape(*escaped, &mut self.out);
                 }
                 other => escape(*other, &mut self.out),
             }
         }
-        if self.braces > 0 { Err("a brace is not closed") } else { Ok(()) }
+        // What is not closed is closed by the end.
+        (0..self.braces).for_each(|_| self.out.push(')'));
+        Ok(())
     }
 
     /// A list of characters or one range, possibly negated; answers what comes after it.

@@ -3,6 +3,7 @@
 
 mod bounded;
 mod chainloop;
+mod encoding;
 mod glob;
 mod net;
 mod patterns;
@@ -31,19 +32,30 @@ type Builtin = fn(&[Value]) -> Outcome;
 
 /// Each with the number of its arguments.
 const OWN: &[(&str, u8, Builtin)] = &[
-    ("numbers.range", 2, bounded::range),
-    ("numbers.range_step", 3, bounded::range),
-    ("net.cidr_expand", 1, bounded::cidr_expand),
+    ("array.flatten", 1, encoding::array_flatten),
     ("bits.lsh", 2, bounded::shift_left),
     ("chainloop.vulnerability", 4, chainloop::vulnerability),
+    ("crypto.hmac.equal", 2, encoding::hmac_equal),
+    ("crypto.hmac.sha256", 2, encoding::hmac_sha256),
+    ("crypto.hmac.sha512", 2, encoding::hmac_sha512),
+    ("crypto.sha256", 1, encoding::sha256),
     ("glob.match", 3, glob::matches),
+    ("glob.quote_meta", 1, glob::quote_meta),
+    ("io.jwt.decode", 1, encoding::jwt_decode),
+    ("json.marshal", 1, encoding::json_marshal),
+    ("net.cidr_contains", 2, net::cidr_contains),
     ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
+    ("net.cidr_expand", 1, bounded::cidr_expand),
     ("net.cidr_intersects", 2, net::cidr_intersects),
     ("net.cidr_merge", 1, net::cidr_merge),
+    ("numbers.range", 2, bounded::range),
+    ("numbers.range_step", 3, bounded::range),
     ("regex.globs_match", 2, patterns::globs_match),
+    ("regex.template_match", 4, patterns::template_match),
     ("semver.compare", 2, semver::compare),
     ("semver.is_valid", 1, semver::is_valid),
     ("sprintf", 2, sprintf::sprintf),
+    ("to_number", 1, encoding::to_number),
     (ITEMS, 1, bounded::items),
 ];
 

@@ -32,7 +32,11 @@ impl Range {
     fn address(text: &str) -> Option<Range> {
         let (is_v6, bits) = match text.parse::<IpAddr>().ok()? {
             IpAddr::V4(address) => (false, u128::from(address.to_bits())),
-            IpAddr::V6(address) => (true, address.to_bits()),
+            // An address of IPv4 that is written as one of IPv6 is one of IPv4.
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => (false, u128::from(address.to_bits())),
+                None => (true, address.to_bits()),
+            },
         };
         Some(Range { is_v6, first: bits, last: bits })
     }
@@ -84,6 +88,11 @@ impl Range {
     }
 }
 
+pub fn cidr_contains(args: &[Value]) -> Outcome {
+    let (own, other) = (Range::cidr(text(args, 1)?)?, Range::cidr_or_address(text(args, 2)?)?);
+    Ok(Value::Bool(own.contains(&other)))
+}
+
 pub fn cidr_intersects(args: &[Value]) -> Outcome {
     let (own, other) = (Range::cidr(text(args, 1)?)?, Range::cidr(text(args, 2)?)?);
     Ok(Value::Bool(own.overlaps(&other)))
@@ -119,7 +128,7 @@ pub fn cidr_merge(args: &[Value]) -> Outcome {
 /// Which of some networks contain which of some others: the keys of both, in pairs.
 pub fn cidr_contains_matches(args: &[Value]) -> Outcome {
     let networks = keyed(&args[0])?;
-    let networks = networks.iter().map(|(key, text)| Ok((key, Range::cidr_or_address(text)?)));
+    let networks = networks.iter().map(|(key, text)| Ok((key, Range::cidr(text)?)));
     let networks = networks.collect::<Result<Vec<_>, Refused>>()?;
     let mut pairs = BTreeSet::new();
     for (key, text) in keyed(&args[1])? {

@@ -7,6 +7,45 @@ use regorus::Value;
 
 use super::{Outcome, Refused, text};
 
+/// `regex.template_match`: a text and a pattern with regular expressions between two delimiters.
+pub fn template_match(args: &[Value]) -> Outcome {
+    let (template, candidate) = (text(args, 1)?, text(args, 2)?);
+    let single = |at: usize| {
+        let mut characters = text(args, at)?.chars();
+        match (characters.next(), characters.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(Refused::new(format!("operand {at} must be one character"))),
+        }
+    };
+    let (open, close) = (single(3)?, single(4)?);
+    let unbalanced = || Refused::new(format!("unbalanced delimiters in {template:?}"));
+    let (mut pattern, mut literal, mut inside, mut depth) = (String::from("^"), String::new(), String::new(), 0);
+    for character in template.chars() {
+        // Where both delimiters are the same, they take turns.
+        if character == open && (open != close || depth == 0) {
+            depth += 1;
+            if depth == 1 {
+                pattern.push_str(&regex::escape(&std::mem::take(&mut literal)));
+                continue;
+            }
+        } else if character == close {
+            depth = usize::checked_sub(depth, 1).ok_or_else(unbalanced)?;
+            if depth == 0 {
+                pattern.push_str(&format!("({})", std::mem::take(&mut inside)));
+                continue;
+            }
+        }
+        if depth > 0 { inside.push(character) } else { literal.push(character) }
+    }
+    if depth > 0 {
+        return Err(unbalanced());
+    }
+    pattern.push_str(&regex::escape(&literal));
+    pattern.push('$');
+    let regex = regex::Regex::new(&pattern).map_err(|error| Refused::new(error.to_string()))?;
+    Ok(Value::Bool(regex.is_match(candidate)))
+}
+
 /// The longest pattern, in parts.
 const MAX_PARTS: usize = 1000;
 
@@ -41,7 +80,6 @@ fn parse(pattern: &str) -> Result<Vec<Part>, Refused> {
                 loop {
                     let low = match characters.next() {
                         None => return Err(wrong("a bracket is not closed")),
-                        Some(']') if ranges.is_empty() => return Err(wrong("brackets with nothing in them")),
                         Some(']') => break,
                         Some('\\') => characters.next().ok_or_else(|| wrong("a bracket is not closed"))?,
                         Some(low) => low,

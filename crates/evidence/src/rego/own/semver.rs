@@ -1,4 +1,4 @@
-//! Versions as OPA reads them: a leading `v` is let through.
+//! Versions as OPA reads them: a leading `v`, leading zeros, and a dash or a plus with nothing behind it are let through.
 
 use std::cmp::Ordering;
 
@@ -24,7 +24,7 @@ pub fn is_valid(args: &[Value]) -> Outcome {
 }
 
 struct Version<'a> {
-    numbers: [u64; 3],
+    numbers: [i64; 3],
     pre: Option<&'a str>,
 }
 
@@ -39,14 +39,15 @@ impl Version<'_> {
             Some((core, pre)) => (core, Some(pre)),
             None => (text, None),
         };
-        if !build.is_none_or(|build| identifiers(build, false)) || !pre.is_none_or(|pre| identifiers(pre, true)) {
+        let pre = pre.filter(|pre| !pre.is_empty());
+        if !build.is_none_or(identifiers) || !pre.is_none_or(identifiers) {
             return None;
         }
         let mut parts = core.split('.');
         let mut number = || {
             let part = parts.next()?;
-            let plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part.len() == 1 || !part.starts_with('0'));
-            if plain { part.parse::<u64>().ok() } else { None }
+            let plain = part.bytes().all(|byte| byte.is_ascii_digit());
+            if plain { part.parse::<i64>().ok() } else { None }
         };
         let numbers = [number()?, number()?, number()?];
         if parts.next().is_some() { None } else { Some(Version { numbers, pre }) }
@@ -63,22 +64,18 @@ impl Version<'_> {
     }
 }
 
-fn identifiers(text: &str, numbers_are_plain: bool) -> bool {
-    text.split('.').all(|part| {
-        let digits = part.bytes().all(|byte| byte.is_ascii_digit());
-        let allowed = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        !part.is_empty() && allowed && !(numbers_are_plain && digits && part.len() > 1 && part.starts_with('0'))
-    })
+fn identifiers(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
 }
 
 fn compare_identifiers(own: &str, other: &str) -> Ordering {
     let mut others = other.split('.');
     for part in own.split('.') {
         let Some(other) = others.next() else { return Ordering::Greater };
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let order = match (number(part), number(other)) {
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let order = match (is_number(part), is_number(other)) {
             // Without leading zeros, the longer number is the larger one.
-            (true, true) => part.len().cmp(&other.len()).then_with(|| part.cmp(other)),
+            (true, true) => compare_digits(part.trim_start_matches('0'), other.trim_start_matches('0')),
             (true, false) => Ordering::Less,
             (false, true) => Ordering::Greater,
             (false, false) => part.cmp(other),
@@ -88,4 +85,8 @@ fn compare_identifiers(own: &str, other: &str) -> Ordering {
         }
     }
     if others.next().is_some() { Ordering::Less } else { Ordering::Equal }
+}
+
+fn compare_digits(own: &str, other: &str) -> Ordering {
+    own.len().cmp(&other.len()).then_with(|| own.cmp(other))
 }

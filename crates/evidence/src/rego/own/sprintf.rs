@@ -40,7 +40,7 @@ impl Arg {
     /// The name of the type in Go.
     fn kind(&self) -> &'static str {
         match self {
-            Arg::Int(_) => "int",
+            Arg::Int(_) => "int64",
             Arg::Big(_) => "*big.Int",
             Arg::Float(_) => "float64",
             Arg::Text(_) => "string",
@@ -227,9 +227,16 @@ fn number(format: &[char], at: &mut usize) -> Option<usize> {
 
 impl Arg {
     fn write(&self, verb: char, spec: &Spec, out: &mut String) {
+        let plain;
+        let mut spec = spec;
+        let is_quoted = verb == 'v' && spec.sharp;
+        if verb == 'v' {
+            plain = Spec { sharp: false, plus: false, ..spec.clone() };
+            spec = &plain;
+        }
         match (self, verb) {
             (_, 'T') => spec.text(self.kind(), out),
-            (Arg::Text(text), 's' | 'v') if verb == 'v' && spec.sharp => spec.quoted(text, out),
+            (Arg::Text(text), 'v') if is_quoted => spec.quoted(text, out),
             (Arg::Text(text), 's' | 'v') => spec.text(text, out),
             (Arg::Text(text), 'q') => spec.quoted(text, out),
             (Arg::Text(text), 'x' | 'X') => spec.hex(text, verb == 'X', out),
@@ -237,7 +244,12 @@ impl Arg {
                 spec.integer(&u128::from(number.unsigned_abs()), *number < 0, verb, out);
             }
             (Arg::Int(number), 'c') => spec.text(&character(*number).to_string(), out),
-            (Arg::Int(number), 'q') => spec.text(&format!("'{}'", character(*number).escape_default()), out),
+            (Arg::Int(number), 'q') => {
+                let mut quoted = String::new();
+                term::quote(&character(*number).to_string(), &mut quoted);
+                let inside = &quoted[1..quoted.len() - 1];
+                spec.text(&format!("'{}'", if inside == "\\\"" { "\"" } else { inside }), out);
+            }
             (Arg::Int(number), 'U') => spec.text(&format!("U+{number:04X}"), out),
             (Arg::Big(digits), 'd' | 'v' | 's') => {
                 spec.digits(digits.trim_start_matches('-'), digits.starts_with('-'), out)
@@ -245,7 +257,20 @@ impl Arg {
             (Arg::Float(number), 'v' | 'g' | 'G' | 'e' | 'E' | 'f' | 'F') => spec.float(*number, verb, out),
             _ => {
                 let _ = write!(out, "%!{verb}({}=", self.kind());
-                self.write('v', spec, out);
+                // Only %v itself drops the sign.
+                match self {
+                    Arg::Text(text) => spec.text(text, out),
+                    Arg::Int(number) => {
+                        Spec { sharp: false, ..spec.clone() }.integer(
+                            &u128::from(number.unsigned_abs()),
+                            *number < 0,
+                            'd',
+                            out,
+                        );
+                    }
+                    Arg::Big(digits) => spec.digits(digits.trim_start_matches('-'), digits.starts_with('-'), out),
+                    Arg::Float(number) => spec.float(*number, 'g', out),
+                }
                 out.push(')');
             }
         }
@@ -323,7 +348,7 @@ impl Spec {
             'b' if self.sharp => "0b",
             'x' if self.sharp => "0x",
             'X' if self.sharp => "0X",
-            'o' if self.sharp => "0",
+            'o' if self.sharp && *number != 0 => "0",
             _ => "",
         };
         self.signed(prefix, &digits, negative, out);
