@@ -13,12 +13,13 @@ use crate::week;
 
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images");
 /// Longer pages are cut off.
-const MOST_HEIGHT: u64 = 1_600;
+const MOST_HEIGHT: u64 = 1_200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "makes pictures; `make screenshots` runs it"]
 async fn every_page() {
-    let folder = tempdir().unwrap();
+    // A week of commits is slow on a disk, and nobody needs it afterwards.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap();
     let week = week::live(&folder.path().join("data")).await;
     let policies = example("policies");
     let dev = Dev::start_with(folder.path(), "127.0.0.1:0", &["--policies", &policies]);
@@ -26,13 +27,11 @@ async fn every_page() {
     dev.run(&["token", "create", "--organization", "dev", "--name", "deploy", "--scopes", "operations:write"])
         .expect(0);
     saved(&dev);
-    let (url, token) = (&dev.url, &dev.token);
     let browser = Browser::start(&dev).await;
     take(&browser, "sign-in", "/ui/sign-in", &[false]).await;
     browser.sign_in(&dev.token).await;
     let pages = [
         ("overview", "/ui".to_owned(), &[false, true][..]),
-        ("overview-day", "/ui?range=day".to_owned(), &[false]),
         ("operations", "/ui/operations".to_owned(), &[false, true]),
         ("operation", format!("/ui/operations/{}", week.failed), &[false]),
         ("views", "/ui/views".to_owned(), &[false]),
@@ -47,7 +46,6 @@ async fn every_page() {
     for (name, path, colours) in pages {
         take(&browser, name, &path, colours).await;
     }
-    assert!(!url.is_empty() && !token.is_empty());
     browser.close().await;
 }
 
@@ -74,12 +72,9 @@ fn saved(dev: &Dev) {
 fn evaluate(dev: &Dev) -> String {
     let evidence = example("evidence/longrun.cdx.json");
     let digest = dev.run(&["evidence", "put", &evidence, "-o", "id"]).expect(0).line();
-    for policies in [&["sbom-licenses-present"][..], &["sbom-licenses-present", "sbom-banned-licenses"]] {
-        let mut args = vec!["evidence", "evaluate", &evidence];
-        for policy in policies {
-            args.extend(["--policy-ref", policy]);
-        }
-        dev.run(&args);
+    for banned in ["licenses=Unicode-3.0,CC0-1.0", "licenses=CC0-1.0,BSD-3-Clause"] {
+        let policy = ["--policy-ref", "sbom-banned-licenses", "--with", banned];
+        dev.run(&[&["evidence", "evaluate", &evidence][..], &policy].concat());
     }
     digest
 }

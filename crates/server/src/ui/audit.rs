@@ -11,8 +11,8 @@ use store::{AuditEntry, AuditPage};
 
 use super::assets::Assets;
 use super::error::Problem;
+use super::filter::parameter;
 use super::format::{When, short};
-use super::operations::encoded;
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
@@ -138,7 +138,7 @@ fn url(asked: &Asked) -> String {
         ("page_token", &asked.page_token),
     ];
     let parts = parts.iter().filter(|(_, value)| !value.trim().is_empty());
-    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", encoded(value.trim()))).collect();
+    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", parameter(value.trim()))).collect();
     if parts.is_empty() { "/ui/audit".to_owned() } else { format!("/ui/audit?{}", parts.join("&")) }
 }
 

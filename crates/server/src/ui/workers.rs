@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use operations::Timestamp;
+use operations::search::value;
 use store::HeldLease;
 
 use super::assets::Assets;
 use super::error::Problem;
+use super::filter;
 use super::format::{When, number, short};
-use super::overview::{list_url, quoted};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
@@ -60,12 +61,8 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: Head
     let now = app.store.now();
     let mut shown = Vec::new();
     for worker in told.workers.iter().take(SHOWN) {
-        // A worker is known by its token; what that is called is for those who manage tokens.
-        let token = match tokens::may_list(&visitor.caller) {
-            true => tokens::get(&app, &visitor.caller, &worker.name).await.ok(),
-            false => None,
-        };
-        shown.push(row(worker, token.map_or(String::new(), |token| token.name), now));
+        let token = token_name(&app, &visitor, &worker.name).await;
+        shown.push(row(worker, token, now));
     }
     let template = Page {
         assets: Assets,
@@ -78,11 +75,24 @@ pub(super) async fn show(State(app): State<App>, visitor: Visitor, headers: Head
     respond::page(&headers, &template)
 }
 
+/// What the token is called that a worker is known by, for who manages tokens; empty for others, and for a server.
+pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> String {
+    if !tokens::may_list(&visitor.caller) {
+        return String::new();
+    }
+    tokens::get(app, &visitor.caller, worker).await.map_or(String::new(), |token| token.name)
+}
+
+/// The list of what a worker runs.
+pub(super) fn url(worker: &str) -> String {
+    filter::url(&format!("status = RUNNING AND worker = {}", value(worker)), &[])
+}
+
 fn row(worker: &RunningWorker, token: String, now: Timestamp) -> Worker {
     Worker {
         name: short(&worker.name, 60),
         token,
-        url: list_url(&format!("status = RUNNING AND worker = {}", quoted(&worker.name))),
+        url: url(&worker.name),
         running: number(worker.running),
         kinds: worker.kinds.join(", "),
         oldest: When::new(worker.oldest_started_at, now),
