@@ -29,7 +29,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "page")]
     since: Option<String>,
     /// Only operations of this kind
-    #[arg(long)]
+    #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
     /// Only operations about a resource of this type
     #[arg(long, value_name = "TYPE", requires = "resource_id")]

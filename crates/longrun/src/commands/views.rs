@@ -52,6 +52,7 @@ pub struct CreateArgs {
 #[derive(Debug, clap::Args)]
 pub struct NameArgs {
     /// The name, or the id; of two with a name, the private one
+    #[arg(add = clap_complete::ArgValueCompleter::new(crate::completing::views))]
     name: String,
     #[command(flatten)]
     output: OutputArgs,

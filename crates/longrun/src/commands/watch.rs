@@ -18,7 +18,7 @@ pub struct WatchArgs {
     #[arg(long, value_enum, ignore_case = true)]
     status: Option<StatusName>,
     /// Only operations of this kind
-    #[arg(long)]
+    #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
     /// Only operations about a resource of this type
     #[arg(long, value_name = "TYPE", requires = "resource_id")]

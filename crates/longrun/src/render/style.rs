@@ -11,7 +11,6 @@ pub struct Style {
 
 impl Style {
     /// Without colours.
-    #[cfg(test)]
     pub const PLAIN: Style = Style { coloured: false };
 
     /// Coloured when standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
