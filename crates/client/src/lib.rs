@@ -25,6 +25,7 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod health;
 mod management;
 mod pause;
 mod retry;
@@ -40,6 +41,7 @@ mod worker;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use health::health;
 pub use management::{
     ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect, dev, doctor,
-    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
-    restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker,
+    encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations, organization, pause,
+    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -36,6 +36,8 @@ pub enum Command {
     /// Check or show the configuration of a server
     #[command(subcommand)]
     Config(Config),
+    /// Ask a server whether it is ready, e.g. for a container's health check
+    Health(health::Args),
     /// Bring the store's database up to this version, or move a SQLite store into PostgreSQL
     Migrate(migrate::Args),
     /// Recount everything in the store and compare
@@ -130,6 +132,7 @@ impl Command {
             | Command::Logout(_)
             | Command::Context(_)
             | Command::Top(_)
+            | Command::Health(_)
             | Command::Views(_)
             | Command::Schedules(_)
             | Command::Evidence(_)
@@ -306,8 +309,8 @@ pub enum Views {
     List(views::ListArgs),
     /// Make a view
     Create(views::CreateArgs),
-    /// Show a view
-    Show(views::NameArgs),
+    /// Show a view and the newest operations in it
+    Show(views::ShowArgs),
     /// Delete a view; the operations that it shows stay
     Delete(views::NameArgs),
 }

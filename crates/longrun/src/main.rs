@@ -18,6 +18,7 @@ mod private;
 mod progress;
 mod render;
 mod store_args;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => serve::run(args).await,
         Command::Config(Config::Check(args)) => commands::config::check(&args),
         Command::Config(Config::Show(args)) => commands::config::show(&args),
+        Command::Health(args) => commands::health::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Backup(args) => backup::run(args).await,

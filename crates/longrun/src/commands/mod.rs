@@ -16,6 +16,7 @@ pub mod encryption;
 pub mod evaluate;
 pub mod evaluation_worker;
 pub mod evidence;
+pub mod health;
 pub mod ids;
 pub mod list;
 pub mod man;

@@ -98,7 +98,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         by_kind: args.by_kind,
         kind: args.kind,
     };
-    let answer = args.server.client()?.stats(&request).await?;
+    let client = args.server.client()?;
+    let answer = client.stats(&request).await?;
+    if answer.value.points.is_empty() {
+        super::list::suggest_kind(&client, request.kind.as_deref()).await;
+    }
     let format = if args.json { render::Format::Json } else { args.output.format };
     let stats = &answer.value;
     match &stats.available_since {
@@ -134,7 +138,7 @@ fn fitting(from: Timestamp, to: Timestamp) -> Step {
 /// Columns of the terminal.
 fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.or_else(|| comfy_table::Table::new().width().map(usize::from)).unwrap_or(WIDTH)
+    columns.or_else(|| Style::of_stdout().width()).unwrap_or(WIDTH)
 }
 
 struct Chart<'a> {

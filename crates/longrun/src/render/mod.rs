@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 pub use style::{Style, count, pieces, printable};
-pub use table::table;
+pub use table::{Column, table};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,6 @@
 
 mod data;
 mod screen;
-mod terminal;
 mod view;
 
 use std::time::Duration;
@@ -21,8 +20,8 @@ use crate::config::Span;
 use crate::connection::{ClientArgs, reason};
 use crate::exit::{Exit, failure};
 use crate::render::{self, age, description};
+use crate::terminal::{self, Event, Screen};
 use data::{Seen, Source};
-use terminal::{Event, Screen};
 use view::{Mode, View, Wish};
 
 /// The shortest time between two refreshes, so that no one floods a server by mistake.

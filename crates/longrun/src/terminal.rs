@@ -1,4 +1,4 @@
-//! The terminal while `longrun top` has it: raw, on its other screen, with keys and signals as events.
+//! The terminal while `longrun top` or `longrun operations watch` has it: raw, on its other screen, with keys and signals as events.
 
 use std::io::{self, IsTerminal, Stdout, stdout};
 use std::sync::Arc;
