@@ -2,7 +2,7 @@
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test lint bench fuzz setup
+.PHONY: help demo test lint bench fuzz setup browser-setup screenshots
 
 help:
 	@echo 'make demo       build longrun and show its main job on real evidence'
@@ -10,6 +10,7 @@ help:
 	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
 	@echo 'make bench      measure; writes bench/RESULTS.md'
 	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
+	@echo 'make screenshots  renew docs/images, pictures of the web page with believable data'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
 	@echo 'make site       the documentation as a site, in target/site'
@@ -21,7 +22,10 @@ setup:
 demo: setup
 	cargo run --locked --package longrun -- demo
 
-test: setup
+browser-setup: sdks-setup
+	@scripts/browser-setup.sh
+
+test: setup browser-setup
 	cargo test --locked --workspace
 	$(MAKE) sdks-test
 
@@ -36,6 +40,9 @@ bench: setup
 
 fuzz: setup
 	scripts/fuzz.sh
+
+screenshots: setup browser-setup
+	cargo test --locked --package longrun --test browser -- --ignored --exact screenshots::every_page
 
 include mk/examples.mk
 include mk/sdks.mk

@@ -50,6 +50,7 @@ const COMMANDS: &[&str] = &[
     "context use",
     "context show",
     "context delete",
+    "workers",
     "views list",
     "views create",
     "views show",

@@ -182,6 +182,8 @@ impl Drop for Process {
 pub struct Dev {
     pub process: Process,
     pub url: String,
+    /// The address that signs a browser in once.
+    pub page: String,
     pub token: String,
     /// The shell command that it prints.
     pub curl: String,
@@ -196,13 +198,19 @@ impl Dev {
 
     /// Starts one at an address, so that it can be started there again.
     pub fn start_at(folder: &Path, address: &str) -> Dev {
+        Dev::start_with(folder, address, &[])
+    }
+
+    /// Starts one with further arguments.
+    pub fn start_with(folder: &Path, address: &str, more: &[&str]) -> Dev {
         let args = ["dev", "--listen", address, "--data-dir", "data", "--log", "info"];
-        let mut process = Process::start(command().current_dir(folder).args(args));
+        let mut process = Process::start(command().current_dir(folder).args(args).args(more));
         let after = |line: String, label: &str| line.trim_start_matches(label).trim().to_owned();
         let url = after(process.line_with("listening  "), "listening");
+        let page = after(process.line_with("page:"), "page:");
         let token = after(process.line_with("token"), "token");
         let curl = after(process.line_with("list:"), "list:");
-        Dev { process, url, token, curl, folder: folder.to_owned() }
+        Dev { process, url, page, token, curl, folder: folder.to_owned() }
     }
 
     /// Runs a client command against it.

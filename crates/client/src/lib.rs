@@ -38,6 +38,7 @@ mod wait;
 mod watch;
 mod work;
 mod worker;
+mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
@@ -64,3 +65,4 @@ pub use work::{
     Settlement,
 };
 pub use worker::{Attempt, CancellationToken, Failure, Handler, Progress, Worker};
+pub use workers::{RunningAttempt, RunningWorker, WorkerList};

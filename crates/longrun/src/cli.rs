@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect, dev, doctor,
     encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations, organization, pause,
-    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker,
+    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker, workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -84,6 +84,8 @@ pub enum Command {
     Stats(stats::Args),
     /// Show what waits, runs and fails, live, on the whole terminal
     Top(top::Args),
+    /// List who runs operations now
+    Workers(workers::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -138,6 +140,7 @@ impl Command {
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
+            | Command::Workers(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::EvaluationWorker

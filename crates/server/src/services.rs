@@ -14,7 +14,7 @@ use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, SignInLinks};
 use crate::metrics::Metrics;
 use crate::rates::CallLimits;
 
@@ -47,6 +47,8 @@ pub struct Services {
     pub has_default_policies: bool,
     /// Who may call beside those who have API tokens; by default nobody.
     pub identity: Arc<Identity>,
+    /// Links that sign a browser in once.
+    pub sign_in_links: SignInLinks,
     /// Limits and defaults.
     pub settings: ApiSettings,
     /// Cancelled when the server is asked to stop: workers that wait for work are then sent away. To be the token that
@@ -72,6 +74,7 @@ impl Services {
             has_ai_provider: false,
             has_default_policies: false,
             identity: Arc::default(),
+            sign_in_links: SignInLinks::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
             metrics: Metrics::default(),

@@ -52,6 +52,7 @@ mod transition;
 mod url;
 mod views;
 mod work;
+mod workers;
 
 use async_trait::async_trait;
 use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
@@ -103,6 +104,7 @@ pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,
 };
+pub use workers::{HeldLease, HeldLeases, MAX_HELD_LEASES, Workers};
 
 /// Outputs longer than this, as they are stored, are left out of a [`Listing`] and read one by one with [`Store::output`], so that a page of
 /// large outputs is never in memory at once: 100 entries × 16 KiB bound a page to 1.6 MiB.
@@ -167,6 +169,7 @@ pub trait Store:
     + Sessions
     + Statistics
     + Views
+    + Workers
     + Send
     + Sync
     + 'static

@@ -35,3 +35,4 @@ mod tls;
 mod tokens;
 mod turns;
 mod views;
+mod workers;

@@ -54,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let secret = token(&**node.store(), &token_file).await?;
     let (url, address) = (node.url(), args.data_dir.join(DEV_ADDRESS));
     std::fs::write(&address, format!("{url}\n")).with_context(|| format!("cannot write {}", address.display()))?;
-    render::write(greeting(&url, &secret, &token_file, &args))?;
+    render::write(greeting(&url, &node.sign_in_url(&secret), &secret, &token_file, &args))?;
     signals.stop_when_asked(node).await;
     Ok(Exit::Done)
 }
@@ -135,7 +135,7 @@ fn write_secret(file: &Path, secret: &Secret) -> std::io::Result<()> {
     std::fs::rename(&beside, file)
 }
 
-fn greeting(url: &str, secret: &Secret, token_file: &Path, args: &Args) -> String {
+fn greeting(url: &str, page: &str, secret: &Secret, token_file: &Path, args: &Args) -> String {
     let style = Style::of_stdout();
     let secret = secret.expose();
     let environment = if args.token_file.is_none() && finds_dev(url, &args.data_dir) {
@@ -144,7 +144,7 @@ fn greeting(url: &str, secret: &Secret, token_file: &Path, args: &Args) -> Strin
         format!("LONGRUN_URL={url} LONGRUN_TOKEN_FILE={} ", quoted(&token_file.display().to_string()))
     };
     format!(
-        "{}  {url}\n{}      {url}/ui\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}       {environment}{}\n{}      Ctrl-C\n",
+        "{}  {url}\n{}      {page}\n{}      {secret}\n{}      curl -H 'Authorization: Bearer {secret}' {url}/v1/operations\n{}       {environment}{}\n{}      Ctrl-C\n",
         style.strong("listening"),
         style.strong("page:"),
         style.strong("token"),

@@ -36,3 +36,4 @@ pub mod top;
 pub mod views;
 pub mod watch;
 pub mod worker;
+pub mod workers;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
 use store::{ContentError, ContentStore, Open, PostgresStore, Sealed, Store, StoreError, StoreUrl};
 use tasks::{Next, Schedule, run_periodic};
@@ -53,6 +54,7 @@ pub struct Node {
     /// What is done beside the calls.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    sign_in_links: SignInLinks,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
 }
@@ -123,7 +125,7 @@ impl Node {
             "Lines of the log that could not be written.",
             logging::lost_lines,
         );
-        let shutdown = services.shutdown.clone();
+        let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());
         let uses_tls = tls.is_some();
         let mut listeners = Vec::new();
         if let Some(listener) = admin_listener {
@@ -160,6 +162,7 @@ impl Node {
             listeners,
             maintenance,
             shutdown,
+            sign_in_links,
             _lock: lock,
         })
     }
@@ -177,6 +180,11 @@ impl Node {
     /// Where the API is reached from this machine.
     pub fn url(&self) -> String {
         url(self.address, self.uses_tls)
+    }
+
+    /// An address at which a browser is signed in with this token: once, within ten minutes.
+    pub fn sign_in_url(&self, secret: &Secret) -> String {
+        format!("{}{}", self.url(), self.sign_in_links.issue(secret))
     }
 
     /// Where the admin listener is reached from this machine, if there is one.

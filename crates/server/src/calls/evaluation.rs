@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::http::Caller;
 
 /// The `resource_type` of these operations; their `resource_id` is the digest.
-const RESOURCE_TYPE: &str = "evidence";
+pub(crate) const RESOURCE_TYPE: &str = "evidence";
 
 /// Reads the input of an evaluation and checks it as far as that goes without the evidence. `prefix` is where the
 /// client wrote the request.

@@ -105,6 +105,11 @@ pub(crate) async fn create(app: &App, caller: &Caller, asked: Read<CreateToken>)
     .await
 }
 
+/// Whether the caller may manage tokens.
+pub(crate) fn may_list(caller: &Caller) -> bool {
+    reach(caller).is_ok()
+}
+
 /// One page of the tokens within reach, oldest first, and where the next one begins.
 pub(crate) async fn list(
     app: &App,

@@ -251,7 +251,7 @@ pub(super) fn resource_url(resource: &operations::Resource) -> String {
 }
 
 /// A text as the value of a parameter that people can read.
-fn parameter(text: &str) -> String {
+pub(super) fn parameter(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string().replace("%20", "+")
 }
 

@@ -6,9 +6,12 @@
 //! [`Visitor`], templates (`templates/ui`), and the assets, which are compiled in.
 
 mod assets;
+mod audit;
 mod bulk;
+mod chart;
 mod commands;
 mod error;
+mod evidence;
 mod filter;
 mod form;
 mod format;
@@ -16,13 +19,16 @@ mod life;
 mod operation;
 mod operations;
 mod outcome;
+mod overview;
 mod respond;
 mod retry;
 mod schedule_form;
 mod schedules;
 mod sign_in;
+mod tokens;
 mod views;
 mod visitor;
+mod workers;
 
 use axum::Router;
 use axum::response::Redirect;
@@ -32,7 +38,7 @@ use crate::app::App;
 use crate::http::Within;
 
 /// Where the page begins.
-const HOME: &str = "/ui/operations";
+const HOME: &str = "/ui";
 /// The list of operations.
 const LIST: &str = "/ui/operations";
 
@@ -41,9 +47,15 @@ pub(crate) fn routes(app: &App) -> Router<App> {
     let limit = app.settings.request_timeout;
     Router::new()
         .route("/", get(home))
-        .route("/ui", get(home))
+        .route("/ui", get(Within(limit, overview::show)))
         .route("/ui/sign-in", get(Within(limit, sign_in::page)).post(Within(limit, sign_in::sign_in)))
         .route("/ui/sign-out", post(Within(limit, sign_in::sign_out)))
+        .route("/ui/workers", get(Within(limit, workers::show)))
+        .route("/ui/audit", get(Within(limit, audit::show)))
+        .route("/ui/tokens", get(Within(limit, tokens::show)).post(Within(limit, tokens::create)))
+        .route("/ui/tokens/{id}/{action}", post(Within(limit, tokens::act)))
+        .route("/ui/sessions/{id}/revoke", post(Within(limit, tokens::end_session)))
+        .route("/ui/evidence/{digest}", get(Within(limit, evidence::show)))
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))
         .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))

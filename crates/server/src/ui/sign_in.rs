@@ -6,7 +6,7 @@ use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Extension, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{HeaderValue, SET_COOKIE};
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Method};
 use serde::Deserialize;
 
 use super::assets::Assets;
@@ -31,6 +31,9 @@ struct Page<'a> {
 /// Where to go afterwards.
 #[derive(Default, Deserialize)]
 pub(super) struct Asked {
+    /// The code of a link that signs in once.
+    #[serde(default)]
+    once: String,
     #[serde(default)]
     return_to: String,
 }
@@ -38,11 +41,22 @@ pub(super) struct Asked {
 /// `GET /ui/sign-in`.
 pub(super) async fn page(
     State(app): State<App>,
+    link: Option<Extension<Link>>,
+    method: Method,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let return_to = asked.map_or_else(|_| String::new(), |Query(asked)| asked.return_to);
-    form(&app, &headers, "", &return_to)
+    let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
+    // Who only asks what would come, or fetches it in case somebody wants it, uses nothing up.
+    if asked.once.is_empty() || method != Method::GET || headers.contains_key("sec-purpose") {
+        return form(&app, &headers, "", &asked.return_to);
+    }
+    let used = "This link has been used, or its time is over: it works once, within ten minutes. Start `longrun dev` \
+        again for a new one, or enter the token.";
+    match app.sign_in_links.redeem(&asked.once) {
+        Some(secret) => begin(&app, link, &headers, &secret, &asked.return_to, used).await,
+        None => form(&app, &headers, used, &asked.return_to),
+    }
 }
 
 fn form(app: &App, headers: &HeaderMap, problem: &str, return_to: &str) -> Result<Response, Problem> {
@@ -74,15 +88,27 @@ pub(super) async fn sign_in(
     let Some(secret) = Secret::parse(entered.token.trim()) else {
         return form(&app, &headers, wrong, &entered.return_to);
     };
+    begin(&app, link, &headers, &secret, &entered.return_to, wrong).await
+}
+
+/// Begins the session of a token and leads on; shows the form with what is `wrong` when the token is not valid.
+async fn begin(
+    app: &App,
+    link: Option<Extension<Link>>,
+    headers: &HeaderMap,
+    secret: &Secret,
+    return_to: &str,
+    wrong: &str,
+) -> Result<Response, Problem> {
     let link = link.map(|Extension(link)| link);
-    match app.auth.begin_page_session(&secret, link.as_ref()).await {
+    match app.auth.begin_page_session(secret, link.as_ref()).await {
         Ok(cookie) => {
-            let to = if is_local(&entered.return_to) { &entered.return_to } else { HOME };
+            let to = if is_local(return_to) { return_to } else { HOME };
             let mut response = Redirect::to(to).into_response();
             response.headers_mut().append(SET_COOKIE, header(&cookie));
             Ok(response)
         }
-        Err(ApiError::Unauthenticated) => form(&app, &headers, wrong, &entered.return_to),
+        Err(ApiError::Unauthenticated) => form(app, headers, wrong, return_to),
         Err(error) => Err(error.into()),
     }
 }

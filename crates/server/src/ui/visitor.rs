@@ -11,6 +11,7 @@ use store::Scope;
 use super::error::Problem;
 use crate::app::App;
 use crate::auth::{is_from_own_page, mask, unmask};
+use crate::calls::{audit, tokens};
 use crate::error::ApiError;
 use crate::http::Caller;
 use crate::link::Link;
@@ -31,13 +32,29 @@ impl Visitor {
             Projects::Only(only) => only.iter().cloned().collect::<Vec<_>>().join(", "),
         };
         Frame {
-            here,
             organization: self.caller.organization().to_owned(),
             name: token.name.clone(),
             projects,
             csrf_token: mask(&self.csrf_token),
+            pages: self.pages(here),
             may_write: self.may_write(),
         }
+    }
+
+    /// The pages that the caller may see: of the others nothing is said.
+    fn pages(&self, here: &str) -> Vec<Entry> {
+        let reads = self.caller.require(Scope::OperationsRead).is_ok();
+        let entries = [
+            ("overview", "/ui", "Overview", reads),
+            ("operations", "/ui/operations", "Operations", reads),
+            ("schedules", "/ui/schedules", "Schedules", reads),
+            ("views", "/ui/views", "Views", reads),
+            ("workers", "/ui/workers", "Workers", reads),
+            ("audit", "/ui/audit", "Audit", audit::may_list(&self.caller)),
+            ("tokens", "/ui/tokens", "Tokens", tokens::may_list(&self.caller)),
+        ];
+        let allowed = entries.into_iter().filter(|(.., allowed)| *allowed);
+        allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
     }
 
     /// Whether there are buttons that change operations; the calls decide.
@@ -54,14 +71,21 @@ impl Visitor {
 
 /// What every page of somebody who is signed in has.
 pub(super) struct Frame {
-    /// Which entry of the navigation is the page's own.
-    pub(super) here: &'static str,
     pub(super) organization: String,
     pub(super) name: String,
     /// Those that the session is limited to; empty when it is not.
     pub(super) projects: String,
     pub(super) csrf_token: String,
+    /// The navigation.
+    pub(super) pages: Vec<Entry>,
     pub(super) may_write: bool,
+}
+
+/// An entry of the navigation.
+pub(super) struct Entry {
+    pub(super) url: &'static str,
+    pub(super) name: &'static str,
+    pub(super) is_here: bool,
 }
 
 impl FromRequestParts<App> for Visitor {

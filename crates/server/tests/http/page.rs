@@ -95,7 +95,7 @@ async fn who_has_a_token_signs_in_and_out() {
     assert_eq!(asked.status, StatusCode::SEE_OTHER);
     assert_eq!(asked.header("location"), "/ui/sign-in?return_to=%2Fui%2Foperations%3Fkind%3Dscan");
     assert_is_page(&nobody.get(asked.header("location")).await);
-    assert_eq!(nobody.get("/").await.header("location"), "/ui/operations");
+    assert_eq!(nobody.get("/").await.header("location"), "/ui");
     for wrong in ["token=", "token=lrn_wrong", "nothing", ""] {
         let refused = nobody.send(Method::POST, "/ui/sign-in", &[FORM], wrong).await;
         assert_is_page(&refused);
@@ -123,7 +123,7 @@ async fn nobody_is_led_elsewhere_by_a_sign_in() {
     for elsewhere in ["https%3A%2F%2Fevil.example", "%2F%2Fevil.example", "%2F%5Cevil.example"] {
         let body = format!("token={secret}&return_to={elsewhere}");
         let answer = server.nobody().send(Method::POST, "/ui/sign-in", &[FORM], body).await;
-        assert_eq!(answer.header("location"), "/ui/operations", "{elsewhere}");
+        assert_eq!(answer.header("location"), "/ui", "{elsewhere}");
     }
 }
 

@@ -100,9 +100,11 @@ async fn an_edited_input_makes_a_new_operation_and_both_are_linked() {
     let shown = browser.get(&edit).await;
     assert_is_page(&shown);
     assert!(shown.text().contains("{\n  &#34;target&#34;: &#34;web-1&#34;\n}</textarea>"), "{}", shown.text());
-    for (typed, says) in
-        [("{\"target\": </textarea><script>", "is no JSON"), ("", "is no JSON"), ("{\"a\":1,\"a\":2}", "more than once")]
-    {
+    for (typed, says) in [
+        ("{\"target\": </textarea><script>", "is no JSON"),
+        ("", "is no JSON"),
+        ("{\"a\":1,\"a\":2}", "more than once"),
+    ] {
         let refused = browser.send(&edit, &edit, &[("input", typed)]).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{typed}");
         let kept = typed.replace('"', "&#34;").replace('<', "&#60;").replace('>', "&#62;");

@@ -50,6 +50,7 @@ mod transition;
 mod tx;
 mod views;
 mod waiting;
+mod workers;
 mod writer;
 
 #[cfg(test)]

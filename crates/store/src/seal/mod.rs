@@ -18,6 +18,7 @@ mod search;
 mod sessions;
 mod text;
 mod work;
+mod workers;
 
 pub use content::check_structure;
 pub(crate) use content::{ContentOpener, ContentSealer, SEALED_HEADER_BYTES, content_seal, plain_size};

@@ -47,6 +47,7 @@ mod statistics;
 mod texts;
 mod transition;
 mod views;
+mod workers;
 mod writer;
 
 use std::collections::BTreeMap;

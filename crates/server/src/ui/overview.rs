@@ -1,0 +1,480 @@
+//! `GET /ui`: how it goes. What was done in the last hour, day or week, what waits and runs now, and who runs it.
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::HeaderMap;
+use operations::search::value;
+use operations::{Operation, Status, Timestamp};
+use serde::Deserialize;
+use store::{Counts, OperationDetail, Scope};
+
+use super::assets::Assets;
+use super::chart::{self, Chart, Slot};
+use super::error::Problem;
+use super::filter::{self, parameter};
+use super::format::{When, duration, number, short};
+use super::respond;
+use super::visitor::{Frame, Visitor};
+use crate::app::App;
+use crate::calls::search::{self, CountOperations, SearchOperations};
+use crate::calls::stats::{self, GetStats};
+use crate::calls::{pause, workers};
+use crate::error::ApiError;
+use crate::strict::Read;
+
+/// Operations that are shown of those that wait, and of those that run.
+const SHOWN: u32 = 5;
+/// Kinds that are shown: those with most operations.
+const SHOWN_KINDS: usize = 12;
+/// Workers that are shown.
+const SHOWN_WORKERS: usize = 5;
+
+/// The time that is looked back on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Range {
+    Hour,
+    Day,
+    Week,
+}
+
+impl Range {
+    const ALL: [Range; 3] = [Range::Hour, Range::Day, Range::Week];
+
+    /// As it stands in the address, and for people.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Range::Hour => ("hour", "Last hour"),
+            Range::Day => ("day", "Last day"),
+            Range::Week => ("week", "Last week"),
+        }
+    }
+
+    /// Its length as filters have it.
+    const fn ago(self) -> &'static str {
+        match self {
+            Range::Hour => "-1h",
+            Range::Day => "-24h",
+            Range::Week => "-7d",
+        }
+    }
+
+    /// How many bars it has, how long each is in milliseconds, and in which steps their counts are read.
+    const fn bars(self) -> (i64, i64, &'static str) {
+        const MINUTE: i64 = 60_000;
+        match self {
+            Range::Hour => (60, MINUTE, "minute"),
+            Range::Day => (96, 15 * MINUTE, "minute"),
+            Range::Week => (84, 120 * MINUTE, "hour"),
+        }
+    }
+}
+
+/// What is asked for, as the address has it.
+#[derive(Default, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    range: String,
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Template)]
+#[template(path = "ui/overview.html")]
+struct Page {
+    assets: Assets,
+    frame: Frame,
+    ranges: Vec<Choice>,
+    /// The kind that is looked at alone, or empty.
+    kind: String,
+    /// The same of all kinds.
+    all_kinds_url: String,
+    tiles: Vec<Tile>,
+    charts: Vec<Chart>,
+    /// Why charts may lack something.
+    counting: String,
+    kinds: Vec<KindRow>,
+    more_kinds: usize,
+    waiting: Vec<Line>,
+    running: Vec<Line>,
+    paused: Option<Paused>,
+    workers: Vec<Worker>,
+    more_workers: usize,
+}
+
+struct Choice {
+    name: &'static str,
+    url: String,
+    is_current: bool,
+}
+
+/// A figure that leads to the list that it counts.
+struct Tile {
+    class: &'static str,
+    sign: &'static str,
+    name: &'static str,
+    figure: String,
+    url: String,
+    note: String,
+}
+
+struct KindRow {
+    kind: String,
+    url: String,
+    is_paused: bool,
+    /// By status.
+    cells: Vec<Cell>,
+}
+
+struct Cell {
+    label: &'static str,
+    class: &'static str,
+    figure: String,
+    /// None where there is nothing to see.
+    url: Option<String>,
+}
+
+struct Line {
+    id: String,
+    short_id: String,
+    kind: String,
+    resource: String,
+    when: When,
+    note: String,
+}
+
+struct Paused {
+    all: bool,
+    kinds: Vec<PausedKind>,
+}
+
+struct PausedKind {
+    name: String,
+    /// The list of what waits of it.
+    url: String,
+}
+
+struct Worker {
+    name: String,
+    /// The list of what it runs.
+    url: String,
+    running: String,
+    heard: When,
+}
+
+/// `GET /ui`.
+pub(super) async fn show(
+    State(app): State<App>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+    let frame = visitor.frame("overview");
+    // Who may not see operations may have other pages.
+    if let (Err(refused), first) = (visitor.caller.require(Scope::OperationsRead), frame.pages.first()) {
+        return first.map_or(Err(refused.into()), |page| Ok(Redirect::to(page.url).into_response()));
+    }
+    let range = Range::ALL.into_iter().find(|range| range.names().0 == asked.range).unwrap_or(Range::Hour);
+    let now = app.store.now();
+    let (slots, counting) = slots(&app, &visitor, range, &asked.kind, now).await?;
+    let sum = slots.iter().fold(Counts::default(), |mut sum, slot| {
+        add(&mut sum, &slot.counts);
+        sum
+    });
+    let paused = paused(&app, &visitor).await?;
+    let by_now = counted(&app, &visitor, "", &asked.kind).await?;
+    let lately = counted(&app, &visitor, &format!("created_at >= \"{}\"", range.ago()), &asked.kind).await?;
+    let waiting = oldest(&app, &visitor, "PENDING", &asked.kind).await?;
+    let running = oldest(&app, &visitor, "RUNNING", &asked.kind).await?;
+    let who = workers::list(&app, &visitor.caller).await?;
+    let mut shown_workers = Vec::new();
+    for worker in who.workers.iter().take(SHOWN_WORKERS) {
+        let name = super::workers::token_name(&app, &visitor, &worker.name).await;
+        shown_workers.push(shown_worker(worker, name, now));
+    }
+    let tiles = tiles(range, &asked.kind, &by_now, &sum, waiting.first(), now);
+    let (kinds, more_kinds) = kinds(range, &by_now, &lately, paused.as_ref());
+    let template = Page {
+        assets: Assets,
+        ranges: Range::ALL.map(|offered| choice(offered, range, &asked.kind)).into(),
+        all_kinds_url: format!("/ui?range={}", range.names().0),
+        kind: asked.kind,
+        tiles,
+        charts: vec![chart::ended(&slots), chart::failures(&slots), chart::waiting(&slots), chart::running(&slots)],
+        counting,
+        kinds,
+        more_kinds,
+        waiting: waiting.iter().map(|detail| waiting_line(detail, now)).collect(),
+        running: running.iter().map(|detail| running_line(detail, now)).collect(),
+        paused,
+        more_workers: who.workers.len().saturating_sub(SHOWN_WORKERS),
+        workers: shown_workers,
+        frame,
+    };
+    respond::page(&headers, &template)
+}
+
+fn choice(offered: Range, current: Range, kind: &str) -> Choice {
+    let (in_url, name) = offered.names();
+    let kind = if kind.is_empty() { String::new() } else { format!("&kind={}", parameter(kind)) };
+    Choice { name, url: format!("/ui?range={in_url}{kind}"), is_current: offered == current }
+}
+
+/// What happened in each part of the time, and why something may be missing.
+async fn slots(
+    app: &App,
+    visitor: &Visitor,
+    range: Range,
+    kind: &str,
+    now: Timestamp,
+) -> Result<(Vec<Slot>, String), ApiError> {
+    let (count, millis, step) = range.bars();
+    let first = (now.as_millis().div_euclid(millis) - (count - 1)) * millis;
+    let value = GetStats {
+        from: Timestamp::from_millis(first).to_string(),
+        step: step.to_owned(),
+        kind: kind.to_owned(),
+        ..GetStats::default()
+    };
+    let told = stats::stats(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.answer;
+    let mut slots: Vec<Slot> = (0..count)
+        .map(|index| Slot {
+            name: chart::name(Timestamp::from_millis(first + index * millis), range != Range::Hour),
+            counts: Counts::default(),
+        })
+        .collect();
+    for point in told.points {
+        let place = usize::try_from((point.start.as_millis() - first).div_euclid(millis)).ok();
+        if let Some(slot) = place.and_then(|place| slots.get_mut(place)) {
+            add(&mut slot.counts, &point.counts);
+        }
+    }
+    let counting = match (told.available_since, told.complete_until) {
+        (Some(since), _) if since.as_millis() > first => {
+            format!("Counted since {}.", When::new(since, now).shown)
+        }
+        (Some(_), Some(until)) if now.as_millis() - until.as_millis() > 60_000 => {
+            format!("Counted up to {}.", When::new(until, now).shown)
+        }
+        (None, _) => "Nothing is counted yet: the server has just begun.".to_owned(),
+        _ => String::new(),
+    };
+    Ok((slots, counting))
+}
+
+fn add(sum: &mut Counts, more: &Counts) {
+    sum.created += more.created;
+    sum.started += more.started;
+    sum.completed += more.completed;
+    sum.failed += more.failed;
+    sum.waiting.merge(&more.waiting);
+    sum.running.merge(&more.running);
+}
+
+/// How many operations of a kind there are of a status.
+struct Count {
+    kind: String,
+    status: Status,
+    count: u64,
+}
+
+struct Counted {
+    groups: Vec<Count>,
+    is_exact: bool,
+}
+
+impl Counted {
+    fn of(&self, status: Status, kind: Option<&str>) -> u64 {
+        let groups = self.groups.iter().filter(|group| group.status == status);
+        groups.filter(|group| kind.is_none_or(|kind| group.kind == kind)).map(|group| group.count).sum()
+    }
+}
+
+async fn counted(app: &App, visitor: &Visitor, filter: &str, kind: &str) -> Result<Counted, ApiError> {
+    let value = CountOperations { filter: and_kind(filter, kind), group_by: "status,kind".to_owned() };
+    let counts = search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.counted;
+    let groups = counts
+        .groups
+        .into_iter()
+        .filter_map(|group| Some(Count { kind: group.kind?, status: group.status?, count: group.count }));
+    Ok(Counted { groups: groups.collect(), is_exact: counts.is_exact })
+}
+
+/// Those of a status that were created first.
+async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Result<Vec<OperationDetail>, ApiError> {
+    let value = SearchOperations {
+        filter: and_kind(&format!("status = {status}"), kind),
+        page_size: Some(SHOWN),
+        order_by: "created_at".to_owned(),
+        ..SearchOperations::default()
+    };
+    let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+    Ok(found.page.found)
+}
+
+/// What is paused, for who may see it.
+async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError> {
+    match pause::organization(app, &visitor.caller, visitor.caller.organization()).await {
+        Ok(organization) => {
+            let kinds = organization.paused_kinds.into_iter();
+            let kinds = kinds.map(|name| PausedKind { url: status_url(Status::Pending, &name), name }).collect();
+            Ok(Some(Paused { all: organization.paused, kinds }))
+        }
+        Err(ApiError::ScopeMissing(_) | ApiError::WholeOrganization | ApiError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn tiles(
+    range: Range,
+    kind: &str,
+    by_now: &Counted,
+    sum: &Counts,
+    longest: Option<&OperationDetail>,
+    now: Timestamp,
+) -> Vec<Tile> {
+    let since = |status: &str| {
+        let text = format!("status = {status} AND created_at >= \"{}\"", range.ago());
+        filter::url(&and_kind(&text, kind), &[])
+    };
+    let oldest = longest.map(|detail| now.as_millis() - detail.operation.created_at.as_millis());
+    let (ended, share) = (sum.completed + sum.failed, sum.failed * 100);
+    let share = if ended == 0 { String::new() } else { format!("{} % of what ended", share.div_ceil(ended)) };
+    let median = sum.running.quantile_ms(50).map(|millis| i64::try_from(millis).unwrap_or(i64::MAX));
+    vec![
+        Tile {
+            class: "pending",
+            sign: "◷",
+            name: "Waiting now",
+            figure: at_least(by_now, by_now.of(Status::Pending, None)),
+            url: status_url(Status::Pending, kind),
+            note: oldest.map_or(String::new(), |millis| format!("the oldest for {}", duration(millis))),
+        },
+        Tile {
+            class: "running",
+            sign: "▶",
+            name: "Running now",
+            figure: at_least(by_now, by_now.of(Status::Running, None)),
+            url: status_url(Status::Running, kind),
+            note: median.map_or(String::new(), |millis| format!("half ran at most {}", duration(millis))),
+        },
+        Tile {
+            class: "completed",
+            sign: "✓",
+            name: "Completed",
+            figure: number(sum.completed),
+            url: since("COMPLETED"),
+            note: range.names().1.to_lowercase(),
+        },
+        Tile {
+            class: "failed",
+            sign: "✕",
+            name: "Failed",
+            figure: number(sum.failed),
+            url: since("FAILED"),
+            note: share,
+        },
+    ]
+}
+
+fn at_least(counted: &Counted, count: u64) -> String {
+    if counted.is_exact { number(count) } else { format!("≥ {}", number(count)) }
+}
+
+/// The kinds with most operations, and how many are left out.
+fn kinds(range: Range, by_now: &Counted, lately: &Counted, paused: Option<&Paused>) -> (Vec<KindRow>, usize) {
+    let mut sums: Vec<(u64, &str)> = Vec::new();
+    let groups = by_now.groups.iter().filter(|group| !group.status.is_terminal()).chain(&lately.groups);
+    for group in groups {
+        match sums.iter_mut().find(|(_, kind)| *kind == group.kind) {
+            Some((sum, _)) => *sum += group.count,
+            None => sums.push((group.count, &group.kind)),
+        }
+    }
+    sums.sort_unstable_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(other.1)));
+    let more = sums.len().saturating_sub(SHOWN_KINDS);
+    let rows = sums.into_iter().take(SHOWN_KINDS).map(|(_, kind)| {
+        let cell = |label, class, counted: &Counted, status: Status| {
+            let count = counted.of(status, Some(kind));
+            let url = if status.is_terminal() {
+                let status = if status == Status::Failed { "FAILED" } else { "COMPLETED" };
+                filter::url(&and_kind(&format!("status = {status} AND created_at >= \"{}\"", range.ago()), kind), &[])
+            } else {
+                status_url(status, kind)
+            };
+            Cell { label, class, figure: at_least(counted, count), url: (count > 0).then_some(url) }
+        };
+        KindRow {
+            url: format!("/ui?range={}&kind={}", range.names().0, parameter(kind)),
+            is_paused: paused.is_some_and(|paused| paused.kinds.iter().any(|other| other.name == kind)),
+            cells: vec![
+                cell("Waiting", "pending", by_now, Status::Pending),
+                cell("Running", "running", by_now, Status::Running),
+                cell("Completed", "completed", lately, Status::Completed),
+                cell("Failed", "failed", lately, Status::Failed),
+            ],
+            kind: kind.to_owned(),
+        }
+    });
+    (rows.collect(), more)
+}
+
+fn waiting_line(detail: &OperationDetail, now: Timestamp) -> Line {
+    let later = detail.run_after.filter(|at| *at > now);
+    let note = later.map_or(String::new(), |at| format!("not before {}", When::new(at, now).shown));
+    line(&detail.operation, detail.operation.created_at, note, now)
+}
+
+fn running_line(detail: &OperationDetail, now: Timestamp) -> Line {
+    let since = detail.operation.started_at.unwrap_or(detail.operation.created_at);
+    line(&detail.operation, since, short(&detail.progress, 80), now)
+}
+
+fn line(operation: &Operation, at: Timestamp, note: String, now: Timestamp) -> Line {
+    let id = operation.id.to_string();
+    Line {
+        short_id: id[id.len() - 12..].to_owned(),
+        id,
+        kind: operation.kind.clone(),
+        resource: operation.resource.as_ref().map_or(String::new(), |resource| short(&resource.resource_id, 40)),
+        when: When::new(at, now),
+        note,
+    }
+}
+
+fn shown_worker(worker: &workers::RunningWorker, name: String, now: Timestamp) -> Worker {
+    Worker {
+        name: short(if name.is_empty() { &worker.name } else { &name }, 40),
+        url: super::workers::url(&worker.name),
+        running: number(worker.running),
+        heard: When::new(worker.last_heartbeat_at, now),
+    }
+}
+
+/// The list of a status.
+fn status_url(status: Status, kind: &str) -> String {
+    filter::url(&and_kind(&format!("status = {status}"), kind), &[])
+}
+
+/// A filter, of a kind alone unless it is empty.
+fn and_kind(filter: &str, kind: &str) -> String {
+    match (filter, kind) {
+        (filter, "") => filter.to_owned(),
+        ("", kind) => format!("kind = {}", value(kind)),
+        (filter, kind) => format!("{filter} AND kind = {}", value(kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_a_value_of_the_filter_whatever_it_holds() {
+        assert_eq!(and_kind("", ""), "");
+        assert_eq!(and_kind("", "scan"), "kind = scan");
+        assert_eq!(and_kind("status = PENDING", "a\" OR \\"), "status = PENDING AND kind = \"a\\\" OR \\\\\"");
+    }
+}
