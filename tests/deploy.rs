@@ -85,7 +85,14 @@ fn ports_and_paths_of_probes_are_those_of_the_image() {
     assert!(image.contains("LONGRUN_LISTEN=0.0.0.0:8080") && image.contains("LONGRUN_ADMIN_LISTEN=0.0.0.0:9090"));
     assert!(image.contains("EXPOSE 8080 9090") && image.contains("USER 65532:65532"));
     let pods = read("deploy/helm/longrun/templates/deployment.yaml");
-    for part in ["containerPort: 8080", "containerPort: 9090", "path: /healthz", "path: /readyz", "runAsUser: 65532", "enableServiceLinks: false"] {
+    for part in [
+        "containerPort: 8080",
+        "containerPort: 9090",
+        "path: /healthz",
+        "path: /readyz",
+        "runAsUser: 65532",
+        "enableServiceLinks: false",
+    ] {
         assert!(pods.contains(part), "{part}");
     }
     assert!(read("deploy/helm/longrun/templates/monitor.yaml").contains("path: /metrics"));
