@@ -5,6 +5,7 @@
 
 pub mod description;
 pub mod operations;
+pub mod report;
 pub mod schedules;
 mod style;
 mod table;
