@@ -393,6 +393,15 @@ fn the_demonstration_leaves_its_page_open_when_asked_to() {
 }
 
 #[test]
+fn who_runs_what_is_listed() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    dev.run(&["workers"]).expect(0).shows("LAST HEARTBEAT");
+    assert_eq!(dev.run(&["workers", "-o", "id"]).expect(0).stdout, "");
+    assert_eq!(dev.run(&["workers", "-o", "json"]).expect(0).json()["is_complete"], true);
+}
+
+#[test]
 fn a_sign_in_link_is_not_in_the_log() {
     let folder = tempdir().unwrap();
     let mut dev = Dev::start(folder.path());

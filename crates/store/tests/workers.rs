@@ -38,7 +38,16 @@ async fn leases_tell_who_runs_what_since_when_and_until_when(fixture: Fixture) {
     let held: Vec<_> = told
         .held
         .iter()
-        .map(|held| (&*held.worker, held.operation, &*held.kind, held.attempt, seconds(held.started_at), seconds(held.expires_at)))
+        .map(|held| {
+            (
+                &*held.worker,
+                held.operation,
+                &*held.kind,
+                held.attempt,
+                seconds(held.started_at),
+                seconds(held.expires_at),
+            )
+        })
         .collect();
     assert_eq!(held, [("one", created[0].id, "scan", 1, 0, 30), ("two", created[1].id, "scan", 1, 5, 65)]);
 }

@@ -7,7 +7,6 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::{Operation, Projects, Status, Timestamp};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use store::SearchPage;
 
 use super::assets::Assets;
@@ -391,11 +390,6 @@ fn watch(bar: &Bar) -> String {
         ("resource_id", &of_resource(&bar.resource_id)),
     ];
     filter::watch_url(&others)
-}
-
-/// A text as a part of an address.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// The same list in a terminal.

@@ -784,11 +784,3 @@ impl store::Sessions for FaultyStore {
         self.inner.forget_sessions(limit).await
     }
 }
-
-#[async_trait]
-impl store::Workers for FaultyStore {
-    async fn held_leases(&self, access: &Access) -> Result<store::HeldLeases, StoreError> {
-        self.check()?;
-        self.inner.held_leases(access).await
-    }
-}

@@ -34,7 +34,8 @@ async fn each_figure_leads_to_the_list_that_it_counts() {
     }
     assert!(text.contains(&waiting.id.to_string()), "the oldest that wait are shown");
     // Every link to a list leads to one that has something.
-    let links: Vec<&str> = text.split("href=\"/ui/operations?").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let links: Vec<&str> =
+        text.split("href=\"/ui/operations?").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(links.len() >= 6, "{links:?}");
     for link in links {
         let link = link.replace("&amp;", "&").replace("&#38;", "&");

@@ -39,7 +39,10 @@ async fn a_token_is_made_replaced_and_revoked() {
     assert_eq!(holder(&server, &first).get("/v1/operations").await.status, StatusCode::OK);
     let id = id(&admin, "ci <b>").await;
     let token = admin.get(&format!("/v1/tokens/{id}")).await.json()["token"].clone();
-    assert_eq!((&token["scopes"], &token["projects"]), (&serde_json::json!(["operations:read"]), &serde_json::json!(["p", "q"])));
+    assert_eq!(
+        (&token["scopes"], &token["projects"]),
+        (&serde_json::json!(["operations:read"]), &serde_json::json!(["p", "q"]))
+    );
     assert!(token["expires_at"].is_string());
     let again = browser.get("/ui/tokens").await;
     assert!(!again.text().contains(&first) && !again.text().contains("id=\"secret\""), "it is shown once");
@@ -172,8 +175,15 @@ async fn evidence_tells_what_its_last_verdict_has_that_the_one_before_had_not() 
     assert_is_page(&page);
     let text = page.text();
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
-    let order =
-        ["> New", "&#60;script&#62;alert(1)", "> Gone", "a was found", "> Still there", "b was found", "sbom &#60;b&#62;"];
+    let order = [
+        "> New",
+        "&#60;script&#62;alert(1)",
+        "> Gone",
+        "a was found",
+        "> Still there",
+        "b was found",
+        "sbom &#60;b&#62;",
+    ];
     assert!(order.map(at).is_sorted(), "{text}");
     let file = browser.get(&format!("/v1/evidence/{digest}")).await;
     assert_eq!(file.text(), "evidence", "it can be fetched with the session");

@@ -42,12 +42,12 @@ async fn it_is_told_who_runs_how_much_of_what() {
     let workers = told["workers"].as_array().unwrap();
     let counts: Vec<(&Value, &Value, &Value)> =
         workers.iter().map(|worker| (&worker["name"], &worker["running"], &worker["kinds"])).collect();
-    assert_eq!(
-        counts,
-        [(&json!("one"), &json!(2), &json!(["scan"])), (&json!("two"), &json!(1), &json!(["build"]))]
-    );
+    assert_eq!(counts, [(&json!("one"), &json!(2), &json!(["scan"])), (&json!("two"), &json!(1), &json!(["build"]))]);
     let attempt = &workers[0]["attempts"][0];
-    assert_eq!((&attempt["kind"], &attempt["project_id"], &attempt["attempt"]), (&json!("scan"), &json!("p"), &json!(1)));
+    assert_eq!(
+        (&attempt["kind"], &attempt["project_id"], &attempt["attempt"]),
+        (&json!("scan"), &json!("p"), &json!(1))
+    );
     assert!(attempt["lease_expires_at"].as_str() > attempt["started_at"].as_str(), "{attempt}");
     assert_eq!(workers[0]["last_heartbeat_at"], attempt["started_at"], "they claimed, and were not heard of since");
     assert!(workers[1]["attempts"][0].get("project_id").is_none());
