@@ -6,6 +6,7 @@
 pub mod age;
 pub mod description;
 pub mod operations;
+pub mod report;
 pub mod schedules;
 mod style;
 mod table;
