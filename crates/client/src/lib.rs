@@ -25,6 +25,7 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod health;
 mod management;
 mod pause;
 mod retry;
@@ -41,6 +42,7 @@ mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use health::health;
 pub use management::{
     ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,

@@ -37,8 +37,8 @@ impl Answer for longrun_client::Answer<WorkerList> {
                 worker.name.clone(),
                 worker.running.to_string(),
                 worker.kinds.join(","),
-                worker.oldest_started_at.clone(),
-                worker.last_heartbeat_at.clone(),
+                style.when(&worker.oldest_started_at),
+                style.when(&worker.last_heartbeat_at),
             ]
         });
         let mut text = table(style, ["WORKER", "RUNNING", "KINDS", "OLDEST ATTEMPT", "LAST HEARTBEAT"], rows);
