@@ -42,6 +42,7 @@ const COMMANDS: &[&str] = &[
     "operations create-batch",
     "ops list",
     "stats",
+    "workers",
     "views list",
     "views create",
     "views show",

@@ -197,7 +197,7 @@ pub async fn live(data: &Path) -> Week {
 /// When operations are created: fewer at night.
 fn creations(end: i64, random: &mut StdRng) -> Vec<i64> {
     let mut times = Vec::new();
-    for (from, to, count) in [(7 * 24 * HOUR, 24 * HOUR, 7_000), (24 * HOUR, HOUR, 1_500), (HOUR, 2_000, 150)] {
+    for (from, to, count) in [(7 * 24 * HOUR, 24 * HOUR, 4_000), (24 * HOUR, HOUR, 1_000), (HOUR, 2_000, 150)] {
         let mut made = 0;
         while made < count {
             let time = end - random.random_range(to..from);

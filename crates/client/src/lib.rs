@@ -37,6 +37,7 @@ mod wait;
 mod watch;
 mod work;
 mod worker;
+mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
@@ -62,3 +63,4 @@ pub use work::{
     Settlement,
 };
 pub use worker::{Attempt, CancellationToken, Failure, Handler, Progress, Worker};
+pub use workers::{RunningAttempt, RunningWorker, WorkerList};

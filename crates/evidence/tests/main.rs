@@ -4,4 +4,5 @@
 mod chainloop_policies;
 mod examples;
 mod false_passes;
+mod materials;
 mod nasty;

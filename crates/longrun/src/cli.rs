@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
     encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
-    restore, schedules, search, serve, sessions, stats, token, views, watch, worker,
+    restore, schedules, search, serve, sessions, stats, token, views, watch, worker, workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -73,6 +73,8 @@ pub enum Command {
     Views(Views),
     /// Show how much happened and how long it took, as a chart
     Stats(stats::Args),
+    /// List who runs operations now
+    Workers(workers::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -122,6 +124,7 @@ impl Command {
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
+            | Command::Workers(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::EvaluationWorker

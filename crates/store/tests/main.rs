@@ -37,4 +37,5 @@ mod tokens;
 mod torn;
 mod turns;
 mod views;
+mod workers;
 mod wraparound;

@@ -20,6 +20,8 @@ mod definitions;
 mod error;
 mod graph;
 mod guard;
+mod imports;
+mod own;
 mod rewrite;
 mod run;
 mod safety;

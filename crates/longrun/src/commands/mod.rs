@@ -32,3 +32,4 @@ pub mod token;
 pub mod views;
 pub mod watch;
 pub mod worker;
+pub mod workers;

@@ -250,6 +250,14 @@ impl Views for FaultyStore {
 }
 
 #[async_trait]
+impl store::Workers for FaultyStore {
+    async fn held_leases(&self, access: &Access) -> Result<store::HeldLeases, StoreError> {
+        self.check()?;
+        self.inner.held_leases(access).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
