@@ -58,7 +58,6 @@ impl Load {
             read_timeout: Duration::from_secs(20),
             retries: 0,
             reconnect_for: Some(Duration::from_secs(60)),
-            ..Settings::default()
         };
         let client = Client::with_settings(&format!("http://{address}"), Token::new(token).unwrap(), settings).unwrap();
         Arc::new(Load {
