@@ -3,7 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod kills;
 mod load;
+mod promises;
 mod slope;
 mod soak;

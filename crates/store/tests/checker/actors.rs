@@ -157,6 +157,11 @@ impl Actor {
                     && self.random.random_bool(0.3)
                 {
                     self.beat(&late).await;
+                    // It comes back while somebody else is at it, perhaps.
+                    if self.random.random_bool(0.3) {
+                        self.end(&late, Outcome::Completed { output: said(&late) }).await;
+                        stalled.remove(0);
+                    }
                 }
             }
             tokio::task::yield_now().await;
