@@ -255,6 +255,7 @@ fn run_one(
         arguments: policy.arguments.values.clone(),
         warnings: policy.arguments.warnings.clone(),
         duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ai: None,
     }))
 }
 

@@ -92,6 +92,31 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
     }
 }
 
+/// A client that calls what the settings allow and nothing else, and the URL.
+///
+/// # Errors
+/// [`InvalidEndpoint`] as [`Endpoint::new`].
+pub(crate) fn client(settings: &EndpointSettings) -> Result<(Client, Url), InvalidEndpoint> {
+    let url = settings.check()?;
+    install_crypto_provider();
+    let mut builder = Client::builder()
+        .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if !settings.allow_private_addresses {
+        builder = builder.dns_resolver(PublicOnly);
+    }
+    if url.scheme() == "http" {
+        // Certificates are not needed, and a small container may have none to load.
+        builder = builder.tls_certs_only([]);
+    }
+    let client = builder
+        .build()
+        .map_err(|error| InvalidEndpoint { key: "url", message: format!("cannot be called: {}", innermost(&error)) })?;
+    Ok((client, url))
+}
+
 impl Endpoint {
     /// An endpoint, checked; nothing is called yet.
     ///
@@ -99,24 +124,7 @@ impl Endpoint {
     /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
     /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
-        let url = settings.check()?;
-        install_crypto_provider();
-        let mut builder = Client::builder()
-            .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if !settings.allow_private_addresses {
-            builder = builder.dns_resolver(PublicOnly);
-        }
-        if url.scheme() == "http" {
-            // Certificates are not needed, and a small container may have none to load.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| InvalidEndpoint {
-            key: "url",
-            message: format!("cannot be called: {}", innermost(&error)),
-        })?;
+        let (client, url) = client(settings)?;
         Ok(Endpoint { client, url, secrets })
     }
 
@@ -139,17 +147,18 @@ impl Endpoint {
             .body(body);
         match call.send().await {
             Ok(response) => answer::read(response, limit).await,
-            Err(error) => Err(self.unreached(&error)),
+            Err(error) => Err(unreached(&self.url, &error)),
         }
     }
+}
 
-    fn unreached(&self, error: &reqwest::Error) -> Failure {
-        if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
-            return Failure::permanent(refused.to_string());
-        }
-        let host = self.url.host_str().unwrap_or_default();
-        Failure::transient(format!("{host} could not be called: {}", innermost(error)))
+/// What a call failed with that got no answer.
+pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> Failure {
+    if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+        return Failure::permanent(refused.to_string());
     }
+    let host = url.host_str().unwrap_or_default();
+    Failure::transient(format!("{host} could not be called: {}", innermost(error)))
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -45,6 +45,9 @@ pub struct Args {
     /// Input for the policies and groups given; may be repeated
     #[arg(long = "with", value_name = "NAME=VALUE", value_parser = input)]
     inputs: Vec<(String, String)>,
+    /// What to ask an AI provider about the evidence, besides what policies say; the server must have one
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Name of the evidence, as policies see it; without it, the name of the file
     #[arg(long)]
     name: Option<String>,
@@ -124,6 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             project_version_id: args.project_version_id.clone(),
             project_name: args.project_name.clone(),
             project_version_name: args.project_version_name.clone(),
+            prompt: args.prompt.clone(),
             ..EvaluateRequest::default()
         };
         match start(&client, file, request).await {

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::ai::Ai;
 use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
@@ -46,6 +47,8 @@ pub struct Config {
     pub encryption: Encryption,
     /// Where policies come from and what they may use.
     pub policies: Policies,
+    /// The provider of models that `prompt` checks are sent to.
+    pub ai: Ai,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
@@ -202,6 +205,7 @@ impl Default for Config {
             evidence: Evidence::default(),
             encryption: Encryption::default(),
             policies: Policies::default(),
+            ai: Ai::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
             limits: OrganizationLimits::default(),

@@ -89,6 +89,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "needs policies.folder: references lead into it",
     );
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
+    for (key, message) in config.ai.check() {
+        check(false, &format!("ai.{key}"), &message);
+    }
 
     for (name, kind) in &config.kinds.declared {
         for (key, message) in kind.check(name) {

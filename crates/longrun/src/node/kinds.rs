@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use engine::Registry;
 use kinds::bulk::{self, BulkHandler};
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
-use kinds::evaluation::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
+use kinds::evaluation::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION, Provider};
 use kinds::http::HttpHandler;
 use kinds::notices::{self, NoticeFilter, Notices, Subscription};
 use operations::Status;
@@ -33,9 +33,10 @@ pub fn registry(
     store: &Arc<dyn Store>,
     content: &ContentStore,
     evaluations: &Arc<Evaluations>,
+    provider: Option<Provider>,
 ) -> anyhow::Result<Registry> {
     let mut registry = Registry::new()
-        .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)))
+        .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations), provider))
         .with(bulk::KIND, BulkHandler::new(Arc::clone(store)))
         .with_limits(bulk::KIND, bulk::limits());
     for (name, kind) in &config.kinds.declared {

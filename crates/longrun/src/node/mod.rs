@@ -3,6 +3,7 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod ai;
 mod certificates;
 mod endpoint;
 mod evaluator;
@@ -102,7 +103,9 @@ impl Node {
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluations = Arc::new(evaluator::evaluations(config)?);
-        let registry = kinds::registry(config, &store, &content, &evaluations)?;
+        let provider = ai::provider(config)?;
+        let has_ai_provider = provider.is_some();
+        let registry = kinds::registry(config, &store, &content, &evaluations, provider)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -117,6 +120,7 @@ impl Node {
         services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
+        services.has_ai_provider = has_ai_provider;
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
         services.settings = settings.clone();
