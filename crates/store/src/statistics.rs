@@ -17,10 +17,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
+use meters::{Happening, Outcome};
 use operations::{Access, Durations, NOTICE_KIND, OperationId, Status, Step, Timestamp};
 
 use crate::changes::{Change, Changes, Position};
-use crate::{HistoryKind, StoreError};
+use crate::measured::since;
+use crate::{HistoryKind, Measured, StoreError};
 
 /// The name under which the store keeps up to where changes are counted.
 pub const STATISTICS_CONSUMER: &str = "statistics";
@@ -176,7 +178,7 @@ pub(crate) trait Tally: Sync {
 
 /// [`Statistics::count_changes`].
 pub(crate) async fn count(
-    store: &impl Tally,
+    store: &(impl Tally + Measured),
     organization: &str,
     from: Position,
     limit: u32,
@@ -199,14 +201,21 @@ pub(crate) async fn count(
     numbers.sort_unstable();
     numbers.dedup();
     let past = if numbers.is_empty() { Vec::new() } else { store.past(organization, numbers).await? };
+    let (counts, happenings) = counts(&part.changes, &subjects, &past);
     let counted = CountedPart {
         organization: organization.to_owned(),
         from,
         next: part.next,
         created: part.changes.iter().filter(|change| change.is_creation).count() as u64,
-        counts: counts(&part.changes, &subjects, &past),
+        counts,
     };
-    store.commit(counted).await
+    let is_counted = store.commit(counted).await?;
+    if is_counted {
+        // By the process whose part it was, so that the processes of a store count everything once together.
+        let meters = store.meters();
+        happenings.into_iter().for_each(|(kind, happening)| meters.count(kind, happening));
+    }
+    Ok(is_counted)
 }
 
 /// The number of the operation, if what its row says is not enough to tell how long something took.
@@ -220,30 +229,51 @@ fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Opt
     is_past.then_some(subject.seq)
 }
 
-/// What changes come to.
-fn counts(changes: &[Change], subjects: &HashMap<OperationId, Subject>, past: &[Past]) -> BTreeMap<Place, Counts> {
+/// What changes come to, and what happened, by kind, for the metrics of the process.
+fn counts<'s>(
+    changes: &[Change],
+    subjects: &'s HashMap<OperationId, Subject>,
+    past: &[Past],
+) -> (BTreeMap<Place, Counts>, Vec<(&'s str, Happening)>) {
+    let mut happenings = Vec::with_capacity(changes.len());
+    let between = |from: Timestamp, to: Timestamp| since(to, Some(from));
     let mut counts: BTreeMap<Place, Counts> = BTreeMap::new();
     for change in changes {
         let subject = subjects.get(&change.id);
+        let kind = subject.map_or("", |subject| &subject.kind);
         let mut one = Counts::default();
-        match change.status {
-            Some(Status::Pending) if change.is_creation => one.created = 1,
+        let happening = match change.status {
+            Some(Status::Pending) if change.is_creation => {
+                one.created = 1;
+                Happening::Created
+            }
             Some(Status::Running) => {
                 one.started = 1;
+                let mut waited = None;
                 if let Some(subject) = subject.filter(|subject| first_start(subject, change, past) == change.at) {
                     one.waiting.add(subject.created_at, change.at);
+                    waited = Some(between(subject.created_at, change.at));
                 }
+                Happening::Started { waited }
             }
             Some(status @ (Status::Completed | Status::Failed)) => {
-                *(if status == Status::Completed { &mut one.completed } else { &mut one.failed }) = 1;
-                if let Some(started_at) = subject.and_then(|subject| last_start(subject, change, past)) {
+                let is_completed = status == Status::Completed;
+                *(if is_completed { &mut one.completed } else { &mut one.failed }) = 1;
+                let started_at = subject.and_then(|subject| last_start(subject, change, past));
+                if let Some(started_at) = started_at {
                     one.running.add(started_at, change.at);
                 }
+                let outcome = if is_completed { Outcome::completed } else { Outcome::failed };
+                Happening::Ended { outcome, ran: started_at.map(|started_at| between(started_at, change.at)) }
             }
-            // Returns to pending, and removals.
-            Some(Status::Pending) | None => continue,
-        }
-        let kind = subject.map_or("", |subject| &subject.kind);
+            Some(Status::Pending) => {
+                happenings.push((kind, Happening::Returned));
+                continue;
+            }
+            // Removals.
+            None => continue,
+        };
+        happenings.push((kind, happening));
         let project = subject.map(|subject| subject.project_id.as_str()).filter(|project| !project.is_empty());
         for step in Step::ALL {
             for project_id in [Some(""), project].into_iter().flatten() {
@@ -253,7 +283,7 @@ fn counts(changes: &[Change], subjects: &HashMap<OperationId, Subject>, past: &[
             }
         }
     }
-    counts
+    (counts, happenings)
 }
 
 /// When the operation of a start was first started.

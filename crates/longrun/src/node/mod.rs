@@ -76,6 +76,7 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
@@ -101,7 +102,7 @@ impl Node {
         };
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let evaluations = Arc::new(evaluator::evaluations(config)?);
+        let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
         let registry = kinds::registry(config, &store, &content, &evaluations)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
@@ -121,8 +122,8 @@ impl Node {
         services.identity = identity.into();
         services.settings = settings.clone();
         services.metrics.add_counter(
-            "longrun_log_lines_lost_total",
-            "Lines of the log that could not be written.",
+            "log_lines_lost",
+            "Lines of the log that could not be written",
             logging::lost_lines,
         );
         let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());
