@@ -14,8 +14,7 @@ against_both_engines!(
     what_happened_is_counted_once_by_the_process_that_read_it,
 );
 
-async fn standings_are_what_waits_runs_and_is_the_oldest_of_each_kind(engine: Engine) {
-    let fixture = fixture(engine).await;
+async fn standings_are_what_waits_runs_and_is_the_oldest_of_each_kind(fixture: Fixture) {
     let nothing = fixture.store.standings().await.unwrap();
     assert!(nothing.kinds.is_empty() && nothing.schedules_due == 0, "{nothing:?}");
     let delayed = NewOperation { run_after: Some(fixture.store.now().after(Duration::from_secs(600))), ..scan() };
@@ -45,8 +44,7 @@ fn scan() -> NewOperation {
     NewOperation::of_kind("scan")
 }
 
-async fn a_consumer_lags_until_it_has_read(engine: Engine) {
-    let fixture = fixture(engine).await;
+async fn a_consumer_lags_until_it_has_read(fixture: Fixture) {
     fixture.store.begin_statistics().await.unwrap();
     fixture.create("acme", scan()).await;
     fixture.advance(Duration::from_secs(5));
@@ -71,8 +69,7 @@ async fn read_all(fixture: &Fixture) {
     }
 }
 
-async fn what_happened_is_counted_once_by_the_process_that_read_it(engine: Engine) {
-    let fixture = fixture(engine).await;
+async fn what_happened_is_counted_once_by_the_process_that_read_it(fixture: Fixture) {
     let meters = fixture.store.meters();
     meters.kinds.name(["scan"]);
     fixture.store.begin_statistics().await.unwrap();
