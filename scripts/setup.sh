@@ -53,6 +53,13 @@ if ! postgres_is_there; then
 	apt_install postgresql
 fi
 
+# A test checks the rules for alerts and the dashboard with promtool. The package starts a server of its own, which nobody
+# asked for.
+if ! command -v promtool >/dev/null; then
+	apt_install prometheus
+	if [ -d /run/systemd/system ]; then as_root systemctl disable --now prometheus prometheus-node-exporter 2>/dev/null || true; fi
+fi
+
 # A test runs the example of a worker in Python; its standard library is enough.
 command -v python3 >/dev/null || apt_install python3
 
