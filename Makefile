@@ -10,6 +10,9 @@ help:
 	@echo 'make lint       formatting, clippy, licences and advisories of dependencies'
 	@echo 'make bench      measure; writes bench/RESULTS.md'
 	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
+	@echo 'make mutants    bugs that the history checker must find; MUTANT_SEEDS is how many seeds each gets (300)'
+	@echo 'make faults     kills, torn logs, resets, crashes, in full; prints figures'
+	@echo 'make soak       work for SOAK_SECONDS (3600) under load; fails when something grows that is to be flat'
 	@echo 'make screenshots  renew docs/images, pictures of the web page with believable data'
 	@echo 'make examples   renew the evidence under examples/'
 	@echo 'make sdks       renew what is generated of the clients in Python and TypeScript'
@@ -47,3 +50,4 @@ screenshots: setup browser-setup
 include mk/examples.mk
 include mk/sdks.mk
 include mk/site.mk
+include mk/faults.mk

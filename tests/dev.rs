@@ -379,6 +379,42 @@ fn the_demonstration_shows_verdicts_and_the_list() {
 }
 
 #[test]
+fn the_demonstration_leaves_its_page_open_when_asked_to() {
+    let mut demo = command();
+    // Without a path there is no program that opens a browser.
+    let mut demo = Process::start(demo.args(["demo", "--open"]).env("PATH", ""));
+    let page = demo.line_with("/ui/sign-in?once=");
+    let (url, path) = page.split_at(page.find("/ui/").unwrap());
+    assert_eq!(get(url, path, None).0, 303);
+    let (status, body) = get(url, path, None);
+    assert!(status == 200 && body.contains("This link has been used"), "{body}");
+    demo.signal("TERM");
+    assert_eq!(demo.exit_code(), 0);
+}
+
+#[test]
+fn who_runs_what_is_listed() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    dev.run(&["workers"]).expect(0).shows("LAST HEARTBEAT");
+    assert_eq!(dev.run(&["workers", "-o", "id"]).expect(0).stdout, "");
+    assert_eq!(dev.run(&["workers", "-o", "json"]).expect(0).json()["is_complete"], true);
+}
+
+#[test]
+fn a_sign_in_link_is_not_in_the_log() {
+    let folder = tempdir().unwrap();
+    let mut dev = Dev::start(folder.path());
+    let path = &dev.page[dev.url.len()..];
+    assert_eq!(get(&dev.url, path, None).0, 303);
+    assert_eq!(get(&dev.url, "/ui/sign-in?return_to=%2F", None).0, 200);
+    let code = path.split('=').next_back().unwrap().to_owned();
+    // The second request's line comes after the first one's.
+    let lines = [dev.process.line_with("/ui/sign-in"), dev.process.line_with("/ui/sign-in")];
+    assert!(lines.iter().all(|line| line.contains("request") && !line.contains(&code)), "{lines:?}");
+}
+
+#[test]
 fn a_batch_is_created_from_a_file_all_or_none() {
     let folder = tempdir().unwrap();
     let dev = Dev::start(folder.path());

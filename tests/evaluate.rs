@@ -196,3 +196,35 @@ fn policies_are_checked_with_their_examples() {
     let report = run_in(folder.path(), &["policy", "check", "policy.yaml", "-o", "json"]).expect(1).json();
     assert_eq!(report[0]["ok"], false);
 }
+
+#[test]
+fn reports_for_build_systems_hold_all_files_and_the_exit_code_stays() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let good = example("policies/sbom-licenses-present/evidence/licensed.cdx.json");
+    let bad = example("policies/sbom-licenses-present/evidence/unlicensed.cdx.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let report = |format: &str| {
+        let evaluate = ["evidence", "evaluate", &good, &bad, "--policy", &policy, "--format", format];
+        dev.run(&evaluate).expect(1).stdout
+    };
+    let junit = report("junit");
+    assert!(junit.contains("tests=\"1\" failures=\"1\"") && junit.contains("tests=\"1\" failures=\"0\""), "{junit}");
+    let sarif: serde_json::Value = serde_json::from_str(&report("sarif")).unwrap();
+    assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "sbom-licenses-present");
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 2);
+    assert_eq!(report("github").lines().filter(|line| line.starts_with("::error file=")).count(), 2);
+    let gitlab: serde_json::Value = serde_json::from_str(&report("gitlab")).unwrap();
+    assert_eq!(gitlab[0]["check_name"], "sbom-licenses-present");
+}
+
+#[test]
+fn a_skipped_policy_can_be_as_bad_as_a_violation() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let file = example("evidence/longrun.sarif.json");
+    let policy = example("policies/sbom-licenses-present/policy.yaml");
+    let evaluate = ["evidence", "evaluate", &file, "--policy", &policy];
+    dev.run(&evaluate).expect(3);
+    dev.run(&[&evaluate[..], &["--fail-on", "skipped"]].concat()).expect(1);
+}

@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/operations.proto",
         "longrun/v1/schedules.proto",
         "longrun/v1/worker.proto",
+        "longrun/v1/workers.proto",
         "longrun/v1/evidence.proto",
         "longrun/v1/stats.proto",
         "longrun/v1/tokens.proto",

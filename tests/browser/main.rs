@@ -7,6 +7,7 @@ mod accessible;
 mod browser;
 #[path = "../common/mod.rs"]
 mod common;
+mod lists;
 mod operations;
 mod reading;
 mod screenshots;

@@ -62,7 +62,7 @@ async fn on_a_phone_there_is_a_menu_and_the_list_becomes_cards() {
     browser.look(NARROW, false).await;
     browser.open("/ui/operations").await;
     let shown = |css: &str| format!("return document.querySelector('{css}').checkVisibility()");
-    assert_eq!(browser.script(&shown(".menu nav")).await, false);
+    assert_eq!(browser.script(&shown(".site-menu nav")).await, false);
     browser.press("Menu").await;
     browser.press("Overview").await;
     browser.until_path("/ui").await;
@@ -90,5 +90,19 @@ async fn the_reader_chooses_light_or_dark() {
     browser.look(WIDE, true).await;
     let dark = browser.script(ground).await;
     assert_eq!((light, dark), ("rgb(246, 247, 249)".into(), "rgb(16, 21, 28)".into()));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_overview_stays_true_while_somebody_looks_at_it() {
+    let folder = tempdir().unwrap();
+    let dev = Dev::start(folder.path());
+    let browser = Browser::signed_in(&dev).await;
+    let waiting = "return document.querySelector('.tile.pending .figure').textContent";
+    assert_eq!(browser.script(waiting).await, "0");
+    dev.run(&["ops", "create", "--kind", "scan"]).expect(0);
+    browser.until("one waits", || async { browser.script(waiting).await == "1" }).await;
+    browser.press_within("//*[@id='overview']", "1").await;
+    browser.until_path("/ui/operations").await;
     browser.close().await;
 }

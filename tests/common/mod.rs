@@ -8,7 +8,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ pub fn command() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LONGRUN_")) {
         command.env_remove(name);
     }
-    command.env_remove("NO_COLOR").stdin(Stdio::null());
+    // Nor with the servers that whoever runs the tests has logged in to.
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
 
@@ -132,6 +133,11 @@ impl Process {
     /// The next line, if one comes in time.
     pub fn line_within(&mut self, time: Duration) -> Option<String> {
         self.lines.recv_timeout(time).ok()
+    }
+
+    /// Where to write what it reads, if that was piped.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("a pipe that was not taken before")
     }
 
     /// Its process id.

@@ -228,6 +228,11 @@ export class Client {
     return this.#http.json<wire.Stats>({ method: "GET", path: "v1/stats", query, ...options });
   }
 
+  /** Who runs operations now, those with most attempts first. */
+  async workers(options: Options = {}): Promise<wire.WorkerList> {
+    return this.#http.json<wire.WorkerList>({ method: "GET", path: "v1/workers", ...options });
+  }
+
   /** The saved views of this token and those that are shared, each with how many operations it shows. */
   async views(options: Options = {}): Promise<wire.View[]> {
     return (await this.#http.json<wire.ViewList>({ method: "GET", path: "v1/views", ...options })).views;

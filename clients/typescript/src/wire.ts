@@ -673,6 +673,38 @@ export interface RotateToken {
   expires_in?: string | null;
 }
 
+/** An attempt under way. */
+export interface RunningAttempt {
+  /** The operation's id. */
+  operation_id: string;
+  /** Its kind. */
+  kind: string;
+  /** Its project; left out when it has none. */
+  project_id?: string;
+  /** Which attempt, from 1. */
+  attempt: number;
+  /** When it began. */
+  started_at: string;
+  /** When its lease runs out unless there is a heartbeat. */
+  lease_expires_at: string;
+}
+
+/** Who runs something. */
+export interface RunningWorker {
+  /** The id of its token, or the name of a server. */
+  name: string;
+  /** Attempts under way. */
+  running: number;
+  /** Of which kinds, in order. */
+  kinds: string[];
+  /** When the oldest of its attempts began. */
+  oldest_started_at: string;
+  /** When it claimed, or kept a lease, last. */
+  last_heartbeat_at: string;
+  /** What it runs: the 20 oldest attempts. */
+  attempts: RunningAttempt[];
+}
+
 /** A schedule. Texts that are not set are empty; times that are not set are left out. */
 export interface Schedule {
   /** What it is called by. */
@@ -1021,6 +1053,17 @@ export interface ViewAnswer {
 export interface ViewList {
   /** By name, shared ones first. */
   views: View[];
+}
+
+/** Who runs what. */
+export interface WorkerList {
+  /** Those with most attempts first. */
+  workers: RunningWorker[];
+  /**
+   * Whether these are all; not when more than 5,000 attempts are under way, of which the oldest operations are looked
+   * at.
+   */
+  is_complete: boolean;
 }
 
 export type Operation = AsyncOperation;

@@ -26,3 +26,12 @@ test("a view is made, changed and deleted", async () => {
   const gone = (error: unknown) => error instanceof ApiError && error.code === Code.NotFound;
   await assert.rejects(client.view(made.id), gone);
 });
+
+test("it is told who runs what", async () => {
+  const { id } = await client.create({ kind: "other" });
+  assert.equal((await client.claim({ kinds: ["other"] })).operations?.length, 1);
+  const told = await client.workers();
+  assert.equal(told.is_complete, true);
+  const attempts = told.workers.flatMap((worker) => worker.attempts);
+  assert.deepEqual(attempts.map((attempt) => [attempt.operation_id, attempt.attempt]), [[id, 1]]);
+});

@@ -264,7 +264,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// TLS needs one cryptography provider per process; a program that has chosen one keeps it.
-fn install_crypto_provider() {
+pub(crate) fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // An error means that the program has already installed one, which is as good.

@@ -25,6 +25,7 @@ mod calls;
 mod client;
 mod error;
 mod evidence;
+mod health;
 mod management;
 mod pause;
 mod retry;
@@ -37,9 +38,11 @@ mod wait;
 mod watch;
 mod work;
 mod worker;
+mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use health::health;
 pub use management::{
     ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
     OrganizationDeletion, OrganizationPage, OrganizationSummary, Page, Session, SessionAnswer, SessionPage,
@@ -62,3 +65,4 @@ pub use work::{
     Settlement,
 };
 pub use worker::{Attempt, CancellationToken, Failure, Handler, Progress, Worker};
+pub use workers::{RunningAttempt, RunningWorker, WorkerList};

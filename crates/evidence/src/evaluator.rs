@@ -13,7 +13,7 @@ use crate::material::{Material, Metadata};
 use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
 use crate::plan::{Plan, Planned, Subject};
 use crate::policy::{PolicyAttachment, PolicyError, Resolver};
-use crate::rego::{Limits, RegoError, Verdict};
+use crate::rego::{Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
 /// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
@@ -224,19 +224,16 @@ fn run_one(
     }
     let skipped = verdicts.iter().all(|verdict| verdict.skipped);
     let mut skip_reasons = Vec::new();
-    let mut violations = Vec::new();
+    let (mut violations, mut suppressed) = (Vec::new(), Vec::new());
     for verdict in verdicts {
-        if verdict.skipped {
-            if !verdict.skip_reason.is_empty() && !skip_reasons.contains(&verdict.skip_reason) {
-                skip_reasons.push(verdict.skip_reason);
-            }
-            continue;
+        if skipped && !verdict.skip_reason.is_empty() && !skip_reasons.contains(&verdict.skip_reason) {
+            skip_reasons.push(verdict.skip_reason);
         }
-        violations.extend(verdict.violations.into_iter().map(|violation| ViolationOutput {
-            subject: policy.name.clone(),
-            message: violation.message,
-            finding: violation.finding,
-        }));
+        for (reported, found) in [(&mut violations, verdict.violations), (&mut suppressed, verdict.suppressed)] {
+            for violation in found {
+                reported.push(violation_output(policy, violation)?);
+            }
+        }
     }
     let status = match (skipped, violations.is_empty()) {
         (true, _) => Status::Skipped,
@@ -251,6 +248,7 @@ fn run_one(
         group: policy.group.clone(),
         status,
         violations,
+        suppressed,
         skipped,
         skip_reasons,
         ignored: false,
@@ -258,4 +256,16 @@ fn run_one(
         warnings: policy.arguments.warnings.clone(),
         duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
+}
+
+/// A violation as it is reported, once it is known to fit what the policy declares of its findings.
+fn violation_output(policy: &Planned, violation: Violation) -> Result<ViolationOutput, EvaluateError> {
+    let Violation { message, finding } = violation;
+    if let (Some(declared), Some(serde_json::Value::Object(finding))) = (policy.finding_type, &finding) {
+        declared.check(finding).map_err(|error| EvaluateError::Evaluation {
+            policy: policy.name.clone(),
+            source: RegoError::BadResult(error),
+        })?;
+    }
+    Ok(ViolationOutput { subject: policy.name.clone(), message, finding })
 }

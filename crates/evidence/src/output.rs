@@ -65,9 +65,12 @@ pub struct PolicyOutput {
     pub status: Status,
     /// What it objects to.
     pub violations: Vec<ViolationOutput>,
+    /// What it found and chose not to object to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<ViolationOutput>,
     /// Whether every script of it skipped.
     pub skipped: bool,
-    /// Why scripts skipped.
+    /// Why its scripts skipped; empty when one did not.
     pub skip_reasons: Vec<String>,
     /// Whether it asked to be ignored. Such policies do not appear, so always false.
     pub ignored: bool,
@@ -117,7 +120,7 @@ pub struct Totals {
     pub skipped: usize,
     /// Policies that do not apply.
     pub left_out: usize,
-    /// Objections.
+    /// Objections of policies that did not skip.
     pub violations: usize,
 }
 
@@ -130,7 +133,11 @@ impl Totals {
             failed: of(Status::Failed),
             skipped: of(Status::Skipped),
             left_out: left_out.len(),
-            violations: policies.iter().map(|policy| policy.violations.len()).sum(),
+            violations: policies
+                .iter()
+                .filter(|policy| policy.status != Status::Skipped)
+                .map(|policy| policy.violations.len())
+                .sum(),
         }
     }
 

@@ -4,7 +4,8 @@ use crate::error::EvaluateError;
 use crate::material::MaterialKind;
 use crate::output::LeftOut;
 use crate::policy::{
-    Arguments, GroupMaterial, Loaded, Policy, PolicyAttachment, PolicyGroup, Resolver, Scalar, interpolate,
+    Arguments, FindingType, GroupMaterial, Loaded, MatchMode, Policy, PolicyAttachment, PolicyGroup, Resolver, Scalar,
+    interpolate,
 };
 use crate::rego::Script;
 use crate::request::{GroupAttachment, RequestError, embedded_text};
@@ -17,6 +18,8 @@ pub struct Planned {
     /// The material type of its scripts; none: every type.
     pub kind: Option<String>,
     pub scripts: Vec<Script>,
+    /// What the policy declares of its findings.
+    pub finding_type: Option<FindingType>,
     pub arguments: Arguments,
 }
 
@@ -72,7 +75,8 @@ impl Plan {
             scripts.push(script);
         }
         let group = group.map(|(name, _)| name.to_owned());
-        self.policies.push(Planned { name, document, group, kind, scripts, arguments });
+        let finding_type = policy.metadata.finding_type;
+        self.policies.push(Planned { name, document, group, kind, scripts, finding_type, arguments });
         Ok(())
     }
 
@@ -87,7 +91,7 @@ impl Plan {
         let group = PolicyGroup::parse(&document.reference, &document.text)?;
         let owner = group.metadata.name.as_str();
         let arguments = Arguments::bind(owner, &group.inputs, &attachment.with)?;
-        let fill = |text: &str| interpolate(owner, text, &group.inputs, &arguments.values);
+        let fill = |text: &str| interpolate(owner, text, &arguments.values);
         for material in &group.materials {
             let name = material.name.as_deref().map(fill).transpose()?;
             if let Some(reason) = subject.and_then(|subject| mismatch(material, name.as_deref(), subject)) {
@@ -122,8 +126,14 @@ fn mismatch(material: &GroupMaterial, name: Option<&str>, subject: Subject<'_>) 
     if let Some(kind) = material.kind.as_deref().filter(|kind| *kind != subject.kind.as_str()) {
         return Some(format!("it is for {kind}"));
     }
-    let name = name.filter(|name| !name.is_empty() && *name != subject.name)?;
-    Some(format!("it is for the material {name}"))
+    let name = name.filter(|name| !name.is_empty())?;
+    match material.match_mode {
+        MatchMode::Exact if name != subject.name => Some(format!("it is for the material {name}")),
+        MatchMode::Prefix if !subject.name.starts_with(name) => {
+            Some(format!("it is for materials whose names begin with {name}"))
+        }
+        _ => None,
+    }
 }
 
 fn load(resolver: &Resolver, attachment: &PolicyAttachment) -> Result<Loaded, EvaluateError> {

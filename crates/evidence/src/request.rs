@@ -137,15 +137,11 @@ impl EvaluateRequest {
     /// The kind, if one is named.
     ///
     /// # Errors
-    /// [`RequestError`] when it is not known or not supported.
+    /// [`RequestError`] when it is not known.
     pub fn material_kind(&self) -> Result<Option<MaterialKind>, RequestError> {
         let Some(name) = self.kind.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
         let kind: MaterialKind = name.parse().map_err(|error| RequestError::new("kind", error))?;
-        if kind.is_supported() {
-            Ok(Some(kind))
-        } else {
-            Err(RequestError::new("kind", super::material::MaterialError::NotSupported(kind)))
-        }
+        Ok(Some(kind))
     }
 }
 

@@ -179,12 +179,14 @@ fn several_scripts_of_a_policy_merge() {
 }
 
 #[test]
-fn violations_of_a_skipped_script_do_not_count() {
+fn violations_of_a_skipped_script_are_kept_and_do_not_count() {
     let folder = folder(&[]);
     let body = "valid_input := false\nviolations contains \"v\"";
     let fields = json!({"kind": "EVIDENCE", "policies": [{"embedded": script("EVIDENCE", "p", body)}]});
     let output = evaluate(&evaluator(folder.path()), fields, b"{}").unwrap();
     assert_eq!((output.status, output.totals.violations), (Status::Skipped, 0));
+    assert_eq!(output.policies[0].violations[0].message, "v");
+    assert_eq!(output.policies[0].skip_reasons, ["the file content is not recognized"]);
 }
 
 const GROUP: &str = r#"
@@ -201,7 +203,16 @@ spec:
           - ref: other
       - type: SARIF
         policies: [{ref: other}]
-      - name: "{{ inputs.material }}"
+      - type: SBOM_CYCLONEDX_JSON
+        name: "{{ inputs.material }}"
+        policies: [{ref: other}]
+      - type: SBOM_CYCLONEDX_JSON
+        name: sb
+        match_mode: PREFIX
+        policies: [{ref: other}]
+      - type: SBOM_CYCLONEDX_JSON
+        name: om
+        match_mode: PREFIX
         policies: [{ref: other}]
   inputs:
     - {name: names, required: true}
@@ -224,12 +235,80 @@ fn a_group_hands_its_inputs_on_and_selects_by_type_and_name() {
     let reasons: Vec<&str> = output.left_out.iter().map(|one| one.reason.as_str()).collect();
     assert_eq!(
         reasons,
-        ["the request skips it", "group gate: it is for SARIF", "group gate: it is for the material image"]
+        [
+            "the request skips it",
+            "group gate: it is for SARIF",
+            "group gate: it is for the material image",
+            "the request skips it",
+            "group gate: it is for materials whose names begin with om",
+        ]
     );
     let output = run(json!({"ref": "gate", "with": {"names": "a", "material": "sbom"}})).unwrap();
-    assert_eq!(output.policies.len(), 3);
+    assert_eq!(output.policies.len(), 4);
     let error = run(json!({"ref": "gate"})).unwrap_err();
     assert_eq!(error.to_string(), "policy gate: the input names is required");
+}
+
+#[test]
+fn a_policy_that_declares_no_inputs_gets_every_argument() {
+    let folder = folder(&[]);
+    let policy = script("EVIDENCE", "ban", "violations contains x if some x in input.args.banned");
+    let fields = json!({"kind": "EVIDENCE", "policies": [{"embedded": policy, "with": {"banned": "a, b"}}]});
+    let output = evaluate(&evaluator(folder.path()), fields, b"{}").unwrap();
+    assert_eq!((output.status, output.totals.violations), (Status::Failed, 2));
+    assert_eq!(output.policies[0].warnings, Vec::<String>::new());
+}
+
+#[test]
+fn findings_fit_the_type_that_the_policy_declares() {
+    let folder = folder(&[]);
+    let run = |violation: &str| {
+        let mut policy = script("EVIDENCE", "p", &format!("violations contains {violation}"));
+        policy["metadata"]["finding_type"] = json!("VULNERABILITY");
+        let fields = json!({"kind": "EVIDENCE", "policies": [{"embedded": policy}]});
+        evaluate(&evaluator(folder.path()), fields, b"{}")
+    };
+    let output = run(r#"chainloop.vulnerability("m", "CVE-2024-1", "pkg:npm/a@1", "HIGH")"#).unwrap();
+    assert_eq!(output.policies[0].violations[0].finding.as_ref().unwrap()["external_id"], "CVE-2024-1");
+    assert_eq!(run("\"text\"").unwrap().status, Status::Failed);
+    let error = run(r#"{"message": "m", "severity": "HIGH"}"#).unwrap_err().to_string();
+    assert!(error.contains("a finding of the type VULNERABILITY needs a string that is not empty as"), "{error}");
+}
+
+#[test]
+fn why_a_script_skipped_is_said_only_when_all_of_them_did() {
+    let folder = folder(&[]);
+    let bodies = ["valid_input := false\nviolations contains \"kept\"", "violations contains x if some x in []"];
+    let scripts: Vec<Json> = bodies
+        .iter()
+        .map(|body| json!({"kind": "EVIDENCE", "embedded": format!("package main\nimport rego.v1\n{body}")}))
+        .collect();
+    let mut policy = script("EVIDENCE", "p", "");
+    policy["spec"]["policies"] = json!(scripts);
+    let fields = json!({"kind": "EVIDENCE", "policies": [{"embedded": policy}]});
+    let output = evaluate(&evaluator(folder.path()), fields, b"{}").unwrap();
+    assert_eq!(output.policies[0].skip_reasons, Vec::<String>::new());
+    assert_eq!((output.status, output.policies[0].violations[0].message.as_str()), (Status::Failed, "kept"));
+}
+
+#[test]
+fn what_a_policy_suppresses_is_reported_beside_what_it_objects_to() {
+    let folder = folder(&[]);
+    let body = "result := {\"skipped\": false, \"findings\": findings, \"suppressed_findings\": suppressed}\n\
+        findings contains {\"message\": \"open\"}\nsuppressed contains {\"message\": \"accepted\"}";
+    let fields = json!({"kind": "EVIDENCE", "policies": [{"embedded": script("EVIDENCE", "p", body)}]});
+    let output = evaluate(&evaluator(folder.path()), fields, b"{}").unwrap();
+    assert_eq!((output.status, output.totals.violations), (Status::Failed, 1));
+    assert_eq!(output.policies[0].suppressed[0].message, "accepted");
+}
+
+#[test]
+fn the_script_of_a_policy_may_stand_beside_it_under_a_relative_reference() {
+    let policy = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: p}\nspec: {policies: [{kind: EVIDENCE, ref: script.rego}]}\n";
+    let rego = "package main\nimport rego.v1\nviolations contains \"from beside\"";
+    let folder = folder(&[("p/policy.yaml", policy), ("p/script.rego", rego)]);
+    let output = evaluate(&evaluator(folder.path()), json!({"kind": "EVIDENCE", "policies": [{"ref": "p"}]}), b"{}");
+    assert_eq!(output.unwrap().policies[0].violations[0].message, "from beside");
 }
 
 #[test]
@@ -283,7 +362,6 @@ fn limits_hold() {
 fn a_request_is_checked_with_the_path_of_the_field() {
     let message = |fields: Json| request(fields, b"").validate().unwrap_err().to_string();
     assert!(message(json!({"kind": "SBOM"})).starts_with("kind: \"SBOM\" is not a material type"));
-    assert!(message(json!({"kind": "HELM_CHART"})).starts_with("kind: material type HELM_CHART is not supported yet"));
     assert!(message(json!({"policies": [{}]})).starts_with("policies[0]: expected exactly one"));
     assert!(message(json!({"policies": [{"ref": "a"}, {"ref": "https://x/y"}]})).starts_with("policies[1].ref: "));
     assert!(message(json!({"policies": [{"embedded": 1}]})).starts_with("policies[0].embedded: expected the policy"));

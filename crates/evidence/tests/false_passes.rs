@@ -107,7 +107,10 @@ fn a_rule_of_a_wrong_name_or_a_result_that_forgot_it_is_refused() {
     }
     let misspelt = "result := {\"violations\": [], \"finding\": findings}\nfindings contains {\"message\": \"m\"}";
     refused(misspelt, "\"finding\" is a list with something in it, but means nothing here");
-    refused("result := {\"skipped\": false, \"violation\": violations}\nviolations contains \"no\"", "neither");
+    refused(
+        "result := {\"skipped\": false, \"violation\": violations}\nviolations contains \"no\"",
+        "\"violation\" is a list with something in it, but means nothing here",
+    );
     let beside = "violations contains \"a\" if input.never\nviolation contains \"no\"";
     assert_eq!(evaluate(beside).unwrap().warnings, ["the rule violation is never used"]);
     objects("result := {\"skipped\": false, \"violations\": mine}\nmine contains \"no\"");

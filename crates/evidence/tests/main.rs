@@ -4,4 +4,6 @@
 mod chainloop_policies;
 mod examples;
 mod false_passes;
+mod materials;
 mod nasty;
+mod opa;

@@ -23,7 +23,7 @@ fn read_as_everything(text: &str) {
     let _ = PolicyGroup::parse("nasty.yaml", text);
     let _ = Script::compile(text);
     let _ = detect(text.as_bytes());
-    for kind in MaterialKind::SUPPORTED {
+    for kind in MaterialKind::ALL {
         let _ = Material::parse(Some(*kind), &Metadata::default(), text.as_bytes());
     }
 }

@@ -92,7 +92,7 @@ pub fn rego(bytes: &[u8]) {
 /// Evidence: telling its kind, and reading it as each kind that is known.
 pub fn material(bytes: &[u8]) {
     let _ = evidence::detect(bytes);
-    for kind in MaterialKind::SUPPORTED {
+    for kind in MaterialKind::ALL {
         let _ = Material::parse(Some(*kind), &Metadata::default(), bytes);
     }
 }

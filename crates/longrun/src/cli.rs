@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, bulk, command_runner, completions, config, delete_organization, demo, detect, dev, doctor,
-    encryption, evaluate, evaluation_worker, evidence, list, man, migrate, operations, organization, pause, policy,
-    restore, schedules, search, serve, sessions, stats, token, views, watch, worker,
+    audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect, dev, doctor,
+    encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations, organization, pause,
+    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker, workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -36,6 +36,8 @@ pub enum Command {
     /// Check or show the configuration of a server
     #[command(subcommand)]
     Config(Config),
+    /// Ask a server whether it is ready, e.g. for a container's health check
+    Health(health::Args),
     /// Bring the store's database up to this version, or move a SQLite store into PostgreSQL
     Migrate(migrate::Args),
     /// Recount everything in the store and compare
@@ -62,6 +64,13 @@ pub enum Command {
     /// Pause and resume kinds, directly in the store
     #[command(subcommand)]
     Kinds(Kinds),
+    /// Keep a server's address and a token for it, for all commands
+    Login(context::LoginArgs),
+    /// Forget a server and its token
+    Logout(context::LogoutArgs),
+    /// List servers that were logged in to, and choose among them
+    #[command(subcommand)]
+    Context(Context),
     /// List, read, create and wait for operations
     #[command(subcommand, visible_alias = "ops")]
     Operations(Operations),
@@ -73,6 +82,10 @@ pub enum Command {
     Views(Views),
     /// Show how much happened and how long it took, as a chart
     Stats(stats::Args),
+    /// Show what waits, runs and fails, live, on the whole terminal
+    Top(top::Args),
+    /// List who runs operations now
+    Workers(workers::Args),
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
@@ -117,11 +130,17 @@ impl Command {
             Command::Config(_)
             | Command::Operations(_)
             | Command::Stats(_)
+            | Command::Login(_)
+            | Command::Logout(_)
+            | Command::Context(_)
+            | Command::Top(_)
+            | Command::Health(_)
             | Command::Views(_)
             | Command::Schedules(_)
             | Command::Evidence(_)
             | Command::Policy(_)
             | Command::Worker(_)
+            | Command::Workers(_)
             | Command::Completions(_)
             | Command::Man(_)
             | Command::EvaluationWorker
@@ -209,6 +228,19 @@ pub enum Kinds {
     Resume(pause::KindArgs),
 }
 
+/// `longrun context`.
+#[derive(Debug, Subcommand)]
+pub enum Context {
+    /// List contexts; a star marks the current one
+    List(context::ListArgs),
+    /// Call the server of this context from now on
+    Use(context::NameArgs),
+    /// Show a context, without its token
+    Show(context::ShowArgs),
+    /// Forget a context with its token, which stays valid
+    Delete(context::NameArgs),
+}
+
 /// `longrun operations`.
 #[derive(Debug, Subcommand)]
 pub enum Operations {
@@ -280,8 +312,8 @@ pub enum Views {
     List(views::ListArgs),
     /// Make a view
     Create(views::CreateArgs),
-    /// Show a view
-    Show(views::NameArgs),
+    /// Show a view and the newest operations in it
+    Show(views::ShowArgs),
     /// Delete a view; the operations that it shows stay
     Delete(views::NameArgs),
 }

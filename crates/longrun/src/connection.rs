@@ -1,17 +1,23 @@
 //! Which server a command calls, and with which token.
 //!
-//! The address: `--url`, else `LONGRUN_URL`, else `http://127.0.0.1:8080`. The token: the file of `--token-file`, else
-//! `LONGRUN_TOKEN`. With none of these four given, `./.longrun/token` and `./.longrun/url` are read if they are there:
-//! what `longrun dev`, started in the same folder, wrote. That token is never sent to an address that somebody named,
-//! and that address never gets another token.
+//! In this order: the flags `--url` and `--token-file` or `--context`; the environment, `LONGRUN_URL` and
+//! `LONGRUN_TOKEN_FILE` or `LONGRUN_TOKEN`; the current context ([`crate::contexts`]); `./.longrun/token` and
+//! `./.longrun/url`, which `longrun dev`, started in the same folder, wrote.
+//!
+//! A token is sent to no other address than the one that it was given or kept with. So an address that is named without a
+//! token gets the token of the context with the very same address, or none; and a token that is given without an address
+//! goes to `http://127.0.0.1:8080`, not to the current context.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use longrun_client::{Client, Settings, Token};
+use secrecy::ExposeSecret;
 
 use crate::config::Span;
+use crate::contexts::{Context, Contexts};
 use crate::exit::{Hint, failure, note, warn};
 use crate::render::Format;
 
@@ -34,6 +40,10 @@ pub struct ClientArgs {
     /// File that holds the token; else the environment variable LONGRUN_TOKEN
     #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Call the server of this context, see `longrun login`; without it, the current one, unless the environment names a
+    /// server
+    #[arg(long, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::contexts))]
+    pub context: Option<String>,
 }
 
 /// The form of the answer.
@@ -94,23 +104,54 @@ impl ClientArgs {
     /// # Errors
     /// As those of [`ClientArgs::client`].
     pub fn client_with(&self, settings: Settings) -> anyhow::Result<Client> {
-        let from_environment = std::env::var("LONGRUN_TOKEN").ok().filter(|token| !token.is_empty());
-        let dev_token = Path::new(DEV_FOLDER).join(DEV_TOKEN);
-        let mut url = self.url.clone();
-        let token = match (&self.token_file, from_environment) {
-            (Some(file), _) => read_token(file)?,
-            (None, Some(token)) => Token::new(&token)?,
-            (None, None) if url.is_none() && dev_token.exists() => {
-                url = dev_url(Path::new(DEV_FOLDER));
-                read_token(&dev_token)?
-            }
-            (None, None) => {
-                let hint = "set LONGRUN_TOKEN or give --token-file; `longrun token create` makes a token, and `longrun dev` a server with one";
-                return Err(failure("no token was given", hint));
-            }
-        };
-        Ok(Client::with_settings(url.as_deref().unwrap_or(DEV_URL), token, settings)?)
+        let (url, token) = self.server()?;
+        Ok(Client::with_settings(&url, token, settings)?)
     }
+
+    /// The address and the token.
+    fn server(&self) -> anyhow::Result<(String, Token)> {
+        let of_context = |of: &Context| Ok((of.url.clone(), Token::new(of.token.expose_secret())?));
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        if let Some(name) = &self.context {
+            // clap does not tell a flag from its variable, which a flag goes before.
+            let is_flag =
+                |given: Option<&OsStr>, name: &str| given.is_some() && std::env::var_os(name).as_deref() != given;
+            if is_flag(self.url.as_deref().map(OsStr::new), "LONGRUN_URL")
+                || is_flag(self.token_file.as_deref().map(Path::as_os_str), "LONGRUN_TOKEN_FILE")
+            {
+                let hint = "give either --context, or --url and --token-file";
+                return Err(failure("--context names a server already", hint));
+            }
+            return of_context(Contexts::load()?.get(name)?);
+        }
+        let url = || self.url.clone().unwrap_or_else(|| DEV_URL.to_owned());
+        if let Some(file) = &self.token_file {
+            return Ok((url(), read_token(file)?));
+        }
+        if let Some(token) = variable("LONGRUN_TOKEN") {
+            return Ok((url(), Token::new(&token)?));
+        }
+        let contexts = Contexts::load()?;
+        if let Some(url) = &self.url {
+            let same = |of: &&Context| of.url.trim_end_matches('/') == url.trim_end_matches('/');
+            return contexts.contexts.values().find(same).map_or_else(|| Err(no_token()), of_context);
+        }
+        if let Some((_, current)) = contexts.current()? {
+            return of_context(current);
+        }
+        let dev_token = Path::new(DEV_FOLDER).join(DEV_TOKEN);
+        if dev_token.exists() {
+            let url = dev_url(Path::new(DEV_FOLDER)).unwrap_or_else(|| DEV_URL.to_owned());
+            return Ok((url, read_token(&dev_token)?));
+        }
+        Err(no_token())
+    }
+}
+
+fn no_token() -> anyhow::Error {
+    let hint = "`longrun login URL` keeps a token, LONGRUN_TOKEN or --token-file gives one; `longrun token create` makes a \
+                token, and `longrun dev` a server with one";
+    failure("no token was given", hint)
 }
 
 /// Where the `longrun dev` with this data folder is reached, as it wrote there.

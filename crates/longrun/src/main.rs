@@ -6,8 +6,10 @@
 
 mod cli;
 mod commands;
+mod completing;
 mod config;
 mod connection;
+mod contexts;
 mod exit;
 mod node;
 mod place;
@@ -16,6 +18,7 @@ mod private;
 mod progress;
 mod render;
 mod store_args;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -23,8 +26,8 @@ use anyhow::Context;
 use clap::Parser;
 
 use cli::{
-    Audit, Bulk, Cli, Command, Config, Encryption, Evidence, Kinds, Operations, Organizations, Policy, Schedules,
-    Sessions, Token, Views,
+    Audit, Bulk, Cli, Command, Config, Context as Contexts, Encryption, Evidence, Kinds, Operations, Organizations,
+    Policy, Schedules, Sessions, Token, Views,
 };
 use exit::Exit;
 
@@ -33,6 +36,8 @@ use exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What a shell asks for is answered here, and the process ends.
+    clap_complete::CompleteEnv::with_factory(<Cli as clap::CommandFactory>::command).complete();
     let command = match Cli::parse().command {
         Command::EvaluationWorker => return exit::report(commands::evaluation_worker::run()),
         Command::Runner(args) => commands::command_runner::run(&args),
@@ -63,6 +68,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => serve::run(args).await,
         Command::Config(Config::Check(args)) => commands::config::check(&args),
         Command::Config(Config::Show(args)) => commands::config::show(&args),
+        Command::Health(args) => commands::health::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Backup(args) => backup::run(args).await,
@@ -95,6 +101,12 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Schedules(Schedules::Pause(args)) => schedules::pause(args).await,
         Command::Schedules(Schedules::Resume(args)) => schedules::resume(args).await,
         Command::Schedules(Schedules::Trigger(args)) => schedules::trigger(args).await,
+        Command::Login(args) => commands::context::login(args).await,
+        Command::Logout(args) => commands::context::logout(args),
+        Command::Context(Contexts::List(args)) => commands::context::list(&args),
+        Command::Context(Contexts::Use(args)) => commands::context::use_context(&args),
+        Command::Context(Contexts::Show(args)) => commands::context::show(args),
+        Command::Context(Contexts::Delete(args)) => commands::context::delete(args),
         Command::Operations(Operations::List(args)) => list::run(args).await,
         Command::Operations(Operations::Search(args)) => search::search(args).await,
         Command::Operations(Operations::Count(args)) => search::count(args).await,
@@ -111,6 +123,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Views(Views::Show(args)) => commands::views::show(args).await,
         Command::Views(Views::Delete(args)) => commands::views::delete(args).await,
         Command::Stats(args) => commands::stats::run(args).await,
+        Command::Top(args) => commands::top::run(args).await,
         Command::Operations(Operations::Events(args)) => operations::events(args).await,
         Command::Operations(Operations::Bulk(Bulk::Cancel(args))) => bulk::run(args, "cancel").await,
         Command::Operations(Operations::Bulk(Bulk::Retry(args))) => bulk::run(args, "retry").await,
@@ -120,6 +133,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Workers(args) => commands::workers::run(args).await,
         Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => {
             render::write(bench::run(bench, commands::evaluation_worker::this_program()?).await?)?;

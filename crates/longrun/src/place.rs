@@ -1,8 +1,9 @@
 //! Where a command works that manages something: at a running server, or directly on the store.
 //!
-//! A server is called when `--url` names it, or `LONGRUN_URL` does and nothing names a store (`--store`, `--data-dir`,
+//! A server is called when `--url` or `--context` names it, or `LONGRUN_URL` does and nothing names a store (`--store`, `--data-dir`,
 //! `--config`, or `LONGRUN_STORE` and `LONGRUN_CONFIG`); else the command works on the store, with all rights that this
-//! gives. At a server the token decides what may be done.
+//! gives. At a server the token decides what may be done. The current context does not turn a command that works on a store
+//! into one that calls a server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ pub struct PlaceArgs {
     /// File that holds the token for the server; else the environment variable LONGRUN_TOKEN
     #[arg(long, env = "LONGRUN_TOKEN_FILE", value_name = "FILE", help_heading = "Server")]
     token_file: Option<PathBuf>,
+    /// Call the server of this context, see `longrun login`
+    #[arg(long, value_name = "NAME", help_heading = "Server", conflicts_with_all = ["url", "store", "data_dir"])]
+    context: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
 }
@@ -42,11 +46,14 @@ impl PlaceArgs {
     /// # Errors
     /// When no token is found, or the address or the token cannot be used.
     pub fn server(&self) -> anyhow::Result<Option<Client>> {
+        if self.context.is_some() {
+            return ClientArgs { url: None, token_file: None, context: self.context.clone() }.client().map(Some);
+        }
         let named = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let of_environment =
             || named("LONGRUN_URL").filter(|_| !self.store.is_named() && named("LONGRUN_STORE").is_none());
         let url = self.url.clone().or_else(of_environment);
-        let client = |url| ClientArgs { url: Some(url), token_file: self.token_file.clone() }.client();
+        let client = |url| ClientArgs { url: Some(url), token_file: self.token_file.clone(), context: None }.client();
         url.map(client).transpose()
     }
 

@@ -42,6 +42,8 @@ function followList(place) {
   const { filter, now } = place.dataset;
   const waiting = new Set(), fresh = new Set();
   let timer;
+  // What was created since the page was made, and before this can hear of it.
+  events.addEventListener("open", () => find(`created_at >= "${now}"`), { once: true });
   events.onmessage = (event) => {
     const { operation } = JSON.parse(event.data);
     const row = document.querySelector(`a.main[href$="${operation.id}"]`);
@@ -52,15 +54,19 @@ function followList(place) {
     waiting.add(operation.id);
     timer ??= setTimeout(ask, SECOND);
   };
-  async function ask() {
+  function ask() {
     const ids = [...waiting].slice(0, 30);
     ids.forEach((id) => waiting.delete(id));
     timer = waiting.size > 0 ? setTimeout(ask, SECOND) : undefined;
-    const query = new URLSearchParams({ filter: `${filter} AND id = (${ids.join(" OR ")})`, page_size: "100" });
+    find(`id = (${ids.join(" OR ")})`);
+  }
+  async function find(which) {
+    const query = new URLSearchParams({ filter: filter ? `${filter} AND ${which}` : which, page_size: "100" });
     const answer = await fetch(`/v1/operations:search?${query}`);
     if (!answer.ok) return;
     const { operations } = await answer.json();
-    tell(operations.map((operation) => operation.id));
+    const isShown = ({ id }) => document.querySelector(`a.main[href$="${id}"]`);
+    tell(operations.filter((operation) => !isShown(operation)).map((operation) => operation.id));
   }
   function tell(ids) {
     const before = fresh.size;
@@ -90,10 +96,10 @@ function refreshRow(operation, row) {
   badge.replaceChildren(mark, ` ${text}`);
 }
 
-// The page of one operation is fetched again when something happens to it.
+// The page of one operation is fetched again when something happens to it, and once when that can be heard of: it may
+// have happened before.
 function followOne(id) {
-  events.onmessage = async (event) => {
-    if (JSON.parse(event.data).operation.id !== id) return;
+  const refresh = async () => {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     if (!answer.ok) return;
     const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("operation");
@@ -101,8 +107,18 @@ function followOne(id) {
     if (!next || !place) return;
     const badge = next.querySelector(".badge").textContent.trim();
     if (badge !== place.querySelector(".badge").textContent.trim()) announce(`The operation is now: ${badge}`);
+    // What was unfolded stays so.
+    for (const text of place.querySelectorAll("details[open] pre[id]")) {
+      const details = next.querySelector(`#${text.id}`)?.closest("details");
+      if (details) details.open = true;
+    }
     place.replaceWith(next);
-    prepare();
+    show();
+    if (!next.dataset.live) events.close();
+  };
+  events.addEventListener("open", refresh, { once: true });
+  events.onmessage = (event) => {
+    if (JSON.parse(event.data).operation.id === id) refresh();
   };
 }
 
@@ -125,10 +141,14 @@ function preparePicking() {
   show();
 }
 
-function prepare() {
+function show() {
   showTimes();
   preparePicking();
   for (const button of document.querySelectorAll("button.copy")) button.hidden = !navigator.clipboard;
+}
+
+function prepare() {
+  show();
   watch();
 }
 

@@ -1,5 +1,6 @@
 //! The store's error: what a caller can do about it.
 
+use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
 use crate::Exceeded;
@@ -7,6 +8,8 @@ use crate::Exceeded;
 /// What SQLite fails with for a reason outside of it that may pass: 5 and 6, others have the database locked; 10, the
 /// disk fails; 13, it is full; 14, a file cannot be opened, for want of file descriptors perhaps.
 const PASSING: [i32; 5] = [5, 6, 10, 13, 14];
+/// What SQLite says of a file that is damaged: 11, what it reads makes no sense; 26, it is no database.
+const DAMAGED: [i32; 2] = [11, 26];
 
 /// Why a store did not do what was asked. Nothing was changed, except that after [`StoreError::Unavailable`] a write
 /// may have been carried out whole: its answer was lost. Creations are found again by their idempotency key.
@@ -44,8 +47,8 @@ pub enum StoreError {
     /// A statement failed: a defect or a damaged file. An operator must look.
     #[error("the store failed")]
     Database(#[source] sqlx::Error),
-    /// The same of the embedded database.
-    #[error("the store failed")]
+    /// The same of the embedded database; a file that is damaged is called so.
+    #[error("{}", of_embedded(.0))]
     Embedded(#[source] rusqlite::Error),
 }
 
@@ -72,7 +75,32 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// Whether SQLite says that the file is damaged.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| DAMAGED.contains(&(error.extended_code & 0xff)))
+}
+
+/// Whether PostgreSQL takes no writes because its numbers of transactions are used up, which a vacuum mends; of this code
+/// are other errors, so the function is asked that says so.
+fn has_no_numbers(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+    routine.is_some_and(|routine| ["GetNewTransactionId", "GetNewMultiXactId"].contains(&routine))
+}
+
+fn of_embedded(error: &rusqlite::Error) -> &'static str {
+    if is_damage(error) {
+        "the file of the store is damaged: `longrun doctor` says what of it, and a backup must be restored"
+    } else {
+        "the store failed"
+    }
+}
+
 impl StoreError {
+    /// Whether the file of an embedded store is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Embedded(error) if is_damage(error))
+    }
+
     /// The same error, or [`StoreError::Unavailable`] when it says that the database is away.
     pub(crate) fn or_unavailable(self) -> StoreError {
         let StoreError::Database(error) = self else { return self };
@@ -84,6 +112,7 @@ impl StoreError {
             // Class 08: connection exceptions; 57P: the server is shutting down or starting; 53: out of resources;
             // 25006: a primary that has become a standby; 57014: a time-out of a statement; 40001, 40P01 and 55P03:
             // others were in the way, again and again.
+            sqlx::Error::Database(database) if has_no_numbers(&**database) => true,
             sqlx::Error::Database(database) => database.code().is_some_and(|code| {
                 let classes = ["08", "57P", "53", "25006", "25P03", "57014", "40001", "40P01", "55P03"];
                 classes.iter().any(|class| code.starts_with(class))

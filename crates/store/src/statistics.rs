@@ -224,7 +224,7 @@ fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Opt
     let is_past = match change.status? {
         Status::Pending => false,
         Status::Running => subject.fence > 1,
-        Status::Completed | Status::Failed => subject.end.is_none_or(|(at, _)| at != change.at),
+        Status::Completed | Status::Failed => subject.end.is_none_or(|(at, _)| at > change.at),
     };
     is_past.then_some(subject.seq)
 }
@@ -259,12 +259,12 @@ fn counts<'s>(
             Some(status @ (Status::Completed | Status::Failed)) => {
                 let is_completed = status == Status::Completed;
                 *(if is_completed { &mut one.completed } else { &mut one.failed }) = 1;
-                let started_at = subject.and_then(|subject| last_start(subject, change, past));
-                if let Some(started_at) = started_at {
-                    one.running.add(started_at, change.at);
+                let attempt = subject.and_then(|subject| last_attempt(subject, change, past));
+                if let Some((started_at, ended_at)) = attempt {
+                    one.running.add(started_at, ended_at);
                 }
                 let outcome = if is_completed { Outcome::completed } else { Outcome::failed };
-                Happening::Ended { outcome, ran: started_at.map(|started_at| between(started_at, change.at)) }
+                Happening::Ended { outcome, ran: attempt.map(|(from, to)| between(from, to)) }
             }
             Some(Status::Pending) => {
                 happenings.push((kind, Happening::Returned));
@@ -292,17 +292,19 @@ fn first_start(subject: &Subject, change: &Change, past: &[Past]) -> Timestamp {
     starts.min().map_or(change.at, |first| first.min(change.at))
 }
 
-/// When the attempt began that came to this end, if one did.
-fn last_start(subject: &Subject, change: &Change, past: &[Past]) -> Option<Timestamp> {
-    if let Some((_, started_at)) = subject.end.filter(|(at, _)| *at == change.at) {
-        return started_at;
+/// When the attempt began that came to this end, if one did, and when it ended. That is earlier than the change where
+/// ends are committed together: it is the last one that is no later.
+fn last_attempt(subject: &Subject, change: &Change, past: &[Past]) -> Option<(Timestamp, Timestamp)> {
+    if let Some((at, started_at)) = subject.end.filter(|(at, _)| *at <= change.at) {
+        return Some((started_at?, at));
     }
     let is_end = |past: &&Past| {
         past.seq == subject.seq
-            && past.at == change.at
+            && past.at <= change.at
             && HistoryKind::from_number(past.kind) == Some(HistoryKind::Failed)
     };
-    past.iter().find(is_end)?.started_at
+    let end = past.iter().filter(is_end).max_by_key(|past| past.at)?;
+    Some((end.started_at?, end.at))
 }
 
 impl Counts {
@@ -363,5 +365,41 @@ impl Points {
         }
         self.is_cut |= self.rows > MAX_ROWS;
         !self.is_cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it is stored.
+    const FAILED: u8 = HistoryKind::Failed.number().unwrap();
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn how_long_an_attempt_ran_is_known_also_when_its_end_was_committed_later_with_others() {
+        let subject = |end| Subject {
+            seq: 7,
+            kind: "scan".to_owned(),
+            project_id: String::new(),
+            created_at: at(0),
+            fence: 2,
+            end,
+        };
+        let (id, status) = (OperationId::new(at(0)), Some(Status::Failed));
+        let change =
+            Change { position: Position { row: 1, part: 0, seen: 1 }, id, status, is_creation: false, at: at(905) };
+        let ended = subject(Some((at(900), Some(at(400)))));
+        assert_eq!(last_attempt(&ended, &change, &[]), Some((at(400), at(900))));
+        assert_eq!(in_the_past(&change, &[(change.id, ended)].into()), None, "the row tells");
+        // It was retried since, and has another end: the past tells.
+        let failed = |from, to| Past { seq: 7, kind: i64::from(FAILED), at: at(to), started_at: Some(at(from)) };
+        let past = [failed(10, 100), failed(400, 900), failed(1_000, 1_100)];
+        let retried = subject(Some((at(1_100), Some(at(1_000)))));
+        assert_eq!(last_attempt(&retried, &change, &past), Some((at(400), at(900))));
+        assert_eq!(in_the_past(&change, &[(change.id, retried)].into()), Some(7));
     }
 }

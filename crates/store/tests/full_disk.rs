@@ -106,5 +106,6 @@ async fn a_file_that_cannot_be_read_is_an_error_of_the_call() {
     let access = Access::organization("acme");
     let read = store.list(&access, &operations::Filter::default(), page).await;
     assert!(read.is_err(), "what is gone is not answered: {read:?}");
-    assert!(store.doctor().await.is_err());
+    let refused = store.doctor().await.unwrap_err();
+    assert!(refused.to_string().contains("is damaged"), "{refused}");
 }

@@ -67,6 +67,8 @@ pub struct Cluster {
     port: u16,
     durability: Durability,
     databases: AtomicU32,
+    data: PathBuf,
+    owner: Owner,
 }
 
 impl Cluster {
@@ -159,6 +161,29 @@ impl Cluster {
         self.keeper.command("start", true)
     }
 
+    /// Stops the server, has it go on with this number of a transaction, as if it had given all those before it, and starts it
+    /// again.
+    ///
+    /// # Errors
+    /// When it does not stop or start, or the number is none that it can go on with.
+    pub fn go_on_with_transaction(&self, number: u32) -> Result<(), ClusterError> {
+        self.stop()?;
+        let programs = programs().ok_or(ClusterError::NotInstalled)?;
+        // Whether transactions were committed is kept in files of 32 pages, of 32,768 transactions each: one that nobody has
+        // begun is all zeros.
+        let file = self.data.join(format!("pg_xact/{:04X}", number / (32 * 32_768)));
+        let mut zeros = Command::new("dd");
+        zeros.args(["if=/dev/zero", "bs=8192", "count=32"]).arg(format!("of={}", file.display()));
+        let mut reset = Command::new(programs.join("pg_resetwal"));
+        reset.arg("-D").arg(&self.data).args(["-f", "-x", &number.to_string()]);
+        for (program, command) in [("dd", &mut zeros), ("pg_resetwal", &mut reset)] {
+            if let Err(said) = run(command, self.owner)? {
+                return Err(ClusterError::Failed { program, said });
+            }
+        }
+        self.start_again()
+    }
+
     /// A proxy before this server.
     ///
     /// # Errors
@@ -181,8 +206,8 @@ fn serve(programs: &Path, folder: TempDir, owner: Owner, durability: Durability)
         match Keeper::start(&server, folder.path(), owner)? {
             Ok(keeper) => {
                 // From here on the keeper removes it.
-                let _ = folder.keep();
-                return Ok(Cluster { keeper, port, durability, databases: AtomicU32::new(0) });
+                let data = folder.keep().join("data");
+                return Ok(Cluster { keeper, port, durability, databases: AtomicU32::new(0), data, owner });
             }
             Err(complaint) => said = complaint,
         }

@@ -32,6 +32,8 @@ struct State {
     silent_below: u64,
     /// Those below this number are closed.
     cut_below: u64,
+    /// Those below this number are closed in the place of their server's next answer.
+    reset_below: u64,
     /// Whether notifications are passed on; `None`: nobody looks at what is passed on.
     passes_notifications: Option<bool>,
 }
@@ -86,6 +88,13 @@ impl Proxy {
             state.closes = true;
             state.cut_below = next;
         });
+    }
+
+    /// Closes the connections that are open now, each as soon as its server says something, which is lost: what was asked for,
+    /// the end of a transaction perhaps, was done. New ones are as always.
+    pub fn lose_answers(&self) {
+        let next = self.next.load(Ordering::SeqCst);
+        self.state.send_modify(|state| state.reset_below = next);
     }
 
     /// Passes notifications of PostgreSQL on or not, from now on, on the connections that are opened after the first call
@@ -148,8 +157,8 @@ async fn pass(
         let server = TcpStream::connect(server).await.ok()?;
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::join!(
-            pump(from_client, to_server, number, state.clone(), None),
-            pump(from_server, to_client, number, state.clone(), kept_back)
+            pump(from_client, to_server, number, state.clone(), false, None),
+            pump(from_server, to_client, number, state.clone(), true, kept_back)
         );
         Some(())
     };
@@ -165,11 +174,15 @@ async fn pump(
     mut to: OwnedWriteHalf,
     number: u64,
     mut state: watch::Receiver<State>,
+    is_answer: bool,
     kept_back: Option<watch::Sender<u64>>,
 ) {
     let (mut buffer, mut sieve) = (vec![0; 16 * 1024], Sieve::default());
     while let Ok(read) = from.read(&mut buffer).await {
         if state.wait_for(|state| state.passes(number)).await.is_err() || read == 0 {
+            break;
+        }
+        if is_answer && number < state.borrow().reset_below {
             break;
         }
         let written = match &kept_back {

@@ -322,6 +322,10 @@ class AsyncClient:
         query = {name: value for name, value in given.items() if value is not None}
         return _calls.read(wire.Stats, await self._send(Call("GET", "v1/stats", query=query)))
 
+    async def workers(self) -> wire.WorkerList:
+        """Who runs operations now, those with most attempts first."""
+        return _calls.read(wire.WorkerList, await self._send(Call("GET", "v1/workers")))
+
     async def views(self) -> builtins.list[wire.View]:
         """The saved views of this token and those that are shared, each with how many operations it shows."""
         return _calls.read(wire.ViewList, await self._send(Call("GET", "v1/views"))).views

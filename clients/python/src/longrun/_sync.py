@@ -322,6 +322,10 @@ class Client:
         query = {name: value for name, value in given.items() if value is not None}
         return _calls.read(wire.Stats, self._send(Call("GET", "v1/stats", query=query)))
 
+    def workers(self) -> wire.WorkerList:
+        """Who runs operations now, those with most attempts first."""
+        return _calls.read(wire.WorkerList, self._send(Call("GET", "v1/workers")))
+
     def views(self) -> builtins.list[wire.View]:
         """The saved views of this token and those that are shared, each with how many operations it shows."""
         return _calls.read(wire.ViewList, self._send(Call("GET", "v1/views"))).views

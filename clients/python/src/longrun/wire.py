@@ -743,6 +743,42 @@ class RotateToken(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunningAttempt:
+    """An attempt under way."""
+
+    #: The operation's id.
+    operation_id: str
+    #: Its kind.
+    kind: str
+    #: Its project; left out when it has none.
+    project_id: str | None = None
+    #: Which attempt, from 1.
+    attempt: int
+    #: When it began.
+    started_at: datetime
+    #: When its lease runs out unless there is a heartbeat.
+    lease_expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningWorker:
+    """Who runs something."""
+
+    #: The id of its token, or the name of a server.
+    name: str
+    #: Attempts under way.
+    running: int
+    #: Of which kinds, in order.
+    kinds: list[str]
+    #: When the oldest of its attempts began.
+    oldest_started_at: datetime
+    #: When it claimed, or kept a lease, last.
+    last_heartbeat_at: datetime
+    #: What it runs: the 20 oldest attempts.
+    attempts: list[RunningAttempt]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A schedule. Texts that are not set are empty; times that are not set are left out."""
 
@@ -1125,6 +1161,17 @@ class ViewList:
 
     #: By name, shared ones first.
     views: list[View]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerList:
+    """Who runs what."""
+
+    #: Those with most attempts first.
+    workers: list[RunningWorker]
+    #: Whether these are all; not when more than 5,000 attempts are under way, of which the oldest operations are
+    #: looked at.
+    is_complete: bool
 
 
 Operation = AsyncOperation

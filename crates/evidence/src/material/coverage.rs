@@ -1,9 +1,19 @@
 //! Coverage reports, as policies see them.
 //!
 //! JaCoCo: `{"name": …, "counters": [{"type": "LINE", "missed": 10, "covered": 90}, …]}`, the counters of the whole
-//! report. Cobertura: the attributes of the report under their own names, numbers as numbers, and those of each
-//! package: `{"line-rate": 0.9, "lines-covered": 90, "lines-valid": 100, …, "packages": [{"name": "store", "line-rate":
-//! 0.8, …}]}`.
+//! report. Cobertura, whole:
+//!
+//! ```json
+//! {"line-rate": 0.9, "branch-rate": 0, "lines-covered": 90, "lines-valid": 100, "branches-covered": 0,
+//!  "branches-valid": 0, "complexity": 0, "version": "", "timestamp": 0, "sources": ["src"],
+//!  "packages": [{"name": "store", "line-rate": 0.8, "branch-rate": 0, "complexity": 0, "classes": [
+//!    {"name": "A", "filename": "a.py", "line-rate": 0.8, "branch-rate": 0, "complexity": 0,
+//!     "methods": [{"name": "f", "signature": "", "line-rate": 1, "branch-rate": 0, "complexity": 0, "lines": []}],
+//!     "lines": [{"number": 1, "hits": 0, "branch": true, "condition-coverage": "50% (1/2)"}]}]}]}
+//! ```
+//!
+//! What the report leaves out is 0 or empty; a rate of `NaN`, of nothing that could be covered, is null. Attributes that
+//! are not known stand there as text.
 
 use std::collections::BTreeMap;
 
@@ -52,44 +62,141 @@ pub fn jacoco(root: &Element) -> Result<Value, MaterialError> {
     ])))
 }
 
+type Fields = BTreeMap<Value, Value>;
+type Checked<T> = Result<T, MaterialError>;
+
+/// How an attribute of Cobertura is read.
+#[derive(Clone, Copy)]
+enum Read {
+    /// From 0 to 1; `NaN` is null.
+    Rate,
+    /// Any number; `NaN` is null.
+    Number,
+    /// An integer of at least 0.
+    Count,
+    /// `true` or `false`, in any case.
+    Flag,
+    Text,
+}
+
+const RATES: [(&str, Read); 3] = [("line-rate", Read::Rate), ("branch-rate", Read::Rate), ("complexity", Read::Number)];
+const TOTALS: [(&str, Read); 6] = [
+    ("lines-covered", Read::Count),
+    ("lines-valid", Read::Count),
+    ("branches-covered", Read::Count),
+    ("branches-valid", Read::Count),
+    ("version", Read::Text),
+    ("timestamp", Read::Count),
+];
+const LINE: [(&str, Read); 3] = [("number", Read::Count), ("hits", Read::Count), ("branch", Read::Flag)];
+
 /// Checks a report in the Cobertura form.
-pub fn cobertura(root: &Element) -> Result<Value, MaterialError> {
-    const KIND: MaterialKind = MaterialKind::CoberturaXml;
+pub fn cobertura(root: &Element) -> Checked<Value> {
     if root.name != "coverage" {
-        return Err(mismatch(KIND, root, "<coverage>", &format!("<{}>", root.name)));
+        return Err(wrong(root, "<coverage>", &format!("<{}>", root.name)));
     }
-    let mut report = numbers(root, &["line-rate"])?;
-    let mut packages = Vec::new();
-    for package in root.child("packages").into_iter().flat_map(|list| list.children("package")) {
-        if package.attribute("name").is_none() {
-            return Err(mismatch(KIND, package, "a name attribute of <package>", "none"));
-        }
-        packages.push(Value::from(numbers(package, &[])?));
-    }
-    report.insert(Value::from("packages"), Value::from(packages));
+    needed(root, "line-rate")?;
+    let mut report = attributes(root, &[&RATES[..], &TOTALS].concat())?;
+    let sources = items(root, "sources", "source").map(|source| Value::from(source.text.trim()));
+    report.insert(Value::from("sources"), Value::from(sources.collect::<Vec<Value>>()));
+    let packages = items(root, "packages", "package").map(|package| {
+        needed(package, "name")?;
+        let mut fields = attributes(package, &RATES)?;
+        list(&mut fields, package, "classes", "class", class)?;
+        Ok(Value::from(fields))
+    });
+    report.insert(Value::from("packages"), Value::from(packages.collect::<Checked<Vec<Value>>>()?));
     Ok(Value::from(report))
 }
 
-/// The attributes; those that count or rate become numbers.
-fn numbers(element: &Element, required: &[&str]) -> Result<BTreeMap<Value, Value>, MaterialError> {
-    let kind = MaterialKind::CoberturaXml;
-    for name in required {
-        if element.attribute(name).is_none() {
-            return Err(mismatch(kind, element, &format!("an attribute {name} of <{}>", element.name), "none"));
-        }
+fn class(element: &Element) -> Checked<Value> {
+    let mut fields = attributes(element, &[&RATES[..], &[("name", Read::Text), ("filename", Read::Text)]].concat())?;
+    list(&mut fields, element, "methods", "method", |method| {
+        let known = [&RATES[..], &[("name", Read::Text), ("signature", Read::Text)]].concat();
+        let mut fields = attributes(method, &known)?;
+        list(&mut fields, method, "lines", "line", |line| Ok(Value::from(attributes(line, &LINE)?)))?;
+        Ok(Value::from(fields))
+    })?;
+    list(&mut fields, element, "lines", "line", |line| Ok(Value::from(attributes(line, &LINE)?)))?;
+    Ok(Value::from(fields))
+}
+
+fn wrong(at: &Element, expected: &str, found: &str) -> MaterialError {
+    mismatch(MaterialKind::CoberturaXml, at, expected, found)
+}
+
+fn needed(element: &Element, name: &str) -> Checked<()> {
+    match element.attribute(name) {
+        Some(_) => Ok(()),
+        None => Err(wrong(element, &format!("an attribute {name} of <{}>", element.name), "none")),
     }
-    let mut fields = BTreeMap::new();
-    for (name, text) in &element.attributes {
-        let wrong = || mismatch(kind, element, &format!("a number in the attribute {name}"), &format!("{text:?}"));
-        let value = if name.ends_with("-rate") {
-            let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate)).ok_or_else(wrong)?;
-            Value::from(rate)
-        } else if name.starts_with("lines-") || name.starts_with("branches-") {
-            Value::from(text.parse::<u64>().map_err(|_| wrong())?)
-        } else {
-            Value::from(text.as_str())
+}
+
+fn items<'a>(element: &'a Element, list: &'a str, item: &'a str) -> impl Iterator<Item = &'a Element> {
+    element.children(list).flat_map(move |list| list.children(item))
+}
+
+fn list(
+    fields: &mut Fields,
+    element: &Element,
+    name: &str,
+    item: &str,
+    read: impl Fn(&Element) -> Checked<Value>,
+) -> Checked<()> {
+    let values = items(element, name, item).map(read).collect::<Checked<Vec<Value>>>()?;
+    fields.insert(Value::from(name), Value::from(values));
+    Ok(())
+}
+
+/// The attributes of an element: those that are known as what they are, 0 or empty when they are absent, the others as
+/// text.
+fn attributes(element: &Element, known: &[(&str, Read)]) -> Checked<Fields> {
+    let text = |(name, text): &(String, String)| (Value::from(name.as_str()), Value::from(text.as_str()));
+    let mut fields: Fields = element.attributes.iter().map(text).collect();
+    for (name, read) in known {
+        let text = element.attribute(name).map(str::trim).filter(|text| !text.is_empty());
+        let wrong = || {
+            let expected = format!("{} in the attribute {name} of <{}>", read.expected(), element.name);
+            wrong(element, &expected, &format!("{:?}", text.unwrap_or_default()))
         };
-        fields.insert(Value::from(name.as_str()), value);
+        let value = read.value(text).ok_or_else(wrong)?;
+        fields.insert(Value::from(*name), value);
     }
     Ok(fields)
+}
+
+impl Read {
+    fn expected(self) -> &'static str {
+        match self {
+            Read::Rate => "a number from 0 to 1",
+            Read::Number => "a number",
+            Read::Count => "a count",
+            Read::Flag => "true or false",
+            Read::Text => "text",
+        }
+    }
+
+    /// The value of an attribute, none when it is not of this sort; what is absent is 0, false or empty.
+    fn value(self, text: Option<&str>) -> Option<Value> {
+        let number = |text: &str| text.parse::<f64>().ok();
+        Some(match (self, text) {
+            (Read::Text, text) => Value::from(text.unwrap_or_default()),
+            (Read::Flag, text) => Value::from(match text.unwrap_or("false").to_ascii_lowercase().as_str() {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return None,
+            }),
+            (_, None) => Value::from(0),
+            (Read::Count, Some(text)) => Value::from(text.parse::<u64>().ok()?),
+            (Read::Rate | Read::Number, Some(text)) => {
+                let number = number(text)?;
+                match self {
+                    _ if number.is_nan() => Value::Null,
+                    Read::Rate if !(0.0..=1.0).contains(&number) => return None,
+                    _ if number.is_infinite() => Value::Null,
+                    _ => Value::from(number),
+                }
+            }
+        })
+    }
 }

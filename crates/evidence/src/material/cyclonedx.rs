@@ -1,4 +1,4 @@
-//! CycloneDX in JSON, 1.4 to 1.6: the members that the schema demands, everywhere they occur.
+//! CycloneDX in JSON, 1.2 to 1.7: the members that the schema demands, everywhere they occur.
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
@@ -7,7 +7,7 @@ use regorus::Value;
 
 type Checked = Result<(), MaterialError>;
 
-const VERSIONS: &[&str] = &["1.4", "1.5", "1.6"];
+const VERSIONS: &[&str] = &["1.2", "1.3", "1.4", "1.5", "1.6", "1.7"];
 const COMPONENT_TYPES: &[&str] = &[
     "application",
     "framework",
@@ -43,6 +43,13 @@ pub fn validate(value: &Value) -> Checked {
     root.each_in("externalReferences", external_reference)?;
     root.each_in("compositions", |composition| composition.required("aggregate")?.text().map(drop))?;
     root.each_in("vulnerabilities", vulnerability)
+}
+
+/// The component that the document is about: name, type, version.
+pub fn main_component(value: &Value) -> Option<(String, String, String)> {
+    let component = &value["metadata"]["component"];
+    let text = |name: &str| component[name].as_string().map(|text| text.to_string());
+    Some((text("name").ok()?, text("type").unwrap_or_default(), text("version").unwrap_or_default()))
 }
 
 fn serial_number(node: &Node<'_>) -> Checked {

@@ -5,11 +5,8 @@ use super::kind::MaterialKind;
 /// Why evidence cannot be read as what it claims to be. Reading the same bytes again gives the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MaterialError {
-    /// The kind is known by name only.
-    #[error("material type {0} is not supported yet; supported are {supported}", supported = MaterialKind::supported_names())]
-    NotSupported(MaterialKind),
     /// No kind was given and the content fits none.
-    #[error("the material type cannot be told from the content; name it in `kind`: {supported}", supported = MaterialKind::supported_names())]
+    #[error("the material type cannot be told from the content; name it in `kind`: {names}", names = MaterialKind::names())]
     NotRecognised,
     /// The bytes are not JSON, or more than the limits allow.
     #[error("not JSON: line {line}, column {column}: {reason}")]
@@ -29,6 +26,12 @@ pub enum MaterialError {
         /// What is wrong there.
         reason: String,
     },
+    /// The bytes are not an archive, or it holds more than the limits allow.
+    #[error("not an archive to be read: {0}")]
+    Archive(String),
+    /// The bytes are not YAML, or more than the limits allow.
+    #[error("not YAML: {0}")]
+    Yaml(String),
     /// Well-formed, but not a document of the kind.
     #[error("not {kind}: at {at}: expected {expected}, found {found}")]
     Mismatch {

@@ -18,12 +18,36 @@ const MAX_NUMBER: usize = 1000;
 
 /// Reads one JSON document; anything but white space after it is an error.
 pub fn read(bytes: &[u8]) -> Result<Value, MaterialError> {
+    document(bytes, false)
+}
+
+/// As [`read`], but control characters in strings are let through as they stand: some tools write their findings so.
+pub fn read_report(bytes: &[u8]) -> Result<Value, MaterialError> {
+    document(bytes, true)
+}
+
+/// Reads JSON lines into a list; empty lines count for nothing.
+pub fn lines(bytes: &[u8]) -> Result<Value, MaterialError> {
+    let mut items = Vec::new();
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        items.push(read_report(line).map_err(|error| match error {
+            MaterialError::Json { column, reason, .. } => MaterialError::Json { line: index + 1, column, reason },
+            other => other,
+        })?);
+    }
+    Ok(Value::from(items))
+}
+
+fn document(bytes: &[u8], is_lenient: bool) -> Result<Value, MaterialError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         place(bytes, at, "bytes that are not UTF-8".to_owned())
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, keys: HashSet::new() };
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, keys: HashSet::new(), is_lenient };
     let value = reader.value(0).and_then(|value| {
         reader.space();
         if reader.at < reader.bytes.len() { Err("text after the end of the document".to_owned()) } else { Ok(value) }
@@ -45,6 +69,8 @@ struct Reader<'a> {
     at: usize,
     /// Keys met so far: thousands of like objects share one copy of each key.
     keys: HashSet<Arc<str>>,
+    /// Whether strings may hold control characters.
+    is_lenient: bool,
 }
 
 impl Reader<'_> {
@@ -154,7 +180,7 @@ impl Reader<'_> {
                 None => return Err("a string does not end".to_owned()),
                 Some(b'"') => break,
                 Some(b'\\') => self.at += 2,
-                Some(0..=0x1f) => return Err("a control character in a string".to_owned()),
+                Some(0..=0x1f) if !self.is_lenient => return Err("a control character in a string".to_owned()),
                 Some(_) => self.at += 1,
             }
         }
@@ -163,8 +189,10 @@ impl Reader<'_> {
         if !inside.contains('\\') {
             return Ok(inside.to_owned());
         }
+        let quoted = &self.text[quote..self.at];
+        let escaped = quoted.contains(char::is_control).then(|| escape_controls(quoted));
         // The escapes are the library's business.
-        serde_json::from_str(&self.text[quote..self.at]).map_err(|_| {
+        serde_json::from_str(escaped.as_deref().unwrap_or(quoted)).map_err(|_| {
             self.at = quote;
             "a string with an invalid escape".to_owned()
         })
@@ -225,6 +253,18 @@ impl Reader<'_> {
     }
 }
 
+/// A string in quotes whose control characters are written as escapes.
+fn escape_controls(quoted: &str) -> String {
+    let mut escaped = String::with_capacity(quoted.len());
+    for character in quoted.chars() {
+        match character {
+            '\0'..='\u{1f}' => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -261,6 +301,22 @@ mod tests {
             assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_report_may_have_control_characters_in_its_strings() {
+        let text = "{\"a\":\"one\ttwo\nthree\", \"b\":\"\\u00e9\u{1}\"}";
+        assert!(read(text.as_bytes()).unwrap_err().to_string().contains("a control character in a string"));
+        let value = serde_json::to_value(read_report(text.as_bytes()).unwrap()).unwrap();
+        assert_eq!(value, serde_json::json!({"a": "one\ttwo\nthree", "b": "é\u{1}"}));
+    }
+
+    #[test]
+    fn json_lines_become_a_list() {
+        let value = lines(b"{\"a\":1}\n\n {\"a\":2}\r\n").unwrap();
+        assert_eq!(serde_json::to_value(value).unwrap(), serde_json::json!([{"a": 1}, {"a": 2}]));
+        assert_eq!(lines(b"").unwrap(), Value::from(Vec::<Value>::new()));
+        assert!(lines(b"{}\n{]").unwrap_err().to_string().contains("line 2, column 2"));
     }
 
     #[test]

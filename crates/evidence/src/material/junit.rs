@@ -27,8 +27,13 @@ use super::error::MaterialError;
 use super::kind::MaterialKind;
 use super::xml::Element;
 
-/// Checks a report and gives it the form above.
-pub fn convert(root: &Element) -> Result<Value, MaterialError> {
+/// Suites in the form above.
+pub fn elements(suites: Vec<Json>) -> Value {
+    Value::from(json!({ "elements": suites }))
+}
+
+/// Checks a report and answers its suites.
+pub fn suites(root: &Element) -> Result<Vec<Json>, MaterialError> {
     let mut suites = Vec::new();
     match root.name.as_str() {
         "testsuite" => suites.push(suite(root)?.0),
@@ -42,7 +47,7 @@ pub fn convert(root: &Element) -> Result<Value, MaterialError> {
         }
         other => return Err(mismatch(root, "<testsuites> or <testsuite>", &format!("<{other}>"))),
     }
-    Ok(Value::from(json!({ "elements": suites })))
+    Ok(suites)
 }
 
 fn mismatch(at: &Element, expected: &str, found: &str) -> MaterialError {

@@ -6,15 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! kinds {
-    ($($variant:ident = $name:literal, $doc:literal;)*) => {
+    ($($variant:ident = $name:literal, $reads:literal, $input:literal, $told:literal;)*) => {
         /// What a piece of evidence claims to be.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum MaterialKind {
-            $(#[doc = $doc] $variant,)*
+            $(#[doc = $reads] $variant,)*
         }
 
         impl MaterialKind {
-            /// Every name that is known, whether or not this version can read it.
+            /// Every kind.
             pub const ALL: &'static [MaterialKind] = &[$(MaterialKind::$variant,)*];
 
             /// The name on the wire, such as `SBOM_CYCLONEDX_JSON`.
@@ -23,70 +23,161 @@ macro_rules! kinds {
                     $(MaterialKind::$variant => $name,)*
                 }
             }
+
+            /// What the kind is, in Markdown.
+            pub const fn about(self) -> About {
+                match self {
+                    $(MaterialKind::$variant => About { reads: $reads, input: $input, told_by: $told },)*
+                }
+            }
         }
     };
 }
 
+/// What a kind is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// What is read.
+    pub reads: &'static str,
+    /// What policies see as `input`.
+    pub input: &'static str,
+    /// By what it is recognised when no kind is named; a dash when it is not.
+    pub told_by: &'static str,
+}
+
 kinds! {
-    SbomCyclonedxJson = "SBOM_CYCLONEDX_JSON", "A CycloneDX software bill of materials, 1.4 to 1.6.";
-    SbomSpdxJson = "SBOM_SPDX_JSON", "An SPDX software bill of materials, 2.2, 2.3 or 3.0.";
-    Sarif = "SARIF", "Findings of a static analysis, SARIF 2.1.0.";
-    Openvex = "OPENVEX", "Statements on exploitability, OpenVEX.";
-    CsafVex = "CSAF_VEX", "CSAF 2.0, profile VEX.";
-    CsafInformationalAdvisory = "CSAF_INFORMATIONAL_ADVISORY", "CSAF 2.0, profile informational advisory.";
-    CsafSecurityAdvisory = "CSAF_SECURITY_ADVISORY", "CSAF 2.0, profile security advisory.";
-    CsafSecurityIncidentResponse = "CSAF_SECURITY_INCIDENT_RESPONSE", "CSAF 2.0, profile security incident response.";
-    JunitXml = "JUNIT_XML", "A test report in the JUnit form.";
-    JacocoXml = "JACOCO_XML", "A coverage report of JaCoCo.";
-    CoberturaXml = "COBERTURA_XML", "A coverage report in the Cobertura form.";
-    GitlabSecurityReport = "GITLAB_SECURITY_REPORT", "A security report of GitLab.";
-    GhasCodeScan = "GHAS_CODE_SCAN", "Code scanning alerts of GitHub.";
-    GhasSecretScan = "GHAS_SECRET_SCAN", "Secret scanning alerts of GitHub.";
-    GhasDependencyScan = "GHAS_DEPENDENCY_SCAN", "Dependency alerts of GitHub.";
-    OssfScorecardJson = "OSSF_SCORECARD_JSON", "A result of OpenSSF Scorecard.";
-    GitleaksJson = "GITLEAKS_JSON", "A report of gitleaks.";
-    TrufflehogJson = "TRUFFLEHOG_JSON", "A report of TruffleHog, in JSON lines.";
-    TwistcliScanJson = "TWISTCLI_SCAN_JSON", "A scan of Prisma Cloud's twistcli.";
-    BlackduckScaJson = "BLACKDUCK_SCA_JSON", "A scan of Black Duck.";
-    CheckmarxJson = "CHECKMARX_JSON", "A scan of Checkmarx.";
-    SlsaProvenance = "SLSA_PROVENANCE", "SLSA provenance in a Sigstore bundle.";
-    Attestation = "ATTESTATION", "An in-toto statement in a DSSE envelope or a Sigstore bundle.";
-    OpenapiSpec = "OPENAPI_SPEC", "An OpenAPI document.";
-    AsyncapiSpec = "ASYNCAPI_SPEC", "An AsyncAPI document.";
-    GraphqlSpec = "GRAPHQL_SPEC", "A GraphQL schema.";
-    HelmChart = "HELM_CHART", "A packed Helm chart.";
-    ContainerImage = "CONTAINER_IMAGE", "A reference to a container image.";
-    String = "STRING", "A piece of text.";
-    Evidence = "EVIDENCE", "Any file that serves as evidence.";
-    Artifact = "ARTIFACT", "Any file that is a product of a build.";
+    SbomCyclonedxJson = "SBOM_CYCLONEDX_JSON",
+        "A CycloneDX bill of materials, 1.2 to 1.7, in JSON.",
+        "the document", "`bomFormat`";
+    SbomSpdxJson = "SBOM_SPDX_JSON",
+        "An SPDX bill of materials in JSON: 2.2, 2.3, or the graph of 3.0.",
+        "the document", "`spdxVersion`, or `@graph` with the context of SPDX 3";
+    Sarif = "SARIF",
+        "Findings of a static analysis, SARIF 2.1.0.",
+        "the document", "`runs`";
+    Openvex = "OPENVEX",
+        "Statements on exploitability, OpenVEX.",
+        "the document", "`statements` with the context of OpenVEX";
+    CsafVex = "CSAF_VEX",
+        "CSAF 2.0 or 2.1 of the category `csaf_vex`.",
+        "the document", "`document.category`";
+    CsafInformationalAdvisory = "CSAF_INFORMATIONAL_ADVISORY",
+        "CSAF of the category `csaf_informational_advisory`.",
+        "the document", "`document.category`";
+    CsafSecurityAdvisory = "CSAF_SECURITY_ADVISORY",
+        "CSAF of the category `csaf_security_advisory`.",
+        "the document", "`document.category`";
+    CsafSecurityIncidentResponse = "CSAF_SECURITY_INCIDENT_RESPONSE",
+        "CSAF of the category `csaf_security_incident_response`.",
+        "the document", "`document.category`";
+    JunitXml = "JUNIT_XML",
+        "A test report in the JUnit form, or a zip or tar.gz of such reports (`*.xml`).",
+        "`elements`, the suites of all reports", "`<testsuites>` or `<testsuite>`, also in an archive";
+    JacocoXml = "JACOCO_XML",
+        "A coverage report of JaCoCo.",
+        "`name` and `counters` of the whole report", "`<report>`";
+    CoberturaXml = "COBERTURA_XML",
+        "A coverage report in the Cobertura form.",
+        "the report with `sources`, and `packages` with their `classes`, `methods` and `lines`", "`<coverage>`";
+    GitlabSecurityReport = "GITLAB_SECURITY_REPORT",
+        "A security report of GitLab (SAST, DAST, secrets, dependencies, containers).",
+        "the document", "`scan` and `vulnerabilities`";
+    GhasCodeScan = "GHAS_CODE_SCAN",
+        "Code scanning alerts, as GitHub's API lists them.",
+        "`elements`", "a list whose first item has `rule` and `tool`";
+    GhasSecretScan = "GHAS_SECRET_SCAN",
+        "Secret scanning alerts, as GitHub's API lists them.",
+        "`elements`", "a list whose first item has `secret_type`";
+    GhasDependencyScan = "GHAS_DEPENDENCY_SCAN",
+        "Dependabot alerts, as GitHub's API lists them.",
+        "`elements`", "a list whose first item has `dependency` and `security_advisory`";
+    OssfScorecardJson = "OSSF_SCORECARD_JSON",
+        "A result of OpenSSF Scorecard.",
+        "the document", "`scorecard` and `checks`";
+    GitleaksJson = "GITLEAKS_JSON",
+        "A report of gitleaks.",
+        "`elements`", "a list whose first item has `RuleID` and `Fingerprint`";
+    TrufflehogJson = "TRUFFLEHOG_JSON",
+        "A report of TruffleHog: JSON lines, or a list; empty when nothing was found.",
+        "`elements`", "a first line with `DetectorName` and `SourceMetadata`";
+    YelpDetectSecretsBaseline = "YELP_DETECT_SECRETS_BASELINE",
+        "A baseline of detect-secrets.",
+        "the document", "`plugins_used` and `results`";
+    TwistcliScanJson = "TWISTCLI_SCAN_JSON",
+        "A scan of Prisma Cloud's twistcli.",
+        "the document", "`results` and `consoleURL`";
+    BlackduckScaJson = "BLACKDUCK_SCA_JSON",
+        "A scan of Black Duck.",
+        "the document", "`detailedVulnerabilities` and `detailedCodeLocations`";
+    CheckmarxJson = "CHECKMARX_JSON",
+        "A scan of Checkmarx One, in its own form.",
+        "the document", "`scanID` and `results`";
+    ZapDastZip = "ZAP_DAST_ZIP",
+        "A zip of reports of ZAP with a `report_json.json`.",
+        "the JSON report", "a zip with a `report_json.json`";
+    SysinternalsSigcheck = "SYSINTERNALS_SIGCHECK",
+        "The output of sigcheck as CSV or TSV, in UTF-8 or UTF-16.",
+        "`elements`, an object a row", "the columns `Path` and `Verified`";
+    SysinternalsAccesschk = "SYSINTERNALS_ACCESSCHK",
+        "The text output of AccessChk.",
+        "`tool`, `descriptors`, `objects` that refer to them by number, and the text as `raw` up to 10 MiB", "the banner of AccessChk";
+    CertccDranzer = "CERTCC_DRANZER",
+        "The text report of dranzer.",
+        "`tool`, `objects`, `findings`, `summary`, and the text as `raw`", "`Testing COM Object -`, `Number of COM Objects`";
+    RadamsaReport = "RADAMSA_REPORT",
+        "radamsa's log of metadata (`-M`), or a zip, tar or tar.gz of such logs, or one that is gzipped.",
+        "`elements`, an object a mutation", "lines of `muta-num:` and `generator:`";
+    RadamsaCrashes = "RADAMSA_CRASHES",
+        "An input that crashes, or an archive of such inputs.",
+        "`{}`; how many there are is the annotation `chainloop.material.radamsa.crashes.count`", "—";
+    SlsaProvenance = "SLSA_PROVENANCE",
+        "SLSA provenance in a Sigstore bundle.",
+        "the bundle, with the statement's `_type`, `subject`, `predicateType` and `predicate` beside", "a bundle whose predicate is `https://slsa.dev/provenance/…`";
+    Attestation = "ATTESTATION",
+        "An in-toto statement in a DSSE envelope or a Sigstore bundle.",
+        "the statement", "`payloadType`, or a Sigstore bundle";
+    OpenapiSpec = "OPENAPI_SPEC",
+        "An OpenAPI document, 3.0 or 3.1, in JSON or YAML.",
+        "the document", "`openapi`";
+    AsyncapiSpec = "ASYNCAPI_SPEC",
+        "An AsyncAPI document, 2 or 3, in JSON or YAML.",
+        "the document", "`asyncapi`";
+    GraphqlSpec = "GRAPHQL_SPEC",
+        "A schema in GraphQL's language.",
+        "`definitions` and `directives`, each with its name", "a text that is such a schema";
+    HelmChart = "HELM_CHART",
+        "A packed Helm chart (tar.gz).",
+        "`chart` and `values`, what is in `Chart.yaml` and `values.yaml`", "a tar.gz with a `Chart.yaml`";
+    ContainerImage = "CONTAINER_IMAGE",
+        "A reference to a container image, with a tag, a digest or both.",
+        "`{}`; name and digest are the metadata's, the tag is an annotation", "—";
+    ChainloopRunnerContext = "CHAINLOOP_RUNNER_CONTEXT",
+        "What Chainloop's plugin collects of repositories.",
+        "the document", "`meta.id`";
+    ChainloopPrInfo = "CHAINLOOP_PR_INFO",
+        "A pull or merge request, as Chainloop collects it.",
+        "the document", "`chainloop.material.evidence.id`";
+    ChainloopAiAgentConfig = "CHAINLOOP_AI_AGENT_CONFIG",
+        "The configuration of an AI agent, as Chainloop collects it.",
+        "the document", "`chainloop.material.evidence.id`";
+    ChainloopAiCodingSession = "CHAINLOOP_AI_CODING_SESSION",
+        "A session with an AI agent, as Chainloop collects it.",
+        "the document", "`chainloop.material.evidence.id`";
+    String = "STRING",
+        "A piece of text in UTF-8; may be empty.",
+        "`value`, the text; base64 in `chainloop_metadata.content`", "—";
+    Evidence = "EVIDENCE",
+        "Any file that serves as evidence.",
+        "the document if it is JSON, else `{}`", "—";
+    Artifact = "ARTIFACT",
+        "Any file that is a product of a build; may be empty.",
+        "the document if it is JSON, else `{}`", "—";
 }
 
 impl MaterialKind {
-    /// The kinds that this version reads and validates.
-    pub const SUPPORTED: &'static [MaterialKind] = &[
-        MaterialKind::SbomCyclonedxJson,
-        MaterialKind::SbomSpdxJson,
-        MaterialKind::Sarif,
-        MaterialKind::Openvex,
-        MaterialKind::JunitXml,
-        MaterialKind::JacocoXml,
-        MaterialKind::CoberturaXml,
-        MaterialKind::OssfScorecardJson,
-        MaterialKind::SlsaProvenance,
-        MaterialKind::Attestation,
-        MaterialKind::String,
-        MaterialKind::Evidence,
-        MaterialKind::Artifact,
-    ];
-
-    /// Whether this version reads and validates the kind.
-    pub fn is_supported(self) -> bool {
-        MaterialKind::SUPPORTED.contains(&self)
-    }
-
-    /// The names of the supported kinds, for messages.
-    pub(crate) fn supported_names() -> String {
-        let names: Vec<&str> = MaterialKind::SUPPORTED.iter().map(|kind| kind.as_str()).collect();
+    /// The names of all kinds, for messages.
+    pub(crate) fn names() -> std::string::String {
+        let names: Vec<&str> = MaterialKind::ALL.iter().map(|kind| kind.as_str()).collect();
         names.join(", ")
     }
 }
@@ -99,7 +190,7 @@ impl fmt::Display for MaterialKind {
 
 /// The text is not the name of a material type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a material type; supported are {supported}", supported = MaterialKind::supported_names())]
+#[error("{0:?} is not a material type; there are {names}", names = MaterialKind::names())]
 pub struct UnknownKind(pub std::string::String);
 
 impl FromStr for MaterialKind {
@@ -134,11 +225,11 @@ mod tests {
         for kind in MaterialKind::ALL {
             assert_eq!(kind.as_str().parse::<MaterialKind>().unwrap(), *kind);
         }
-        assert_eq!(MaterialKind::ALL.len(), 31);
+        assert_eq!(MaterialKind::ALL.len(), 42);
     }
 
     #[test]
-    fn an_unknown_name_is_refused_with_the_supported_ones() {
+    fn an_unknown_name_is_refused_with_those_that_there_are() {
         let message = "SBOM".parse::<MaterialKind>().unwrap_err().to_string();
         assert!(message.starts_with("\"SBOM\" is not a material type"), "{message}");
         assert!(message.contains("SBOM_CYCLONEDX_JSON"), "{message}");

@@ -3,18 +3,28 @@
 //! Promises: arbitrary bytes never panic, never overflow the stack and never take more than linear time; a document
 //! that is not of its kind is refused with the place where it fails; the value is shared between policies, not copied.
 
+mod archive;
 mod attestation;
+mod chainloop;
 mod coverage;
+mod csaf;
 mod cyclonedx;
 mod detect;
 mod error;
+mod fuzzing;
+mod graphql;
+mod image;
 pub(crate) mod json;
 mod junit;
 mod kind;
 mod node;
 mod others;
+mod packed;
 mod sarif;
+mod scanners;
 mod spdx;
+mod specs;
+mod sysinternals;
 #[cfg(test)]
 mod tests;
 mod xml;
@@ -26,7 +36,7 @@ use regorus::Value;
 
 pub use detect::detect;
 pub use error::MaterialError;
-pub use kind::{MaterialKind, UnknownKind};
+pub use kind::{About, MaterialKind, UnknownKind};
 
 /// What a policy may know of a material beyond its content.
 #[derive(Clone, Debug, Default)]
@@ -55,14 +65,14 @@ impl Material {
     /// Reads evidence: detects the kind when none is given, validates, converts.
     ///
     /// # Errors
-    /// [`MaterialError`] when the content is not of the kind, or the kind is not supported or cannot be told.
+    /// [`MaterialError`] when the content is not of the kind, or the kind cannot be told.
     pub fn parse(kind: Option<MaterialKind>, metadata: &Metadata<'_>, bytes: &[u8]) -> Result<Material, MaterialError> {
         let kind = match kind {
             Some(kind) => kind,
             None => detect(bytes).ok_or(MaterialError::NotRecognised)?,
         };
         let content = content(kind, bytes)?;
-        let input = with_metadata(content, kind, metadata, bytes);
+        let input = with_metadata(&content, kind, metadata, bytes);
         Ok(Material { kind, size: bytes.len(), input })
     }
 
@@ -82,25 +92,129 @@ impl Material {
     }
 }
 
-fn content(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
-    let checked = |check: fn(&Value) -> Result<(), MaterialError>| {
-        let value = json::read(bytes)?;
+/// What is read of evidence.
+struct Content {
+    value: Value,
+    /// What Chainloop tells of the content beside it.
+    annotations: BTreeMap<&'static str, String>,
+    /// The name and the digest of what the evidence stands for, where it is a reference.
+    refers_to: Option<image::Image>,
+}
+
+impl From<Value> for Content {
+    fn from(value: Value) -> Content {
+        Content { value, annotations: BTreeMap::new(), refers_to: None }
+    }
+}
+
+const TOOL: &str = "chainloop.material.tool.name";
+const TOOL_VERSION: &str = "chainloop.material.tool.version";
+
+fn content(kind: MaterialKind, bytes: &[u8]) -> Result<Content, MaterialError> {
+    let mut content = Content::from(value(kind, bytes)?);
+    let read = content.value.clone();
+    let mut annotate = |name: &'static str, text: String| {
+        content.annotations.insert(name, text);
+    };
+    match kind {
+        MaterialKind::SbomCyclonedxJson => main_component(cyclonedx::main_component(&read), annotate),
+        MaterialKind::SbomSpdxJson => main_component(spdx::main_component(&read), annotate),
+        MaterialKind::GitleaksJson => annotate(TOOL, "gitleaks".to_owned()),
+        MaterialKind::TrufflehogJson => annotate(TOOL, "trufflehog".to_owned()),
+        MaterialKind::CheckmarxJson => annotate(TOOL, "checkmarx".to_owned()),
+        MaterialKind::YelpDetectSecretsBaseline => {
+            annotate(TOOL, "detect-secrets".to_owned());
+            if let Ok(version) = read["version"].as_string() {
+                annotate(TOOL_VERSION, version.to_string());
+            }
+        }
+        MaterialKind::RadamsaReport => annotate(TOOL, "radamsa".to_owned()),
+        MaterialKind::RadamsaCrashes => {
+            annotate(TOOL, "radamsa".to_owned());
+            annotate("chainloop.material.radamsa.crashes.count", fuzzing::crashes(bytes)?.to_string());
+        }
+        MaterialKind::GraphqlSpec => {
+            let schema = graphql::read(bytes)?;
+            annotate("chainloop.material.graphql.type_count", schema.definitions.len().to_string());
+            if !schema.directives.is_empty() {
+                annotate("chainloop.material.graphql.directives", schema.directives.join(","));
+            }
+        }
+        MaterialKind::ContainerImage => {
+            let image = image::read(bytes)?;
+            if let Some(tag) = &image.tag {
+                annotate("chainloop.material.image.tag", tag.clone());
+            }
+            content.refers_to = Some(image);
+        }
+        _ => {}
+    }
+    Ok(content)
+}
+
+/// The main component of a bill of materials: name, type, version.
+type Component = (String, String, String);
+
+fn main_component(component: Option<Component>, mut annotate: impl FnMut(&'static str, String)) {
+    let Some((name, kind, version)) = component else { return };
+    // Of an image the name is that of its repository, in full.
+    let name = if kind == "container" { image::repository(&name).unwrap_or(name) } else { name };
+    annotate("chainloop.material.sbom.main_component.name", name);
+    annotate("chainloop.material.sbom.main_component.type", kind);
+    annotate("chainloop.material.sbom.main_component.version", version);
+}
+
+fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
+    let checked = |check: &dyn Fn(&Value) -> Result<(), MaterialError>| {
+        let value = json::read_report(bytes)?;
         check(&value)?;
         Ok(value)
     };
     match kind {
-        MaterialKind::SbomCyclonedxJson => checked(cyclonedx::validate),
-        MaterialKind::SbomSpdxJson => checked(spdx::validate),
-        MaterialKind::Sarif => checked(sarif::validate),
-        MaterialKind::Openvex => checked(others::openvex),
-        MaterialKind::OssfScorecardJson => checked(others::scorecard),
-        MaterialKind::JunitXml => junit::convert(&xml::read(bytes)?),
+        MaterialKind::SbomCyclonedxJson => checked(&cyclonedx::validate),
+        MaterialKind::SbomSpdxJson => checked(&spdx::validate),
+        MaterialKind::Sarif => checked(&sarif::validate),
+        MaterialKind::Openvex => checked(&others::openvex),
+        MaterialKind::CsafVex
+        | MaterialKind::CsafInformationalAdvisory
+        | MaterialKind::CsafSecurityAdvisory
+        | MaterialKind::CsafSecurityIncidentResponse => checked(&|value| csaf::validate(kind, value)),
+        MaterialKind::OssfScorecardJson => checked(&others::scorecard),
+        MaterialKind::JunitXml => packed::junit(bytes),
         MaterialKind::JacocoXml => coverage::jacoco(&xml::read(bytes)?),
         MaterialKind::CoberturaXml => coverage::cobertura(&xml::read(bytes)?),
+        MaterialKind::GitlabSecurityReport => checked(&scanners::gitlab),
+        MaterialKind::GhasCodeScan | MaterialKind::GhasSecretScan | MaterialKind::GhasDependencyScan => {
+            checked(&|value| scanners::github(kind, value))
+        }
+        MaterialKind::GitleaksJson => checked(&scanners::gitleaks),
+        MaterialKind::TrufflehogJson => scanners::trufflehog(bytes),
+        MaterialKind::YelpDetectSecretsBaseline => checked(&scanners::detect_secrets),
+        MaterialKind::TwistcliScanJson => checked(&scanners::twistcli),
+        MaterialKind::BlackduckScaJson => checked(&scanners::blackduck),
+        MaterialKind::CheckmarxJson => checked(&scanners::checkmarx),
+        MaterialKind::ZapDastZip => packed::zap(bytes),
+        MaterialKind::SysinternalsSigcheck => sysinternals::sigcheck(bytes),
+        MaterialKind::SysinternalsAccesschk => sysinternals::accesschk(bytes),
+        MaterialKind::CertccDranzer => fuzzing::dranzer(bytes),
+        MaterialKind::RadamsaReport => fuzzing::radamsa(bytes),
+        MaterialKind::RadamsaCrashes => fuzzing::crashes(bytes).map(|_| Value::new_object()),
         MaterialKind::Attestation | MaterialKind::SlsaProvenance => attestation::open(kind, json::read(bytes)?),
+        MaterialKind::OpenapiSpec | MaterialKind::AsyncapiSpec => {
+            let value = specs::read(bytes)?;
+            let check = if kind == MaterialKind::OpenapiSpec { specs::openapi } else { specs::asyncapi };
+            check(&value).map(|()| value)
+        }
+        MaterialKind::GraphqlSpec => Ok(graphql::read(bytes)?.value()),
+        MaterialKind::HelmChart => packed::helm(bytes),
+        MaterialKind::ContainerImage => image::read(bytes).map(|_| Value::new_object()),
+        MaterialKind::ChainloopRunnerContext => checked(&chainloop::runner_context),
+        MaterialKind::ChainloopPrInfo
+        | MaterialKind::ChainloopAiAgentConfig
+        | MaterialKind::ChainloopAiCodingSession => checked(&|value| chainloop::evidence(kind, value)),
         // Any file: JSON when it is JSON, else without content that a policy could read.
         MaterialKind::Evidence | MaterialKind::Artifact => {
-            Ok(json::read(bytes).unwrap_or_else(|_| Value::new_object()))
+            Ok(json::read_report(bytes).unwrap_or_else(|_| Value::new_object()))
         }
         MaterialKind::String => {
             let text = std::str::from_utf8(bytes).map_err(|error| MaterialError::Mismatch {
@@ -111,15 +225,14 @@ fn content(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
             })?;
             Ok(Value::from(BTreeMap::from([(Value::from("value"), Value::from(text))])))
         }
-        other => Err(MaterialError::NotSupported(other)),
     }
 }
 
 /// Puts the metadata into the document; a list becomes `elements`, what is neither object nor list becomes `{}`.
-fn with_metadata(content: Value, kind: MaterialKind, metadata: &Metadata<'_>, bytes: &[u8]) -> Value {
-    let mut fields: BTreeMap<Value, Value> = match &content {
+fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>, bytes: &[u8]) -> Value {
+    let mut fields: BTreeMap<Value, Value> = match &content.value {
         Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        Value::Array(_) => BTreeMap::from([(Value::from("elements"), content.clone())]),
+        list @ Value::Array(_) => BTreeMap::from([(Value::from("elements"), list.clone())]),
         _ => BTreeMap::new(),
     };
     let mut annotations: BTreeMap<Value, Value> = BTreeMap::new();
@@ -127,6 +240,13 @@ fn with_metadata(content: Value, kind: MaterialKind, metadata: &Metadata<'_>, by
         annotations.insert(Value::from(key.as_str()), Value::from(value.as_str()));
     }
     // The built-in annotations win over those of the caller.
+    for (key, text) in &content.annotations {
+        annotations.insert(Value::from(*key), Value::from(text.as_str()));
+    }
+    if let Some(image) = &content.refers_to {
+        let is_latest = image.tag.as_deref() == Some("latest");
+        annotations.insert(Value::from("chainloop.material.image.is_latest_tag"), Value::Bool(is_latest));
+    }
     annotations.insert(Value::from("chainloop.material.type"), Value::from(kind.as_str()));
     annotations.insert(Value::from("chainloop.material.name"), Value::from(metadata.name));
     let mut about = BTreeMap::from([
@@ -134,7 +254,15 @@ fn with_metadata(content: Value, kind: MaterialKind, metadata: &Metadata<'_>, by
         (Value::from("kind"), Value::from(kind.as_str())),
         (Value::from("annotations"), Value::from(annotations)),
     ]);
-    if let Some((algorithm, hex)) = metadata.digest.split_once(':') {
+    // Of a reference it is what the reference names that has a digest.
+    let digest = match &content.refers_to {
+        Some(image) => {
+            about.insert(Value::from("name"), Value::from(image.name.as_str()));
+            image.digest.as_deref().unwrap_or_default()
+        }
+        None => metadata.digest,
+    };
+    if let Some((algorithm, hex)) = digest.split_once(':') {
         let digest = BTreeMap::from([(Value::from(algorithm), Value::from(hex))]);
         about.insert(Value::from("digest"), Value::from(digest));
     }

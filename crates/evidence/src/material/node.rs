@@ -145,6 +145,26 @@ impl<'a> Node<'a> {
         names.iter().try_for_each(|name| self.optional(name, |node| node.string().map(drop)))
     }
 
+    /// Checks the value of every member of an object.
+    pub fn each_field(&self, mut check: impl FnMut(&Node<'_>) -> Checked) -> Checked {
+        self.each_named(|_, node| check(node))
+    }
+
+    /// As [`each_field`](Self::each_field); the check is given the member's name as well.
+    pub fn each_named(&self, mut check: impl FnMut(&str, &Node<'_>) -> Checked) -> Checked {
+        let fields = self.value.as_object().map_err(|_| self.expected("an object"))?;
+        for (name, value) in fields.iter() {
+            let name = name.as_string().map_err(|_| self.expected("an object with names"))?;
+            check(name, &Node { kind: self.kind, value, up: Some((self, Step::Field(name))) })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a member is there, be it null.
+    pub fn has(&self, name: &str) -> bool {
+        self.value.as_object().is_ok_and(|fields| fields.contains_key(&Value::from(name)))
+    }
+
     /// The number of items of an array; 0 for anything else.
     pub fn len(&self) -> usize {
         self.value.as_array().map_or(0, |items| items.len())

@@ -14,6 +14,24 @@ pub fn validate(value: &Value) -> Checked {
     if root.field("@context").is_some() || root.field("@graph").is_some() { graph(&root) } else { document(&root) }
 }
 
+/// The package that the document is about: name, purpose, version.
+pub fn main_component(value: &Value) -> Option<(String, String, String)> {
+    let text = |value: &Value| value.as_string().map(|text| text.to_string()).ok();
+    let related = value["relationships"].as_array().ok().and_then(|relationships| {
+        let described = relationships.iter().find(|relationship| {
+            let between = |name: &str, wanted: &str| text(&relationship[name]).as_deref() == Some(wanted);
+            between("spdxElementId", "SPDXRef-DOCUMENT") && between("relationshipType", "DESCRIBES")
+        });
+        text(&described?["relatedSpdxElement"])
+    });
+    let listed = || value["documentDescribes"].as_array().ok().and_then(|ids| text(ids.first()?));
+    let id = related.or_else(listed)?;
+    let package =
+        value["packages"].as_array().ok()?.iter().find(|package| text(&package["SPDXID"]).as_ref() == Some(&id))?;
+    let purpose = text(&package["primaryPackagePurpose"]).unwrap_or_default().to_lowercase();
+    Some((text(&package["name"])?, purpose, text(&package["versionInfo"]).unwrap_or_default()))
+}
+
 fn document(root: &Node<'_>) -> Checked {
     root.required("spdxVersion")?.one_of(&["SPDX-2.2", "SPDX-2.3"])?;
     root.required("SPDXID")?.one_of(&["SPDXRef-DOCUMENT"])?;

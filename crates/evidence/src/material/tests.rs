@@ -122,7 +122,42 @@ fn samples() -> Vec<(MaterialKind, String)> {
         (MaterialKind::JunitXml, JUNIT.to_owned()),
         (MaterialKind::JacocoXml, JACOCO.to_owned()),
         (MaterialKind::CoberturaXml, COBERTURA.to_owned()),
+        (MaterialKind::CsafVex, csaf("csaf_vex").to_string()),
+        (MaterialKind::CsafInformationalAdvisory, csaf("csaf_informational_advisory").to_string()),
+        (MaterialKind::CsafSecurityAdvisory, csaf("csaf_security_advisory").to_string()),
+        (MaterialKind::CsafSecurityIncidentResponse, csaf("csaf_security_incident_response").to_string()),
+        (MaterialKind::GhasSecretScan, r#"[{"number": 1, "state": "open", "secret_type": "aws_key"}]"#.to_owned()),
+        (MaterialKind::TrufflehogJson, "{\"DetectorName\":\"a\",\"SourceMetadata\":{}}\n".repeat(2)),
+        (MaterialKind::ChainloopPrInfo, pull_request().to_string()),
+        (MaterialKind::OpenapiSpec, r#"{"openapi":"3.0.3","info":{"title":"t","version":"1"},"paths":{}}"#.to_owned()),
+        (MaterialKind::GraphqlSpec, "\"\"\"d\"\"\" type Query { a(b: [Int!]! = [1]): String @c }".to_owned()),
+        (MaterialKind::RadamsaReport, "seed: 1\nmuta-num: 1, generator: file, nth: 1".to_owned()),
+        (MaterialKind::SysinternalsSigcheck, "Path,Verified\na,Signed\n".to_owned()),
     ]
+}
+
+fn csaf(category: &str) -> Json {
+    json!({
+        "document": {
+            "category": category, "csaf_version": "2.0", "title": "t",
+            "publisher": {"category": "vendor", "name": "n", "namespace": "https://example.com"},
+            "tracking": {
+                "id": "1", "version": "1", "status": "final", "current_release_date": "2024-01-02T03:04:05Z",
+                "initial_release_date": "2024-01-02T03:04:05Z",
+                "revision_history": [{"date": "2024-01-02T03:04:05Z", "number": "1", "summary": "s"}],
+            },
+            "notes": [{"category": "summary", "text": "t"}], "references": [{"summary": "s", "url": "https://example.com"}],
+        },
+        "product_tree": {},
+        "vulnerabilities": [{"cve": "CVE-2024-1", "product_status": {}, "notes": []}],
+    })
+}
+
+fn pull_request() -> Json {
+    json!({
+        "chainloop.material.evidence.id": "CHAINLOOP_PR_INFO", "schema": "https://schemas.chainloop.dev/prinfo/1.2/x",
+        "data": {"platform": "github", "type": "pull_request", "number": "7"},
+    })
 }
 
 #[test]
@@ -138,8 +173,10 @@ fn every_sample_is_detected_and_accepted() {
 #[test]
 fn no_sample_passes_for_another_kind() {
     for (kind, text) in samples() {
-        for other in MaterialKind::SUPPORTED {
-            let anything = [MaterialKind::String, MaterialKind::Evidence, MaterialKind::Artifact].contains(other);
+        for other in MaterialKind::ALL {
+            let anything =
+                [MaterialKind::String, MaterialKind::Evidence, MaterialKind::Artifact, MaterialKind::RadamsaCrashes]
+                    .contains(other);
             // Provenance is an attestation too.
             let provenance = kind == MaterialKind::SlsaProvenance && *other == MaterialKind::Attestation;
             let accepted = parse(Some(*other), &text).is_ok();
@@ -149,15 +186,12 @@ fn no_sample_passes_for_another_kind() {
 }
 
 #[test]
-fn a_kind_that_is_not_supported_lists_those_that_are() {
-    let error = parse(Some(MaterialKind::HelmChart), "{}").unwrap_err().to_string();
-    assert!(
-        error.starts_with("material type HELM_CHART is not supported yet; supported are SBOM_CYCLONEDX_JSON, "),
-        "{error}"
-    );
+fn what_is_not_recognised_lists_the_kinds() {
     for text in ["{}", "[]", "", "hello", "<a/>", "{\"a\":", "1"] {
         assert_eq!(parse(None, text), Err(MaterialError::NotRecognised), "{text:?}");
     }
+    let error = parse(None, "{}").unwrap_err().to_string();
+    assert!(error.contains("name it in `kind`: SBOM_CYCLONEDX_JSON, "), "{error}");
 }
 
 /// Changes one place of a document, given as a JSON pointer; none removes it.
@@ -181,12 +215,14 @@ fn changed(mut document: Json, pointer: &str, value: Option<Json>) -> String {
 
 #[test]
 fn a_mismatch_says_what_was_expected_and_where() {
-    use MaterialKind::{Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson, SbomSpdxJson};
+    use MaterialKind::{
+        ChainloopPrInfo, CsafVex, OpenapiSpec, Openvex, OssfScorecardJson, Sarif, SbomCyclonedxJson, SbomSpdxJson,
+    };
     let cases: Vec<(MaterialKind, String, &str)> = vec![
         (
             SbomCyclonedxJson,
-            changed(cyclonedx(), "/specVersion", Some(json!("1.3"))),
-            "at $.specVersion: expected one of 1.4, 1.5, 1.6, found the string \"1.3\"",
+            changed(cyclonedx(), "/specVersion", Some(json!("1.1"))),
+            "at $.specVersion: expected one of 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, found the string \"1.1\"",
         ),
         (
             SbomCyclonedxJson,
@@ -300,6 +336,26 @@ fn a_mismatch_says_what_was_expected_and_where() {
             "at $.statements[0]: expected a justification",
         ),
         (
+            CsafVex,
+            changed(csaf("csaf_vex"), "/document/category", Some(json!("csaf_base"))),
+            "at $.document.category: expected one of csaf_vex",
+        ),
+        (
+            CsafVex,
+            changed(csaf("csaf_vex"), "/vulnerabilities/0/cve", None),
+            "at $.vulnerabilities[0]: expected a vulnerability with cve or ids",
+        ),
+        (
+            ChainloopPrInfo,
+            changed(pull_request(), "/data/platform", Some(json!("other"))),
+            "at $.data.platform: expected one of github, gitlab",
+        ),
+        (
+            OpenapiSpec,
+            json!({"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"a": {}}}).to_string(),
+            "at $.paths.a: expected a path that begins with /",
+        ),
+        (
             OssfScorecardJson,
             changed(scorecard(), "/score", Some(json!(11))),
             "at $.score: expected a number from -1 to 10",
@@ -358,7 +414,8 @@ fn coverage_reports_take_the_form_that_their_module_documents() {
     assert_eq!(parse(None, JACOCO).unwrap()["counters"], json!([{"type": "LINE", "missed": 10, "covered": 90}]));
     let input = parse(None, COBERTURA).unwrap();
     assert_eq!((&input["line-rate"], &input["lines-valid"]), (&json!(0.9), &json!(10)));
-    assert_eq!(input["packages"], json!([{"name": "p", "line-rate": 0.5}]));
+    let package = json!({"name": "p", "line-rate": 0.5, "branch-rate": 0, "complexity": 0, "classes": []});
+    assert_eq!((&input["packages"], &input["sources"]), (&json!([package]), &json!([])));
 }
 
 #[test]
@@ -412,6 +469,85 @@ fn of_a_bundle_only_an_envelope_of_some_size_is_read() {
     assert_eq!(detect(br#"{"mediaType": ["sigstore.bundle"], "dsseEnvelope": {}}"#), Some(other));
 }
 
+/// A gzip of something.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(content).unwrap();
+    packer.finish().unwrap()
+}
+
+/// A tar of files, as the standard has it.
+fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for (name, content) in files {
+        let mut header = [0_u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+        header[156] = b'0';
+        header[257..263].copy_from_slice(b"ustar\0");
+        tar.extend(header);
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().div_ceil(512) * 512, 0);
+    }
+    tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
+#[test]
+fn archives_are_read_within_bounds() {
+    let parse = |kind, bytes: &[u8]| Material::parse(Some(kind), &Metadata::default(), bytes).map(|read| read.size());
+    let reports = tar(&[("a/one.xml", JUNIT.as_bytes()), ("two.txt", b"x"), ("b.xml", b"<testsuite/>")]);
+    for archive in [reports.clone(), gzip(&reports)] {
+        assert_eq!(detect(&archive), Some(MaterialKind::JunitXml));
+        parse(MaterialKind::JunitXml, &archive).unwrap();
+    }
+    let refused = |kind, bytes: &[u8]| parse(kind, bytes).unwrap_err().to_string();
+    assert!(refused(MaterialKind::JunitXml, &tar(&[("a.txt", b"x")])).contains("at least one report"));
+    let broken = refused(MaterialKind::JunitXml, &tar(&[("a.xml", b"<testsuite>")]));
+    assert!(broken.contains("at a.xml: expected a JUnit report"), "{broken}");
+    // More than the archive is large.
+    let bomb = gzip(&tar(&[("a.xml", &vec![b' '; 64 * 1024 * 1024])]));
+    assert!(bomb.len() < 200_000, "{}", bomb.len());
+    assert!(refused(MaterialKind::JunitXml, &bomb).contains("it holds more than"), "{}", bomb.len());
+    assert_eq!(detect(&bomb), None);
+    let many = tar(&vec![("a", b"".as_slice()); 60_000]);
+    assert!(refused(MaterialKind::RadamsaReport, &many).contains("more than 50000 entries"));
+    assert!(refused(MaterialKind::HelmChart, &gzip(b"no tar")).contains("what is gzipped is no tar"));
+    assert!(refused(MaterialKind::HelmChart, &gzip(&tar(&[("c/Chart.yaml", b"name: c")]))).contains("values.yaml"));
+    assert!(refused(MaterialKind::ZapDastZip, b"PK\x05\x06").contains("the directory of the zip is broken"));
+    // Links and directories are no files, and a path leads nowhere.
+    let chart = b"apiVersion: v2\nname: c\nversion: 1.0.0\n";
+    let outside = tar(&[("../../etc/passwd", b"x"), ("c/Chart.yaml", chart), ("c/values.yaml", b"# none\n")]);
+    parse(MaterialKind::HelmChart, &gzip(&outside)).unwrap();
+    assert_eq!(detect(&gzip(&outside)), Some(MaterialKind::HelmChart));
+}
+
+#[test]
+fn crashes_are_counted() {
+    let count = |bytes: &[u8]| {
+        let kind = Some(MaterialKind::RadamsaCrashes);
+        let material = Material::parse(kind, &Metadata::default(), bytes).unwrap();
+        let input = serde_json::to_value(material.input()).unwrap();
+        input["chainloop_metadata"]["annotations"]["chainloop.material.radamsa.crashes.count"].clone()
+    };
+    assert_eq!(count(b"an input"), "1");
+    assert_eq!(count(&gzip(&tar(&[("a", b"1"), ("b", b"2"), ("c", b"3")]))), "3");
+    assert_eq!(count(&gzip(b"no tar")), "1");
+}
+
+#[test]
+fn text_of_windows_is_read_in_utf_16_too() {
+    let text = "Path\tVerified\r\nc:\\a\tSigned\r\n\r\n\"x \"\"y\"\"\"\tn/a\r\n";
+    let wide: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    assert_eq!(detect(&wide), Some(MaterialKind::SysinternalsSigcheck));
+    let material = Material::parse(None, &Metadata::default(), &wide).unwrap();
+    let input = serde_json::to_value(material.input()).unwrap();
+    assert_eq!(input["elements"][0], json!({"Path": "c:\\a", "Verified": "Signed"}));
+    assert_eq!(input["elements"][1]["Path"], "x \"y\"");
+    assert_eq!(input["elements"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn bombs_are_refused() {
     let xml = Some(MaterialKind::JunitXml);
@@ -428,6 +564,11 @@ fn bombs_are_refused() {
     assert!(parse(Some(MaterialKind::SbomCyclonedxJson), &deep).unwrap_err().to_string().contains("nested deeper"));
     let nested = format!("{{\"bomFormat\":\"CycloneDX\",\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
     assert_eq!(detect(nested.as_bytes()), Some(MaterialKind::SbomCyclonedxJson));
+    let schema = format!("type A {{ a: {}Int{} }}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(parse(Some(MaterialKind::GraphqlSpec), &schema).unwrap_err().to_string().contains("at most 64 levels"));
+    let anchors = "openapi: 3.0.0\ninfo: &a {title: t, version: '1'}\npaths: {}\n";
+    let error = parse(Some(MaterialKind::OpenapiSpec), anchors).unwrap_err().to_string();
+    assert!(error.starts_with("not YAML: anchors are not taken"), "{error}");
 }
 
 proptest! {
@@ -441,7 +582,7 @@ proptest! {
 
     #[test]
     fn damaged_documents_do_no_harm(
-        which in 0usize..12,
+        which in 0usize..samples().len(),
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..8),
     ) {
         let (kind, text) = samples().swap_remove(which);

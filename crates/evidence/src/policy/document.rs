@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 use super::error::PolicyError;
+use super::findings::FindingType;
 use crate::yaml;
 
 /// The largest document.
@@ -49,9 +50,9 @@ pub struct Metadata {
     /// Free.
     #[serde(default)]
     pub annotations: BTreeMap<String, Scalar>,
-    /// What its findings are, such as `VULNERABILITY`.
-    #[serde(default)]
-    pub finding_type: Option<String>,
+    /// What its findings are.
+    #[serde(default, alias = "findingType")]
+    pub finding_type: Option<FindingType>,
 }
 
 /// A script and the material type that it is for.
@@ -97,8 +98,22 @@ pub struct GroupMaterial {
     pub kind: Option<String>,
     /// The material's name; none: every name. May hold `{{ inputs.x }}`.
     pub name: Option<String>,
+    /// What the name is compared with.
+    pub match_mode: MatchMode,
     /// The policies.
     pub policies: Vec<PolicyAttachment>,
+}
+
+/// How the name of a group's material selects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum MatchMode {
+    /// The material has this name.
+    #[default]
+    #[serde(rename = "EXACT", alias = "MATCH_MODE_UNSPECIFIED", alias = "MATCH_MODE_EXACT", alias = "")]
+    Exact,
+    /// The material's name begins with it.
+    #[serde(rename = "PREFIX", alias = "MATCH_MODE_PREFIX")]
+    Prefix,
 }
 
 /// A use of a policy: which one, with which arguments.
@@ -195,6 +210,8 @@ struct RawGroupMaterial {
     kind: Option<String>,
     #[serde(default)]
     name: Option<String>,
+    #[serde(default, alias = "matchMode")]
+    match_mode: MatchMode,
     #[serde(default)]
     policies: Vec<GroupUse>,
 }
@@ -253,14 +270,20 @@ impl PolicyGroup {
         let document: Document<GroupSpec> = read(file, text)?;
         let GroupSpec { policies, inputs } = document.spec;
         let mut materials: Vec<GroupMaterial> = Vec::new();
-        for raw in policies.materials {
-            let policies = raw.policies.into_iter().map(PolicyAttachment::from).collect();
-            materials.push(GroupMaterial { kind: raw.kind.filter(is_specified), name: raw.name, policies });
+        for (index, raw) in policies.materials.into_iter().enumerate() {
+            let RawGroupMaterial { kind, name, match_mode, policies } = raw;
+            let kind = kind.filter(is_specified);
+            if name.as_ref().is_some_and(|name| !name.is_empty()) && kind.is_none() {
+                let field = format!("spec.policies.materials[{index}].type");
+                return Err(PolicyError::field(file, &field, "a material that is selected by name needs its type"));
+            }
+            let policies = policies.into_iter().map(PolicyAttachment::from).collect();
+            materials.push(GroupMaterial { kind, name, match_mode, policies });
         }
         if !policies.attestation.is_empty() {
             let kind = Some("ATTESTATION".to_owned());
             let policies = policies.attestation.into_iter().map(PolicyAttachment::from).collect();
-            materials.push(GroupMaterial { kind, name: None, policies });
+            materials.push(GroupMaterial { kind, policies, ..GroupMaterial::default() });
         }
         if materials.iter().all(|material| material.policies.is_empty()) {
             return Err(PolicyError::field(file, "spec.policies", "expected at least one policy"));

@@ -18,8 +18,15 @@ pub struct Arguments {
 
 impl Arguments {
     /// Matches what is given with what is declared; `owner` is the policy or group, for messages.
+    ///
+    /// Who declares nothing gets everything, as Chainloop has it: a policy from before inputs were declared would
+    /// otherwise never see what it is to forbid, and pass.
     pub fn bind(owner: &str, inputs: &[Input], with: &BTreeMap<String, Scalar>) -> Result<Arguments, PolicyError> {
         let mut values = BTreeMap::new();
+        if inputs.is_empty() {
+            values.extend(with.iter().map(|(name, Scalar(text))| (name.clone(), text.clone())));
+            return Ok(Arguments { values, warnings: Vec::new() });
+        }
         for input in inputs {
             let given = with.get(&input.name).filter(|value| !value.0.trim().is_empty());
             match given.or(input.default.as_ref()) {
@@ -71,28 +78,20 @@ fn split(text: &str) -> Vec<String> {
     parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
-/// Replaces `{{ inputs.name }}` by the group's argument; an argument that is not given is empty.
-pub fn interpolate(
-    group: &str,
-    text: &str,
-    inputs: &[Input],
-    values: &BTreeMap<String, String>,
-) -> Result<String, PolicyError> {
+/// Replaces `{{ inputs.name }}` by the group's argument; one that is not given, or that the group does not know, is
+/// empty.
+pub fn interpolate(group: &str, text: &str, values: &BTreeMap<String, String>) -> Result<String, PolicyError> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((inside, tail)) = after.split_once("}}") else { break };
         out.push_str(before);
         let inside = inside.trim();
-        let name = inside.strip_prefix('.').unwrap_or(inside).strip_prefix("inputs.");
-        let Some(input) = name.and_then(|name| inputs.iter().find(|input| input.name == name)) else {
-            return Err(PolicyError::field(
-                group,
-                &format!("{{{{ {inside} }}}}"),
-                "no input of the group has this name",
-            ));
+        let Some(name) = inside.strip_prefix('.').unwrap_or(inside).strip_prefix("inputs.") else {
+            let message = "expected {{ inputs.name }}: nothing else is replaced";
+            return Err(PolicyError::field(group, &format!("{{{{ {inside} }}}}"), message));
         };
-        out.push_str(values.get(&input.name).map(String::as_str).unwrap_or_default());
+        out.push_str(values.get(name).map(String::as_str).unwrap_or_default());
         rest = tail;
     }
     out.push_str(rest);
@@ -144,12 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn who_declares_no_inputs_gets_every_argument() {
+        let arguments = Arguments::bind("p", &[], &with(&[("licenses", "AGPL-3.0, SSPL-1.0")])).unwrap();
+        assert_eq!(arguments.warnings, Vec::<String>::new());
+        let rego = serde_json::to_value(Value::from(arguments.rego())).unwrap();
+        assert_eq!(rego, serde_json::json!({"licenses": ["AGPL-3.0", "SSPL-1.0"]}));
+    }
+
+    #[test]
     fn group_inputs_are_interpolated() {
-        let inputs = [input("floor", false, None), input("unset", false, None)];
         let values = BTreeMap::from([("floor".to_owned(), "80".to_owned())]);
-        let text = |text: &str| interpolate("g", text, &inputs, &values);
+        let text = |text: &str| interpolate("g", text, &values);
         assert_eq!(text("a {{ inputs.floor }} b {{inputs.floor}}{{ .inputs.unset }}.").unwrap(), "a 80 b 80.");
         assert_eq!(text("no {{ end").unwrap(), "no {{ end");
-        assert!(text("{{ inputs.other }}").unwrap_err().to_string().contains("no input of the group"));
+        assert!(text("{{ env.HOME }}").unwrap_err().to_string().contains("expected {{ inputs.name }}"));
     }
 }

@@ -15,12 +15,8 @@ pub fn lint(policy: &Policy) -> Vec<String> {
             notes.push("spec.type: without a material type the policy runs on every material".to_owned());
             continue;
         };
-        match kind.parse::<MaterialKind>() {
-            Err(error) => notes.push(format!("{field}: {error}")),
-            Ok(kind) if !kind.is_supported() => {
-                notes.push(format!("{field}: {kind} is not supported yet, so the script never runs"));
-            }
-            Ok(_) => {}
+        if let Err(error) = kind.parse::<MaterialKind>() {
+            notes.push(format!("{field}: {error}"));
         }
         if policy.scripts[..index].iter().any(|other| other.kind == script.kind) {
             notes.push(format!("{field}: a second script for {kind}; both run and their verdicts are merged"));

@@ -5,14 +5,18 @@
 
 mod document;
 mod error;
+mod findings;
 mod inputs;
 mod lint;
 mod resolver;
 #[cfg(test)]
 mod tests;
 
-pub use document::{Body, GroupMaterial, Input, Metadata, Policy, PolicyAttachment, PolicyGroup, Scalar, ScriptSource};
+pub use document::{
+    Body, GroupMaterial, Input, MatchMode, Metadata, Policy, PolicyAttachment, PolicyGroup, Scalar, ScriptSource,
+};
 pub use error::PolicyError;
+pub use findings::FindingType;
 pub use inputs::{Arguments, interpolate};
 pub use lint::lint;
 pub use resolver::{Loaded, Resolver};
@@ -25,7 +29,7 @@ impl Policy {
         let (place, text) = match &self.scripts[index].body {
             Body::Embedded(text) => (format!("spec.policies[{index}].embedded"), text.clone()),
             Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
-            Body::Ref(reference) => (reference.clone(), resolver.load(reference)?.text),
+            Body::Ref(reference) => (reference.clone(), resolver.load_script(document, reference)?.text),
         };
         resolver.compiled().script(&text).map_err(|source| {
             let policy = self.metadata.name.clone();

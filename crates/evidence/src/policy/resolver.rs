@@ -75,12 +75,7 @@ impl Resolver {
         let found = candidates.iter().find(|path| path.exists());
         let found = found.ok_or_else(|| refuse(reference, "not in the policy folder"))?;
         let loaded = self.read(form.bare, found)?;
-        match form.pin {
-            Some(pin) if pin != loaded.digest => {
-                Err(refuse(reference, &format!("its digest is {}, not the pinned one", loaded.digest)))
-            }
-            _ => Ok(loaded),
-        }
+        pinned(reference, form.pin, loaded)
     }
 
     /// Reads a file that a document names relative to itself.
@@ -89,6 +84,17 @@ impl Resolver {
             refuse(path, "a path needs a policy that is a file; embed the script in a policy that is embedded itself")
         })?;
         self.read(path, &folder.join(path.strip_prefix("file://").unwrap_or(path)))
+    }
+
+    /// Reads the script that a document refers to: beside the document, under exactly this name, unless the reference
+    /// has a scheme; `@sha256:…` pins its content.
+    pub fn load_script(&self, document: &Loaded, reference: &str) -> Result<Loaded, PolicyError> {
+        let (bare, pin) = split_pin(reference)?;
+        if bare.contains("://") || document.folder.is_none() {
+            return self.load(reference);
+        }
+        let loaded = self.load_beside(document, bare)?;
+        pinned(reference, pin, loaded)
     }
 
     fn read(&self, reference: &str, path: &Path) -> Result<Loaded, PolicyError> {
@@ -119,6 +125,26 @@ fn refuse(reference: &str, message: &str) -> PolicyError {
     PolicyError::Reference { reference: reference.to_owned(), message: message.to_owned() }
 }
 
+/// What a reference names, and what its content must be.
+fn split_pin(reference: &str) -> Result<(&str, Option<&str>), PolicyError> {
+    let Some(at) = reference.find("@sha256:") else { return Ok((reference, None)) };
+    let (bare, pin) = (&reference[..at], &reference[at + 1..]);
+    let hex = &pin["sha256:".len()..];
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        return Err(refuse(reference, "a pin is @sha256: and 64 lower-case hexadecimal digits"));
+    }
+    Ok((bare, Some(pin)))
+}
+
+fn pinned(reference: &str, pin: Option<&str>, loaded: Loaded) -> Result<Loaded, PolicyError> {
+    match pin {
+        Some(pin) if pin != loaded.digest => {
+            Err(refuse(reference, &format!("its digest is {}, not the pinned one", loaded.digest)))
+        }
+        _ => Ok(loaded),
+    }
+}
+
 struct Form<'a> {
     bare: &'a str,
     target: Target<'a>,
@@ -132,16 +158,7 @@ enum Target<'a> {
 
 impl Form<'_> {
     fn parse(reference: &str) -> Result<Form<'_>, PolicyError> {
-        let (bare, pin) = match reference.find("@sha256:") {
-            Some(at) => (&reference[..at], Some(&reference[at + 1..])),
-            None => (reference, None),
-        };
-        if let Some(pin) = pin {
-            let hex = &pin["sha256:".len()..];
-            if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
-                return Err(refuse(reference, "a pin is @sha256: and 64 lower-case hexadecimal digits"));
-            }
-        }
+        let (bare, pin) = split_pin(reference)?;
         let target = match bare.split_once("://") {
             Some(("file", path)) if !path.is_empty() => Target::File(path),
             Some(("https" | "http", _)) => {
@@ -219,6 +236,22 @@ mod tests {
         let other = format!("one@{}", digest(b"other"));
         assert!(refused(&resolver, &other).ends_with("not the pinned one"));
         assert!(refused(&resolver, "one@sha256:12").contains("64 lower-case"));
+    }
+
+    #[test]
+    fn the_reference_of_a_script_is_relative_to_its_document_and_names_the_whole_file() {
+        let (_outer, resolver) = folder();
+        let nested = resolver.load("nested").unwrap();
+        let text = |reference: &str| resolver.load_script(&nested, reference).map(|loaded| loaded.text);
+        assert_eq!(text("script.rego").unwrap(), "script");
+        assert_eq!(text("./script.rego").unwrap(), "script");
+        assert_eq!(text("../one.yaml").unwrap(), "one");
+        assert_eq!(text(&format!("script.rego@{}", digest(b"script"))).unwrap(), "script");
+        let changed = text(&format!("script.rego@{}", digest(b"other"))).unwrap_err().to_string();
+        assert!(changed.ends_with("not the pinned one"), "{changed}");
+        assert!(text("script").is_err());
+        assert!(text("../../secret.yaml").unwrap_err().to_string().ends_with("leads out of the policy folder"));
+        assert_eq!(text("file://one.yaml").unwrap(), "one");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Policy and PolicyGroup documents: what reads and what is refused, and where.
 #![allow(clippy::unwrap_used)]
 
-use super::{Body, Policy, PolicyError, PolicyGroup, Scalar, lint};
+use super::{Body, MatchMode, Policy, PolicyError, PolicyGroup, Scalar, lint};
 
 fn policy(metadata: &str, spec: &str) -> Result<Policy, PolicyError> {
     let text = format!("apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {metadata}\nspec: {spec}\n");
@@ -75,9 +75,17 @@ fn a_group_needs_policies_with_one_source_each() {
         let text = format!("apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {{name: g}}\nspec: {spec}\n");
         PolicyGroup::parse("g.yaml", &text)
     };
-    let read = group("{policies: {attestation: [{ref: a}], materials: [{name: m, policies: [{ref: b}]}]}}").unwrap();
+    let read = group(
+        "{policies: {attestation: [{ref: a}], materials: [{type: SARIF, name: m, match_mode: PREFIX, policies: [{ref: b}]}]}}",
+    )
+    .unwrap();
     assert_eq!(read.materials.len(), 2);
+    assert_eq!(read.materials[0].match_mode, MatchMode::Prefix);
     assert_eq!(read.materials[1].kind.as_deref(), Some("ATTESTATION"));
+    let unnamed = group("{policies: {materials: [{name: m, policies: [{ref: b}]}]}}").unwrap_err().to_string();
+    assert!(unnamed.contains("materials[0].type: a material that is selected by name needs its type"), "{unnamed}");
+    let unknown = group("{policies: {materials: [{type: SARIF, name: m, match_mode: SUFFIX, policies: [{ref: b}]}]}}");
+    assert!(unknown.unwrap_err().to_string().contains("unknown variant `SUFFIX`, expected"));
     assert!(group("{}").unwrap_err().to_string().contains("at least one policy"));
     assert!(group("{policies: {materials: [{policies: [{}]}]}}").unwrap_err().to_string().contains("exactly one of"));
 }
@@ -98,6 +106,14 @@ fn documents_that_would_blow_up_are_refused() {
 fn lint_points_out_what_is_unlikely_to_be_meant() {
     let spec = "{policies: [{kind: SARIF, path: a}, {kind: SARIF, path: b}, {kind: SBOM, path: c}, {kind: HELM_CHART, path: d}], inputs: [{name: x}]}";
     let notes = lint(&policy("{name: p}", spec).unwrap());
-    assert_eq!(notes.len(), 5, "{notes:#?}");
+    assert_eq!(notes.len(), 4, "{notes:#?}");
     assert!(lint(&policy("{name: p, description: d}", ONE).unwrap()).is_empty());
+}
+
+#[test]
+fn a_type_of_findings_that_is_not_known_is_refused() {
+    let of = |kind: &str| policy(&format!("{{name: p, finding_type: {kind}}}"), ONE);
+    assert_eq!(of("SAST").unwrap().metadata.finding_type, Some(super::FindingType::Sast));
+    let error = of("vulnerability").unwrap_err().to_string();
+    assert!(error.contains("unknown variant `vulnerability`, expected one of `VULNERABILITY`, `SAST`"), "{error}");
 }

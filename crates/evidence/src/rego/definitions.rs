@@ -31,7 +31,18 @@ pub fn check(module: &Module, package: &str) -> Result<(), RegoError> {
             outcome = Err(refused(walk::start(expr), message));
         }
     };
-    module.imports.iter().for_each(|import| look(&import.refr));
+    // What is imported and never used may be missing.
+    let mut used = BTreeSet::new();
+    walk::each_expr(module, &mut |expr| {
+        if let Expr::Var { span, .. } = expr {
+            used.insert(span.text());
+        }
+    });
+    module
+        .imports
+        .iter()
+        .filter(|import| used.contains(walk::import_name(import)))
+        .for_each(|import| look(&import.refr));
     walk::each_expr(module, &mut |expr| {
         if matches!(expr, Expr::RefDot { .. } | Expr::RefBrack { .. }) {
             look(expr);

@@ -20,6 +20,8 @@ mod definitions;
 mod error;
 mod graph;
 mod guard;
+mod imports;
+mod own;
 mod rewrite;
 mod run;
 mod safety;
@@ -29,6 +31,7 @@ mod tests;
 mod verdict;
 mod walk;
 
+pub use builtins::{Support, support};
 pub use compiled::Compiled;
 pub use error::RegoError;
 pub use run::Limits;

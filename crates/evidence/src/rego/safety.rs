@@ -10,10 +10,10 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use regorus::unstable::{AssignOp, BUILTINS, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
+use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
 
 use super::error::RegoError;
-use super::walk;
+use super::{builtins, walk};
 
 /// How many expressions are looked at: nested comprehensions that wait for one another are looked at again and again.
 const MAX_STEPS: u32 = 2_000_000;
@@ -311,7 +311,7 @@ impl Checker {
     /// How many arguments a function takes; what is unknown is a matter of its own.
     fn arity(&self, function: &Expr) -> Option<usize> {
         let name = walk::path(function)?;
-        self.arities.get(&name).copied().or_else(|| BUILTINS.get(name.as_str()).map(|(_, arity)| usize::from(*arity)))
+        self.arities.get(&name).copied().or_else(|| builtins::arity(&name))
     }
 
     fn is_tired(&self) -> bool {

@@ -9,7 +9,7 @@ use super::builtins::Calls;
 use super::error::{RegoError, engine_error};
 use super::graph::Graph;
 use super::guard::MAX_BYTES;
-use super::{boilerplate, builtins, definitions, guard, rewrite, safety, walk};
+use super::{boilerplate, builtins, definitions, guard, imports, own, rewrite, safety, walk};
 
 /// A script, checked, completed and ready to run.
 #[derive(Clone)]
@@ -35,6 +35,7 @@ impl Script {
         if text.len() > MAX_BYTES {
             return Err(RegoError::Engine(format!("the script is larger than {MAX_BYTES} bytes")));
         }
+        let text = &imports::settle(text);
         let module = parse(text)?;
         let package = walk::path(&module.package.refr)
             .map(|path| format!("data.{path}"))
@@ -54,7 +55,7 @@ impl Script {
         engine.set_strict_builtin_errors(true);
         // Otherwise print would write to the standard error of the service.
         engine.set_gather_prints(true);
-        builtins::bound(&mut engine)?;
+        own::add(&mut engine)?;
         engine.add_policy("policy".to_owned(), complete).map_err(engine_error)?;
         let entry_point = format!("{package}.result");
         // Makes the engine look at every rule now, so that a mistake shows before there is evidence.

@@ -34,7 +34,9 @@ fn messages(body: &str, input: &str) -> Vec<String> {
 #[test]
 fn the_boilerplate_may_be_left_out() {
     let verdict = run("violations contains \"no\" if input.bad").unwrap();
-    assert_eq!(verdict, Verdict { skipped: false, skip_reason: String::new(), ignored: false, violations: vec![] });
+    let plain =
+        Verdict { skipped: false, skip_reason: String::new(), ignored: false, violations: vec![], suppressed: vec![] };
+    assert_eq!(verdict, plain);
     assert_eq!(messages("violations contains \"no\" if input.bad", r#"{"bad":true}"#), ["no"]);
 }
 
@@ -170,9 +172,9 @@ violations contains regex.replace("a-b", "-", "+")
 
 #[test]
 fn functions_of_chainloops_servers_skip_the_policy() {
-    let verdict = run("violations contains \"no\" if not chainloop.vulnerability(input.x)").unwrap();
+    let verdict = run("violations contains \"no\" if not chainloop.discover(input.x)").unwrap();
     assert!(verdict.skipped);
-    assert!(verdict.skip_reason.starts_with("chainloop.vulnerability needs a Chainloop server"), "{verdict:?}");
+    assert!(verdict.skip_reason.starts_with("chainloop.discover needs a Chainloop server"), "{verdict:?}");
 }
 
 /// Gap (d).
@@ -203,6 +205,15 @@ fn big_integers_compare_exactly() {
     let body = "violations contains sprintf(\"%v\", [input.a]) if input.a != input.b";
     assert_eq!(messages(body, r#"{"a":9007199254740993,"b":9007199254740992}"#), ["9007199254740993"]);
     assert_eq!(messages(body, r#"{"a":36893488147419103233,"b":36893488147419103232}"#), ["36893488147419103233"]);
+}
+
+#[test]
+fn marshalled_numbers_keep_their_digits() {
+    let body = "violations contains json.marshal(input)";
+    let text = r#"{"args":{},"a":36893488147419103233,"b":1.5,"c":[9007199254740993]}"#;
+    let said = messages(body, text);
+    let value = json::read(said[0].as_bytes()).unwrap();
+    assert_eq!(value, json::read(text.as_bytes()).unwrap(), "{said:?}");
 }
 
 /// Gap (f): the engine's timer.
@@ -267,11 +278,11 @@ violations contains sprintf("%v", [bits.lsh(3, 2)])
         messages(body, "{}"),
         [
             "12",
-            "[\"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\"]",
             "[1, 2, 3]",
             "[1, 3, 5]",
             "[3, 2, 1]",
             "[6, 4, 2]",
+            "{\"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\"}",
         ]
     );
 }
@@ -296,11 +307,40 @@ fn a_result_may_have_findings_only() {
     assert_eq!(messages(&body, r#"{"bad":true}"#), ["f"]);
 }
 
+/// Chainloop has it so.
+#[test]
+fn a_result_may_have_members_of_its_own_and_no_violations() {
+    for body in ["result := {}", "result := {\"skipped\": false, \"details\": [1], \"suppressed_findings\": []}"] {
+        let verdict = run(body).unwrap();
+        assert_eq!((verdict.skipped, verdict.violations.len()), (false, 0), "{body}");
+    }
+    for name in ["violation", "Violations", "finding", "voilations", "violations_"] {
+        let error = run(&format!("result := {{\"skipped\": false, {name:?}: [\"no\"]}}")).unwrap_err();
+        assert!(error.to_string().contains("means nothing here"), "{name}: {error}");
+    }
+}
+
+/// The engine refuses some of them beside each other, or what is never used.
+#[test]
+fn imports_that_say_nothing_are_let_through() {
+    for import in [
+        "import future.keywords",
+        "import future.keywords.in\nimport future.keywords.if",
+        "import rego.v1",
+        "import data.lib.unused",
+        "import data.lib.other as unused",
+        "import input.a as unused",
+    ] {
+        assert_eq!(messages(&format!("{import}\nviolations contains \"x\" if 1 in [1]"), "{}"), ["x"], "{import}");
+    }
+    let error = run("import data.lib.lists\nviolations contains x if some x in lists").unwrap_err().to_string();
+    assert!(error.contains("there is no data.lib.lists"), "{error}");
+}
+
 #[test]
 fn a_result_that_is_no_verdict_is_an_error() {
     for body in [
         "result := 1",
-        "result := {}",
         "result := {\"violations\": \"x\"}",
         "result := {\"violations\": [1]}",
         "result := {\"violations\": [{\"text\": \"x\"}]}",

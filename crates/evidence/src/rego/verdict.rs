@@ -22,14 +22,16 @@ pub struct Verdict {
     pub skip_reason: String,
     /// The script wants to be left out of the output.
     pub ignored: bool,
-    /// What it objects to; when skipped, to be disregarded.
+    /// What it objects to; when skipped, what it says nevertheless.
     pub violations: Vec<Violation>,
+    /// What it found and chose not to object to.
+    pub suppressed: Vec<Violation>,
 }
 
 impl Verdict {
     /// A verdict that only says why there is none.
     pub fn skipped(reason: String) -> Verdict {
-        Verdict { skipped: true, skip_reason: reason, ignored: false, violations: Vec::new() }
+        Verdict { skipped: true, skip_reason: reason, ignored: false, violations: Vec::new(), suppressed: Vec::new() }
     }
 
     pub(super) fn read(result: &Value) -> Result<Verdict, RegoError> {
@@ -56,22 +58,44 @@ impl Verdict {
         };
         let chosen = match (list("findings")?, list("violations")?) {
             (Some(findings), violations) if !findings.is_empty() || violations.is_none() => findings,
-            (_, Some(violations)) => violations,
-            _ => return Err(bad("it has neither \"violations\" nor \"findings\"")),
+            (_, violations) => violations.unwrap_or_default(),
         };
-        // A misspelt name must not make violations vanish.
-        let stray = object.iter().find(|(name, value)| !is_member(name) && is_filled(value));
-        if let Some((name, _)) = stray {
+        // A misspelt name must not make violations vanish. Other members are the policy's own business.
+        let misspelt = object.iter().find(|(name, value)| is_misspelt(name) && is_filled(value));
+        if let Some((name, _)) = misspelt {
             return Err(bad(&format!("{name} is a list with something in it, but means nothing here")));
         }
         let violations = chosen.iter().map(violation).collect::<Result<_, _>>()?;
-        Ok(Verdict { skipped: flag("skipped")?, skip_reason, ignored: flag("ignore")?, violations })
+        let suppressed = list("suppressed_findings")?.unwrap_or_default();
+        let suppressed = suppressed.iter().map(violation).collect::<Result<_, _>>()?;
+        Ok(Verdict { skipped: flag("skipped")?, skip_reason, ignored: flag("ignore")?, violations, suppressed })
     }
 }
 
-fn is_member(name: &Value) -> bool {
-    const MEMBERS: [&str; 5] = ["skipped", "skip_reason", "violations", "findings", "ignore"];
-    matches!(name, Value::String(name) if MEMBERS.contains(&name.as_ref()))
+/// Whether a name is one that holds what the policy objects to, but for a slip.
+fn is_misspelt(name: &Value) -> bool {
+    const OBJECTING: [&str; 2] = ["violations", "findings"];
+    const SLIPS: usize = 2;
+    let Value::String(name) = name else { return false };
+    let is_right = OBJECTING.contains(&name.as_ref());
+    !is_right && OBJECTING.iter().any(|meant| distance(&name.to_lowercase(), meant) <= SLIPS)
+}
+
+/// How many letters have to be put in, left out or changed to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    // Longer names are no slip, and need not be looked at whole.
+    for (i, letter) in a.chars().take(2 * b.len()).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 fn is_filled(value: &Value) -> bool {

@@ -6,7 +6,7 @@ use longrun_client::{BulkRequest, WaitStep};
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
 use crate::exit::Exit;
 use crate::progress::Spinner;
-use crate::render;
+use crate::render::{self, Format, Style, table};
 
 /// What they take.
 #[derive(Debug, clap::Args)]
@@ -62,5 +62,31 @@ pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
     drop(spinner);
     let ended = ended?;
     render::print(args.output.format, &ended)?;
+    if args.output.format == Format::Table {
+        render::write(outcomes(Style::of_stdout(), &ended.value.operation.output))?;
+    }
     Ok(Exit::yes_if(!ended.value.operation.is_failed()))
+}
+
+/// How many operations it changed, and how many it refused for which reason. Nothing where the output tells none.
+fn outcomes(style: Style, output: &str) -> String {
+    let Some(outcome) = kinds::bulk::outcome(output) else { return String::new() };
+    let changed = [("changed".to_owned(), outcome.changed)];
+    let refused = outcome.refused.into_iter().map(|(reason, count)| (format!("refused: {reason}"), count));
+    let rows = changed.into_iter().chain(refused).map(|(name, count)| [name, count.to_string()]);
+    format!("\n{}{}", table(style, ["OUTCOME", "COUNT"], rows), style.faint(&format!("{} matched\n", outcome.matched)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_counted() {
+        let output = r#"{"matched":5,"cancelled":3,"refused":{"it has ended":2},"refusals":[]}"#;
+        let shown = outcomes(Style::PLAIN, output);
+        assert!(shown.contains("changed                3") && shown.contains("refused: it has ended  2"), "{shown}");
+        assert!(shown.ends_with("5 matched\n"), "{shown}");
+        assert_eq!(outcomes(Style::PLAIN, "stopped"), "");
+    }
 }

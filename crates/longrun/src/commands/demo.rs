@@ -15,7 +15,7 @@ use longrun_client::{Client, EvaluateRequest, ListRequest, PolicyAttachment, Pol
 use super::token;
 use crate::config::{Config, LogFormat};
 use crate::exit::Exit;
-use crate::node::{Node, start_logging};
+use crate::node::{Node, StopSignals, start_logging};
 use crate::render::verdict::Verdict;
 use crate::render::{self, Answer, Style};
 
@@ -24,13 +24,17 @@ const SHOWN_VIOLATIONS: usize = 3;
 
 /// What `longrun demo` takes.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Keep the server until Ctrl-C, and open its page in the browser, signed in
+    #[arg(long)]
+    open: bool,
+}
 
 /// Shows the main job.
 ///
 /// # Errors
 /// When something does not work as it should.
-pub async fn run(_args: Args) -> anyhow::Result<Exit> {
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
     start_logging(LogFormat::Human, "warn")?;
     let style = Style::of_stdout();
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
@@ -89,9 +93,26 @@ pub async fn run(_args: Args) -> anyhow::Result<Exit> {
     body.push(b'\n');
     render::write(body)?;
 
+    if args.open {
+        let signals = StopSignals::listen()?;
+        let page = node.sign_in_url(&secret);
+        say(style, "The page, signed in by a link that works once; Ctrl-C ends the server:")?;
+        render::write(format!("{page}\n"))?;
+        open_in_browser(&page);
+        signals.stop_when_asked(node).await;
+        return Ok(Exit::Done);
+    }
     node.stop().await;
     say(style, "Now yours: `longrun dev` starts a server that stays, `longrun evidence evaluate FILE` asks it.")?;
     Ok(Exit::Done)
+}
+
+/// Opens a page where there is a desktop to do so; the address is printed for those who have none.
+fn open_in_browser(url: &str) {
+    let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let quiet = || std::process::Stdio::null();
+    // Nobody waits for it: it may be the browser itself.
+    let _ = std::process::Command::new(program).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
 }
 
 fn config(folder: &Path) -> anyhow::Result<Config> {

@@ -14,6 +14,7 @@ use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reaso
 use crate::exit::{Exit, Hint, Tally};
 use crate::policy_file::self_contained;
 use crate::progress::Spinner;
+use crate::render::report::{Report, ReportFormat};
 use crate::render::verdict::Verdict;
 use crate::render::{self, Answer, Format, Style, printable};
 
@@ -26,7 +27,7 @@ const HEAD_START: Duration = Duration::from_millis(150);
 /// What `longrun evidence evaluate` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which files
+    /// Which files; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Material type, e.g. SBOM_CYCLONEDX_JSON; without it, detected from the content
@@ -68,6 +69,12 @@ pub struct Args {
     /// Take it for a pass when no policy looked at the evidence (exit code 0 instead of 3)
     #[arg(long, conflicts_with = "no_wait")]
     allow_skipped: bool,
+    /// Take it for a violation (exit code 1), besides those that policies report
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["no_wait", "allow_skipped"])]
+    fail_on: Option<FailOn>,
+    /// Report of all evaluations, for a build system, in the place of the answers
+    #[arg(long = "format", value_name = "REPORT", conflicts_with_all = ["no_wait", "format"])]
+    report: Option<ReportFormat>,
     #[command(flatten)]
     reconnect: ReconnectArgs,
     #[command(flatten)]
@@ -75,6 +82,16 @@ pub struct Args {
     #[command(flatten)]
     server: ClientArgs,
 }
+
+/// What is as bad as a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// A policy that skipped, also where others passed.
+    Skipped,
+}
+
+/// The name by which standard input is asked for.
+const STDIN: &str = "-";
 
 fn input(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -91,7 +108,11 @@ fn input(text: &str) -> Result<(String, String), String> {
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
     let client = args.server.client_with(args.reconnect.settings())?;
+    if args.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
+        return Err(anyhow::anyhow!("- stands there twice; standard input can be read once"));
+    }
     let mut tally = Tally::new();
+    let mut report = Report::default();
     let mut started = Vec::new();
     for file in &args.files {
         let request = EvaluateRequest {
@@ -112,12 +133,21 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
                 }
                 started.push((file, answer.value.operation_id));
             }
-            Err(error) => tally.failed(&error),
+            Err(error) => {
+                report.add_failed(&shown(file), format!("{error:#}"));
+                tally.failed(&error);
+            }
         }
     }
     if !args.no_wait && !started.is_empty() {
         tokio::time::sleep(HEAD_START).await;
-        wait(&client, &args, &started, &mut tally).await?;
+        wait(&client, &args, &started, &mut tally, &mut report).await?;
+    }
+    if let Some(format) = args.report {
+        render::write(report.render(format))?;
+    }
+    if args.fail_on == Some(FailOn::Skipped) && report.has_skipped() {
+        tally.add(Exit::No);
     }
     Ok(tally.exit())
 }
@@ -128,16 +158,31 @@ async fn start(
     file: &Path,
     request: EvaluateRequest,
 ) -> anyhow::Result<longrun_client::Answer<StartedEvaluation>> {
-    let digest = upload(client, file).await?.value.digest;
+    let digest = if file.as_os_str() == STDIN {
+        let content = tokio::task::spawn_blocking(|| {
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut content).map(|_| content)
+        });
+        let content = content.await.context("cannot read standard input")?.context("cannot read standard input")?;
+        client.put_evidence(content.into()).await.context("cannot store standard input")?.value.digest
+    } else {
+        upload(client, file).await?.value.digest
+    };
     let answer = client.evaluate_evidence(&EvaluateRequest { digest, ..request }).await;
-    answer.with_context(|| format!("cannot evaluate {}", file.display()))
+    answer.with_context(|| format!("cannot evaluate {}", shown(file)))
 }
 
-async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tally: &mut Tally) -> anyhow::Result<()> {
+async fn wait(
+    client: &Client,
+    args: &Args,
+    started: &[(&PathBuf, String)],
+    tally: &mut Tally,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let start = tokio::time::Instant::now();
     let url = client.url();
     for (file, id) in started {
-        let file = file.display();
+        let file = shown(file);
         let spinner = Spinner::start(format!("evaluating {file}"));
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
         let told = |step: WaitStep<'_>| match step {
@@ -151,10 +196,12 @@ async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tall
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
+                report.add_failed(&file, format!("{error:#}"));
                 tally.failed(&error);
                 continue;
             }
         };
+        report.add(&file, &answer.value.operation);
         let operation = &answer.value.operation;
         let verdict = Verdict::of(operation);
         tally.add(match verdict.as_ref().map(Verdict::exit) {
@@ -163,13 +210,16 @@ async fn wait(client: &Client, args: &Args, started: &[(&PathBuf, String)], tall
             // Without a verdict nothing has passed.
             _ => Exit::No,
         });
+        if args.report.is_some() {
+            continue;
+        }
         match (args.output.format, verdict) {
             (Format::Table, Some(verdict)) => {
                 render::write(verdict.render(Style::of_stdout(), SHOWN_VIOLATIONS))?;
             }
             (Format::Table, None) if operation.is_failed() => {
                 let style = Style::of_stdout();
-                let file = printable(&file.to_string());
+                let file = printable(&file);
                 let message = operation.error_message.lines().map(printable).collect::<Vec<_>>().join("\n  ");
                 render::write(format!(
                     "{}: {}\n  {message}\n",
@@ -207,7 +257,15 @@ fn attachments(args: &Args) -> anyhow::Result<(Vec<PolicyAttachment>, Vec<Policy
     Ok((policies, groups.collect()))
 }
 
+/// The file as messages and reports name it.
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == STDIN { "standard input".to_owned() } else { file.display().to_string() }
+}
+
 fn file_name(file: &Path) -> Option<String> {
+    if file.as_os_str() == STDIN {
+        return None;
+    }
     Some(file.file_name()?.to_string_lossy().into_owned())
 }
 
@@ -222,7 +280,7 @@ impl Answer for Started<'_> {
     }
 
     fn table(&self, _style: Style) -> String {
-        format!("{}: operation {}\n", printable(&self.file.display().to_string()), self.answer.value.operation_id)
+        format!("{}: operation {}\n", printable(&shown(self.file)), self.answer.value.operation_id)
     }
 
     fn ids(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::operations::StatusName;
-use crate::config::Span;
+use crate::config::{Span, nearest};
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, failure, note};
 use crate::render::operations::operations_table;
@@ -29,7 +29,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "page")]
     since: Option<String>,
     /// Only operations of this kind
-    #[arg(long)]
+    #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
     /// Only operations about a resource of this type
     #[arg(long, value_name = "TYPE", requires = "resource_id")]
@@ -79,6 +79,9 @@ pub async fn run(args: ListArgs) -> anyhow::Result<Exit> {
         (None, false) => {
             let answer = client.list(&request).await?;
             render::print(format, &answer)?;
+            if answer.value.pagination.total_count == 0 {
+                suggest_kind(&client, request.kind.as_deref()).await;
+            }
             say_if_more(answer.value.operations.len(), answer.value.pagination.total_count);
             return Ok(Exit::Done);
         }
@@ -166,6 +169,19 @@ async fn pages(client: &Client, mut request: ListRequest, wanted: usize, format:
     }
     say_if_more(shown.len(), total);
     Ok(Exit::Done)
+}
+
+/// Says on standard error which kind may have been meant when there is nothing of the one that was named.
+pub async fn suggest_kind(client: &Client, kind: Option<&str>) {
+    let Some(kind) = kind else { return };
+    let Ok(counts) = client.count("", &["kind"]).await else { return };
+    let kinds: Vec<&str> = counts.value.groups.iter().filter_map(|group| group.kind.as_deref()).collect();
+    if kinds.contains(&kind) {
+        return;
+    }
+    if let Some(meant) = nearest(kind, kinds) {
+        note(format!("there are no operations of the kind {kind:?}; did you mean {meant:?}?"));
+    }
 }
 
 /// The page as the server sent it, without what was shown before.

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::PossibleValue;
 use clap::{ArgAction, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use longrun_client::{Answer, Client, NewOperation, WaitStep};
 use operations::Timestamp;
 use serde_json::value::RawValue;
 
+use super::ids;
+use crate::completing;
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
 use crate::exit::{Exit, Hint, Missing, Tally, note};
@@ -58,8 +61,8 @@ impl ValueEnum for StatusName {
 /// What commands for operations that are named take: `get`, `events`, `cancel`, `retry`, `delete`.
 #[derive(Debug, clap::Args)]
 pub struct IdsArgs {
-    /// Which operations
-    #[arg(required = true, value_name = "ID")]
+    /// Which operations; the beginning of an id, 8 digits or more, is enough where it is the only one
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
     ids: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -95,7 +98,7 @@ pub struct RetryArgs {
 #[derive(Debug, clap::Args)]
 pub struct CreateArgs {
     /// What kind of work
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(completing::kinds))]
     kind: String,
     /// Type of the resource that the work is about
     #[arg(long, value_name = "TYPE", requires = "resource_id")]
@@ -170,8 +173,8 @@ pub struct CreateBatchArgs {
 /// What `longrun operations wait` takes.
 #[derive(Debug, clap::Args)]
 pub struct WaitArgs {
-    /// Which operations
-    #[arg(required = true, value_name = "ID")]
+    /// Which operations; the beginning of an id, 8 digits or more, is enough where it is the only one
+    #[arg(required = true, value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
     ids: Vec<String>,
     /// Give up after so long (exit code 5), e.g. 5m; without it, wait as long as it takes
     #[arg(long, value_name = "DURATION")]
@@ -196,9 +199,16 @@ async fn each<T>(
     let client = args.server.client()?;
     let mut tally = Tally::new();
     for id in &args.ids {
-        match call(&client, id).await {
-            Ok(answer) => show(args.output.format, id, &answer)?,
-            Err(error) => tally.failed(&about(id, error)),
+        let id = match ids::whole(&client, id).await {
+            Ok(id) => id,
+            Err(error) => {
+                tally.failed(&error);
+                continue;
+            }
+        };
+        match call(&client, &id).await {
+            Ok(answer) => show(args.output.format, &id, &answer)?,
+            Err(error) => tally.failed(&about(&id, error)),
         }
     }
     Ok(tally.exit())
@@ -362,6 +372,13 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
     let start = tokio::time::Instant::now();
     let mut tally = Tally::new();
     for id in &args.ids {
+        let id = match ids::whole(&client, id).await {
+            Ok(id) => id,
+            Err(error) => {
+                tally.failed(&error);
+                continue;
+            }
+        };
         let spinner = Spinner::start(format!("waiting for {id}"));
         let left = args.timeout.map(|Span(limit)| limit.saturating_sub(start.elapsed()));
         let told = |step: WaitStep<'_>| match step {
@@ -369,12 +386,12 @@ pub async fn wait(args: WaitArgs) -> anyhow::Result<Exit> {
             WaitStep::Lost(error) => spinner.step_aside(|| lost(&url, reason(error))),
             WaitStep::Back => spinner.step_aside(|| back(&url)),
         };
-        let answer = client.wait(id, left, told).await.map_err(|error| within(error, args.timeout));
+        let answer = client.wait(&id, left, told).await.map_err(|error| within(error, args.timeout));
         drop(spinner);
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                tally.failed(&about(id, error));
+                tally.failed(&about(&id, error));
                 continue;
             }
         };

@@ -24,7 +24,7 @@ pub struct ListArgs {
 #[derive(Debug, clap::Args)]
 pub struct NamesArgs {
     /// Which schedules
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = clap_complete::ArgValueCompleter::new(crate::completing::schedules))]
     names: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,

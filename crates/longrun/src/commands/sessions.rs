@@ -156,8 +156,8 @@ impl Answer for Rows {
                 session.subject.clone(),
                 session.name.clone(),
                 state.clone(),
-                session.begun_at.to_string(),
-                session.expires_at.to_string(),
+                style.when(&session.begun_at.to_string()),
+                style.when(&session.expires_at.to_string()),
             ]
         });
         table(style, ["ID", "SUBJECT", "NAME", "STATE", "BEGAN", "EXPIRES"], rows)

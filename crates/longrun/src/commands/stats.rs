@@ -11,7 +11,7 @@ use operations::{Step, Timestamp};
 use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs};
 use crate::exit::{Exit, failure, note};
-use crate::render::{self, Answer, Style, printable};
+use crate::render::{self, Answer, Style, age, printable};
 
 /// The width when it is not known.
 const WIDTH: usize = 100;
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     step: Option<StepName>,
     /// Only this kind
-    #[arg(long)]
+    #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
     /// Each kind for itself
     #[arg(long, conflicts_with = "kind")]
@@ -82,7 +82,7 @@ pub struct Args {
 /// # Errors
 /// When a time is none, and what the call may fail with.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
-    let now = Timestamp::from_millis(millis_now());
+    let now = age::now();
     let from = time("--since", &args.since, now)?;
     let to = args.until.as_deref().map(|until| time("--until", until, now)).transpose()?;
     let step = match args.step {
@@ -98,7 +98,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         by_kind: args.by_kind,
         kind: args.kind,
     };
-    let answer = args.server.client()?.stats(&request).await?;
+    let client = args.server.client()?;
+    let answer = client.stats(&request).await?;
+    if answer.value.points.is_empty() {
+        super::list::suggest_kind(&client, request.kind.as_deref()).await;
+    }
     let format = if args.json { render::Format::Json } else { args.output.format };
     let stats = &answer.value;
     match &stats.available_since {
@@ -111,15 +115,10 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if let (Some(lag), Some(until)) =
         (stats.lag_ms.map(Duration::from_millis).filter(|lag| *lag >= LAG), &stats.complete_until)
     {
-        note(format!("what happened after {until}, {} ago, is not counted yet", short(lag)));
+        note(format!("what happened after {until}, {} ago, is not counted yet", age::brief(lag)));
     }
     render::print(format, &Chart { answer: &answer, step, bars: args.bars, width: width() })?;
     Ok(Exit::Done)
-}
-
-fn millis_now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn time(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
@@ -139,7 +138,7 @@ fn fitting(from: Timestamp, to: Timestamp) -> Step {
 /// Columns of the terminal.
 fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.or_else(|| comfy_table::Table::new().width().map(usize::from)).unwrap_or(WIDTH)
+    columns.or_else(|| Style::of_stdout().width()).unwrap_or(WIDTH)
 }
 
 struct Chart<'a> {
@@ -269,22 +268,9 @@ fn shown_start(start: Timestamp, step: Step) -> String {
 fn typical(durations: &StatsDurations) -> String {
     match (durations.p50_ms, durations.p99_ms) {
         (Some(p50), Some(p99)) => {
-            format!("{} … {}", short(Duration::from_millis(p50)), short(Duration::from_millis(p99)))
+            format!("{} … {}", age::brief(Duration::from_millis(p50)), age::brief(Duration::from_millis(p99)))
         }
         _ => String::new(),
-    }
-}
-
-/// A duration in few characters.
-fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{}ms", duration.as_millis()),
-        1..10 => format!("{:.1}s", duration.as_secs_f64()),
-        10..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::connection::OutputArgs;
 use crate::exit::{Exit, failure};
 use crate::node::complain;
 use crate::place::{Place, PlaceArgs, time};
-use crate::render::{self, Answer, Style, printable, table};
+use crate::render::{self, Answer, Column, Style, printable, table};
 
 /// Where ids of tokens are found.
 const HINT: &str = "`longrun token list` shows the ids";
@@ -425,7 +425,8 @@ impl Answer for Tokens {
     }
 
     fn table(&self, style: Style) -> String {
-        let time = |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), |time| time.to_string());
+        let time =
+            |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), |time| style.when(&time.to_string()));
         let rows = self.0.iter().map(|row| {
             [
                 row.id.clone(),
@@ -438,7 +439,17 @@ impl Answer for Tokens {
                 time(row.last_used_at),
             ]
         });
-        table(style, ["ID", "ORGANIZATION", "NAME", "SCOPES", "PROJECTS", "STATE", "EXPIRES", "LAST USED"], rows)
+        let columns = [
+            Column::whole("ID"),
+            Column::shortened("ORGANIZATION", 12).dropped(3),
+            Column::whole("NAME"),
+            Column::shortened("SCOPES", 12),
+            Column::shortened("PROJECTS", 8).dropped(4),
+            Column::whole("STATE"),
+            Column::whole("EXPIRES").dropped(1),
+            Column::whole("LAST USED").dropped(2),
+        ];
+        table(style, columns, rows)
     }
 
     fn ids(&self) -> Vec<String> {

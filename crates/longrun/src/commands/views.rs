@@ -3,11 +3,35 @@
 use std::io;
 
 use clap::ValueEnum;
-use longrun_client::{Client, NewView, View, ViewAnswer, ViewList};
+use longrun_client::{Client, NewView, SearchRequest, View, ViewAnswer, ViewList};
 
+use crate::config::nearest;
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, failure, note};
-use crate::render::{self, Answer, Style, table};
+use crate::exit::{Exit, Hint, Missing, note};
+use crate::render::{self, Answer, Column, Format, Style, table};
+
+/// What an operation has that a column can show, beside `labels.KEY`. The API takes other names too: who shows a view may
+/// have columns of their own.
+const KNOWN_COLUMNS: [&str; 18] = [
+    "id",
+    "kind",
+    "status",
+    "resource_type",
+    "resource_id",
+    "project_id",
+    "project_version_id",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "error_message",
+    "output",
+    "input",
+    "priority",
+    "attempts",
+    "worker",
+    "progress",
+    "schedule",
+];
 
 /// Who has a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -48,10 +72,21 @@ pub struct CreateArgs {
     server: ClientArgs,
 }
 
-/// What `longrun views show` and `longrun views delete` take.
+/// What `longrun views show` takes.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The newest N operations of the view; 0: only the view itself. -o json and -o yaml are the view itself
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    limit: u32,
+    #[command(flatten)]
+    of: NameArgs,
+}
+
+/// What `longrun views delete` takes.
 #[derive(Debug, clap::Args)]
 pub struct NameArgs {
     /// The name, or the id; of two with a name, the private one
+    #[arg(add = clap_complete::ArgValueCompleter::new(crate::completing::views))]
     name: String,
     #[command(flatten)]
     output: OutputArgs,
@@ -80,19 +115,32 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         columns: args.columns,
         visibility: Some(visibility.to_owned()),
     };
-    render::print(args.output.format, &args.server.client()?.create_view(&view).await?)?;
+    let answer = args.server.client()?.create_view(&view).await?;
+    render::print(args.output.format, &answer)?;
+    for column in view.columns.iter().filter(|column| !KNOWN_COLUMNS.contains(&column.as_str())) {
+        if let Some(meant) = nearest(column, KNOWN_COLUMNS) {
+            note(format!("operations have no {column:?}; did you mean {meant:?}?"));
+        }
+    }
     Ok(Exit::Done)
 }
 
-/// Shows a view with its count.
+/// Shows a view with its count, and for people the newest operations that it shows.
 ///
 /// # Errors
 /// When there is no such view, and what the calls may fail with.
-pub async fn show(args: NameArgs) -> anyhow::Result<Exit> {
+pub async fn show(ShowArgs { limit, of: args }: ShowArgs) -> anyhow::Result<Exit> {
     let client = args.server.client()?;
     let view = find(&client, &args.name).await?;
-    render::print(args.output.format, &client.view(&view.id).await?)?;
-    Ok(Exit::Done)
+    let answer = client.view(&view.id).await?;
+    render::print(args.output.format, &answer)?;
+    if limit == 0 || args.output.format != Format::Table {
+        return Ok(Exit::Done);
+    }
+    render::write("\n")?;
+    let filter = answer.value.view.filter;
+    let request = SearchRequest { filter, page_size: i32::try_from(limit).ok(), ..SearchRequest::default() };
+    super::search::show(&client, request, limit as usize, Format::Table).await
 }
 
 /// Deletes a view.
@@ -111,8 +159,13 @@ pub async fn delete(args: NameArgs) -> anyhow::Result<Exit> {
 async fn find(client: &Client, name: &str) -> anyhow::Result<View> {
     let mut views = client.views().await?.value.views;
     views.sort_by_key(|view| (view.id != name, view.visibility == "shared"));
+    let meant = nearest(name, views.iter().map(|view| view.name.as_str()));
+    let hint = match meant {
+        Some(meant) => format!("did you mean {}?", render::printable(meant)),
+        None => "`longrun views list` shows them".to_owned(),
+    };
     let found = views.into_iter().find(|view| view.id == name || view.name == name);
-    found.ok_or_else(|| failure(format!("there is no view {name:?}"), "`longrun views list` shows them"))
+    found.ok_or_else(|| Missing(format!("there is no view {name:?}"))).hint(hint)
 }
 
 fn views_table<'a>(style: Style, views: impl IntoIterator<Item = &'a View>) -> String {
@@ -131,7 +184,15 @@ fn views_table<'a>(style: Style, views: impl IntoIterator<Item = &'a View>) -> S
             view.id.clone(),
         ]
     });
-    table(style, ["NAME", "VISIBILITY", "COUNT", "FILTER", "COLUMNS", "ID"], rows)
+    let columns = [
+        Column::whole("NAME"),
+        Column::whole("VISIBILITY").dropped(2),
+        Column::whole("COUNT"),
+        Column::shortened("FILTER", 20),
+        Column::shortened("COLUMNS", 10).dropped(3),
+        Column::whole("ID").dropped(1),
+    ];
+    table(style, columns, rows)
 }
 
 impl Answer for longrun_client::Answer<ViewList> {

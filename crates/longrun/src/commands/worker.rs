@@ -29,7 +29,7 @@ const GRACE: Duration = process::TERM_GRACE.saturating_add(Duration::from_secs(5
 )]
 pub struct Args {
     /// Kind of operations to run; may be given several times
-    #[arg(long = "kind", required = true, value_name = "K")]
+    #[arg(long = "kind", required = true, value_name = "K", add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kinds: Vec<String>,
     /// With a token of the instance, only operations of these organizations; without it, of all that the token reaches
     #[arg(long, value_delimiter = ',', value_name = "ORG,…")]

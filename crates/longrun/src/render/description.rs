@@ -51,7 +51,7 @@ fn pretty(text: &str) -> String {
 }
 
 /// The description, at this time.
-fn describe(style: Style, detail: &OperationDetail, now: Timestamp) -> String {
+pub fn describe(style: Style, detail: &OperationDetail, now: Timestamp) -> String {
     let Operation { id, kind, error_message, output, .. } = &detail.operation;
     let operation = &detail.operation;
     let mut text = format!("{}\n", style.strong(&printable(id)));

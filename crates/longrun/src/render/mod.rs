@@ -3,8 +3,10 @@
 //! Promises: nothing but the answer goes to standard output; text that came from elsewhere (a component's name, an
 //! error message) cannot command the terminal, because control characters are shown escaped.
 
+pub mod age;
 pub mod description;
 pub mod operations;
+pub mod report;
 pub mod schedules;
 mod style;
 mod table;
@@ -15,7 +17,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 pub use style::{Style, count, pieces, printable};
-pub use table::table;
+pub use table::{Column, table};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

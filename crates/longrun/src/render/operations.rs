@@ -5,14 +5,22 @@ use std::io;
 use longrun_client::{BulkAnswer, CreatedOperations, History, Operation, OperationAnswer, OperationPage};
 use operations::Timestamp;
 
-use super::{Answer, Style, printable, table};
+use super::{Answer, Column, Style, printable, table};
 
 /// How much of an error message the table shows; `-o json` has it whole.
 const SHOWN_CHARS: usize = 60;
 
-const HEADING: [&str; 6] = ["ID", "KIND", "STATUS", "RESOURCE", "CREATED", "TOOK"];
+const COLUMNS: [Column; 6] = [
+    Column::whole("ID"),
+    Column::shortened("KIND", 10),
+    Column::whole("STATUS"),
+    Column::shortened("RESOURCE", 12).dropped(2),
+    Column::whole("CREATED").dropped(1),
+    Column::whole("TOOK").dropped(3),
+];
+const ERROR: Column = Column::shortened("ERROR", 10);
 
-fn row(operation: &Operation) -> [String; 6] {
+fn row(style: Style, operation: &Operation) -> [String; 6] {
     let resource = match operation.resource_type.as_str() {
         "" => String::new(),
         resource_type => format!("{resource_type}/{}", shortened(&operation.resource_id)),
@@ -22,7 +30,7 @@ fn row(operation: &Operation) -> [String; 6] {
         operation.kind.clone(),
         operation.short_status().to_owned(),
         resource,
-        operation.created_at.clone().unwrap_or_default(),
+        style.when(operation.created_at.as_deref().unwrap_or_default()),
         took(operation).unwrap_or_default(),
     ]
 }
@@ -55,14 +63,14 @@ fn excerpt(message: &str) -> String {
 pub fn operations_table<'a>(style: Style, operations: impl IntoIterator<Item = &'a Operation>) -> String {
     let operations: Vec<&Operation> = operations.into_iter().collect();
     if operations.iter().all(|operation| operation.error_message.is_empty()) {
-        return table(style, HEADING, operations.into_iter().map(row));
+        return table(style, COLUMNS, operations.into_iter().map(|operation| row(style, operation)));
     }
-    let [a, b, c, d, e, f] = HEADING;
+    let [a, b, c, d, e, f] = COLUMNS;
     let rows = operations.into_iter().map(|operation| {
-        let [a, b, c, d, e, f] = row(operation);
+        let [a, b, c, d, e, f] = row(style, operation);
         [a, b, c, d, e, f, excerpt(&operation.error_message)]
     });
-    table(style, [a, b, c, d, e, f, "ERROR"], rows)
+    table(style, [a, b, c, d, e, f, ERROR], rows)
 }
 
 impl Answer for longrun_client::Answer<BulkAnswer> {
@@ -148,7 +156,14 @@ impl Answer for longrun_client::Answer<History> {
             let attempt = if event.attempt > 0 { event.attempt.to_string() } else { String::new() };
             [event.time.clone(), event.r#type.clone(), attempt, event.worker.clone(), excerpt(&event.message)]
         });
-        table(style, ["TIME", "EVENT", "ATTEMPT", "WORKER", "MESSAGE"], rows)
+        let columns = [
+            Column::whole("TIME"),
+            Column::whole("EVENT"),
+            Column::whole("ATTEMPT").dropped(2),
+            Column::shortened("WORKER", 10).dropped(1),
+            Column::shortened("MESSAGE", 12),
+        ];
+        table(style, columns, rows)
     }
 
     /// Events have no ids; what they are is the best that a script can have.

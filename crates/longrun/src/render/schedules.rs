@@ -4,7 +4,7 @@ use std::io;
 
 use longrun_client::{Schedule, ScheduleAnswer, SchedulePage};
 
-use super::{Answer, Style, printable, table};
+use super::{Answer, Column, Style, printable, table};
 
 fn when(schedule: &Schedule) -> String {
     match (schedule.every.as_str(), schedule.time_zone.as_str()) {
@@ -18,14 +18,22 @@ fn listed<'a>(style: Style, schedules: impl IntoIterator<Item = &'a Schedule>) -
     let rows = schedules.into_iter().map(|schedule| {
         let next = match schedule.next_times.first() {
             _ if schedule.paused => "paused".to_owned(),
-            Some(next) => next.clone(),
+            Some(next) => style.when(next),
             None => "never".to_owned(),
         };
         let kind = schedule.operation["kind"].as_str().unwrap_or_default().to_owned();
-        let last = schedule.last_time.clone().unwrap_or_default();
+        let last = style.when(schedule.last_time.as_deref().unwrap_or_default());
         [schedule.name.clone(), when(schedule), kind, next, last, schedule.last_error.clone()]
     });
-    table(style, ["NAME", "WHEN", "KIND", "NEXT", "LAST", "LAST ERROR"], rows)
+    let columns = [
+        Column::whole("NAME"),
+        Column::shortened("WHEN", 12),
+        Column::shortened("KIND", 10),
+        Column::whole("NEXT"),
+        Column::whole("LAST").dropped(2),
+        Column::shortened("LAST ERROR", 12).dropped(1),
+    ];
+    table(style, columns, rows)
 }
 
 impl Answer for longrun_client::Answer<SchedulePage> {

@@ -3,25 +3,48 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-/// Whether to colour.
+use super::age;
+
+/// Whether to colour, and how wide the terminal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     coloured: bool,
+    /// In cells; `None` where there is no terminal.
+    width: Option<usize>,
 }
 
 impl Style {
     /// Without colours.
-    #[cfg(test)]
-    pub const PLAIN: Style = Style { coloured: false };
+    pub const PLAIN: Style = Style { coloured: false, width: None };
 
     /// Coloured when standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
     pub fn of_stdout() -> Style {
-        Style { coloured: std::io::stdout().is_terminal() && !no_color() }
+        let is_terminal = std::io::stdout().is_terminal();
+        Style { coloured: is_terminal && !no_color(), width: is_terminal.then(terminal_width).flatten() }
     }
 
     /// The same for standard error.
     pub fn of_stderr() -> Style {
-        Style { coloured: std::io::stderr().is_terminal() && !no_color() }
+        Style { coloured: std::io::stderr().is_terminal() && !no_color(), width: None }
+    }
+
+    /// The same for a terminal of this width, or for none.
+    #[cfg(test)]
+    pub fn within(self, width: Option<usize>) -> Style {
+        Style { width, ..self }
+    }
+
+    /// How many cells of the terminal there are in a line; `None` where there is no terminal.
+    pub fn width(self) -> Option<usize> {
+        self.width
+    }
+
+    /// A time as a table shows it: its age on a terminal, else as the API tells it.
+    pub fn when(self, time: &str) -> String {
+        match (self.width, time.parse()) {
+            (Some(_), Ok(time)) => age::ago(time, age::now()),
+            _ => time.to_owned(),
+        }
     }
 
     /// Whether to colour.
@@ -57,6 +80,13 @@ impl Style {
     fn paint(self, code: &str, text: &str) -> String {
         if self.coloured { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// The width that `COLUMNS` says, or the terminal.
+fn terminal_width() -> Option<usize> {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    columns
+        .or_else(|| crossterm::terminal::size().ok().map(|(columns, _)| columns.into()).filter(|columns| *columns > 0))
 }
 
 fn no_color() -> bool {
@@ -101,6 +131,6 @@ mod tests {
     #[test]
     fn plain_is_plain() {
         assert_eq!(Style::PLAIN.bad("x"), "x");
-        assert_eq!(Style { coloured: true }.bad("x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(Style { coloured: true, width: None }.bad("x"), "\u{1b}[31mx\u{1b}[0m");
     }
 }

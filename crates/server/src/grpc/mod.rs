@@ -20,6 +20,7 @@ mod status;
 mod tokens;
 mod views;
 mod worker;
+mod workers;
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use proto::longrun::v1::stats_service_server::StatsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::views_service_server::ViewsServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
+use proto::longrun::v1::workers_service_server::WorkersServiceServer;
 use tokio::time::Instant;
 use tonic::service::Routes;
 
@@ -73,6 +75,7 @@ pub(crate) fn routes(app: &App) -> Router {
     let most = usize::MAX;
     let services = Routes::new(AsyncOperationsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(WorkerServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(WorkersServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(ViewsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))

@@ -45,6 +45,7 @@ mod views;
 mod wait;
 mod watch;
 mod work;
+mod workers;
 
 use axum::Router;
 use axum::extract::Path;
@@ -118,6 +119,7 @@ pub fn router(services: Services) -> Router {
             get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
         )
         .route("/v1/stats", get(Within(limit, stats::get)))
+        .route("/v1/workers", get(Within(limit, workers::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
         .route("/v1/operations:watch", get(Within(limit, watch::watch)))
         .route("/v1/operations:heartbeat", post(Within(limit, work::heartbeat)))

@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search,
-    sessions, stats, tokens, views, wait, watch, work,
+    sessions, stats, tokens, views, wait, watch, work, workers,
 };
 use crate::error::Status;
 
@@ -44,6 +44,7 @@ const PAGE: &str = "/docs";
         (name = "AuditService", description = "Who called what."),
         (name = "ViewsService", description = "Saved views: names for filters."),
         (name = "StatsService", description = "How much happened, and how long it took."),
+        (name = "WorkersService", description = "Who runs what now."),
         (name = "KindsService", description = "Kinds of operations."),
     ),
     paths(
@@ -52,7 +53,7 @@ const PAGE: &str = "/docs";
         search::search, search::count, evaluate::evaluate, evidence::put, evidence::get, organizations::create,
         organizations::list, organizations::get, organizations::pause, organizations::resume,
         organizations::set_limits, organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list,
-        tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get,
+        tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get, workers::list,
         views::create, views::list, views::get, views::update, views::delete, schedules::create, schedules::list,
         schedules::get, schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
     )

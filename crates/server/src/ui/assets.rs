@@ -17,11 +17,12 @@ use super::respond::{gzip, takes_gzip};
 use crate::error::ApiError;
 
 /// Name, type and content.
-const FILES: [(&str, &str, &[u8]); 5] = [
+const FILES: [(&str, &str, &[u8]); 6] = [
     ("page.css", "text/css; charset=utf-8", include_bytes!("../../assets/page.css")),
     ("lists.css", "text/css; charset=utf-8", include_bytes!("../../assets/lists.css")),
     ("overview.css", "text/css; charset=utf-8", include_bytes!("../../assets/overview.css")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("../../assets/page.js")),
+    ("overview.js", "text/javascript; charset=utf-8", include_bytes!("../../assets/overview.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")),
 ];
 

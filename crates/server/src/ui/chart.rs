@@ -159,7 +159,7 @@ fn draw(
         u64::try_from(height).unwrap_or(HEIGHT).clamp(LEAST_HEIGHT, HEIGHT)
     };
     let (mut bars, mut rows) = (Vec::new(), Vec::new());
-    for (index, slot) in slots.iter().enumerate().filter(|(index, _)| highest(*index) > 0) {
+    for (index, slot) in slots.iter().enumerate().filter(|(index, _)| at(*index).flatten().next().is_some()) {
         let mut base = HEIGHT;
         let mut parts = Vec::new();
         for one in &series {
@@ -180,7 +180,7 @@ fn draw(
         rows.push(Row { name: slot.name.clone(), cells });
     }
     let first = slots.first().map_or(String::new(), |slot| slot.name.clone());
-    let description = match most {
+    let description = match bars.len() {
         0 => format!("There are no {what} in this time."),
         _ => format!("A bar for each part of the time shows {what}; the highest is {}.", unit.shown(most)),
     };
@@ -284,6 +284,17 @@ mod tests {
         assert!(chart.is_empty && chart.rows.is_empty());
         assert_eq!(chart.description, "There are no operations that failed in this time.");
         assert!(waiting(&[]).is_empty);
+    }
+
+    #[test]
+    fn what_took_no_time_is_shown_too() {
+        let mut at_once = slot("14:00", 1, 0);
+        at_once.counts.waiting.add(Timestamp::from_millis(5), Timestamp::from_millis(5));
+        let chart = waiting(&[at_once, slot("14:01", 0, 0)]);
+        assert_eq!(
+            (chart.bars.len(), &*chart.bars[0].title),
+            (1, "14:00: 90 % waited at most 0 ms, half waited at most 0 ms")
+        );
     }
 
     #[test]

@@ -8,14 +8,15 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::HeaderMap;
+use operations::search::value;
 use operations::{Status, Timestamp};
 use serde_json::Value;
 use store::OperationDetail;
 
 use super::assets::Assets;
 use super::error::Problem;
+use super::filter;
 use super::format::{Badge, When, number, short};
-use super::overview::{list_url, quoted};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
@@ -124,8 +125,8 @@ fn size(bytes: u64) -> String {
 }
 
 async fn evaluations(app: &App, visitor: &Visitor, digest: &str) -> Result<Evaluations, ApiError> {
-    let about = format!("resource_type = {} AND resource_id = {}", quoted(evaluation::RESOURCE_TYPE), quoted(digest));
-    let filter = format!("kind = {} AND {about}", quoted(kinds::evaluation::KIND));
+    let about = format!("resource_type = {} AND resource_id = {}", value(evaluation::RESOURCE_TYPE), value(digest));
+    let filter = format!("kind = {} AND {about}", value(kinds::evaluation::KIND));
     let value = SearchOperations { filter: filter.clone(), page_size: Some(SHOWN), ..SearchOperations::default() };
     let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.page;
     let now = app.store.now();
@@ -140,7 +141,7 @@ async fn evaluations(app: &App, visitor: &Visitor, digest: &str) -> Result<Evalu
     Ok(Evaluations {
         rows: found.found.iter().map(|detail| row(detail, now)).collect(),
         total: number(found.total),
-        url: list_url(&filter),
+        url: filter::url(&filter, &[]),
         comparison: match &verdicts[..] {
             [(last, found), (before, found_before)] => Some(comparison((last, found), (before, found_before), now)),
             _ => None,

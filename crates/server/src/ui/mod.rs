@@ -8,6 +8,7 @@
 mod assets;
 mod audit;
 mod bulk;
+mod by_kind;
 mod chart;
 mod commands;
 mod error;

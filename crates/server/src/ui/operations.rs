@@ -288,7 +288,7 @@ fn tabs(bar: &Bar, groups: &Groups, place: &Place) -> Vec<Tab> {
             sign: badge.as_ref().map_or("", |badge| badge.sign),
             count: groups.of(status, bar),
             url: place.url(&only.text(), 0, ""),
-            is_current: bar.statuses == only.statuses,
+            is_current: status.map_or(bar.statuses.is_empty(), |status| bar.statuses.contains(&status)),
         }
     });
     tabs.collect()

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use store::{Counts, OperationDetail, Scope};
 
 use super::assets::Assets;
+use super::by_kind::{self, Counted, KindRow, and_kind, counted, status_url};
 use super::chart::{self, Chart, Slot};
 use super::error::Problem;
-use super::filter::parameter;
+use super::filter::{self, parameter};
 use super::format::{When, duration, number, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
-use crate::calls::search::{self, CountOperations, SearchOperations};
+use crate::calls::search::{self, SearchOperations};
 use crate::calls::stats::{self, GetStats};
 use crate::calls::{pause, workers};
 use crate::error::ApiError;
@@ -25,14 +26,12 @@ use crate::strict::Read;
 
 /// Operations that are shown of those that wait, and of those that run.
 const SHOWN: u32 = 5;
-/// Kinds that are shown: those with most operations.
-const SHOWN_KINDS: usize = 12;
 /// Workers that are shown.
 const SHOWN_WORKERS: usize = 5;
 
 /// The time that is looked back on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Range {
+pub(super) enum Range {
     Hour,
     Day,
     Week,
@@ -42,7 +41,7 @@ impl Range {
     const ALL: [Range; 3] = [Range::Hour, Range::Day, Range::Week];
 
     /// As it stands in the address, and for people.
-    const fn names(self) -> (&'static str, &'static str) {
+    pub(super) const fn names(self) -> (&'static str, &'static str) {
         match self {
             Range::Hour => ("hour", "Last hour"),
             Range::Day => ("day", "Last day"),
@@ -51,7 +50,7 @@ impl Range {
     }
 
     /// Its length as filters have it.
-    const fn ago(self) -> &'static str {
+    pub(super) const fn ago(self) -> &'static str {
         match self {
             Range::Hour => "-1h",
             Range::Day => "-24h",
@@ -118,22 +117,6 @@ struct Tile {
     note: String,
 }
 
-struct KindRow {
-    kind: String,
-    url: String,
-    is_paused: bool,
-    /// By status.
-    cells: Vec<Cell>,
-}
-
-struct Cell {
-    label: &'static str,
-    class: &'static str,
-    figure: String,
-    /// None where there is nothing to see.
-    url: Option<String>,
-}
-
 struct Line {
     id: String,
     short_id: String,
@@ -143,9 +126,15 @@ struct Line {
     note: String,
 }
 
-struct Paused {
+pub(super) struct Paused {
     all: bool,
-    kinds: Vec<String>,
+    pub(super) kinds: Vec<PausedKind>,
+}
+
+pub(super) struct PausedKind {
+    pub(super) name: String,
+    /// The list of what waits of it.
+    url: String,
 }
 
 struct Worker {
@@ -188,7 +177,7 @@ pub(super) async fn show(
         shown_workers.push(shown_worker(worker, name, now));
     }
     let tiles = tiles(range, &asked.kind, &by_now, &sum, waiting.first(), now);
-    let (kinds, more_kinds) = kinds(range, &by_now, &lately, paused.as_ref());
+    let (kinds, more_kinds) = by_kind::rows(range, &by_now, &lately, paused.as_ref());
     let template = Page {
         assets: Assets,
         ranges: Range::ALL.map(|offered| choice(offered, range, &asked.kind)).into(),
@@ -266,35 +255,6 @@ fn add(sum: &mut Counts, more: &Counts) {
     sum.running.merge(&more.running);
 }
 
-/// How many operations of a kind there are of a status.
-struct Count {
-    kind: String,
-    status: Status,
-    count: u64,
-}
-
-struct Counted {
-    groups: Vec<Count>,
-    is_exact: bool,
-}
-
-impl Counted {
-    fn of(&self, status: Status, kind: Option<&str>) -> u64 {
-        let groups = self.groups.iter().filter(|group| group.status == status);
-        groups.filter(|group| kind.is_none_or(|kind| group.kind == kind)).map(|group| group.count).sum()
-    }
-}
-
-async fn counted(app: &App, visitor: &Visitor, filter: &str, kind: &str) -> Result<Counted, ApiError> {
-    let value = CountOperations { filter: and_kind(filter, kind), group_by: "status,kind".to_owned() };
-    let counts = search::count(app, &visitor.caller, Read { value, violations: Vec::new() }).await?.counted;
-    let groups = counts
-        .groups
-        .into_iter()
-        .filter_map(|group| Some(Count { kind: group.kind?, status: group.status?, count: group.count }));
-    Ok(Counted { groups: groups.collect(), is_exact: counts.is_exact })
-}
-
 /// Those of a status that were created first.
 async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Result<Vec<OperationDetail>, ApiError> {
     let value = SearchOperations {
@@ -310,7 +270,11 @@ async fn oldest(app: &App, visitor: &Visitor, status: &str, kind: &str) -> Resul
 /// What is paused, for who may see it.
 async fn paused(app: &App, visitor: &Visitor) -> Result<Option<Paused>, ApiError> {
     match pause::organization(app, &visitor.caller, visitor.caller.organization()).await {
-        Ok(organization) => Ok(Some(Paused { all: organization.paused, kinds: organization.paused_kinds })),
+        Ok(organization) => {
+            let kinds = organization.paused_kinds.into_iter();
+            let kinds = kinds.map(|name| PausedKind { url: status_url(Status::Pending, &name), name }).collect();
+            Ok(Some(Paused { all: organization.paused, kinds }))
+        }
         Err(ApiError::ScopeMissing(_) | ApiError::WholeOrganization | ApiError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -325,8 +289,8 @@ fn tiles(
     now: Timestamp,
 ) -> Vec<Tile> {
     let since = |status: &str| {
-        let filter = format!("status = {status} AND created_at >= \"{}\"", range.ago());
-        list_url(&and_kind(&filter, kind))
+        let text = format!("status = {status} AND created_at >= \"{}\"", range.ago());
+        filter::url(&and_kind(&text, kind), &[])
     };
     let oldest = longest.map(|detail| now.as_millis() - detail.operation.created_at.as_millis());
     let (ended, share) = (sum.completed + sum.failed, sum.failed * 100);
@@ -337,7 +301,7 @@ fn tiles(
             class: "pending",
             sign: "◷",
             name: "Waiting now",
-            figure: at_least(by_now, by_now.of(Status::Pending, None)),
+            figure: by_now.shown(by_now.of(Status::Pending, None)),
             url: status_url(Status::Pending, kind),
             note: oldest.map_or(String::new(), |millis| format!("the oldest for {}", duration(millis))),
         },
@@ -345,7 +309,7 @@ fn tiles(
             class: "running",
             sign: "▶",
             name: "Running now",
-            figure: at_least(by_now, by_now.of(Status::Running, None)),
+            figure: by_now.shown(by_now.of(Status::Running, None)),
             url: status_url(Status::Running, kind),
             note: median.map_or(String::new(), |millis| format!("half ran at most {}", duration(millis))),
         },
@@ -366,48 +330,6 @@ fn tiles(
             note: share,
         },
     ]
-}
-
-fn at_least(counted: &Counted, count: u64) -> String {
-    if counted.is_exact { number(count) } else { format!("≥ {}", number(count)) }
-}
-
-/// The kinds with most operations, and how many are left out.
-fn kinds(range: Range, by_now: &Counted, lately: &Counted, paused: Option<&Paused>) -> (Vec<KindRow>, usize) {
-    let mut sums: Vec<(u64, &str)> = Vec::new();
-    let groups = by_now.groups.iter().filter(|group| !group.status.is_terminal()).chain(&lately.groups);
-    for group in groups {
-        match sums.iter_mut().find(|(_, kind)| *kind == group.kind) {
-            Some((sum, _)) => *sum += group.count,
-            None => sums.push((group.count, &group.kind)),
-        }
-    }
-    sums.sort_unstable_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(other.1)));
-    let more = sums.len().saturating_sub(SHOWN_KINDS);
-    let rows = sums.into_iter().take(SHOWN_KINDS).map(|(_, kind)| {
-        let cell = |label, class, counted: &Counted, status: Status| {
-            let count = counted.of(status, Some(kind));
-            let url = if status.is_terminal() {
-                let status = if status == Status::Failed { "FAILED" } else { "COMPLETED" };
-                list_url(&and_kind(&format!("status = {status} AND created_at >= \"{}\"", range.ago()), kind))
-            } else {
-                status_url(status, kind)
-            };
-            Cell { label, class, figure: at_least(counted, count), url: (count > 0).then_some(url) }
-        };
-        KindRow {
-            url: format!("/ui?range={}&kind={}", range.names().0, parameter(kind)),
-            is_paused: paused.is_some_and(|paused| paused.kinds.iter().any(|other| other == kind)),
-            cells: vec![
-                cell("Waiting", "pending", by_now, Status::Pending),
-                cell("Running", "running", by_now, Status::Running),
-                cell("Completed", "completed", lately, Status::Completed),
-                cell("Failed", "failed", lately, Status::Failed),
-            ],
-            kind: kind.to_owned(),
-        }
-    });
-    (rows.collect(), more)
 }
 
 fn waiting_line(detail: &OperationDetail, now: Timestamp) -> Line {
@@ -439,42 +361,5 @@ fn shown_worker(worker: &workers::RunningWorker, name: String, now: Timestamp) -
         url: super::workers::url(&worker.name),
         running: number(worker.running),
         heard: When::new(worker.last_heartbeat_at, now),
-    }
-}
-
-/// The list of what a filter says.
-pub(super) fn list_url(filter: &str) -> String {
-    format!("/ui/operations?filter={}", parameter(filter))
-}
-
-/// The list of a status.
-fn status_url(status: Status, kind: &str) -> String {
-    let kind = if kind.is_empty() { String::new() } else { format!("&kind={}", parameter(kind)) };
-    format!("/ui/operations?status={}{kind}", status.wire_name())
-}
-
-/// A filter, of a kind alone unless it is empty.
-fn and_kind(filter: &str, kind: &str) -> String {
-    match (filter, kind) {
-        (filter, "") => filter.to_owned(),
-        ("", kind) => format!("kind = {}", quoted(kind)),
-        (filter, kind) => format!("{filter} AND kind = {}", quoted(kind)),
-    }
-}
-
-/// A text as filters have it.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kind_is_a_value_of_the_filter_whatever_it_holds() {
-        assert_eq!(and_kind("", ""), "");
-        assert_eq!(and_kind("", "scan"), "kind = \"scan\"");
-        assert_eq!(and_kind("status = PENDING", "a\" OR \\"), "status = PENDING AND kind = \"a\\\" OR \\\\\"");
     }
 }

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use http::{HeaderMap, StatusCode};
-use operations::{Timestamp, Violation};
+use http::HeaderMap;
+use operations::Timestamp;
 use serde::Deserialize;
 use store::{Scope, Session, Token};
 
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::parameter;
+use super::form::{Sent, Wrong};
 use super::format::When;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -39,8 +39,6 @@ struct Page {
     frame: Frame,
     issued: Option<Shown>,
     entered: Entered,
-    /// What is wrong with what was entered, beside the fields that have a message of their own.
-    problems: Vec<String>,
     scopes: Vec<ScopeChoice>,
     lifetimes: Vec<Lifetime>,
     tokens: Vec<TokenRow>,
@@ -56,17 +54,15 @@ struct Shown {
     is_new: bool,
 }
 
-/// What was entered into the form of a new token, so that it is there still when it was refused.
+/// What was entered into the form of a new token, so that it is there still when it was refused, and what was wrong.
 #[derive(Default)]
 struct Entered {
     name: String,
-    name_problem: String,
     scopes: Vec<String>,
-    scopes_problem: String,
     projects: String,
-    projects_problem: String,
     organization: String,
     lifetime: Option<u64>,
+    wrong: Wrong,
 }
 
 struct ScopeChoice {
@@ -120,7 +116,7 @@ pub(super) async fn show(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
-    render(&app, &visitor, &headers, asked.page_token, None, Entered::default(), Vec::new()).await
+    render(&app, &visitor, &headers, asked.page_token, None, Entered::default()).await
 }
 
 async fn render(
@@ -130,7 +126,6 @@ async fn render(
     page_token: String,
     issued: Option<Shown>,
     entered: Entered,
-    problems: Vec<String>,
 ) -> Result<Response, Problem> {
     let caller = &visitor.caller;
     let page = Read { value: PageQuery { wanted: None, token: page_token }, violations: Vec::new() };
@@ -162,7 +157,6 @@ async fn render(
         more_sessions: more,
         issued,
         entered,
-        problems,
     };
     respond::page(headers, &template)
 }
@@ -220,58 +214,34 @@ fn class(state: &str) -> &'static str {
 }
 
 /// `POST /ui/tokens`: makes a token. Its secret is in the answer and nowhere else.
-pub(super) async fn create(
-    State(app): State<App>,
-    visitor: Visitor,
-    headers: HeaderMap,
-    sent: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Result<Response, Problem> {
-    let fields = sent.map_or_else(|_| Vec::new(), |Form(fields)| fields);
-    let field = |name: &str| fields.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value.trim());
-    visitor.check(field("csrf_token"))?;
-    let mut entered = Entered {
-        name: field("name").to_owned(),
-        scopes: fields.iter().filter(|(name, _)| name == "scope").map(|(_, value)| value.clone()).collect(),
-        projects: field("projects").to_owned(),
-        organization: field("organization").to_owned(),
-        lifetime: field("expires_in").parse().ok(),
-        ..Entered::default()
+pub(super) async fn create(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
+    let Sent { visitor, fields } = sent;
+    let entered = Entered {
+        name: fields.one("name").to_owned(),
+        scopes: fields.all("scope").map(str::to_owned).collect(),
+        projects: fields.one("projects").to_owned(),
+        organization: fields.one("organization").to_owned(),
+        lifetime: fields.one("expires_in").parse().ok(),
+        wrong: Wrong::default(),
     };
-    let lifetime = entered.lifetime.filter(|seconds| *seconds > 0).map(Duration::from_secs);
     let value = CreateToken {
         name: entered.name.clone(),
         scopes: List(entered.scopes.clone()),
         projects: List(words(&entered.projects)),
-        expires_in: lifetime,
+        expires_in: entered.lifetime.filter(|seconds| *seconds > 0).map(Duration::from_secs),
         organization: entered.organization.clone(),
         ..CreateToken::default()
     };
     match tokens::create(&app, &visitor.caller, Read { value, violations: Vec::new() }).await {
         Ok(issued) => {
             let shown = shown(&issued, true);
-            render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default(), Vec::new()).await
+            render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await
         }
-        Err(ApiError::Invalid(violations)) => {
-            let mut problems = Vec::new();
-            for Violation { field, description } in violations {
-                let place = match field.split('[').next() {
-                    Some("name") => &mut entered.name_problem,
-                    Some("scopes") => &mut entered.scopes_problem,
-                    Some("projects") => &mut entered.projects_problem,
-                    _ => {
-                        problems.push(format!("{field} {description}"));
-                        continue;
-                    }
-                };
-                if !place.is_empty() {
-                    place.push_str("; ");
-                }
-                place.push_str(&description);
-            }
-            let page = render(&app, &visitor, &headers, String::new(), None, entered, problems).await?;
-            Ok((StatusCode::BAD_REQUEST, page).into_response())
+        Err(error) => {
+            let (wrong, status) = Wrong::of(error)?;
+            let page = render(&app, &visitor, &headers, String::new(), None, Entered { wrong, ..entered }).await?;
+            Ok((status, page).into_response())
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -285,37 +255,27 @@ fn shown(issued: &Issued, is_new: bool) -> Shown {
     Shown { name: issued.token.name.clone(), secret: issued.secret.expose().to_owned(), is_new }
 }
 
-#[derive(Default, Deserialize)]
-pub(super) struct Sent {
-    #[serde(default)]
-    csrf_token: String,
-    /// Seconds for which a replaced token stays valid.
-    #[serde(default)]
-    overlap: String,
-}
-
 /// `POST /ui/tokens/{id}/{action}`: revoke, rotate.
 pub(super) async fn act(
     State(app): State<App>,
-    visitor: Visitor,
-    headers: HeaderMap,
     target: Result<Path<(String, String)>, PathRejection>,
-    sent: Result<Form<Sent>, FormRejection>,
+    headers: HeaderMap,
+    sent: Sent,
 ) -> Result<Response, Problem> {
     let Path((id, action)) = target.map_err(|_| ApiError::NotFound("path"))?;
-    let sent = sent.map_or_else(|_| Sent::default(), |Form(sent)| sent);
-    visitor.check(&sent.csrf_token)?;
+    let Sent { visitor, fields } = sent;
     match action.as_str() {
         "revoke" => {
             tokens::revoke(&app, &visitor.caller, &id).await?;
             Ok(Redirect::to(HERE).into_response())
         }
         "rotate" => {
-            let overlap = sent.overlap.parse().ok().map(Duration::from_secs);
+            // How long the old secret stays valid; what is no number is left to the call.
+            let overlap = fields.one("overlap").parse().ok().map(Duration::from_secs);
             let asked = Read { value: RotateToken { overlap, expires_in: None }, violations: Vec::new() };
             let issued = tokens::rotate(&app, &visitor.caller, &id, asked).await?;
             let shown = shown(&issued, false);
-            render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default(), Vec::new()).await
+            render(&app, &visitor, &headers, String::new(), Some(shown), Entered::default()).await
         }
         _ => Err(ApiError::NotFound("path").into()),
     }
@@ -324,12 +284,10 @@ pub(super) async fn act(
 /// `POST /ui/sessions/{id}/revoke`.
 pub(super) async fn end_session(
     State(app): State<App>,
-    visitor: Visitor,
     id: Result<Path<String>, PathRejection>,
-    sent: Result<Form<Sent>, FormRejection>,
+    sent: Sent,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| ApiError::NotFound("path"))?;
-    visitor.check(&sent.map_or_else(|_| String::new(), |Form(sent)| sent.csrf_token))?;
-    sessions::revoke(&app, &visitor.caller, &id, Read::<SessionsOf>::default()).await?;
+    sessions::revoke(&app, &sent.visitor.caller, &id, Read::<SessionsOf>::default()).await?;
     Ok(Redirect::to(HERE).into_response())
 }

@@ -41,11 +41,6 @@ impl Visitor {
         }
     }
 
-    /// Whether there are buttons that change operations; the calls decide.
-    pub(super) fn may_write(&self) -> bool {
-        self.caller.token().allows(Scope::OperationsWrite)
-    }
-
     /// The pages that the caller may see: of the others nothing is said.
     fn pages(&self, here: &str) -> Vec<Entry> {
         let reads = self.caller.require(Scope::OperationsRead).is_ok();
@@ -60,6 +55,11 @@ impl Visitor {
         ];
         let allowed = entries.into_iter().filter(|(.., allowed)| *allowed);
         allowed.map(|(name, url, shown, _)| Entry { url, name: shown, is_here: name == here }).collect()
+    }
+
+    /// Whether there are buttons that change operations; the calls decide.
+    pub(super) fn may_write(&self) -> bool {
+        self.caller.token().allows(Scope::OperationsWrite)
     }
 
     /// Refuses a form that no page of this session sent.

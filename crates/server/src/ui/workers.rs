@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use operations::Timestamp;
+use operations::search::value;
 use store::HeldLease;
 
 use super::assets::Assets;
 use super::error::Problem;
+use super::filter;
 use super::format::{When, number, short};
-use super::overview::{list_url, quoted};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
@@ -84,7 +85,7 @@ pub(super) async fn token_name(app: &App, visitor: &Visitor, worker: &str) -> St
 
 /// The list of what a worker runs.
 pub(super) fn url(worker: &str) -> String {
-    list_url(&format!("status = RUNNING AND worker = {}", quoted(worker)))
+    filter::url(&format!("status = RUNNING AND worker = {}", value(worker)), &[])
 }
 
 fn row(worker: &RunningWorker, token: String, now: Timestamp) -> Worker {

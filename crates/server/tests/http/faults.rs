@@ -250,6 +250,14 @@ impl Views for FaultyStore {
 }
 
 #[async_trait]
+impl store::Workers for FaultyStore {
+    async fn held_leases(&self, access: &Access) -> Result<store::HeldLeases, StoreError> {
+        self.check()?;
+        self.inner.held_leases(access).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
@@ -774,14 +782,6 @@ impl store::Sessions for FaultyStore {
     }
     async fn forget_sessions(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_sessions(limit).await
-    }
-}
-
-#[async_trait]
-impl store::Workers for FaultyStore {
-    async fn held_leases(&self, access: &Access) -> Result<store::HeldLeases, StoreError> {
-        self.check()?;
-        self.inner.held_leases(access).await
     }
 }
 

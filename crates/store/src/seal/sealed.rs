@@ -23,7 +23,7 @@ use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest,
-    Claimed, CommandOutcome, Commits, Contents, Details, Digest, EvidenceRecord, Heartbeat, HistoryEvent,
+    Claimed, CommandOutcome, Commits, Contents, Details, Digest, EvidenceRecord, Finding, Heartbeat, HistoryEvent,
     IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand,
     OperationDetail, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Start,
     Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, TokenReach, View, ViewOutcome,
@@ -223,7 +223,15 @@ impl Store for Sealed {
 
     async fn doctor(&self) -> Result<Report, StoreError> {
         let mut report = self.inner.doctor().await?;
-        report.findings.extend(rotation::examine(&*self.inner, &self.keyring).await?);
+        match rotation::examine(&*self.inner, &self.keyring).await {
+            Ok(found) => report.findings.extend(found),
+            // What is affected is told already.
+            Err(error) if error.is_damage() => {
+                let detail = "cannot be told, since the file is damaged".to_owned();
+                report.findings.push(Finding { invariant: "all texts can be read", detail });
+            }
+            Err(error) => return Err(error),
+        }
         Ok(report)
     }
 

@@ -93,8 +93,10 @@ impl Readers {
             // Prepared once: a transaction of the library would have these two compiled for each read.
             connection.prepare_cached("BEGIN")?.execute([])?;
             let found = read(&connection)?;
-            connection.prepare_cached("COMMIT")?.execute([])?;
-            inner.give_back(connection);
+            // Of a damaged file it may fail: what was read stands, and the next one has another connection.
+            if connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok() {
+                inner.give_back(connection);
+            }
             inner.meters.read_seconds.observe(asked.elapsed().as_secs_f64());
             Ok(found)
         });

@@ -39,7 +39,6 @@ const CHECKS: &[(&str, &str)] = &[
          HAVING k.held > max(k.most, coalesce(max(a.concurrency_limit), 0))
              OR k.held < k.most AND coalesce(sum(a.waits), 0) > 0",
     ),
-    ("the file is sound", "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
 ];
 
 /// Of organizations that are being deleted nothing starts, and their keys go as they come.
@@ -119,18 +118,73 @@ const RESOURCE_COUNTERS: &str = "
         || d.found
     FROM difference d LEFT JOIN counted_resources k USING (resource)";
 
+/// What SQLite itself finds wrong with the file, and the names of the tables and indexes by the pages at which they begin.
+const DAMAGE: &str = "PRAGMA integrity_check";
+const TREES: &str = "SELECT rootpage, type || ' ' || name FROM sqlite_schema WHERE rootpage > 0";
+const IS_SOUND: &str = "the file is sound; where it is not, restore a backup";
+
 pub(super) fn examine(connection: &Connection) -> Result<Report, StoreError> {
-    let totals = query(TOTALS).fetch_one(connection)?;
-    let mut report = Report {
-        organizations: totals.try_get::<i64>(0)?.unsigned_abs(),
-        operations: totals.try_get::<i64>(1)?.unsigned_abs(),
-        findings: Vec::new(),
-    };
+    let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
+    let damage = damage(connection);
+    report.findings = unless_damaged(&mut report, IS_SOUND, damage)?.unwrap_or(report.findings);
+    // What is damaged cannot be counted, which is said; the rest can.
+    if let Some(totals) = unless_damaged(&mut report, "everything is counted", query(TOTALS).fetch_one(connection))? {
+        report.organizations = totals.try_get::<i64>(0)?.unsigned_abs();
+        report.operations = totals.try_get::<i64>(1)?.unsigned_abs();
+    }
     for (invariant, sql) in CHECKS.iter().chain(ALIKE) {
         let sql = format!("SELECT * FROM ({sql}) LIMIT {SHOWN}");
-        for row in query(sql).fetch_all(connection)? {
+        let found = query(sql).fetch_all(connection);
+        for row in unless_damaged(&mut report, invariant, found)?.unwrap_or_default() {
             report.findings.push(Finding { invariant, detail: row.try_get(0)? });
         }
     }
     Ok(report)
+}
+
+/// The answer; `None` when it is that the file is damaged, which is a finding.
+fn unless_damaged<T>(
+    report: &mut Report,
+    invariant: &'static str,
+    answer: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_damage() => {
+            report.findings.push(Finding { invariant, detail: "cannot be told, since the file is damaged".to_owned() });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is damaged of the file, by the names of its tables and indexes.
+fn damage(connection: &Connection) -> Result<Vec<Finding>, StoreError> {
+    let mut trees = std::collections::BTreeMap::new();
+    for row in query(TREES).fetch_all(connection)? {
+        trees.insert(row.try_get::<i64>(0)?, row.try_get::<String>(1)?);
+    }
+    let mut findings = Vec::new();
+    let mut statement = connection.prepare(DAMAGE)?;
+    let mut rows = statement.query([])?;
+    while findings.len() < SHOWN as usize {
+        let found: String = match rows.next() {
+            Ok(Some(row)) => row.get(0)?,
+            Ok(None) => break,
+            // It fails in the end of what it has told already.
+            Err(_) if !findings.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        };
+        // A finding may have several lines: a heading, and one for each page.
+        for line in found.lines().filter(|line| *line != "ok" && !line.starts_with("***")) {
+            let place = line.strip_prefix("Tree ").and_then(|rest| rest.split(' ').next()?.parse::<i64>().ok());
+            let detail = match place.and_then(|place| trees.get(&place)) {
+                Some(name) => format!("{name}: {line}"),
+                None => line.to_owned(),
+            };
+            findings.push(Finding { invariant: IS_SOUND, detail });
+        }
+    }
+    findings.truncate(SHOWN as usize);
+    Ok(findings)
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use operations::{Operation, OperationId, Status};
 
-use crate::record::{Answer, Call, Record, Seen};
+use crate::linear;
+use crate::promises;
+use crate::record::{Answer, Asked, Call, Record, Seen};
 
 /// What is known of one operation.
 #[derive(Default)]
@@ -12,30 +14,53 @@ struct Life<'r> {
     calls: Vec<&'r Call>,
     feed: Vec<Option<Status>>,
     last: Option<&'r Operation>,
+    /// What its creation asked for, if a caller's did.
+    asked: Option<&'r Asked>,
+    /// How many attempts the store says it was charged.
+    attempts: Option<u32>,
+    /// Retention removed it, and might.
+    was_over: bool,
 }
 
 /// What is wrong, if anything is.
 pub fn judge(record: &Record) -> Result<(), String> {
-    let calls = record.calls();
+    let (calls, asked) = (record.calls(), record.asked.lock().unwrap());
     let mut lives: BTreeMap<OperationId, Life> = BTreeMap::new();
     for call in &calls {
         lives.entry(call.id).or_default().calls.push(call);
     }
-    for (id, status) in &record.feed {
-        lives.entry(*id).or_default().feed.push(*status);
+    for told in &record.feed {
+        lives.entry(told.id).or_default().feed.push(told.status);
     }
     for operation in &record.operations {
         if lives.entry(operation.id).or_default().last.replace(operation).is_some() {
             return Err(format!("{} is listed twice", operation.id));
         }
     }
-    for (id, life) in &lives {
-        let wrong = [life.path(), life.end(), life.outcome(), life.counts(), life.claims(), life.fencing()];
+    for detail in &record.details {
+        lives.entry(detail.operation.id).or_default().attempts = Some(detail.attempts);
+    }
+    for (id, life) in &mut lives {
+        life.asked = asked.get(id);
+        life.was_over = promises::was_over(record, *id, life.asked);
+        let wrong = [
+            life.path(),
+            life.end(),
+            life.outcome(),
+            life.counts(),
+            life.claims(),
+            life.fencing(),
+            life.charges(),
+            life.cancellation(),
+            linear::judge(&life.calls, &life.feed, life.asked),
+        ];
         if let Some(wrong) = wrong.into_iter().find_map(Result::err) {
             return Err(format!("{id} {wrong}: told {:?}, is {:?}, by {:#?}", life.feed, life.last, life.calls));
         }
     }
-    totals(record)
+    drop(asked);
+    totals(record)?;
+    promises::judge(record)
 }
 
 /// The totals of the list are those of what it lists.
@@ -51,7 +76,7 @@ fn totals(record: &Record) -> Result<(), String> {
     }
 }
 
-fn ensure(holds: bool, wrong: &str) -> Result<(), String> {
+pub fn ensure(holds: bool, wrong: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(wrong.to_owned()) }
 }
 
@@ -80,7 +105,7 @@ impl<'r> Life<'r> {
             (None, Some(_)) => Err("was removed and is there".to_owned()),
             (None, None) => {
                 let deleted = |seen: &Seen| matches!(seen, Seen::Deleted(Answer::Accepted(()) | Answer::Unknown));
-                ensure(self.number(deleted) > 0, "is gone, and nobody deleted it")
+                ensure(self.was_over || self.number(deleted) > 0, "is gone, and nobody deleted it")
             }
             (Some(_), None) => Err("is lost".to_owned()),
             (Some(status), Some(operation)) => {
@@ -128,6 +153,42 @@ impl<'r> Life<'r> {
         let least = self.number(|seen| *seen == Seen::Retried(Answer::Accepted(())));
         let most = least + self.number(|seen| *seen == Seen::Retried(Answer::Unknown));
         ensure((least..=most).contains(&retried), "was retried more or less often than was asked")
+    }
+
+    /// Each attempt is charged but for those that were given back, and no more are made than may be.
+    fn charges(&self) -> Result<(), String> {
+        let Some(attempts) = self.attempts else { return Ok(()) };
+        let started = self.feed.iter().filter(|told| **told == Some(Status::Running)).count();
+        let back = |wanted: fn(&Answer<()>) -> bool| {
+            self.number(|seen| matches!(seen, Seen::Released { answer, .. } if wanted(answer)))
+        };
+        let most_back = back(|answer| *answer != Answer::Refused);
+        // What was asked to stop is not given back, though its worker is told so.
+        let is_asked = self.number(|seen| matches!(seen, Seen::Cancelled(answer) if *answer != Answer::Refused)) > 0;
+        let least_back = if is_asked { 0 } else { back(|answer| matches!(answer, Answer::Accepted(()))) };
+        let charged = started.saturating_sub(most_back)..=started.saturating_sub(least_back);
+        ensure(charged.contains(&(attempts as usize)), "was not charged for its attempts")?;
+        let Some(asked) = self.asked else { return Ok(()) };
+        let back = |pair: &&[Option<Status>]| *pair == [Some(Status::Failed), Some(Status::Pending)];
+        let most = asked.new.max_attempts as usize + self.feed.windows(2).filter(back).count();
+        ensure(attempts as usize <= most, "was attempted more often than it may be")
+    }
+
+    /// What was cancelled is not started again, unless somebody retries it.
+    fn cancellation(&self) -> Result<(), String> {
+        for call in &self.calls {
+            if !matches!(call.seen, Seen::Cancelled(Answer::Accepted(_))) {
+                continue;
+            }
+            let retried = |other: &&&Call| {
+                matches!(other.seen, Seen::Retried(Answer::Accepted(()) | Answer::Unknown))
+                    && other.span.until > call.span.from
+            };
+            let is_retried = self.calls.iter().any(|other| retried(&other));
+            let again = |other: &&Call| matches!(other.seen, Seen::Claimed(_)) && call.span.is_before(other.span);
+            ensure(is_retried || !self.calls.iter().any(again), "was started after it was cancelled")?;
+        }
+        Ok(())
     }
 
     /// Fencing tokens grow, and none is given twice.
@@ -180,6 +241,7 @@ mod tests {
     use operations::{NewOperation, Timestamp};
 
     use super::*;
+    use crate::record::Told;
 
     /// An operation that is claimed, completed, and there.
     fn good() -> (Record, OperationId) {
@@ -191,8 +253,12 @@ mod tests {
         record.note(record.begin(), id, Seen::Claimed(1));
         record.note(record.begin(), id, settled(1, Status::Completed));
         (operation.status, operation.output, operation.finished_at) = (Status::Completed, "1".to_owned(), Some(at));
-        let feed = [Status::Pending, Status::Running, Status::Completed].map(|status| (id, Some(status))).to_vec();
+        let feed = [Status::Pending, Status::Running, Status::Completed].map(|status| told(id, Some(status))).to_vec();
         (Record { feed, operations: vec![operation], totals: [1, 0, 0, 1, 0], ..record }, id)
+    }
+
+    fn told(id: OperationId, status: Option<Status>) -> Told {
+        Told { id, status, at: Timestamp::from_millis(0) }
     }
 
     fn settled(fence: u64, status: Status) -> Seen {
@@ -213,12 +279,12 @@ mod tests {
         wrong(|record, _| record.operations.clear(), "is lost");
         wrong(|record, _| record.totals[0] = 2, "counts say");
         wrong(|record, _| record.operations.push(record.operations[0].clone()), "listed twice");
-        wrong(|record, id| record.feed.push((id, Some(Status::Completed))), "a way that there is not");
+        wrong(|record, id| record.feed.push(told(id, Some(Status::Completed))), "a way that there is not");
         wrong(|record, _| record.feed = record.feed.split_off(1), "does not begin");
         wrong(|record, _| record.feed.truncate(2), "is not what it became last");
         wrong(
             |record, id| {
-                record.feed.push((id, None));
+                record.feed.push(told(id, None));
                 record.operations.clear();
             },
             "nobody deleted it",
@@ -232,9 +298,11 @@ mod tests {
         wrong(|record, id| add(record, id, Seen::Claimed(2)), "was claimed more often");
         wrong(|record, id| add(record, id, Seen::Retried(Answer::Accepted(()))), "was retried more or less");
         let again = |record: &mut Record, id, fence| {
-            record.feed.splice(1..1, [(id, Some(Status::Running)), (id, Some(Status::Pending))]);
+            record.feed.splice(1..1, [told(id, Some(Status::Running)), told(id, Some(Status::Pending))]);
             add(record, id, Seen::Claimed(fence));
         };
+        wrong(|record, id| add(record, id, Seen::Cancelled(Answer::Accepted(Status::Running))), "is not as a history");
+        wrong(|record, id| add(record, id, Seen::Found), "is not as a history");
         wrong(|record, id| again(record, id, 1), "twice");
         wrong(|record, id| again(record, id, 0), "does not grow");
         wrong(|record, id| add(record, id, Seen::Held(0)), "whose lease was another's");

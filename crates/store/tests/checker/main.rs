@@ -2,8 +2,12 @@
 //!
 //! For each seed, creators, cancellers, workers and a keeper call one or two servers at once, while servers are killed
 //! in the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any
-//! more. Everything that was asked and answered is recorded; when nothing is left to do, [`judge`] holds the record
-//! against the store's feed of changes and its final state.
+//! more. They use idempotency keys twice at once, compete for unique keys and concurrency keys; a schedule creates, retention
+//! removes, and one reads the feed all along. Everything that was asked and answered is recorded; when nothing is left to
+//! do, [`judge`] and [`promises`] hold the record against the store's feed of changes and its final state, and [`linear`] has a
+//! checker that others wrote look for an order of the calls about each operation in which its answers make sense.
+//!
+//! `tests/mutants` has bugs that this must find: `make mutants`.
 //!
 //! `LONGRUN_SEEDS=1000` runs that many seeds; `LONGRUN_SEED=17` runs one again. A seed settles what everybody wants to
 //! do; the order in which it happens is the machine's.
@@ -14,6 +18,8 @@ mod support;
 
 mod actors;
 mod judge;
+mod linear;
+mod promises;
 mod record;
 mod server;
 

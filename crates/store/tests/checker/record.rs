@@ -1,10 +1,11 @@
 //! What was asked of the store and what it answered, in the order of one clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use operations::{Operation, OperationId, Status};
+use operations::{NewOperation, Operation, OperationId, Status, Timestamp};
+use store::{OperationDetail, Schedule};
 
 /// From when to when a call took, by the record's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,18 @@ impl Span {
 /// What a call came to; `Unknown` when the server died under it, so that it happened whole or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// An operation was created.
+    /// An operation was created, or had been by an earlier call with the same idempotency key.
     Created,
+    /// A creation was answered with it, since it has the unique key and had not ended.
+    Found,
     /// An attempt was started, with its fencing token.
     Claimed(u64),
     /// The holder of this token was told that it still holds.
     Held(u64),
+    /// The holder of this token was told that its lease is lost.
+    Lost(u64),
+    /// The holder of this token gave the operation back.
+    Released { fence: u64, answer: Answer<()> },
     /// The holder of this token said how the attempt ended, and was told what the operation is now; the text is the
     /// output or the message.
     Settled { fence: u64, text: String, answer: Answer<Status> },
@@ -56,15 +63,43 @@ pub struct Call {
     pub seen: Seen,
 }
 
-/// The record of a run. The last three are filled when nothing happens any more.
+/// A transition as the feed told it; without a status: it was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub id: OperationId,
+    pub status: Option<Status>,
+    pub at: Timestamp,
+}
+
+/// What a creation asked for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub new: NewOperation,
+    /// Its idempotency key, and which of the calls with that key it was.
+    pub call: Option<(String, u32)>,
+}
+
+/// The record of a run. What is not locked is filled when nothing happens any more.
 #[derive(Debug, Default)]
 pub struct Record {
     pub clock: AtomicU64,
     pub calls: Mutex<Vec<Call>>,
-    /// The feed of changes, from before the first operation; `None`: removed.
-    pub feed: Vec<(OperationId, Option<Status>)>,
+    /// What was asked for, by the id that it has if it was created; noted before the call.
+    pub asked: Mutex<BTreeMap<OperationId, Asked>>,
+    /// What calls with an idempotency key were answered.
+    pub keyed: Mutex<Vec<(String, Vec<OperationId>)>>,
+    /// The feed as somebody read it all along, bit by bit.
+    pub followed: Mutex<Vec<Told>>,
+    /// The feed of changes, from before the first operation.
+    pub feed: Vec<Told>,
     /// All operations that there are.
     pub operations: Vec<Operation>,
+    /// Everything that is known of them.
+    pub details: Vec<OperationDetail>,
+    /// What a search finds by each label, all of which have the key `n`.
+    pub labelled: BTreeMap<String, Vec<OperationId>>,
+    /// The schedule, and when it was read.
+    pub schedule: Option<(Schedule, Timestamp)>,
     /// Totals that the list told: of all, and by status in the order of their numbers.
     pub totals: [u64; 5],
 }

@@ -140,6 +140,10 @@ impl Place {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.load(Ordering::SeqCst))
+    }
+
     pub async fn assert_sound(&self) {
         let report = self.must(|store| async move { store.doctor().await }).await;
         assert_eq!(report.findings, [], "longrun doctor finds nothing");

@@ -1,4 +1,6 @@
-//! `longrun operations watch`: transitions as they happen, one a line.
+//! `longrun operations watch`: transitions as they happen, one a line, or on a terminal as a live table.
+
+mod live;
 
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::config::Span;
 use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost};
 use crate::exit::Exit;
 use crate::render::{self, Format, Style};
+use crate::terminal;
 
 /// What `longrun operations watch` takes.
 #[derive(Debug, clap::Args)]
@@ -18,7 +21,7 @@ pub struct WatchArgs {
     #[arg(long, value_enum, ignore_case = true)]
     status: Option<StatusName>,
     /// Only operations of this kind
-    #[arg(long)]
+    #[arg(long, add = clap_complete::ArgValueCompleter::new(crate::completing::kinds))]
     kind: Option<String>,
     /// Only operations about a resource of this type
     #[arg(long, value_name = "TYPE", requires = "resource_id")]
@@ -32,6 +35,9 @@ pub struct WatchArgs {
     /// Print the id of each event at the beginning of its line
     #[arg(long)]
     show_ids: bool,
+    /// Print a line for each transition on a terminal too, instead of a live table
+    #[arg(long)]
+    lines: bool,
     /// End after so many events
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -62,6 +68,12 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<Exit> {
     let limit = args.timeout.map_or(Duration::MAX, |Span(limit)| limit);
     let client = args.server.client_with(args.reconnect.settings())?;
     let url = client.url();
+    // What is asked for beside the table has no place in it.
+    let as_table = args.output.format == Format::Table && !args.lines && !args.show_ids;
+    if as_table && terminal::is_there() {
+        live::show(client.watch(&request).await?, args.limit.unwrap_or(u64::MAX), tokio::time::sleep(limit)).await?;
+        return Ok(Exit::Done);
+    }
     let print = async {
         let mut watch = client.watch(&request).await?;
         let mut left = args.limit.unwrap_or(u64::MAX);

@@ -1,0 +1,239 @@
+//! Reads zip, tar and gzip within bounds: on how many entries there are, on how large they are together, and on how much
+//! more that is than the archive itself.
+//!
+//! A zip is read by its directory, entry by entry; what is not wanted is not unpacked. Of a tar only regular files count.
+//! Neither follows links, and names are only compared, never used as paths.
+
+use std::io::Read as _;
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder};
+
+use super::error::MaterialError;
+
+/// The most entries of an archive.
+const MAX_ENTRIES: usize = 50_000;
+/// The most bytes that its entries may be together.
+const MAX_TOTAL: u64 = 100 * 1024 * 1024;
+/// How many times larger than the archive its entries may be together; small ones are let through whatever they are.
+const MAX_RATIO: u64 = 200;
+const SMALL: u64 = 1024 * 1024;
+
+/// What the bytes of an archive begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A zip.
+    Zip,
+    /// A gzip; what is in it is not known.
+    Gzip,
+    /// A tar.
+    Tar,
+}
+
+impl Format {
+    /// What the bytes look like; none for no archive.
+    pub fn of(bytes: &[u8]) -> Option<Format> {
+        match bytes {
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] | [b'P', b'K', 7, 8, ..] => Some(Format::Zip),
+            [0x1f, 0x8b, ..] => Some(Format::Gzip),
+            _ if bytes.get(257..262) == Some(b"ustar") => Some(Format::Tar),
+            _ => None,
+        }
+    }
+}
+
+/// A regular file in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path in the archive.
+    pub name: String,
+    /// Its content; empty when it was not wanted.
+    pub content: Vec<u8>,
+}
+
+/// The last part of a path in an archive.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+type Checked<T> = Result<T, MaterialError>;
+
+fn refuse<T>(what: impl Into<String>) -> Checked<T> {
+    Err(MaterialError::Archive(what.into()))
+}
+
+/// How much may still be unpacked.
+struct Budget {
+    left: u64,
+    most: u64,
+}
+
+impl Budget {
+    fn of(archive: &[u8]) -> Budget {
+        let size = u64::try_from(archive.len()).unwrap_or(u64::MAX);
+        let most = size.saturating_mul(MAX_RATIO).clamp(SMALL, MAX_TOTAL);
+        Budget { left: most, most }
+    }
+
+    /// Reads to the end, or refuses.
+    fn read(&mut self, from: impl std::io::Read) -> Checked<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = from.take(self.left + 1).read_to_end(&mut bytes);
+        let read = read.map_err(|error| MaterialError::Archive(error.to_string()))?;
+        match self.left.checked_sub(u64::try_from(read).unwrap_or(u64::MAX)) {
+            Some(left) => {
+                self.left = left;
+                Ok(bytes)
+            }
+            None => refuse(format!("it holds more than {} bytes", self.most)),
+        }
+    }
+}
+
+/// The files of a zip, a tar or a tar.gz, in its order; the content of those whose path is wanted.
+pub fn entries(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Checked<Vec<Entry>> {
+    let mut budget = Budget::of(bytes);
+    match Format::of(bytes) {
+        Some(Format::Zip) => zip(bytes, &wanted, &mut budget),
+        Some(Format::Gzip) => {
+            let inner = budget.read(MultiGzDecoder::new(bytes))?;
+            match Format::of(&inner) {
+                Some(Format::Tar) => tar(&inner, &wanted),
+                // An empty tar is blocks of zeros.
+                _ if inner.len() >= BLOCK && inner.iter().all(|byte| *byte == 0) => Ok(Vec::new()),
+                _ => refuse("what is gzipped is no tar"),
+            }
+        }
+        Some(Format::Tar) => tar(bytes, &wanted),
+        None => refuse("expected a zip, a tar or a tar.gz"),
+    }
+}
+
+/// What is gzipped.
+pub fn gunzip(bytes: &[u8]) -> Checked<Vec<u8>> {
+    Budget::of(bytes).read(MultiGzDecoder::new(bytes))
+}
+
+/// The paths of a zip's entries, without unpacking any.
+pub fn zip_names(bytes: &[u8]) -> Checked<Vec<String>> {
+    let entries = zip(bytes, &|_| false, &mut Budget::of(bytes))?;
+    Ok(entries.into_iter().map(|entry| entry.name).collect())
+}
+
+/// Little-endian numbers within bounds.
+fn number(bytes: &[u8], at: usize, size: usize) -> Option<usize> {
+    let digits = bytes.get(at..at.checked_add(size)?)?;
+    let number = digits.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    usize::try_from(number).ok()
+}
+
+fn zip(bytes: &[u8], wanted: &dyn Fn(&str) -> bool, budget: &mut Budget) -> Checked<Vec<Entry>> {
+    const END: &[u8] = b"PK\x05\x06";
+    const FILE: &[u8] = b"PK\x01\x02";
+    const COMMENT: usize = 65_535;
+    let broken = || MaterialError::Archive("the directory of the zip is broken".to_owned());
+    // The directory's end stands at the end, before a comment.
+    let from = bytes.len().saturating_sub(COMMENT + 22);
+    let end = bytes[from..].windows(4).rposition(|window| window == END).map(|at| from + at).ok_or_else(broken)?;
+    let count = number(bytes, end + 10, 2).ok_or_else(broken)?;
+    let mut at = number(bytes, end + 16, 4).ok_or_else(broken)?;
+    if count == 0xffff || at == 0xffff_ffff {
+        return refuse("a zip of more than 65,534 entries or 4 GiB");
+    }
+    if count > MAX_ENTRIES {
+        return refuse(format!("it has more than {MAX_ENTRIES} entries"));
+    }
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        if bytes.get(at..at + 4) != Some(FILE) {
+            return Err(broken());
+        }
+        let field = |offset: usize, size: usize| number(bytes, at + offset, size).ok_or_else(broken);
+        let (flags, method, packed) = (field(8, 2)?, field(10, 2)?, field(20, 4)?);
+        let (name, extra, comment, header) = (field(28, 2)?, field(30, 2)?, field(32, 2)?, field(42, 4)?);
+        let path = bytes.get(at + 46..at + 46 + name).ok_or_else(broken)?;
+        let path = String::from_utf8_lossy(path).into_owned();
+        at += 46 + name + extra + comment;
+        if path.ends_with('/') {
+            continue;
+        }
+        let mut content = Vec::new();
+        if wanted(&path) {
+            if flags & 1 != 0 {
+                return refuse(format!("{path} is encrypted"));
+            }
+            // Names and extra fields of the file's own header may be other than those of the directory.
+            let skip = |offset: usize| number(bytes, header + offset, 2).ok_or_else(broken);
+            let start = header + 30 + skip(26)? + skip(28)?;
+            let data = start.checked_add(packed).and_then(|end| bytes.get(start..end)).ok_or_else(broken)?;
+            content = match method {
+                0 => budget.read(data)?,
+                8 => budget.read(DeflateDecoder::new(data))?,
+                other => return refuse(format!("{path} is packed by the method {other}; 0 and 8 are read")),
+            };
+        }
+        entries.push(Entry { name: path, content });
+    }
+    Ok(entries)
+}
+
+const BLOCK: usize = 512;
+
+fn tar(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Checked<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let (mut at, mut long_name) = (0, None);
+    let mut headers = 0;
+    while let Some(header) = bytes.get(at..at + BLOCK) {
+        if header.iter().all(|byte| *byte == 0) {
+            return Ok(entries);
+        }
+        headers += 1;
+        if headers > 2 * MAX_ENTRIES {
+            return refuse(format!("it has more than {MAX_ENTRIES} entries"));
+        }
+        let size = octal(&header[124..136]).ok_or_else(|| MaterialError::Archive("a size in the tar".to_owned()))?;
+        let start = at + BLOCK;
+        let content = start.checked_add(size).and_then(|end| bytes.get(start..end));
+        let content = content.ok_or_else(|| MaterialError::Archive("the tar ends too early".to_owned()))?;
+        at = start + size.div_ceil(BLOCK) * BLOCK;
+        match header[156] {
+            // The path of the next entry, as GNU and as POSIX write long ones.
+            b'L' => long_name = Some(text(content)),
+            b'x' => long_name = pax_path(content).or(long_name),
+            b'g' => {}
+            b'0' | 0 => {
+                let name = long_name.take().unwrap_or_else(|| {
+                    let prefix = if header[257..263] == *b"ustar\0" { text(&header[345..500]) } else { String::new() };
+                    let name = text(&header[..100]);
+                    if prefix.is_empty() { name } else { format!("{prefix}/{name}") }
+                });
+                if name.ends_with('/') {
+                    continue;
+                }
+                if entries.len() >= MAX_ENTRIES {
+                    return refuse(format!("it has more than {MAX_ENTRIES} entries"));
+                }
+                let content = if wanted(&name) { content.to_vec() } else { Vec::new() };
+                entries.push(Entry { name, content });
+            }
+            _ => long_name = None,
+        }
+    }
+    Ok(entries)
+}
+
+fn text(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
+}
+
+fn octal(field: &[u8]) -> Option<usize> {
+    let text = text(field);
+    let digits = text.trim();
+    if digits.is_empty() { Some(0) } else { usize::from_str_radix(digits, 8).ok() }
+}
+
+/// The path in a POSIX header: records of `length key=value\n`.
+fn pax_path(content: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(content);
+    text.lines().find_map(|line| line.split_once(' ')?.1.strip_prefix("path=").map(str::to_owned))
+}

@@ -1,0 +1,65 @@
+//! What Chainloop collects itself. Its schemas are versioned; what all versions demand is checked.
+
+use regorus::Value;
+
+use super::error::MaterialError;
+use super::kind::MaterialKind;
+use super::node::Node;
+
+type Checked = Result<(), MaterialError>;
+
+/// The member by which such a document says what it is.
+pub const ID: &str = "chainloop.material.evidence.id";
+/// What the identifier of a runner context begins with.
+pub const RUNNER_CONTEXT: &str = "chainloop.dev/runner-context/";
+
+/// What the plugin for runners tells of repositories.
+pub fn runner_context(value: &Value) -> Checked {
+    let root = Node::root(MaterialKind::ChainloopRunnerContext, value);
+    let id = root.required("meta")?;
+    let id = id.required("id")?;
+    if !id.string()?.starts_with(RUNNER_CONTEXT) {
+        return Err(id.expected(format!("{RUNNER_CONTEXT}…")));
+    }
+    let data = root.required("data")?;
+    data.required("provider")?.text()?;
+    data.each_in("repos", |repository| {
+        repository.strings(&["owner", "repository"])?;
+        repository.each_in("branches", |branch| branch.object())?;
+        repository.each_in("tags", |tag| tag.object())
+    })
+}
+
+/// A document that says by its identifier what it is.
+pub fn evidence(kind: MaterialKind, value: &Value) -> Checked {
+    let root = Node::root(kind, value);
+    root.required(ID)?.one_of(&[kind.as_str()])?;
+    root.strings(&["schema"])?;
+    let data = root.required("data")?;
+    match kind {
+        MaterialKind::ChainloopPrInfo => {
+            data.required("platform")?.one_of(&["github", "gitlab"])?;
+            data.required("type")?.one_of(&["pull_request", "merge_request"])?;
+            data.required("number")?.text()?;
+            data.strings(&["title", "description", "source_branch", "target_branch", "url", "author"])
+        }
+        MaterialKind::ChainloopAiAgentConfig => {
+            data.required("agent")?.required("name")?.text()?;
+            data.required("config_hash")?.text()?;
+            data.required("config_files")?.each(|file| {
+                for name in ["path", "sha256", "content"] {
+                    file.required(name)?.string()?;
+                }
+                file.required("size")?.integer(0).map(drop)
+            })
+        }
+        _ => {
+            data.required("schema_version")?.text()?;
+            data.required("agent")?.required("name")?.text()?;
+            let session = data.required("session")?;
+            session.required("id")?.text()?;
+            session.required("started_at")?.timestamp()?;
+            session.optional("duration_seconds", |seconds| seconds.number(0.0, f64::MAX).map(drop))
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Evidence in an archive: ZAP's reports, Helm charts, JUnit reports.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+
+use super::archive::{self, Entry, Format, file_name};
+use super::error::MaterialError;
+use super::kind::MaterialKind;
+use super::node::Node;
+use super::{json, junit, specs, xml};
+
+/// The report that ZAP puts into its zip.
+const ZAP_REPORT: &str = "report_json.json";
+/// The largest archive that is unpacked to tell what it is, in bytes.
+const MAX_DETECTED: usize = 32 * 1024 * 1024;
+
+fn mismatch(kind: MaterialKind, at: &str, expected: &str, found: &str) -> MaterialError {
+    MaterialError::Mismatch { kind, at: at.to_owned(), expected: expected.to_owned(), found: found.to_owned() }
+}
+
+/// The kind that an archive looks like.
+pub fn detect(bytes: &[u8], format: Format) -> Option<MaterialKind> {
+    if format == Format::Zip {
+        let names = archive::zip_names(bytes).ok()?;
+        if names.iter().any(|name| is_zap_report(name)) {
+            return Some(MaterialKind::ZapDastZip);
+        }
+        if !names.iter().any(|name| is_report(name)) {
+            return None;
+        }
+    }
+    if bytes.len() > MAX_DETECTED {
+        return None;
+    }
+    let entries = archive::entries(bytes, is_report).ok()?;
+    if entries.iter().any(|entry| is_part_of_chart(&entry.name, "Chart.yaml")) {
+        return Some(MaterialKind::HelmChart);
+    }
+    let report = entries.iter().find(|entry| is_report(&entry.name))?;
+    let root = xml::root_name(&report.content)?;
+    matches!(root.as_str(), "testsuites" | "testsuite").then_some(MaterialKind::JunitXml)
+}
+
+/// What a Mac leaves beside a file is not the file.
+fn is_hidden(path: &str) -> bool {
+    path.starts_with("__MACOSX/") || file_name(path).starts_with("._")
+}
+
+fn is_zap_report(path: &str) -> bool {
+    file_name(path) == ZAP_REPORT && !is_hidden(path)
+}
+
+fn is_report(path: &str) -> bool {
+    path.ends_with(".xml") && !is_hidden(path)
+}
+
+/// Whether a path is that of a chart's own file, and not that of a chart within the chart.
+fn is_part_of_chart(path: &str, file: &str) -> bool {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    !is_hidden(path) && path.split_once('/').is_some_and(|(_, rest)| rest == file)
+}
+
+/// The JSON report in ZAP's zip.
+pub fn zap(bytes: &[u8]) -> Result<Value, MaterialError> {
+    const KIND: MaterialKind = MaterialKind::ZapDastZip;
+    let entries = archive::entries(bytes, is_zap_report)?;
+    let report = entries.into_iter().find(|entry| is_zap_report(&entry.name));
+    let report = report.ok_or_else(|| mismatch(KIND, "the archive", &format!("a file {ZAP_REPORT}"), "none"))?;
+    let value = json::read_report(&report.content)?;
+    let root = Node::root(KIND, &value);
+    root.required("@programName")?.one_of(&["ZAP", "OWASP ZAP", "Checkmarx ZAP"])?;
+    root.each_in("site", |site| site.each_in("alerts", |alert| alert.object()))?;
+    Ok(value)
+}
+
+/// A chart's description and its values.
+pub fn helm(bytes: &[u8]) -> Result<Value, MaterialError> {
+    const KIND: MaterialKind = MaterialKind::HelmChart;
+    if Format::of(bytes) != Some(Format::Gzip) {
+        return Err(mismatch(KIND, "the content", "a tar.gz", "something else"));
+    }
+    let files = [("chart", "Chart.yaml"), ("values", "values.yaml")];
+    let wanted = |path: &str| files.iter().any(|(_, file)| is_part_of_chart(path, file));
+    let entries = archive::entries(bytes, wanted)?;
+    let mut parts = BTreeMap::new();
+    for (name, file) in files {
+        let entry = entries.iter().find(|entry| is_part_of_chart(&entry.name, file));
+        let entry = entry.ok_or_else(|| mismatch(KIND, "the chart", &format!("a file {file}"), "none"))?;
+        let value = if entry.content.iter().all(u8::is_ascii_whitespace) {
+            Value::new_object()
+        } else {
+            specs::yaml(&entry.content).map_err(|error| mismatch(KIND, &entry.name, "YAML", &error.to_string()))?
+        };
+        // Values that are commented out altogether are none.
+        parts.insert(Value::from(name), if value == Value::Null { Value::new_object() } else { value });
+    }
+    let value = Value::from(parts);
+    let root = Node::root(KIND, &value);
+    let chart = root.required("chart")?;
+    chart.required("name")?.text()?;
+    chart.required("version")?;
+    chart.required("apiVersion")?.one_of(&["v1", "v2"])?;
+    root.required("values")?.object()?;
+    Ok(value)
+}
+
+/// The suites of a report, or of all reports of an archive by the order of the archive.
+pub fn junit(bytes: &[u8]) -> Result<Value, MaterialError> {
+    const KIND: MaterialKind = MaterialKind::JunitXml;
+    if Format::of(bytes).is_none() {
+        return Ok(junit::elements(junit::suites(&xml::read(bytes)?)?));
+    }
+    let entries = archive::entries(bytes, is_report)?;
+    let reports: Vec<Entry> = entries.into_iter().filter(|entry| is_report(&entry.name)).collect();
+    if reports.is_empty() {
+        return Err(mismatch(KIND, "the archive", "at least one report, *.xml", "none"));
+    }
+    let mut suites = Vec::new();
+    for report in reports {
+        let read = xml::read(&report.content).and_then(|root| junit::suites(&root));
+        suites.extend(read.map_err(|error| mismatch(KIND, &report.name, "a JUnit report", &error.to_string()))?);
+    }
+    Ok(junit::elements(suites))
+}

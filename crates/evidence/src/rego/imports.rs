@@ -1,0 +1,64 @@
+//! Takes out the imports that say which version of the language a script is in. Every script is read as Rego v1, which
+//! has all of `future.keywords`; the engine refuses the two beside each other, which OPA takes.
+
+use regorus::Source;
+use regorus::unstable::{Lexer, TokenKind};
+
+use super::guard;
+
+/// The script without `import rego.v1` and `import future.keywords…`, each line where it was.
+pub fn settle(text: &str) -> String {
+    let mut settled = text.to_owned();
+    for (start, end) in imports(text) {
+        // Spaces, so that lines and columns stay.
+        settled.replace_range(start..end, &" ".repeat(end - start));
+    }
+    settled
+}
+
+/// Start and end, in bytes, of each. What the lexer refuses is for the parser to refuse.
+fn imports(text: &str) -> Vec<(usize, usize)> {
+    let limits = guard::lengths();
+    let source = Source::from_contents_with_limits(
+        "policy".to_owned(),
+        text.to_owned(),
+        limits.max_file_bytes,
+        limits.max_lines,
+    );
+    let Ok(source) = source else { return Vec::new() };
+    let mut lexer = Lexer::new(&source);
+    lexer.set_max_col(limits.max_col);
+    let mut found = Vec::new();
+    // The import in hand: where it starts and ends, and the names and dots that follow it on its line.
+    let mut open: Option<(usize, usize, u32, String)> = None;
+    let keep = |open: Option<(usize, usize, u32, String)>, found: &mut Vec<(usize, usize)>| {
+        if let Some((start, end, _, path)) = open
+            && (path == "rego.v1" || path == "future.keywords" || path.starts_with("future.keywords."))
+        {
+            found.push((start, end));
+        }
+    };
+    while let Ok(token) = lexer.next_token() {
+        let (start, end) = (offset(token.1.start), offset(token.1.end));
+        match (token.0, &mut open) {
+            (TokenKind::Eof, _) => {
+                keep(open, &mut found);
+                return found;
+            }
+            (TokenKind::Ident, _) if token.1.text() == "import" => {
+                keep(open.take(), &mut found);
+                open = Some((start, end, token.1.line, String::new()));
+            }
+            (TokenKind::Ident | TokenKind::Symbol, Some((_, until, line, path))) if token.1.line == *line => {
+                path.push_str(token.1.text());
+                *until = end;
+            }
+            _ => keep(open.take(), &mut found),
+        }
+    }
+    Vec::new()
+}
+
+fn offset(offset: u32) -> usize {
+    usize::try_from(offset).expect("a script is smaller than the address space")
+}

@@ -1,0 +1,154 @@
+//! Digests, signatures' parts and JSON, as OPA gives them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use regorus::Value;
+use sha2::{Digest as _, Sha256, Sha512};
+
+use super::{Outcome, Refused, term, text};
+use crate::material::json;
+
+/// The length of a block of SHA-256 and of SHA-512, in bytes.
+const BLOCK_256: usize = 64;
+const BLOCK_512: usize = 128;
+
+pub fn sha256(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&Sha256::digest(text(args, 1)?))))
+}
+
+pub fn hmac_sha256(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_256, |bytes| Sha256::digest(bytes).to_vec()))))
+}
+
+pub fn hmac_sha512(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_512, |bytes| Sha512::digest(bytes).to_vec()))))
+}
+
+pub fn hmac_equal(args: &[Value]) -> Outcome {
+    let (own, other) = (text(args, 1)?.as_bytes(), text(args, 2)?.as_bytes());
+    let differing = own.iter().zip(other).fold(0, |differing, (a, b)| differing | (a ^ b));
+    Ok(Value::Bool(own.len() == other.len() && differing == 0))
+}
+
+/// RFC 2104.
+fn hmac(message: &str, key: &str, block: usize, digest: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let mut padded = if key.len() > block { digest(key.as_bytes()) } else { key.as_bytes().to_vec() };
+    padded.resize(block, 0);
+    let with =
+        |pad: u8, rest: &[u8]| padded.iter().map(|byte| byte ^ pad).chain(rest.iter().copied()).collect::<Vec<u8>>();
+    digest(&with(0x5c, &digest(&with(0x36, message.as_bytes()))))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `io.jwt.decode`: header, payload and signature of a token, which are not verified.
+pub fn jwt_decode(args: &[Value]) -> Outcome {
+    let wrong = |what: &str| Refused::new(format!("the token {what}"));
+    let parts: Vec<&str> = text(args, 1)?.split('.').collect();
+    let [header, payload, signature] = parts[..] else { return Err(wrong("has not three parts")) };
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).map_err(|_| wrong("is not base64url"));
+    let object = |part: &str| {
+        let value = json::read(&decode(part)?).map_err(|error| wrong(&format!("holds what is {error}")))?;
+        if value.as_object().is_ok() { Ok(value) } else { Err(wrong("holds what is no object")) }
+    };
+    Ok(Value::from(vec![object(header)?, object(payload)?, Value::from(hex(&decode(signature)?))]))
+}
+
+/// `json.marshal`, with what HTML knows written as escapes.
+pub fn json_marshal(args: &[Value]) -> Outcome {
+    let mut text = String::new();
+    marshal(&args[0], &mut text)?;
+    Ok(Value::from(text))
+}
+
+fn marshal(value: &Value, out: &mut String) -> Result<(), Refused> {
+    let mut list = |items: &mut dyn Iterator<Item = &Value>| {
+        out.push('[');
+        for (index, item) in items.enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            marshal(item, out)?;
+        }
+        out.push(']');
+        Ok(())
+    };
+    match value {
+        Value::Array(items) => list(&mut items.iter()),
+        Value::Set(items) => list(&mut items.iter()),
+        Value::Object(fields) => {
+            out.push('{');
+            for (index, (key, value)) in fields.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                let mut name = String::new();
+                match key {
+                    Value::String(key) => name.push_str(key),
+                    key => marshal(key, &mut name)?,
+                }
+                marshal_text(&name, out)?;
+                out.push(':');
+                marshal(value, out)?;
+            }
+            out.push('}');
+            Ok(())
+        }
+        Value::String(text) => marshal_text(text, out),
+        // All digits, however many.
+        Value::Number(number) if number.is_integer() => {
+            out.push_str(&number.format_decimal());
+            Ok(())
+        }
+        other => {
+            out.push_str(&serde_json::to_string(other).map_err(|error| Refused::new(error.to_string()))?);
+            Ok(())
+        }
+    }
+}
+
+fn marshal_text(text: &str, out: &mut String) -> Result<(), Refused> {
+    let quoted = serde_json::to_string(text).map_err(|error| Refused::new(error.to_string()))?;
+    for character in quoted.chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => out.push(other),
+        }
+    }
+    Ok(())
+}
+
+/// `array.flatten`: lists and sets in a list take the place of themselves, one level deep.
+pub fn array_flatten(args: &[Value]) -> Outcome {
+    let Value::Array(items) = &args[0] else {
+        return Err(Refused::new(format!("operand must be an array, not {}", term::kind(&args[0]))));
+    };
+    let mut flat = Vec::new();
+    for item in items.iter() {
+        match item {
+            Value::Array(inner) => flat.extend(inner.iter().cloned()),
+            Value::Set(inner) => flat.extend(inner.iter().cloned()),
+            other => flat.push(other.clone()),
+        }
+    }
+    Ok(Value::from(flat))
+}
+
+/// `to_number`: of a text only what JSON takes for a number.
+pub fn to_number(args: &[Value]) -> Outcome {
+    match &args[0] {
+        Value::Null => Ok(Value::from(0)),
+        Value::Bool(flag) => Ok(Value::from(i64::from(*flag))),
+        number @ Value::Number(_) => Ok(number.clone()),
+        Value::String(text) => match json::read(text.as_bytes()) {
+            Ok(number @ Value::Number(_)) if !text.contains(char::is_whitespace) => Ok(number),
+            _ => Err(Refused::new(format!("{text:?} is no number"))),
+        },
+        other => Err(Refused::new(format!(
+            "operand must be a number, a string, a boolean or null, not {}",
+            term::kind(other)
+        ))),
+    }
+}

@@ -1,0 +1,84 @@
+//! Builtins of ours: those that the engine lacks or answers otherwise than OPA, and those whose cost is a number in the
+//! policy. Functions of the host go before builtins of the same name.
+
+mod bounded;
+mod chainloop;
+mod encoding;
+mod glob;
+mod net;
+mod patterns;
+mod semver;
+mod sprintf;
+mod term;
+
+use regorus::{Engine, Value};
+
+use super::error::RegoError;
+use super::rewrite::ITEMS;
+
+/// Why a builtin does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+impl Refused {
+    fn new(message: impl Into<String>) -> Refused {
+        Refused(message.into())
+    }
+}
+
+type Outcome = Result<Value, Refused>;
+type Builtin = fn(&[Value]) -> Outcome;
+
+/// Each with the number of its arguments.
+const OWN: &[(&str, u8, Builtin)] = &[
+    ("array.flatten", 1, encoding::array_flatten),
+    ("bits.lsh", 2, bounded::shift_left),
+    ("chainloop.vulnerability", 4, chainloop::vulnerability),
+    ("crypto.hmac.equal", 2, encoding::hmac_equal),
+    ("crypto.hmac.sha256", 2, encoding::hmac_sha256),
+    ("crypto.hmac.sha512", 2, encoding::hmac_sha512),
+    ("crypto.sha256", 1, encoding::sha256),
+    ("glob.match", 3, glob::matches),
+    ("glob.quote_meta", 1, glob::quote_meta),
+    ("io.jwt.decode", 1, encoding::jwt_decode),
+    ("json.marshal", 1, encoding::json_marshal),
+    ("net.cidr_contains", 2, net::cidr_contains),
+    ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
+    ("net.cidr_expand", 1, bounded::cidr_expand),
+    ("net.cidr_intersects", 2, net::cidr_intersects),
+    ("net.cidr_merge", 1, net::cidr_merge),
+    ("numbers.range", 2, bounded::range),
+    ("numbers.range_step", 3, bounded::range),
+    ("regex.globs_match", 2, patterns::globs_match),
+    ("regex.template_match", 4, patterns::template_match),
+    ("semver.compare", 2, semver::compare),
+    ("semver.is_valid", 1, semver::is_valid),
+    ("sprintf", 2, sprintf::sprintf),
+    ("to_number", 1, encoding::to_number),
+    (ITEMS, 1, bounded::items),
+];
+
+/// How many arguments a builtin of ours takes.
+pub fn arity(name: &str) -> Option<usize> {
+    let own = OWN.iter().find(|(own, _, _)| *own == name && name != ITEMS);
+    own.map(|(_, arity, _)| usize::from(*arity))
+}
+
+/// Gives them to the engine.
+pub fn add(engine: &mut Engine) -> Result<(), RegoError> {
+    for (name, arity, builtin) in OWN {
+        let extension = Box::new(|args: Vec<Value>| Ok(builtin(&args)?));
+        let added = engine.add_extension((*name).to_owned(), *arity, extension);
+        added.map_err(|error| RegoError::Engine(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The string that an argument must be; arguments are counted from 1.
+fn text(args: &[Value], at: usize) -> Result<&str, Refused> {
+    match &args[at - 1] {
+        Value::String(text) => Ok(text),
+        other => Err(Refused::new(format!("operand {at} must be a string, not {}", term::kind(other)))),
+    }
+}

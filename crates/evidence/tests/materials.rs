@@ -1,0 +1,239 @@
+//! Files of real tools get the verdict that they should get: read as what they are and recognised as it, or refused with
+//! a reason. `LONGRUN_EVIDENCE` names another folder with an `expected.tsv` to try.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use evidence::material::Metadata;
+use evidence::{Material, MaterialKind, detect};
+use serde_json::{Value, json};
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+struct Expected {
+    file: String,
+    kind: MaterialKind,
+    is_evidence: bool,
+}
+
+fn expected(folder: &Path) -> Vec<Expected> {
+    let table = fs::read_to_string(folder.join("expected.tsv")).unwrap();
+    let rows = table.lines().skip(1).map(|line| line.split('\t').collect::<Vec<&str>>());
+    let read = |row: Vec<&str>| Expected {
+        file: row[0].to_owned(),
+        kind: row[1].parse().unwrap(),
+        is_evidence: row[2] == "accept",
+    };
+    rows.map(read).collect()
+}
+
+fn input(file: &str, kind: Option<MaterialKind>) -> Value {
+    let bytes = fs::read(data().join(file)).unwrap();
+    let material =
+        Material::parse(kind, &Metadata::default(), &bytes).unwrap_or_else(|error| panic!("{file}: {error}"));
+    serde_json::to_value(material.input()).unwrap()
+}
+
+/// What is wrong with a folder, and one line a file.
+fn try_all(folder: &Path) -> (Vec<String>, String) {
+    let (mut wrong, mut table) = (Vec::new(), String::new());
+    for Expected { file, kind, is_evidence } in expected(folder) {
+        let bytes = fs::read(folder.join(&file)).unwrap();
+        let outcome = Material::parse(Some(kind), &Metadata::default(), &bytes);
+        let found = detect(&bytes);
+        if outcome.is_ok() != is_evidence {
+            wrong.push(format!("{file} as {kind}: {:?}", outcome.as_ref().err()));
+        }
+        if is_evidence && found != Some(kind) {
+            wrong.push(format!("{file} is recognised as {found:?}, not {kind}"));
+        }
+        let said = outcome.map_or_else(|error| format!("refused: {error}"), |_| "accepted".to_owned());
+        let _ = writeln!(table, "{file} | {kind} | {said}");
+    }
+    (wrong, table)
+}
+
+#[test]
+fn every_file_gets_the_verdict_that_it_should() {
+    let folder = std::env::var_os("LONGRUN_EVIDENCE").map_or_else(data, PathBuf::from);
+    let (wrong, table) = try_all(&folder);
+    println!("{table}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_kind_that_is_told_by_its_content_has_a_file_or_a_sample() {
+    let of_files: Vec<MaterialKind> =
+        expected(&data()).into_iter().filter(|one| one.is_evidence).map(|one| one.kind).collect();
+    let told = MaterialKind::ALL.iter().filter(|kind| kind.about().told_by != "—");
+    let without: Vec<&str> = told.filter(|kind| !of_files.contains(kind)).map(|kind| kind.as_str()).collect();
+    // These have a sample in the unit tests.
+    let samples = [
+        "CSAF_VEX",
+        "CSAF_SECURITY_ADVISORY",
+        "CSAF_SECURITY_INCIDENT_RESPONSE",
+        "GHAS_SECRET_SCAN",
+        "CHAINLOOP_PR_INFO",
+        "SBOM_SPDX_JSON",
+    ];
+    let missing: Vec<&&str> = without.iter().filter(|kind| !samples.contains(kind)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn text_and_archives_take_the_form_that_is_documented() {
+    let sigcheck = input("chainloop-dev-sigcheck-report.csv", None);
+    assert_eq!(sigcheck["elements"][1]["Path"], "c:\\app\\unsigned.exe");
+    assert_eq!(sigcheck["elements"][1]["Verified"], "Unsigned");
+
+    let accesschk = input("chainloop-dev-accesschk-default.txt", None);
+    assert_eq!(accesschk["tool"], json!({"name": "AccessChk", "version": "6.15"}));
+    let object = &accesschk["objects"][0];
+    assert_eq!(object["name"], "c:\\windows\\system32\\notepad.exe");
+    let descriptor = &accesschk["descriptors"][usize::try_from(object["descriptor"].as_u64().unwrap()).unwrap()];
+    assert_eq!(descriptor["access_entries"].as_array().unwrap().len(), 3);
+    assert_eq!(descriptor["access_entries"][2], json!({"access": "R", "principal": "BUILTIN\\Users", "rights": []}));
+
+    let dranzer = input("chainloop-dev-dranzer-report.txt", None);
+    assert_eq!((&dranzer["tool"]["version"], &dranzer["summary"]["object_count"]), (&json!("96"), &json!(2)));
+    assert_eq!(dranzer["findings"][0]["error_code"], "0xe0434352");
+    assert_eq!(dranzer["objects"][0]["metadata"]["com_object_filename"], "example.ocx");
+
+    let radamsa = input("chainloop-dev-radamsa-meta.txt", None);
+    assert_eq!(radamsa["elements"].as_array().unwrap().len(), 2, "the line with the seed is no mutation");
+    assert_eq!(radamsa["elements"][0]["length"], 16892);
+    assert_eq!(radamsa["elements"][1]["head"], "/tmp/t/sample.eds");
+
+    let trufflehog = input("chainloop-dev-trufflehog-report.json", None);
+    let detectors: Vec<&Value> =
+        trufflehog["elements"].as_array().unwrap().iter().map(|one| &one["DetectorName"]).collect();
+    assert_eq!(detectors, ["Github", "AWS"]);
+
+    let zap = input("chainloop-dev-zap_scan.zip", None);
+    assert_eq!(zap["@programName"], "ZAP");
+
+    let helm = input("chainloop-dev-valid-chart.tgz", None);
+    assert_eq!(helm["chart"]["name"], "common");
+    assert!(helm["values"].is_object());
+
+    let junit = input("chainloop-dev-tests.zip", None);
+    assert!(junit["elements"].as_array().unwrap().len() >= 13);
+
+    let graphql = input("chainloop-dev-schema.graphql", None);
+    assert_eq!(graphql["definitions"][0], json!({"kind": "enum", "name": "Role"}));
+    let annotations = &graphql["chainloop_metadata"]["annotations"];
+    assert_eq!(annotations["chainloop.material.graphql.type_count"], "3");
+    assert_eq!(annotations["chainloop.material.graphql.directives"], "auth,deprecated");
+
+    assert_eq!(input("chainloop-dev-openapi-3.1.yaml", None)["info"]["title"], "Bookstore API");
+}
+
+#[test]
+fn cobertura_is_projected_whole() {
+    let report = input("chainloop-dev-cobertura.xml", None);
+    assert_eq!(report["sources"], json!(["src/main/java"]));
+    let class = &report["packages"][0]["classes"][0];
+    assert_eq!(class["filename"], "com/example/app/Calculator.java");
+    assert_eq!(class["lines"].as_array().unwrap().iter().filter(|line| line["hits"] == 0).count(), 2);
+    let branch = json!({"number": 9, "hits": 1, "branch": true, "condition-coverage": "50% (1/2)"});
+    assert_eq!(class["methods"][1]["lines"][0], branch);
+    let empty = r#"<coverage line-rate="NaN" branch-rate="NaN" lines-valid="0"/>"#;
+    let material = Material::parse(None, &Metadata::default(), empty.as_bytes()).unwrap();
+    let report = serde_json::to_value(material.input()).unwrap();
+    assert_eq!((&report["line-rate"], &report["packages"]), (&Value::Null, &json!([])));
+}
+
+#[test]
+fn the_main_component_of_an_sbom_is_told_in_its_annotations() {
+    let annotations = input("guacsec-cyclonedx-1.7.json", None)["chainloop_metadata"]["annotations"].clone();
+    let of = |name: &str| annotations[format!("chainloop.material.sbom.main_component.{name}")].clone();
+    assert_eq!((of("name"), of("type")), (json!("github.com/example/app"), json!("application")));
+    assert_eq!(of("version"), "1.0.0");
+    let image = json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
+        "metadata": {"component": {"type": "container", "name": "alpine", "version": "3"}},
+    });
+    let material = Material::parse(None, &Metadata::default(), image.to_string().as_bytes()).unwrap();
+    let input = serde_json::to_value(material.input()).unwrap();
+    let name = &input["chainloop_metadata"]["annotations"]["chainloop.material.sbom.main_component.name"];
+    assert_eq!(name, "index.docker.io/library/alpine");
+}
+
+#[test]
+fn an_image_is_known_by_its_name_digest_and_tag() {
+    let digest = "0a".repeat(32);
+    let metadata = Metadata {
+        name: "image",
+        digest: "sha256:of-the-text",
+        annotations: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
+        ..Metadata::default()
+    };
+    let text = format!("ghcr.io/a/b:latest@sha256:{digest}");
+    let material = Material::parse(Some(MaterialKind::ContainerImage), &metadata, text.as_bytes()).unwrap();
+    let input = serde_json::to_value(material.input()).unwrap();
+    assert_eq!(
+        input,
+        json!({"chainloop_metadata": {
+            "name": "ghcr.io/a/b", "kind": "CONTAINER_IMAGE", "digest": {"sha256": digest},
+            "annotations": {
+                "team": "a", "chainloop.material.name": "image", "chainloop.material.type": "CONTAINER_IMAGE",
+                "chainloop.material.image.tag": "latest", "chainloop.material.image.is_latest_tag": true,
+            },
+        }})
+    );
+}
+
+#[test]
+fn empty_evidence_is_evidence_of_what_may_be_empty() {
+    for kind in [MaterialKind::String, MaterialKind::Artifact, MaterialKind::TrufflehogJson] {
+        assert!(Material::parse(Some(kind), &Metadata::default(), b"").is_ok(), "{kind}");
+    }
+    for kind in MaterialKind::ALL {
+        // Of what has no form of its own nothing can be missing.
+        let may_be = ["STRING", "ARTIFACT", "EVIDENCE", "TRUFFLEHOG_JSON", "RADAMSA_REPORT"].contains(&kind.as_str());
+        assert_eq!(Material::parse(Some(*kind), &Metadata::default(), b"").is_ok(), may_be, "{kind}");
+    }
+}
+
+/// The table of the documentation, made of what the code says.
+fn table() -> String {
+    let mut table = String::from(
+        "# Material types\n\n\
+        What a piece of evidence claims to be, its `kind` in requests and in policies. It is read and validated as that, and a\n\
+        mismatch is an error that says where. Without a kind in the request it is recognised by its content; a dash says that\n\
+        it must be named. What policies see stands beside `chainloop_metadata` ([writing policies](policies.md#what-a-script-sees)).\n\n\
+        | type | what is read | `input` | recognised by |\n|---|---|---|---|\n",
+    );
+    for kind in MaterialKind::ALL {
+        let about = kind.about();
+        let _ = writeln!(table, "| `{kind}` | {} | {} | {} |", about.reads, about.input, about.told_by);
+    }
+    table.push_str(
+        "\nXML, JSON lines and text become JSON; a list at the top becomes `{\"elements\": […]}`; content that has no JSON form is\n\
+        `{}`. Integers keep all their digits.\n\n\
+        ## Limits\n\n\
+        JSON and XML nest at most 128 deep, YAML 64 deep and without anchors, aliases and tags; a number has at most 1,000\n\
+        characters. An archive has at most 50,000 entries, which are at most 100 MiB together and at most 200 times as large\n\
+        as the archive (1 MiB is let through whatever the archive is). Encrypted entries and links are not read. An OpenAPI or\n\
+        AsyncAPI document in YAML has at most 8 MiB. An empty piece is evidence of `STRING`, `ARTIFACT`, `EVIDENCE`,\n\
+        `TRUFFLEHOG_JSON` and `RADAMSA_REPORT` only.\n\n\
+        ## Where the standards are checked in part\n\n\
+        Of a format the members that policies rely on are checked wherever they occur, not each rule of its schema: a\n\
+        CycloneDX document with an unknown member is taken, one with a component without a name is not.\n",
+    );
+    table
+}
+
+#[test]
+fn the_documented_table_is_what_the_code_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/materials.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, table()).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(written, table(), "renew it: UPDATE_DOCS=1 cargo test -p evidence the_documented_table");
+}

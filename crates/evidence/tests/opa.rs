@@ -1,0 +1,128 @@
+//! Expressions are answered as OPA answers them: a generated corpus with the answers that OPA 1.20 gave (`scripts/opa-answers.py`
+//! asks it again). What OPA leaves undefined or refuses is an error here or undefined, and never a value.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use evidence::rego::{Limits, RegoError, Script, Support, Verdict, support};
+use regorus::Value as Rego;
+use serde_json::Value;
+
+/// What an expression comes to: its value and type, or nothing.
+fn answer(expression: &str) -> Result<Option<(Value, String)>, RegoError> {
+    let finding = "{\"message\": \"m\", \"value\": value, \"type\": type_name(value)}";
+    let script = format!("package main\nimport rego.v1\nvalue := {expression}\nviolations contains {finding}\n");
+    let limits = Limits { time: Duration::from_secs(20) };
+    let run = |script: Script| script.run(&Rego::new_object(), BTreeMap::new(), limits, &AtomicBool::new(false));
+    let Verdict { violations, skipped, skip_reason, .. } = run(Script::compile(&script)?)?;
+    assert!(!skipped, "{expression}: {skip_reason}");
+    let finding = violations.into_iter().next().and_then(|violation| violation.finding);
+    Ok(finding.map(|finding| (finding["value"].clone(), finding["type"].as_str().unwrap_or_default().to_owned())))
+}
+
+/// Whether two values are the same, numbers by what they are worth.
+fn same(own: &Value, other: &Value) -> bool {
+    match (own, other) {
+        (Value::Number(own), Value::Number(other)) => {
+            own.to_string() == other.to_string() || own.as_f64() == other.as_f64()
+        }
+        (Value::Array(own), Value::Array(other)) => {
+            own.len() == other.len() && own.iter().zip(other).all(|(own, other)| same(own, other))
+        }
+        (Value::Object(own), Value::Object(other)) => {
+            own.len() == other.len()
+                && own.iter().all(|(key, value)| other.get(key).is_some_and(|other| same(value, other)))
+        }
+        _ => own == other,
+    }
+}
+
+/// Where the answers differ and are meant to, or are known to: by what an expression is, and why.
+const KNOWN: &[(&str, &str)] = &[
+    (r"^\(?-?[0-9.e]+ [-+*/] |^sum\(", "decimals are doubles here; OPA reckons with longer ones"),
+    (r"^sprintf\(.*\b[0-9.]+e-?[0-9]+\]|^json.marshal\(1\.0\)", "numbers lose how they were written"),
+    (r#"^sprintf\("%[# ]?[bxX]", \[-?[0-9]+\.[0-9]+"#, "doubles are not written in binary or hexadecimal"),
+    (r#"^sprintf\("%#[oq]", \[-?[0-9]+\.[0-9]+"#, "a double that does not fit its verb is written without zeros"),
+    (r"^sprintf\(.*36893488147419103233", "integers beyond 64 bits are written in decimal only"),
+    (
+        r#"^glob.match\("(\?|a\?c|\*\?\*|\{a\.\*,b\}\.c)""#,
+        "slips of OPA's library: `?` matches nothing, or half a letter",
+    ),
+    (
+        r"^net.cidr_merge\(.*(::/0|192\.168\.1\.5)",
+        "slips of OPA: IPv4 within `::/0`, and the class of an address as its length",
+    ),
+    (r#"^regex.globs_match\(.*("\.\.\*"|\[\]|"","")"#, "slips of OPA's library: `..*` and what is empty"),
+    (r#"^semver.compare\("1\.2\.3-0?1", "1\.2\.3-0?1"\)"#, "OPA does not end"),
+    (r"^crypto\.(md5|sha1)\(", "not there"),
+    (r"^(graphql|strings.render_template|json.verify_schema|json.match_schema)", "not there"),
+    (r"^(opa.runtime|trace|net.lookup_ip_addr|rego.metadata)", "refused by name"),
+    (r"^print\(", "drops what it is given"),
+    (r"^time\.(format|parse_ns)\(.*RFC1123", "the names of time zones"),
+    (r"^walk\(", "is rewritten"),
+];
+
+#[test]
+fn expressions_come_to_what_they_come_to_in_opa() {
+    let known: Vec<(regex::Regex, &str)> =
+        KNOWN.iter().map(|(pattern, why)| (regex::Regex::new(pattern).unwrap(), *why)).collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/answers.jsonl");
+    let text = std::fs::read_to_string(file).unwrap();
+    let (mut different, mut count, mut meant) = (String::new(), 0, 0);
+    for line in text.lines() {
+        let (expression, opa): (String, Value) = serde_json::from_str(line).unwrap();
+        let own = answer(&expression);
+        count += 1;
+        let agrees = match (&own, opa.get("value")) {
+            (Ok(Some((value, kind))), Some(other)) => same(value, other) && opa["type"] == kind.as_str(),
+            (Ok(None) | Err(_), None) => true,
+            _ => false,
+        };
+        if agrees {
+            continue;
+        }
+        if known.iter().any(|(pattern, _)| pattern.is_match(&expression)) {
+            meant += 1;
+        } else {
+            let _ = writeln!(different, "{expression}\n    here {own:?}\n    OPA  {opa}");
+        }
+    }
+    println!("{count} expressions, {meant} with a difference that is known");
+    assert!(different.is_empty(), "{different}");
+    assert!(meant * 8 < count, "{meant} of {count} are too many to be exceptions");
+}
+
+/// The table of the documentation: every builtin of OPA and what there is of it here.
+fn table() -> String {
+    let mut table = String::from(
+        "# OPA's builtins\n\n\
+        Every builtin of OPA 1.20, and what there is of it in policies here. *Ours* are those that the engine lacks or answers\n\
+        otherwise than OPA. What is missing or refused is told by name when a policy is checked: it is never undefined in\n\
+        silence. Differences that remain are in [writing policies](policies.md#differences-from-opa).\n\n",
+    );
+    let names = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/builtins.txt")).unwrap();
+    let _ = writeln!(table, "| builtin | |\n|---|---|");
+    for name in names.lines() {
+        let support = match support(name) {
+            Support::Engine => "yes",
+            Support::Own => "ours",
+            Support::Forbidden => "refused",
+            Support::Missing => "missing",
+        };
+        let _ = writeln!(table, "| `{name}` | {support} |");
+    }
+    table
+}
+
+#[test]
+fn the_documented_builtins_are_those_that_there_are() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rego-builtins.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, table()).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(written, table(), "renew it: UPDATE_DOCS=1 cargo test -p evidence the_documented_builtins");
+}

@@ -1,0 +1,71 @@
+//! `longrun health`: what a container's health check runs, where there is no other program that could ask.
+
+use std::time::Duration;
+
+use crate::config::ConfigArgs;
+use crate::exit::{Exit, Hint, failure};
+use crate::render;
+
+/// How long a server may take to answer: it gives its store two seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What `longrun health` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address of the server's admin_listen, e.g. http://127.0.0.1:9090; without it, the one of the configuration on this
+    /// machine
+    #[arg(long, value_name = "URL")]
+    admin_url: Option<String>,
+    /// Only ask whether the process answers (/healthz), not whether it is ready (/readyz)
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// Asks the server. Exit code 6 when it does not answer or is not ready.
+///
+/// # Errors
+/// When it is not known where to ask, the server does not answer, or is not ready.
+pub async fn run(args: Args) -> anyhow::Result<Exit> {
+    let url = match args.admin_url {
+        Some(url) => url,
+        None => {
+            let config = args.config.load()?.config;
+            let scheme = if config.tls.admin { "https" } else { "http" };
+            let listen = reachable(&config.admin_listen).ok_or_else(|| {
+                failure(
+                    "the server has no address for health",
+                    "set admin_listen, e.g. \"127.0.0.1:9090\", or give --admin-url",
+                )
+            })?;
+            format!("{scheme}://{listen}")
+        }
+    };
+    let answer = longrun_client::health(&url, args.live, PATIENCE).await;
+    let answer = answer.hint("the server's log says more; /readyz needs admin_listen")?;
+    render::write(format!("{}\n", render::printable(&answer)))?;
+    Ok(Exit::Done)
+}
+
+/// The address by which this machine reaches what listens there. A server that listens everywhere listens here too.
+fn reachable(listen: &str) -> Option<String> {
+    if listen.is_empty() {
+        return None;
+    }
+    let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1);
+    Some(address.replacen("[::]:", "[::1]:", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_on_this_machine() {
+        assert_eq!(reachable("0.0.0.0:9090").as_deref(), Some("127.0.0.1:9090"));
+        assert_eq!(reachable("[::]:9090").as_deref(), Some("[::1]:9090"));
+        assert_eq!(reachable("10.0.0.1:9090").as_deref(), Some("10.0.0.1:9090"));
+        assert_eq!(reachable(""), None);
+    }
+}

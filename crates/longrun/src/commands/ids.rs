@@ -1,0 +1,121 @@
+//! Ids of operations by their beginnings, as one knows them from git.
+//!
+//! An id begins with the millisecond of the operation's creation: 12 of its hexadecimal digits. So a beginning of 8 digits
+//! or more is a range of a minute or less, which a search by time of creation finds without looking at anything else. It
+//! looks at [`LOOKED_AT`] operations at most.
+
+use anyhow::Result;
+use longrun_client::{Client, Error, SearchRequest};
+use operations::Timestamp;
+
+use crate::exit::{Hint, Missing, failure};
+use crate::render::printable;
+
+/// Digits of a whole id.
+const WHOLE: usize = 32;
+/// Digits that a beginning has at least: those of a minute.
+const FEWEST: usize = 8;
+/// Digits that tell the millisecond.
+const OF_TIME: usize = 12;
+/// Operations that are looked at.
+const LOOKED_AT: usize = 1_000;
+/// Candidates that are listed of a beginning that is not enough.
+const LISTED: usize = 5;
+/// Milliseconds by which the time in an id and the time of creation may differ.
+const SLACK: i64 = 1_000;
+
+/// The hexadecimal digits of the beginning of an id, if the text is one: not a whole id, and long enough.
+fn beginning(text: &str) -> Option<String> {
+    let is_in_place = |(at, c): (usize, char)| match c {
+        '-' => matches!(at, 8 | 13 | 18 | 23),
+        c => c.is_ascii_hexdigit() && !matches!(at, 8 | 13 | 18 | 23),
+    };
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let is_one = text.char_indices().all(is_in_place) && (FEWEST..WHOLE).contains(&digits.len());
+    is_one.then(|| digits.to_lowercase())
+}
+
+/// Between which times an operation was created whose id begins with these digits.
+fn times(digits: &str) -> Option<(Timestamp, Timestamp)> {
+    let of_time = &digits[..digits.len().min(OF_TIME)];
+    let missing = u32::try_from(OF_TIME - of_time.len()).ok()?;
+    let first = i64::from_str_radix(of_time, 16).ok()?.checked_mul(16_i64.checked_pow(missing)?)?;
+    let from = Timestamp::from_millis(first - SLACK);
+    Some((from, Timestamp::from_millis(first + 16_i64.pow(missing) + SLACK)))
+}
+
+/// The id that is meant: the text itself, unless it is the beginning of one.
+///
+/// # Errors
+/// When no operation, or more than one, has an id that begins so, and what the call may fail with.
+pub async fn whole(client: &Client, text: &str) -> Result<String> {
+    let Some((digits, (from, to))) =
+        beginning(text).and_then(|digits| Some((times(&digits)?, digits))).map(|(t, d)| (d, t))
+    else {
+        return Ok(text.to_owned());
+    };
+    let filter = format!("created_at >= \"{from}\" AND created_at < \"{to}\"");
+    let mut request = SearchRequest { filter, page_size: Some(100), ..SearchRequest::default() };
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    loop {
+        let page = match client.search(&request).await {
+            Ok(answer) => answer.value,
+            // Who may not search names ids in full.
+            Err(Error::Refused(refusal)) if refusal.http_status == 403 => return Ok(text.to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        looked_at += page.operations.len();
+        let ids = page.operations.into_iter().map(|found| (found.operation.id, found.operation.kind));
+        found.extend(ids.filter(|(id, _)| id.replace('-', "").starts_with(&digits)));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        if looked_at >= LOOKED_AT {
+            let hint = format!(
+                "more than {LOOKED_AT} operations were created at that time: give more digits, or the whole id"
+            );
+            return Err(failure(format!("the id {text}… is too short"), hint));
+        }
+        request.page_token = page.next_page_token;
+    }
+    match &found[..] {
+        [] => Err(Missing(format!("no operation has an id that begins with {text}")))
+            .hint("`longrun operations list` shows ids; notices are named by their whole id"),
+        [(id, _)] => Ok(id.clone()),
+        several => {
+            let listed: Vec<String> =
+                several.iter().take(LISTED).map(|(id, kind)| format!("{id} ({})", printable(kind))).collect();
+            let more = several.len().saturating_sub(LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let hint = "give more digits, or the whole id";
+            Err(failure(
+                format!("{} operations have ids that begin with {text}: {}{more}", several.len(), listed.join(", ")),
+                hint,
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_has_eight_digits_and_its_hyphens_in_place() {
+        assert_eq!(beginning("0199F0D1-00").as_deref(), Some("0199f0d100"));
+        assert_eq!(beginning("0199f0d1").as_deref(), Some("0199f0d1"));
+        for other in
+            ["0199f0d", "0199f0d1000", "0199-f0d1", "0199f0dx", "0199f0d1-0000-7000-8000-000000000000", "", "é"]
+        {
+            assert_eq!(beginning(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_digits_tell_when() {
+        let (from, to) = times("0199f0d1").expect("times");
+        assert_eq!(to.as_millis() - from.as_millis(), 65_536 + 2 * SLACK);
+        let (from, to) = times("0199f0d10000700").expect("times");
+        assert_eq!((from.as_millis(), to.as_millis()), (0x0199_f0d1_0000 - SLACK, 0x0199_f0d1_0001 + SLACK));
+    }
+}

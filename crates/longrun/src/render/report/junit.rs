@@ -1,0 +1,119 @@
+//! A JUnit report: a suite for each file, a test for each policy.
+
+use std::fmt::Write as _;
+
+use super::{Evaluated, Policy, Report};
+
+pub fn render(report: &Report) -> String {
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"longrun\">\n");
+    for file in &report.files {
+        suite(file, &mut text);
+    }
+    text.push_str("</testsuites>\n");
+    text
+}
+
+fn suite(Evaluated { file, outcome }: &Evaluated, text: &mut String) {
+    let file = escape(file);
+    let verdict = match outcome {
+        Ok(verdict) => verdict,
+        Err(reason) => {
+            let reason = escape(reason);
+            let _ = write!(
+                text,
+                "  <testsuite name=\"{file}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    \
+                 <testcase classname=\"{file}\" name=\"evaluation\">\n      \
+                 <error message=\"{reason}\"/>\n    </testcase>\n  </testsuite>\n"
+            );
+            return;
+        }
+    };
+    let count = |status: &str| verdict.policies.iter().filter(|policy| policy.status == status).count();
+    let (failures, skipped) = (count("failed"), count("skipped") + verdict.left_out.len());
+    let tests = verdict.policies.len() + verdict.left_out.len();
+    let time = seconds(verdict.policies.iter().map(|policy| policy.duration_ms).sum());
+    let _ = writeln!(
+        text,
+        "  <testsuite name=\"{file}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{time}\">"
+    );
+    for policy in &verdict.policies {
+        test(&file, policy, text);
+    }
+    for left in &verdict.left_out {
+        let (name, reason) = (escape(&left.name), escape(&left.reason));
+        let _ = writeln!(
+            text,
+            "    <testcase classname=\"{file}\" name=\"{name}\"><skipped message=\"{reason}\"/></testcase>"
+        );
+    }
+    text.push_str("  </testsuite>\n");
+}
+
+fn test(file: &str, policy: &Policy, text: &mut String) {
+    let time = seconds(policy.duration_ms);
+    let _ = write!(text, "    <testcase classname=\"{file}\" name=\"{}\" time=\"{time}\"", escape(&policy.name));
+    match policy.status.as_str() {
+        "failed" => {
+            let message = match policy.violations.as_slice() {
+                [only] => escape(&only.message),
+                several => format!("{} violations", several.len()),
+            };
+            let all: Vec<String> = policy.violations.iter().map(|violation| escape(&violation.message)).collect();
+            let _ = writeln!(
+                text,
+                ">\n      <failure type=\"violation\" message=\"{message}\">{}</failure>\n    </testcase>",
+                all.join("\n")
+            );
+        }
+        "skipped" => {
+            let reasons = escape(&policy.skip_reasons.join("; "));
+            let _ = writeln!(text, "><skipped message=\"{reasons}\"/></testcase>");
+        }
+        _ => text.push_str("/>\n"),
+    }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
+}
+
+/// Text for attributes and elements; what XML cannot hold is left out.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '"' => escaped.push_str("&quot;"),
+            '\n' => escaped.push_str("&#10;"),
+            '\t' => escaped.push_str("&#9;"),
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => {}
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::report;
+
+    #[test]
+    fn each_policy_is_a_test_and_a_file_without_a_verdict_an_error() {
+        let text = super::render(&report());
+        for expected in [
+            r#"<testsuite name="sbom.json" tests="4" failures="1" errors="0" skipped="2" time="0.015">"#,
+            r#"<testcase classname="sbom.json" name="licences" time="0.012"/>"#,
+            "<failure type=\"violation\" message=\"2 violations\">a key in &lt;config&gt;&#10;of 'a' &amp; &quot;b&quot;, 100%\nplain</failure>",
+            r#"name="age" time="0.000"><skipped message="no timestamp"/>"#,
+            r#"name="other"><skipped message="it is for SARIF"/>"#,
+            r#"<error message="not JSON: line 1"/>"#,
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        let kind = Some(evidence::MaterialKind::JunitXml);
+        let read = evidence::Material::parse(kind, &evidence::material::Metadata::default(), text.as_bytes());
+        assert!(read.is_ok(), "{read:?}\n{text}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Verdicts in the forms that build systems read: JUnit, SARIF, GitHub's annotations, GitLab's code quality.
+//!
+//! All evaluations of a command are one report. What could not be evaluated stands in it too: a build system that only
+//! looks at the report must not take it for a pass.
+
+mod github;
+mod gitlab;
+mod junit;
+mod sarif;
+
+use clap::ValueEnum;
+use longrun_client::Operation;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A JUnit report: a suite for each file, a test for each policy.
+    Junit,
+    /// SARIF 2.1.0: a result for each violation.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
+    /// A code quality report of GitLab.
+    Gitlab,
+}
+
+/// What became of each file.
+#[derive(Debug, Default)]
+pub struct Report {
+    files: Vec<Evaluated>,
+}
+
+/// What became of a file.
+#[derive(Debug)]
+struct Evaluated {
+    /// As it was named.
+    file: String,
+    /// The verdict, or why there is none.
+    outcome: Result<Verdict, String>,
+}
+
+/// What the output of an evaluation says, as far as reports show it.
+#[derive(Clone, Debug, Deserialize)]
+struct Verdict {
+    status: String,
+    #[serde(default)]
+    policies: Vec<Policy>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Policy {
+    name: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    violations: Vec<Violation>,
+    #[serde(default)]
+    skip_reasons: Vec<String>,
+    #[serde(default)]
+    duration_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LeftOut {
+    name: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Violation {
+    message: String,
+    #[serde(default)]
+    finding: Option<Value>,
+}
+
+/// How bad a violation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Error,
+    Warning,
+    Note,
+}
+
+/// A violation and where it belongs.
+struct Problem<'a> {
+    /// The policy, and its own rule where the finding names one: `no-secrets/generic-api-key`.
+    rule: String,
+    message: &'a str,
+    level: Level,
+    /// Where the finding says that it is, else the file of the evidence.
+    path: &'a str,
+    /// Counted from 1.
+    line: u64,
+}
+
+impl Report {
+    /// Adds what came of a file.
+    pub fn add(&mut self, file: &str, operation: &Operation) {
+        let outcome = if operation.is_failed() {
+            Err(operation.error_message.clone())
+        } else {
+            serde_json::from_str(&operation.output).map_err(|_| "the evaluation has no verdict".to_owned())
+        };
+        self.files.push(Evaluated { file: file.to_owned(), outcome });
+    }
+
+    /// Adds a file that could not be evaluated.
+    pub fn add_failed(&mut self, file: &str, reason: String) {
+        self.files.push(Evaluated { file: file.to_owned(), outcome: Err(reason) });
+    }
+
+    /// Whether a policy, or a whole evaluation, was skipped.
+    pub fn has_skipped(&self) -> bool {
+        let skipped = |verdict: &Verdict| {
+            verdict.status == "skipped" || verdict.policies.iter().any(|policy| policy.status == "skipped")
+        };
+        self.files.iter().any(|one| one.outcome.as_ref().is_ok_and(skipped))
+    }
+
+    /// The report, with a line end.
+    pub fn render(&self, format: ReportFormat) -> String {
+        match format {
+            ReportFormat::Junit => junit::render(self),
+            ReportFormat::Sarif => sarif::render(self),
+            ReportFormat::Github => github::render(self),
+            ReportFormat::Gitlab => gitlab::render(self),
+        }
+    }
+
+    /// What is wrong, file by file; a file without a verdict is wrong as a whole.
+    fn problems(&self) -> Vec<Problem<'_>> {
+        let mut problems = Vec::new();
+        for Evaluated { file, outcome } in &self.files {
+            match outcome {
+                Err(message) => problems.push(Problem {
+                    rule: "evaluation".to_owned(),
+                    message,
+                    level: Level::Error,
+                    path: file,
+                    line: 1,
+                }),
+                Ok(verdict) => {
+                    let failed = verdict.policies.iter().filter(|policy| policy.status != "skipped");
+                    problems.extend(failed.flat_map(|policy| {
+                        policy.violations.iter().map(move |violation| violation.problem(&policy.name, file))
+                    }));
+                }
+            }
+        }
+        problems
+    }
+}
+
+impl Violation {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.finding.as_ref()?.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    fn problem<'a>(&'a self, policy: &str, file: &'a str) -> Problem<'a> {
+        let own = ["rule_id", "external_id", "license_id"].into_iter().find_map(|name| self.text(name));
+        let level = match self.text("severity").map(str::to_ascii_uppercase).as_deref() {
+            Some("MEDIUM" | "WARNING") => Level::Warning,
+            Some("LOW" | "INFO" | "NOTE") => Level::Note,
+            // What a policy objects to is an error, whatever it calls it.
+            _ => Level::Error,
+        };
+        let location = self.text("location");
+        let line = self.finding.as_ref().and_then(|finding| finding.get("line_number")?.as_u64());
+        Problem {
+            rule: own.map_or_else(|| policy.to_owned(), |own| format!("{policy}/{own}")),
+            message: &self.message,
+            level,
+            path: location.unwrap_or(file),
+            line: line.filter(|line| *line > 0 && location.is_some()).unwrap_or(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(super) fn report() -> Report {
+        let output = json!({
+            "status": "failed",
+            "policies": [
+                {"name": "licences", "status": "passed", "violations": [], "duration_ms": 12},
+                {"name": "secrets", "status": "failed", "duration_ms": 3, "violations": [
+                    {"message": "a key in <config>\nof 'a' & \"b\", 100%", "finding": {
+                        "message": "m", "rule_id": "generic-key", "severity": "MEDIUM", "location": "src/a.env", "line_number": 7}},
+                    {"message": "plain"},
+                ]},
+                {"name": "age", "status": "skipped", "skip_reasons": ["no timestamp"], "violations": [{"message": "kept"}]},
+            ],
+            "left_out": [{"name": "other", "reason": "it is for SARIF"}],
+        });
+        let mut report = Report::default();
+        let verdict = serde_json::from_value(output).expect("is a verdict");
+        report.files.push(Evaluated { file: "sbom.json".to_owned(), outcome: Ok(verdict) });
+        report.add_failed("broken.json", "not JSON: line 1".to_owned());
+        report
+    }
+
+    #[test]
+    fn rules_places_and_levels_are_those_of_the_findings() {
+        let report = report();
+        let problems = report.problems();
+        let told: Vec<(&str, &str, u64, Level)> =
+            problems.iter().map(|one| (one.rule.as_str(), one.path, one.line, one.level)).collect();
+        assert_eq!(
+            told,
+            [
+                ("secrets/generic-key", "src/a.env", 7, Level::Warning),
+                ("secrets", "sbom.json", 1, Level::Error),
+                ("evaluation", "broken.json", 1, Level::Error),
+            ]
+        );
+        assert!(report.has_skipped());
+    }
+}

@@ -1,0 +1,227 @@
+//! Who keeps servers going, counts, follows the feed, kills, and looks at what there is in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use operations::schedule::{CatchUp, NewSchedule, Overlap};
+use operations::search::{Search, Set};
+use operations::{Filter, NewOperation, Outcome, PageRequest, Status};
+use rand::RngExt as _;
+use store::{Claimed, Lost, Position, SearchOrder, SearchRequest, SearchStart, Store, fire_schedules};
+
+use super::{Actor, EVERY, KEYS, LEASE, LIMITED_KIND, RETAIN_FOR, STEPS, TICK, UNIQUE_KEYS, of_key, said};
+use crate::record::{Record, Told};
+
+const GRACE: Duration = Duration::from_secs(20);
+/// What one call ends, fires or removes.
+const BATCH: u32 = 100;
+
+impl Actor {
+    /// Makes a schedule whose every due time is to create one operation.
+    pub(super) async fn schedule(&self) {
+        let wanted = NewSchedule {
+            name: TICK.to_owned(),
+            cron: String::new(),
+            every: Some(EVERY),
+            time_zone: String::new(),
+            operation: NewOperation::of_kind(TICK),
+            overlap: Overlap::Allow,
+            catch_up: CatchUp::All,
+            jitter: Duration::ZERO,
+            paused: false,
+        };
+        let create = |store: Arc<dyn Store>| {
+            let (organization, wanted) = (Arc::clone(&self.organization), wanted.clone());
+            async move { store.create_schedule(&organization, wanted).await }
+        };
+        self.place.must(create).await.unwrap();
+    }
+
+    /// Lets time pass and does what is due, as servers do.
+    pub(super) async fn keep(mut self) {
+        for _ in 0..STEPS * 2 {
+            self.place.advance(Duration::from_secs(self.random.random_range(0..15)));
+            let servers = [self.server(), self.server()];
+            self.rescue(servers[0]).await;
+            // Both look at the same due times.
+            tokio::join!(self.fire(servers[0]), self.fire(servers[1]));
+            self.place.call(servers[1], |store| async move { store.purge(BATCH).await }).await;
+            self.count_running().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn fire(&self, server: usize) {
+        let organization = Arc::clone(&self.organization);
+        let fire = |store: Arc<dyn Store>| async move { fire_schedules(&*store, &organization, BATCH).await };
+        self.place.call(server, fire).await;
+    }
+
+    /// Never do more of a key run than may, in any snapshot, or of a kind; nor has more than one that has not ended a
+    /// unique key.
+    async fn count_running(&self) {
+        for (key, limit) in KEYS {
+            let resource = Some(of_key("key", key));
+            let running = self
+                .page(Filter { resource, status: Some(Status::Running), ..Filter::default() }, 0)
+                .await
+                .page
+                .total_count;
+            assert!(running <= u64::from(limit), "{}: {running} of the key {key} run", self.organization);
+        }
+        let (kind, limit) = LIMITED_KIND;
+        let filter = Filter { kind: Some(kind.to_owned()), status: Some(Status::Running), ..Filter::default() };
+        let running = self.page(filter, 0).await.page.total_count;
+        assert!(running <= u64::from(limit), "{}: {running} of the kind {kind} run", self.organization);
+        for key in UNIQUE_KEYS {
+            let page = self.page(Filter { resource: Some(of_key("unique", key)), ..Filter::default() }, 0).await;
+            let not_ended = page.entries.iter().filter(|entry| !entry.operation.status.is_terminal()).count();
+            assert!(not_ended <= 1, "{}: {not_ended} with the unique key {key} have not ended", self.organization);
+        }
+    }
+
+    async fn rescue(&self, server: usize) {
+        self.place
+            .call(server, |store| async move {
+                let lost = store.lost_leases(Lost::Expired, BATCH).await?;
+                let lost = lost.into_iter().map(|lost| (lost.lease, Duration::from_secs(1))).collect();
+                store.lose(lost).await?;
+                store.end_overdue_cancels(GRACE, BATCH).await
+            })
+            .await;
+    }
+
+    pub(super) async fn kill(mut self) {
+        for _ in 0..self.random.random_range(0..3) {
+            for _ in 0..self.random.random_range(0..200) {
+                tokio::task::yield_now().await;
+            }
+            let server = self.server();
+            self.place.kill(server).await;
+        }
+    }
+
+    /// Reads the feed bit by bit while everything happens, until it is over.
+    pub(super) async fn follow(mut self, start: Position, is_over: Arc<AtomicBool>) {
+        let mut after = start;
+        loop {
+            let was_over = is_over.load(Ordering::SeqCst);
+            let (server, limit) = (self.server(), self.random.random_range(1..20));
+            let organization = Arc::clone(&self.organization);
+            let read = |store: Arc<dyn Store>| async move { store.changes(&organization, after, limit).await };
+            let Some(part) = self.place.call(server, read).await else { continue };
+            if part.changes.is_empty() && part.held_up.is_none() && was_over {
+                return;
+            }
+            let told = part.changes.iter().map(|change| Told { id: change.id, status: change.status, at: change.at });
+            self.record.followed.lock().unwrap().extend(told);
+            after = part.next;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Works in good order until nothing is left, and what is to be kept no longer is removed.
+    pub(super) async fn finish(&mut self) {
+        let organization = Arc::clone(&self.organization);
+        let fire = |store: Arc<dyn Store>| {
+            let organization = Arc::clone(&organization);
+            async move { fire_schedules(&*store, &organization, BATCH).await }
+        };
+        loop {
+            // Often enough that no more due times are past than are made up.
+            self.place.must(fire).await;
+            self.place.advance(LEASE * 2);
+            self.rescue(0).await;
+            let claimed: Vec<Claimed> = self.claim(50).await;
+            for claimed in claimed {
+                self.end(&claimed, Outcome::Completed { output: said(&claimed) }).await;
+            }
+            let active = self.total(Some(Status::Pending)).await + self.total(Some(Status::Running)).await;
+            if active == 0 {
+                break;
+            }
+        }
+        self.place.advance(RETAIN_FOR * 2);
+        self.place.must(fire).await;
+        while self.total(Some(Status::Pending)).await > 0 {
+            for claimed in self.claim(50).await {
+                self.end(&claimed, Outcome::Completed { output: said(&claimed) }).await;
+            }
+        }
+        while self.place.must(|store| async move { store.purge(BATCH).await }).await > 0 {}
+    }
+
+    async fn total(&self, status: Option<Status>) -> u64 {
+        self.page(Filter { status, ..Filter::default() }, 0).await.page.total_count
+    }
+
+    async fn page(&self, filter: Filter, page: u32) -> store::Listing {
+        let access = self.access();
+        let request = PageRequest { page, page_size: 100 };
+        let list = |store: Arc<dyn Store>| {
+            let (access, filter) = (access.clone(), filter.clone());
+            async move { store.list(&access, &filter, request).await }
+        };
+        self.place.must(list).await
+    }
+
+    /// The feed from a place on, what there is, and the totals of it.
+    pub(super) async fn look(&self, start: Position) -> Record {
+        let (mut feed, mut after) = (Vec::new(), start);
+        loop {
+            let organization = Arc::clone(&self.organization);
+            let read = |store: Arc<dyn Store>| {
+                let organization = Arc::clone(&organization);
+                async move { store.changes(&organization, after, 100).await }
+            };
+            let part = self.place.must(read).await;
+            if part.changes.is_empty() && part.held_up.is_none() {
+                break;
+            }
+            feed.extend(part.changes.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }));
+            after = part.next;
+        }
+        let mut operations = Vec::new();
+        for page in 0.. {
+            let listing = self.page(Filter::default(), page).await;
+            if listing.entries.is_empty() {
+                break;
+            }
+            operations.extend(listing.entries.into_iter().map(|entry| entry.operation));
+        }
+        let mut totals = [self.total(None).await, 0, 0, 0, 0];
+        for status in [Status::Pending, Status::Running, Status::Completed, Status::Failed] {
+            totals[usize::from(status.number())] = self.total(Some(status)).await;
+        }
+        let ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
+        let details = |store: Arc<dyn Store>| {
+            let (access, ids) = (self.access(), ids.clone());
+            async move { store.details(&access, &ids, 1_000).await }
+        };
+        let details = self.place.must(details).await.into_iter().map(|found| found.expect("it is listed")).collect();
+        let mut labelled = BTreeMap::new();
+        for n in ["0", "1", "2"] {
+            labelled.insert(n.to_owned(), self.with_label(n).await);
+        }
+        let schedule = |store: Arc<dyn Store>| {
+            let access = self.access();
+            async move { store.schedule(&access, TICK).await }
+        };
+        let schedule = self.place.must(schedule).await.map(|schedule| (schedule, self.place.now()));
+        Record { feed, operations, totals, details, labelled, schedule, ..Record::default() }
+    }
+
+    async fn with_label(&self, n: &str) -> Vec<operations::OperationId> {
+        let labels = [("n".to_owned(), Set::among([n.to_owned()]))].into();
+        let search = Search { labels, ..Search::default() };
+        let start = SearchStart::Page(0);
+        let request = SearchRequest { search, order: SearchOrder::Newest, start, page_size: 1_000 };
+        let find = |store: Arc<dyn Store>| {
+            let (access, request) = (self.access(), request.clone());
+            async move { store.search(&access, &request).await }
+        };
+        self.place.must(find).await.found.into_iter().map(|detail| detail.operation.id).collect()
+    }
+}

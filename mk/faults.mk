@@ -1,0 +1,19 @@
+# What is promised, shown under faults (docs/promises.md). Each target can fail.
+
+.PHONY: mutants faults soak
+
+# Bugs that the history checker must find; MUTANT_SEEDS (300) is how many seeds each gets.
+mutants: setup
+	scripts/mutants.sh
+
+# The history checker with LONGRUN_SEEDS (1000) seeds on each engine, LONGRUN_KILLS (200) kills of the binary under load, and all
+# faults of the stores' tests; figures are printed.
+faults: setup
+	LONGRUN_SEEDS=$${LONGRUN_SEEDS:-1000} cargo test --locked --package store --test checker
+	LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
+	cargo test --locked --package store --test store -- --nocapture outage frozen resets wraparound torn full_disk replica servers clock
+
+# The binary at work for SOAK_SECONDS (3600; 600 is the short form); fails when something grows that is to be flat.
+soak: setup
+	SOAK_SECONDS=$${SOAK_SECONDS:-3600} cargo test --locked --package longrun --test faults -- --ignored --nocapture \
+	  soak::nothing_grows_that_is_to_be_flat

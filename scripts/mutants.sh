@@ -1,0 +1,81 @@
+#!/bin/sh
+# Shows that the history checker finds bugs: puts each of tests/mutants/*.patch into a copy of the tree, runs the checker
+# against the engine that the patch names, and says by which seed it was found and how. Fails when one is not found.
+#
+# MUTANT_SEEDS (default 300) is how many seeds each gets, MUTANT_SECONDS (default 400) how long; MUTANTS names some of them
+# (the beginnings of their files' names).
+set -eu
+cd "$(dirname "$0")/.."
+
+root=$PWD
+tree=$root/target/mutants/tree
+seeds=${MUTANT_SEEDS:-300}
+rm -rf "$root/target/mutants"
+mkdir -p "$tree"
+git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read -T - -c | tar -x -C "$tree"
+# The copy lies inside of this repository, which is not to be changed.
+export GIT_CEILING_DIRECTORIES="$root/target/mutants"
+# Its own artifacts, or those of the tree would be taken for them: a package is named by its place in the workspace. What
+# others wrote and was built already is linked.
+export CARGO_TARGET_DIR="$root/target/mutants/build"
+mkdir -p "$CARGO_TARGET_DIR/debug"
+if [ -d target/debug/deps ]; then
+    cp -al target/debug/deps target/debug/build target/debug/.fingerprint "$CARGO_TARGET_DIR/debug/"
+    for member in operations store tasks testkit checker; do
+        rm -rf "$CARGO_TARGET_DIR/debug/deps/lib$member-"* "$CARGO_TARGET_DIR/debug/deps/$member-"* \
+            "$CARGO_TARGET_DIR/debug/.fingerprint/$member-"*
+    done
+fi
+export RUST_BACKTRACE=0
+
+# check ENGINE LOG SEEDS: 0 when the checker finds nothing.
+check() {
+    (cd "$tree" && cargo test --locked --quiet --package store --test checker --no-run) >"$2" 2>&1 || {
+        cat "$2"
+        echo "it does not build" >&2
+        exit 2
+    }
+    (cd "$tree" && LONGRUN_SEEDS=$3 timeout -s KILL "${MUTANT_SECONDS:-400}" \
+        cargo test --locked --quiet --package store --test checker -- --exact "$1") >"$2" 2>&1
+}
+
+table=$root/target/mutants/table.md
+printf '| mutant | engine | found | by |\n|---|---|---|---|\n' >"$table"
+missed=0
+for engine in sqlite postgres; do
+    check "$engine" "$root/target/mutants/$engine.log" 25 || {
+        tail -n 20 "$root/target/mutants/$engine.log"
+        echo "the checker finds something on $engine without any mutant: nothing is shown by the rest" >&2
+        exit 1
+    }
+done
+for number in ${MUTANTS:-0 1}; do
+    for patch in "$root/tests/mutants/$number"*.patch; do
+        name=$(basename "$patch" .patch)
+        engine=$(sed -n 's/^# engine: //p' "$patch")
+        log=$root/target/mutants/$name.log
+        git -C "$tree" apply "$patch"
+        begun=$(date +%s)
+        if check "$engine" "$log" "$seeds"; then
+            found=NO
+            by="$seeds seeds passed"
+            missed=$((missed + 1))
+        elif grep -q 'panicked at' "$log"; then
+            found="yes, $(($(date +%s) - begun)) s with the build"
+            by=$(grep -A 1 -m 1 'panicked at' "$log" | tail -n 1 | tr '|\n' '/ ' | sed 's/[0-9a-f]\{8\}-[0-9a-f-]*/an operation/' | cut -c 1-150)
+        else
+            found=NO
+            by="the run does not end"
+            missed=$((missed + 1))
+        fi
+        printf '| %s | %s | %s | %s |\n' "$name" "$engine" "$found" "$by" | tee -a "$table"
+        git -C "$tree" apply -R "$patch"
+    done
+done
+echo
+cat "$table"
+rm -rf "$tree" "$CARGO_TARGET_DIR"
+[ "$missed" = 0 ] || {
+    echo "$missed mutants were not found" >&2
+    exit 1
+}

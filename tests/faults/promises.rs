@@ -1,0 +1,78 @@
+//! docs/promises.md names the tests that there are, and all tests of faults.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Every test of these stands on the page.
+const WHOLE: [&str; 13] = [
+    "tests/faults/damage.rs",
+    "tests/faults/kills.rs",
+    "tests/faults/slope.rs",
+    "tests/faults/soak.rs",
+    "tests/cluster.rs",
+    "tests/outage.rs",
+    "crates/store/tests/frozen.rs",
+    "crates/store/tests/full_disk.rs",
+    "crates/store/tests/outage.rs",
+    "crates/store/tests/replica.rs",
+    "crates/store/tests/resets.rs",
+    "crates/store/tests/torn.rs",
+    "crates/store/tests/wraparound.rs",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What stands in backticks.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Functions that are marked as tests.
+fn tests_of(path: &str) -> BTreeSet<String> {
+    let (mut tests, mut is_marked) = (BTreeSet::new(), false);
+    for line in read(path).lines().map(str::trim) {
+        is_marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let name = line.strip_prefix("async fn ").or(line.strip_prefix("fn "));
+        if let Some(name) = name.filter(|_| is_marked) {
+            tests.insert(name.split('(').next().unwrap().to_owned());
+            is_marked = false;
+        }
+    }
+    tests
+}
+
+#[test]
+fn the_page_of_promises_names_the_tests_that_there_are() {
+    let page = read("docs/promises.md");
+    let mut named = BTreeSet::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let mut file = None;
+        for text in quoted(line) {
+            if text.ends_with(".rs") {
+                file = Some(text);
+            } else if let Some(file) = file {
+                assert!(tests_of(file).contains(text), "docs/promises.md names {text}, which {file} has not");
+                named.insert((file.to_owned(), text.to_owned()));
+            }
+        }
+    }
+    for file in WHOLE {
+        for test in tests_of(file) {
+            assert!(
+                named.contains(&(file.to_owned(), test.clone())),
+                "docs/promises.md does not name {test} of {file}"
+            );
+        }
+    }
+    for patch in std::fs::read_dir(root().join("tests/mutants")).unwrap() {
+        let name = patch.unwrap().file_name().into_string().unwrap();
+        let name = name.strip_suffix(".patch").unwrap();
+        assert!(page.contains(&format!("| {name} |")), "docs/promises.md does not name the mutant {name}");
+    }
+}

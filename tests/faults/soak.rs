@@ -1,0 +1,261 @@
+//! The binary at work for long: mixed load over HTTP, kills in the beginning, and then nothing grows that is to be flat.
+//!
+//! `make soak`: `SOAK_SECONDS` (3600) is how long; 600 is the short form. In the first quarter the server is killed now and
+//! then; what is measured is the rest, after a while in which retention comes to an even level.
+//!
+//! What is to be flat grows by less than is stated at [`Bound`], by the straight line through all samples. Some of what is
+//! kept is to grow with what is created, for a day or a week: idempotency keys, the change log, the audit log, statistics.
+//! So the file's growth is bound by the number of creations.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longrun_client::{BulkRequest, ListRequest, NewOperation, ScheduleWish, SearchRequest, StatsRequest, WatchRequest};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::tempdir;
+use tokio_util::sync::CancellationToken;
+
+use crate::common::{Server, admin_token, free_address, run_in};
+use crate::load::{KIND, Load, middle_and_most, serve};
+use crate::slope::Series;
+
+const SECONDS: u64 = 3_600;
+const CREATORS: u64 = 4;
+/// Between two creations of one creator: the load is the same all the time.
+const PACE: Duration = Duration::from_millis(15);
+const WORKERS: u64 = 3;
+const WATCHERS: usize = 3;
+/// How long operations are kept after their end.
+const RETAIN_FOR: &str = "20s";
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// The share of the time in which the server is killed, and behind it that in which nothing is measured yet.
+const FAULTS: f64 = 0.25;
+const SETTLES: Duration = Duration::from_secs(60);
+/// Bytes of the file that an operation may leave after its retention: its key, its changes, the entries about it.
+const BYTES_OF_AN_OPERATION: f64 = 2_500.0;
+
+/// Connections of the server to the file, each of which keeps as much of the file in memory as this: while the file is smaller,
+/// memory grows with it.
+const CONNECTIONS: f64 = 5.0;
+const CACHE: f64 = 16.0 * 1024.0 * 1024.0;
+
+/// By how much something may grow over the time that is measured: by so much, or by this part of its mean.
+struct Bound {
+    name: &'static str,
+    by: f64,
+    part: f64,
+}
+
+const FLAT: [Bound; 6] = [
+    Bound { name: "memory, KiB", by: 16.0 * 1024.0, part: 0.10 },
+    Bound { name: "file descriptors", by: 6.0, part: 0.10 },
+    Bound { name: "log, bytes", by: 1024.0 * 1024.0, part: 0.10 },
+    Bound { name: "rows of active", by: 200.0, part: 0.25 },
+    Bound { name: "rows of settled", by: 500.0, part: 0.15 },
+    Bound { name: "rows of leases", by: 200.0, part: 0.25 },
+];
+
+fn anything(random: &mut StdRng) -> NewOperation {
+    let one_in = |random: &mut StdRng, n: u32| random.random_range(0..n) == 0;
+    NewOperation {
+        kind: KIND.to_owned(),
+        max_attempts: Some(random.random_range(1..=3)),
+        priority: Some(random.random_range(-1..=1)),
+        retain_for: Some(RETAIN_FOR.to_owned()),
+        input: Some(serde_json::json!({"image": "registry.example/app", "n": random.random_range(0..1_000)})),
+        labels: [("batch".to_owned(), random.random_range(0..20).to_string())].into(),
+        concurrency_key: one_in(random, 10).then(|| format!("key-{}", random.random_range(0..5))),
+        concurrency_limit: None,
+        ..NewOperation::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "takes an hour, or SOAK_SECONDS: make soak"]
+async fn nothing_grows_that_is_to_be_flat() {
+    let seconds = std::env::var("SOAK_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
+    let begun = Instant::now();
+    let faults_until = begun + Duration::from_secs(seconds).mul_f64(FAULTS);
+    let end = begun + Duration::from_secs(seconds);
+    let (folder, address) = (tempdir().unwrap(), free_address());
+    let mut server = serve(folder.path(), &address);
+    let token = admin_token(&format!("sqlite:{}", folder.path().join("longrun.db").display()));
+    let load = Load::new(&address, &token);
+    schedules(&load).await;
+    let stop = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..CREATORS {
+        tasks.spawn(Arc::clone(&load).create(number, PACE, anything));
+    }
+    for number in 0..WORKERS {
+        tasks.spawn(Arc::clone(&load).work(number, &[KIND, "tick"], stop.clone()));
+    }
+    for _ in 0..WATCHERS {
+        tasks.spawn(watch(Arc::clone(&load), stop.clone()));
+    }
+    tasks.spawn(many(Arc::clone(&load), stop.clone()));
+    tasks.spawn(read(Arc::clone(&load), stop.clone()));
+
+    let mut kills = 0;
+    while Instant::now() < faults_until {
+        let pause = Duration::from_secs(rand::rng().random_range(5..20)).min(faults_until - Instant::now());
+        tokio::time::sleep(pause).await;
+        load.fault_begins();
+        server.process.kill_9();
+        server = serve(folder.path(), &address);
+        kills += 1;
+    }
+    tokio::time::sleep(SETTLES.min(Duration::from_secs(seconds).mul_f64(FAULTS))).await;
+    let (samples, created) = measure(&load, &server, folder.path(), end).await;
+
+    load.stop.cancel();
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), 0);
+    run_in(folder.path(), &["doctor", "--store", "sqlite:longrun.db"]).expect(0);
+    let (middle, most) = middle_and_most(&load.recoveries.lock().unwrap());
+    println!(
+        "{seconds} s, {kills} kills (acknowledged again after {middle:?}, {most:?} at most), {} operations created, {created} of \
+         them while measured",
+        load.count()
+    );
+    samples.iter().for_each(|series| println!("{series}"));
+    judge(&samples, created);
+    let errors = load.errors.lock().unwrap();
+    assert!(errors.is_empty(), "{} errors that no fault explains: {:#?}", errors.len(), &errors[..errors.len().min(5)]);
+}
+
+fn judge(samples: &[Series], created: f64) {
+    let of = |name: &str| samples.iter().find(|series| series.name == name).unwrap();
+    let mut wrong = Vec::new();
+    let cached = |sample: Option<&(f64, f64)>| sample.map_or(0.0, |(_, bytes)| bytes.min(CACHE));
+    let file = &of("file, bytes").samples;
+    let caches = CONNECTIONS * (cached(file.last()) - cached(file.first())) / 1024.0;
+    println!("caches may have grown by {caches:.0} KiB while measured");
+    for Bound { name, by, part } in FLAT {
+        let more = if name == "memory, KiB" { caches } else { 0.0 };
+        let (growth, most) = (of(name).growth(), (of(name).mean() * part).max(by) + more);
+        if growth > most {
+            wrong.push(format!("{name} grew by {growth:.0}, and may by {most:.0}"));
+        }
+    }
+    let each = of("file, bytes").growth() / created;
+    println!("the file grew by {each:.0} bytes for each operation");
+    if each > BYTES_OF_AN_OPERATION {
+        wrong.push(format!("the file grew by {each:.0} bytes for each operation, and may by {BYTES_OF_AN_OPERATION}"));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Samples until `end`; also answers how many operations were created meanwhile.
+async fn measure(load: &Load, server: &Server, folder: &Path, end: Instant) -> (Vec<Series>, f64) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("longrun.db")).read_only(true);
+    let mut samples: Vec<Series> = Vec::new();
+    let (begun, before) = (Instant::now(), load.count());
+    while Instant::now() < end {
+        let process = format!("/proc/{}", server.process.id());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let memory: f64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
+        let descriptors = std::fs::read_dir(format!("{process}/fd")).unwrap().count();
+        let bytes = |name: &str| folder.join(name).metadata().map_or(0, |file| file.len()) as f64;
+        let mut values = vec![
+            ("memory, KiB", memory),
+            ("file descriptors", descriptors as f64),
+            ("file, bytes", bytes("longrun.db")),
+            ("log, bytes", bytes("longrun.db-wal")),
+        ];
+        let mut connection = options.connect().await.unwrap();
+        for (name, sql) in [
+            ("rows of active", "SELECT count(*) FROM active"),
+            ("rows of settled", "SELECT count(*) FROM settled"),
+            ("rows of leases", "SELECT count(*) FROM leases"),
+            ("rows of changes", "SELECT count(*) FROM changes"),
+            ("rows of idempotency", "SELECT count(*) FROM idempotency_keys"),
+        ] {
+            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+            values.push((name, rows as f64));
+        }
+        connection.close().await.unwrap();
+        let at = begun.elapsed().as_secs_f64();
+        for (place, (name, value)) in values.into_iter().enumerate() {
+            if samples.len() <= place {
+                samples.push(Series { name, samples: Vec::new() });
+            }
+            samples[place].samples.push((at, value));
+        }
+        tokio::time::sleep(SAMPLE_EVERY).await;
+    }
+    (samples, (load.count() - before) as f64)
+}
+
+async fn schedules(load: &Load) {
+    for number in 0..3 {
+        let operation = NewOperation {
+            kind: "tick".to_owned(),
+            retain_for: Some(RETAIN_FOR.to_owned()),
+            ..NewOperation::default()
+        };
+        let wish = ScheduleWish {
+            name: Some(format!("tick-{number}")),
+            every: Some("60s".to_owned()),
+            operation: Some(operation),
+            ..ScheduleWish::default()
+        };
+        load.client.create_schedule(&wish).await.unwrap();
+    }
+}
+
+/// Follows what happens, and lets go now and then.
+async fn watch(load: Arc<Load>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let Some(mut watch) = load.answer("watch", load.client.watch(&WatchRequest::default()).await) else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        for _ in 0..2_000 {
+            let next = tokio::select! {
+                next = watch.next() => next,
+                () = stop.cancelled() => return,
+            };
+            if load.answer("watch", next).is_none() {
+                break;
+            }
+        }
+    }
+}
+
+/// Retries and cancels many at once.
+async fn many(load: Arc<Load>, stop: CancellationToken) {
+    for round in 0.. {
+        let (action, filter) = match round % 2 {
+            0 => ("cancel", format!("labels.batch={} AND status=PENDING", round % 20)),
+            _ => ("retry", format!("labels.batch={} AND status=FAILED", round % 20)),
+        };
+        let request = BulkRequest { action: action.to_owned(), filter, dry_run: false, expected_count: None };
+        load.answer("bulk", load.client.bulk(&request, None).await);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(3)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Reads what people read.
+async fn read(load: Arc<Load>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let client = &load.client;
+        load.answer("list", client.list(&ListRequest::default()).await);
+        let search = SearchRequest { filter: "labels.batch=3".to_owned(), ..SearchRequest::default() };
+        load.answer("search", client.search(&search).await);
+        load.answer("count", client.count("kind=scan", &["status"]).await);
+        load.answer("stats", client.stats(&StatsRequest::default()).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
