@@ -25,8 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Looks {
     store: Arc<dyn Store>,
-    last: Arc<Mutex<Option<(Instant, Option<Found>)>>>,
+    last: Arc<Mutex<Option<Look>>>,
 }
+
+/// When it was looked, and what was found; `None`: the store did not answer.
+type Look = (Instant, Option<Found>);
 
 /// What a look found.
 #[derive(Clone)]
