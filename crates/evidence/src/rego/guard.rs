@@ -55,6 +55,13 @@ impl Level {
     }
 }
 
+/// A script within these lengths.
+pub fn source(text: &str) -> Result<Source, RegoError> {
+    let PolicyLengthConfig { max_file_bytes, max_lines, .. } = lengths();
+    Source::from_contents_with_limits("policy".to_owned(), text.to_owned(), max_file_bytes, max_lines)
+        .map_err(engine_error)
+}
+
 /// What the engine is to hold scripts to.
 pub fn lengths() -> PolicyLengthConfig {
     PolicyLengthConfig {

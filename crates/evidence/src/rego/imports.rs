@@ -1,7 +1,6 @@
 //! Takes out the imports that say which version of the language a script is in. Every script is read as Rego v1, which
 //! has all of `future.keywords`; the engine refuses the two beside each other, which OPA takes.
 
-use regorus::Source;
 use regorus::unstable::{Lexer, TokenKind};
 
 use super::guard;
@@ -18,16 +17,9 @@ pub fn settle(text: &str) -> String {
 
 /// Start and end, in bytes, of each. What the lexer refuses is for the parser to refuse.
 fn imports(text: &str) -> Vec<(usize, usize)> {
-    let limits = guard::lengths();
-    let source = Source::from_contents_with_limits(
-        "policy".to_owned(),
-        text.to_owned(),
-        limits.max_file_bytes,
-        limits.max_lines,
-    );
-    let Ok(source) = source else { return Vec::new() };
+    let Ok(source) = guard::source(text) else { return Vec::new() };
     let mut lexer = Lexer::new(&source);
-    lexer.set_max_col(limits.max_col);
+    lexer.set_max_col(guard::lengths().max_col);
     let mut found = Vec::new();
     // The import in hand: where it starts and ends, and the names and dots that follow it on its line.
     let mut open: Option<(usize, usize, u32, String)> = None;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use regorus::Engine;
 use regorus::unstable::{Module, Parser};
-use regorus::{Engine, Source};
 
 use super::builtins::Calls;
 use super::error::{RegoError, engine_error};
@@ -70,17 +70,10 @@ impl Script {
 }
 
 fn parse(text: &str) -> Result<Module, RegoError> {
-    let limits = guard::lengths();
-    let source = Source::from_contents_with_limits(
-        "policy".to_owned(),
-        text.to_owned(),
-        limits.max_file_bytes,
-        limits.max_lines,
-    )
-    .map_err(engine_error)?;
+    let source = guard::source(text)?;
     guard::check(&source)?;
     let parsed = Parser::new(&source).and_then(|mut parser| {
-        parser.set_max_col(limits.max_col);
+        parser.set_max_col(guard::lengths().max_col);
         parser.enable_rego_v1()?;
         parser.parse()
     });

@@ -1,8 +1,7 @@
 //! `GET /ui/audit`: who called what, newest first.
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use operations::Timestamp;
@@ -12,6 +11,7 @@ use store::{AuditEntry, AuditPage};
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::parameter;
+use super::form::Address;
 use super::format::{When, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -87,9 +87,8 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Address(asked): Address<Asked>,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let value = ListAudit {
         actor: asked.actor.trim().to_owned(),

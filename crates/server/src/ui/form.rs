@@ -1,10 +1,15 @@
 //! What forms and addresses bring: names with values, a name also several times.
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use std::convert::Infallible;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use http::request::Parts;
 use operations::Violation;
 use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
 
 use super::error::Problem;
 use super::visitor::Visitor;
@@ -59,6 +64,33 @@ impl Fields {
     pub(super) fn has_other_than(&self, names: &[&str]) -> bool {
         self.0.iter().any(|(name, value)| value.is_empty() || !names.contains(&name.as_str()))
     }
+}
+
+/// The parameters of an address.
+impl FromRequestParts<App> for Fields {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Fields, Infallible> {
+        Ok(Fields::parse(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+/// The parameters of an address as a type has them; what does not fit is refused.
+pub(super) struct Address<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Address<T>, Problem> {
+        let asked = Query::try_from_uri(&parts.uri);
+        let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
+        Ok(Address(asked))
+    }
+}
+
+/// A name within a path; what cannot be read is not there.
+pub(super) fn name_of(path: Result<Path<String>, PathRejection>, what: &'static str) -> Result<String, ApiError> {
+    path.map(|Path(name)| name).map_err(|_| ApiError::NotFound(what))
 }
 
 /// A form that a page of the visitor's own session sent. Whatever changes something takes one.

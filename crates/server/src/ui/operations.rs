@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use askama::Template;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::{Operation, Projects, Status, Timestamp};
@@ -144,9 +144,8 @@ pub(super) async fn list(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    fields: Fields,
 ) -> Result<Response, Problem> {
-    let fields = Fields::parse(query.as_deref().unwrap_or_default());
     let now = app.store.now();
     let (bar, mut wrong) = Bar::read(&fields, now);
     let place = Place::read(&fields);

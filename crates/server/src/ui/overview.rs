@@ -1,8 +1,7 @@
 //! `GET /ui`: how it goes. What was done in the last hour, day or week, what waits and runs now, and who runs it.
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use operations::{Operation, Status, Timestamp};
@@ -14,6 +13,7 @@ use super::by_kind::{self, Counted, KindRow, and_kind, counted, status_url};
 use super::chart::{self, Chart, Slot};
 use super::error::Problem;
 use super::filter::{self, parameter};
+use super::form::Address;
 use super::format::{When, duration, number, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -150,9 +150,8 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Address(asked): Address<Asked>,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     let frame = visitor.frame("overview");
     // Who may not see operations may have other pages.
     if let (Err(refused), first) = (visitor.caller.require(Scope::OperationsRead), frame.pages.first()) {
@@ -162,7 +161,7 @@ pub(super) async fn show(
     let now = app.store.now();
     let (slots, counting) = slots(&app, &visitor, range, &asked.kind, now).await?;
     let sum = slots.iter().fold(Counts::default(), |mut sum, slot| {
-        add(&mut sum, &slot.counts);
+        sum.add(&slot.counts);
         sum
     });
     let paused = paused(&app, &visitor).await?;
@@ -230,7 +229,7 @@ async fn slots(
     for point in told.points {
         let place = usize::try_from((point.start.as_millis() - first).div_euclid(millis)).ok();
         if let Some(slot) = place.and_then(|place| slots.get_mut(place)) {
-            add(&mut slot.counts, &point.counts);
+            slot.counts.add(&point.counts);
         }
     }
     let counting = match (told.available_since, told.complete_until) {
@@ -244,15 +243,6 @@ async fn slots(
         _ => String::new(),
     };
     Ok((slots, counting))
-}
-
-fn add(sum: &mut Counts, more: &Counts) {
-    sum.created += more.created;
-    sum.started += more.started;
-    sum.completed += more.completed;
-    sum.failed += more.failed;
-    sum.waiting.merge(&more.waiting);
-    sum.running.merge(&more.running);
 }
 
 /// Those of a status that were created first.

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode};
 use operations::Timestamp;
@@ -12,7 +12,7 @@ use store::{Schedule, Scope};
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter;
-use super::form::{Fields, Sent, Wrong};
+use super::form::{Fields, Sent, Wrong, name_of};
 use super::format::{When, pretty};
 use super::operations::{Row, row};
 use super::respond;
@@ -101,9 +101,8 @@ pub(super) async fn list(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    fields: Fields,
 ) -> Result<Response, Problem> {
-    let fields = Fields::parse(query.as_deref().unwrap_or_default());
     let after = fields.one("after").to_owned();
     let is_first = after.is_empty();
     let value = ListSchedules { page_size: None, page_token: after };
@@ -126,7 +125,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let schedule = schedules::get(&app, &visitor.caller, &parse(name)?).await?;
+    let schedule = schedules::get(&app, &visitor.caller, &name_of(name, "schedule")?).await?;
     let now = app.store.now();
     let at = |at: Timestamp| When::new(at, now);
     let operations = operations(&app, &visitor, &schedule, now).await?;
@@ -191,7 +190,7 @@ pub(super) async fn edit(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     visitor.caller.require(Scope::OperationsWrite)?;
-    let schedule = schedules::get(&app, &visitor.caller, &parse(name)?).await?;
+    let schedule = schedules::get(&app, &visitor.caller, &name_of(name, "schedule")?).await?;
     let name = schedule.wanted.name.clone();
     form(&visitor, &headers, name, Typed::from(&schedule.wanted), Wrong::default(), StatusCode::OK)
 }
@@ -205,7 +204,7 @@ pub(super) async fn update(
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
     visitor.caller.require(Scope::OperationsWrite)?;
-    let name = parse(name)?;
+    let name = name_of(name, "schedule")?;
     let typed = Typed::of(&fields);
     let changed = match typed.change() {
         Ok(body) => match strict::json::<UpdateSchedule<'_>>(body.as_bytes()) {
@@ -315,8 +314,4 @@ fn catch_up(catch_up: CatchUp) -> &'static str {
         CatchUp::Latest => "The latest is made up for",
         CatchUp::All => "Each is made up for, at most 100",
     }
-}
-
-fn parse(name: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
-    name.map(|Path(name)| name).map_err(|_| ApiError::NotFound("schedule"))
 }

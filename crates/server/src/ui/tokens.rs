@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::HeaderMap;
 use operations::Timestamp;
@@ -14,7 +14,7 @@ use store::{Scope, Session, Token};
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::parameter;
-use super::form::{Sent, Wrong};
+use super::form::{Address, Sent, Wrong};
 use super::format::When;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -113,9 +113,8 @@ pub(super) async fn show(
     State(app): State<App>,
     visitor: Visitor,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Address(asked): Address<Asked>,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| ApiError::Malformed(rejection.body_text()))?;
     render(&app, &visitor, &headers, asked.page_token, None, Entered::default()).await
 }
 

@@ -11,7 +11,7 @@ use store::View;
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::{self, Bar};
-use super::form::{Fields, Sent, Wrong};
+use super::form::{Fields, Sent, Wrong, name_of};
 use super::format::count;
 use super::respond;
 use super::visitor::{Frame, Visitor};
@@ -129,7 +129,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let (view, counted) = views::get(&app, &visitor.caller, &parse(id)?).await?;
+    let (view, counted) = views::get(&app, &visitor.caller, &name_of(id, "view")?).await?;
     let typed = Typed { name: view.name.clone(), filter: view.filter.clone(), is_shared: view.owner.is_none() };
     one(&visitor, &headers, (view, counted), typed, Wrong::default(), StatusCode::OK)
 }
@@ -142,7 +142,7 @@ pub(super) async fn update(
     sent: Sent,
 ) -> Result<Response, Problem> {
     let Sent { visitor, fields } = sent;
-    let id = parse(id)?;
+    let id = name_of(id, "view")?;
     let (view, counted) = views::get(&app, &visitor.caller, &id).await?;
     let typed = Typed { is_shared: view.owner.is_none(), ..Typed::of(&fields) };
     let columns = List(view.columns.clone());
@@ -162,7 +162,7 @@ pub(super) async fn delete(
     id: Result<Path<String>, PathRejection>,
     sent: Sent,
 ) -> Result<Response, Problem> {
-    views::delete(&app, &sent.visitor.caller, &parse(id)?).await?;
+    views::delete(&app, &sent.visitor.caller, &name_of(id, "view")?).await?;
     Ok(Redirect::to(HERE).into_response())
 }
 
@@ -231,8 +231,4 @@ fn url(view: &View) -> String {
 
 fn told(counted: Option<ViewCount>) -> String {
     counted.map_or(String::new(), |counted| count(counted.total, counted.is_exact))
-}
-
-fn parse(id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
-    id.map(|Path(id)| id).map_err(|_| ApiError::NotFound("view"))
 }

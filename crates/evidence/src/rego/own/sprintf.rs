@@ -358,17 +358,18 @@ impl Spec {
         self.signed("", digits, negative, out);
     }
 
+    fn sign(&self, negative: bool) -> &'static str {
+        match negative {
+            true => "-",
+            false if self.plus => "+",
+            false if self.space => " ",
+            false => "",
+        }
+    }
+
     /// Sign, prefix and digits, with zeros between them up to the precision or, with the flag, the width.
     fn signed(&self, prefix: &str, digits: &str, negative: bool, out: &mut String) {
-        let sign = if negative {
-            "-"
-        } else if self.plus {
-            "+"
-        } else if self.space {
-            " "
-        } else {
-            ""
-        };
+        let sign = self.sign(negative);
         let fill = self.zero && !self.minus && self.precision.is_none();
         let wanted = match (self.precision, self.width) {
             (Some(precision), _) => precision,
@@ -386,15 +387,7 @@ impl Spec {
             _ => general(number.abs(), self.precision),
         };
         let text = if matches!(verb, 'E' | 'G') { text.to_uppercase() } else { text };
-        let sign = if number.is_sign_negative() {
-            "-"
-        } else if self.plus {
-            "+"
-        } else if self.space {
-            " "
-        } else {
-            ""
-        };
+        let sign = self.sign(number.is_sign_negative());
         let wanted = if self.zero && !self.minus { self.width.unwrap_or(0).saturating_sub(sign.len()) } else { 0 };
         let zeros = "0".repeat(wanted.saturating_sub(text.len()));
         self.pad(&format!("{sign}{zeros}{text}"), false, out);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use longrun_client::{Client, Error, OperationDetail, SearchRequest, Stats, StatsPoint, StatsRequest, short_status};
 use operations::Timestamp;
+use operations::search::value;
 
 use crate::render::age;
 
@@ -150,7 +151,7 @@ impl Source {
         }
         for _ in 0..ASKED_KINDS.min(self.asked.len()) {
             let (kind, _) = self.asked.remove(0);
-            let filter = format!("status = PENDING AND kind = {}", quoted(&kind));
+            let filter = format!("status = PENDING AND kind = {}", value(&kind));
             let request = SearchRequest { filter, page_size: Some(1), oldest_first: true, ..SearchRequest::default() };
             let found = client.search(&request).await?.value.operations;
             let oldest = found.first().and_then(waiting_since);
@@ -162,11 +163,6 @@ impl Source {
         }
         Ok(())
     }
-}
-
-/// A value in a filter.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn waiting_since(found: &OperationDetail) -> Option<(String, Timestamp)> {
@@ -295,6 +291,6 @@ mod tests {
 
     #[test]
     fn a_kind_with_quotes_is_one_value_of_the_filter() {
-        assert_eq!(quoted("a\"b\\"), "\"a\\\"b\\\\\"");
+        assert_eq!(value("a\"b\\"), "\"a\\\"b\\\\\"");
     }
 }
