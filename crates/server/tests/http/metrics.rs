@@ -152,6 +152,17 @@ fn the_rules_are_in_order_and_pass_their_tests() {
     promtool(&["test", "rules", "alerts_test.yml"]);
 }
 
+#[test]
+fn every_alert_has_a_test_in_which_it_fires() {
+    let (rules, tests) = (text_of("deploy/prometheus/alerts.yml"), text_of("deploy/prometheus/alerts_test.yml"));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    // A row that expects none is written on one line, `{…, exp_alerts: []}`.
+    let fires = |alert: &&&str| tests.lines().any(|line| line.trim() == format!("alertname: {alert}"));
+    let silent: Vec<_> = alerts.iter().filter(|alert| !fires(alert)).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
 #[tokio::test]
 async fn prometheus_reads_what_is_exported() {
     use std::io::Write as _;
