@@ -61,6 +61,7 @@ pub struct Services {
 impl Services {
     /// Services with default settings, no declared kinds, no AI provider and no default policies.
     pub fn new(store: Arc<dyn Store>, content: ContentStore, waker: Waker) -> Services {
+        let metrics = Metrics::new(store.meters());
         Services {
             store,
             content,
@@ -77,7 +78,7 @@ impl Services {
             sign_in_links: SignInLinks::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
-            metrics: Metrics::default(),
+            metrics,
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod fuzzing;
 mod history;
 mod limits;
 mod management;
+mod measured;
 mod open;
 mod pause;
 mod plan;
@@ -55,7 +56,8 @@ mod work;
 mod workers;
 
 use async_trait::async_trait;
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
+pub use operations::Timestamp;
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest};
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
@@ -78,6 +80,8 @@ pub use management::{
     DEFAULT_OVERLAP, MAX_OVERLAP, Rotation as TokenRotation, TokenError, TokenWish, create_token, revoke_token,
     rotate_token,
 };
+pub use measured::{KindStanding, Measured, Standings};
+pub use meters;
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
@@ -163,6 +167,7 @@ pub struct EvidenceRecord {
 pub trait Store:
     BulkOperations
     + Details
+    + Measured
     + Postpone
     + Schedules
     + SearchOperations

@@ -16,6 +16,7 @@ mod hints;
 mod history;
 mod inbox;
 mod limits;
+mod measured;
 mod open;
 mod outage;
 mod pagination;

@@ -20,6 +20,7 @@ use evidence::Status as Verdict;
 use operations::backoff::Backoff;
 use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
 use serde::{Deserialize, Serialize};
+use store::meters::{DeliveryLabel, Meters, Outcome};
 
 use crate::evaluation;
 use crate::webhook::Endpoint;
@@ -100,7 +101,7 @@ impl Subscription {
 
 /// Every subscription by its name; the [`Handler`] of the kind [`KIND`].
 #[derive(Clone, Debug, Default)]
-pub struct Notices(BTreeMap<String, Subscription>);
+pub struct Notices(BTreeMap<String, Subscription>, Meters);
 
 /// The input of a notice.
 #[derive(Serialize, Deserialize)]
@@ -112,7 +113,12 @@ struct Input<'a> {
 impl Notices {
     /// The subscriptions, each with the name that its notices find it by.
     pub fn new(subscriptions: BTreeMap<String, Subscription>) -> Notices {
-        Notices(subscriptions)
+        Notices(subscriptions, Meters::default())
+    }
+
+    /// The same, which counts deliveries in a process' meters.
+    pub fn measured_by(self, meters: Meters) -> Notices {
+        Notices(self.0, meters)
     }
 
     /// Whether nobody subscribed.
@@ -165,7 +171,11 @@ impl Handler for Notices {
             return Err(Failure::transient(format!("there is no subscription {:?} here", input.subscription)));
         };
         tokio::select! {
-            delivered = subscription.deliver(&attempt.organization, &operation) => delivered.map(|()| String::new()),
+            delivered = subscription.deliver(&attempt.organization, &operation) => {
+                let outcome = if delivered.is_ok() { Outcome::completed } else { Outcome::failed };
+                self.1.notice_attempts.get_or_create(&DeliveryLabel { outcome }).inc();
+                delivered.map(|()| String::new())
+            }
             () = attempt.cancelled.cancelled() => Err(Failure::transient("the delivery was stopped")),
         }
     }

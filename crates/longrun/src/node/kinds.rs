@@ -50,7 +50,7 @@ pub fn registry(
             }
         };
     }
-    let notices = notices(config)?;
+    let notices = notices(config)?.measured_by(store.meters());
     if !notices.is_empty() {
         let limits = engine::Limits { backoff: Some(notices::BACKOFF), ..engine::Limits::default() };
         registry = registry.with_follow_up(notices.clone()).with(notices::KIND, notices);

@@ -77,6 +77,7 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
@@ -102,7 +103,7 @@ impl Node {
         };
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let evaluations = Arc::new(evaluator::evaluations(config)?);
+        let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
         let provider = ai::provider(config)?;
         let has_ai_provider = provider.is_some();
         let registry = kinds::registry(config, &store, &content, &evaluations, provider)?;
@@ -125,8 +126,8 @@ impl Node {
         services.identity = identity.into();
         services.settings = settings.clone();
         services.metrics.add_counter(
-            "longrun_log_lines_lost_total",
-            "Lines of the log that could not be written.",
+            "log_lines_lost",
+            "Lines of the log that could not be written",
             logging::lost_lines,
         );
         let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());

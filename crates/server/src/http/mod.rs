@@ -36,6 +36,7 @@ pub(crate) mod search;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
+mod standings;
 mod stats;
 mod target;
 mod tls;
@@ -73,8 +74,8 @@ pub fn router(services: Services) -> Router {
     let settings = &app.settings;
     let metrics = app.metrics.clone();
     metrics.add_counter(
-        "longrun_connections_closed_total",
-        "Connections that were closed because there were too many.",
+        "connections_closed",
+        "Connections that were closed because there were too many",
         connections::closed,
     );
     let origins = settings.cors_origins.clone();

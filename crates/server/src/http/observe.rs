@@ -28,7 +28,8 @@ use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::link::{Link, UnderWay};
-use crate::metrics::{InFlight, Metrics, Shed};
+use crate::metrics::{Metrics, Shed};
+use store::meters::Present;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -75,7 +76,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         if !shedding::is_refused(&request, &record.learnt) {
             return leftover::drained(request, next).await;
         }
-        record.metrics.shed(Shed::Overloaded);
+        record.metrics.shed(Shed::overloaded);
         leftover::let_go(request).await;
         shedding::refusal()
     };
@@ -155,7 +156,7 @@ struct Record {
     /// Whether the answer was sent whole; `false` too when the handler was dropped because the client went away.
     whole: bool,
     metrics: Metrics,
-    _in_flight: InFlight,
+    _in_flight: Present,
     _under_way: Option<UnderWay>,
 }
 
@@ -179,7 +180,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route();
-        self.metrics.record(&route, self.status.as_u16(), duration);
+        self.metrics.record(&route, &self.method, self.status.as_u16(), duration);
         let token = self.learnt.token.get();
         let request_id = self.request_id.to_str().unwrap_or("");
         if let Some(Cause(cause)) = &self.cause {

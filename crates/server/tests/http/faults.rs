@@ -784,3 +784,15 @@ impl store::Sessions for FaultyStore {
         self.inner.forget_sessions(limit).await
     }
 }
+
+#[async_trait]
+impl store::Measured for FaultyStore {
+    fn meters(&self) -> store::meters::Meters {
+        self.inner.meters()
+    }
+
+    async fn standings(&self) -> Result<store::Standings, StoreError> {
+        self.check()?;
+        self.inner.standings().await
+    }
+}

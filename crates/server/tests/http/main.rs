@@ -31,6 +31,7 @@ mod limits;
 mod list_edge_cases;
 mod log;
 mod matrix;
+mod metrics;
 mod openapi;
 mod operators;
 mod organizations;

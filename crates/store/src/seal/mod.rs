@@ -9,6 +9,7 @@
 
 mod content;
 mod keys;
+mod measured;
 mod places;
 mod postpone;
 mod rotation;
