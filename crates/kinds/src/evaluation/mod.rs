@@ -23,6 +23,6 @@ mod serve;
 mod wire;
 
 pub use evaluations::{CheckError, Evaluations, JobError};
-pub use handler::{EvaluationHandler, KIND};
+pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;
 pub use serve::serve;

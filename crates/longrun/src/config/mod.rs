@@ -7,6 +7,7 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod attestation;
 mod auth;
 mod claims;
 mod declared;

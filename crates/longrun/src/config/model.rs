@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::attestation::Attestation;
 use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
@@ -44,6 +45,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Encryption of what is stored.
     pub encryption: Encryption,
+    /// With what results are signed.
+    pub attestation: Attestation,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// Which kinds of operations are taken.
@@ -201,6 +204,7 @@ impl Default for Config {
             http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
+            attestation: Attestation::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),

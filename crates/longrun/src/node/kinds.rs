@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use attestation::Signer;
 use engine::Registry;
 use kinds::bulk::{self, BulkHandler};
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
@@ -33,9 +34,11 @@ pub fn registry(
     store: &Arc<dyn Store>,
     content: &ContentStore,
     evaluations: &Arc<Evaluations>,
+    signer: Option<Arc<Signer>>,
 ) -> anyhow::Result<Registry> {
+    let evaluation = EvaluationHandler::new(content.clone(), Arc::clone(evaluations)).with_signer(signer);
     let mut registry = Registry::new()
-        .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)))
+        .with(EVIDENCE_EVALUATION, evaluation)
         .with(bulk::KIND, BulkHandler::new(Arc::clone(store)))
         .with_limits(bulk::KIND, bulk::limits());
     for (name, kind) in &config.kinds.declared {

@@ -3,6 +3,7 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod attestation;
 mod certificates;
 mod endpoint;
 mod evaluator;
@@ -85,6 +86,7 @@ impl Node {
             warn_of_readers(path);
         }
         warn_of_readers(Path::new(&config.evidence.folder));
+        let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
         // Before anybody is told that the server is there: until then the signal ends the process.
@@ -102,7 +104,7 @@ impl Node {
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluations = Arc::new(evaluator::evaluations(config)?);
-        let registry = kinds::registry(config, &store, &content, &evaluations)?;
+        let registry = kinds::registry(config, &store, &content, &evaluations, signer.clone())?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -116,6 +118,7 @@ impl Node {
         services.defaults = kinds::defaults(config).into();
         services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
+        services.signer = signer;
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
