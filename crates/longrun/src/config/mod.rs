@@ -22,6 +22,7 @@ mod model;
 mod nearest;
 mod notices;
 mod organizations;
+mod signatures;
 mod tables;
 mod units;
 mod unseen;

@@ -17,6 +17,7 @@ use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
+use super::signatures::Signatures;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -47,6 +48,8 @@ pub struct Config {
     pub encryption: Encryption,
     /// With what results are signed.
     pub attestation: Attestation,
+    /// Whose signatures on attestations are trusted.
+    pub signatures: Signatures,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// Which kinds of operations are taken.
@@ -205,6 +208,7 @@ impl Default for Config {
             evidence: Evidence::default(),
             encryption: Encryption::default(),
             attestation: Attestation::default(),
+            signatures: Signatures::default(),
             policies: Policies::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
