@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod administration;
+mod attestation;
 mod backup;
 mod cluster;
 mod common;

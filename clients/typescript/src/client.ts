@@ -366,6 +366,15 @@ export class Client {
     return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
   }
 
+  /**
+   * The signed result of an evaluation: a DSSE envelope with an in-toto statement. `longrun verify` checks it, and so does
+   * every program that knows DSSE.
+   */
+  attestation(id: string, options: Options = {}): Promise<wire.AttestationEnvelope> {
+    const path = `v1/operations/${segment(id)}/attestation`;
+    return this.#http.json<wire.AttestationEnvelope>({ method: "GET", path, ...options });
+  }
+
   // Schedules.
 
   /** Makes a schedule, which creates its operation at each due time, once. Durations are text: `"3600s"`. */

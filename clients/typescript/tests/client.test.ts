@@ -262,6 +262,9 @@ test("evidence is stored, fetched and judged", async () => {
   const evaluation = await client.evaluateEvidence({ digest: stored.digest, name: "clippy", policies });
   const verdict = JSON.parse(resultOf(await client.wait(evaluation))) as { status: string };
   assert.equal(verdict.status, "passed");
+  const envelope = await client.attestation(evaluation);
+  const statement = JSON.parse(Buffer.from(envelope.payload, "base64").toString()) as { predicateType: string };
+  assert.equal(statement.predicateType, "https://slsa.dev/verification_summary/v1");
   const unknown = { digest: stored.digest, policies: [{ ref: "no-such-policy" }] };
   await assert.rejects(client.evaluateEvidence(unknown), refusal(Code.InvalidArgument));
 });

@@ -52,10 +52,10 @@ pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
-    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
-    ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage,
-    Organization, OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment,
-    StartedEvaluation, StoredEvidence, short_status,
+    AttestationEnvelope, AttestationSignature, BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest,
+    History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail,
+    OperationDetailAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;

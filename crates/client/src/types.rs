@@ -404,6 +404,28 @@ pub struct StartedEvaluation {
     pub operation_id: String,
 }
 
+/// The signed result of an evaluation: a DSSE envelope. The statement in it is checked by `longrun verify`, or by any
+/// program that knows DSSE and in-toto.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationEnvelope {
+    /// What the payload is: `application/vnd.in-toto+json`.
+    #[serde(rename = "payloadType")]
+    pub payload_type: String,
+    /// The statement, in base64.
+    pub payload: String,
+    /// One.
+    pub signatures: Vec<AttestationSignature>,
+}
+
+/// A signature of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationSignature {
+    /// The id of the key.
+    pub keyid: String,
+    /// The signature, in base64.
+    pub sig: String,
+}
+
 /// Evidence was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StoredEvidence {

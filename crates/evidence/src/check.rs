@@ -3,6 +3,7 @@
 //! Beside the policy file a `cases.yaml` lists examples:
 //!
 //! ```yaml
+//! trusted_keys: {release: evidence/release.pub} # optional: whose signatures are trusted, by file
 //! cases:
 //!   - name: a component without a licence
 //!     evidence: evidence/unlicensed.cdx.json   # relative to cases.yaml
@@ -18,6 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use attestation::TrustedKey;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
@@ -77,6 +79,8 @@ pub struct Expectation {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cases {
+    #[serde(default)]
+    trusted_keys: BTreeMap<String, String>,
     cases: Vec<Case>,
 }
 
@@ -125,9 +129,11 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
         let script = policy.script(&document, index, &resolver)?;
         notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
     }
-    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), ..EvaluatorConfig::default() };
+    let Cases { trusted_keys, cases } = read_cases(&folder.join("cases.yaml"))?;
+    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
+    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
+    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
     let evaluator = Evaluator::new(config)?;
-    let cases = read_cases(&folder.join("cases.yaml"))?;
     if cases.is_empty() {
         notes.push("cases.yaml: no examples beside the policy".to_owned());
     }
@@ -136,25 +142,39 @@ pub fn check(file: &Path) -> Result<Report, EvaluateError> {
     Ok(Report { policy: policy.metadata.name, ok, notes, cases })
 }
 
+fn trusted_key(folder: &Path, name: String, file: &str) -> Result<TrustedKey, PolicyError> {
+    match fs::read_to_string(folder.join(file)) {
+        Ok(pem) => Ok(TrustedKey { name, pem }),
+        Err(error) => {
+            let reference = format!("cases.yaml: trusted_keys.{name}");
+            Err(PolicyError::Reference { reference, message: format!("{file}: {error}") })
+        }
+    }
+}
+
 /// The evidence of an example that passes a policy as it is, without inputs, if there is one.
 pub fn passing_example(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|_| file.is_file())?;
     let is_plain = |case: &Case| case.kind.is_none() && case.material_name.is_none() && case.with.is_empty();
-    let cases = read_cases(&folder.join("cases.yaml")).ok()?;
+    let Cases { trusted_keys, cases } = read_cases(&folder.join("cases.yaml")).ok()?;
+    if !trusted_keys.is_empty() {
+        return None;
+    }
     let passes = cases.into_iter().find(|case| case.expect == Status::Passed && is_plain(case))?;
     Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
 }
 
-fn read_cases(file: &Path) -> Result<Vec<Case>, PolicyError> {
+fn read_cases(file: &Path) -> Result<Cases, PolicyError> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Cases { trusted_keys: BTreeMap::new(), cases: Vec::new() });
+        }
         Err(error) => {
             return Err(PolicyError::Reference { reference: "cases.yaml".to_owned(), message: error.to_string() });
         }
     };
-    let cases: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax("cases.yaml", error))?;
-    Ok(cases.cases)
+    yaml::read(&text).map_err(|error| PolicyError::syntax("cases.yaml", error))
 }
 
 fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> CaseReport {

@@ -36,7 +36,7 @@ async fn run(settings: ProviderSettings, evidence: impl Into<Bytes>) -> Result<O
     let content = ContentStore::local(folder.path(), u64::MAX).unwrap();
     let (digest, _) = content.put("acme", stream::iter([Ok::<_, String>(evidence.into())])).await.unwrap();
     let evaluations = Arc::new(super::evaluations(super::config()));
-    let handler = EvaluationHandler::new(content, evaluations, Some(Provider::new(settings).unwrap()));
+    let handler = EvaluationHandler::new(content, evaluations).with_provider(Some(Provider::new(settings).unwrap()));
     let passes = super::document("package main\nimport rego.v1\nviolations contains \"no\" if false");
     let input = json!({
         "digest": digest.to_string(), "kind": "EVIDENCE", "policies": [{ "embedded": passes }], "prompt": PROMPT,

@@ -132,6 +132,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
+        Command::Attestation(args) => commands::attestation::fetch(args).await,
+        Command::Verify(args) => commands::attestation::verify(&args),
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,
         Command::Worker(args) => worker::run(args).await,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::Signer;
 use engine::Waker;
 use http::HeaderValue;
 use kinds::evaluation::Evaluations;
@@ -41,6 +42,8 @@ pub struct Services {
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
     /// evidence is detected when it is stored. Else the operation fails later, and evidence is stored without a kind.
     pub evaluations: Option<Arc<Evaluations>>,
+    /// The keys with which results are signed; none: they are not.
+    pub signer: Option<Arc<Signer>>,
     /// Whether `prompt` checks can be evaluated.
     pub has_ai_provider: bool,
     /// Whether an evaluation may leave its policies out.
@@ -72,6 +75,7 @@ impl Services {
             call_limits: Arc::default(),
             allow_undeclared_kinds: false,
             evaluations: None,
+            signer: None,
             has_ai_provider: false,
             has_default_policies: false,
             identity: Arc::default(),

@@ -8,6 +8,7 @@
 //! with its place; secrets are never shown.
 
 mod ai;
+mod attestation;
 mod auth;
 mod claims;
 mod declared;
@@ -22,6 +23,7 @@ mod model;
 mod nearest;
 mod notices;
 mod organizations;
+mod signatures;
 mod tables;
 mod units;
 mod unseen;

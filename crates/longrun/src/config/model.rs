@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
 use super::ai::Ai;
+use super::attestation::Attestation;
 use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
@@ -17,6 +18,7 @@ use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
+use super::signatures::Signatures;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -45,6 +47,10 @@ pub struct Config {
     pub evidence: Evidence,
     /// Encryption of what is stored.
     pub encryption: Encryption,
+    /// With what results are signed.
+    pub attestation: Attestation,
+    /// Whose signatures on attestations are trusted.
+    pub signatures: Signatures,
     /// Where policies come from and what they may use.
     pub policies: Policies,
     /// The provider of models that `prompt` checks are sent to.
@@ -204,6 +210,8 @@ impl Default for Config {
             http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
+            attestation: Attestation::default(),
+            signatures: Signatures::default(),
             policies: Policies::default(),
             ai: Ai::default(),
             kinds: Kinds::default(),

@@ -80,6 +80,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     if let Err((key, message)) = config.encryption.keyring() {
         check(false, key, &message);
     }
+    if let Err((key, message)) = config.attestation.signer() {
+        check(false, key, &message);
+    }
+    if let Err(message) = config.signatures.trusted_keys() {
+        check(false, "signatures.trusted_keys", &message);
+    }
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);

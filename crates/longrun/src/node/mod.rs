@@ -4,6 +4,7 @@
 //! everything that can fail at the start has succeeded.
 
 mod ai;
+mod attestation;
 mod certificates;
 mod endpoint;
 mod evaluator;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::kinds::evaluation::EvaluationHandler;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -87,6 +89,7 @@ impl Node {
             warn_of_readers(path);
         }
         warn_of_readers(Path::new(&config.evidence.folder));
+        let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
         // Before anybody is told that the server is there: until then the signal ends the process.
@@ -106,7 +109,10 @@ impl Node {
         let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
         let provider = ai::provider(config)?;
         let has_ai_provider = provider.is_some();
-        let registry = kinds::registry(config, &store, &content, &evaluations, provider)?;
+        let handler = EvaluationHandler::new(content.clone(), Arc::clone(&evaluations))
+            .with_provider(provider)
+            .with_signer(signer.clone());
+        let registry = kinds::registry(config, &store, handler)?;
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -120,6 +126,7 @@ impl Node {
         services.defaults = kinds::defaults(config).into();
         services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
+        services.signer = signer;
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
         services.has_ai_provider = has_ai_provider;
         services.has_default_policies = !config.policies.default.is_empty();

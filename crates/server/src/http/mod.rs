@@ -7,6 +7,7 @@
 mod addresses;
 mod admin;
 mod admission;
+mod attestation;
 mod audit;
 pub(crate) mod body;
 mod bulk;
@@ -89,6 +90,7 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
+        .route("/v1/operations/{id}/attestation", get(Within(limit, attestation::get)))
         .route("/v1/operations:search", get(Within(limit, search::search)))
         .route("/v1/operations:count", get(Within(limit, search::count)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
@@ -131,6 +133,7 @@ pub fn router(services: Services) -> Router {
         .merge(crate::auth::sign_in_routes(&app.auth))
         .merge(crate::ui::routes(&app))
         .with_state(app.clone())
+        .merge(attestation::keys(app.signer.as_ref()))
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
     observe::observed(router, metrics, &origins)
