@@ -133,6 +133,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Policy(Policy::Test(args)) => policy::test::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,
         Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => {
