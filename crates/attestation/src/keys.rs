@@ -302,6 +302,8 @@ fn public_of(pair: &Ed25519KeyPair) -> PublicKey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// From RFC 8410, section 10.

@@ -325,6 +325,8 @@ fn digests(digest: &str) -> Digests<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::time::Duration;
 
     use super::*;
