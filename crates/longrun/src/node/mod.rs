@@ -12,12 +12,14 @@ mod lock;
 mod logging;
 mod name;
 mod signals;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -37,6 +39,9 @@ pub use signals::StopSignals;
 /// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// How long the collector of traces may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// Between two looks at what broken uploads left.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -54,6 +59,7 @@ pub struct Node {
     /// What is done beside the calls.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    traces: Traces,
     sign_in_links: SignInLinks,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -103,7 +109,8 @@ impl Node {
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
         let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
-        let registry = kinds::registry(config, &store, &content, &evaluations)?;
+        let traces = traces::traces(config, store.meters(), &name)?;
+        let registry = kinds::registry(config, &store, &content, &evaluations)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -121,6 +128,7 @@ impl Node {
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
         services.settings = settings.clone();
+        services.traces = traces.clone();
         services.metrics.add_counter(
             "log_lines_lost",
             "Lines of the log that could not be written",
@@ -163,6 +171,7 @@ impl Node {
             listeners,
             maintenance,
             shutdown,
+            traces,
             sign_in_links,
             _lock: lock,
         })
@@ -207,6 +216,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
+        self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         self.store.close().await;
     }
