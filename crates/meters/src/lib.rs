@@ -114,6 +114,8 @@ pub struct Inner {
     pub evaluation_busy: Gauge,
     pub evaluation_idle: Gauge,
     pub evaluation_started: Counter,
+    pub spans_exported: Counter,
+    pub spans_dropped: Counter,
 }
 
 impl fmt::Debug for Meters {
@@ -169,6 +171,8 @@ impl Default for Meters {
             evaluation_busy: Gauge::default(),
             evaluation_idle: Gauge::default(),
             evaluation_started: Counter::default(),
+            spans_exported: Counter::default(),
+            spans_dropped: Counter::default(),
         };
         inner.register();
         // Prometheus cannot tell a counter that is not there yet from one that grew by one.
@@ -223,6 +227,12 @@ impl Inner {
         r.register("evaluation_processes_busy", "Evaluation processes with a job", self.evaluation_busy.clone());
         r.register("evaluation_processes_idle", "Evaluation processes that wait for one", self.evaluation_idle.clone());
         r.register("evaluation_processes_started", "Evaluation processes started", self.evaluation_started.clone());
+        r.register("trace_spans_exported", "Spans that the collector of traces has taken", self.spans_exported.clone());
+        r.register(
+            "trace_spans_dropped",
+            "Spans that were dropped because the collector of traces was away or slow",
+            self.spans_dropped.clone(),
+        );
     }
 
     /// The registry, to be rendered.

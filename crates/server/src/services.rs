@@ -14,6 +14,7 @@ use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use crate::auth::{Identity, SignInLinks};
 use crate::metrics::Metrics;
@@ -59,6 +60,8 @@ pub struct Services {
     pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
+    /// What becomes of traces; by default nothing.
+    pub traces: Traces,
 }
 
 impl Services {
@@ -83,6 +86,7 @@ impl Services {
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
             metrics,
+            traces: Traces::default(),
         }
     }
 }

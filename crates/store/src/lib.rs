@@ -48,6 +48,7 @@ mod sessions;
 pub mod sqlite;
 mod statistics;
 mod token;
+mod traced;
 mod transfer;
 mod transition;
 mod url;
@@ -101,6 +102,7 @@ pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
@@ -173,6 +175,7 @@ pub trait Store:
     + SearchOperations
     + Sessions
     + Statistics
+    + Traced
     + Views
     + Workers
     + Send

@@ -36,6 +36,7 @@ mod support;
 mod tls;
 mod tokens;
 mod torn;
+mod traced;
 mod turns;
 mod views;
 mod workers;

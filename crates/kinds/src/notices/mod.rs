@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use engine::{Attempt, Failure, FollowUp, Handler};
 use evidence::Status as Verdict;
 use operations::backoff::Backoff;
-use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
+use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status, TraceContext};
 use serde::{Deserialize, Serialize};
 use store::meters::{DeliveryLabel, Meters, Outcome};
 
@@ -89,13 +89,18 @@ impl Subscription {
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
-    pub async fn deliver(&self, organization: &str, operation: &Operation) -> Result<(), Failure> {
+    pub async fn deliver(
+        &self,
+        organization: &str,
+        operation: &Operation,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Failure> {
         let wire = WireOperation::from(operation);
         let Some(event) = Event::of(organization, operation, &wire) else {
             return Err(Failure::permanent("the operation has not ended"));
         };
         let body = serde_json::to_vec(&event).expect("strings always serialise");
-        self.endpoint.post(&event.id, event::CONTENT_TYPE, body, ANSWER_LIMIT).await.map(drop)
+        self.endpoint.post(&event.id, event::CONTENT_TYPE, body, ANSWER_LIMIT, trace).await.map(drop)
     }
 }
 
@@ -171,7 +176,7 @@ impl Handler for Notices {
             return Err(Failure::transient(format!("there is no subscription {:?} here", input.subscription)));
         };
         tokio::select! {
-            delivered = subscription.deliver(&attempt.organization, &operation) => {
+            delivered = subscription.deliver(&attempt.organization, &operation, attempt.trace) => {
                 let outcome = if delivered.is_ok() { Outcome::completed } else { Outcome::failed };
                 self.1.notice_attempts.get_or_create(&DeliveryLabel { outcome }).inc();
                 delivered.map(|()| String::new())

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use engine::Failure;
+use operations::TraceContext;
 use reqwest::{Client, Url};
 
 use super::address::{NotPublic, PublicOnly, is_public};
@@ -130,14 +131,22 @@ impl Endpoint {
 
     /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
     ///
-    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell.
+    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell. `trace` is the span
+    /// that the call belongs to, told as the header `traceparent`.
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
-    pub async fn post(&self, id: &str, content_type: &str, body: Vec<u8>, limit: usize) -> Result<String, Failure> {
+    pub async fn post(
+        &self,
+        id: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        limit: usize,
+        trace: Option<TraceContext>,
+    ) -> Result<String, Failure> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = since_1970.as_secs();
-        let call = self
+        let mut call = self
             .client
             .post(self.url.clone())
             .header("content-type", content_type)
@@ -145,6 +154,9 @@ impl Endpoint {
             .header("webhook-timestamp", time.to_string())
             .header("webhook-signature", self.secrets.sign(id, time, &body))
             .body(body);
+        if let Some(trace) = trace {
+            call = call.header("traceparent", trace.to_string());
+        }
         match call.send().await {
             Ok(response) => answer::read(response, limit).await,
             Err(error) => Err(unreached(&self.url, &error)),

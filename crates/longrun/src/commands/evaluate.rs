@@ -10,7 +10,7 @@ use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttac
 use super::evidence::upload;
 use super::operations::within;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
 use crate::exit::{Exit, Hint, Tally};
 use crate::policy_file::self_contained;
 use crate::progress::Spinner;
@@ -110,7 +110,7 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
-    let client = args.server.client_with(args.reconnect.settings())?;
+    let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     if args.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
         return Err(anyhow::anyhow!("- stands there twice; standard input can be read once"));
     }

@@ -19,6 +19,7 @@ use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
 use super::signatures::Signatures;
+use super::tracing::Tracing;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -71,6 +72,8 @@ pub struct Config {
     pub retention: Retention,
     /// What is logged.
     pub log: Log,
+    /// Distributed traces.
+    pub tracing: Tracing,
 }
 
 /// Encryption of the API; both files or neither.
@@ -221,6 +224,7 @@ impl Default for Config {
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }

@@ -114,6 +114,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     for (key, message) in config.limits.check() {
         check(false, &format!("limits.{key}"), &message);
     }
+    for (key, message) in config.tracing.check() {
+        check(false, &format!("tracing.{key}"), &message);
+    }
     for (name, organization) in &config.organizations {
         for (key, message) in organization.check(name, &config.limits) {
             check(false, &format!("organizations.{name}.{key}"), &message);

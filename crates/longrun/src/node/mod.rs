@@ -14,6 +14,7 @@ mod lock;
 mod logging;
 mod name;
 mod signals;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::kinds::evaluation::EvaluationHandler;
+use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -40,6 +42,9 @@ pub use signals::StopSignals;
 /// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// How long the collector of traces may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// Between two looks at what broken uploads left.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -57,6 +62,7 @@ pub struct Node {
     /// What is done beside the calls.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    traces: Traces,
     sign_in_links: SignInLinks,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -112,7 +118,8 @@ impl Node {
         let handler = EvaluationHandler::new(content.clone(), Arc::clone(&evaluations))
             .with_provider(provider)
             .with_signer(signer.clone());
-        let registry = kinds::registry(config, &store, handler)?;
+        let traces = traces::traces(config, store.meters(), &name)?;
+        let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -132,6 +139,7 @@ impl Node {
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
         services.settings = settings.clone();
+        services.traces = traces.clone();
         services.metrics.add_counter(
             "log_lines_lost",
             "Lines of the log that could not be written",
@@ -174,6 +182,7 @@ impl Node {
             listeners,
             maintenance,
             shutdown,
+            traces,
             sign_in_links,
             _lock: lock,
         })
@@ -218,6 +227,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
+        self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         self.store.close().await;
     }

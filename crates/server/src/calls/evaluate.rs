@@ -216,6 +216,7 @@ pub(crate) async fn evaluate(
     // Held until the content is stored: what is bounded is memory.
     drop(place);
     evaluation::about(app, caller, &mut operation, &request, "").await?;
+    operation.trace = caller.trace();
     let key = super::idempotency::key(key, caller, "POST /v1/agents/evaluate-evidence", || {
         creation::fingerprinted(&operation)
     })?;

@@ -11,6 +11,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use store::Store;
 use store::meters::{Form, Meters};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use super::standings::Looks;
 use crate::error::ApiError;
@@ -45,7 +46,7 @@ pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router 
         .route("/metrics", get(metrics))
         .with_state(admin);
     // Probes have counters of their own that nobody sees: they would drown the API's.
-    super::observe::observed(router, Metrics::new(Meters::default()), &[])
+    super::observe::observed(router, Metrics::new(Meters::default()), Traces::default(), &[])
 }
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {

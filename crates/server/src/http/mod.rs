@@ -42,6 +42,7 @@ mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod trace;
 mod views;
 mod wait;
 mod watch;
@@ -73,7 +74,7 @@ use crate::services::Services;
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
-    let metrics = app.metrics.clone();
+    let (metrics, traces) = (app.metrics.clone(), app.traces.clone());
     metrics.add_counter(
         "connections_closed",
         "Connections that were closed because there were too many",
@@ -136,7 +137,7 @@ pub fn router(services: Services) -> Router {
         .merge(attestation::keys(app.signer.as_ref()))
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
-    observe::observed(router, metrics, &origins)
+    observe::observed(router, metrics, traces, &origins)
 }
 
 /// The header `Idempotency-Key`, if there is one.

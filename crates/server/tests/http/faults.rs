@@ -796,3 +796,15 @@ impl store::Measured for FaultyStore {
         self.inner.standings().await
     }
 }
+
+#[async_trait]
+impl store::Traced for FaultyStore {
+    async fn trace_contexts(
+        &self,
+        organization: &str,
+        ids: &[OperationId],
+    ) -> Result<std::collections::HashMap<OperationId, operations::TraceContext>, StoreError> {
+        self.check()?;
+        self.inner.trace_contexts(organization, ids).await
+    }
+}

@@ -56,6 +56,7 @@ mod stats;
 mod tls_renewal;
 mod token_management;
 mod tokens;
+mod traces;
 mod unknown_tokens;
 mod views;
 mod wait;

@@ -47,6 +47,7 @@ mod session;
 mod sessions;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod tx;
 mod views;

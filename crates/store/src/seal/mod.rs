@@ -18,6 +18,7 @@ mod sealed;
 mod search;
 mod sessions;
 mod text;
+mod traced;
 mod work;
 mod workers;
 

@@ -46,6 +46,7 @@ mod single;
 mod statement;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod views;
 mod workers;
@@ -107,6 +108,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0016_schedules",
     "0017_statistics_and_views",
     "0018_sessions",
+    "0019_traces",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
