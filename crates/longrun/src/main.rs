@@ -132,6 +132,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
+        Command::Evidence(Evidence::List(args)) => evidence::list(args).await,
+        Command::Evidence(Evidence::Delete(args)) => evidence::delete(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,
         Command::Worker(args) => worker::run(args).await,
