@@ -29,6 +29,7 @@ mod stores;
 mod tenants;
 mod terminal;
 mod top;
+mod traces;
 mod transactional_create;
 mod watch;
 mod workers;

@@ -167,6 +167,11 @@ export interface ClaimedOperation {
   timeout: string;
   /** Whether it is to stop already. */
   cancel_requested: boolean;
+  /**
+   * The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+   * Trace Context. Left out when it belongs to none.
+   */
+  traceparent?: string | null;
 }
 
 /** What a worker was given. */

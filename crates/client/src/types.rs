@@ -340,6 +340,9 @@ pub struct EvaluateRequest {
     /// The name of the project's version, as policies see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_version_name: Option<String>,
+    /// What an AI provider is asked about the evidence; refused by a server that has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// `{"organization":{…}}`.

@@ -14,7 +14,7 @@ use crate::material::{Material, Metadata};
 use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
 use crate::plan::{Plan, Planned, Subject};
 use crate::policy::{PolicyAttachment, PolicyError, Resolver};
-use crate::rego::{Limits, RegoError, Verdict, Violation};
+use crate::rego::{Coverage, Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
 /// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
@@ -93,6 +93,12 @@ impl Evaluator {
         };
         let trusted_keys = config.trusted_keys.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Evaluator { config, resolver, trusted_keys })
+    }
+
+    /// The same, with the runs of its scripts looked at.
+    pub(crate) fn covered(mut self, coverage: Coverage) -> Evaluator {
+        self.resolver = self.resolver.covered(coverage);
+        self
     }
 
     /// Checks a request as far as that goes without the evidence: every policy is there, in order, and has its inputs.
@@ -266,6 +272,7 @@ fn run_one(
         arguments: policy.arguments.values.clone(),
         warnings: policy.arguments.warnings.clone(),
         duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ai: None,
     }))
 }
 

@@ -345,6 +345,8 @@ pub enum Evidence {
 pub enum Policy {
     /// Parse and lint policies and run their examples; exit with 1 when something is wrong
     Check(policy::CheckArgs),
+    /// Run the cases of policies, and tell which lines of them no case evaluates; exit with 1 when one comes out otherwise
+    Test(policy::test::TestArgs),
 }
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Attestation(args) => commands::attestation::fetch(args).await,
         Command::Verify(args) => commands::attestation::verify(&args),
         Command::Policy(Policy::Check(args)) => policy::run(&args),
+        Command::Policy(Policy::Test(args)) => policy::test::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,
         Command::Worker(args) => worker::run(args).await,
         Command::Bench(bench) => {

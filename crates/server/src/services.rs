@@ -14,6 +14,7 @@ use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use crate::auth::{Identity, SignInLinks};
 use crate::metrics::Metrics;
@@ -59,11 +60,14 @@ pub struct Services {
     pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
+    /// What becomes of traces; by default nothing.
+    pub traces: Traces,
 }
 
 impl Services {
     /// Services with default settings, no declared kinds, no AI provider and no default policies.
     pub fn new(store: Arc<dyn Store>, content: ContentStore, waker: Waker) -> Services {
+        let metrics = Metrics::new(store.meters());
         Services {
             store,
             content,
@@ -81,7 +85,8 @@ impl Services {
             sign_in_links: SignInLinks::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
-            metrics: Metrics::default(),
+            metrics,
+            traces: Traces::default(),
         }
     }
 }

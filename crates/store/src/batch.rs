@@ -6,9 +6,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use meters::{Meters, Queue, QueueLabel};
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Projects, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -434,8 +435,14 @@ pub(crate) struct WriteBatcher {
 
 impl WriteBatcher {
     /// Starts the batcher's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> WriteBatcher {
-        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+    pub(crate) fn start(
+        committer: impl Commit,
+        queue: Queue,
+        meters: &Meters,
+        health: &Health,
+        commits: &Commits,
+    ) -> WriteBatcher {
+        let (batcher, work) = WriteBatcher::new(committer, Measure { meters: meters.clone(), queue }, health, commits);
         tokio::spawn(work);
         batcher
     }
@@ -447,10 +454,12 @@ impl WriteBatcher {
     /// [`StoreError::Unavailable`] when the system gives no thread.
     pub(crate) fn start_thread(
         committer: impl Commit,
+        queue: Queue,
+        meters: &Meters,
         health: &Health,
         commits: &Commits,
     ) -> Result<WriteBatcher, StoreError> {
-        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+        let (batcher, work) = WriteBatcher::new(committer, Measure { meters: meters.clone(), queue }, health, commits);
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("writes".to_owned()).spawn(move || runtime.block_on(work));
         let refused = |error| StoreError::Unavailable(format!("no thread for writes: {error}"));
@@ -459,6 +468,7 @@ impl WriteBatcher {
 
     fn new<C: Commit>(
         committer: C,
+        measure: Measure,
         health: &Health,
         commits: &Commits,
     ) -> (WriteBatcher, impl Future<Output = ()> + Send + use<C>) {
@@ -469,7 +479,7 @@ impl WriteBatcher {
             // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
             supervise(&task, &stop, || async {
                 let (committer, incoming) = &mut *writing.lock().await;
-                run(committer, incoming, &commits).await;
+                run(committer, incoming, &measure, &commits).await;
                 stop.cancel();
             })
             .await;
@@ -530,7 +540,13 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the writer has stopped".to_owned())
 }
 
-async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, commits: &Commits) {
+/// Where batches are counted.
+struct Measure {
+    meters: Meters,
+    queue: Queue,
+}
+
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, measure: &Measure, commits: &Commits) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.weight();
@@ -555,7 +571,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
             batch.push(next);
         }
         last = batch.len();
-        carry_out(committer, &mut batch).await;
+        let begin = Instant::now();
+        carry_out(committer, measure, &mut batch).await;
+        measure.meters.batch(measure.queue, last, begin.elapsed());
         let mut news = News::default();
         batch.iter().for_each(|write| news |= News::of(write));
         if committer.frees() {
@@ -567,8 +585,12 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
 }
 
 /// Carries a batch out; one by one where it fails as a whole.
-async fn carry_out(committer: &mut impl Commit, batch: &mut Vec<Write>) {
-    match committer.commit(batch).await {
+async fn carry_out(committer: &mut impl Commit, measure: &Measure, batch: &mut Vec<Write>) {
+    let committed = committer.commit(batch).await;
+    if committed.is_err() {
+        measure.meters.batch_failures.get_or_create(&QueueLabel { queue: measure.queue }).inc();
+    }
+    match committed {
         Ok(()) => {}
         // To try one by one would make everybody wait once a write for what is away, locked or full.
         Err(StoreError::Unavailable(why)) => {

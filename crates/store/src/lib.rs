@@ -28,6 +28,7 @@ pub mod fuzzing;
 mod history;
 mod limits;
 mod management;
+mod measured;
 mod open;
 mod pause;
 mod plan;
@@ -47,6 +48,7 @@ mod sessions;
 pub mod sqlite;
 mod statistics;
 mod token;
+mod traced;
 mod transfer;
 mod transition;
 mod url;
@@ -55,7 +57,8 @@ mod work;
 mod workers;
 
 use async_trait::async_trait;
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
+pub use operations::Timestamp;
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest};
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
@@ -78,6 +81,8 @@ pub use management::{
     DEFAULT_OVERLAP, MAX_OVERLAP, Rotation as TokenRotation, TokenError, TokenWish, create_token, revoke_token,
     rotate_token,
 };
+pub use measured::{KindStanding, Measured, Standings};
+pub use meters;
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
@@ -97,6 +102,7 @@ pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
@@ -163,11 +169,13 @@ pub struct EvidenceRecord {
 pub trait Store:
     BulkOperations
     + Details
+    + Measured
     + Postpone
     + Schedules
     + SearchOperations
     + Sessions
     + Statistics
+    + Traced
     + Views
     + Workers
     + Send

@@ -194,6 +194,9 @@ class ClaimedOperation:
     timeout: str
     #: Whether it is to stop already.
     cancel_requested: bool
+    #: The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+    #: Trace Context. Left out when it belongs to none.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

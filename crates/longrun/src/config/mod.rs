@@ -7,6 +7,7 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod ai;
 mod attestation;
 mod auth;
 mod claims;
@@ -24,6 +25,7 @@ mod notices;
 mod organizations;
 mod signatures;
 mod tables;
+mod tracing;
 mod units;
 mod unseen;
 mod validate;
@@ -36,6 +38,7 @@ pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
 pub use nearest::nearest;
+pub use tracing::collector_url;
 pub use units::{ByteSize, Span};
 pub use unseen::Unseen;
 pub use validate::validate;

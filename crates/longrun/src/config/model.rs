@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::ai::Ai;
 use super::attestation::Attestation;
 use super::auth::Auth;
 use super::encryption::Encryption;
@@ -18,6 +19,7 @@ use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
 use super::signatures::Signatures;
+use super::tracing::Tracing;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -52,6 +54,8 @@ pub struct Config {
     pub signatures: Signatures,
     /// Where policies come from and what they may use.
     pub policies: Policies,
+    /// The provider of models that `prompt` checks are sent to.
+    pub ai: Ai,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
@@ -68,6 +72,8 @@ pub struct Config {
     pub retention: Retention,
     /// What is logged.
     pub log: Log,
+    /// Distributed traces.
+    pub tracing: Tracing,
 }
 
 /// Encryption of the API; both files or neither.
@@ -210,6 +216,7 @@ impl Default for Config {
             attestation: Attestation::default(),
             signatures: Signatures::default(),
             policies: Policies::default(),
+            ai: Ai::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
             limits: OrganizationLimits::default(),
@@ -217,6 +224,7 @@ impl Default for Config {
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }

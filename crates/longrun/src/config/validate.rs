@@ -95,6 +95,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "needs policies.folder: references lead into it",
     );
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
+    for (key, message) in config.ai.check() {
+        check(false, &format!("ai.{key}"), &message);
+    }
 
     for (name, kind) in &config.kinds.declared {
         for (key, message) in kind.check(name) {
@@ -110,6 +113,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
 
     for (key, message) in config.limits.check() {
         check(false, &format!("limits.{key}"), &message);
+    }
+    for (key, message) in config.tracing.check() {
+        check(false, &format!("tracing.{key}"), &message);
     }
     for (name, organization) in &config.organizations {
         for (key, message) in organization.check(name, &config.limits) {

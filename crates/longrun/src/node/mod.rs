@@ -3,6 +3,7 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod ai;
 mod attestation;
 mod certificates;
 mod endpoint;
@@ -13,12 +14,15 @@ mod lock;
 mod logging;
 mod name;
 mod signals;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::kinds::evaluation::EvaluationHandler;
+use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -38,6 +42,9 @@ pub use signals::StopSignals;
 /// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// How long the collector of traces may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// Between two looks at what broken uploads left.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -55,6 +62,7 @@ pub struct Node {
     /// What is done beside the calls.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    traces: Traces,
     sign_in_links: SignInLinks,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -77,6 +85,7 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
         let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
@@ -103,8 +112,14 @@ impl Node {
         };
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let evaluations = Arc::new(evaluator::evaluations(config)?);
-        let registry = kinds::registry(config, &store, &content, &evaluations, signer.clone())?;
+        let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
+        let provider = ai::provider(config)?;
+        let has_ai_provider = provider.is_some();
+        let handler = EvaluationHandler::new(content.clone(), Arc::clone(&evaluations))
+            .with_provider(provider)
+            .with_signer(signer.clone());
+        let traces = traces::traces(config, store.meters(), &name)?;
+        let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -120,12 +135,14 @@ impl Node {
         services.evaluations = Some(evaluations);
         services.signer = signer;
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
+        services.has_ai_provider = has_ai_provider;
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
         services.settings = settings.clone();
+        services.traces = traces.clone();
         services.metrics.add_counter(
-            "longrun_log_lines_lost_total",
-            "Lines of the log that could not be written.",
+            "log_lines_lost",
+            "Lines of the log that could not be written",
             logging::lost_lines,
         );
         let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());
@@ -165,6 +182,7 @@ impl Node {
             listeners,
             maintenance,
             shutdown,
+            traces,
             sign_in_links,
             _lock: lock,
         })
@@ -209,6 +227,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
+        self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         self.store.close().await;
     }

@@ -37,10 +37,12 @@ pub(crate) mod search;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
+mod standings;
 mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod trace;
 mod views;
 mod wait;
 mod watch;
@@ -72,10 +74,10 @@ use crate::services::Services;
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
-    let metrics = app.metrics.clone();
+    let (metrics, traces) = (app.metrics.clone(), app.traces.clone());
     metrics.add_counter(
-        "longrun_connections_closed_total",
-        "Connections that were closed because there were too many.",
+        "connections_closed",
+        "Connections that were closed because there were too many",
         connections::closed,
     );
     let origins = settings.cors_origins.clone();
@@ -135,7 +137,7 @@ pub fn router(services: Services) -> Router {
         .merge(attestation::keys(app.signer.as_ref()))
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
-    observe::observed(router, metrics, &origins)
+    observe::observed(router, metrics, traces, &origins)
 }
 
 /// The header `Idempotency-Key`, if there is one.

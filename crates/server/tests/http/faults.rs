@@ -784,3 +784,27 @@ impl store::Sessions for FaultyStore {
         self.inner.forget_sessions(limit).await
     }
 }
+
+#[async_trait]
+impl store::Measured for FaultyStore {
+    fn meters(&self) -> store::meters::Meters {
+        self.inner.meters()
+    }
+
+    async fn standings(&self) -> Result<store::Standings, StoreError> {
+        self.check()?;
+        self.inner.standings().await
+    }
+}
+
+#[async_trait]
+impl store::Traced for FaultyStore {
+    async fn trace_contexts(
+        &self,
+        organization: &str,
+        ids: &[OperationId],
+    ) -> Result<std::collections::HashMap<OperationId, operations::TraceContext>, StoreError> {
+        self.check()?;
+        self.inner.trace_contexts(organization, ids).await
+    }
+}

@@ -9,6 +9,7 @@
 
 mod content;
 mod keys;
+mod measured;
 mod places;
 mod postpone;
 mod rotation;
@@ -17,6 +18,7 @@ mod sealed;
 mod search;
 mod sessions;
 mod text;
+mod traced;
 mod work;
 mod workers;
 
