@@ -357,6 +357,21 @@ export class Client {
     return this.#http.send(call, async (response) => new Uint8Array(await response.arrayBuffer()));
   }
 
+  /** The evidence of the organization, newest first. Not for tokens that are limited to projects. */
+  async *evidence(
+    filter: { kind?: string; name?: string; digest?: string } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.ListedEvidence, void, undefined> {
+    for await (const page of this.#pages<wire.EvidenceList>("v1/evidence", filter, options)) {
+      yield* page.evidence;
+    }
+  }
+
+  /** Deletes a piece of evidence for good, unless an operation that has not ended refers to it. */
+  async deleteEvidence(digest: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/evidence/${segment(digest)}`, once: true, ...options });
+  }
+
   /**
    * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
    * operation's output. Without policies and groups, the server's default policies are used.

@@ -42,6 +42,7 @@ mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use evidence::{EvidenceLastOperation, EvidenceList, EvidenceRequest, ListedEvidence};
 pub use health::health;
 pub use management::{
     ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,

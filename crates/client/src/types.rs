@@ -437,6 +437,9 @@ pub struct StoredEvidence {
     /// The material type that was detected, or empty.
     #[serde(default)]
     pub kind: String,
+    /// What it was called first, or empty.
+    #[serde(default)]
+    pub name: String,
 }
 
 fn number_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -48,6 +48,7 @@ async fn run(settings: ProviderSettings, evidence: impl Into<Bytes>) -> Result<O
         number: 1,
         cancelled: CancellationToken::new(),
         progress: Progress::default(),
+        trace: None,
     };
     let output = tokio::time::timeout(DEADLINE, handler.run(attempt)).await.expect("in time")?;
     Ok(serde_json::from_str(&output).unwrap())

@@ -338,6 +338,10 @@ pub enum Evidence {
     Put(evidence::PutArgs),
     /// Fetch stored evidence
     Get(evidence::GetArgs),
+    /// List stored evidence, newest first
+    List(evidence::ListArgs),
+    /// Delete stored evidence for good
+    Delete(evidence::DeleteArgs),
 }
 
 /// `longrun policy`.

@@ -134,6 +134,8 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
         Command::Attestation(args) => commands::attestation::fetch(args).await,
         Command::Verify(args) => commands::attestation::verify(&args),
+        Command::Evidence(Evidence::List(args)) => evidence::list(args).await,
+        Command::Evidence(Evidence::Delete(args)) => evidence::delete(args).await,
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Policy(Policy::Test(args)) => policy::test::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,

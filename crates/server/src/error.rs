@@ -133,6 +133,21 @@ pub enum ApiError {
     /// Nothing was done to a schedule.
     #[error("{0}")]
     Schedule(ScheduleRefusal),
+    /// The organization has as much evidence as it may.
+    #[error(
+        "the organization may have {limit} bytes of evidence, has {used}, and this has {size}: delete some that is not needed"
+    )]
+    EvidenceFull {
+        /// Bytes.
+        limit: u64,
+        /// Bytes.
+        used: u64,
+        /// Bytes.
+        size: u64,
+    },
+    /// It cannot be removed now.
+    #[error("{}", store::EvidenceKept::InUse)]
+    EvidenceInUse,
     /// What it has would go with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
@@ -298,6 +313,8 @@ impl ApiError {
                 ScheduleRefusal::StillRunning(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_STILL_RUNNING"),
                 ScheduleRefusal::Invalid(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_INVALID"),
             },
+            ApiError::EvidenceFull { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MUCH_EVIDENCE"),
+            ApiError::EvidenceInUse => (StatusCode::BAD_REQUEST, 9, "EVIDENCE_IN_USE"),
             ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
@@ -345,6 +362,9 @@ impl ApiError {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
             ApiError::CountDiffers { now, .. } => BTreeMap::from([("count", now.to_string())]),
+            ApiError::EvidenceFull { limit, used, size } => {
+                BTreeMap::from([("limit", limit.to_string()), ("used", used.to_string()), ("size", size.to_string())])
+            }
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
+use crate::evidence::{EvidenceReply, EvidenceWrite};
 use crate::quota::Admission;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
@@ -26,9 +27,8 @@ use crate::sqlite::StatisticsWrite;
 use crate::views::ViewChange;
 use crate::work::StartTerms;
 use crate::{
-    AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseRef,
-    LeaseStatus, Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach,
-    ViewOutcome,
+    AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
+    Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach, ViewOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -130,7 +130,6 @@ pub(crate) enum Upkeep {
     /// Note when the operations of full buckets were created, up to so many of each organization; only in the embedded
     /// store.
     NoteTimes(u32),
-    PutEvidence(String, EvidenceRecord),
     /// Texts that are sealed anew; only in the embedded store.
     ReplaceTexts(Vec<Replacement>),
     /// What concerns statistics; only in the embedded store.
@@ -167,6 +166,7 @@ pub(crate) enum Write {
     ChangeToken(Slot<TokenChange, Option<Token>>),
     Schedule(Slot<ScheduleWrite, ScheduleReply>),
     View(Slot<ViewChange, ViewOutcome>),
+    Evidence(Slot<EvidenceWrite, EvidenceReply>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -246,6 +246,7 @@ impl Write {
             Write::ChangeToken(slot) => slot,
             Write::Schedule(slot) => slot,
             Write::View(slot) => slot,
+            Write::Evidence(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -275,6 +276,7 @@ impl Write {
                 ViewOutcome::Kept(view) => Some(vec![format!("views/{}", view.id)]),
                 ViewOutcome::NameTaken | ViewOutcome::TooMany(_) | ViewOutcome::Missing => None,
             }),
+            Write::Evidence(slot) => slot.record(|reply| reply.is_change().then(Vec::new)),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
                 Some(Record { call: call.clone()?, made: Vec::new(), code: *code })
             }
@@ -320,6 +322,7 @@ impl Write {
             Write::Heartbeat(Slot { request, .. }) => (request.beats.len(), 0),
             Write::Claim(Slot { request, .. }) => (request.limit as usize, 0),
             Write::Schedule(Slot { request, .. }) => (request.rows(), 0),
+            Write::Evidence(Slot { request, .. }) => (request.rows(), 0),
             Write::Upkeep(Slot {
                 request: Upkeep::Purge(_, limit) | Upkeep::Delete(_, Deletion::Part(limit)), ..
             }) => (*limit as usize, 0),
@@ -359,6 +362,9 @@ pub(crate) trait Transaction {
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
+    /// Carries out what is written about evidence; what refuses it alone is its own reply.
+    async fn change_evidence(&mut self, write: &EvidenceWrite)
+    -> Result<Result<EvidenceReply, StoreError>, StoreError>;
     async fn upkeep(&mut self, upkeep: &Upkeep) -> Result<u64, StoreError>;
     /// Appends to the audit log.
     async fn record(&mut self, records: &[Record]) -> Result<(), StoreError>;
@@ -396,6 +402,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
             Write::View(slot) => slot.reply = Some(Ok(transaction.change_view(&slot.request).await?)),
+            Write::Evidence(slot) => slot.reply = Some(transaction.change_evidence(&slot.request).await?),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
             Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),
             Write::Upkeep(slot) => slot.reply = Some(Ok(transaction.upkeep(&slot.request).await?)),

@@ -9,6 +9,7 @@ mod concurrency;
 mod contract;
 mod deletion;
 mod details;
+mod evidence;
 mod frozen;
 mod full_disk;
 mod heads;

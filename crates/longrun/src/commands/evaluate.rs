@@ -170,7 +170,7 @@ async fn start(
         let content = content.await.context("cannot read standard input")?.context("cannot read standard input")?;
         client.put_evidence(content.into()).await.context("cannot store standard input")?.value.digest
     } else {
-        upload(client, file).await?.value.digest
+        upload(client, file, file.file_name().and_then(|name| name.to_str())).await?.value.digest
     };
     let answer = client.evaluate_evidence(&EvaluateRequest { digest, ..request }).await;
     answer.with_context(|| format!("cannot evaluate {}", shown(file)))

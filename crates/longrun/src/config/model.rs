@@ -178,6 +178,12 @@ pub struct Retention {
     pub default: String,
     /// How long the entries of audit logs are kept.
     pub audit: Span,
+    /// How long evidence is kept after it was stored or evaluated last, e.g. `365d`; empty: for ever. What an operation
+    /// that has not ended refers to stays.
+    pub evidence: String,
+    /// The same of evidence that no operation refers to, and of what lies in the evidence folder unknown to the store;
+    /// empty: for ever.
+    pub unreferenced_evidence: String,
 }
 
 /// What is logged, on standard error.
@@ -284,7 +290,12 @@ impl Default for Engine {
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { default: String::new(), audit: Span::seconds(400 * 24 * 3_600) }
+        Retention {
+            default: String::new(),
+            audit: Span::seconds(400 * 24 * 3_600),
+            evidence: String::new(),
+            unreferenced_evidence: String::new(),
+        }
     }
 }
 
@@ -305,8 +316,16 @@ impl Config {
     /// # Errors
     /// [`InvalidSpan`], unless it was validated.
     pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
-        let default = &self.retention.default;
-        if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
+        optional(&self.retention.default)
+    }
+
+    /// How long evidence is kept.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`], unless it was validated.
+    pub fn evidence_retention(&self) -> Result<store::EvidenceRetention, InvalidSpan> {
+        let Retention { evidence, unreferenced_evidence, .. } = &self.retention;
+        Ok(store::EvidenceRetention { after_use: optional(evidence)?, unreferenced: optional(unreferenced_evidence)? })
     }
 
     /// What organizations may have.
@@ -336,4 +355,9 @@ impl Config {
     pub fn read_store_url(&self) -> Result<Option<StoreUrl>, InvalidStoreUrl> {
         if self.read_store.is_empty() { Ok(None) } else { self.read_store.expose().parse().map(Some) }
     }
+}
+
+/// A time, unless the text is empty.
+fn optional(text: &str) -> Result<Option<std::time::Duration>, InvalidSpan> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(|Span(time)| Some(time)) }
 }

@@ -12,6 +12,8 @@ use super::{Config, Oidc};
 const MOST_PAGE_SIZE: u32 = 1000;
 /// Ten years, as for `retain_for`: more than that is "for ever".
 const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Evidence is kept for so long at least: uses are noted not more often.
+const SHORTEST_EVIDENCE: Duration = Duration::from_secs(3_600);
 
 /// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
 pub fn validate(config: &Config) -> Vec<(String, String)> {
@@ -142,6 +144,17 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
     );
 
+    for (time, key) in [
+        (&config.retention.evidence, "retention.evidence"),
+        (&config.retention.unreferenced_evidence, "retention.unreferenced_evidence"),
+    ] {
+        let parsed = time.parse::<Span>();
+        check(
+            time.is_empty() || parsed.is_ok_and(|Span(time)| (SHORTEST_EVIDENCE..=LONGEST_RETENTION).contains(&time)),
+            key,
+            "must be empty, for ever, or a time from 1h to 3650d, e.g. \"365d\"",
+        );
+    }
     check(
         config.retention.audit.0 >= Duration::from_secs(24 * 3_600) && config.retention.audit.0 <= LONGEST_RETENTION,
         "retention.audit",
@@ -247,6 +260,10 @@ mod tests {
             assert_eq!(keys(|c| c.retention.default = bad.to_owned()), ["retention.default"], "{bad}");
         }
         assert_eq!(keys(|c| c.retention.default = "90d".to_owned()), Vec::<&str>::new());
+        for bad in ["0s", "59m", "4000d", "soon"] {
+            assert_eq!(keys(|c| c.retention.evidence = bad.to_owned()), ["retention.evidence"], "{bad}");
+        }
+        assert_eq!(keys(|c| c.retention.unreferenced_evidence = "7d".to_owned()), Vec::<&str>::new());
         assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
         assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
     }

@@ -8,6 +8,7 @@ mod attestation;
 mod certificates;
 mod endpoint;
 mod evaluator;
+mod evidence;
 mod identity;
 mod kinds;
 mod lock;
@@ -127,7 +128,7 @@ impl Node {
         let engine = engine::Engine::start(store.clone(), registry, engine_settings, name.clone());
 
         let settings = api_settings(config);
-        let mut services = Services::new(store.clone(), content, engine.waker());
+        let mut services = Services::new(store.clone(), content.clone(), engine.waker());
         services.kinds = kinds::known(config).into();
         services.local_kinds = local_kinds.into();
         services.defaults = kinds::defaults(config).into();
@@ -164,7 +165,9 @@ impl Node {
                 },
             )));
         }
-        let mut maintenance = vec![sweeping];
+        let retention = config.evidence_retention()?;
+        let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(&store), retention));
+        let mut maintenance = vec![sweeping, tidying];
         if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
             maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
         }

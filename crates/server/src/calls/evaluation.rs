@@ -1,12 +1,13 @@
 //! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
 //! [`EvaluateRequest`], and that there is what it names.
 
-use evidence::{EvaluateRequest, RequestError};
+use ::evidence::{EvaluateRequest, RequestError};
 use kinds::evaluation::CheckError;
 pub(super) use kinds::evaluation::KIND;
 use operations::{NewOperation, Resource};
 use store::{Digest, Scope};
 
+use super::evidence;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -70,9 +71,11 @@ pub(super) async fn about(
     let field = format!("{prefix}digest");
     let digest: Digest =
         request.digest.parse().map_err(|e: store::InvalidDigest| ApiError::field(&field, e.to_string()))?;
-    if app.store.evidence(caller.organization(), &digest).await?.is_none() {
+    let Some(record) = app.store.evidence(caller.organization(), &digest).await? else {
         return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
-    }
+    };
+    // From here on it is not old enough to be removed, until there is the operation that refers to it.
+    evidence::touch(app, caller, &record, request.name.as_deref().unwrap_or_default()).await?;
     let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
     match &operation.resource {
         Some(given) if *given != resource => {

@@ -18,6 +18,7 @@ mod details;
 mod errors;
 mod events;
 mod evidence;
+mod evidence_store;
 mod faults;
 mod get;
 mod grpc;

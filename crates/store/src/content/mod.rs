@@ -12,6 +12,7 @@ mod reading;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
@@ -31,7 +32,7 @@ pub use reading::Content;
 use reading::{Reading, Source};
 
 /// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
-/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+/// ten thousand of them must have room.
 const PART_BYTES: usize = 128 * 1024;
 /// The folder of uploads under way.
 const INCOMING: &str = "incoming";
@@ -77,10 +78,35 @@ pub enum ContentError {
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
-    /// Where uploads under way are.
-    incoming: PathBuf,
+    /// Where uploads under way are, in a folder.
+    incoming: Option<PathBuf>,
+    /// Bytes gathered before they are handed on as one part.
+    part_bytes: usize,
     limit: u64,
     keyring: Keyring,
+}
+
+/// Content that was taken in and is at no address yet.
+#[derive(Debug)]
+pub struct Staged {
+    /// What it is.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    organization: String,
+    staging: Path,
+    is_sealed: bool,
+}
+
+/// An object that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredContent {
+    /// Whose it is.
+    pub organization: String,
+    /// By which it is found.
+    pub digest: Digest,
+    /// How long ago it was written.
+    pub age: Duration,
 }
 
 impl ContentStore {
@@ -92,8 +118,8 @@ impl ContentStore {
         std::fs::create_dir_all(folder)
             .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
-        let (objects, incoming) = (Arc::new(objects), folder.join(INCOMING));
-        Ok(ContentStore { objects, incoming, limit, keyring: Keyring::default() })
+        let (objects, incoming) = (Arc::new(objects), Some(folder.join(INCOMING)));
+        Ok(ContentStore { objects, incoming, part_bytes: PART_BYTES, limit, keyring: Keyring::default() })
     }
 
     /// The same, that seals what it stores with the active key, and opens what is sealed with any of them.
@@ -117,15 +143,23 @@ impl ContentStore {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: fmt::Display,
     {
-        self.put_up_to(organization, content, self.limit).await
+        self.place(self.stage(organization, content).await?).await
     }
 
-    async fn put_up_to<S, E>(
-        &self,
-        organization: &str,
-        mut content: S,
-        limit: u64,
-    ) -> Result<(Digest, u64), ContentError>
+    /// Takes a stream of bytes in, to a place where nobody finds it; what it is, is known then. It is to be
+    /// [placed](ContentStore::place) or [discarded](ContentStore::discard).
+    ///
+    /// # Errors
+    /// Those of [`ContentStore::put`].
+    pub async fn stage<S, E>(&self, organization: &str, content: S) -> Result<Staged, ContentError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        self.stage_up_to(organization, content, self.limit).await
+    }
+
+    async fn stage_up_to<S, E>(&self, organization: &str, mut content: S, limit: u64) -> Result<Staged, ContentError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: fmt::Display,
@@ -149,7 +183,7 @@ impl ContentStore {
                     Some(sealer) => sealer.push(&chunk, &mut part),
                     None => part.extend_from_slice(&chunk),
                 }
-                if part.len() >= PART_BYTES {
+                if part.len() >= self.part_bytes {
                     upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
                 }
             }
@@ -171,8 +205,69 @@ impl ContentStore {
             }
         };
         upload.complete().await?;
-        self.objects.rename(&staging, &address(organization, &digest, is_sealed)).await?;
+        Ok(Staged { organization: organization.to_owned(), digest, size, staging, is_sealed })
+    }
+
+    /// Brings what was taken in to its address; answers its digest and size.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn place(&self, staged: Staged) -> Result<(Digest, u64), ContentError> {
+        let Staged { organization, digest, size, staging, is_sealed } = staged;
+        self.objects.rename(&staging, &address(&organization, &digest, is_sealed)).await?;
         Ok((digest, size))
+    }
+
+    /// Forgets what was taken in.
+    pub async fn discard(&self, staged: Staged) {
+        // Best effort, as above: it is swept sooner or later.
+        let _ = self.objects.delete(&staged.staging).await;
+    }
+
+    /// Removes the content with this digest; nothing, if there is none.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn remove(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
+        for is_sealed in [false, true] {
+            self.remove_at(&address(organization, digest, is_sealed)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_at(&self, location: &Path) -> Result<(), ContentError> {
+        match self.objects.delete(location).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
+    /// Whether there is an object under this digest, of the size that `size` bytes of content have there. Its bytes are
+    /// not read.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn is_there(&self, organization: &str, digest: &Digest, size: u64) -> Result<bool, ContentError> {
+        for is_sealed in [false, true] {
+            match self.objects.head(&address(organization, digest, is_sealed)).await {
+                Ok(found) if is_sealed => return Ok(plain_size(found.size) == Some(size)),
+                Ok(found) => return Ok(found.size == size),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every object that is stored, and how long ago it was written.
+    pub fn walk(&self) -> impl Stream<Item = Result<StoredContent, ContentError>> + Send + use<'_> {
+        let found = self.objects.list(Some(&Path::from(ORGANIZATIONS)));
+        let now = chrono::Utc::now();
+        found.map_err(ContentError::from).try_filter_map(move |object| async move {
+            let age = (now - object.last_modified).to_std().unwrap_or_default();
+            let stored = whose(&object.location);
+            Ok(stored.map(|(organization, digest, _)| StoredContent { organization, digest, age }))
+        })
     }
 
     /// Whether the content with this digest is there, is what its address says, and can be opened.
@@ -197,10 +292,25 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Store`].
     pub async fn sweep(&self, untouched_for: Duration) -> Result<u64, ContentError> {
-        let incoming = self.incoming.clone();
+        let Some(incoming) = self.incoming.clone() else { return self.sweep_objects(untouched_for).await };
         let swept = tokio::task::spawn_blocking(move || remove_untouched(&incoming, untouched_for)).await;
         let swept = swept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
+    }
+
+    /// The same where uploads under way are no files: what was taken in and not placed. Of an upload that has not taken all
+    /// in, the object store itself has to forget the parts.
+    async fn sweep_objects(&self, untouched_for: Duration) -> Result<u64, ContentError> {
+        let now = chrono::Utc::now();
+        let mut found = self.objects.list(Some(&Path::from(INCOMING)));
+        let mut removed = 0;
+        while let Some(object) = found.try_next().await? {
+            if (now - object.last_modified).to_std().is_ok_and(|age| age >= untouched_for) {
+                self.remove_at(&object.location).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes everything of an organization; answers how many pieces there were. What is being stored meanwhile may
@@ -283,6 +393,21 @@ fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result
         }
     }
     Ok(removed)
+}
+
+/// Whose an object is, by its place, under which digest, and whether it is sealed; `None` of one that longrun did not put
+/// there.
+fn whose(location: &Path) -> Option<(String, Digest, bool)> {
+    let parts: Vec<_> = location.parts().collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    let (organization, hex, is_sealed) = match parts[..] {
+        [_, organization, SHA256, _, hex] => (organization, hex, false),
+        [_, organization, SEALED, SHA256, _, hex] => (organization, hex, true),
+        _ => return None,
+    };
+    let digest = format!("sha256:{hex}").parse::<Digest>().ok()?;
+    let organization = percent_encoding::percent_decode_str(organization).decode_utf8_lossy().into_owned();
+    (address(&organization, &digest, is_sealed) == *location).then_some((organization, digest, is_sealed))
 }
 
 /// Whether the file at this place within the folder of all organizations is where sealed content is.

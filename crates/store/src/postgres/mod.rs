@@ -23,6 +23,7 @@ mod deletion;
 mod details;
 mod doctor;
 mod error;
+mod evidence;
 mod folds;
 mod heads;
 mod heartbeat;
@@ -82,9 +83,9 @@ use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
-    LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing,
+    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
+    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -668,14 +669,6 @@ impl Store for PostgresStore {
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
         self.submit("", Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
-    }
-
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.submit(organization, Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
-    }
-
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        admin::evidence(&self.pool, organization, digest).await.map_err(StoreError::or_unavailable)
     }
 
     async fn close(&self) {

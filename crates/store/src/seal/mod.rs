@@ -8,6 +8,7 @@
 //! becomes the active one, and [`rotate`] seals anew what is under others, while servers run.
 
 mod content;
+mod evidence;
 mod keys;
 mod measured;
 mod places;

@@ -26,6 +26,7 @@ mod create;
 mod deletion;
 mod details;
 mod doctor;
+mod evidence;
 mod export;
 mod history;
 mod limits;
@@ -76,9 +77,9 @@ use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
-    LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Limits,
+    Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position,
+    PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -109,6 +110,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0017_statistics_and_views",
     "0018_sessions",
     "0019_traces",
+    "0021_evidence",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -587,15 +589,6 @@ impl Store for SqliteStore {
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
         self.writer.submit(Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
-    }
-
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.writer.submit(Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
-    }
-
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        let (organization, digest) = (organization.to_owned(), *digest);
-        self.readers.read(move |connection| admin::evidence(connection, &organization, &digest)).await
     }
 
     async fn close(&self) {
