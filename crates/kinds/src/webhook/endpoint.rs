@@ -92,6 +92,28 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
     }
 }
 
+/// What calls servers of others: directly, without following redirects, and only at public addresses unless others are
+/// allowed. Which URLs are called is for [`EndpointSettings::check`] to say.
+///
+/// # Errors
+/// When it is to be `encrypted` and this machine has no certificates to verify servers with.
+pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest::Result<Client> {
+    install_crypto_provider();
+    let mut builder = Client::builder()
+        .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if !allow_private_addresses {
+        builder = builder.dns_resolver(PublicOnly);
+    }
+    if !encrypted {
+        // Certificates are not needed, and a small container may have none to load.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build()
+}
+
 impl Endpoint {
     /// An endpoint, checked; nothing is called yet.
     ///
@@ -100,20 +122,8 @@ impl Endpoint {
     /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
         let url = settings.check()?;
-        install_crypto_provider();
-        let mut builder = Client::builder()
-            .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if !settings.allow_private_addresses {
-            builder = builder.dns_resolver(PublicOnly);
-        }
-        if url.scheme() == "http" {
-            // Certificates are not needed, and a small container may have none to load.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| InvalidEndpoint {
+        let made = client(settings.allow_private_addresses, url.scheme() != "http");
+        let client = made.map_err(|error| InvalidEndpoint {
             key: "url",
             message: format!("cannot be called: {}", innermost(&error)),
         })?;
