@@ -340,6 +340,7 @@ fn fetching(cache: &std::path::Path, config: EvaluatorConfig) -> Evaluations {
         allow_private_addresses: true,
         cache: cache.to_owned(),
     };
+    let config = EvaluatorConfig { policy_cache: Some(cache.to_owned()), ..config };
     evaluations(config).with_references(References::new(settings).unwrap())
 }
 

@@ -9,6 +9,7 @@ mod jwt;
 mod keys;
 mod net;
 mod patterns;
+mod schema;
 mod semver;
 mod sprintf;
 mod term;
@@ -62,6 +63,8 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("io.jwt.verify_rs384", 2, jwt::verify_rs384),
     ("io.jwt.verify_rs512", 2, jwt::verify_rs512),
     ("json.marshal", 1, encoding::json_marshal),
+    ("json.match_schema", 2, schema::match_schema),
+    ("json.verify_schema", 1, schema::verify_schema),
     ("net.cidr_contains", 2, net::cidr_contains),
     ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
     ("net.cidr_expand", 1, bounded::cidr_expand),
