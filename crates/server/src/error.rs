@@ -446,9 +446,10 @@ impl From<ContentError> for ApiError {
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
             // An operator can help, and then it is there.
             ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
-            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
-                ApiError::Internal(error.into())
-            }
+            ContentError::Damaged(_)
+            | ContentError::Bucket(_)
+            | ContentError::NoRandomNumbers
+            | ContentError::Store(_) => ApiError::Internal(error.into()),
         }
     }
 }

@@ -70,7 +70,7 @@ pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
 pub use content::{
-    Content, ContentError, ContentStore, Digest, InvalidDigest, Staged, StoredContent, is_sealed_content,
+    Content, ContentError, ContentStore, Digest, InvalidBucket, InvalidDigest, Staged, StoredContent, is_sealed_content,
 };
 pub use deletion::{Contents, DeletionError, go_on_deleting};
 pub use details::{Details, OperationDetail};

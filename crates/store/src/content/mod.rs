@@ -1,4 +1,4 @@
-//! Evidence content, addressed by its SHA-256, in an object store.
+//! Evidence content, addressed by its SHA-256, in an object store: a folder, or a bucket of a cloud ([`cloud`]).
 //!
 //! Written as a stream to a staging place while it is hashed, then moved to its address, so that a broken upload leaves
 //! nothing behind under any digest. Verified again when it is read. Kept per organization: one organization's content
@@ -7,6 +7,9 @@
 //! With an active encryption key it is sealed while it comes in ([`crate::seal`]), and stored under `sealed/`: what is
 //! sealed is told by its place, whatever its bytes look like. The address is the digest of the content itself.
 
+#[cfg(test)]
+mod bucket_tests;
+mod cloud;
 mod digest;
 mod reading;
 mod rotation;
@@ -27,6 +30,7 @@ use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, Put
 use sha2::{Digest as _, Sha256};
 
 use crate::seal::{ContentOpener, ContentSealer, Keyring, plain_size};
+pub use cloud::InvalidBucket;
 pub use digest::{Digest, InvalidDigest};
 pub use reading::Content;
 use reading::{Reading, Source};
@@ -66,6 +70,9 @@ pub enum ContentError {
         /// The key's id.
         key: String,
     },
+    /// The address is none of a bucket.
+    #[error(transparent)]
+    Bucket(#[from] InvalidBucket),
     /// There are no random numbers to seal with.
     #[error("the system gives no random numbers")]
     NoRandomNumbers,
@@ -94,8 +101,15 @@ pub struct Staged {
     /// In bytes.
     pub size: u64,
     organization: String,
-    staging: Path,
+    staging: Staging,
     is_sealed: bool,
+}
+
+/// Where it is meanwhile.
+#[derive(Debug)]
+enum Staging {
+    At(Path),
+    InMemory(Bytes),
 }
 
 /// An object that is stored.
@@ -169,9 +183,14 @@ impl ContentStore {
         let is_sealed = sealer.is_some();
         let staging =
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
-        let mut upload = self.objects.put_multipart(&staging).await?;
+        // A bucket is asked for nothing until a part is full: what is shorter is sent once, to its address.
+        let mut upload = match &self.incoming {
+            Some(_) => Some(self.objects.put_multipart(&staging).await?),
+            None => None,
+        };
+        let mut part = Vec::new();
         let received: Result<(Digest, u64), ContentError> = async {
-            let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
+            let (mut hasher, mut size) = (Sha256::new(), 0_u64);
             while let Some(chunk) = content.next().await {
                 let chunk = chunk.map_err(|error| ContentError::Receive(error.to_string()))?;
                 size += chunk.len() as u64;
@@ -183,15 +202,25 @@ impl ContentStore {
                     Some(sealer) => sealer.push(&chunk, &mut part),
                     None => part.extend_from_slice(&chunk),
                 }
-                if part.len() >= self.part_bytes {
-                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                // All of the same size, as some object stores want them.
+                while part.len() >= self.part_bytes {
+                    let rest = part.split_off(self.part_bytes);
+                    let full = PutPayload::from(std::mem::replace(&mut part, rest));
+                    let upload = match &mut upload {
+                        Some(upload) => upload,
+                        None => upload.insert(self.objects.put_multipart(&staging).await?),
+                    };
+                    upload.put_part(full).await?;
                 }
             }
             if let Some(sealer) = sealer {
                 sealer.finish(&mut part);
             }
-            if !part.is_empty() || size == 0 {
-                upload.put_part(PutPayload::from(part)).await?;
+            if let Some(upload) = &mut upload {
+                if !part.is_empty() || size == 0 {
+                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                }
+                upload.complete().await?;
             }
             Ok((Digest(hasher.finalize().into()), size))
         }
@@ -199,12 +228,14 @@ impl ContentStore {
         let (digest, size) = match received {
             Ok(received) => received,
             Err(error) => {
-                // Best effort: what stays in "incoming" has no address and is never read.
-                let _ = upload.abort().await;
+                if let Some(mut upload) = upload {
+                    // Best effort: what stays in "incoming" has no address and is never read.
+                    let _ = upload.abort().await;
+                }
                 return Err(error);
             }
         };
-        upload.complete().await?;
+        let staging = if upload.is_some() { Staging::At(staging) } else { Staging::InMemory(part.into()) };
         Ok(Staged { organization: organization.to_owned(), digest, size, staging, is_sealed })
     }
 
@@ -214,14 +245,20 @@ impl ContentStore {
     /// [`ContentError::Store`].
     pub async fn place(&self, staged: Staged) -> Result<(Digest, u64), ContentError> {
         let Staged { organization, digest, size, staging, is_sealed } = staged;
-        self.objects.rename(&staging, &address(&organization, &digest, is_sealed)).await?;
+        let address = address(&organization, &digest, is_sealed);
+        match staging {
+            Staging::At(staging) => self.objects.rename(&staging, &address).await?,
+            Staging::InMemory(content) => drop(self.objects.put(&address, content.into()).await?),
+        }
         Ok((digest, size))
     }
 
     /// Forgets what was taken in.
     pub async fn discard(&self, staged: Staged) {
-        // Best effort, as above: it is swept sooner or later.
-        let _ = self.objects.delete(&staged.staging).await;
+        if let Staging::At(staging) = &staged.staging {
+            // Best effort, as above: it is swept sooner or later.
+            let _ = self.objects.delete(staging).await;
+        }
     }
 
     /// Removes the content with this digest; nothing, if there is none.
