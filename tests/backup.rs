@@ -8,7 +8,7 @@ use crate::common::{Dev, Process, command, example, run_in};
 use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Status};
 use serde_json::Value;
 use store::{
-    ClaimRequest, Digest, EvidenceRecord, IdempotencyKey, NewToken, OperationCommand, PostgresStore, Scope, Settlement,
+    ClaimRequest, Digest, IdempotencyKey, NewEvidence, NewToken, OperationCommand, PostgresStore, Scope, Settlement,
     SqliteStore, Store,
 };
 use tempfile::tempdir;
@@ -32,7 +32,7 @@ async fn fill(store: &dyn Store) {
     };
     let token = store.create_token(token).await.unwrap();
     store.touch_tokens(vec![token.id.clone()]).await.unwrap();
-    let record = EvidenceRecord { digest: Digest::of(b"content"), size: 7, kind: "SBOM".to_owned() };
+    let record = NewEvidence { digest: Digest::of(b"content"), size: 7, kind: "SBOM".to_owned(), name: String::new() };
     store.put_evidence("acme", record).await.unwrap();
     for (organization, kind) in [("acme", "a"), ("acme", "b"), ("globex", "a")] {
         for number in 0..40 {

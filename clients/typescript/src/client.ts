@@ -357,6 +357,21 @@ export class Client {
     return this.#http.send(call, async (response) => new Uint8Array(await response.arrayBuffer()));
   }
 
+  /** The evidence of the organization, newest first. Not for tokens that are limited to projects. */
+  async *evidence(
+    filter: { kind?: string; name?: string; digest?: string } = {},
+    options: Options = {},
+  ): AsyncGenerator<wire.ListedEvidence, void, undefined> {
+    for await (const page of this.#pages<wire.EvidenceList>("v1/evidence", filter, options)) {
+      yield* page.evidence;
+    }
+  }
+
+  /** Deletes a piece of evidence for good, unless an operation that has not ended refers to it. */
+  async deleteEvidence(digest: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/evidence/${segment(digest)}`, once: true, ...options });
+  }
+
   /**
    * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
    * operation's output. Without policies and groups, the server's default policies are used.
@@ -364,6 +379,15 @@ export class Client {
   async evaluateEvidence(request: wire.EvaluateEvidence, options: CreateOptions = {}): Promise<string> {
     const call = { method: "POST", path: "v1/agents/evaluate-evidence", json: request, ...creation(options) };
     return (await this.#http.json<wire.EvaluationStarted>(call)).operation_id;
+  }
+
+  /**
+   * The signed result of an evaluation: a DSSE envelope with an in-toto statement. `longrun verify` checks it, and so does
+   * every program that knows DSSE.
+   */
+  attestation(id: string, options: Options = {}): Promise<wire.AttestationEnvelope> {
+    const path = `v1/operations/${segment(id)}/attestation`;
+    return this.#http.json<wire.AttestationEnvelope>({ method: "GET", path, ...options });
   }
 
   // Schedules.

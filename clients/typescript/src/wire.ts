@@ -35,6 +35,24 @@ export type AsyncOperationStatus =
   | "ASYNC_OPERATION_STATUS_COMPLETED"
   | "ASYNC_OPERATION_STATUS_FAILED";
 
+/** A DSSE envelope with an in-toto statement. */
+export interface AttestationEnvelope {
+  /** What the payload is. */
+  payloadType: string;
+  /** The statement, in base64. */
+  payload: string;
+  /** One. */
+  signatures: AttestationSignature[];
+}
+
+/** A signature over the payload and its type. */
+export interface AttestationSignature {
+  /** The id of the key: the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal digits. */
+  keyid: string;
+  /** The signature, in base64. */
+  sig: string;
+}
+
 /** Who called. */
 export interface AuditActor {
   /** token, instance_token, identity or command_line. */
@@ -149,6 +167,11 @@ export interface ClaimedOperation {
   timeout: string;
   /** Whether it is to stop already. */
   cancel_requested: boolean;
+  /**
+   * The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+   * Trace Context. Left out when it belongs to none.
+   */
+  traceparent?: string | null;
 }
 
 /** What a worker was given. */
@@ -277,6 +300,10 @@ export interface CreatedOperations {
 }
 
 /** `{}`. */
+export interface DeletedEvidence {
+}
+
+/** `{}`. */
 export interface DeletedView {
 }
 
@@ -346,6 +373,34 @@ export interface Evidence {
   size: number;
   /** The material type that was detected; empty when none was. */
   kind: string;
+  /** What it was called by who stored or evaluated it first; left out when it has no name. */
+  name?: string;
+}
+
+/** The newest operation about a piece of evidence. */
+export interface EvidenceLastOperation {
+  /** Its id. */
+  id: string;
+  /** Its status. */
+  status: string;
+  /** When it ended; left out while it has not. */
+  finished_at?: string | null;
+  /** passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long. */
+  verdict?: string | null;
+}
+
+/** A page of evidence. */
+export interface EvidenceList {
+  /** Newest first. */
+  evidence: ListedEvidence[];
+  /** What the next page is asked for with; empty at the end. */
+  next_page_token: string;
+  /** How many pieces the organization has, whatever is listed. */
+  total_count: number;
+  /** How many bytes they come to. */
+  total_bytes: number;
+  /** How many bytes they may come to; 0: any number. */
+  max_bytes: number;
 }
 
 /** What is wrong with a field. */
@@ -427,6 +482,24 @@ export interface Kind {
 export interface KindAnswer {
   /** The kind. */
   kind: Kind;
+}
+
+/** A piece of evidence in a list. */
+export interface ListedEvidence {
+  /** By what it is found. */
+  digest: string;
+  /** Its length in bytes. */
+  size: number;
+  /** The material type that was detected; empty when none was. */
+  kind: string;
+  /** What it was called by who stored or evaluated it first; may be empty. */
+  name: string;
+  /** When it was stored first. */
+  created_at: string;
+  /** When it was stored or evaluated last, give or take an hour. */
+  last_used_at: string;
+  /** The newest operation about it; left out when there is none any more. */
+  last_operation?: EvidenceLastOperation;
 }
 
 /** An organization in a list. */

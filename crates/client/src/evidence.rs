@@ -6,12 +6,14 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::Body;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
 use crate::calls::{IDEMPOTENCY_KEY, new_key, segment};
 use crate::client::{Answer, Client, Sent};
 use crate::error::Error;
-use crate::types::{EvaluateRequest, StartedEvaluation, StoredEvidence};
+use crate::management::{Page, with_query};
+use crate::types::{AttestationEnvelope, Deleted, EvaluateRequest, StartedEvaluation, StoredEvidence};
 
 /// Bytes read from a file at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -30,17 +32,19 @@ impl Client {
         .await
     }
 
-    /// `POST /v1/evidence` with the content of a file, which is read as it is sent; `sent` is told how many bytes were
-    /// handed to the connection each time.
+    /// `POST /v1/evidence` with the content of a file, which is read as it is sent, under a name if one is given;
+    /// `sent` is told how many bytes were handed to the connection each time.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be read, else any [`Error`].
     pub async fn put_evidence_file(
         &self,
         path: &Path,
+        name: Option<&str>,
         sent: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> Result<Answer<StoredEvidence>, Error> {
-        let address = self.address("v1/evidence");
+        let given = [("name", name.unwrap_or_default())];
+        let address = with_query(self.address("v1/evidence"), &Page::default(), &given);
         let unreadable =
             |error: std::io::Error| Error::File { path: path.display().to_string(), reason: error.to_string() };
         let mut repetition = 0;
@@ -82,5 +86,100 @@ impl Client {
         let address = self.address("v1/agents/evaluate-evidence");
         let key = new_key();
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
+    }
+
+    /// `GET /v1/operations/{id}/attestation`: the signed result of an evaluation.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, or when its result was not signed.
+    pub async fn attestation(&self, id: &str) -> Result<Answer<AttestationEnvelope>, Error> {
+        let address = self.address(&format!("v1/operations/{}/attestation", segment(id)));
+        self.call(|| self.http().get(address.clone())).await
+    }
+}
+
+/// Which evidence to list. What is empty means any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceRequest {
+    /// Only of this material type.
+    pub kind: String,
+    /// Only of this name.
+    pub name: String,
+    /// Only with digests that begin so.
+    pub digest: String,
+    /// Which page.
+    pub page: Page,
+}
+
+/// A page of evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EvidenceList {
+    /// Newest first.
+    pub evidence: Vec<ListedEvidence>,
+    /// What the next page is asked for with; empty at the end.
+    pub next_page_token: String,
+    /// How many pieces the organization has, whatever is listed.
+    pub total_count: u64,
+    /// How many bytes they come to.
+    pub total_bytes: u64,
+    /// How many bytes they may come to; 0: any number.
+    pub max_bytes: u64,
+}
+
+/// A piece of evidence in a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ListedEvidence {
+    /// `sha256:…`.
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+    /// The material type that was detected, or empty.
+    pub kind: String,
+    /// What it was called first; may be empty.
+    pub name: String,
+    /// When it was stored first; RFC 3339.
+    pub created_at: String,
+    /// When it was stored or evaluated last, give or take an hour; RFC 3339.
+    pub last_used_at: String,
+    /// The newest operation about it, if there is one still.
+    pub last_operation: Option<EvidenceLastOperation>,
+}
+
+/// The newest operation about a piece of evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct EvidenceLastOperation {
+    /// Its id.
+    pub id: String,
+    /// Its status.
+    pub status: String,
+    /// When it ended; RFC 3339.
+    pub finished_at: Option<String>,
+    /// `passed`, `failed` or `skipped`; `None` when it is no evaluation that has ended, or its output is long.
+    pub verdict: Option<String>,
+}
+
+impl Client {
+    /// `GET /v1/evidence`: one page of what is stored, newest first.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 7 when the token is limited to projects.
+    pub async fn evidence(&self, wanted: &EvidenceRequest) -> Result<Answer<EvidenceList>, Error> {
+        let EvidenceRequest { kind, name, digest, page } = wanted;
+        let given = [("kind", kind.as_str()), ("name", name), ("digest", digest)];
+        let address = with_query(self.address("v1/evidence"), page, &given);
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `DELETE /v1/evidence/{digest}`: for good.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is none such, with code 9 when an operation that has not ended
+    /// refers to it.
+    pub async fn delete_evidence(&self, digest: &str) -> Result<Answer<Deleted>, Error> {
+        let address = self.address(&format!("v1/evidence/{}", segment(digest)));
+        self.call(|| self.http().delete(address.clone())).await
     }
 }

@@ -42,6 +42,7 @@ mod workers;
 
 pub use client::{Answer, Client, Settings, Token};
 pub use error::{Error, FieldViolation, Refusal, RpcStatus};
+pub use evidence::{EvidenceLastOperation, EvidenceList, EvidenceRequest, ListedEvidence};
 pub use health::health;
 pub use management::{
     ApiToken, ApiTokenAnswer, ApiTokenPage, AuditActor, AuditEntry, AuditPage, AuditRequest, IssuedToken, NewApiToken,
@@ -52,10 +53,10 @@ pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
-    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
-    ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage,
-    Organization, OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment,
-    StartedEvaluation, StoredEvidence, short_status,
+    AttestationEnvelope, AttestationSignature, BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest,
+    History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail,
+    OperationDetailAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;

@@ -276,7 +276,7 @@ pub struct SessionPage {
 }
 
 /// Adds what is given to the query of an address.
-fn with_query(mut address: Url, page: &Page, given: &[(&str, &str)]) -> Url {
+pub(crate) fn with_query(mut address: Url, page: &Page, given: &[(&str, &str)]) -> Url {
     let size = page.size.map(|size| size.to_string()).unwrap_or_default();
     let pairs = [("page_size", size.as_str()), ("page_token", page.token.as_str())];
     let pairs: Vec<_> = pairs.iter().chain(given).filter(|(_, value)| !value.is_empty()).collect();

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use longrun_client::{
-    Attempt, Client, Error, EvaluateRequest, Failure, ListRequest, NewOperation, Settings, Token, WaitStep,
-    WatchRequest, WatchStep, Worker,
+    Attempt, Client, Error, EvaluateRequest, EvidenceRequest, Failure, ListRequest, NewOperation, Settings, Token,
+    WaitStep, WatchRequest, WatchStep, Worker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -176,8 +176,10 @@ async fn every_call_can_be_made_from_any_task() {
                 let _ = watch.next().await;
             }
             let _ = self.0.evaluate_evidence(&EvaluateRequest::default()).await;
-            let _ = self.0.put_evidence_file(std::path::Path::new("none"), |_| ()).await;
+            let _ = self.0.put_evidence_file(std::path::Path::new("none"), None, |_| ()).await;
             let _ = self.0.get_evidence(&id).await;
+            let _ = self.0.evidence(&EvidenceRequest::default()).await;
+            let _ = self.0.delete_evidence(&id).await;
             let _ = self.0.settle(&[]).await;
         }
     }

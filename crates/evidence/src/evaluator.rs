@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use attestation::{PublicKey, TrustedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EvaluateError;
@@ -36,6 +37,8 @@ pub struct EvaluatorConfig {
     /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
     /// that evaluates nothing else.
     pub memory_limit: u64,
+    /// Keys whose signatures on attestations are trusted; policies are told.
+    pub trusted_keys: Vec<TrustedKey>,
 }
 
 impl EvaluatorConfig {
@@ -59,6 +62,7 @@ impl Default for EvaluatorConfig {
             default_policies: Vec::new(),
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
+            trusted_keys: Vec::new(),
         }
     }
 }
@@ -68,6 +72,7 @@ impl Default for EvaluatorConfig {
 pub struct Evaluator {
     config: EvaluatorConfig,
     resolver: Resolver,
+    trusted_keys: Arc<[(String, PublicKey)]>,
 }
 
 impl Evaluator {
@@ -94,7 +99,12 @@ impl Evaluator {
         if let Some(cache) = &config.policy_cache {
             resolver = resolver.with_cache(cache.clone());
         }
-        Ok(Evaluator { config, resolver })
+        let read = |key: &TrustedKey| match key.read() {
+            Ok(public) => Ok((key.name.clone(), public)),
+            Err(source) => Err(EvaluateError::TrustedKey { name: key.name.clone(), source }),
+        };
+        let trusted_keys = config.trusted_keys.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Evaluator { config, resolver, trusted_keys })
     }
 
     /// The references over the network that could not be resolved since the last call because the cache lacks what they
@@ -156,6 +166,7 @@ impl Evaluator {
             annotations: request.annotations.clone(),
             project_name: request.project_name.as_deref(),
             project_version_name: request.project_version_name.as_deref(),
+            trusted_keys: &self.trusted_keys,
         };
         let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
         let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;
@@ -285,6 +296,7 @@ fn run_one(
         arguments: policy.arguments.values.clone(),
         warnings: policy.arguments.warnings.clone(),
         duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ai: None,
     }))
 }
 

@@ -25,5 +25,5 @@ pub use digest::digest;
 pub use error::EvaluateError;
 pub use evaluator::{Evaluator, EvaluatorConfig};
 pub use material::{Material, MaterialError, MaterialKind, detect};
-pub use output::{EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
+pub use output::{AiOutput, EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};

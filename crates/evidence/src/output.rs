@@ -21,6 +21,15 @@ pub struct Output {
     pub totals: Totals,
 }
 
+impl Output {
+    /// Adds what a further policy says, which counts for the verdict as the others do.
+    pub fn add(&mut self, policy: PolicyOutput) {
+        self.policies.push(policy);
+        self.totals = Totals::count(&self.policies, &self.left_out);
+        self.status = self.totals.status();
+    }
+}
+
 /// What was evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceOutput {
@@ -82,6 +91,24 @@ pub struct PolicyOutput {
     pub warnings: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What a model was sent and what that cost; only of the check `prompt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ai: Option<AiOutput>,
+}
+
+/// What a model was sent, and what that cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AiOutput {
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// How many bytes of the evidence the model saw.
+    pub evidence_bytes: u64,
+    /// How many answers it took until one had the form of a verdict.
+    pub answers: u32,
+    /// Tokens that the model read, in all answers, as the provider counts them.
+    pub prompt_tokens: u64,
+    /// Tokens that the model wrote.
+    pub completion_tokens: u64,
 }
 
 /// One thing that a policy objects to.

@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect, dev, doctor,
-    encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations, organization, pause,
-    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker, workers,
+    attestation, audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect,
+    dev, doctor, encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations,
+    organization, pause, policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker,
+    workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -89,6 +90,11 @@ pub enum Command {
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
+    /// Fetch the signed result of an evaluation
+    Attestation(attestation::AttestationArgs),
+    /// Check a signed result, without a server; exit with 1 when it is not genuine or says that policies were violated,
+    /// with 3 when none looked at the evidence
+    Verify(attestation::VerifyArgs),
     /// Check policies before they are used
     #[command(subcommand)]
     Policy(Policy),
@@ -138,6 +144,8 @@ impl Command {
             | Command::Views(_)
             | Command::Schedules(_)
             | Command::Evidence(_)
+            | Command::Attestation(_)
+            | Command::Verify(_)
             | Command::Policy(_)
             | Command::Worker(_)
             | Command::Workers(_)
@@ -330,6 +338,10 @@ pub enum Evidence {
     Put(evidence::PutArgs),
     /// Fetch stored evidence
     Get(evidence::GetArgs),
+    /// List stored evidence, newest first
+    List(evidence::ListArgs),
+    /// Delete stored evidence for good
+    Delete(evidence::DeleteArgs),
 }
 
 /// `longrun policy`.

@@ -77,6 +77,12 @@ pub enum ApiError {
     /// There is no such thing, or not for this caller: the two are indistinguishable.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// The operation has no signed result.
+    #[error("there is no attestation of this operation: {0}")]
+    NoAttestation(String),
+    /// What is stored of an evaluation is not what was signed.
+    #[error("the output of this operation is not the one that was signed when the evaluation ended: do not rely on it")]
+    NotAsSigned,
     /// The path exists, the method does not; the router adds `Allow`.
     #[error("the method is not allowed here; the header Allow names those that are")]
     MethodNotAllowed,
@@ -127,6 +133,21 @@ pub enum ApiError {
     /// Nothing was done to a schedule.
     #[error("{0}")]
     Schedule(ScheduleRefusal),
+    /// The organization has as much evidence as it may.
+    #[error(
+        "the organization may have {limit} bytes of evidence, has {used}, and this has {size}: delete some that is not needed"
+    )]
+    EvidenceFull {
+        /// Bytes.
+        limit: u64,
+        /// Bytes.
+        used: u64,
+        /// Bytes.
+        size: u64,
+    },
+    /// It cannot be removed now.
+    #[error("{}", store::EvidenceKept::InUse)]
+    EvidenceInUse,
     /// What it has would go with it.
     #[error("the organization has {what}; let it end and be removed, or delete it with all it has by force=true")]
     OrganizationNotEmpty {
@@ -271,6 +292,8 @@ impl ApiError {
             ApiError::OfInstance => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::NotFound(_) => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+            ApiError::NoAttestation(_) => (StatusCode::NOT_FOUND, 5, "ATTESTATION_MISSING"),
+            ApiError::NotAsSigned => (StatusCode::INTERNAL_SERVER_ERROR, 15, "ATTESTATION_BROKEN"),
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),
@@ -290,6 +313,8 @@ impl ApiError {
                 ScheduleRefusal::StillRunning(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_STILL_RUNNING"),
                 ScheduleRefusal::Invalid(_) => (StatusCode::BAD_REQUEST, 9, "SCHEDULE_INVALID"),
             },
+            ApiError::EvidenceFull { .. } => (StatusCode::TOO_MANY_REQUESTS, 8, "TOO_MUCH_EVIDENCE"),
+            ApiError::EvidenceInUse => (StatusCode::BAD_REQUEST, 9, "EVIDENCE_IN_USE"),
             ApiError::OrganizationNotEmpty { .. } => (StatusCode::BAD_REQUEST, 9, "ORGANIZATION_NOT_EMPTY"),
             ApiError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, 3, "BODY_TOO_LARGE"),
             ApiError::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "UNSUPPORTED_MEDIA_TYPE"),
@@ -337,6 +362,9 @@ impl ApiError {
             ApiError::ScopeMissing(scope) => BTreeMap::from([("scope", scope.to_string())]),
             ApiError::ProjectDenied { allowed, .. } => BTreeMap::from([("projects", allowed.clone())]),
             ApiError::CountDiffers { now, .. } => BTreeMap::from([("count", now.to_string())]),
+            ApiError::EvidenceFull { limit, used, size } => {
+                BTreeMap::from([("limit", limit.to_string()), ("used", used.to_string()), ("size", size.to_string())])
+            }
             ApiError::TooLarge { limit } => BTreeMap::from([("limit", limit.to_string())]),
             ApiError::WrongStatus { status, .. } => BTreeMap::from([("status", status.to_string())]),
             ApiError::Exceeded(Exceeded::Pending { limit }) => BTreeMap::from([("limit", limit.to_string())]),
@@ -418,9 +446,10 @@ impl From<ContentError> for ApiError {
             ContentError::Receive(_) => ApiError::Malformed(error.to_string()),
             // An operator can help, and then it is there.
             ContentError::KeyMissing { .. } => ApiError::Unavailable(error.into()),
-            ContentError::Damaged(_) | ContentError::NoRandomNumbers | ContentError::Store(_) => {
-                ApiError::Internal(error.into())
-            }
+            ContentError::Damaged(_)
+            | ContentError::Bucket(_)
+            | ContentError::NoRandomNumbers
+            | ContentError::Store(_) => ApiError::Internal(error.into()),
         }
     }
 }

@@ -90,7 +90,11 @@ impl News {
                 Upkeep::Pause(_, false) => news(slot, false, |_, _| News { queue: true, ..News::default() }),
                 _ => News::default(),
             },
-            Write::Heartbeat(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => News::default(),
+            Write::Heartbeat(_)
+            | Write::CreateToken(_)
+            | Write::ChangeToken(_)
+            | Write::View(_)
+            | Write::Evidence(_) => News::default(),
         }
     }
 

@@ -137,6 +137,21 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
              OR seq < 1 OR revision < 1",
     ),
     (
+        "how much evidence there is, is what its rows add up to, and rows say of themselves what can be",
+        "SELECT coalesce(t.organization_id, e.organization_id) || ': ' || coalesce(t.pieces, 0) || ' pieces with '
+             || coalesce(t.bytes, 0) || ' bytes counted, ' || coalesce(e.pieces, 0) || ' with ' || coalesce(e.bytes, 0)
+             || ' there'
+         FROM evidence_totals t FULL JOIN (
+             SELECT organization_id, count(*) AS pieces, sum(size) AS bytes FROM evidence GROUP BY organization_id) e
+             ON e.organization_id = t.organization_id
+         WHERE (coalesce(t.pieces, 0) <> coalesce(e.pieces, 0) OR coalesce(t.bytes, 0) <> coalesce(e.bytes, 0))
+             AND NOT EXISTS (SELECT 1 FROM organizations o
+                 WHERE o.organization_id = coalesce(t.organization_id, e.organization_id) AND o.deleted > 0)
+         UNION ALL
+         SELECT organization_id || ' ' || digest FROM evidence
+         WHERE state NOT IN (1, 2, 3) OR (state = 3) <> (removing_since IS NOT NULL) OR size < 0",
+    ),
+    (
         "attempts stay within their bounds",
         "SELECT organization_id || ' #' || seq FROM active WHERE attempts > max_attempts OR attempts > fence
          UNION ALL

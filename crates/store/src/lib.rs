@@ -23,11 +23,13 @@ mod deletion;
 mod details;
 mod doctor;
 mod error;
+mod evidence;
 #[doc(hidden)]
 pub mod fuzzing;
 mod history;
 mod limits;
 mod management;
+mod measured;
 mod open;
 mod pause;
 mod plan;
@@ -47,6 +49,7 @@ mod sessions;
 pub mod sqlite;
 mod statistics;
 mod token;
+mod traced;
 mod transfer;
 mod transition;
 mod url;
@@ -55,7 +58,8 @@ mod work;
 mod workers;
 
 use async_trait::async_trait;
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
+pub use operations::Timestamp;
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest};
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
@@ -65,11 +69,18 @@ pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};
 pub use commits::{Commits, Coverage, SAFETY_POLL};
-pub use content::{Content, ContentError, ContentStore, Digest, InvalidDigest, is_sealed_content};
+pub use content::{
+    Content, ContentError, ContentStore, Digest, InvalidBucket, InvalidDigest, Staged, StoredContent, is_sealed_content,
+};
 pub use deletion::{Contents, DeletionError, go_on_deleting};
 pub use details::{Details, OperationDetail};
 pub use doctor::{Finding, Report};
 pub use error::StoreError;
+pub use evidence::{
+    EVIDENCE_USE_NOTED, EvidenceAges, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRecords, EvidenceRemoval,
+    EvidenceRetention, EvidenceStanding, EvidenceTotals, ListedEvidence, MAX_EVIDENCE_NAME, NewEvidence, Removing,
+    Reservation,
+};
 pub use history::{
     HistoryEvent, HistoryKind, HistoryPage, HistoryPlace, InvalidHistoryPlace, MAX_NOTES, MAX_PROGRESS_NOTES,
 };
@@ -78,6 +89,8 @@ pub use management::{
     DEFAULT_OVERLAP, MAX_OVERLAP, Rotation as TokenRotation, TokenError, TokenWish, create_token, revoke_token,
     rotate_token,
 };
+pub use measured::{KindStanding, Measured, Standings};
+pub use meters;
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
@@ -97,6 +110,7 @@ pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
@@ -144,17 +158,6 @@ pub struct IdempotencyKey {
     pub fingerprint: [u8; 32],
 }
 
-/// What is known about a piece of evidence besides its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvidenceRecord {
-    /// The SHA-256 of the content.
-    pub digest: Digest,
-    /// Bytes of the content.
-    pub size: u64,
-    /// The material kind that was detected, e.g. `SBOM_CYCLONEDX_JSON`, or empty.
-    pub kind: String,
-}
-
 /// Durable operations, tokens and evidence records.
 ///
 /// Every method may fail with [`StoreError`]: `Unavailable` is worth a retry later, the rest is not. Futures may be
@@ -163,11 +166,14 @@ pub struct EvidenceRecord {
 pub trait Store:
     BulkOperations
     + Details
+    + Measured
+    + EvidenceRecords
     + Postpone
     + Schedules
     + SearchOperations
     + Sessions
     + Statistics
+    + Traced
     + Views
     + Workers
     + Send
@@ -490,12 +496,6 @@ pub trait Store:
 
     /// Notes that tokens were used just now; best effort, by id.
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError>;
-
-    /// Notes a piece of evidence; a digest already noted keeps its record.
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError>;
-
-    /// The record of a piece of evidence of this organization.
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
 
     /// Closes the connections once what is under way has ended; later calls fail.
     async fn close(&self);

@@ -83,6 +83,7 @@ impl Limits {
             max_pending: self.max_pending.map_or(otherwise.max_pending, |most| (most > 0).then_some(most)),
             rate,
             max_schedules: otherwise.max_schedules,
+            max_evidence: otherwise.max_evidence,
             max_input: size(self.max_input, otherwise.max_input),
             max_output: size(self.max_output, otherwise.max_output),
             weight: self.weight.unwrap_or(otherwise.weight),

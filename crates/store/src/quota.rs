@@ -41,6 +41,8 @@ pub struct Quota {
     pub max_output: usize,
     /// Schedules that it may have.
     pub max_schedules: u32,
+    /// Bytes of evidence that it may have; `None`: any number.
+    pub max_evidence: Option<u64>,
     /// Operations that it may start for each one that an organization of weight 1 starts, while both have some waiting;
     /// at least 1.
     pub weight: u32,
@@ -64,6 +66,7 @@ impl Default for Quota {
             max_input: MAX_INLINE_BYTES,
             max_output: MAX_INLINE_BYTES,
             max_schedules: DEFAULT_MAX_SCHEDULES,
+            max_evidence: None,
             weight: 1,
         }
     }

@@ -26,6 +26,7 @@ const TABLES: &[(&str, &str)] = &[
     ("statistics", "organization_id"),
     ("statistics_origins", "organization_id"),
     ("evidence", "organization_id"),
+    ("evidence_totals", "organization_id"),
     ("idempotency_keys", "organization_id"),
     ("details", "organization_id, seq"),
     ("labels", "organization_id, key"),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use operations::{Access, Filter, NewOperation, OperationId, PageRequest};
 use store::{
-    Contents, Digest, EvidenceRecord, Heartbeat, IdempotencyKey, LeaseStatus, NewToken, Pausable, Scope, Store,
-    StoreError,
+    Contents, Digest, Heartbeat, IdempotencyKey, LeaseStatus, NewEvidence, NewToken, Pausable, Scope, Store, StoreError,
 };
 
 use super::support::{Engine, Fixture, against_both_engines, claim_request, completed, failed, fixture, in_project};
@@ -31,7 +30,7 @@ async fn fill(fixture: &Fixture, organization: &str, hash: u8) {
     let store = &fixture.store;
     store.create_token(token(organization, hash)).await.unwrap();
     for content in [&b"one"[..], b"two"] {
-        let record = EvidenceRecord { digest: Digest::of(content), size: 3, kind: String::new() };
+        let record = NewEvidence { digest: Digest::of(content), size: 3, kind: String::new(), name: String::new() };
         store.put_evidence(organization, record).await.unwrap();
     }
     for n in 0..5 {
@@ -83,7 +82,7 @@ async fn everything_of_an_organization_goes_and_nothing_else(mut fixture: Fixtur
     let create = |key| fixture.store.create("acme", vec![NewOperation::of_kind("waiting")], key);
     assert!(is_gone(create(None).await) && is_gone(create(Some(key("new"))).await));
     assert!(is_gone(fixture.store.create_token(token("acme", 3)).await));
-    let record = EvidenceRecord { digest: Digest::of(b"late"), size: 4, kind: String::new() };
+    let record = NewEvidence { digest: Digest::of(b"late"), size: 4, kind: String::new(), name: String::new() };
     assert!(is_gone(fixture.store.put_evidence("acme", record.clone()).await));
     assert!(fixture.store.find_token(&[1; 32]).await.unwrap().unwrap().revoked_at.is_some());
     assert!(fixture.store.find_token(&[2; 32]).await.unwrap().unwrap().revoked_at.is_none());

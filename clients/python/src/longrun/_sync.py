@@ -431,6 +431,20 @@ class Client:
         """The content of a digest, `sha256:...`; all of it in memory."""
         return (self._send(Call("GET", f"v1/evidence/{segment(digest)}"))).content
 
+    def evidence(
+        self, *, kind: str | None = None, name: str | None = None, digest: str | None = None
+    ) -> Iterator[wire.ListedEvidence]:
+        """The evidence of the organization, newest first: of a material type, of a name, with digests that begin so.
+        Not for tokens that are limited to projects."""
+        given = {"kind": kind, "name": name, "digest": digest}
+        for page in self._pages(wire.EvidenceList, "v1/evidence", given):
+            for piece in page.evidence:
+                yield piece
+
+    def delete_evidence(self, digest: str) -> None:
+        """Deletes a piece of evidence for good, unless an operation that has not ended refers to it."""
+        self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
+
     def evaluate_evidence(
         self,
         digest: str,
@@ -461,6 +475,11 @@ class Client:
         headers = _calls.key(idempotency_key)
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, self._send(call)).operation_id
+
+    def attestation(self, id: str) -> bytes:
+        """The signed result of an evaluation, as the server wrote it: a DSSE envelope with an in-toto statement, JSON.
+        `longrun verify` checks it, and so does every program that knows DSSE."""
+        return (self._send(Call("GET", f"v1/operations/{segment(id)}/attestation"))).content
 
     # Schedules.
 

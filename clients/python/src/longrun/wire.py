@@ -50,6 +50,28 @@ AsyncOperationStatus = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttestationEnvelope:
+    """A DSSE envelope with an in-toto statement."""
+
+    #: What the payload is.
+    payloadType: str
+    #: The statement, in base64.
+    payload: str
+    #: One.
+    signatures: list[AttestationSignature]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttestationSignature:
+    """A signature over the payload and its type."""
+
+    #: The id of the key: the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal digits.
+    keyid: str
+    #: The signature, in base64.
+    sig: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
 
@@ -172,6 +194,9 @@ class ClaimedOperation:
     timeout: str
     #: Whether it is to stop already.
     cancel_requested: bool
+    #: The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+    #: Trace Context. Left out when it belongs to none.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +324,11 @@ class CreatedOperations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeletedEvidence:
+    """`{}`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeletedView:
     """`{}`."""
 
@@ -372,6 +402,38 @@ class Evidence:
     size: int
     #: The material type that was detected; empty when none was.
     kind: str
+    #: What it was called by who stored or evaluated it first; left out when it has no name.
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceLastOperation:
+    """The newest operation about a piece of evidence."""
+
+    #: Its id.
+    id: str
+    #: Its status.
+    status: str
+    #: When it ended; left out while it has not.
+    finished_at: datetime | None = None
+    #: passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long.
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceList:
+    """A page of evidence."""
+
+    #: Newest first.
+    evidence: list[ListedEvidence]
+    #: What the next page is asked for with; empty at the end.
+    next_page_token: str
+    #: How many pieces the organization has, whatever is listed.
+    total_count: int
+    #: How many bytes they come to.
+    total_bytes: int
+    #: How many bytes they may come to; 0: any number.
+    max_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,6 +529,26 @@ class KindAnswer:
 
     #: The kind.
     kind: Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedEvidence:
+    """A piece of evidence in a list."""
+
+    #: By what it is found.
+    digest: str
+    #: Its length in bytes.
+    size: int
+    #: The material type that was detected; empty when none was.
+    kind: str
+    #: What it was called by who stored or evaluated it first; may be empty.
+    name: str
+    #: When it was stored first.
+    created_at: datetime
+    #: When it was stored or evaluated last, give or take an hour.
+    last_used_at: datetime
+    #: The newest operation about it; left out when there is none any more.
+    last_operation: EvidenceLastOperation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

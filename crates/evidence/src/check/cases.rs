@@ -36,10 +36,14 @@ pub enum Outcome {
     Error,
 }
 
-#[derive(Deserialize)]
+/// What stands in a file of cases.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cases {
-    cases: Vec<Case>,
+pub(super) struct Cases {
+    /// Whose signatures are trusted: files with public keys, by name.
+    #[serde(default)]
+    pub trusted_keys: BTreeMap<String, String>,
+    pub cases: Vec<Case>,
 }
 
 // Spelt out rather than flattened: serde tells unknown keys only so, and a misspelt expectation expects nothing.
@@ -100,16 +104,17 @@ pub(super) const CASES: &str = "cases.yaml";
 pub(super) const OWN_CASES: &str = ".cases.yaml";
 
 /// Reads cases; a file that is not there has none.
-pub(super) fn read(file: &Path) -> Result<Vec<Case>, PolicyError> {
+pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
     let shown = file.file_name().map_or_else(|| CASES.to_owned(), |name| name.to_string_lossy().into_owned());
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Cases::default()),
         Err(error) => {
             return Err(PolicyError::Reference { reference: shown, message: error.to_string() });
         }
     };
-    let Cases { cases } = yaml::read(&text).map_err(|error| PolicyError::syntax(&shown, error))?;
+    let read: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax(&shown, error))?;
+    let cases = &read.cases;
     for (index, case) in cases.iter().enumerate() {
         let wrong = |field: &str, message: &str| PolicyError::Field {
             file: shown.clone(),
@@ -126,5 +131,5 @@ pub(super) fn read(file: &Path) -> Result<Vec<Case>, PolicyError> {
             return Err(wrong("violations", "a policy that passes has none"));
         }
     }
-    Ok(cases)
+    Ok(read)
 }

@@ -3,6 +3,7 @@
 //! Beside the policy file a `cases.yaml` lists cases (`NAME.cases.yaml` for one of several policies in a folder):
 //!
 //! ```yaml
+//! trusted_keys: {release: evidence/release.pub} # optional: whose signatures are trusted, by file
 //! cases:
 //!   - name: a component without a licence
 //!     evidence: evidence/unlicensed.cdx.json   # relative to cases.yaml
@@ -25,6 +26,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use attestation::TrustedKey;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
@@ -36,7 +38,7 @@ use crate::rego::{Coverage, ScriptCoverage};
 use crate::request::{EvaluateRequest, GroupAttachment};
 use crate::yaml;
 
-use cases::Case;
+use cases::{Case, Cases};
 pub use cases::{Expectation, Outcome};
 pub use find::find;
 
@@ -104,10 +106,12 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let reference = format!("file://{name}");
     let resolver = Resolver::new(Some(folder))?;
     let document = resolver.load(&reference)?;
-    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), ..EvaluatorConfig::default() };
+    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
+    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
+    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
+    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
     if is_group(&name, &document.text)? {
         let group = PolicyGroup::parse(&name, &document.text)?;
-        let cases = cases::read(&cases::file_of(file))?;
         let name = group.metadata.name.as_str();
         let evaluator = Evaluator::new(config)?;
         let cases = cases.into_iter().filter(|case| chosen(name, &case.name));
@@ -123,7 +127,6 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     }
     let coverage = Coverage::default();
     let evaluator = Evaluator::new(config)?.covered(coverage.clone());
-    let cases = cases::read(&cases::file_of(file))?;
     if cases.is_empty() {
         notes.push("cases.yaml: no examples beside the policy".to_owned());
     }
@@ -140,10 +143,23 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     Ok(Report { policy: name.to_owned(), ok, notes, cases, coverage })
 }
 
+fn trusted_key(folder: &Path, name: String, file: &str) -> Result<TrustedKey, PolicyError> {
+    match fs::read_to_string(folder.join(file)) {
+        Ok(pem) => Ok(TrustedKey { name, pem }),
+        Err(error) => {
+            let reference = format!("cases.yaml: trusted_keys.{name}");
+            Err(PolicyError::Reference { reference, message: format!("{file}: {error}") })
+        }
+    }
+}
+
 /// The evidence of a case that passes a policy as it is, without inputs, if there is one.
 pub fn passing_example(file: &Path) -> Option<PathBuf> {
     let folder = file.parent().filter(|_| file.is_file())?;
-    let cases = cases::read(&cases::file_of(file)).ok()?;
+    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file)).ok()?;
+    if !trusted_keys.is_empty() {
+        return None;
+    }
     let passes = cases.into_iter().find(|case| case.expected().expect == Outcome::Passed && case.is_plain())?;
     Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use store::{Content, ContentError};
 
+use store::meters::{Meters, Present};
+
 use super::pool::Pool;
 use super::process::{Broken, Process, Worker};
 use super::references::References;
@@ -29,6 +31,7 @@ pub struct Evaluations {
     worker: Worker,
     config: EvaluatorConfig,
     pool: Arc<Pool>,
+    meters: Meters,
     references: Option<References>,
 }
 
@@ -68,7 +71,13 @@ impl Evaluations {
         Evaluator::new(config.clone())?;
         // As many as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)), references: None })
+        let pool = Arc::new(Pool::new(most));
+        Ok(Evaluations { worker, config, pool, meters: Meters::default(), references: None })
+    }
+
+    /// The same, which counts its processes in a server's meters.
+    pub fn measured_by(self, meters: Meters) -> Evaluations {
+        Evaluations { meters, ..self }
     }
 
     /// The same, with policies from the network.
@@ -196,12 +205,13 @@ impl Evaluations {
                 Some(process) => process,
                 None => self.start().await?,
             };
-            process.hold(held);
+            let busy = Present::one_more(&self.meters.evaluation_busy);
+            process.hold((held, busy));
             let answered = process.work(task, request.as_bytes(), content, output_limit).await;
             let (reply, output) = answered.map_err(|broken| self.explain(broken))?;
             process.release();
             if !reply.ends {
-                self.pool.put(organization, process);
+                self.pool.put(organization, process, &self.meters);
             }
             Ok((reply.answer, output))
         };
@@ -214,6 +224,7 @@ impl Evaluations {
 
     async fn start(&self) -> Result<Process, JobError> {
         let setup = Setup { config: self.config.clone(), parent: std::process::id() };
+        self.meters.evaluation_started.inc();
         Process::start(&self.worker, &setup).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "could not start an evaluation process");
             again("the server could not start an evaluation process")

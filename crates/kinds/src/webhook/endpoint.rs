@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use engine::Failure;
+use operations::TraceContext;
 use reqwest::{Client, Url};
 
 use super::address::{NotPublic, PublicOnly, is_public};
@@ -74,6 +75,20 @@ impl EndpointSettings {
         }
         Ok(url)
     }
+
+    /// What calls it, and the URL.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
+    /// to verify it with.
+    pub(crate) fn client(&self) -> Result<(Client, Url), InvalidEndpoint> {
+        let url = self.check()?;
+        let client = client(self.allow_private_addresses, url.scheme() != "http").map_err(|error| InvalidEndpoint {
+            key: "url",
+            message: format!("cannot be called: {}", innermost(&error)),
+        })?;
+        Ok((client, url))
+    }
 }
 
 /// The address that a host is, when it is no name. Names are looked up by the resolver, addresses never reach it.
@@ -121,25 +136,28 @@ impl Endpoint {
     /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
     /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
-        let url = settings.check()?;
-        let made = client(settings.allow_private_addresses, url.scheme() != "http");
-        let client = made.map_err(|error| InvalidEndpoint {
-            key: "url",
-            message: format!("cannot be called: {}", innermost(&error)),
-        })?;
+        let (client, url) = settings.client()?;
         Ok(Endpoint { client, url, secrets })
     }
 
     /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
     ///
-    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell.
+    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell. `trace` is the span
+    /// that the call belongs to, told as the header `traceparent`.
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
-    pub async fn post(&self, id: &str, content_type: &str, body: Vec<u8>, limit: usize) -> Result<String, Failure> {
+    pub async fn post(
+        &self,
+        id: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        limit: usize,
+        trace: Option<TraceContext>,
+    ) -> Result<String, Failure> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = since_1970.as_secs();
-        let call = self
+        let mut call = self
             .client
             .post(self.url.clone())
             .header("content-type", content_type)
@@ -147,19 +165,23 @@ impl Endpoint {
             .header("webhook-timestamp", time.to_string())
             .header("webhook-signature", self.secrets.sign(id, time, &body))
             .body(body);
+        if let Some(trace) = trace {
+            call = call.header("traceparent", trace.to_string());
+        }
         match call.send().await {
             Ok(response) => answer::read(response, limit).await,
-            Err(error) => Err(self.unreached(&error)),
+            Err(error) => Err(unreached(&self.url, &error)),
         }
     }
+}
 
-    fn unreached(&self, error: &reqwest::Error) -> Failure {
-        if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
-            return Failure::permanent(refused.to_string());
-        }
-        let host = self.url.host_str().unwrap_or_default();
-        Failure::transient(format!("{host} could not be called: {}", innermost(error)))
+/// What a call failed with that got no answer.
+pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> Failure {
+    if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+        return Failure::permanent(refused.to_string());
     }
+    let host = url.host_str().unwrap_or_default();
+    Failure::transient(format!("{host} could not be called: {}", innermost(error)))
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -7,11 +7,11 @@
 //! from servers of others, such as policies, passes the same guard.
 
 mod address;
-mod answer;
+pub(crate) mod answer;
 mod endpoint;
 mod signature;
 
 pub(crate) use answer::body as read_bounded;
-pub(crate) use endpoint::client;
 pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint, innermost, install_crypto_provider};
+pub(crate) use endpoint::{client, unreached};
 pub use signature::{InvalidSecret, Secrets};

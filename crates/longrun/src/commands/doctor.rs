@@ -1,11 +1,14 @@
-//! `longrun doctor`: recounts everything in the store and compares. May run beside a server.
+//! `longrun doctor`: recounts everything in the store and compares, also with the evidence that is kept. May run beside a
+//! server.
 
 use std::io;
+use std::path::PathBuf;
 
-use store::{Report, Sealed, Store as _};
+use anyhow::Context as _;
+use store::{ContentStore, Finding, Report, Sealed, Store as _};
 
 use crate::connection::OutputArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, note};
 use crate::progress::Spinner;
 use crate::render::{self, Answer, Style, count, printable};
 use crate::store_args::StoreArgs;
@@ -13,11 +16,17 @@ use crate::store_args::StoreArgs;
 /// What `longrun doctor` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Folder of the evidence; without it, the configuration's
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
+
+/// Missing objects that are told one by one.
+const SHOWN: usize = 20;
 
 /// Examines the store; the answer is no when an invariant does not hold.
 ///
@@ -26,8 +35,24 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let store = Sealed::new(args.store.open_existing().await?, args.store.keyring()?);
     let spinner = Spinner::start("recounting");
-    let report = store.doctor().await?;
+    let mut report = store.doctor().await?;
+    let folder = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    let is_there = folder.exists();
+    if is_there {
+        let content = ContentStore::local(&folder, u64::MAX)
+            .with_context(|| format!("cannot use the evidence folder {}", folder.display()))?;
+        for detail in content.missing(&store, SHOWN).await? {
+            let invariant = "evidence that is on record is kept, whole";
+            report.findings.push(Finding { invariant, detail: format!("{detail} is not there, or of another size") });
+        }
+    }
     drop(spinner);
+    if !is_there {
+        note(format!(
+            "the evidence was not looked at: there is no folder {}; name it with --evidence",
+            folder.display()
+        ));
+    }
     let is_sound = report.findings.is_empty();
     render::print(args.output.format, &Examination(report))?;
     Ok(Exit::yes_if(is_sound))

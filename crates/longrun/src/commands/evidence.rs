@@ -1,18 +1,19 @@
-//! `longrun evidence put` and `get`: storing and fetching.
+//! `longrun evidence put`, `get`, `list` and `delete`: what is stored.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures_util::TryStreamExt;
-use longrun_client::{Client, StoredEvidence};
+use longrun_client::{Client, EvidenceList, EvidenceRequest, ListedEvidence, Page, StoredEvidence};
+use serde_json::json;
 use store::Digest;
 use tokio::io::AsyncWriteExt;
 
 use crate::connection::{ClientArgs, OutputArgs};
-use crate::exit::{Exit, Tally, failure};
+use crate::exit::{Exit, Tally, failure, note};
 use crate::progress::Spinner;
-use crate::render::{self, Answer, Style, table};
+use crate::render::{self, Answer, Column, Format, Style, table};
 
 /// What `longrun evidence put` takes.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,9 @@ pub struct PutArgs {
     /// Which files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// What it is called, of one file; without it, as the file is
+    #[arg(long)]
+    name: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -38,15 +42,138 @@ pub struct GetArgs {
     server: ClientArgs,
 }
 
+/// What `longrun evidence list` takes.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only of this material type
+    #[arg(long, value_name = "KIND", default_value = "", hide_default_value = true)]
+    kind: String,
+    /// Only of this name
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// Only with digests that begin so
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    digest: String,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun evidence delete` takes.
+#[derive(Debug, clap::Args)]
+pub struct DeleteArgs {
+    /// Which evidence: sha256:…
+    #[arg(required = true, value_name = "DIGEST")]
+    digests: Vec<String>,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Lists what is stored, newest first.
+///
+/// # Errors
+/// What the calls may fail with.
+pub async fn list(args: ListArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let ListArgs { kind, name, digest, .. } = args;
+    let mut request = EvidenceRequest { kind, name, digest, page: Page::default() };
+    let mut listed = EvidenceList::default();
+    loop {
+        let left = args.limit.saturating_sub(u32::try_from(listed.evidence.len()).unwrap_or(u32::MAX));
+        request.page.size = Some(left.min(100));
+        let page = client.evidence(&request).await?.value;
+        listed.evidence.extend(page.evidence);
+        request.page.token.clone_from(&page.next_page_token);
+        listed = EvidenceList { evidence: listed.evidence, ..page };
+        if request.page.token.is_empty() || listed.evidence.len() >= args.limit as usize {
+            break;
+        }
+    }
+    let (shown, format) = (listed.evidence.len() as u64, args.output.format);
+    let totals = (listed.total_count, listed.total_bytes, listed.max_bytes);
+    render::print(format, &Listed(listed))?;
+    if format == Format::Table {
+        let limit = if totals.2 > 0 { format!(" of at most {}", totals.2) } else { String::new() };
+        let all = render::count(totals.0, "piece");
+        note(format!("{shown} shown; the organization has {all} with {} bytes{limit}", totals.1));
+    }
+    Ok(Exit::Done)
+}
+
+/// Deletes pieces of evidence, each whatever becomes of the others.
+///
+/// # Errors
+/// When the server cannot be used; what the calls fail with is told.
+pub async fn delete(args: DeleteArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let mut tally = Tally::new();
+    for digest in &args.digests {
+        match client.delete_evidence(digest).await.with_context(|| format!("cannot delete {digest}")) {
+            Ok(_) => note(format!("{digest} is deleted")),
+            Err(error) => tally.failed(&error),
+        }
+    }
+    Ok(tally.exit())
+}
+
+struct Listed(EvidenceList);
+
+impl Answer for Listed {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let piece = |piece: &ListedEvidence| {
+            let last = piece.last_operation.as_ref().map(|last| {
+                json!({"id": last.id, "status": last.status, "finished_at": last.finished_at, "verdict": last.verdict})
+            });
+            json!({"digest": piece.digest, "size": piece.size, "kind": piece.kind, "name": piece.name,
+                "created_at": piece.created_at, "last_used_at": piece.last_used_at, "last_operation": last})
+        };
+        let EvidenceList { evidence, total_count, total_bytes, max_bytes, .. } = &self.0;
+        let evidence: Vec<_> = evidence.iter().map(piece).collect();
+        let list = json!({"evidence": evidence, "total_count": total_count, "total_bytes": total_bytes,
+            "max_bytes": max_bytes});
+        Ok(list.to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let rows = self.0.evidence.iter().map(|piece| {
+            let last = piece.last_operation.as_ref();
+            let verdict = last.and_then(|last| last.verdict.clone()).unwrap_or_default();
+            let size = piece.size.to_string();
+            [piece.digest.clone(), piece.kind.clone(), piece.name.clone(), size, piece.last_used_at.clone(), verdict]
+        });
+        let columns = [
+            Column::whole("DIGEST"),
+            Column::whole("KIND"),
+            Column::shortened("NAME", 20),
+            Column::whole("SIZE"),
+            Column::whole("LAST USED").dropped(1),
+            Column::whole("VERDICT"),
+        ];
+        table(style, columns, rows)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.evidence.iter().map(|piece| piece.digest.clone()).collect()
+    }
+}
+
 /// Stores files, each whatever becomes of the others.
 ///
 /// # Errors
 /// When the answer cannot be written; what the calls fail with is told.
 pub async fn put(args: PutArgs) -> anyhow::Result<Exit> {
+    if args.name.is_some() && args.files.len() > 1 {
+        return Err(failure("--name is for one file", "store files with names of their own one by one"));
+    }
     let client = args.server.client()?;
     let mut tally = Tally::new();
     for file in &args.files {
-        match upload(&client, file).await {
+        let name = args.name.clone().or_else(|| Some(file.file_name()?.to_str()?.to_owned()));
+        match upload(&client, file, name.as_deref()).await {
             Ok(stored) => render::print(args.output.format, &stored)?,
             Err(error) => tally.failed(&error),
         }
@@ -101,10 +228,14 @@ fn partial_path(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// What the call may fail with.
-pub async fn upload(client: &Client, file: &Path) -> anyhow::Result<longrun_client::Answer<StoredEvidence>> {
+pub async fn upload(
+    client: &Client,
+    file: &Path,
+    name: Option<&str>,
+) -> anyhow::Result<longrun_client::Answer<StoredEvidence>> {
     let size = tokio::fs::metadata(file).await.with_context(|| format!("cannot read {}", file.display()))?.len();
     let bar = Spinner::bytes(size, format!("sending {}", file.display()));
-    let stored = client.put_evidence_file(file, bar.counter()).await;
+    let stored = client.put_evidence_file(file, name, bar.counter()).await;
     stored.with_context(|| format!("cannot store {}", file.display()))
 }
 
@@ -114,7 +245,7 @@ impl Answer for longrun_client::Answer<StoredEvidence> {
     }
 
     fn table(&self, style: Style) -> String {
-        let StoredEvidence { digest, size, kind } = self.value.clone();
+        let StoredEvidence { digest, size, kind, .. } = self.value.clone();
         table(style, ["DIGEST", "KIND", "SIZE"], [[digest, kind, size.to_string()]])
     }
 

@@ -1,5 +1,6 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
+pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod bulk;

@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::ai::Ai;
+use super::attestation::Attestation;
 use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
@@ -16,6 +18,8 @@ use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
+use super::signatures::Signatures;
+use super::tracing::Tracing;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -44,8 +48,14 @@ pub struct Config {
     pub evidence: Evidence,
     /// Encryption of what is stored.
     pub encryption: Encryption,
+    /// With what results are signed.
+    pub attestation: Attestation,
+    /// Whose signatures on attestations are trusted.
+    pub signatures: Signatures,
     /// Where policies come from and what they may use.
     pub policies: Policies,
+    /// The provider of models that `prompt` checks are sent to.
+    pub ai: Ai,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
@@ -62,6 +72,8 @@ pub struct Config {
     pub retention: Retention,
     /// What is logged.
     pub log: Log,
+    /// Distributed traces.
+    pub tracing: Tracing,
 }
 
 /// Encryption of the API; both files or neither.
@@ -172,6 +184,12 @@ pub struct Retention {
     pub default: String,
     /// How long the entries of audit logs are kept.
     pub audit: Span,
+    /// How long evidence is kept after it was stored or evaluated last, e.g. `365d`; empty: for ever. What an operation
+    /// that has not ended refers to stays.
+    pub evidence: String,
+    /// The same of evidence that no operation refers to, and of what lies in the evidence folder unknown to the store;
+    /// empty: for ever.
+    pub unreferenced_evidence: String,
 }
 
 /// What is logged, on standard error.
@@ -207,7 +225,10 @@ impl Default for Config {
             http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
+            attestation: Attestation::default(),
+            signatures: Signatures::default(),
             policies: Policies::default(),
+            ai: Ai::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
             limits: OrganizationLimits::default(),
@@ -215,6 +236,7 @@ impl Default for Config {
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -277,7 +299,12 @@ impl Default for Engine {
 
 impl Default for Retention {
     fn default() -> Retention {
-        Retention { default: String::new(), audit: Span::seconds(400 * 24 * 3_600) }
+        Retention {
+            default: String::new(),
+            audit: Span::seconds(400 * 24 * 3_600),
+            evidence: String::new(),
+            unreferenced_evidence: String::new(),
+        }
     }
 }
 
@@ -298,8 +325,16 @@ impl Config {
     /// # Errors
     /// [`InvalidSpan`], unless it was validated.
     pub fn default_retention(&self) -> Result<Option<std::time::Duration>, InvalidSpan> {
-        let default = &self.retention.default;
-        if default.is_empty() { Ok(None) } else { default.parse().map(|Span(time)| Some(time)) }
+        optional(&self.retention.default)
+    }
+
+    /// How long evidence is kept.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`], unless it was validated.
+    pub fn evidence_retention(&self) -> Result<store::EvidenceRetention, InvalidSpan> {
+        let Retention { evidence, unreferenced_evidence, .. } = &self.retention;
+        Ok(store::EvidenceRetention { after_use: optional(evidence)?, unreferenced: optional(unreferenced_evidence)? })
     }
 
     /// What organizations may have.
@@ -329,4 +364,9 @@ impl Config {
     pub fn read_store_url(&self) -> Result<Option<StoreUrl>, InvalidStoreUrl> {
         if self.read_store.is_empty() { Ok(None) } else { self.read_store.expose().parse().map(Some) }
     }
+}
+
+/// A time, unless the text is empty.
+fn optional(text: &str) -> Result<Option<std::time::Duration>, InvalidSpan> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(|Span(time)| Some(time)) }
 }

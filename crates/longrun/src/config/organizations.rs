@@ -29,6 +29,8 @@ pub struct OrganizationLimits {
     pub max_output: ByteSize,
     /// Schedules that it may have.
     pub max_schedules: u32,
+    /// Bytes of evidence that it may have.
+    pub max_evidence: ByteSize,
     /// Calls that it may make in a second, on each server, whatever they do.
     pub call_rate: f64,
     /// Calls that it may make at once after a pause; 0: as many as in a second.
@@ -57,6 +59,8 @@ pub struct Organization {
     pub max_output: Option<ByteSize>,
     /// [`OrganizationLimits::max_schedules`].
     pub max_schedules: Option<u32>,
+    /// [`OrganizationLimits::max_evidence`].
+    pub max_evidence: Option<ByteSize>,
     /// [`OrganizationLimits::call_rate`].
     pub call_rate: Option<f64>,
     /// [`OrganizationLimits::call_burst`].
@@ -83,6 +87,7 @@ impl Default for OrganizationLimits {
             max_input: inline,
             max_output: inline,
             max_schedules: DEFAULT_MAX_SCHEDULES,
+            max_evidence: ByteSize(0),
             call_rate: 0.0,
             call_burst: 0,
             token_call_rate: 0.0,
@@ -101,6 +106,7 @@ impl Default for Organization {
             max_input: None,
             max_output: None,
             max_schedules: None,
+            max_evidence: None,
             call_rate: None,
             call_burst: None,
             token_call_rate: None,
@@ -126,6 +132,7 @@ impl OrganizationLimits {
             max_input: size(self.max_input),
             max_output: size(self.max_output),
             max_schedules: if self.max_schedules == 0 { u32::MAX } else { self.max_schedules },
+            max_evidence: (self.max_evidence.0 > 0).then_some(self.max_evidence.0),
             weight,
         }
     }
@@ -190,6 +197,7 @@ impl Organization {
             max_input: self.max_input.unwrap_or(everybody.max_input),
             max_output: self.max_output.unwrap_or(everybody.max_output),
             max_schedules: self.max_schedules.unwrap_or(everybody.max_schedules),
+            max_evidence: self.max_evidence.unwrap_or(everybody.max_evidence),
             call_rate: self.call_rate.unwrap_or(everybody.call_rate),
             call_burst: self.call_burst.unwrap_or(everybody.call_burst),
             token_call_rate: self.token_call_rate.unwrap_or(everybody.token_call_rate),

@@ -12,6 +12,8 @@ use super::{Config, Oidc};
 const MOST_PAGE_SIZE: u32 = 1000;
 /// Ten years, as for `retain_for`: more than that is "for ever".
 const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Evidence is kept for so long at least: uses are noted not more often.
+const SHORTEST_EVIDENCE: Duration = Duration::from_secs(3_600);
 
 /// Every value that cannot be used, by its key. Looks at files, but opens no store and no socket.
 pub fn validate(config: &Config) -> Vec<(String, String)> {
@@ -80,6 +82,12 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     if let Err((key, message)) = config.encryption.keyring() {
         check(false, key, &message);
     }
+    if let Err((key, message)) = config.attestation.signer() {
+        check(false, key, &message);
+    }
+    if let Err(message) = config.signatures.trusted_keys() {
+        check(false, "signatures.trusted_keys", &message);
+    }
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);
@@ -100,6 +108,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(hosts.iter().all(is_host), "policies.allowed_hosts", message);
     check(hosts.is_empty() || !config.policies.cache.is_empty(), "policies.cache", "must name a folder");
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
+    for (key, message) in config.ai.check() {
+        check(false, &format!("ai.{key}"), &message);
+    }
 
     for (name, kind) in &config.kinds.declared {
         for (key, message) in kind.check(name) {
@@ -115,6 +126,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
 
     for (key, message) in config.limits.check() {
         check(false, &format!("limits.{key}"), &message);
+    }
+    for (key, message) in config.tracing.check() {
+        check(false, &format!("tracing.{key}"), &message);
     }
     for (name, organization) in &config.organizations {
         for (key, message) in organization.check(name, &config.limits) {
@@ -141,6 +155,17 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "must be a duration above 0s and of at most ten years, e.g. \"90d\"; or empty for ever",
     );
 
+    for (time, key) in [
+        (&config.retention.evidence, "retention.evidence"),
+        (&config.retention.unreferenced_evidence, "retention.unreferenced_evidence"),
+    ] {
+        let parsed = time.parse::<Span>();
+        check(
+            time.is_empty() || parsed.is_ok_and(|Span(time)| (SHORTEST_EVIDENCE..=LONGEST_RETENTION).contains(&time)),
+            key,
+            "must be empty, for ever, or a time from 1h to 3650d, e.g. \"365d\"",
+        );
+    }
     check(
         config.retention.audit.0 >= Duration::from_secs(24 * 3_600) && config.retention.audit.0 <= LONGEST_RETENTION,
         "retention.audit",
@@ -257,6 +282,10 @@ mod tests {
             assert_eq!(keys(|c| c.retention.default = bad.to_owned()), ["retention.default"], "{bad}");
         }
         assert_eq!(keys(|c| c.retention.default = "90d".to_owned()), Vec::<&str>::new());
+        for bad in ["0s", "59m", "4000d", "soon"] {
+            assert_eq!(keys(|c| c.retention.evidence = bad.to_owned()), ["retention.evidence"], "{bad}");
+        }
+        assert_eq!(keys(|c| c.retention.unreferenced_evidence = "7d".to_owned()), Vec::<&str>::new());
         assert_eq!(keys(|c| c.api.request_timeout = Span::seconds(0)), ["api.request_timeout"]);
         assert_eq!(keys(|c| c.log.filter = "info,=".to_owned()), ["log.filter"]);
     }

@@ -1,12 +1,13 @@
 //! The rules for operations of the kind `evidence_evaluation`, whichever call brings them: those of
 //! [`EvaluateRequest`], and that there is what it names.
 
-use evidence::{EvaluateRequest, RequestError};
+use ::evidence::{EvaluateRequest, RequestError};
 use kinds::evaluation::CheckError;
 pub(super) use kinds::evaluation::KIND;
 use operations::{NewOperation, Resource};
 use store::{Digest, Scope};
 
+use super::evidence;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::Caller;
@@ -32,6 +33,10 @@ pub(super) async fn request(
     let request: EvaluateRequest = serde_json::from_str(input)
         .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
     request.validate().map_err(field)?;
+    if request.prompt.is_some() && !app.has_ai_provider {
+        let description = "cannot be checked: this server has no AI provider; leave it out, or configure [ai]";
+        return Err(ApiError::field(format!("{prefix}prompt"), description));
+    }
     if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
         let turn = app.checks.take(caller.organization()).await;
         match evaluations.check(caller.organization(), input, turn).await {
@@ -59,16 +64,18 @@ pub(super) async fn about(
     request: &EvaluateRequest,
     prefix: &str,
 ) -> Result<(), ApiError> {
-    if !request.names_policies() && !app.has_default_policies {
+    if !request.names_policies() && request.prompt.is_none() && !app.has_default_policies {
         let description = "are missing, and no default policies are configured; name at least one policy";
         return Err(ApiError::field(format!("{prefix}policies"), description));
     }
     let field = format!("{prefix}digest");
     let digest: Digest =
         request.digest.parse().map_err(|e: store::InvalidDigest| ApiError::field(&field, e.to_string()))?;
-    if app.store.evidence(caller.organization(), &digest).await?.is_none() {
+    let Some(record) = app.store.evidence(caller.organization(), &digest).await? else {
         return Err(ApiError::field(field, "names no stored evidence; store it first by POST /v1/evidence"));
-    }
+    };
+    // From here on it is not old enough to be removed, until there is the operation that refers to it.
+    evidence::touch(app, caller, &record, request.name.as_deref().unwrap_or_default()).await?;
     let resource = Resource { resource_type: RESOURCE_TYPE.to_owned(), resource_id: digest.to_string() };
     match &operation.resource {
         Some(given) if *given != resource => {

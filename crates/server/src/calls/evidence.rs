@@ -1,44 +1,268 @@
 //! Pieces of evidence by the digest of their content.
 
 use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use kinds::evaluation::JobError;
-use store::{Content, Digest, EvidenceRecord, InvalidDigest, Scope};
+use operations::{OperationId, Projects, Status, Timestamp, Violation, check_text};
+use serde::Deserialize;
+use store::{
+    Content, Digest, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRemoval, EvidenceTotals, InvalidDigest,
+    ListedEvidence, MAX_EVIDENCE_NAME, NewEvidence, Reservation, Scope, Staged,
+};
+use utoipa::IntoParams;
 
+use super::page::Paged;
 use crate::app::App;
 use crate::error::{ApiError, BoxError};
 use crate::http::Caller;
+use crate::strict::Found;
+
+const NOT_FOUND: ApiError = ApiError::NotFound("evidence");
 
 /// Content that is in memory is sent, and stored, in pieces of this size.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// How long an upload waits for a removal of the same content to end, and how often it looks.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVAL_LOOK: Duration = Duration::from_millis(50);
+/// The most entries of a page of evidence.
+const PAGE_SIZE: u32 = 100;
+/// Outputs that are longer are not read for a list: what it shows of the last evaluation is a word.
+const READ_FOR_VERDICT: usize = 16 * 1024;
+
+/// Which evidence to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListEvidence {
+    /// Only evidence of this material type.
+    #[param(required = false, max_length = 128, example = "SBOM_CYCLONEDX_JSON")]
+    #[serde(default)]
+    pub(crate) kind: String,
+    /// Only evidence of this name.
+    #[param(required = false, max_length = 256)]
+    #[serde(default)]
+    pub(crate) name: String,
+    /// Only evidence whose digest begins so, with or without sha256: before it.
+    #[param(required = false, max_length = 71, example = "sha256:9f86d081")]
+    #[serde(default)]
+    pub(crate) digest: String,
+}
+
+/// One page of evidence.
+pub(crate) struct EvidencePage {
+    /// Newest first.
+    pub(crate) evidence: Vec<ListedPiece>,
+    /// Where the next page begins.
+    pub(crate) next: Option<String>,
+    /// What the organization has in all.
+    pub(crate) totals: EvidenceTotals,
+    /// How many bytes it may have.
+    pub(crate) limit: Option<u64>,
+}
+
+/// A piece in a list.
+pub(crate) struct ListedPiece {
+    pub(crate) record: EvidenceRecord,
+    /// The newest operation about it, if there is one still.
+    pub(crate) last: Option<LastOperation>,
+}
+
+/// What a list says of the newest operation about a piece.
+pub(crate) struct LastOperation {
+    pub(crate) id: OperationId,
+    pub(crate) status: Status,
+    pub(crate) finished_at: Option<Timestamp>,
+    /// passed, failed or skipped; `None` when it has none, or its output is long.
+    pub(crate) verdict: Option<&'static str>,
+}
 
 /// Refuses who may not store evidence, before anything is read.
 pub(crate) fn may_put(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceWrite)
 }
 
-/// Stores content as it arrives, of at most the configured size.
+/// Stores content as it arrives, of at most the configured size. The name may be empty.
 pub(crate) async fn put<E: Display + Send>(
     app: &App,
     caller: &Caller,
     pieces: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    name: &str,
 ) -> Result<EvidenceRecord, ApiError> {
     may_put(caller)?;
-    let (digest, size) = app.content.put(caller.organization(), pieces).await?;
-    match app.store.evidence(caller.organization(), &digest).await? {
-        Some(record) => Ok(record),
-        None => note(app, caller, digest, size).await,
+    check_evidence_name("name", name).map_err(|violation| ApiError::Invalid(vec![violation]))?;
+    let staged = app.content.stage(caller.organization(), pieces).await?;
+    keep_staged(app, caller, staged, name).await
+}
+
+/// A name as evidence may have it; none is fine too.
+pub(crate) fn check_evidence_name(field: &str, name: &str) -> Result<(), Violation> {
+    if name.len() > MAX_EVIDENCE_NAME || name.chars().any(char::is_control) {
+        let told = format!("must be at most {MAX_EVIDENCE_NAME} bytes of printable text");
+        return Err(Violation::new(field, told));
+    }
+    Ok(())
+}
+
+/// Keeps what was taken in, if the organization has room for it. Also what is on record already is written anew: whoever
+/// sends again what was lost repairs it.
+async fn keep_staged(app: &App, caller: &Caller, staged: Staged, name: &str) -> Result<EvidenceRecord, ApiError> {
+    let reserved = reserve(app, caller, &staged).await;
+    let record = match reserved {
+        Ok(record) => record,
+        Err(error) => {
+            app.content.discard(staged).await;
+            return Err(error);
+        }
+    };
+    let (digest, size) = app.content.place(staged).await?;
+    match record {
+        Some(record) if name.is_empty() || !record.name.is_empty() => Ok(record),
+        Some(record) => {
+            app.store.touch_evidence(caller.organization(), digest, name).await?;
+            Ok(EvidenceRecord { name: name.to_owned(), ..record })
+        }
+        None => note(app, caller, digest, size, name).await,
+    }
+}
+
+/// Makes room for it; answers its record if it is stored already.
+async fn reserve(app: &App, caller: &Caller, staged: &Staged) -> Result<Option<EvidenceRecord>, ApiError> {
+    let until = Instant::now() + REMOVAL_PATIENCE;
+    loop {
+        match app.store.reserve_evidence(caller.organization(), staged.digest, staged.size).await? {
+            Reservation::Stored(record) => return Ok(Some(record)),
+            Reservation::Reserved => return Ok(None),
+            Reservation::Full { limit, used } => {
+                return Err(ApiError::EvidenceFull { limit, used, size: staged.size });
+            }
+            Reservation::BeingRemoved if Instant::now() >= until => {
+                return Err(ApiError::Unavailable(format!("{} is still being removed", staged.digest).into()));
+            }
+            Reservation::BeingRemoved => tokio::time::sleep(REMOVAL_LOOK).await,
+        }
     }
 }
 
 /// The record of a piece of evidence.
 pub(crate) async fn find(app: &App, caller: &Caller, digest: Option<&str>) -> Result<EvidenceRecord, ApiError> {
     caller.require(Scope::EvidenceRead)?;
+    let digest = parsed(digest)?;
+    app.store.evidence(caller.organization(), &digest).await?.ok_or(NOT_FOUND)
+}
+
+fn parsed(digest: Option<&str>) -> Result<Digest, ApiError> {
     let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
-    let digest = digest.ok_or_else(|| ApiError::field("digest", InvalidDigest.to_string()))?;
-    app.store.evidence(caller.organization(), &digest).await?.ok_or(ApiError::NotFound("evidence"))
+    digest.ok_or_else(|| ApiError::field("digest", InvalidDigest.to_string()))
+}
+
+/// Whether the caller may list evidence, which tells of the whole organization.
+pub(crate) fn may_list(caller: &Caller) -> Result<(), ApiError> {
+    caller.require(Scope::EvidenceRead)?;
+    whole_organization(caller)
+}
+
+fn whole_organization(caller: &Caller) -> Result<(), ApiError> {
+    match caller.access().projects {
+        Projects::All => Ok(()),
+        Projects::Only(_) => Err(ApiError::WholeOrganization),
+    }
+}
+
+/// One page of evidence, newest first.
+pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListEvidence>) -> Result<EvidencePage, ApiError> {
+    may_list(caller)?;
+    let organization = caller.organization();
+    let (page, asked, mut found) = asked.into_parts();
+    let after = page.place(&mut found, |token| {
+        let (millis, digest) = token.split_once('.')?;
+        Some((Timestamp::from_millis(millis.parse().ok()?), digest.parse::<Digest>().ok()?.to_string()))
+    });
+    for (field, text) in [("kind", &asked.kind), ("name", &asked.name)] {
+        check_text(field, text).err().into_iter().for_each(|violation| found.add(violation));
+    }
+    let digest_prefix = prefix(&asked.digest, &mut found);
+    found.none()?;
+    let filter = EvidenceFilter { kind: asked.kind, name: asked.name, digest_prefix };
+    let size = page.size(PAGE_SIZE);
+    let mut listed = app.store.list_evidence(organization, &filter, after, size + 1).await?;
+    let has_more = listed.len() > size as usize;
+    listed.truncate(size as usize);
+    let next = listed.last().filter(|_| has_more).map(|last| &last.record);
+    let next = next.map(|last| format!("{}.{}", last.created_at.as_millis(), last.digest));
+    let ids: Vec<OperationId> = listed.iter().filter_map(|listed| listed.last_operation).collect();
+    let details = match ids.as_slice() {
+        [] => Vec::new(),
+        // Of one alone, a text that cannot be opened would refuse the list.
+        ids => app.store.details(caller.access(), &[ids, &ids[..1]].concat(), READ_FOR_VERDICT).await?,
+    };
+    let last = |id: OperationId| {
+        let detail = details.iter().flatten().find(|detail| detail.operation.id == id)?;
+        Some(LastOperation {
+            id,
+            status: detail.operation.status,
+            finished_at: detail.operation.finished_at,
+            verdict: verdict(&detail.operation.output),
+        })
+    };
+    let piece =
+        |listed: ListedEvidence| ListedPiece { last: listed.last_operation.and_then(last), record: listed.record };
+    Ok(EvidencePage {
+        evidence: listed.into_iter().map(piece).collect(),
+        next,
+        totals: app.store.evidence_totals(organization).await?,
+        limit: app.store.quotas().of(organization).max_evidence,
+    })
+}
+
+/// The beginning of a digest, as it is stored.
+fn prefix(text: &str, found: &mut Found) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    if hex.len() > 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        found.add(Violation::new("digest", "must be the beginning of a digest: sha256: and hexadecimal digits"));
+    }
+    format!("sha256:{hex}")
+}
+
+/// The verdict in the output of an evaluation, if it is one.
+fn verdict(output: &str) -> Option<&'static str> {
+    #[derive(Deserialize)]
+    struct Verdict<'o> {
+        #[serde(borrow)]
+        status: std::borrow::Cow<'o, str>,
+    }
+    let verdict: Verdict<'_> = serde_json::from_str(output).ok()?;
+    ["passed", "failed", "skipped"].into_iter().find(|known| *known == verdict.status)
+}
+
+/// Removes a piece of evidence for good, unless an operation that has not ended refers to it.
+pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> Result<(), ApiError> {
+    caller.require(Scope::EvidenceWrite)?;
+    whole_organization(caller)?;
+    let (organization, digest) = (caller.organization(), parsed(digest)?);
+    let store = caller.store(app, "evidence.delete", vec![format!("evidence/{digest}")]);
+    match store.begin_removal(organization, EvidenceRemoval::One(digest)).await? {
+        Ok(removing) => {
+            app.content.remove(organization, &digest).await?;
+            app.store.end_removal(organization, removing).await?;
+            Ok(())
+        }
+        Err(EvidenceKept::NotFound) => Err(NOT_FOUND),
+        Err(EvidenceKept::InUse) => Err(ApiError::EvidenceInUse),
+    }
+}
+
+/// Notes that a piece is used, under this name, if that is worth a write.
+pub(super) async fn touch(app: &App, caller: &Caller, record: &EvidenceRecord, name: &str) -> Result<(), ApiError> {
+    if record.is_use_to_be_noted(app.store.now(), name) {
+        app.store.touch_evidence(caller.organization(), record.digest, name).await?;
+    }
+    Ok(())
 }
 
 /// Content in pieces, without a copy.
@@ -57,21 +281,17 @@ pub(super) async fn keep(
     digest: Digest,
     content: Bytes,
 ) -> Result<EvidenceRecord, ApiError> {
-    let record = app.store.evidence(caller.organization(), &digest).await?;
-    if let Some(record) = &record
-        && app.content.is_sound(caller.organization(), &digest).await?
+    let organization = caller.organization();
+    if let Some(record) = app.store.evidence(organization, &digest).await?
+        && app.content.is_sound(organization, &digest).await?
     {
-        return Ok(record.clone());
+        return Ok(record);
     }
-    // Also what is on record and was lost: whoever sends it again repairs it.
-    let (stored, size) = app.content.put(caller.organization(), pieces(content)).await?;
-    if stored != digest {
-        return Err(ApiError::Internal(format!("{digest} was stored as {stored}").into()));
+    let staged = app.content.stage(organization, pieces(content)).await?;
+    if staged.digest != digest {
+        return Err(ApiError::Internal(format!("{digest} was taken in as {}", staged.digest).into()));
     }
-    match record {
-        Some(record) => Ok(record),
-        None => note(app, caller, digest, size).await,
-    }
+    keep_staged(app, caller, staged, "").await
 }
 
 /// What was just stored, or is on record.
@@ -85,19 +305,21 @@ pub(crate) fn missing(digest: &Digest) -> ApiError {
 }
 
 /// Looks into content that was just stored for its kind, in a process of its own, and puts it on record.
-async fn note(app: &App, caller: &Caller, digest: Digest, size: u64) -> Result<EvidenceRecord, ApiError> {
+async fn note(app: &App, caller: &Caller, digest: Digest, size: u64, name: &str) -> Result<EvidenceRecord, ApiError> {
+    let organization = caller.organization();
     let mut kind = None;
     if let Some(evaluations) = &app.evaluations {
-        let turn = app.checks.take(caller.organization()).await;
+        let turn = app.checks.take(organization).await;
         let content = open(app, caller, &digest).await?;
-        let detected = evaluations.detect(caller.organization(), content, turn).await;
+        let detected = evaluations.detect(organization, content, turn).await;
         kind = detected.map_err(|error| match error {
             JobError::Content(error) => ApiError::from(error),
             failed @ JobError::Failed { .. } => ApiError::Unavailable(failed.into()),
         })?;
     }
-    let record = EvidenceRecord { digest, size, kind: kind.map_or("", |kind| kind.as_str()).to_owned() };
-    let store = caller.store(app, "evidence.put", vec![format!("evidence/{}", record.digest)]);
-    store.put_evidence(caller.organization(), record.clone()).await?;
-    Ok(record)
+    let kind = kind.map_or("", |kind| kind.as_str()).to_owned();
+    let store = caller.store(app, "evidence.put", vec![format!("evidence/{digest}")]);
+    store.put_evidence(organization, NewEvidence { digest, size, kind, name: name.to_owned() }).await?;
+    // Removed again by somebody in between: as if it had been stored before that.
+    app.store.evidence(organization, &digest).await?.ok_or(NOT_FOUND)
 }

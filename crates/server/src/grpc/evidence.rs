@@ -3,15 +3,17 @@
 use std::pin::Pin;
 
 use axum::body::Body;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::evidence_service_server::EvidenceService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Call, Face, call};
-use crate::calls::evidence;
+use super::{Call, Face, call, convert};
+use crate::calls::evidence::{self, ListEvidence, ListedPiece};
+use crate::calls::page::Paged;
 use crate::http::body::{Pieces, permit};
 use crate::services::ApiSettings;
+use crate::strict::Read;
 
 /// The largest part of a piece of evidence, with what stands around it in a message.
 pub(super) const MAX_PART_BYTES: usize = 1024 * 1024 + 64;
@@ -27,11 +29,45 @@ impl EvidenceService for Face {
         &self,
         request: Request<Streaming<wire::PutEvidenceRequest>>,
     ) -> Result<Response<wire::PutEvidenceResponse>, Status> {
-        let (Call { caller, .. }, parts) = (call(&request), request.into_inner());
+        let (Call { caller, .. }, mut parts) = (call(&request), request.into_inner());
+        evidence::may_put(&caller)?;
+        let first = parts.next().await;
+        let name = match &first {
+            Some(Ok(first)) => first.name.clone(),
+            _ => String::new(),
+        };
+        let parts = stream::iter(first).chain(parts);
         let parts = parts.map(|part| part.map(|part| part.content).map_err(|status| status.message().to_owned()));
-        let record = evidence::put(&self.0, &caller, Box::pin(parts)).await?;
-        let (digest, size, kind) = (record.digest.to_string(), record.size, record.kind);
-        Ok(Response::new(wire::PutEvidenceResponse { digest, size, kind }))
+        let record = evidence::put(&self.0, &caller, Box::pin(parts), &name).await?;
+        let (digest, size, kind, name) = (record.digest.to_string(), record.size, record.kind, record.name);
+        Ok(Response::new(wire::PutEvidenceResponse { digest, size, kind, name }))
+    }
+
+    async fn list_evidence(
+        &self,
+        request: Request<wire::ListEvidenceRequest>,
+    ) -> Result<Response<wire::ListEvidenceResponse>, Status> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let page = convert::page(asked.page_size, asked.page_token);
+        let value = ListEvidence { kind: asked.kind, name: asked.name, digest: asked.digest };
+        let asked = Paged { page, asked: Read { value, violations: Vec::new() } };
+        let page = evidence::list(&self.0, &caller, asked).await?;
+        Ok(Response::new(wire::ListEvidenceResponse {
+            evidence: page.evidence.into_iter().map(listed).collect(),
+            next_page_token: page.next.unwrap_or_default(),
+            total_count: page.totals.pieces,
+            total_bytes: page.totals.bytes,
+            max_bytes: page.limit.unwrap_or(0),
+        }))
+    }
+
+    async fn delete_evidence(
+        &self,
+        request: Request<wire::DeleteEvidenceRequest>,
+    ) -> Result<Response<wire::DeleteEvidenceResponse>, Status> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        evidence::delete(&self.0, &caller, Some(&asked.digest)).await?;
+        Ok(Response::new(wire::DeleteEvidenceResponse {}))
     }
 
     type GetEvidenceStream = Pin<Box<dyn Stream<Item = Result<wire::GetEvidenceResponse, Status>> + Send>>;
@@ -53,5 +89,22 @@ impl EvidenceService for Face {
             })
         });
         Ok(Response::new(Box::pin(parts)))
+    }
+}
+
+fn listed(ListedPiece { record, last }: ListedPiece) -> wire::ListedEvidence {
+    wire::ListedEvidence {
+        digest: record.digest.to_string(),
+        size: record.size,
+        kind: record.kind,
+        name: record.name,
+        created_at: Some(convert::timestamp(record.created_at)),
+        last_used_at: Some(convert::timestamp(record.last_used_at)),
+        last_operation: last.map(|last| wire::EvidenceLastOperation {
+            id: last.id.to_string(),
+            status: convert::status(last.status).into(),
+            finished_at: last.finished_at.map(convert::timestamp),
+            verdict: last.verdict.unwrap_or_default().to_owned(),
+        }),
     }
 }

@@ -1,28 +1,30 @@
-//! `POST /v1/evidence` and `GET /v1/evidence/{digest}`: pieces of evidence by the digest of their content.
+//! `/v1/evidence`: pieces of evidence by the digest of their content.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use store::{Content, EvidenceRecord};
 use tokio::sync::mpsc;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::body::{self, Pieces};
 use super::caller::Caller;
 use super::if_none_match::IfNoneMatch;
-use super::openapi::{CreateErrors, ItemErrors};
+use super::openapi::{CreateErrors, ItemErrors, ListErrors};
 use crate::app::App;
-use crate::calls::evidence;
+use crate::calls::evidence::{self, ListEvidence, ListedPiece};
+use crate::calls::page::{PageQuery, Paged};
 use crate::error::{ApiError, BoxError};
 use crate::render::{self, to_json};
 use crate::shares::Share;
+use crate::strict;
 
 /// A piece of evidence that is stored.
 #[derive(Serialize, ToSchema)]
@@ -36,6 +38,98 @@ pub(super) struct WireEvidence<'a> {
     /// The material type that was detected; empty when none was.
     #[schema(example = "SBOM_CYCLONEDX_JSON")]
     kind: &'a str,
+    /// What it was called by who stored or evaluated it first; left out when it has no name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+}
+
+/// A piece of evidence in a list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedEvidence)]
+pub(super) struct WireListed<'a> {
+    /// By what it is found.
+    digest: String,
+    /// Its length in bytes.
+    size: u64,
+    /// The material type that was detected; empty when none was.
+    kind: &'a str,
+    /// What it was called by who stored or evaluated it first; may be empty.
+    name: &'a str,
+    /// When it was stored first.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When it was stored or evaluated last, give or take an hour.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    /// The newest operation about it; left out when there is none any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = WireLastOperation, required = false)]
+    last_operation: Option<WireLastOperation>,
+}
+
+/// The newest operation about a piece of evidence.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EvidenceLastOperation)]
+pub(super) struct WireLastOperation {
+    /// Its id.
+    id: String,
+    /// Its status.
+    status: &'static str,
+    /// When it ended; left out while it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    finished_at: Option<String>,
+    /// passed, failed or skipped; left out when it is no evaluation that has ended, or its output is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+}
+
+/// A page of evidence.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EvidenceList<'a> {
+    /// Newest first.
+    evidence: Vec<WireListed<'a>>,
+    /// What the next page is asked for with; empty at the end.
+    next_page_token: String,
+    /// How many pieces the organization has, whatever is listed.
+    total_count: u64,
+    /// How many bytes they come to.
+    total_bytes: u64,
+    /// How many bytes they may come to; 0: any number.
+    max_bytes: u64,
+}
+
+/// `{}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedEvidence {}
+
+/// How evidence is stored.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PutQuery {
+    /// What it is called, for people and for policies that select by name; the first name is kept.
+    #[param(required = false, max_length = 256)]
+    #[serde(default)]
+    name: String,
+}
+
+impl<'a> From<&'a ListedPiece> for WireListed<'a> {
+    fn from(ListedPiece { record, last }: &'a ListedPiece) -> WireListed<'a> {
+        WireListed {
+            digest: record.digest.to_string(),
+            size: record.size,
+            kind: &record.kind,
+            name: &record.name,
+            created_at: record.created_at.to_string(),
+            last_used_at: record.last_used_at.to_string(),
+            last_operation: last.as_ref().map(|last| WireLastOperation {
+                id: last.id.to_string(),
+                status: last.status.wire_name(),
+                finished_at: last.finished_at.map(|at| at.to_string()),
+                verdict: last.verdict,
+            }),
+        }
+    }
 }
 
 /// Bytes, as the document shows them.
@@ -48,15 +142,18 @@ struct RawBytes(Vec<u8>);
 ///
 /// Takes the raw content as the body, whatever its Content-Type.
 #[utoipa::path(post, path = "/v1/evidence", operation_id = "EvidenceService_PutEvidence", tag = "EvidenceService",
-    request_body(content = inline(RawBytes), content_type = "application/octet-stream"),
+    params(PutQuery), request_body(content = inline(RawBytes), content_type = "application/octet-stream"),
     responses((status = 200, description = "What was stored.", body = WireEvidence), CreateErrors))]
 pub(super) async fn put(
     State(app): State<App>,
     caller: Caller,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     evidence::may_put(&caller)?;
+    let (PutQuery { name }, found) = strict::query::<PutQuery>(query.as_deref().unwrap_or(""))?.into_parts();
+    found.none()?;
     if body::is_encoded(&headers) {
         return Err(ApiError::UnsupportedMediaType("application/octet-stream"));
     }
@@ -64,11 +161,51 @@ pub(super) async fn put(
     // An upload goes on for as long as the client's network takes, and has a place among the large bodies.
     caller.step_aside();
     let mut pieces = Pieces::new(body, &app.settings);
-    let stored = evidence::put(&app, &caller, &mut pieces).await;
+    let stored = evidence::put(&app, &caller, &mut pieces, &name).await;
     // What broke off the body says more than that it broke off.
     let record = stored.map_err(|error| pieces.broken.map_or(error, ApiError::from))?;
-    let json = to_json(&WireEvidence { digest: record.digest.to_string(), size: record.size, kind: &record.kind });
-    Ok(render::response(json))
+    let EvidenceRecord { digest, size, kind, name, .. } = &record;
+    Ok(render::response(to_json(&WireEvidence { digest: digest.to_string(), size: *size, kind, name })))
+}
+
+/// List evidence
+///
+/// One page of what is stored, newest first, each piece with the newest operation about it. Evidence belongs to its
+/// organization as a whole: a token that is limited to projects is refused.
+#[utoipa::path(get, path = "/v1/evidence", operation_id = "EvidenceService_ListEvidence", tag = "EvidenceService",
+    params(PageQuery, ListEvidence), responses((status = 200, description = "The page.", body = EvidenceList), ListErrors))]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let asked = Paged::<ListEvidence>::from_query(query.as_deref())?;
+    let page = evidence::list(&app, &caller, asked).await?;
+    let evidence = page.evidence.iter().map(WireListed::from).collect();
+    Ok(render::response(to_json(&EvidenceList {
+        evidence,
+        next_page_token: page.next.unwrap_or_default(),
+        total_count: page.totals.pieces,
+        total_bytes: page.totals.bytes,
+        max_bytes: page.limit.unwrap_or(0),
+    })))
+}
+
+/// Delete evidence
+///
+/// For good. Its evaluations stay, and cannot be repeated. Refused while an operation that has not ended refers to it,
+/// and to tokens that are limited to projects.
+#[utoipa::path(delete, path = "/v1/evidence/{digest}", operation_id = "EvidenceService_DeleteEvidence",
+    tag = "EvidenceService",
+    params(("digest" = String, Path, description = "sha256: and 64 hexadecimal digits.")),
+    responses((status = 200, description = "It is gone.", body = DeletedEvidence), ItemErrors))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    digest: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    evidence::delete(&app, &caller, digest.ok().map(|Path(digest)| digest).as_deref()).await?;
+    Ok(render::response(to_json(&DeletedEvidence {})))
 }
 
 /// Get stored evidence

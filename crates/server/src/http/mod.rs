@@ -7,6 +7,7 @@
 mod addresses;
 mod admin;
 mod admission;
+mod attestation;
 mod audit;
 pub(crate) mod body;
 mod bulk;
@@ -36,10 +37,12 @@ pub(crate) mod search;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
+mod standings;
 mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod trace;
 mod views;
 mod wait;
 mod watch;
@@ -71,10 +74,10 @@ use crate::services::Services;
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
-    let metrics = app.metrics.clone();
+    let (metrics, traces) = (app.metrics.clone(), app.traces.clone());
     metrics.add_counter(
-        "longrun_connections_closed_total",
-        "Connections that were closed because there were too many.",
+        "connections_closed",
+        "Connections that were closed because there were too many",
         connections::closed,
     );
     let origins = settings.cors_origins.clone();
@@ -88,6 +91,7 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
+        .route("/v1/operations/{id}/attestation", get(Within(limit, attestation::get)))
         .route("/v1/operations:search", get(Within(limit, search::search)))
         .route("/v1/operations:count", get(Within(limit, search::count)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
@@ -125,14 +129,15 @@ pub fn router(services: Services) -> Router {
         .route("/v1/operations:settle", post(Within(limit, work::settle)))
         .route("/v1/operations:claim", post(Within(limit + work_calls::claim::MAX_WAIT, work::claim)))
         .route("/v1/agents/evaluate-evidence", post(Within(upload, evaluate::evaluate)))
-        .route("/v1/evidence", post(Within(upload, evidence::put)))
-        .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)))
+        .route("/v1/evidence", get(Within(limit, evidence::list)).post(Within(upload, evidence::put)))
+        .route("/v1/evidence/{digest}", get(Within(upload, evidence::get)).delete(Within(limit, evidence::delete)))
         .merge(crate::auth::sign_in_routes(&app.auth))
         .merge(crate::ui::routes(&app))
         .with_state(app.clone())
+        .merge(attestation::keys(app.signer.as_ref()))
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
-    observe::observed(router, metrics, &origins)
+    observe::observed(router, metrics, traces, &origins)
 }
 
 /// The header `Idempotency-Key`, if there is one.

@@ -11,8 +11,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
-    audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules, search,
-    sessions, stats, tokens, views, wait, watch, work, workers,
+    attestation, audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules,
+    search, sessions, stats, tokens, views, wait, watch, work, workers,
 };
 use crate::error::Status;
 
@@ -50,7 +50,8 @@ const PAGE: &str = "/docs";
     paths(
         list::list, create::create, create::batch_create, bulk::bulk, watch::watch, get::get, wait::wait,
         events::events, command::cancel, command::retry, command::delete, work::claim, work::heartbeat, work::settle,
-        search::search, search::count, evaluate::evaluate, evidence::put, evidence::get, organizations::create,
+        search::search, search::count, evaluate::evaluate, attestation::get, evidence::put, evidence::list, evidence::get,
+        evidence::delete, organizations::create,
         organizations::list, organizations::get, organizations::pause, organizations::resume,
         organizations::set_limits, organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list,
         tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get, workers::list,

@@ -15,10 +15,12 @@ use operations::{
 use store::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use store::{
     BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest, Claimed, CommandOutcome, Counted, Details, Digest,
-    DueSchedules, EvidenceRecord, Fired, GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus,
-    Listing, Lost, LostLease, Matching, NewToken, OperationCommand, OperationDetail, Position, PositionKey, Report,
-    Schedule, ScheduleOutcome, Schedules, SearchOperations, SearchPage, SearchRequest, Settlement, Statistics,
-    StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, View, ViewOutcome, ViewReach, Views,
+    DueSchedules, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRecords, EvidenceRemoval, EvidenceStanding,
+    EvidenceTotals, Fired, GroupBy, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef, LeaseStatus, ListedEvidence,
+    Listing, Lost, LostLease, Matching, NewEvidence, NewToken, OperationCommand, OperationDetail, Position,
+    PositionKey, Removing, Report, Reservation, Schedule, ScheduleOutcome, Schedules, SearchOperations, SearchPage,
+    SearchRequest, Settlement, Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, View,
+    ViewOutcome, ViewReach, Views,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -258,6 +260,60 @@ impl store::Workers for FaultyStore {
 }
 
 #[async_trait]
+impl EvidenceRecords for FaultyStore {
+    async fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Result<Reservation, StoreError> {
+        self.inner.reserve_evidence(organization, digest, size).await
+    }
+
+    async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError> {
+        self.inner.put_evidence(organization, evidence).await
+    }
+
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
+        self.inner.evidence(organization, digest).await
+    }
+
+    async fn touch_evidence(&self, organization: &str, digest: Digest, name: &str) -> Result<bool, StoreError> {
+        self.inner.touch_evidence(organization, digest, name).await
+    }
+
+    async fn list_evidence(
+        &self,
+        organization: &str,
+        filter: &EvidenceFilter,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<ListedEvidence>, StoreError> {
+        self.inner.list_evidence(organization, filter, after, limit).await
+    }
+
+    async fn evidence_totals(&self, organization: &str) -> Result<EvidenceTotals, StoreError> {
+        self.inner.evidence_totals(organization).await
+    }
+
+    async fn evidence_standings(
+        &self,
+        organization: &str,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<EvidenceStanding>, StoreError> {
+        self.inner.evidence_standings(organization, after, limit).await
+    }
+
+    async fn begin_removal(
+        &self,
+        organization: &str,
+        what: EvidenceRemoval,
+    ) -> Result<Result<Removing, EvidenceKept>, StoreError> {
+        self.inner.begin_removal(organization, what).await
+    }
+
+    async fn end_removal(&self, organization: &str, removing: Removing) -> Result<u64, StoreError> {
+        self.inner.end_removal(organization, removing).await
+    }
+}
+
+#[async_trait]
 impl Store for FaultyStore {
     async fn get_many(&self, access: &Access, ids: &[OperationId]) -> Result<Vec<Option<Operation>>, StoreError> {
         self.check()?;
@@ -493,12 +549,6 @@ impl Store for FaultyStore {
             panic!("{SECRET_CAUSE}");
         }
         self.inner.touch_tokens(ids).await
-    }
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.inner.put_evidence(organization, record).await
-    }
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        self.inner.evidence(organization, digest).await
     }
     fn seal_with(&self, keyring: store::Keyring) {
         self.inner.seal_with(keyring);
@@ -782,5 +832,29 @@ impl store::Sessions for FaultyStore {
     }
     async fn forget_sessions(&self, limit: u32) -> Result<u64, StoreError> {
         self.inner.forget_sessions(limit).await
+    }
+}
+
+#[async_trait]
+impl store::Measured for FaultyStore {
+    fn meters(&self) -> store::meters::Meters {
+        self.inner.meters()
+    }
+
+    async fn standings(&self) -> Result<store::Standings, StoreError> {
+        self.check()?;
+        self.inner.standings().await
+    }
+}
+
+#[async_trait]
+impl store::Traced for FaultyStore {
+    async fn trace_contexts(
+        &self,
+        organization: &str,
+        ids: &[OperationId],
+    ) -> Result<std::collections::HashMap<OperationId, operations::TraceContext>, StoreError> {
+        self.check()?;
+        self.inner.trace_contexts(organization, ids).await
     }
 }

@@ -669,8 +669,10 @@ async fn evidence_is_stored_in_parts_evaluated_and_sent_back() {
     let caller = server.acme().await;
     let mut client = EvidenceServiceClient::new(connect(&caller).await);
     let content = br#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":[]}"#;
-    let parts: Vec<wire::PutEvidenceRequest> =
-        content.chunks(20).map(|part| wire::PutEvidenceRequest { content: part.to_vec().into() }).collect();
+    let parts: Vec<wire::PutEvidenceRequest> = content
+        .chunks(20)
+        .map(|part| wire::PutEvidenceRequest { content: part.to_vec().into(), name: "sbom".to_owned() })
+        .collect();
     let stored = client.put_evidence(futures_util::stream::iter(parts)).await.unwrap().into_inner();
     assert_eq!((stored.size, &*stored.kind), (content.len() as u64, "SBOM_CYCLONEDX_JSON"));
     let request = wire::GetEvidenceRequest { digest: stored.digest.clone() };
@@ -680,8 +682,10 @@ async fn evidence_is_stored_in_parts_evaluated_and_sent_back() {
         got.extend_from_slice(&part.content);
     }
     assert_eq!(got, content);
-    let too_much =
-        vec![wire::PutEvidenceRequest { content: vec![0; crate::harness::CONTENT_LIMIT as usize + 1].into() }];
+    let too_much = vec![wire::PutEvidenceRequest {
+        content: vec![0; crate::harness::CONTENT_LIMIT as usize + 1].into(),
+        name: String::new(),
+    }];
     let refused = client.put_evidence(futures_util::stream::iter(too_much)).await.unwrap_err();
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "BODY_TOO_LARGE");
     let mut agents = AgentsServiceClient::new(connect(&caller).await);

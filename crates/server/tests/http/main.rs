@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attestation;
 mod audit;
 mod batch_create;
 mod bodies;
@@ -17,6 +18,7 @@ mod details;
 mod errors;
 mod events;
 mod evidence;
+mod evidence_store;
 mod faults;
 mod get;
 mod grpc;
@@ -31,6 +33,7 @@ mod limits;
 mod list_edge_cases;
 mod log;
 mod matrix;
+mod metrics;
 mod openapi;
 mod operators;
 mod organizations;
@@ -54,6 +57,7 @@ mod stats;
 mod tls_renewal;
 mod token_management;
 mod tokens;
+mod traces;
 mod unknown_tokens;
 mod views;
 mod wait;

@@ -1,4 +1,4 @@
-//! Evidence content, addressed by its SHA-256, in an object store.
+//! Evidence content, addressed by its SHA-256, in an object store: a folder, or a bucket of a cloud ([`cloud`]).
 //!
 //! Written as a stream to a staging place while it is hashed, then moved to its address, so that a broken upload leaves
 //! nothing behind under any digest. Verified again when it is read. Kept per organization: one organization's content
@@ -7,11 +7,15 @@
 //! With an active encryption key it is sealed while it comes in ([`crate::seal`]), and stored under `sealed/`: what is
 //! sealed is told by its place, whatever its bytes look like. The address is the digest of the content itself.
 
+#[cfg(test)]
+mod bucket_tests;
+mod cloud;
 mod digest;
 mod reading;
 mod rotation;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use std::fmt;
 use std::path::{Path as FsPath, PathBuf};
@@ -26,12 +30,13 @@ use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, Put
 use sha2::{Digest as _, Sha256};
 
 use crate::seal::{ContentOpener, ContentSealer, Keyring, plain_size};
+pub use cloud::InvalidBucket;
 pub use digest::{Digest, InvalidDigest};
 pub use reading::Content;
 use reading::{Reading, Source};
 
 /// Bytes gathered before they are handed to the object store as one part. Each upload under way holds so many, so that
-/// ten thousand of them must have room. (S3 would want at least 5 MiB a part.)
+/// ten thousand of them must have room.
 const PART_BYTES: usize = 128 * 1024;
 /// The folder of uploads under way.
 const INCOMING: &str = "incoming";
@@ -65,6 +70,9 @@ pub enum ContentError {
         /// The key's id.
         key: String,
     },
+    /// The address is none of a bucket.
+    #[error(transparent)]
+    Bucket(#[from] InvalidBucket),
     /// There are no random numbers to seal with.
     #[error("the system gives no random numbers")]
     NoRandomNumbers,
@@ -77,10 +85,42 @@ pub enum ContentError {
 #[derive(Clone, Debug)]
 pub struct ContentStore {
     objects: Arc<dyn ObjectStore>,
-    /// Where uploads under way are.
-    incoming: PathBuf,
+    /// Where uploads under way are, in a folder.
+    incoming: Option<PathBuf>,
+    /// Bytes gathered before they are handed on as one part.
+    part_bytes: usize,
     limit: u64,
     keyring: Keyring,
+}
+
+/// Content that was taken in and is at no address yet.
+#[derive(Debug)]
+pub struct Staged {
+    /// What it is.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    organization: String,
+    staging: Staging,
+    is_sealed: bool,
+}
+
+/// Where it is meanwhile.
+#[derive(Debug)]
+enum Staging {
+    At(Path),
+    InMemory(Bytes),
+}
+
+/// An object that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredContent {
+    /// Whose it is.
+    pub organization: String,
+    /// By which it is found.
+    pub digest: Digest,
+    /// How long ago it was written.
+    pub age: Duration,
 }
 
 impl ContentStore {
@@ -92,8 +132,8 @@ impl ContentStore {
         std::fs::create_dir_all(folder)
             .map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?;
         let objects = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
-        let (objects, incoming) = (Arc::new(objects), folder.join(INCOMING));
-        Ok(ContentStore { objects, incoming, limit, keyring: Keyring::default() })
+        let (objects, incoming) = (Arc::new(objects), Some(folder.join(INCOMING)));
+        Ok(ContentStore { objects, incoming, part_bytes: PART_BYTES, limit, keyring: Keyring::default() })
     }
 
     /// The same, that seals what it stores with the active key, and opens what is sealed with any of them.
@@ -117,15 +157,23 @@ impl ContentStore {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: fmt::Display,
     {
-        self.put_up_to(organization, content, self.limit).await
+        self.place(self.stage(organization, content).await?).await
     }
 
-    async fn put_up_to<S, E>(
-        &self,
-        organization: &str,
-        mut content: S,
-        limit: u64,
-    ) -> Result<(Digest, u64), ContentError>
+    /// Takes a stream of bytes in, to a place where nobody finds it; what it is, is known then. It is to be
+    /// [placed](ContentStore::place) or [discarded](ContentStore::discard).
+    ///
+    /// # Errors
+    /// Those of [`ContentStore::put`].
+    pub async fn stage<S, E>(&self, organization: &str, content: S) -> Result<Staged, ContentError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: fmt::Display,
+    {
+        self.stage_up_to(organization, content, self.limit).await
+    }
+
+    async fn stage_up_to<S, E>(&self, organization: &str, mut content: S, limit: u64) -> Result<Staged, ContentError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: fmt::Display,
@@ -135,9 +183,14 @@ impl ContentStore {
         let is_sealed = sealer.is_some();
         let staging =
             Path::from_iter([PathPart::from(INCOMING), PathPart::from(uuid::Uuid::new_v4().as_simple().to_string())]);
-        let mut upload = self.objects.put_multipart(&staging).await?;
+        // A bucket is asked for nothing until a part is full: what is shorter is sent once, to its address.
+        let mut upload = match &self.incoming {
+            Some(_) => Some(self.objects.put_multipart(&staging).await?),
+            None => None,
+        };
+        let mut part = Vec::new();
         let received: Result<(Digest, u64), ContentError> = async {
-            let (mut hasher, mut size, mut part) = (Sha256::new(), 0_u64, Vec::new());
+            let (mut hasher, mut size) = (Sha256::new(), 0_u64);
             while let Some(chunk) = content.next().await {
                 let chunk = chunk.map_err(|error| ContentError::Receive(error.to_string()))?;
                 size += chunk.len() as u64;
@@ -149,15 +202,25 @@ impl ContentStore {
                     Some(sealer) => sealer.push(&chunk, &mut part),
                     None => part.extend_from_slice(&chunk),
                 }
-                if part.len() >= PART_BYTES {
-                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                // All of the same size, as some object stores want them.
+                while part.len() >= self.part_bytes {
+                    let rest = part.split_off(self.part_bytes);
+                    let full = PutPayload::from(std::mem::replace(&mut part, rest));
+                    let upload = match &mut upload {
+                        Some(upload) => upload,
+                        None => upload.insert(self.objects.put_multipart(&staging).await?),
+                    };
+                    upload.put_part(full).await?;
                 }
             }
             if let Some(sealer) = sealer {
                 sealer.finish(&mut part);
             }
-            if !part.is_empty() || size == 0 {
-                upload.put_part(PutPayload::from(part)).await?;
+            if let Some(upload) = &mut upload {
+                if !part.is_empty() || size == 0 {
+                    upload.put_part(PutPayload::from(std::mem::take(&mut part))).await?;
+                }
+                upload.complete().await?;
             }
             Ok((Digest(hasher.finalize().into()), size))
         }
@@ -165,14 +228,83 @@ impl ContentStore {
         let (digest, size) = match received {
             Ok(received) => received,
             Err(error) => {
-                // Best effort: what stays in "incoming" has no address and is never read.
-                let _ = upload.abort().await;
+                if let Some(mut upload) = upload {
+                    // Best effort: what stays in "incoming" has no address and is never read.
+                    let _ = upload.abort().await;
+                }
                 return Err(error);
             }
         };
-        upload.complete().await?;
-        self.objects.rename(&staging, &address(organization, &digest, is_sealed)).await?;
+        let staging = if upload.is_some() { Staging::At(staging) } else { Staging::InMemory(part.into()) };
+        Ok(Staged { organization: organization.to_owned(), digest, size, staging, is_sealed })
+    }
+
+    /// Brings what was taken in to its address; answers its digest and size.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn place(&self, staged: Staged) -> Result<(Digest, u64), ContentError> {
+        let Staged { organization, digest, size, staging, is_sealed } = staged;
+        let address = address(&organization, &digest, is_sealed);
+        match staging {
+            Staging::At(staging) => self.objects.rename(&staging, &address).await?,
+            Staging::InMemory(content) => drop(self.objects.put(&address, content.into()).await?),
+        }
         Ok((digest, size))
+    }
+
+    /// Forgets what was taken in.
+    pub async fn discard(&self, staged: Staged) {
+        if let Staging::At(staging) = &staged.staging {
+            // Best effort, as above: it is swept sooner or later.
+            let _ = self.objects.delete(staging).await;
+        }
+    }
+
+    /// Removes the content with this digest; nothing, if there is none.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn remove(&self, organization: &str, digest: &Digest) -> Result<(), ContentError> {
+        for is_sealed in [false, true] {
+            self.remove_at(&address(organization, digest, is_sealed)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_at(&self, location: &Path) -> Result<(), ContentError> {
+        match self.objects.delete(location).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => Ok(removed?),
+        }
+    }
+
+    /// Whether there is an object under this digest, of the size that `size` bytes of content have there. Its bytes are
+    /// not read.
+    ///
+    /// # Errors
+    /// [`ContentError::Store`].
+    pub async fn is_there(&self, organization: &str, digest: &Digest, size: u64) -> Result<bool, ContentError> {
+        for is_sealed in [false, true] {
+            match self.objects.head(&address(organization, digest, is_sealed)).await {
+                Ok(found) if is_sealed => return Ok(plain_size(found.size) == Some(size)),
+                Ok(found) => return Ok(found.size == size),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Every object that is stored, and how long ago it was written.
+    pub fn walk(&self) -> impl Stream<Item = Result<StoredContent, ContentError>> + Send + use<'_> {
+        let found = self.objects.list(Some(&Path::from(ORGANIZATIONS)));
+        let now = chrono::Utc::now();
+        found.map_err(ContentError::from).try_filter_map(move |object| async move {
+            let age = (now - object.last_modified).to_std().unwrap_or_default();
+            let stored = whose(&object.location);
+            Ok(stored.map(|(organization, digest, _)| StoredContent { organization, digest, age }))
+        })
     }
 
     /// Whether the content with this digest is there, is what its address says, and can be opened.
@@ -197,10 +329,25 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Store`].
     pub async fn sweep(&self, untouched_for: Duration) -> Result<u64, ContentError> {
-        let incoming = self.incoming.clone();
+        let Some(incoming) = self.incoming.clone() else { return self.sweep_objects(untouched_for).await };
         let swept = tokio::task::spawn_blocking(move || remove_untouched(&incoming, untouched_for)).await;
         let swept = swept.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         Ok(swept.map_err(|error| object_store::Error::Generic { store: "local folder", source: Box::new(error) })?)
+    }
+
+    /// The same where uploads under way are no files: what was taken in and not placed. Of an upload that has not taken all
+    /// in, the object store itself has to forget the parts.
+    async fn sweep_objects(&self, untouched_for: Duration) -> Result<u64, ContentError> {
+        let now = chrono::Utc::now();
+        let mut found = self.objects.list(Some(&Path::from(INCOMING)));
+        let mut removed = 0;
+        while let Some(object) = found.try_next().await? {
+            if (now - object.last_modified).to_std().is_ok_and(|age| age >= untouched_for) {
+                self.remove_at(&object.location).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes everything of an organization; answers how many pieces there were. What is being stored meanwhile may
@@ -283,6 +430,21 @@ fn remove_untouched(folder: &FsPath, untouched_for: Duration) -> std::io::Result
         }
     }
     Ok(removed)
+}
+
+/// Whose an object is, by its place, under which digest, and whether it is sealed; `None` of one that longrun did not put
+/// there.
+fn whose(location: &Path) -> Option<(String, Digest, bool)> {
+    let parts: Vec<_> = location.parts().collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    let (organization, hex, is_sealed) = match parts[..] {
+        [_, organization, SHA256, _, hex] => (organization, hex, false),
+        [_, organization, SEALED, SHA256, _, hex] => (organization, hex, true),
+        _ => return None,
+    };
+    let digest = format!("sha256:{hex}").parse::<Digest>().ok()?;
+    let organization = percent_encoding::percent_decode_str(organization).decode_utf8_lossy().into_owned();
+    (address(&organization, &digest, is_sealed) == *location).then_some((organization, digest, is_sealed))
 }
 
 /// Whether the file at this place within the folder of all organizations is where sealed content is.

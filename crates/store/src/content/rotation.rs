@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _, ObjectStoreExt};
 
-use super::{ContentError, ContentStore, Digest, ORGANIZATIONS, SEALED, SHA256, address};
+use super::{ContentError, ContentStore, Digest, ORGANIZATIONS, whose};
 use crate::seal::{Rotated, SEALED_HEADER_BYTES, Seal, content_seal};
 
 /// A piece as it is stored.
@@ -57,7 +57,7 @@ impl ContentStore {
             }
             let is_moved = (seal == Seal::Plain) != (wanted == Seal::Plain);
             if is_moved {
-                self.remove(&piece.location).await?;
+                self.remove_at(&piece.location).await?;
             }
             rotated.renewed += 1;
             progress(rotated.renewed);
@@ -78,34 +78,16 @@ impl ContentStore {
                 told
             })
         });
-        let stored = self.put_up_to(organization, content, u64::MAX).await;
-        match (stored, broke_off) {
+        let staged = self.stage_up_to(organization, content, u64::MAX).await;
+        match (staged, broke_off) {
             (_, Some(error)) => Err(error),
-            (stored, None) => stored.map(drop),
-        }
-    }
-
-    async fn remove(&self, location: &Path) -> Result<(), ContentError> {
-        match self.objects.delete(location).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            removed => Ok(removed?),
+            (staged, None) => self.place(staged?).await.map(drop),
         }
     }
 
     /// What a file is; `None` of one that longrun did not put there.
     async fn stored(&self, piece: &ObjectMeta) -> Result<Option<Stored>, ContentError> {
-        let parts: Vec<_> = piece.location.parts().collect();
-        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-        let (organization, hex, is_sealed) = match parts[..] {
-            [_, organization, SHA256, _, hex] => (organization, hex, false),
-            [_, organization, SEALED, SHA256, _, hex] => (organization, hex, true),
-            _ => return Ok(None),
-        };
-        let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else { return Ok(None) };
-        let organization = percent_encoding::percent_decode_str(organization).decode_utf8_lossy().into_owned();
-        if address(&organization, &digest, is_sealed) != piece.location {
-            return Ok(None);
-        }
+        let Some((organization, digest, is_sealed)) = whose(&piece.location) else { return Ok(None) };
         let seal = if is_sealed {
             match self.objects.get_range(&piece.location, 0..SEALED_HEADER_BYTES).await {
                 Ok(start) => content_seal(&start),

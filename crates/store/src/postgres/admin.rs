@@ -11,7 +11,7 @@ use super::connections::Connections;
 use super::rows;
 use crate::batch::TokenChange;
 use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
-use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token, TokenReach};
+use crate::{NewToken, StoreError, Token, TokenReach};
 
 /// A write that changes nothing: a message in the log, for nobody. Its transaction is committed as durably as others,
 /// so that a standby that is waited for is waited for here too.
@@ -239,42 +239,4 @@ pub(super) async fn touch_tokens(
     .execute(connection)
     .await?;
     Ok(done.rows_affected())
-}
-
-pub(super) async fn put_evidence(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    organization: &str,
-    record: &EvidenceRecord,
-) -> Result<u64, StoreError> {
-    let done = sqlx::query(
-        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) SELECT $1, $2, $3, $4, $5
-         WHERE NOT EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted > 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(organization)
-    .bind(record.digest.to_string())
-    .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
-    .bind(&record.kind)
-    .bind(now.as_millis())
-    .execute(&mut *connection)
-    .await?;
-    if done.rows_affected() == 0 && is_gone(connection, organization).await? {
-        return Err(StoreError::OrganizationGone);
-    }
-    Ok(done.rows_affected())
-}
-
-pub(super) async fn evidence(
-    pool: &Connections,
-    organization: &str,
-    digest: &Digest,
-) -> Result<Option<EvidenceRecord>, StoreError> {
-    let found = sqlx::query("SELECT size, kind FROM evidence WHERE organization_id = $1 AND digest = $2")
-        .bind(organization)
-        .bind(digest.to_string())
-        .fetch_optional(pool)
-        .await?;
-    let Some(row) = found else { return Ok(None) };
-    let size = row.try_get::<i64, _>("size")?.unsigned_abs();
-    Ok(Some(EvidenceRecord { digest: *digest, size, kind: row.try_get("kind")? }))
 }

@@ -122,6 +122,7 @@ const END: &[&str] = &[
     "changes",
     "idempotency_keys",
     "evidence",
+    "evidence_totals",
     "tokens",
     "sessions",
     "pauses",

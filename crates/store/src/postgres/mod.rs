@@ -23,6 +23,7 @@ mod deletion;
 mod details;
 mod doctor;
 mod error;
+mod evidence;
 mod folds;
 mod heads;
 mod heartbeat;
@@ -32,6 +33,7 @@ mod import;
 mod inbox;
 mod limits;
 mod list;
+mod measured;
 mod pause;
 mod postpone;
 mod purge;
@@ -46,6 +48,7 @@ mod session;
 mod sessions;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod tx;
 mod views;
@@ -62,6 +65,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use meters::{Meters, Queue};
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
@@ -79,9 +83,9 @@ use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
-    LeaseStatus, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Listing,
+    Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
+    Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::DatabaseClock;
 use connections::Connections;
@@ -108,6 +112,7 @@ pub struct PostgresStore {
     others: Arc<[WriteBatcher]>,
     clock: Clock,
     health: Health,
+    meters: Meters,
     commits: Commits,
     hints: Hints,
     /// Read when it is first asked for.
@@ -186,7 +191,8 @@ impl PostgresStore {
         limits: Limits,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let pool = Connections::new(session::options(url, limits)?, connections, limits);
+        let meters = Meters::default();
+        let pool = Connections::new(session::options(url, limits)?, connections, limits, &meters);
         session::refuse_distributed(&pool).await?;
         match how {
             Open::Existing => session::accept(&pool).await?,
@@ -214,7 +220,7 @@ impl PostgresStore {
         let (retention, admission) = (Retention::default(), Admission::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
-        let batchers = || {
+        let batchers = |queue| {
             let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
             let writer = || {
                 Writer::new(
@@ -226,10 +232,11 @@ impl PostgresStore {
                     folds.clone(),
                 )
             };
-            let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
+            let batcher = |_| WriteBatcher::start(writer(), queue, &meters, &health, &commits);
             (0..BATCHERS).map(batcher).collect()
         };
-        let (creations, claims, others) = (batchers(), batchers(), batchers());
+        let (creations, claims, others) =
+            (batchers(Queue::creations), batchers(Queue::claims), batchers(Queue::others));
         let (rotations, purged) = (Arc::default(), Arc::default());
         Ok(PostgresStore {
             creations,
@@ -238,6 +245,7 @@ impl PostgresStore {
             pool,
             clock,
             health,
+            meters: meters.clone(),
             commits,
             hints,
             position_key: Arc::default(),
@@ -661,14 +669,6 @@ impl Store for PostgresStore {
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
         self.submit("", Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
-    }
-
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.submit(organization, Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
-    }
-
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        admin::evidence(&self.pool, organization, digest).await.map_err(StoreError::or_unavailable)
     }
 
     async fn close(&self) {

@@ -32,6 +32,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0017_schedules",
     "0018_statistics_and_views",
     "0019_sessions",
+    "0020_traces",
+    "0022_evidence",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

@@ -15,8 +15,8 @@ use super::folds::Folds;
 use super::heads::Heads;
 use super::tx::{TRIES, Tx};
 use super::{
-    admin, audit, claim, command, complete, create, heartbeat, limits, pause, purge, schedules, sessions, transition,
-    views,
+    admin, audit, claim, command, complete, create, evidence, heartbeat, limits, pause, purge, schedules, sessions,
+    transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -24,6 +24,7 @@ use crate::batch::{
     perform,
 };
 use crate::commits::News;
+use crate::evidence::{EvidenceReply, EvidenceWrite};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
@@ -165,6 +166,7 @@ fn organization(write: &Write) -> &str {
         Write::Claim(slot) => slot.request.organization().unwrap_or(""),
         Write::Command(slot) => &slot.request.access.organization,
         Write::Schedule(slot) => slot.request.organization(),
+        Write::Evidence(slot) => &slot.request.organization,
         Write::View(slot) => match &slot.request {
             ViewChange::Create(organization, _) => organization,
             ViewChange::Update(reach, _) | ViewChange::Delete(reach, _) => &reach.organization,
@@ -176,7 +178,6 @@ fn organization(write: &Write) -> &str {
         },
         Write::Upkeep(slot) => match &slot.request {
             Upkeep::Purge(organization, _)
-            | Upkeep::PutEvidence(organization, _)
             | Upkeep::CreateOrganization(organization, _)
             | Upkeep::SetLimits(organization, _) => organization,
             Upkeep::Pause(what, _) => what.key().0,
@@ -363,6 +364,13 @@ impl Transaction for Whole<'_> {
         views::change(&mut self.tx, self.now, change).await
     }
 
+    async fn change_evidence(
+        &mut self,
+        write: &EvidenceWrite,
+    ) -> Result<Result<EvidenceReply, StoreError>, StoreError> {
+        evidence::write(&mut self.tx, self.now, self.admission, write).await
+    }
+
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
         let Whole { tx, now, admission, heads, organization, .. } = self;
         let (now, admission) = (*now, *admission);
@@ -385,7 +393,6 @@ impl Transaction for Whole<'_> {
             Upkeep::Record(_) => Ok(0),
             Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
-            Upkeep::PutEvidence(organization, record) => admin::put_evidence(tx, *now, organization, record).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
             // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)

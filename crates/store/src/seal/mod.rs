@@ -8,7 +8,9 @@
 //! becomes the active one, and [`rotate`] seals anew what is under others, while servers run.
 
 mod content;
+mod evidence;
 mod keys;
+mod measured;
 mod places;
 mod postpone;
 mod rotation;
@@ -17,6 +19,7 @@ mod sealed;
 mod search;
 mod sessions;
 mod text;
+mod traced;
 mod work;
 mod workers;
 

@@ -23,11 +23,10 @@ use super::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::history::cut;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, BulkBatch, BulkOperations, BulkProgress, Changes, ClaimRequest,
-    Claimed, CommandOutcome, Commits, Contents, Details, Digest, EvidenceRecord, Finding, Heartbeat, HistoryEvent,
-    IdempotencyKey, LeaseRef, LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand,
-    OperationDetail, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Start,
-    Statistics, StatisticsAnswer, StatisticsRequest, Store, StoreError, Token, TokenReach, View, ViewOutcome,
-    ViewReach, Views,
+    Claimed, CommandOutcome, Commits, Contents, Details, Finding, Heartbeat, HistoryEvent, IdempotencyKey, LeaseRef,
+    LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand, OperationDetail, Organization, Overrun,
+    Pausable, Paused, Position, PositionKey, Quotas, Report, Settlement, Start, Statistics, StatisticsAnswer,
+    StatisticsRequest, Store, StoreError, Token, TokenReach, View, ViewOutcome, ViewReach, Views,
 };
 
 /// A store whose texts are sealed. Cheap to clone; clones share everything.
@@ -445,14 +444,6 @@ impl Store for Sealed {
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
         self.inner.touch_tokens(ids).await
-    }
-
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.inner.put_evidence(organization, record).await
-    }
-
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        self.inner.evidence(organization, digest).await
     }
 
     async fn close(&self) {

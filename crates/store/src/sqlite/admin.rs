@@ -11,7 +11,7 @@ use super::rows;
 use super::statement::{Query, Row, query};
 use crate::batch::TokenChange;
 use crate::token::{self, TOKEN_COLUMNS, TOUCH_MILLIS};
-use crate::{Digest, EvidenceRecord, NewToken, StoreError, Token, TokenReach};
+use crate::{NewToken, StoreError, Token, TokenReach};
 
 pub(super) fn create_organization(
     connection: &Connection,
@@ -26,7 +26,7 @@ pub(super) fn create_organization(
 }
 
 /// Whether an organization is deleted, or is being deleted.
-fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
+pub(super) fn is_gone(connection: &Connection, organization: &str) -> Result<bool, StoreError> {
     let sql = "SELECT deleted <> 0 FROM organizations WHERE organization_id = ?1";
     let found = query(sql).bind(organization).fetch_optional(connection)?;
     Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
@@ -208,41 +208,4 @@ pub(super) fn touch_tokens(connection: &Connection, now: Timestamp, ids: &[Strin
     .bind(TOUCH_MILLIS)
     .execute(connection)?;
     Ok(done)
-}
-
-pub(super) fn put_evidence(
-    connection: &Connection,
-    now: Timestamp,
-    organization: &str,
-    record: &EvidenceRecord,
-) -> Result<u64, StoreError> {
-    let done = query(
-        "INSERT INTO evidence (organization_id, digest, size, kind, created_at) SELECT ?1, ?2, ?3, ?4, ?5
-         WHERE NOT EXISTS (SELECT 1 FROM organizations WHERE organization_id = ?1 AND deleted > 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(organization)
-    .bind(record.digest.to_string())
-    .bind(i64::try_from(record.size).unwrap_or(i64::MAX))
-    .bind(&record.kind)
-    .bind(now.as_millis())
-    .execute(connection)
-    ?;
-    if done == 0 && is_gone(connection, organization)? {
-        return Err(StoreError::OrganizationGone);
-    }
-    Ok(done)
-}
-
-pub(super) fn evidence(
-    connection: &Connection,
-    organization: &str,
-    digest: &Digest,
-) -> Result<Option<EvidenceRecord>, StoreError> {
-    let found = query("SELECT size, kind FROM evidence WHERE organization_id = ?1 AND digest = ?2")
-        .bind(organization)
-        .bind(digest.to_string())
-        .fetch_optional(connection)?;
-    let Some(row) = found else { return Ok(None) };
-    let size = row.try_get::<i64>("size")?.unsigned_abs();
-    Ok(Some(EvidenceRecord { digest: *digest, size, kind: row.try_get("kind")? }))
 }

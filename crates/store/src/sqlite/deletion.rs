@@ -73,6 +73,7 @@ const END: &[&str] = &[
     "DELETE FROM tokens WHERE organization_id = ?1",
     "DELETE FROM pauses WHERE organization_id = ?1",
     "DELETE FROM evidence WHERE organization_id = ?1",
+    "DELETE FROM evidence_totals WHERE organization_id = ?1",
     "DELETE FROM views WHERE organization_id = ?1",
     "DELETE FROM statistics WHERE organization_id = ?1",
     "DELETE FROM statistics_origins WHERE organization_id = ?1",

@@ -26,10 +26,12 @@ mod create;
 mod deletion;
 mod details;
 mod doctor;
+mod evidence;
 mod export;
 mod history;
 mod limits;
 mod list;
+mod measured;
 mod part;
 mod pause;
 mod postpone;
@@ -45,6 +47,7 @@ mod single;
 mod statement;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod views;
 mod workers;
@@ -56,6 +59,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meters::{Meters, Queue};
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
@@ -73,9 +77,9 @@ use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::search::TimesCache;
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, Clock, CommandOutcome,
-    Contents, Digest, EvidenceRecord, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef,
-    LeaseStatus, Limits, Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused,
-    Position, PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Heartbeat, HistoryEvent, IdempotencyKey, KEPT_FOR_CONSUMERS, Keyring, LeaseRef, LeaseStatus, Limits,
+    Listing, Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position,
+    PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
@@ -105,6 +109,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0016_schedules",
     "0017_statistics_and_views",
     "0018_sessions",
+    "0019_traces",
+    "0021_evidence",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -114,6 +120,7 @@ pub struct SqliteStore {
     writer: WriteBatcher,
     clocks: Arc<Clocks>,
     health: Health,
+    meters: Meters,
     commits: Commits,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
@@ -178,7 +185,8 @@ impl SqliteStore {
             let place = path.display().to_string();
             MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(&place, &error))?;
         }
-        let readers = Readers::open(path).map_err(|error| unusable(&error))?;
+        let meters = Meters::default();
+        let readers = Readers::open(path, &meters).map_err(|error| unusable(&error))?;
         connection.close().await.map_err(|error| unusable(&error))?;
         let (retention, admission) = (Retention::default(), Admission::default());
         let (health, clocks, commits) =
@@ -189,7 +197,7 @@ impl SqliteStore {
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
+        let writer = WriteBatcher::start_thread(Writer::new(shared), Queue::all, &meters, &health, &commits)?;
         let (path, purged, position_key, times) =
             (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
         Ok(SqliteStore {
@@ -197,6 +205,7 @@ impl SqliteStore {
             writer,
             clocks,
             health,
+            meters,
             commits,
             position_key,
             retention,
@@ -580,15 +589,6 @@ impl Store for SqliteStore {
 
     async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
         self.writer.submit(Write::Upkeep, Upkeep::TouchTokens(ids)).await.map(|_| ())
-    }
-
-    async fn put_evidence(&self, organization: &str, record: EvidenceRecord) -> Result<(), StoreError> {
-        self.writer.submit(Write::Upkeep, Upkeep::PutEvidence(organization.to_owned(), record)).await.map(|_| ())
-    }
-
-    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError> {
-        let (organization, digest) = (organization.to_owned(), *digest);
-        self.readers.read(move |connection| admin::evidence(connection, &organization, &digest)).await
     }
 
     async fn close(&self) {

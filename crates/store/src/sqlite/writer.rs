@@ -12,14 +12,15 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
-    admin, audit, bulk, claim, command, connections, consumers, create, deletion, limits, pause, purge, schedules,
-    search, sessions, statistics, texts, transition, views,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, evidence, limits, pause, purge,
+    schedules, search, sessions, statistics, texts, transition, views,
 };
 use crate::audit::Record;
 use crate::batch::{
     CommandRequest, Commit, Create, Created, Decisions, HeartbeatRequest, TokenChange, Transaction, Upkeep, Write,
     perform, records,
 };
+use crate::evidence::{EvidenceReply, EvidenceWrite};
 use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::rotation::Rotations;
@@ -206,6 +207,13 @@ impl Transaction for Whole<'_> {
         views::change(self.connection, self.now, change)
     }
 
+    async fn change_evidence(
+        &mut self,
+        write: &EvidenceWrite,
+    ) -> Result<Result<EvidenceReply, StoreError>, StoreError> {
+        evidence::write(self.connection, self.now, self.admission, write).await
+    }
+
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError> {
         let Whole { connection, now, admission, .. } = *self;
         let (resources, organization) = (&mut *self.resources, write.organization());
@@ -231,7 +239,6 @@ impl Transaction for Whole<'_> {
             Upkeep::NoteTimes(limit) => search::note_times(connection, *limit),
             Upkeep::Session(change) => sessions::change(connection, now, change),
             Upkeep::TouchTokens(ids) => admin::touch_tokens(connection, now, ids),
-            Upkeep::PutEvidence(organization, record) => admin::put_evidence(connection, now, organization, record),
             Upkeep::ReplaceTexts(replacements) => texts::replace(connection, replacements),
             Upkeep::Statistics(write) => statistics::write(connection, now, write),
             Upkeep::Bulk(batch) => bulk::batch(connection, now, self.retain_for_ms, self.resources, batch),

@@ -1,0 +1,111 @@
+//! Content in a bucket of a cloud, or of anything that speaks as one does.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+
+use super::{ContentError, ContentStore};
+use crate::seal::Keyring;
+
+/// Bytes gathered before they are sent as one part: S3 takes no smaller ones, and with these ten thousand parts make 80 GB.
+/// Each upload under way holds so many.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// The form of an address, for messages.
+const FORM: &str = "an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+
+/// Why an address is none of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be {FORM}")]
+pub struct InvalidBucket;
+
+/// Which cloud, and the prefix in its bucket.
+enum Cloud {
+    S3,
+    Google,
+    Azure,
+}
+
+/// Reads an address; the prefix may be empty.
+fn parse(url: &str) -> Result<(Cloud, Path), InvalidBucket> {
+    let (scheme, rest) = url.split_once("://").ok_or(InvalidBucket)?;
+    let cloud = match scheme {
+        "s3" => Cloud::S3,
+        "gs" => Cloud::Google,
+        "az" => Cloud::Azure,
+        _ => return Err(InvalidBucket),
+    };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if bucket.is_empty() || !bucket.chars().all(is_plain) || !prefix.chars().all(|c| is_plain(c) || c == '/') {
+        return Err(InvalidBucket);
+    }
+    Ok((cloud, Path::parse(prefix.trim_end_matches('/')).map_err(|_| InvalidBucket)?))
+}
+
+impl ContentStore {
+    /// Whether an address has the right form.
+    ///
+    /// # Errors
+    /// [`InvalidBucket`].
+    pub fn check_bucket(url: &str) -> Result<(), InvalidBucket> {
+        parse(url).map(drop)
+    }
+
+    /// The content store in a bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials, and
+    /// other servers that speak the same way, come from the environment, by the names that the clouds' own tools know:
+    /// `AWS_…`, `GOOGLE_…`, `AZURE_…`. Nothing is asked of the bucket yet. `limit` is the most bytes a piece.
+    ///
+    /// # Errors
+    /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment says what
+    /// cannot be.
+    pub fn bucket(url: &str, limit: u64) -> Result<ContentStore, ContentError> {
+        let (cloud, prefix) = parse(url)?;
+        // The first to come sets it; every part of the program sets the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bucket = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+        let objects: Arc<dyn ObjectStore> = match cloud {
+            Cloud::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?),
+            Cloud::Google => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build()?),
+            Cloud::Azure => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).build()?),
+        };
+        Ok(ContentStore::over(objects, prefix, limit))
+    }
+
+    /// On any object store, below a prefix.
+    pub(super) fn over(objects: Arc<dyn ObjectStore>, prefix: Path, limit: u64) -> ContentStore {
+        let objects = Arc::new(PrefixStore::new(objects, prefix));
+        ContentStore { objects, incoming: None, part_bytes: PART_BYTES, limit, keyring: Keyring::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_buckets_are_told_from_others() {
+        for fine in ["s3://evidence", "s3://evidence/", "gs://my-bucket/a/b", "az://container/longrun/"] {
+            assert_eq!(ContentStore::check_bucket(fine), Ok(()), "{fine}");
+        }
+        for bad in [
+            "",
+            "evidence",
+            "s3:/x",
+            "s3://",
+            "s3:///x",
+            "http://x/y",
+            "file:///x",
+            "s3://a b",
+            "s3://a/b?c=d",
+            "s3://k:s@b",
+        ] {
+            assert_eq!(ContentStore::check_bucket(bad), Err(InvalidBucket), "{bad}");
+        }
+    }
+}

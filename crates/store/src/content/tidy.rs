@@ -1,0 +1,142 @@
+//! Removing evidence that is over: what its retention says, what broke off, and objects that no row knows.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures_util::{TryStreamExt, pin_mut};
+
+use super::{ContentStore, Digest};
+use crate::{DeletionError, EvidenceAges, EvidenceRemoval, EvidenceRetention, Removing, Store, StoreError};
+
+/// Rows that are looked at together, and pieces that are removed together.
+const PART: u32 = 100;
+/// How long after it began a removal may still remove objects: much less than after what time another one may take it up,
+/// and then store the same content anew.
+const REMOVES_FOR: Duration = Duration::from_secs(120);
+
+impl ContentStore {
+    /// Removes the evidence of every organization whose time is over, and what its storing or its removal left half done;
+    /// answers how many pieces. Beside others who do the same, and beside uploads of the same content.
+    ///
+    /// # Errors
+    /// [`DeletionError`]; what was removed stays so.
+    pub async fn tidy(&self, store: &dyn Store, retention: EvidenceRetention) -> Result<u64, DeletionError> {
+        let ages = EvidenceAges::at(store.now(), retention);
+        let mut removed = 0;
+        for organization in store.organizations().await? {
+            removed += self.tidy_organization(store, &organization.name, ages).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn tidy_organization(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        ages: EvidenceAges,
+    ) -> Result<u64, DeletionError> {
+        let (mut after, mut removed) = (None, 0);
+        loop {
+            let part = store.evidence_standings(organization, after, PART).await?;
+            after = part.last().map(|last| last.digest);
+            let over = part.iter().filter(|standing| standing.is_over(&ages)).map(|standing| standing.digest);
+            let over: Vec<Digest> = over.collect();
+            if !over.is_empty() {
+                removed += self.remove_begun(store, organization, EvidenceRemoval::Aged(over, ages)).await?;
+            }
+            if part.len() < PART as usize {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// Removes objects that are at least so old and that no row knows: what an upload left beside a removal of the same
+    /// content, or what was stored after the backup that the store was made from. Nobody else may keep evidence in the
+    /// same place.
+    ///
+    /// # Errors
+    /// [`DeletionError`]; what was removed stays so.
+    pub async fn remove_orphans(&self, store: &dyn Store, age: Duration) -> Result<u64, DeletionError> {
+        let mut waiting: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        let mut removed = 0;
+        let found = self.walk();
+        pin_mut!(found);
+        while let Some(object) = found.try_next().await? {
+            if object.age < age {
+                continue;
+            }
+            let of_organization = waiting.entry(object.organization.clone()).or_default();
+            of_organization.push(object.digest);
+            if of_organization.len() >= PART as usize {
+                let digests = std::mem::take(of_organization);
+                removed += self.remove_begun(store, &object.organization, EvidenceRemoval::Orphans(digests)).await?;
+            }
+        }
+        for (organization, digests) in waiting {
+            removed += self.remove_begun(store, &organization, EvidenceRemoval::Orphans(digests)).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes what may be removed of this; answers how many pieces.
+    async fn remove_begun(
+        &self,
+        store: &dyn Store,
+        organization: &str,
+        what: EvidenceRemoval,
+    ) -> Result<u64, DeletionError> {
+        let begun = Instant::now();
+        let removing = match store.begin_removal(organization, what).await {
+            Ok(Ok(removing)) => removing,
+            Ok(Err(_)) => return Ok(0),
+            // Whoever deletes it removes its objects.
+            Err(StoreError::OrganizationGone) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        let mut gone = Vec::with_capacity(removing.digests.len());
+        for digest in removing.digests {
+            // What takes longer is left to who looks next.
+            if begun.elapsed() >= REMOVES_FOR {
+                break;
+            }
+            self.remove(organization, &digest).await?;
+            gone.push(digest);
+        }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        Ok(store.end_removal(organization, Removing { digests: gone, since: removing.since }).await?)
+    }
+
+    /// Which pieces that are on record have no object, or one of another size: each as `organization digest`, at most so
+    /// many.
+    ///
+    /// # Errors
+    /// [`DeletionError`].
+    pub async fn missing(&self, store: &dyn Store, most: usize) -> Result<Vec<String>, DeletionError> {
+        let mut missing = Vec::new();
+        for organization in store.organizations().await? {
+            let mut after = None;
+            loop {
+                let part = store.evidence_standings(&organization.name, after, PART).await?;
+                after = part.last().map(|last| last.digest);
+                for standing in part.iter().filter(|standing| standing.is_stored) {
+                    if missing.len() >= most {
+                        return Ok(missing);
+                    }
+                    if self.is_there(&organization.name, &standing.digest, standing.size).await? {
+                        continue;
+                    }
+                    // It may have been removed since the look.
+                    if store.evidence(&organization.name, &standing.digest).await?.is_some() {
+                        missing.push(format!("{} {}", organization.name, standing.digest));
+                    }
+                }
+                if part.len() < PART as usize {
+                    break;
+                }
+            }
+        }
+        Ok(missing)
+    }
+}

@@ -1,0 +1,536 @@
+//! What is known of evidence besides its content: which pieces an organization has, how many bytes they come to, and when
+//! each was used last.
+//!
+//! A row and the object under its digest are two things that no transaction has in common. So a row has a state: it is
+//! *reserved* before content comes to its place, which is when the limit of the organization is decided; it is *stored*
+//! once it can be found; and it is *being removed* from before the object goes until it is gone. Whoever finds it being
+//! removed waits: that way no object is removed that somebody has just stored. What a process left half done, whichever
+//! half, is found by its age ([`EvidenceAges`]) and removed by the next who looks.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use operations::{OperationId, Timestamp};
+
+use crate::quota::Admission;
+use crate::rows::damaged;
+use crate::{Digest, StoreError};
+
+/// A use is noted only if the one that is noted is older, so that many evaluations of one piece write little.
+pub const EVIDENCE_USE_NOTED: Duration = Duration::from_secs(3_600);
+
+/// How long after a removal began another one may take it up: whoever began it is gone, or has given up.
+const REMOVAL_LASTS: Duration = Duration::from_secs(600);
+/// How long after a reservation nobody is at it any more: what comes after it takes a minute or two at most.
+const RESERVATION_LASTS: Duration = Duration::from_secs(3_600);
+/// What may pass between a look at a piece and the creation of an operation that refers to it.
+const CREATION_LASTS: Duration = Duration::from_secs(600);
+
+/// The longest name of a piece of evidence, in bytes.
+pub const MAX_EVIDENCE_NAME: usize = 256;
+
+/// A piece of evidence that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRecord {
+    /// The SHA-256 of the content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
+    /// The material kind that was detected, e.g. `SBOM_CYCLONEDX_JSON`, or empty.
+    pub kind: String,
+    /// What it was called by who stored or evaluated it first; may be empty.
+    pub name: String,
+    /// When it was stored first.
+    pub created_at: Timestamp,
+    /// When it was stored or evaluated last, give or take [`EVIDENCE_USE_NOTED`].
+    pub last_used_at: Timestamp,
+}
+
+impl EvidenceRecord {
+    /// Whether a use at this time, under this name, is worth a write.
+    pub fn is_use_to_be_noted(&self, now: Timestamp, name: &str) -> bool {
+        now >= self.last_used_at.after(EVIDENCE_USE_NOTED) || (self.name.is_empty() && !name.is_empty())
+    }
+}
+
+/// A piece of evidence whose content is at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvidence {
+    /// The SHA-256 of the content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
+    /// The material kind that was detected, or empty.
+    pub kind: String,
+    /// What it is called; at most [`MAX_EVIDENCE_NAME`] bytes, may be empty.
+    pub name: String,
+}
+
+/// What became of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// It is stored already.
+    Stored(EvidenceRecord),
+    /// There is room for it: its content may come to its place, and then it is put.
+    Reserved,
+    /// It is being removed: try again in a moment.
+    BeingRemoved,
+    /// The organization has as many bytes as it may.
+    Full {
+        /// How many it may have.
+        limit: u64,
+        /// How many it has.
+        used: u64,
+    },
+}
+
+/// Which pieces a list is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceFilter {
+    /// Only those of this material kind; empty: of any.
+    pub kind: String,
+    /// Only those with this name; empty: with any or none.
+    pub name: String,
+    /// Only those whose digest begins so, `sha256:` included; empty: all.
+    pub digest_prefix: String,
+}
+
+/// A piece in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedEvidence {
+    /// The piece.
+    pub record: EvidenceRecord,
+    /// The newest operation about it, if there is one still.
+    pub last_operation: Option<OperationId>,
+}
+
+/// How much evidence an organization has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceTotals {
+    /// Pieces, those included that are just coming or going.
+    pub pieces: u64,
+    /// Their bytes, as they were sent: what encryption adds is not counted.
+    pub bytes: u64,
+}
+
+/// How long evidence is kept that nobody asks to keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceRetention {
+    /// After its last use, unless an operation that has not ended refers to it; `None`: for ever.
+    pub after_use: Option<Duration>,
+    /// The same for evidence that no operation refers to at all; `None`: for ever.
+    pub unreferenced: Option<Duration>,
+}
+
+/// Before which times what is old enough to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceAges {
+    unused: Option<Timestamp>,
+    unreferenced: Option<Timestamp>,
+    reserved: Timestamp,
+    removing: Timestamp,
+}
+
+impl EvidenceAges {
+    /// Those of a retention, at this time.
+    pub fn at(now: Timestamp, retention: EvidenceRetention) -> EvidenceAges {
+        // A use may be unnoted for a while, and an operation that refers to it may be about to be created.
+        let before = |age: Duration| now.before(age.saturating_add(EVIDENCE_USE_NOTED).saturating_add(CREATION_LASTS));
+        EvidenceAges {
+            unused: retention.after_use.map(before),
+            unreferenced: retention.unreferenced.map(before),
+            reserved: now.before(RESERVATION_LASTS),
+            removing: now.before(REMOVAL_LASTS),
+        }
+    }
+}
+
+/// How a piece stands, for who removes what is old and for who compares rows with objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceStanding {
+    /// Which.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
+    /// Whether it can be found.
+    pub is_stored: bool,
+    /// Whether an operation refers to it that has not ended.
+    pub is_awaited: bool,
+    /// Whether any operation refers to it.
+    pub is_referred_to: bool,
+    row: EvidenceRow,
+}
+
+impl EvidenceStanding {
+    pub(crate) fn new(digest: Digest, row: EvidenceRow, is_awaited: bool, has_ended: bool) -> EvidenceStanding {
+        let (size, is_stored) = (row.size, row.state == EvidenceState::Stored);
+        EvidenceStanding { digest, size, is_stored, is_awaited, is_referred_to: is_awaited || has_ended, row }
+    }
+
+    /// Whether it is old enough to be removed.
+    pub fn is_over(&self, ages: &EvidenceAges) -> bool {
+        self.row.is_over(ages, self.is_awaited, self.is_referred_to)
+    }
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvidenceRemoval {
+    /// This one, because somebody asks for it.
+    One(Digest),
+    /// Of these, what is old enough.
+    Aged(Vec<Digest>, EvidenceAges),
+    /// Of these, what has no row: objects that were left behind.
+    Orphans(Vec<Digest>),
+}
+
+/// A removal that has begun: the objects are to be removed now, and then it is [ended](EvidenceRecords::end_removal).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removing {
+    /// Which pieces.
+    pub digests: Vec<Digest>,
+    /// By what it is told from a later one.
+    pub since: Timestamp,
+}
+
+/// Why one piece is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvidenceKept {
+    /// There is none such.
+    #[error("there is no such evidence")]
+    NotFound,
+    /// An operation that has not ended refers to it.
+    #[error("an operation that has not ended refers to the evidence: wait until it has, or cancel it")]
+    InUse,
+}
+
+/// What is known of evidence. Nothing here is limited to projects: evidence belongs to its organization as a whole.
+#[async_trait]
+pub trait EvidenceRecords: Send + Sync {
+    /// Makes room for content that is about to come to its place.
+    async fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Result<Reservation, StoreError>;
+
+    /// Notes a piece of evidence whose content is at its place; a digest already noted keeps its record, but for a name
+    /// that it had not. [`StoreError::Unavailable`] when it is being removed.
+    async fn put_evidence(&self, organization: &str, evidence: NewEvidence) -> Result<(), StoreError>;
+
+    /// The record of a piece of evidence of this organization.
+    async fn evidence(&self, organization: &str, digest: &Digest) -> Result<Option<EvidenceRecord>, StoreError>;
+
+    /// Notes that a piece was used just now, under this name; `false` when there is none such.
+    async fn touch_evidence(&self, organization: &str, digest: Digest, name: &str) -> Result<bool, StoreError>;
+
+    /// Up to `limit` pieces, newest first, behind one that was stored then and has this digest.
+    async fn list_evidence(
+        &self,
+        organization: &str,
+        filter: &EvidenceFilter,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<ListedEvidence>, StoreError>;
+
+    /// How much an organization has.
+    async fn evidence_totals(&self, organization: &str) -> Result<EvidenceTotals, StoreError>;
+
+    /// A part of a walk over all of an organization's, in the order of their digests: up to `limit` behind `after`.
+    async fn evidence_standings(
+        &self,
+        organization: &str,
+        after: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<EvidenceStanding>, StoreError>;
+
+    /// Begins to remove what may be removed: nobody finds it from now on, nor stores it anew until the removal has ended.
+    async fn begin_removal(
+        &self,
+        organization: &str,
+        what: EvidenceRemoval,
+    ) -> Result<Result<Removing, EvidenceKept>, StoreError>;
+
+    /// Ends a removal whose objects are gone; answers how many pieces went.
+    async fn end_removal(&self, organization: &str, removing: Removing) -> Result<u64, StoreError>;
+}
+
+/// Something to be written about evidence.
+#[derive(Clone, Debug)]
+pub(crate) struct EvidenceWrite {
+    pub(crate) organization: String,
+    pub(crate) change: EvidenceChange,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum EvidenceChange {
+    Reserve(Digest, u64),
+    Put(NewEvidence),
+    Touch(Digest, String),
+    Begin(EvidenceRemoval),
+    End(Removing),
+}
+
+impl EvidenceWrite {
+    /// Rows that it may come to.
+    pub(crate) fn rows(&self) -> usize {
+        match &self.change {
+            EvidenceChange::Begin(EvidenceRemoval::Aged(digests, _) | EvidenceRemoval::Orphans(digests))
+            | EvidenceChange::End(Removing { digests, .. }) => digests.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EvidenceReply {
+    Reservation(Reservation),
+    /// Rows that were written.
+    Done(u64),
+    Removing(Removing),
+    Kept(EvidenceKept),
+}
+
+impl EvidenceReply {
+    pub(crate) fn reservation(self) -> Result<Reservation, StoreError> {
+        if let EvidenceReply::Reservation(reservation) = self { Ok(reservation) } else { Err(unexpected()) }
+    }
+
+    pub(crate) fn done(self) -> Result<u64, StoreError> {
+        if let EvidenceReply::Done(rows) = self { Ok(rows) } else { Err(unexpected()) }
+    }
+
+    pub(crate) fn put(self) -> Result<(), StoreError> {
+        match self {
+            EvidenceReply::Reservation(Reservation::BeingRemoved) => {
+                Err(StoreError::Unavailable("the evidence is being removed".to_owned()))
+            }
+            other => other.done().map(drop),
+        }
+    }
+
+    pub(crate) fn removing(self) -> Result<Result<Removing, EvidenceKept>, StoreError> {
+        match self {
+            EvidenceReply::Removing(removing) => Ok(Ok(removing)),
+            EvidenceReply::Kept(kept) => Ok(Err(kept)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Whether something was done that is worth an entry of the audit log.
+    pub(crate) fn is_change(&self) -> bool {
+        matches!(self, EvidenceReply::Done(1..) | EvidenceReply::Removing(_))
+    }
+}
+
+fn unexpected() -> StoreError {
+    StoreError::Unusable("a write about evidence was answered as another one".to_owned())
+}
+
+/// Where a row stands between its reservation and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EvidenceState {
+    Reserved = 1,
+    Stored = 2,
+    Removing = 3,
+}
+
+impl EvidenceState {
+    pub(crate) fn from_number(number: i64) -> Result<EvidenceState, StoreError> {
+        match number {
+            1 => Ok(EvidenceState::Reserved),
+            2 => Ok(EvidenceState::Stored),
+            3 => Ok(EvidenceState::Removing),
+            _ => Err(damaged("state")),
+        }
+    }
+}
+
+/// A row of the table, as both engines have it, but for its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EvidenceRow {
+    pub(crate) size: u64,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) last_used_at: Timestamp,
+    pub(crate) state: EvidenceState,
+    pub(crate) removing_since: Option<Timestamp>,
+}
+
+impl EvidenceRow {
+    fn new(size: u64, state: EvidenceState, now: Timestamp) -> EvidenceRow {
+        EvidenceRow {
+            size,
+            kind: String::new(),
+            name: String::new(),
+            created_at: now,
+            last_used_at: now,
+            state,
+            removing_since: (state == EvidenceState::Removing).then_some(now),
+        }
+    }
+
+    pub(crate) fn record(self, digest: Digest) -> EvidenceRecord {
+        let EvidenceRow { size, kind, name, created_at, last_used_at, .. } = self;
+        EvidenceRecord { digest, size, kind, name, created_at, last_used_at }
+    }
+
+    fn is_over(&self, ages: &EvidenceAges, is_awaited: bool, is_referred_to: bool) -> bool {
+        let is_before = |age: Option<Timestamp>| age.is_some_and(|age| self.last_used_at < age);
+        match self.state {
+            EvidenceState::Reserved => self.last_used_at < ages.reserved,
+            EvidenceState::Stored => {
+                (!is_awaited && is_before(ages.unused)) || (!is_referred_to && is_before(ages.unreferenced))
+            }
+            EvidenceState::Removing => self.removing_since.is_none_or(|since| since < ages.removing),
+        }
+    }
+}
+
+/// What an engine does in the transaction of a write, in which the organization is locked.
+pub(crate) trait EvidenceTable {
+    async fn load(&mut self, digest: &Digest) -> Result<Option<EvidenceRow>, StoreError>;
+    /// Inserts the row, or writes it in the stead of the one that there is.
+    async fn save(&mut self, digest: &Digest, row: &EvidenceRow) -> Result<(), StoreError>;
+    async fn remove(&mut self, digest: &Digest) -> Result<(), StoreError>;
+    /// Whether an operation refers to it that has not ended, and whether one that has.
+    async fn references(&mut self, digest: &Digest) -> Result<(bool, bool), StoreError>;
+    async fn totals(&mut self) -> Result<EvidenceTotals, StoreError>;
+    /// Adds to the totals.
+    async fn count(&mut self, pieces: i64, bytes: i64) -> Result<(), StoreError>;
+}
+
+/// Carries a write out.
+pub(crate) async fn carry_out(
+    table: &mut impl EvidenceTable,
+    now: Timestamp,
+    admission: &Admission,
+    write: &EvidenceWrite,
+) -> Result<EvidenceReply, StoreError> {
+    match &write.change {
+        EvidenceChange::Reserve(digest, size) => {
+            let most = admission.of(&write.organization).max_evidence;
+            reserve(table, now, most, digest, *size).await.map(EvidenceReply::Reservation)
+        }
+        EvidenceChange::Put(new) => put(table, now, new).await,
+        EvidenceChange::Touch(digest, name) => {
+            let Some(mut row) = table.load(digest).await?.filter(|row| row.state == EvidenceState::Stored) else {
+                return Ok(EvidenceReply::Done(0));
+            };
+            row.last_used_at = now.max(row.last_used_at);
+            if row.name.is_empty() {
+                row.name.clone_from(name);
+            }
+            table.save(digest, &row).await?;
+            Ok(EvidenceReply::Done(1))
+        }
+        EvidenceChange::Begin(what) => begin(table, now, what).await,
+        EvidenceChange::End(removing) => {
+            let mut gone = 0;
+            for digest in &removing.digests {
+                let row = table.load(digest).await?.filter(|row| row.state == EvidenceState::Removing);
+                // What another one has taken up is its own to end.
+                let Some(row) = row.filter(|row| row.removing_since == Some(removing.since)) else { continue };
+                table.remove(digest).await?;
+                table.count(-1, -signed(row.size)).await?;
+                gone += 1;
+            }
+            Ok(EvidenceReply::Done(gone))
+        }
+    }
+}
+
+async fn reserve(
+    table: &mut impl EvidenceTable,
+    now: Timestamp,
+    most: Option<u64>,
+    digest: &Digest,
+    size: u64,
+) -> Result<Reservation, StoreError> {
+    match table.load(digest).await? {
+        None => {
+            let used = table.totals().await?.bytes;
+            if let Some(limit) = most.filter(|most| used.saturating_add(size) > *most) {
+                return Ok(Reservation::Full { limit, used });
+            }
+            table.save(digest, &EvidenceRow::new(size, EvidenceState::Reserved, now)).await?;
+            table.count(1, signed(size)).await?;
+            Ok(Reservation::Reserved)
+        }
+        Some(row) if row.state == EvidenceState::Removing => Ok(Reservation::BeingRemoved),
+        Some(mut row) => {
+            row.last_used_at = now.max(row.last_used_at);
+            table.save(digest, &row).await?;
+            match row.state {
+                EvidenceState::Stored => Ok(Reservation::Stored(row.record(*digest))),
+                EvidenceState::Reserved | EvidenceState::Removing => Ok(Reservation::Reserved),
+            }
+        }
+    }
+}
+
+async fn put(table: &mut impl EvidenceTable, now: Timestamp, new: &NewEvidence) -> Result<EvidenceReply, StoreError> {
+    let found = table.load(&new.digest).await?;
+    let is_new = found.is_none();
+    let mut row = found.unwrap_or_else(|| EvidenceRow::new(new.size, EvidenceState::Reserved, now));
+    match row.state {
+        EvidenceState::Removing => return Ok(EvidenceReply::Reservation(Reservation::BeingRemoved)),
+        EvidenceState::Reserved => row = EvidenceRow { kind: new.kind.clone(), state: EvidenceState::Stored, ..row },
+        EvidenceState::Stored if !row.name.is_empty() || new.name.is_empty() => return Ok(EvidenceReply::Done(0)),
+        EvidenceState::Stored => {}
+    }
+    if row.name.is_empty() {
+        row.name.clone_from(&new.name);
+    }
+    row.last_used_at = now.max(row.last_used_at);
+    table.save(&new.digest, &row).await?;
+    if is_new {
+        table.count(1, signed(row.size)).await?;
+    }
+    Ok(EvidenceReply::Done(1))
+}
+
+async fn begin(
+    table: &mut impl EvidenceTable,
+    now: Timestamp,
+    what: &EvidenceRemoval,
+) -> Result<EvidenceReply, StoreError> {
+    let mut begun = Vec::new();
+    match what {
+        EvidenceRemoval::One(digest) => {
+            let found = table.load(digest).await?.filter(|row| row.state != EvidenceState::Reserved);
+            let Some(row) = found else { return Ok(EvidenceReply::Kept(EvidenceKept::NotFound)) };
+            if row.state == EvidenceState::Stored && table.references(digest).await?.0 {
+                return Ok(EvidenceReply::Kept(EvidenceKept::InUse));
+            }
+            // One that broke off is gone on with by who asks again.
+            begun.push((*digest, row));
+        }
+        EvidenceRemoval::Aged(digests, ages) => {
+            for digest in digests {
+                let Some(row) = table.load(digest).await? else { continue };
+                let (is_awaited, has_ended) = table.references(digest).await?;
+                if row.is_over(ages, is_awaited, is_awaited || has_ended) {
+                    begun.push((*digest, row));
+                }
+            }
+        }
+        EvidenceRemoval::Orphans(digests) => {
+            for digest in digests {
+                if table.load(digest).await?.is_none() {
+                    table.count(1, 0).await?;
+                    begun.push((*digest, EvidenceRow::new(0, EvidenceState::Removing, now)));
+                }
+            }
+        }
+    }
+    let mut digests = Vec::with_capacity(begun.len());
+    for (digest, row) in begun {
+        let row = EvidenceRow { state: EvidenceState::Removing, removing_since: Some(now), ..row };
+        table.save(&digest, &row).await?;
+        digests.push(digest);
+    }
+    Ok(EvidenceReply::Removing(Removing { digests, since: now }))
+}
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
