@@ -334,7 +334,7 @@ export interface ErrorInfo {
 export interface EvaluateEvidence {
   /** The digest of evidence that is stored. */
   digest?: string | null;
-  /** The evidence itself, in base64. */
+  /** The evidence itself, in base64; empty for evidence of nothing, such as a report without findings. */
   content?: string | null;
   /** The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given. */
   kind?: string | null;
@@ -712,17 +712,27 @@ export interface Pagination {
 
 /** A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given. */
 export interface PolicyAttachment {
-  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  /**
+   * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+   * that the server allows, `https://…@sha256:…`.
+   */
   ref?: string | null;
   /** The policy's document itself: its text, or an object. */
   embedded?: unknown;
   /** Arguments by name. */
   with?: Record<string, string> | null;
+  /** Which materials it is for, besides those of its kinds. */
+  selector?: Record<string, unknown> | null;
+  /** Whether it is left out, which the output says. */
+  disabled?: boolean | null;
 }
 
 /** A use of a group of policies, as the document shows it. */
 export interface PolicyGroupAttachment {
-  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  /**
+   * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+   * that the server allows, `https://…@sha256:…`.
+   */
   ref: string;
   /** Arguments by name. */
   with?: Record<string, string> | null;

@@ -361,7 +361,7 @@ class EvaluateEvidence(TypedDict):
 
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
-    #: The evidence itself, in base64.
+    #: The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
     content: NotRequired[str | None]
     #: The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     kind: NotRequired[str | None]
@@ -792,6 +792,8 @@ PolicyAttachment = TypedDict(
         "ref": "NotRequired[str | None]",
         "embedded": "NotRequired[Any]",
         "with": "NotRequired[dict[str, str] | None]",
+        "selector": "NotRequired[dict[str, Any] | None]",
+        "disabled": "NotRequired[bool | None]",
     },
 )
 
