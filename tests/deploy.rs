@@ -151,6 +151,27 @@ fn yaml_can_be_read_and_every_value_of_a_template_has_a_default() {
 }
 
 #[test]
+fn what_compose_mounts_is_there_and_prometheus_finds_its_rules() {
+    let compose: Value = yaml_serde::from_str(&read("deploy/compose/compose.yaml")).unwrap();
+    let mut targets = BTreeSet::new();
+    for (_, service) in compose["services"].as_mapping().unwrap() {
+        let mounts = service["volumes"].as_sequence().into_iter().flatten().map(|mount| mount.as_str().unwrap());
+        for (source, rest) in mounts.filter_map(|mount| mount.split_once(':')).filter(|(of, _)| of.starts_with('.')) {
+            assert!(root().join("deploy/compose").join(source).is_file(), "{source} is mounted");
+            targets.insert(rest.trim_end_matches(":ro").to_owned());
+        }
+    }
+    let prometheus: Value = yaml_serde::from_str(&read("deploy/compose/prometheus.yml")).unwrap();
+    for rules in prometheus["rule_files"].as_sequence().unwrap() {
+        let path = format!("/etc/prometheus/{}", rules.as_str().unwrap());
+        assert!(targets.contains(&path), "{path} is mounted");
+    }
+    let dashboards: Value = yaml_serde::from_str(&read("deploy/compose/grafana-dashboards.yaml")).unwrap();
+    let folder = dashboards["providers"][0]["options"]["path"].as_str().unwrap();
+    assert!(targets.contains(&format!("{folder}/longrun.json")), "Grafana looks for dashboards in {folder}");
+}
+
+#[test]
 fn versions_are_those_of_the_program() {
     let version = command().arg("--version").output().unwrap();
     let version = String::from_utf8(version.stdout).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod administration;
+mod attestation;
 mod backup;
 mod cluster;
 mod common;
@@ -28,6 +29,7 @@ mod stores;
 mod tenants;
 mod terminal;
 mod top;
+mod traces;
 mod transactional_create;
 mod watch;
 mod workers;

@@ -55,7 +55,7 @@ fn a_paused_kind_fills_the_queue_up_to_the_limit_and_goes_on_when_resumed() {
     let kinds = setup.operator(&["kinds", "list"]).expect(0).stdout;
     assert!(kinds.contains("echo") && kinds.contains("all"), "{kinds}");
     let (_, metrics) = get(&setup.server.admin_url, "/metrics", None);
-    assert!(metrics.contains("longrun_paused{organization=\"\",kind=\"echo\"} 1"), "{metrics}");
+    assert!(metrics.contains("longrun_paused{what=\"kind\"} 1"), "{metrics}");
 
     assert_eq!(setup.operator(&["kinds", "resume", "echo"]).expect(0).line(), "resumed: kind echo");
     for id in &ids {

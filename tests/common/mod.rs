@@ -18,7 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary, with nothing of this process' surroundings that it would heed.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longrun"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LONGRUN_")) {
+    let is_heeded = |name: &str| name.starts_with("LONGRUN_") || name.starts_with("OTEL_") || name == "TRACEPARENT";
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_heeded(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     // Nor with the servers that whoever runs the tests has logged in to.

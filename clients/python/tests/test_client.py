@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -240,6 +241,10 @@ def test_evidence_is_stored_fetched_and_judged(client: Any) -> None:
     evaluation = client.evaluate_evidence(stored.digest, name="clippy", policies=policies)
     verdict = json.loads(client.wait(evaluation).result())
     assert (verdict["status"], verdict["evidence"]["name"]) == ("passed", "clippy")
+    envelope = json.loads(client.attestation(evaluation))
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    assert statement["predicate"]["verificationResult"] == "PASSED"
+    assert statement["subject"][0]["digest"]["sha256"] == stored.digest.removeprefix("sha256:")
     with pytest.raises(longrun.InvalidRequest):
         client.evaluate_evidence(stored.digest, policies=[{"ref": "no-such-policy"}])
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 import longrun
-from longrun import _calls, wire
+from longrun import _calls, _trace, wire
 from longrun._calls import Call
 from longrun._wire import Block, EventParser, decode, duration, segment, time_text
 
@@ -97,3 +97,45 @@ def test_refusals_say_each_thing_once() -> None:
     error = longrun.ApiError(500, {"code": 13, "message": "a: is unknown", "details": details}, "r-1", 2.0)
     assert str(error) == "a: is unknown\n  b: is bad (request r-1)"
     assert (error.reason, error.metadata, error.retry_after) == ("INVALID_FIELDS", {"limit": "1"}, 2.0)
+
+
+class FakeTracing:
+    """What is used of OpenTelemetry's API, with one span under way at most."""
+
+    def __init__(self) -> None:
+        self.under_way: str | None = None
+
+    def inject(self, carrier: dict[str, str]) -> None:
+        if self.under_way:
+            carrier["traceparent"] = self.under_way
+            carrier["baggage"] = "user=ann"
+
+    def extract(self, carrier: dict[str, str]) -> str:
+        return carrier["traceparent"]
+
+    def attach(self, context: str) -> str | None:
+        before, self.under_way = self.under_way, context
+        return before
+
+    def detach(self, before: str | None) -> None:
+        self.under_way = before
+
+
+def test_calls_tell_the_span_under_way_and_handlers_run_below_their_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    tracing = FakeTracing()
+    monkeypatch.setattr(_trace, "_propagate", tracing)
+    monkeypatch.setattr(_trace, "_context", tracing)
+    call = Call("POST", "v1/operations", headers={"Idempotency-Key": "k"})
+    assert call.for_httpx()["headers"] == {"Idempotency-Key": "k"}
+    with _trace.below(traceparent):
+        # Nothing else of the program's context leaves it.
+        assert call.for_httpx()["headers"] == {"Idempotency-Key": "k", "traceparent": traceparent}
+    with _trace.below(None):
+        assert _trace.headers() == {}
+
+
+def test_without_opentelemetry_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_trace, "_propagate", None)
+    with _trace.below("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        assert _trace.headers() == {}

@@ -40,6 +40,11 @@ export interface Attempt {
   /** Which attempt this is; 1 for the first. */
   readonly number: number;
   /**
+   * The attempt as a span of the trace that the operation belongs to, a `traceparent` of W3C Trace Context; `undefined`
+   * when it belongs to none.
+   */
+  readonly traceparent: string | undefined;
+  /**
    * Aborted when the result is no longer wanted: somebody asked to stop the operation, its time is over, its lease was
    * lost, or the worker is being stopped. Hand it to what you call.
    */
@@ -56,6 +61,7 @@ export class Held implements Attempt {
   readonly operation: Operation;
   readonly input: unknown;
   readonly number: number;
+  readonly traceparent: string | undefined;
   readonly leaseToken: string;
   readonly leaseMs: number;
   /** When the lease was last known to be held, by the clock of this machine. */
@@ -70,6 +76,7 @@ export class Held implements Attempt {
     this.operation = claimed.operation;
     this.input = claimed.input ?? null;
     this.number = claimed.attempt;
+    this.traceparent = claimed.traceparent ?? undefined;
     this.leaseToken = claimed.lease_token;
     this.leaseMs = leaseMs;
     // The answer was a moment under way: so much later than the server this worker thinks the lease to end.

@@ -15,6 +15,11 @@ export interface Settings {
   retries?: number;
   /** How long `wait` and `watch` try to reach a server again that they lost; for ever unless told otherwise. */
   reconnectForMs?: number;
+  /**
+   * Tells the span that calls belong to, a `traceparent` of W3C Trace Context. Not needed where OpenTelemetry instruments
+   * `fetch`, which sends it by itself.
+   */
+  traceparent?: () => string | undefined;
   /** What sends: the platform's `fetch` unless told otherwise. */
   fetch?: typeof fetch;
 }
@@ -62,6 +67,7 @@ export class Http {
   readonly #token: string;
   readonly #retries: number;
   readonly #fetch: typeof fetch;
+  readonly #traceparent: () => string | undefined;
 
   constructor(settings: Settings) {
     this.#base = new URL(settings.url);
@@ -81,6 +87,7 @@ export class Http {
     this.timeoutMs = settings.timeoutMs ?? 90_000;
     this.reconnectForMs = settings.reconnectForMs ?? Infinity;
     this.#retries = settings.retries ?? 4;
+    this.#traceparent = settings.traceparent ?? (() => undefined);
     // Called without `this`, as browsers want it.
     const send = settings.fetch ?? globalThis.fetch;
     this.#fetch = (input, init) => send(input, init);
@@ -158,11 +165,13 @@ export class Http {
     };
     alive();
     try {
+      const traceparent = this.#traceparent();
       const response = await this.#fetch(this.#address(call), {
         method: call.method,
         headers: {
           Authorization: `Bearer ${this.#token}`,
           ...(call.json === undefined ? {} : { "Content-Type": "application/json" }),
+          ...(traceparent === undefined ? {} : { traceparent }),
           ...call.headers,
         },
         body: call.json === undefined ? (call.body ?? null) : JSON.stringify(call.json),

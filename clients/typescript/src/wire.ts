@@ -35,6 +35,24 @@ export type AsyncOperationStatus =
   | "ASYNC_OPERATION_STATUS_COMPLETED"
   | "ASYNC_OPERATION_STATUS_FAILED";
 
+/** A DSSE envelope with an in-toto statement. */
+export interface AttestationEnvelope {
+  /** What the payload is. */
+  payloadType: string;
+  /** The statement, in base64. */
+  payload: string;
+  /** One. */
+  signatures: AttestationSignature[];
+}
+
+/** A signature over the payload and its type. */
+export interface AttestationSignature {
+  /** The id of the key: the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal digits. */
+  keyid: string;
+  /** The signature, in base64. */
+  sig: string;
+}
+
 /** Who called. */
 export interface AuditActor {
   /** token, instance_token, identity or command_line. */
@@ -149,6 +167,11 @@ export interface ClaimedOperation {
   timeout: string;
   /** Whether it is to stop already. */
   cancel_requested: boolean;
+  /**
+   * The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+   * Trace Context. Left out when it belongs to none.
+   */
+  traceparent?: string | null;
 }
 
 /** What a worker was given. */

@@ -262,6 +262,9 @@ test("evidence is stored, fetched and judged", async () => {
   const evaluation = await client.evaluateEvidence({ digest: stored.digest, name: "clippy", policies });
   const verdict = JSON.parse(resultOf(await client.wait(evaluation))) as { status: string };
   assert.equal(verdict.status, "passed");
+  const envelope = await client.attestation(evaluation);
+  const statement = JSON.parse(Buffer.from(envelope.payload, "base64").toString()) as { predicateType: string };
+  assert.equal(statement.predicateType, "https://slsa.dev/verification_summary/v1");
   const unknown = { digest: stored.digest, policies: [{ ref: "no-such-policy" }] };
   await assert.rejects(client.evaluateEvidence(unknown), refusal(Code.InvalidArgument));
 });
@@ -291,4 +294,19 @@ test("a server that is busy is asked again when it says, and a foreign answer is
   const caller = new Client({ ...client, url: "http://host", token: "t", fetch: async () => answers.shift()! });
   await assert.rejects(caller.cancel("x"), (error: LongrunError) => /not longrun's: <html>/.test(error.message));
   assert.equal(answers.length, 0);
+});
+
+test("calls tell the span that they belong to", async () => {
+  const told: (string | null)[] = [];
+  const answer = (_: unknown, init?: RequestInit) => {
+    told.push(new Headers(init?.headers).get("traceparent"));
+    return Promise.resolve(new Response("{}", { status: 200 }));
+  };
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  let underWay: string | undefined = traceparent;
+  const caller = new Client({ url: "http://host", token: "t", fetch: answer, traceparent: () => underWay });
+  await caller.get("x");
+  underWay = undefined;
+  await caller.get("x");
+  assert.deepEqual(told, [traceparent, null]);
 });

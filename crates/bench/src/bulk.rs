@@ -113,6 +113,7 @@ async fn begin(store: &Arc<dyn Store>) -> anyhow::Result<tokio::task::JoinHandle
             operation: claimed.operation.clone(),
             input: claimed.input.clone(),
             number: claimed.attempt,
+            trace: None,
             cancelled: CancellationToken::new(),
             progress: Progress::default(),
         };

@@ -87,6 +87,8 @@ pub struct Client {
     pub(crate) settings: Settings,
     /// Whether a server has ever answered at this address.
     answered: Arc<AtomicBool>,
+    /// The span that calls belong to, as the header `traceparent`.
+    trace: Option<HeaderValue>,
 }
 
 /// How a server took a call.
@@ -139,7 +141,15 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| invalid(Error::from_reqwest(&base, &error).to_string()))?;
-        Ok(Client { http, base, settings, answered: Arc::default() })
+        Ok(Client { http, base, settings, answered: Arc::default(), trace: None })
+    }
+
+    /// The same client, whose calls belong to a span of yours: each carries it as the header `traceparent` of [W3C Trace
+    /// Context](https://www.w3.org/TR/trace-context/), and what they create is part of its trace. Shares connections with
+    /// this one. A text that no header can have is left out; a server passes over one that is no `traceparent`.
+    #[must_use]
+    pub fn within_trace(&self, traceparent: &str) -> Client {
+        Client { trace: HeaderValue::from_str(traceparent).ok(), ..self.clone() }
     }
 
     /// The server's address, for messages.
@@ -175,6 +185,10 @@ impl Client {
 
     /// Sends a call once.
     pub(crate) async fn send_once(&self, request: RequestBuilder) -> Result<Sent, Error> {
+        let request = match &self.trace {
+            Some(trace) => request.header("traceparent", trace.clone()),
+            None => request,
+        };
         let response = request.send().await.map_err(|error| Error::from_reqwest(&self.base, &error))?;
         self.answered.store(true, Ordering::Relaxed);
         match response.status() {

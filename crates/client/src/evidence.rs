@@ -13,7 +13,7 @@ use crate::calls::{IDEMPOTENCY_KEY, new_key, segment};
 use crate::client::{Answer, Client, Sent};
 use crate::error::Error;
 use crate::management::{Page, with_query};
-use crate::types::{Deleted, EvaluateRequest, StartedEvaluation, StoredEvidence};
+use crate::types::{AttestationEnvelope, Deleted, EvaluateRequest, StartedEvaluation, StoredEvidence};
 
 /// Bytes read from a file at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -86,6 +86,15 @@ impl Client {
         let address = self.address("v1/agents/evaluate-evidence");
         let key = new_key();
         self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
+    }
+
+    /// `GET /v1/operations/{id}/attestation`: the signed result of an evaluation.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such operation, or when its result was not signed.
+    pub async fn attestation(&self, id: &str) -> Result<Answer<AttestationEnvelope>, Error> {
+        let address = self.address(&format!("v1/operations/{}/attestation", segment(id)));
+        self.call(|| self.http().get(address.clone())).await
     }
 }
 

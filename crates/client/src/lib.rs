@@ -35,6 +35,7 @@ mod stats;
 mod types;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod worker;
@@ -53,13 +54,14 @@ pub use schedules::{Schedule, ScheduleAnswer, SchedulePage, ScheduleWish};
 pub use search::{OperationCount, OperationCounts, SearchPage, SearchRequest};
 pub use stats::{Stats, StatsDurations, StatsPoint, StatsRequest};
 pub use types::{
-    BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest, History, HistoryEvent, Kind, KindAnswer,
-    ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail, OperationDetailAnswer, OperationPage,
-    Organization, OrganizationAnswer, OrganizationLimits, Pagination, PolicyAttachment, PolicyGroupAttachment,
-    StartedEvaluation, StoredEvidence, short_status,
+    AttestationEnvelope, AttestationSignature, BulkAnswer, BulkRequest, CreatedOperations, Deleted, EvaluateRequest,
+    History, HistoryEvent, Kind, KindAnswer, ListRequest, NewOperation, Operation, OperationAnswer, OperationDetail,
+    OperationDetailAnswer, OperationPage, Organization, OrganizationAnswer, OrganizationLimits, Pagination,
+    PolicyAttachment, PolicyGroupAttachment, StartedEvaluation, StoredEvidence, short_status,
 };
 pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
+pub use waivers::{NewWaiver, ReevaluateRequest, Waiver, WaiverAnswer, WaiverList};
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,

@@ -340,6 +340,9 @@ pub struct EvaluateRequest {
     /// The name of the project's version, as policies see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project_version_name: Option<String>,
+    /// What an AI provider is asked about the evidence; refused by a server that has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// `{"organization":{…}}`.
@@ -399,6 +402,28 @@ pub struct Kind {
 pub struct StartedEvaluation {
     /// The operation that carries it out.
     pub operation_id: String,
+}
+
+/// The signed result of an evaluation: a DSSE envelope. The statement in it is checked by `longrun verify`, or by any
+/// program that knows DSSE and in-toto.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationEnvelope {
+    /// What the payload is: `application/vnd.in-toto+json`.
+    #[serde(rename = "payloadType")]
+    pub payload_type: String,
+    /// The statement, in base64.
+    pub payload: String,
+    /// One.
+    pub signatures: Vec<AttestationSignature>,
+}
+
+/// A signature of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationSignature {
+    /// The id of the key.
+    pub keyid: String,
+    /// The signature, in base64.
+    pub sig: String,
 }
 
 /// Evidence was stored.

@@ -56,6 +56,10 @@ pub struct ClaimedOperation {
     pub timeout: Duration,
     /// Somebody wants it stopped already.
     pub cancel_requested: bool,
+    /// The attempt as a span of the trace that the operation belongs to, a `traceparent` of W3C Trace Context; `None` when
+    /// it belongs to none.
+    #[serde(default)]
+    pub traceparent: Option<String>,
 }
 
 /// A worker says that it is still at it.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use operations::TraceContext;
 use operations::backoff::Backoff;
-use store::Store;
+use store::{Claimed, Store};
 use tasks::Health;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,6 +40,21 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// The span of an attempt, when its operation belongs to a trace. An attempt is not kept from running by a look that
+    /// fails.
+    pub(crate) async fn trace_of(&self, claimed: &Claimed) -> Option<TraceContext> {
+        if !self.registry.traces().is_on() {
+            return None;
+        }
+        let id = claimed.operation.id;
+        let found = self.store.trace_contexts(&claimed.lease.organization, &[id]).await;
+        let found = found.inspect_err(|error| {
+            tracing::warn!(operation = %id, error = error as &dyn std::error::Error, "could not read the trace of an operation");
+        });
+        let created = *found.ok()?.get(&id)?;
+        Some(self.registry.traces().at_attempt(created, &claimed.operation, claimed.attempt))
+    }
+
     /// How long attempts of a kind wait for the next one.
     pub(crate) fn backoff(&self, kind: &str) -> Backoff {
         self.registry.limits(kind).backoff.unwrap_or(self.settings.backoff)

@@ -33,6 +33,9 @@ impl Engine {
         if registry.follow_up().is_some() {
             maintenance::follow_ups::begin(store).await?;
         }
+        if registry.traces().are_exported() {
+            maintenance::traces::begin(store).await?;
+        }
         maintenance::statistics::begin(store).await
     }
 
@@ -66,6 +69,7 @@ impl Engine {
         maintenance.spawn(maintenance::inbox::empty(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::sweep::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::follow_ups::create(Arc::clone(&context), stop.clone()));
+        maintenance.spawn(maintenance::traces::send(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::statistics::count(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::statistics::forget(Arc::clone(&context), stop.clone()));
         maintenance.spawn(maintenance::changes::forget(Arc::clone(&context), stop.clone()));

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use operations::Operation;
+use operations::{Operation, TraceContext};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use crate::{FollowUp, Limits, Progress};
 
@@ -22,6 +23,8 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
+    /// The attempt as a span of the trace that the operation belongs to, to be handed on to what is called for it.
+    pub trace: Option<TraceContext>,
     /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
     /// time is over, or the drain time ended. A handler that works on a thread of its own must look at it and stop.
     pub cancelled: CancellationToken,
@@ -68,6 +71,7 @@ pub struct Registry {
     handlers: BTreeMap<String, Arc<dyn Handler>>,
     limits: BTreeMap<String, Limits>,
     follow_up: Option<Arc<dyn FollowUp>>,
+    traces: Traces,
 }
 
 impl Registry {
@@ -95,6 +99,18 @@ impl Registry {
     pub fn with_follow_up(mut self, follow_up: impl FollowUp) -> Registry {
         self.follow_up = Some(Arc::new(follow_up));
         self
+    }
+
+    /// Has attempts and what follows from ends take part in the traces of their operations; the last ones given count.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Traces) -> Registry {
+        self.traces = traces;
+        self
+    }
+
+    /// What becomes of traces.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// What follows from the ends of operations, if anything does.

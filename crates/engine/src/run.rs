@@ -96,11 +96,13 @@ async fn run(context: &Context, claimed: Claimed, stops: &Stops) -> Ended {
     let of_kind = context.registry.limits(kind).timeout;
     let limit = claimed.timeout.or(of_kind).unwrap_or(context.settings.attempt_timeout);
     let cancelled = CancellationToken::new();
+    let trace = context.trace_of(&claimed).await;
     let attempt = Attempt {
         organization: claimed.lease.organization,
         operation: claimed.operation,
         input: claimed.input,
         number: claimed.attempt,
+        trace,
         cancelled: cancelled.clone(),
         progress: stops.progress.clone(),
     };

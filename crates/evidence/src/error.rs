@@ -1,5 +1,7 @@
 //! Why there is no verdict.
 
+use attestation::KeyError;
+
 use crate::material::MaterialError;
 use crate::policy::PolicyError;
 use crate::rego::RegoError;
@@ -41,6 +43,14 @@ pub enum EvaluateError {
         policy: String,
         /// What happened.
         source: RegoError,
+    },
+    /// A key whose signatures are to be trusted cannot be used.
+    #[error("the trusted key {name}: {source}")]
+    TrustedKey {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: KeyError,
     },
     /// The caller no longer wants the answer.
     #[error("the evaluation was cancelled")]

@@ -1,11 +1,12 @@
 //! Evaluates evidence: reads it once, plans, runs the policies side by side, merges their verdicts.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use attestation::{PublicKey, TrustedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::error::EvaluateError;
@@ -13,7 +14,7 @@ use crate::material::{Material, Metadata};
 use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
 use crate::plan::{Plan, Planned, Subject};
 use crate::policy::{PolicyAttachment, PolicyError, Resolver};
-use crate::rego::{Limits, RegoError, Verdict, Violation};
+use crate::rego::{Coverage, Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
 /// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
@@ -32,6 +33,8 @@ pub struct EvaluatorConfig {
     /// On threads of this process it bounds the evidence only; the whole is bounded in a process of its own
     /// that evaluates nothing else.
     pub memory_limit: u64,
+    /// Keys whose signatures on attestations are trusted; policies are told.
+    pub trusted_keys: Vec<TrustedKey>,
 }
 
 impl EvaluatorConfig {
@@ -54,6 +57,7 @@ impl Default for EvaluatorConfig {
             default_policies: Vec::new(),
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
+            trusted_keys: Vec::new(),
         }
     }
 }
@@ -63,6 +67,7 @@ impl Default for EvaluatorConfig {
 pub struct Evaluator {
     config: EvaluatorConfig,
     resolver: Resolver,
+    trusted_keys: Arc<[(String, PublicKey)]>,
 }
 
 impl Evaluator {
@@ -82,7 +87,18 @@ impl Evaluator {
     /// An evaluator whose default policies are looked at only when they are needed.
     pub fn unchecked(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
         let resolver = Resolver::new(config.policy_dir.as_deref())?;
-        Ok(Evaluator { config, resolver })
+        let read = |key: &TrustedKey| match key.read() {
+            Ok(public) => Ok((key.name.clone(), public)),
+            Err(source) => Err(EvaluateError::TrustedKey { name: key.name.clone(), source }),
+        };
+        let trusted_keys = config.trusted_keys.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Evaluator { config, resolver, trusted_keys })
+    }
+
+    /// The same, with the runs of its scripts looked at.
+    pub(crate) fn covered(mut self, coverage: Coverage) -> Evaluator {
+        self.resolver = self.resolver.covered(coverage);
+        self
     }
 
     /// Checks a request as far as that goes without the evidence: every policy is there, in order, and has its inputs.
@@ -126,6 +142,7 @@ impl Evaluator {
             annotations: request.annotations.clone(),
             project_name: request.project_name.as_deref(),
             project_version_name: request.project_version_name.as_deref(),
+            trusted_keys: &self.trusted_keys,
         };
         let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
         let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;
@@ -142,6 +159,8 @@ impl Evaluator {
             policies,
             left_out: plan.left_out,
             totals,
+            waivers: Vec::new(),
+            difference: None,
         })
     }
 
@@ -255,6 +274,7 @@ fn run_one(
         arguments: policy.arguments.values.clone(),
         warnings: policy.arguments.warnings.clone(),
         duration_ms: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ai: None,
     }))
 }
 
@@ -267,5 +287,5 @@ fn violation_output(policy: &Planned, violation: Violation) -> Result<ViolationO
             source: RegoError::BadResult(error),
         })?;
     }
-    Ok(ViolationOutput { subject: policy.name.clone(), message, finding })
+    Ok(ViolationOutput { subject: policy.name.clone(), message, finding, waived: None })
 }

@@ -19,11 +19,13 @@ pub mod rego;
 mod request;
 #[cfg(test)]
 mod tests;
+pub mod waivers;
 pub mod yaml;
 
 pub use digest::digest;
 pub use error::EvaluateError;
 pub use evaluator::{Evaluator, EvaluatorConfig};
 pub use material::{Material, MaterialError, MaterialKind, detect};
-pub use output::{EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
+pub use output::{AiOutput, EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
+pub use waivers::{Difference, DifferenceCounts, Objection, Waived, Waiver};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::material::MaterialKind;
+use crate::waivers::{Difference, Waived};
 
 /// The output of an `evidence_evaluation`, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,21 @@ pub struct Output {
     pub left_out: Vec<LeftOut>,
     /// How many of each.
     pub totals: Totals,
+    /// Every waiver that covers one of the violations, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waived>,
+    /// What is new and gone since the last evaluation of the same evidence by the same policies, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+}
+
+impl Output {
+    /// Adds what a further policy says, which counts for the verdict as the others do.
+    pub fn add(&mut self, policy: PolicyOutput) {
+        self.policies.push(policy);
+        self.totals = Totals::count(&self.policies, &self.left_out);
+        self.status = self.totals.status();
+    }
 }
 
 /// What was evaluated.
@@ -82,6 +98,24 @@ pub struct PolicyOutput {
     pub warnings: Vec<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
+    /// What a model was sent and what that cost; only of the check `prompt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ai: Option<AiOutput>,
+}
+
+/// What a model was sent, and what that cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AiOutput {
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// How many bytes of the evidence the model saw.
+    pub evidence_bytes: u64,
+    /// How many answers it took until one had the form of a verdict.
+    pub answers: u32,
+    /// Tokens that the model read, in all answers, as the provider counts them.
+    pub prompt_tokens: u64,
+    /// Tokens that the model wrote.
+    pub completion_tokens: u64,
 }
 
 /// One thing that a policy objects to.
@@ -94,6 +128,9 @@ pub struct ViolationOutput {
     /// The object that the policy made, whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<serde_json::Value>,
+    /// The waiver that covers it: then it counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
 }
 
 /// A policy that does not apply.
@@ -120,8 +157,11 @@ pub struct Totals {
     pub skipped: usize,
     /// Policies that do not apply.
     pub left_out: usize,
-    /// Objections of policies that did not skip.
+    /// Objections of policies that did not skip, but for those that are waived.
     pub violations: usize,
+    /// Objections that are waived.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub waived: usize,
 }
 
 impl Totals {
@@ -136,7 +176,11 @@ impl Totals {
             violations: policies
                 .iter()
                 .filter(|policy| policy.status != Status::Skipped)
-                .map(|policy| policy.violations.len())
+                .map(|policy| policy.violations.iter().filter(|violation| violation.waived.is_none()).count())
+                .sum(),
+            waived: policies
+                .iter()
+                .map(|policy| policy.violations.iter().filter(|violation| violation.waived.is_some()).count())
                 .sum(),
         }
     }
@@ -148,4 +192,10 @@ impl Totals {
             _ => Status::Skipped,
         }
     }
+}
+
+/// What is nothing is not said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }

@@ -12,6 +12,8 @@ const MAX_POLICIES: usize = 100;
 const MAX_GROUPS: usize = 20;
 /// The longest name of a material, a project or a version, in bytes.
 const MAX_NAME: usize = 256;
+/// The longest prompt, in bytes.
+const MAX_PROMPT: usize = 16 * 1024;
 
 /// The input of an `evidence_evaluation`, as JSON. The content itself is found by its digest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct EvaluateRequest {
     /// `input.chainloop_metadata.project_version_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_version_name: Option<String>,
+    /// What an AI provider is asked about the evidence, besides what policies say; not seen by policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// A use of a group.
@@ -98,6 +103,9 @@ impl EvaluateRequest {
             if name.as_ref().is_some_and(|name| name.len() > MAX_NAME || name.chars().any(char::is_control)) {
                 return Err(RequestError::new(field, format!("expected at most {MAX_NAME} bytes of printable text")));
             }
+        }
+        if self.prompt.as_ref().is_some_and(|prompt| prompt.len() > MAX_PROMPT || prompt.trim().is_empty()) {
+            return Err(RequestError::new("prompt", format!("expected text of at most {MAX_PROMPT} bytes")));
         }
         let most = |field: &str, count: usize, most: usize| {
             if count <= most {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use evidence::check::{Report, check};
+use evidence::check::{Outcome, Report, check};
 use evidence::policy::Scalar;
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, GroupAttachment, MaterialKind, Output, Status, digest};
 
@@ -79,7 +79,7 @@ fn at_least_ten_policies_have_a_passing_and_a_failing_case() {
 #[test]
 fn every_failing_case_counts_its_violations() {
     for (name, report) in reports() {
-        for case in report.cases.iter().filter(|case| case.expected.expect == Status::Failed) {
+        for case in report.cases.iter().filter(|case| case.expected.expect == Outcome::Failed) {
             assert!(case.expected.violations.is_some(), "{name}: {}", case.name);
         }
     }

@@ -7,3 +7,4 @@ mod false_passes;
 mod materials;
 mod nasty;
 mod opa;
+mod signatures;

@@ -99,6 +99,7 @@ impl Place {
                 operation: claimed.operation.clone(),
                 input: claimed.input.clone(),
                 number: claimed.attempt,
+                trace: None,
                 cancelled: CancellationToken::new(),
                 progress: Progress::default(),
             };

@@ -77,6 +77,7 @@ fn attempt(input: &str) -> Attempt {
         operation: new.to_operation(Timestamp::from_millis(0)),
         input: input.to_owned(),
         number: 2,
+        trace: None,
         cancelled: CancellationToken::new(),
         progress: Progress::default(),
     }

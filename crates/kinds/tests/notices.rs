@@ -36,7 +36,7 @@ fn operation(status: Status) -> Operation {
 async fn a_notice_is_a_signed_cloud_event_of_the_operation() {
     let mut receiver = Receiver::start(|_| answer("202 Accepted", "", "")).await;
     let operation = operation(Status::Completed);
-    assert_eq!(subscription(&receiver).deliver("acme inc", &operation).await, Ok(()));
+    assert_eq!(subscription(&receiver).deliver("acme inc", &operation, None).await, Ok(()));
     let request = receiver.next().await;
     assert_eq!(request.headers["content-type"], "application/cloudevents+json; charset=utf-8");
     request.assert_signed();
@@ -64,11 +64,11 @@ async fn a_notice_is_a_signed_cloud_event_of_the_operation() {
 async fn what_the_receiver_answers_decides_about_another_attempt() {
     for (status, retryable) in [("410 Gone", false), ("500 Internal Server Error", true), ("302 Found", false)] {
         let receiver = Receiver::start(move |_| answer(status, "", "")).await;
-        let failure = subscription(&receiver).deliver("acme", &operation(Status::Failed)).await.unwrap_err();
+        let failure = subscription(&receiver).deliver("acme", &operation(Status::Failed), None).await.unwrap_err();
         assert_eq!(failure.retryable, retryable, "{failure:?}");
     }
     let receiver = Receiver::start(|_| answer("200 OK", "", "")).await;
-    let running = subscription(&receiver).deliver("acme", &operation(Status::Running)).await;
+    let running = subscription(&receiver).deliver("acme", &operation(Status::Running), None).await;
     assert_eq!(running, Err(Failure::permanent("the operation has not ended")));
 }
 

@@ -1,6 +1,10 @@
 //! Evaluation processes: this program is both the server and, with the argument `serve`, the process.
 #![allow(clippy::unwrap_used)]
 
+mod prompt;
+mod support;
+mod waivers;
+
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -24,7 +28,7 @@ fn main() {
     // The processes end with the thread that started them, so the tests run on one that stays.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     macro_rules! run {
-        ($($test:ident)*) => {$(
+        ($($test:path)*) => {$(
             runtime.block_on($test());
             println!("test {} ... ok", stringify!($test));
         )*};
@@ -43,6 +47,17 @@ fn main() {
         a_process_serves_one_organization_again_and_again
         a_process_is_replaced_after_a_job_that_failed_or_left_it_large
         the_longest_waiting_processes_go_when_there_are_too_many
+        prompt::a_verdict_of_a_model_counts_as_that_of_a_policy
+        prompt::a_model_may_pass_or_skip
+        prompt::a_malformed_answer_is_asked_for_again_and_never_passes
+        prompt::an_instruction_in_the_evidence_does_not_change_the_form_of_the_verdict
+        prompt::a_refusal_skips_the_check
+        prompt::troubles_of_the_provider_are_tried_again_and_refusals_of_the_call_are_not
+        waivers::a_waiver_is_followed_when_it_comes_and_when_it_goes
+        waivers::a_waiver_that_has_expired_has_no_effect_and_is_followed
+        waivers::a_difference_is_of_the_same_policies_alone
+        waivers::a_reevaluation_repeats_each_evaluation_once
+        prompt::a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text
     }
 }
 

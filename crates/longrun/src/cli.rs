@@ -3,9 +3,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect, dev, doctor,
-    encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations, organization, pause,
-    policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker, workers,
+    attestation, audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect,
+    dev, doctor, encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations,
+    organization, pause, policy, restore, schedules, search, serve, sessions, stats, token, top, views, waiver, watch,
+    worker, workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -89,6 +90,14 @@ pub enum Command {
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
+    /// Violations that the organization lives with
+    #[command(subcommand)]
+    Waiver(Waiver),
+    /// Fetch the signed result of an evaluation
+    Attestation(attestation::AttestationArgs),
+    /// Check a signed result, without a server; exit with 1 when it is not genuine or says that policies were violated,
+    /// with 3 when none looked at the evidence
+    Verify(attestation::VerifyArgs),
     /// Check policies before they are used
     #[command(subcommand)]
     Policy(Policy),
@@ -138,6 +147,9 @@ impl Command {
             | Command::Views(_)
             | Command::Schedules(_)
             | Command::Evidence(_)
+            | Command::Waiver(_)
+            | Command::Attestation(_)
+            | Command::Verify(_)
             | Command::Policy(_)
             | Command::Worker(_)
             | Command::Workers(_)
@@ -334,6 +346,19 @@ pub enum Evidence {
     List(evidence::ListArgs),
     /// Delete stored evidence for good
     Delete(evidence::DeleteArgs),
+    /// Evaluate again what is meant, by the requests of the newest evaluations
+    Reevaluate(evidence::ReevaluateArgs),
+}
+
+/// `longrun waiver`.
+#[derive(Debug, Subcommand)]
+pub enum Waiver {
+    /// Add a waiver: what it covers makes no evaluation fail any more
+    Add(waiver::AddArgs),
+    /// List waivers, those that have expired included
+    List(waiver::ListArgs),
+    /// Remove a waiver
+    Remove(waiver::RemoveArgs),
 }
 
 /// `longrun policy`.
@@ -341,6 +366,8 @@ pub enum Evidence {
 pub enum Policy {
     /// Parse and lint policies and run their examples; exit with 1 when something is wrong
     Check(policy::CheckArgs),
+    /// Run the cases of policies, and tell which lines of them no case evaluates; exit with 1 when one comes out otherwise
+    Test(policy::test::TestArgs),
 }
 
 #[cfg(test)]

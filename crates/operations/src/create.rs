@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::{
-    Concurrency, Labels, Operation, OperationId, Resource, Status, Timestamp, Violation, check_kind, check_text,
-    check_unique_key, labels,
+    Concurrency, Labels, Operation, OperationId, Resource, Status, Timestamp, TraceContext, Violation, check_kind,
+    check_text, check_unique_key, labels,
 };
 
 /// The most bytes of an `input` or an `output`. Larger values belong into content storage (`POST /v1/evidence`).
@@ -50,6 +50,8 @@ pub struct NewOperation {
     pub unique_key: Option<String>,
     /// The name of the schedule that made it. Set by the server, never by a caller.
     pub schedule: Option<String>,
+    /// Where it was asked for in a distributed trace; its attempts and its notices belong to that trace.
+    pub trace: Option<TraceContext>,
 }
 
 impl NewOperation {
@@ -70,12 +72,13 @@ impl NewOperation {
             labels: Labels::new(),
             unique_key: None,
             schedule: None,
+            trace: None,
         }
     }
 
     /// Whether it has anything that few operations have, and that is kept apart from them.
     pub fn has_details(&self) -> bool {
-        !self.labels.is_empty() || self.unique_key.is_some() || self.schedule.is_some()
+        !self.labels.is_empty() || self.unique_key.is_some() || self.schedule.is_some() || self.trace.is_some()
     }
 
     /// The operation that it becomes when it is created at `now`: pending, with a new id.

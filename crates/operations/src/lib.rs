@@ -22,6 +22,7 @@ mod statistics;
 mod status;
 mod text;
 mod time;
+mod trace;
 
 pub use concurrency::{Concurrency, MAX_CONCURRENCY_KEY_BYTES, MAX_CONCURRENCY_LIMIT};
 pub use create::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, MAX_PRIORITY, NewOperation, repeated_unique_keys};
@@ -38,6 +39,7 @@ pub use statistics::{Durations, InvalidDurations, Step, UnknownStep};
 pub use status::Status;
 pub use text::{MAX_TEXT_BYTES, Violation, check_kind, check_name, check_text};
 pub use time::Timestamp;
+pub use trace::{InvalidTraceContext, SpanId, TraceContext, TraceId};
 
 /// An operation as clients see it: the twelve fields of `GET /v1/operations`.
 ///

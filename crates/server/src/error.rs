@@ -77,6 +77,12 @@ pub enum ApiError {
     /// There is no such thing, or not for this caller: the two are indistinguishable.
     #[error("{0} not found")]
     NotFound(&'static str),
+    /// The operation has no signed result.
+    #[error("there is no attestation of this operation: {0}")]
+    NoAttestation(String),
+    /// What is stored of an evaluation is not what was signed.
+    #[error("the output of this operation is not the one that was signed when the evaluation ended: do not rely on it")]
+    NotAsSigned,
     /// The path exists, the method does not; the router adds `Allow`.
     #[error("the method is not allowed here; the header Allow names those that are")]
     MethodNotAllowed,
@@ -286,6 +292,8 @@ impl ApiError {
             ApiError::OfInstance => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::WholeOrganization => (StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED"),
             ApiError::NotFound(_) => (StatusCode::NOT_FOUND, 5, "NOT_FOUND"),
+            ApiError::NoAttestation(_) => (StatusCode::NOT_FOUND, 5, "ATTESTATION_MISSING"),
+            ApiError::NotAsSigned => (StatusCode::INTERNAL_SERVER_ERROR, 15, "ATTESTATION_BROKEN"),
             // 12 is UNIMPLEMENTED, which grpc also answers for a method that a service does not have.
             ApiError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, 12, "METHOD_NOT_ALLOWED"),
             ApiError::IdempotencyConflict => (StatusCode::CONFLICT, 6, "IDEMPOTENCY_KEY_REUSED"),

@@ -1,19 +1,25 @@
-//! Counters of the HTTP layer and their Prometheus text form.
+//! What is measured of the API: each request once, when its answer has been handed to the connection or broken off.
 //!
-//! Few and honest: each request is counted once, when its answer has been handed to the connection or broken off.
-//! Labels are route templates and status classes, so their number is fixed.
+//! Labels are route templates, methods that routes have, and status classes, so their number is bounded.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Method;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use store::meters::{Form, Meters, Present, render};
+
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The counters. Clones share them.
+/// What is measured of the API, and of the layers below it. Clones share everything.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -24,148 +30,156 @@ impl fmt::Debug for Metrics {
 }
 
 struct Inner {
-    in_flight: AtomicI64,
-    shed: [AtomicU64; Shed::ALL.len()],
-    routes: Mutex<BTreeMap<String, Route>>,
-    /// What is counted elsewhere.
-    others: Mutex<Vec<Counter>>,
-    started_at: f64,
+    registry: Registry,
+    /// Without the prefix of the others.
+    process: Registry,
+    below: Meters,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    shed: Family<ShedLabel, Counter>,
+    others: Others,
 }
 
-struct Counter {
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: Class,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+    method: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ShedLabel {
+    reason: Shed,
+}
+
+/// The class of a status.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+struct Class(u16);
+
+impl EncodeLabelValue for Class {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        use fmt::Write as _;
+        write!(encoder, "{}xx", self.0)
+    }
+}
+
+/// Why a call was sent away before it was worked on.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the names are the values of the label")]
+pub(crate) enum Shed {
+    /// The server had too much to do.
+    overloaded,
+    /// Its token or organization made more calls than it may.
+    call_rate,
+}
+
+/// Counters of the process that somebody else counts.
+#[derive(Clone, Debug, Default)]
+struct Others(Arc<Mutex<Vec<Other>>>);
+
+#[derive(Debug)]
+struct Other {
     name: &'static str,
     help: &'static str,
     read: fn() -> u64,
 }
 
-#[derive(Debug, Default)]
-struct Route {
-    by_class: [u64; CLASSES.len()],
-    /// Requests at or below each bound and above the one before; those above all bounds are only in `by_class`.
-    by_duration: [u64; BUCKETS.len()],
-    seconds: f64,
-}
-
-impl Default for Metrics {
-    fn default() -> Metrics {
-        let started_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        Metrics(Arc::new(Inner {
-            in_flight: AtomicI64::new(0),
-            shed: Default::default(),
-            routes: Mutex::default(),
-            others: Mutex::default(),
-            started_at,
-        }))
+impl Collector for Others {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for Other { name, help, read } in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let counter = ConstCounter::new(read());
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
     }
 }
 
-/// Why a call was sent away before it was worked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shed {
-    /// The server had too much to do.
-    Overloaded,
-    /// Its token or organization made more calls than it may.
-    CallRate,
-}
-
-impl Shed {
-    const ALL: [(Shed, &'static str); 2] = [(Shed::Overloaded, "overloaded"), (Shed::CallRate, "call_rate")];
-}
-
-/// A request that is under way; not any more when this is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Metrics);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+/// The label of a method: those that no route has share one, whatever clients make up.
+fn method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
     }
 }
 
 impl Metrics {
-    /// Shows a counter of the process that somebody else counts.
+    /// Metrics of an API, shown with those of the layers below it.
+    pub fn new(below: Meters) -> Metrics {
+        let mut inner = Inner {
+            registry: Registry::with_prefix("longrun"),
+            process: Registry::default(),
+            below,
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            in_flight: Gauge::default(),
+            shed: Family::default(),
+            others: Others::default(),
+        };
+        // Prometheus cannot tell a counter that is not there yet from one that grew by one.
+        for reason in [Shed::overloaded, Shed::call_rate] {
+            drop(inner.shed.get_or_create(&ShedLabel { reason }));
+        }
+        let registry = &mut inner.registry;
+        let answered = "Requests answered, by route, method and class of status";
+        registry.register("http_requests", answered, inner.requests.clone());
+        let took = "From the headers of the request to the end of the answer";
+        registry.register_with_unit("http_request_duration", took, Unit::Seconds, inner.durations.clone());
+        registry.register("http_requests_in_flight", "Requests under way", inner.in_flight.clone());
+        registry.register("shed", "Calls that were sent away unanswered", inner.shed.clone());
+        registry.register_collector(Box::new(inner.others.clone()));
+        let started = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        started.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()));
+        inner.process.register("process_start_time_seconds", "Start of the process since the Unix epoch", started);
+        Metrics(Arc::new(inner))
+    }
+
+    /// Shows a counter of the process that somebody else counts; its name is without the prefix and the `_total`.
     pub fn add_counter(&self, name: &'static str, help: &'static str, read: fn() -> u64) {
-        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(Counter { name, help, read });
+        self.0.others.0.lock().unwrap_or_else(PoisonError::into_inner).push(Other { name, help, read });
     }
 
     /// Counts a request as under way.
-    pub(crate) fn enter(&self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(self.clone())
+    pub(crate) fn enter(&self) -> Present {
+        Present::one_more(&self.0.in_flight)
     }
 
     /// Counts a call that was sent away.
-    pub(crate) fn shed(&self, why: Shed) {
-        self.0.shed[why as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn shed(&self, reason: Shed) {
+        self.0.shed.get_or_create(&ShedLabel { reason }).inc();
     }
 
     /// Counts an answered request.
-    pub(crate) fn record(&self, route: &str, status: u16, duration: Duration) {
-        let mut routes = self.0.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !routes.contains_key(route) {
-            routes.insert(route.to_owned(), Route::default());
-        }
-        let counters = routes.get_mut(route).expect("inserted above");
-        let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        counters.by_class[class] += 1;
-        let seconds = duration.as_secs_f64();
-        counters.seconds += seconds;
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            counters.by_duration[bucket] += 1;
-        }
+    pub(crate) fn record(&self, route: &str, of: &Method, status: u16, duration: Duration) {
+        let labels = RouteLabels { route: route.to_owned(), method: method(of) };
+        self.0.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+        let RouteLabels { route, method } = labels;
+        let status = Class((status / 100).clamp(1, 5));
+        self.0.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+    }
+
+    /// The text of everything, and of what was found just now.
+    pub(crate) fn render_with(&self, found: &[&Registry], form: Form) -> String {
+        let own = [&self.0.registry, self.0.below.registry(), &self.0.process];
+        render(&[&own, found].concat(), form)
     }
 
     /// The Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
-        let routes = self.0.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        render(&mut text, &routes, self.0.in_flight.load(Ordering::Relaxed), self.0.started_at)
-            .expect("writing to a String does not fail");
-        text.push_str(
-            "# HELP longrun_shed_total Calls that were sent away unanswered.\n# TYPE longrun_shed_total counter\n",
-        );
-        for (why, reason) in Shed::ALL {
-            let count = self.0.shed[why as usize].load(Ordering::Relaxed);
-            text.push_str(&format!("longrun_shed_total{{reason=\"{reason}\"}} {count}\n"));
-        }
-        for Counter { name, help, read } in &*self.0.others.lock().unwrap_or_else(PoisonError::into_inner) {
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n", read()));
-        }
-        text
+        self.render_with(&[], Form::Plain)
     }
-}
-
-fn render(text: &mut String, routes: &BTreeMap<String, Route>, in_flight: i64, started_at: f64) -> std::fmt::Result {
-    const REQUESTS: &str = "longrun_http_requests_total";
-    const DURATION: &str = "longrun_http_request_duration_seconds";
-    writeln!(text, "# HELP {REQUESTS} Requests answered, by route and class of status.\n# TYPE {REQUESTS} counter")?;
-    for (route, counters) in routes {
-        for (class, count) in CLASSES.iter().zip(counters.by_class).filter(|(_, count)| *count > 0) {
-            writeln!(text, "{REQUESTS}{{route=\"{route}\",status=\"{class}\"}} {count}")?;
-        }
-    }
-    writeln!(
-        text,
-        "# HELP {DURATION} From the headers of the request to the end of the answer.\n# TYPE {DURATION} histogram"
-    )?;
-    for (route, counters) in routes {
-        let mut cumulative = 0;
-        for (bound, count) in BUCKETS.iter().zip(counters.by_duration) {
-            cumulative += count;
-            writeln!(text, "{DURATION}_bucket{{route=\"{route}\",le=\"{bound}\"}} {cumulative}")?;
-        }
-        let total: u64 = counters.by_class.iter().sum();
-        writeln!(text, "{DURATION}_bucket{{route=\"{route}\",le=\"+Inf\"}} {total}")?;
-        writeln!(text, "{DURATION}_sum{{route=\"{route}\"}} {}", counters.seconds)?;
-        writeln!(text, "{DURATION}_count{{route=\"{route}\"}} {total}")?;
-    }
-    const IN_FLIGHT: &str = "longrun_http_requests_in_flight";
-    writeln!(text, "# HELP {IN_FLIGHT} Requests under way.\n# TYPE {IN_FLIGHT} gauge\n{IN_FLIGHT} {in_flight}")?;
-    const START: &str = "process_start_time_seconds";
-    writeln!(
-        text,
-        "# HELP {START} Start of the process since the Unix epoch.\n# TYPE {START} gauge\n{START} {started_at}"
-    )
 }
 
 #[cfg(test)]
@@ -174,21 +188,26 @@ mod tests {
 
     #[test]
     fn buckets_are_cumulative_and_end_with_all() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(Meters::default());
+        let get = |status, millis| {
+            metrics.record("/v1/operations", &Method::GET, status, Duration::from_millis(millis));
+        };
         for millis in [1, 2, 40, 20_000] {
-            metrics.record("/v1/operations", 200, Duration::from_millis(millis));
+            get(200, millis);
         }
-        metrics.record("/v1/operations", 404, Duration::from_millis(1));
+        get(404, 1);
+        metrics.record("unmatched", &Method::from_bytes(b"MADEUP").expect("a method"), 405, Duration::ZERO);
         let under_way = metrics.enter();
         let text = metrics.render();
         for line in [
-            "longrun_http_requests_total{route=\"/v1/operations\",status=\"2xx\"} 4",
-            "longrun_http_requests_total{route=\"/v1/operations\",status=\"4xx\"} 1",
-            "longrun_http_request_duration_seconds_bucket{route=\"/v1/operations\",le=\"0.001\"} 2",
-            "longrun_http_request_duration_seconds_bucket{route=\"/v1/operations\",le=\"0.05\"} 4",
-            "longrun_http_request_duration_seconds_bucket{route=\"/v1/operations\",le=\"10\"} 4",
-            "longrun_http_request_duration_seconds_bucket{route=\"/v1/operations\",le=\"+Inf\"} 5",
-            "longrun_http_request_duration_seconds_count{route=\"/v1/operations\"} 5",
+            "longrun_http_requests_total{route=\"/v1/operations\",method=\"GET\",status=\"2xx\"} 4",
+            "longrun_http_requests_total{route=\"/v1/operations\",method=\"GET\",status=\"4xx\"} 1",
+            "longrun_http_requests_total{route=\"unmatched\",method=\"other\",status=\"4xx\"} 1",
+            "longrun_http_request_duration_seconds_bucket{le=\"0.001\",route=\"/v1/operations\",method=\"GET\"} 2",
+            "longrun_http_request_duration_seconds_bucket{le=\"0.05\",route=\"/v1/operations\",method=\"GET\"} 4",
+            "longrun_http_request_duration_seconds_bucket{le=\"10.0\",route=\"/v1/operations\",method=\"GET\"} 4",
+            "longrun_http_request_duration_seconds_bucket{le=\"+Inf\",route=\"/v1/operations\",method=\"GET\"} 5",
+            "longrun_http_request_duration_seconds_count{route=\"/v1/operations\",method=\"GET\"} 5",
             "longrun_http_requests_in_flight 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");

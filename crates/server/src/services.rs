@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::Signer;
 use engine::Waker;
 use http::HeaderValue;
 use kinds::evaluation::Evaluations;
@@ -13,6 +14,7 @@ use operations::backoff::Backoff;
 use operations::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE};
 use store::{ContentStore, Store};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
 use crate::auth::{Identity, SignInLinks};
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub struct Services {
     /// When given, an evaluation whose policies cannot be found or are not in order is refused at once, and the kind of
     /// evidence is detected when it is stored. Else the operation fails later, and evidence is stored without a kind.
     pub evaluations: Option<Arc<Evaluations>>,
+    /// The keys with which results are signed; none: they are not.
+    pub signer: Option<Arc<Signer>>,
     /// Whether `prompt` checks can be evaluated.
     pub has_ai_provider: bool,
     /// Whether an evaluation may leave its policies out.
@@ -56,11 +60,14 @@ pub struct Services {
     pub shutdown: CancellationToken,
     /// Counters; [`crate::http::admin_router`] shows them.
     pub metrics: Metrics,
+    /// What becomes of traces; by default nothing.
+    pub traces: Traces,
 }
 
 impl Services {
     /// Services with default settings, no declared kinds, no AI provider and no default policies.
     pub fn new(store: Arc<dyn Store>, content: ContentStore, waker: Waker) -> Services {
+        let metrics = Metrics::new(store.meters());
         Services {
             store,
             content,
@@ -71,13 +78,15 @@ impl Services {
             call_limits: Arc::default(),
             allow_undeclared_kinds: false,
             evaluations: None,
+            signer: None,
             has_ai_provider: false,
             has_default_policies: false,
             identity: Arc::default(),
             sign_in_links: SignInLinks::default(),
             settings: ApiSettings::default(),
             shutdown: CancellationToken::new(),
-            metrics: Metrics::default(),
+            metrics,
+            traces: Traces::default(),
         }
     }
 }

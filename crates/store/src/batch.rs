@@ -6,9 +6,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use meters::{Meters, Queue, QueueLabel};
 use operations::{Access, Event, NewOperation, Operation, OperationId, Outcome, Projects, Refusal, Status, Timestamp};
 use tasks::{Health, supervise};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -24,10 +25,12 @@ use crate::seal::Replacement;
 use crate::sessions::SessionChange;
 use crate::sqlite::StatisticsWrite;
 use crate::views::ViewChange;
+use crate::waivers::WaiverWrite;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
     Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach, ViewOutcome,
+    WaiverOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -166,6 +169,7 @@ pub(crate) enum Write {
     Schedule(Slot<ScheduleWrite, ScheduleReply>),
     View(Slot<ViewChange, ViewOutcome>),
     Evidence(Slot<EvidenceWrite, EvidenceReply>),
+    Waiver(Slot<WaiverWrite, WaiverOutcome>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -246,6 +250,7 @@ impl Write {
             Write::Schedule(slot) => slot,
             Write::View(slot) => slot,
             Write::Evidence(slot) => slot,
+            Write::Waiver(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -274,6 +279,10 @@ impl Write {
             Write::View(slot) => slot.record(|outcome| match outcome {
                 ViewOutcome::Kept(view) => Some(vec![format!("views/{}", view.id)]),
                 ViewOutcome::NameTaken | ViewOutcome::TooMany(_) | ViewOutcome::Missing => None,
+            }),
+            Write::Waiver(slot) => slot.record(|outcome| match outcome {
+                WaiverOutcome::Kept(waiver) => Some(vec![format!("waivers/{}", waiver.id)]),
+                WaiverOutcome::TooMany(_) | WaiverOutcome::Missing => None,
             }),
             Write::Evidence(slot) => slot.record(|reply| reply.is_change().then(Vec::new)),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
@@ -329,9 +338,12 @@ impl Write {
             Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
                 (part.counts.len(), 0)
             }
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
-                (1, 0)
-            }
+            Write::Upkeep(_)
+            | Write::Command(_)
+            | Write::CreateToken(_)
+            | Write::ChangeToken(_)
+            | Write::View(_)
+            | Write::Waiver(_) => (1, 0),
         }
     }
 }
@@ -361,6 +373,7 @@ pub(crate) trait Transaction {
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
+    async fn change_waiver(&mut self, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError>;
     /// Carries out what is written about evidence; what refuses it alone is its own reply.
     async fn change_evidence(&mut self, write: &EvidenceWrite)
     -> Result<Result<EvidenceReply, StoreError>, StoreError>;
@@ -401,6 +414,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
             Write::View(slot) => slot.reply = Some(Ok(transaction.change_view(&slot.request).await?)),
+            Write::Waiver(slot) => slot.reply = Some(Ok(transaction.change_waiver(&slot.request).await?)),
             Write::Evidence(slot) => slot.reply = Some(transaction.change_evidence(&slot.request).await?),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
             Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),
@@ -441,8 +455,14 @@ pub(crate) struct WriteBatcher {
 
 impl WriteBatcher {
     /// Starts the batcher's task on the current runtime.
-    pub(crate) fn start(committer: impl Commit, health: &Health, commits: &Commits) -> WriteBatcher {
-        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+    pub(crate) fn start(
+        committer: impl Commit,
+        queue: Queue,
+        meters: &Meters,
+        health: &Health,
+        commits: &Commits,
+    ) -> WriteBatcher {
+        let (batcher, work) = WriteBatcher::new(committer, Measure { meters: meters.clone(), queue }, health, commits);
         tokio::spawn(work);
         batcher
     }
@@ -454,10 +474,12 @@ impl WriteBatcher {
     /// [`StoreError::Unavailable`] when the system gives no thread.
     pub(crate) fn start_thread(
         committer: impl Commit,
+        queue: Queue,
+        meters: &Meters,
         health: &Health,
         commits: &Commits,
     ) -> Result<WriteBatcher, StoreError> {
-        let (batcher, work) = WriteBatcher::new(committer, health, commits);
+        let (batcher, work) = WriteBatcher::new(committer, Measure { meters: meters.clone(), queue }, health, commits);
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("writes".to_owned()).spawn(move || runtime.block_on(work));
         let refused = |error| StoreError::Unavailable(format!("no thread for writes: {error}"));
@@ -466,6 +488,7 @@ impl WriteBatcher {
 
     fn new<C: Commit>(
         committer: C,
+        measure: Measure,
         health: &Health,
         commits: &Commits,
     ) -> (WriteBatcher, impl Future<Output = ()> + Send + use<C>) {
@@ -476,7 +499,7 @@ impl WriteBatcher {
             // The callers of a batch that panics are told that the writer has stopped; others wait for its restart.
             supervise(&task, &stop, || async {
                 let (committer, incoming) = &mut *writing.lock().await;
-                run(committer, incoming, &commits).await;
+                run(committer, incoming, &measure, &commits).await;
                 stop.cancel();
             })
             .await;
@@ -537,7 +560,13 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the writer has stopped".to_owned())
 }
 
-async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, commits: &Commits) {
+/// Where batches are counted.
+struct Measure {
+    meters: Meters,
+    queue: Queue,
+}
+
+async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, measure: &Measure, commits: &Commits) {
     let mut last = 0;
     while let Some(first) = incoming.recv().await {
         let (mut rows, mut bytes) = first.weight();
@@ -562,7 +591,9 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
             batch.push(next);
         }
         last = batch.len();
-        carry_out(committer, &mut batch).await;
+        let begin = Instant::now();
+        carry_out(committer, measure, &mut batch).await;
+        measure.meters.batch(measure.queue, last, begin.elapsed());
         let mut news = News::default();
         batch.iter().for_each(|write| news |= News::of(write));
         if committer.frees() {
@@ -574,8 +605,12 @@ async fn run(committer: &mut impl Commit, incoming: &mut mpsc::Receiver<Write>, 
 }
 
 /// Carries a batch out; one by one where it fails as a whole.
-async fn carry_out(committer: &mut impl Commit, batch: &mut Vec<Write>) {
-    match committer.commit(batch).await {
+async fn carry_out(committer: &mut impl Commit, measure: &Measure, batch: &mut Vec<Write>) {
+    let committed = committer.commit(batch).await;
+    if committed.is_err() {
+        measure.meters.batch_failures.get_or_create(&QueueLabel { queue: measure.queue }).inc();
+    }
+    match committed {
         Ok(()) => {}
         // To try one by one would make everybody wait once a write for what is away, locked or full.
         Err(StoreError::Unavailable(why)) => {

@@ -1,5 +1,5 @@
 //! What is kept of operations beside the twelve fields of a list, and what few of them have: labels, a unique key, the
-//! schedule that made it.
+//! schedule that made it, the trace that it belongs to.
 //!
 //! What few have stands in the table `details`, so that the others pay nothing for it; `labels` is the index by label of
 //! what `details` says. `unique_keys` tells which operation took a key last. That one alone may not have ended: a key is
@@ -71,6 +71,7 @@ impl OperationDetail {
             labels: self.labels.clone(),
             unique_key: self.unique_key.clone(),
             schedule: None,
+            trace: None,
             concurrency: self.concurrency.clone(),
         }
     }

@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod history;
 mod limits;
 mod management;
+mod measured;
 mod open;
 mod pause;
 mod plan;
@@ -48,15 +49,18 @@ mod sessions;
 pub mod sqlite;
 mod statistics;
 mod token;
+mod traced;
 mod transfer;
 mod transition;
 mod url;
 mod views;
+mod waivers;
 mod work;
 mod workers;
 
 use async_trait::async_trait;
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
+pub use operations::Timestamp;
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest};
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
@@ -86,6 +90,8 @@ pub use management::{
     DEFAULT_OVERLAP, MAX_OVERLAP, Rotation as TokenRotation, TokenError, TokenWish, create_token, revoke_token,
     rotate_token,
 };
+pub use measured::{KindStanding, Measured, Standings};
+pub use meters;
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
 pub use position_key::PositionKey;
@@ -105,9 +111,11 @@ pub use sessions::{Session, Sessions};
 pub use sqlite::SqliteStore;
 pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
+pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
+pub use waivers::{MAX_WAIVERS, Waiver, WaiverChange, WaiverEvent, WaiverOutcome, Waivers};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,
@@ -161,12 +169,15 @@ pub trait Store:
     BulkOperations
     + Details
     + EvidenceRecords
+    + Measured
     + Postpone
     + Schedules
     + SearchOperations
     + Sessions
     + Statistics
+    + Traced
     + Views
+    + Waivers
     + Workers
     + Send
     + Sync

@@ -17,10 +17,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
+use meters::{Happening, Outcome};
 use operations::{Access, Durations, NOTICE_KIND, OperationId, Status, Step, Timestamp};
 
 use crate::changes::{Change, Changes, Position};
-use crate::{HistoryKind, StoreError};
+use crate::measured::since;
+use crate::{HistoryKind, Measured, StoreError};
 
 /// The name under which the store keeps up to where changes are counted.
 pub const STATISTICS_CONSUMER: &str = "statistics";
@@ -176,7 +178,7 @@ pub(crate) trait Tally: Sync {
 
 /// [`Statistics::count_changes`].
 pub(crate) async fn count(
-    store: &impl Tally,
+    store: &(impl Tally + Measured),
     organization: &str,
     from: Position,
     limit: u32,
@@ -199,14 +201,21 @@ pub(crate) async fn count(
     numbers.sort_unstable();
     numbers.dedup();
     let past = if numbers.is_empty() { Vec::new() } else { store.past(organization, numbers).await? };
+    let (counts, happenings) = counts(&part.changes, &subjects, &past);
     let counted = CountedPart {
         organization: organization.to_owned(),
         from,
         next: part.next,
         created: part.changes.iter().filter(|change| change.is_creation).count() as u64,
-        counts: counts(&part.changes, &subjects, &past),
+        counts,
     };
-    store.commit(counted).await
+    let is_counted = store.commit(counted).await?;
+    if is_counted {
+        // By the process whose part it was, so that the processes of a store count everything once together.
+        let meters = store.meters();
+        happenings.into_iter().for_each(|(kind, happening)| meters.count(kind, happening));
+    }
+    Ok(is_counted)
 }
 
 /// The number of the operation, if what its row says is not enough to tell how long something took.
@@ -215,35 +224,56 @@ fn in_the_past(change: &Change, subjects: &HashMap<OperationId, Subject>) -> Opt
     let is_past = match change.status? {
         Status::Pending => false,
         Status::Running => subject.fence > 1,
-        Status::Completed | Status::Failed => subject.end.is_none_or(|(at, _)| at != change.at),
+        Status::Completed | Status::Failed => subject.end.is_none_or(|(at, _)| at > change.at),
     };
     is_past.then_some(subject.seq)
 }
 
-/// What changes come to.
-fn counts(changes: &[Change], subjects: &HashMap<OperationId, Subject>, past: &[Past]) -> BTreeMap<Place, Counts> {
+/// What changes come to, and what happened, by kind, for the metrics of the process.
+fn counts<'s>(
+    changes: &[Change],
+    subjects: &'s HashMap<OperationId, Subject>,
+    past: &[Past],
+) -> (BTreeMap<Place, Counts>, Vec<(&'s str, Happening)>) {
+    let mut happenings = Vec::with_capacity(changes.len());
+    let between = |from: Timestamp, to: Timestamp| since(to, Some(from));
     let mut counts: BTreeMap<Place, Counts> = BTreeMap::new();
     for change in changes {
         let subject = subjects.get(&change.id);
+        let kind = subject.map_or("", |subject| &subject.kind);
         let mut one = Counts::default();
-        match change.status {
-            Some(Status::Pending) if change.is_creation => one.created = 1,
+        let happening = match change.status {
+            Some(Status::Pending) if change.is_creation => {
+                one.created = 1;
+                Happening::Created
+            }
             Some(Status::Running) => {
                 one.started = 1;
+                let mut waited = None;
                 if let Some(subject) = subject.filter(|subject| first_start(subject, change, past) == change.at) {
                     one.waiting.add(subject.created_at, change.at);
+                    waited = Some(between(subject.created_at, change.at));
                 }
+                Happening::Started { waited }
             }
             Some(status @ (Status::Completed | Status::Failed)) => {
-                *(if status == Status::Completed { &mut one.completed } else { &mut one.failed }) = 1;
-                if let Some(started_at) = subject.and_then(|subject| last_start(subject, change, past)) {
-                    one.running.add(started_at, change.at);
+                let is_completed = status == Status::Completed;
+                *(if is_completed { &mut one.completed } else { &mut one.failed }) = 1;
+                let attempt = subject.and_then(|subject| last_attempt(subject, change, past));
+                if let Some((started_at, ended_at)) = attempt {
+                    one.running.add(started_at, ended_at);
                 }
+                let outcome = if is_completed { Outcome::completed } else { Outcome::failed };
+                Happening::Ended { outcome, ran: attempt.map(|(from, to)| between(from, to)) }
             }
-            // Returns to pending, and removals.
-            Some(Status::Pending) | None => continue,
-        }
-        let kind = subject.map_or("", |subject| &subject.kind);
+            Some(Status::Pending) => {
+                happenings.push((kind, Happening::Returned));
+                continue;
+            }
+            // Removals.
+            None => continue,
+        };
+        happenings.push((kind, happening));
         let project = subject.map(|subject| subject.project_id.as_str()).filter(|project| !project.is_empty());
         for step in Step::ALL {
             for project_id in [Some(""), project].into_iter().flatten() {
@@ -253,7 +283,7 @@ fn counts(changes: &[Change], subjects: &HashMap<OperationId, Subject>, past: &[
             }
         }
     }
-    counts
+    (counts, happenings)
 }
 
 /// When the operation of a start was first started.
@@ -262,17 +292,19 @@ fn first_start(subject: &Subject, change: &Change, past: &[Past]) -> Timestamp {
     starts.min().map_or(change.at, |first| first.min(change.at))
 }
 
-/// When the attempt began that came to this end, if one did.
-fn last_start(subject: &Subject, change: &Change, past: &[Past]) -> Option<Timestamp> {
-    if let Some((_, started_at)) = subject.end.filter(|(at, _)| *at == change.at) {
-        return started_at;
+/// When the attempt began that came to this end, if one did, and when it ended. That is earlier than the change where
+/// ends are committed together: it is the last one that is no later.
+fn last_attempt(subject: &Subject, change: &Change, past: &[Past]) -> Option<(Timestamp, Timestamp)> {
+    if let Some((at, started_at)) = subject.end.filter(|(at, _)| *at <= change.at) {
+        return Some((started_at?, at));
     }
     let is_end = |past: &&Past| {
         past.seq == subject.seq
-            && past.at == change.at
+            && past.at <= change.at
             && HistoryKind::from_number(past.kind) == Some(HistoryKind::Failed)
     };
-    past.iter().find(is_end)?.started_at
+    let end = past.iter().filter(is_end).max_by_key(|past| past.at)?;
+    Some((end.started_at?, end.at))
 }
 
 impl Counts {
@@ -333,5 +365,41 @@ impl Points {
         }
         self.is_cut |= self.rows > MAX_ROWS;
         !self.is_cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it is stored.
+    const FAILED: u8 = HistoryKind::Failed.number().unwrap();
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn how_long_an_attempt_ran_is_known_also_when_its_end_was_committed_later_with_others() {
+        let subject = |end| Subject {
+            seq: 7,
+            kind: "scan".to_owned(),
+            project_id: String::new(),
+            created_at: at(0),
+            fence: 2,
+            end,
+        };
+        let (id, status) = (OperationId::new(at(0)), Some(Status::Failed));
+        let change =
+            Change { position: Position { row: 1, part: 0, seen: 1 }, id, status, is_creation: false, at: at(905) };
+        let ended = subject(Some((at(900), Some(at(400)))));
+        assert_eq!(last_attempt(&ended, &change, &[]), Some((at(400), at(900))));
+        assert_eq!(in_the_past(&change, &[(change.id, ended)].into()), None, "the row tells");
+        // It was retried since, and has another end: the past tells.
+        let failed = |from, to| Past { seq: 7, kind: i64::from(FAILED), at: at(to), started_at: Some(at(from)) };
+        let past = [failed(10, 100), failed(400, 900), failed(1_000, 1_100)];
+        let retried = subject(Some((at(1_100), Some(at(1_000)))));
+        assert_eq!(last_attempt(&retried, &change, &past), Some((at(400), at(900))));
+        assert_eq!(in_the_past(&change, &[(change.id, retried)].into()), Some(7));
     }
 }

@@ -1,5 +1,5 @@
-# Whether a signature is that of a trusted key is for the verifier of the bundle to say. This policy asks that one is
-# there, and that the signed statement, SLSA provenance 0.2 or 1, is of the right origin.
+# The provenance is signed with a key that the server trusts ([signatures] in its configuration), and the signed statement,
+# SLSA provenance 0.2 or 1, is of the right origin.
 package main
 
 import rego.v1
@@ -36,11 +36,24 @@ as_list(value) := [value] if is_string(value)
 
 as_list(value) := value if is_array(value)
 
-violations contains "the envelope has no signature: sign the provenance" if not signed
+# What whoever evaluates found of the signature. One that does not look at signatures says nothing, and is not believed.
+default signature := {"verified": false, "why_not": "the evaluator does not verify signatures"}
 
-signed if {
-	some signature in input.dsseEnvelope.signatures
-	signature.sig != ""
+signature := input.chainloop_metadata.signature
+
+violations contains message if {
+	not signature.verified
+	message := sprintf("the signature does not count: %s", [signature.why_not])
+}
+
+violations contains message if {
+	signature.verified
+	input.args.signers
+	not signature.by.key in as_list(input.args.signers)
+	message := sprintf("the provenance is signed by %s: asked for are %s", [
+		signature.by.key,
+		concat(", ", as_list(input.args.signers)),
+	])
 }
 
 violations contains "the provenance names no builder" if not builder

@@ -42,6 +42,9 @@ class Attempt:
         self.input: Any = claimed.input
         #: Which attempt this is; 1 for the first.
         self.number = claimed.attempt
+        #: The attempt as a span of the trace that its operation belongs to, a `traceparent` of W3C Trace Context;
+        #: `None` when it belongs to none. Where OpenTelemetry's API is installed, the handler's own spans are below it.
+        self.traceparent: str | None = claimed.traceparent
         self._cancelled = threading.Event()
         self._progress: str | None = None
         self._lock = threading.Lock()

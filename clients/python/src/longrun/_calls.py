@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from . import _wire
+from . import _trace, _wire
 from ._operation import status_name
 from .errors import LongrunError, TransportError, UnexpectedAnswer, api_error
 
@@ -110,7 +110,8 @@ class Call:
 
     def for_httpx(self) -> dict[str, Any]:
         """The arguments of httpx' `build_request`."""
-        arguments: dict[str, Any] = {"method": self.method, "url": self.path, "headers": self.headers}
+        headers = {**_trace.headers(), **self.headers}
+        arguments: dict[str, Any] = {"method": self.method, "url": self.path, "headers": headers}
         if self.query:
             arguments["params"] = self.query
         if self.json is not None:

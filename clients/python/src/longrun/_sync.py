@@ -476,6 +476,11 @@ class Client:
         call = Call("POST", "v1/agents/evaluate-evidence", json=without_none(request), headers=headers)
         return _calls.read(wire.EvaluationStarted, self._send(call)).operation_id
 
+    def attestation(self, id: str) -> bytes:
+        """The signed result of an evaluation, as the server wrote it: a DSSE envelope with an in-toto statement, JSON.
+        `longrun verify` checks it, and so does every program that knows DSSE."""
+        return (self._send(Call("GET", f"v1/operations/{segment(id)}/attestation"))).content
+
     # Schedules.
 
     def create_schedule(self, schedule: wire.CreateSchedule) -> wire.Schedule:

@@ -50,6 +50,28 @@ AsyncOperationStatus = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttestationEnvelope:
+    """A DSSE envelope with an in-toto statement."""
+
+    #: What the payload is.
+    payloadType: str
+    #: The statement, in base64.
+    payload: str
+    #: One.
+    signatures: list[AttestationSignature]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttestationSignature:
+    """A signature over the payload and its type."""
+
+    #: The id of the key: the SHA-256 of its SubjectPublicKeyInfo, in hexadecimal digits.
+    keyid: str
+    #: The signature, in base64.
+    sig: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditActor:
     """Who called."""
 
@@ -172,6 +194,9 @@ class ClaimedOperation:
     timeout: str
     #: Whether it is to stop already.
     cancel_requested: bool
+    #: The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C
+    #: Trace Context. Left out when it belongs to none.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

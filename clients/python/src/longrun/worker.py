@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from . import _calls, wire
+from . import _calls, _trace, wire
 from ._async import AsyncClient
 from ._attempt import Attempt, Cancelled, Failure, output_text
 from ._sync import Client
@@ -322,7 +322,9 @@ def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]
 
 def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
     if inspect.iscoroutinefunction(handler):
-        return asyncio.ensure_future(handler(attempt))
+        # The task takes the context of now along.
+        with _trace.below(attempt.traceparent):
+            return asyncio.ensure_future(handler(attempt))
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
@@ -332,7 +334,8 @@ def _start_handler(handler: Handler, attempt: Attempt) -> asyncio.Future[Any]:
 
     def run() -> None:
         try:
-            value = handler(attempt)
+            with _trace.below(attempt.traceparent):
+                value = handler(attempt)
         except BaseException as error:
             failed = error  # The name of an except clause goes with the clause.
             _from_any_thread(loop, lambda: end(done.set_exception, failed))

@@ -43,6 +43,7 @@ pub(super) async fn run<H: Handler>(shared: Arc<Shared<H>>, claimed: ClaimedOper
         organization: claimed.organization,
         input: claimed.input.map(|input| input.get().to_owned()).unwrap_or_default(),
         number: claimed.attempt,
+        traceparent: claimed.traceparent,
         cancelled: CancellationToken::new(),
         progress,
     };

@@ -24,6 +24,9 @@ pub struct Attempt {
     pub input: String,
     /// Which attempt this is; 1 for the first.
     pub number: u32,
+    /// The attempt as a span of the trace that the operation belongs to, for what the handler calls: a `traceparent` of W3C
+    /// Trace Context.
+    pub traceparent: Option<String>,
     /// Cancelled when the result is no longer wanted: somebody asked to stop the operation, the lease was lost, the
     /// time is over, or the worker's drain time ended. A handler that does not look at it is stopped a little later, at
     /// its next `.await`; one that works on a thread of its own must look.

@@ -5,6 +5,7 @@
 //! each creation has an idempotency key that is made of the place of the end in the feed, so that it happens once.
 //! Servers of one store take turns.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,13 +70,22 @@ impl Following<'_> {
         let ids: Vec<OperationId> = ends.iter().map(|change| change.id).collect();
         let found =
             if ids.is_empty() { Vec::new() } else { store.get_many(&Access::organization(organization), &ids).await? };
+        let traces = self.context.registry.traces();
+        let contexts = match traces.is_on() && !ids.is_empty() {
+            true => store.trace_contexts(organization, &ids).await?,
+            false => HashMap::new(),
+        };
         // All at once: the store makes few transactions of them.
+        let contexts = &contexts;
         let created = try_join_all(ends.into_iter().zip(found).map(|(change, now)| async move {
             let Some(ended) = now.and_then(|now| change.then(now)) else { return Ok(false) };
-            let due = self.follow_up.due(organization, &ended);
+            let mut due = self.follow_up.due(organization, &ended);
             if due.is_empty() {
                 return Ok(false);
             }
+            // What follows from an end belongs to its trace.
+            let trace = contexts.get(&ended.id).map(|created| traces.after(*created, &ended));
+            due.iter_mut().for_each(|new| new.trace = trace);
             match store.create(organization, due, Some(key(change))).await {
                 Ok(_) => Ok(true),
                 // They were created, and somebody removed them since; or the whole organization.

@@ -19,3 +19,4 @@ pub(crate) mod sessions;
 pub(crate) mod statistics;
 pub(crate) mod sweep;
 pub(crate) mod times;
+pub(crate) mod traces;

@@ -62,11 +62,17 @@ async fn rescue(context: &Context, which: Lost) -> Result<Look, StoreError> {
         return Ok(Look::Done);
     }
     let found = lost.len();
+    let kinds: Vec<String> = lost.iter().map(|lost| lost.kind.clone()).collect();
     let lost = lost.into_iter().map(|lost| {
         let delay = context.backoff(&lost.kind).delay(lost.attempts, rand::random());
         (lost.lease, delay)
     });
     let attempts = context.store.lose(lost.collect()).await?;
+    let meters = context.store.meters();
+    // Where another server took up some of them it is not known which: their number is right.
+    for kind in kinds.iter().take(usize::try_from(attempts).unwrap_or(usize::MAX)) {
+        meters.lost.get_or_create(&meters.kind(kind)).inc();
+    }
     if attempts > 0 {
         tracing::warn!(attempts, "attempts were lost with their worker and are taken up again");
         context.waker.wake();

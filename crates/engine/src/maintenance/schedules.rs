@@ -39,13 +39,15 @@ pub(crate) async fn fire(context: Arc<Context>, stop: CancellationToken) {
 /// One batch of each organization that has something due; answers when to look again.
 async fn round(context: &Context) -> Result<Next, StoreError> {
     let store = &*context.store;
-    let due = store.due_schedules().await?;
+    let (due, meters) = (store.due_schedules().await?, store.meters());
     let (mut schedules, mut operations, mut failed) = (0, 0, None);
     for organization in &due.organizations {
         match fire_schedules(store, organization, BATCH).await {
             Ok(fired) => {
                 schedules += fired.schedules;
                 operations += fired.operations;
+                meters.schedules_dealt_with.inc_by(fired.schedules);
+                meters.schedule_operations.inc_by(fired.operations);
             }
             // It is being deleted.
             Err(StoreError::OrganizationGone) => {}

@@ -2,11 +2,12 @@
 //!
 //! Of an `ATTESTATION` the policy sees the statement alone. Of a `SLSA_PROVENANCE` it sees the bundle with the members
 //! of the statement (`_type`, `subject`, `predicateType`, `predicate`) beside its own, so that a policy can ask both
-//! who signed and what was signed. Signatures are not verified here: a policy can demand that one is there, not that it
-//! holds.
+//! who signed and what was signed. Whether one of the signatures is that of a trusted key stands in
+//! `chainloop_metadata.signature`; it is looked at on the very bytes that the statement is read from.
 
 use std::collections::BTreeMap;
 
+use attestation::{Envelope, EnvelopeSignature, PublicKey, SignatureReport, dsse, inspect};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use regorus::Value;
@@ -16,11 +17,16 @@ use super::json;
 use super::kind::MaterialKind;
 use super::node::Node;
 
-/// Checks the envelope and the statement inside, and answers what the policy sees.
-pub fn open(kind: MaterialKind, value: Value) -> Result<Value, MaterialError> {
-    let statement = statement(kind, &value)?;
+/// Checks the envelope and the statement inside, and answers what the policy sees, and what there is of signatures.
+pub fn open(
+    kind: MaterialKind,
+    value: Value,
+    trusted: &[(String, PublicKey)],
+) -> Result<(Value, SignatureReport), MaterialError> {
+    let (statement, payload) = read(kind, &value)?;
+    let report = signatures(&value, payload, trusted);
     if kind == MaterialKind::Attestation {
-        return Ok(statement);
+        return Ok((statement, report));
     }
     let mut fields = BTreeMap::new();
     for part in [&value, &statement] {
@@ -28,11 +34,37 @@ pub fn open(kind: MaterialKind, value: Value) -> Result<Value, MaterialError> {
             fields.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
     }
-    Ok(Value::from(fields))
+    Ok((Value::from(fields), report))
 }
 
-/// The statement in an envelope or bundle, validated.
-pub fn statement(kind: MaterialKind, value: &Value) -> Result<Value, MaterialError> {
+/// What there is of signatures over a payload that was read from this envelope or bundle.
+fn signatures(value: &Value, payload: Vec<u8>, trusted: &[(String, PublicKey)]) -> SignatureReport {
+    let envelope = if value["dsseEnvelope"].as_object().is_ok() { &value["dsseEnvelope"] } else { value };
+    let text = |value: &Value| value.as_string().map(|text| text.to_string()).unwrap_or_default();
+    let given = envelope["signatures"].as_array().map(|list| list.as_slice()).unwrap_or_default();
+    // What is no base64 is nobody's signature.
+    let signature = |one: &Value| EnvelopeSignature {
+        keyid: text(&one["keyid"]),
+        sig: dsse::decode(&text(&one["sig"])).unwrap_or_default(),
+    };
+    let envelope = Envelope {
+        payload_type: text(&envelope["payloadType"]),
+        payload,
+        signatures: given.iter().map(signature).collect(),
+    };
+    let material = &value["verificationMaterial"];
+    let has_certificate =
+        ["certificate", "x509CertificateChain"].iter().any(|name| material[*name].as_object().is_ok());
+    inspect(&envelope, has_certificate, trusted)
+}
+
+/// Checks an envelope or bundle and the statement in it.
+pub fn check(kind: MaterialKind, value: &Value) -> Result<(), MaterialError> {
+    read(kind, value).map(drop)
+}
+
+/// The statement in an envelope or bundle, validated, and the bytes that it was read from.
+fn read(kind: MaterialKind, value: &Value) -> Result<(Value, Vec<u8>), MaterialError> {
     let root = Node::root(kind, value);
     root.object()?;
     let bundled = root.field("dsseEnvelope");
@@ -57,7 +89,7 @@ pub fn statement(kind: MaterialKind, value: &Value) -> Result<Value, MaterialErr
         found: error.to_string(),
     })?;
     check_statement(kind, &statement)?;
-    Ok(statement)
+    Ok((statement, bytes))
 }
 
 fn check_statement(kind: MaterialKind, statement: &Value) -> Result<(), MaterialError> {

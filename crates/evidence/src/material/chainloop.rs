@@ -41,7 +41,13 @@ pub fn evidence(kind: MaterialKind, value: &Value) -> Checked {
             data.required("platform")?.one_of(&["github", "gitlab"])?;
             data.required("type")?.one_of(&["pull_request", "merge_request"])?;
             data.required("number")?.text()?;
-            data.strings(&["title", "description", "source_branch", "target_branch", "url", "author"])
+            data.strings(&["title", "description", "source_branch", "target_branch", "url"])?;
+            // A name, and from version 1.2 of the schema on an object.
+            data.optional("author", |author| match author.object() {
+                Ok(()) => author.required("login")?.text().map(drop),
+                Err(_) => author.string().map(drop),
+            })?;
+            data.each_in("reviewers", |reviewer| reviewer.required("login")?.text().map(drop))
         }
         MaterialKind::ChainloopAiAgentConfig => {
             data.required("agent")?.required("name")?.text()?;

@@ -229,7 +229,7 @@ impl Members<'_> {
     fn holds_provenance(&self, envelope: &str) -> bool {
         let bundle = format!("{{\"mediaType\":{},\"dsseEnvelope\":{envelope}}}", self.media_type);
         json::read(bundle.as_bytes())
-            .is_ok_and(|bundle| super::attestation::statement(MaterialKind::SlsaProvenance, &bundle).is_ok())
+            .is_ok_and(|bundle| super::attestation::check(MaterialKind::SlsaProvenance, &bundle).is_ok())
     }
 }
 

@@ -31,6 +31,7 @@ mod xml;
 
 use std::collections::BTreeMap;
 
+use ::attestation::{PublicKey, SignatureReport};
 use base64::Engine as _;
 use regorus::Value;
 
@@ -51,6 +52,8 @@ pub struct Metadata<'a> {
     pub project_name: Option<&'a str>,
     /// The name of the project's version, when there is one.
     pub project_version_name: Option<&'a str>,
+    /// Keys whose signatures are trusted, with their names.
+    pub trusted_keys: &'a [(String, PublicKey)],
 }
 
 /// A piece of evidence, ready for policies.
@@ -71,7 +74,7 @@ impl Material {
             Some(kind) => kind,
             None => detect(bytes).ok_or(MaterialError::NotRecognised)?,
         };
-        let content = content(kind, bytes)?;
+        let content = content(kind, bytes, metadata.trusted_keys)?;
         let input = with_metadata(&content, kind, metadata, bytes);
         Ok(Material { kind, size: bytes.len(), input })
     }
@@ -99,18 +102,24 @@ struct Content {
     annotations: BTreeMap<&'static str, String>,
     /// The name and the digest of what the evidence stands for, where it is a reference.
     refers_to: Option<image::Image>,
+    /// What there is of its signatures, where it is an attestation.
+    signature: Option<SignatureReport>,
 }
 
 impl From<Value> for Content {
     fn from(value: Value) -> Content {
-        Content { value, annotations: BTreeMap::new(), refers_to: None }
+        Content { value, annotations: BTreeMap::new(), refers_to: None, signature: None }
     }
 }
 
 const TOOL: &str = "chainloop.material.tool.name";
 const TOOL_VERSION: &str = "chainloop.material.tool.version";
 
-fn content(kind: MaterialKind, bytes: &[u8]) -> Result<Content, MaterialError> {
+fn content(kind: MaterialKind, bytes: &[u8], trusted: &[(String, PublicKey)]) -> Result<Content, MaterialError> {
+    if matches!(kind, MaterialKind::Attestation | MaterialKind::SlsaProvenance) {
+        let (value, signature) = attestation::open(kind, json::read(bytes)?, trusted)?;
+        return Ok(Content { signature: Some(signature), ..Content::from(value) });
+    }
     let mut content = Content::from(value(kind, bytes)?);
     let read = content.value.clone();
     let mut annotate = |name: &'static str, text: String| {
@@ -199,7 +208,9 @@ fn value(kind: MaterialKind, bytes: &[u8]) -> Result<Value, MaterialError> {
         MaterialKind::CertccDranzer => fuzzing::dranzer(bytes),
         MaterialKind::RadamsaReport => fuzzing::radamsa(bytes),
         MaterialKind::RadamsaCrashes => fuzzing::crashes(bytes).map(|_| Value::new_object()),
-        MaterialKind::Attestation | MaterialKind::SlsaProvenance => attestation::open(kind, json::read(bytes)?),
+        MaterialKind::Attestation | MaterialKind::SlsaProvenance => {
+            attestation::open(kind, json::read(bytes)?, &[]).map(|(value, _)| value)
+        }
         MaterialKind::OpenapiSpec | MaterialKind::AsyncapiSpec => {
             let value = specs::read(bytes)?;
             let check = if kind == MaterialKind::OpenapiSpec { specs::openapi } else { specs::asyncapi };
@@ -270,6 +281,9 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
         about.insert(Value::from("content"), Value::from(text));
     }
+    if let Some(report) = &content.signature {
+        about.insert(Value::from("signature"), signature(report));
+    }
     for (key, value) in
         [("project_name", metadata.project_name), ("project_version_name", metadata.project_version_name)]
     {
@@ -279,4 +293,10 @@ fn with_metadata(content: &Content, kind: MaterialKind, metadata: &Metadata<'_>,
     }
     fields.insert(Value::from("chainloop_metadata"), Value::from(about));
     Value::from(fields)
+}
+
+/// What there is of signatures, as policies see it.
+fn signature(report: &SignatureReport) -> Value {
+    let json = serde_json::to_string(report).expect("texts and numbers have a form in JSON");
+    Value::from_json_str(&json).expect("what was written just now is JSON")
 }

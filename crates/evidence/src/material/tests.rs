@@ -439,6 +439,7 @@ fn metadata_stand_beside_the_content() {
         annotations: [("team".to_owned(), "a".to_owned())].into(),
         project_name: Some("p"),
         project_version_name: None,
+        trusted_keys: &[],
     };
     let material = Material::parse(Some(MaterialKind::Evidence), &metadata, b"[1]").unwrap();
     assert_eq!(

@@ -26,14 +26,24 @@ use crate::rego::Script;
 impl Policy {
     /// Reads and compiles one of the policy's scripts.
     pub fn script(&self, document: &Loaded, index: usize, resolver: &Resolver) -> Result<Script, PolicyError> {
-        let (place, text) = match &self.scripts[index].body {
-            Body::Embedded(text) => (format!("spec.policies[{index}].embedded"), text.clone()),
-            Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
-            Body::Ref(reference) => (reference.clone(), resolver.load_script(document, reference)?.text),
-        };
+        let (place, text) = self.script_text(document, index, resolver)?;
         resolver.compiled().script(&text).map_err(|source| {
             let policy = self.metadata.name.clone();
             PolicyError::Script { policy, place, source }
+        })
+    }
+
+    /// Where one of the policy's scripts stands, and its text.
+    pub fn script_text(
+        &self,
+        document: &Loaded,
+        index: usize,
+        resolver: &Resolver,
+    ) -> Result<(String, String), PolicyError> {
+        Ok(match &self.scripts[index].body {
+            Body::Embedded(text) => (format!("spec.policies[{index}].embedded"), text.clone()),
+            Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
+            Body::Ref(reference) => (reference.clone(), resolver.load_script(document, reference)?.text),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::document::MAX_BYTES;
 use super::error::PolicyError;
 use crate::digest;
-use crate::rego::Compiled;
+use crate::rego::{Compiled, Coverage};
 
 /// A text that a reference led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ impl Resolver {
             fs::canonicalize(folder).map_err(|error| refuse(&folder.display().to_string(), &error.to_string()))
         });
         Ok(Resolver { root: root.transpose()?, compiled: Compiled::default() })
+    }
+
+    /// The same, with the runs of its scripts looked at.
+    pub fn covered(mut self, coverage: Coverage) -> Resolver {
+        self.compiled = Compiled::covered(coverage);
+        self
     }
 
     /// What was compiled of what was resolved.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::coverage::Coverage;
 use super::error::RegoError;
 use super::script::Script;
 use crate::digest;
@@ -13,7 +14,11 @@ const MAX_TEXT: usize = 256 * 1024;
 
 /// Compiles each script once, as long as there is room. Clones share what was compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Compiled(Arc<Mutex<Kept>>);
+pub struct Compiled {
+    kept: Arc<Mutex<Kept>>,
+    /// What looks at the runs of the scripts.
+    coverage: Option<Coverage>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -30,6 +35,11 @@ struct One {
 }
 
 impl Compiled {
+    /// Scripts whose runs are looked at.
+    pub fn covered(coverage: Coverage) -> Compiled {
+        Compiled { coverage: Some(coverage), ..Compiled::default() }
+    }
+
     /// The script of a text.
     ///
     /// # Errors
@@ -39,13 +49,16 @@ impl Compiled {
         if let Some(script) = self.kept().find(&digest) {
             return Ok(script);
         }
-        let script = Script::compile(text)?;
+        let mut script = Script::compile(text)?;
+        if let Some(coverage) = &self.coverage {
+            script = script.probed(coverage.probe(text));
+        }
         self.kept().add(One { digest, size: text.len(), script: script.clone() });
         Ok(script)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,6 +16,7 @@
 mod boilerplate;
 mod builtins;
 mod compiled;
+mod coverage;
 mod definitions;
 mod error;
 mod graph;
@@ -33,6 +34,7 @@ mod walk;
 
 pub use builtins::{Support, support};
 pub use compiled::Compiled;
+pub use coverage::{Coverage, Gap, ScriptCoverage};
 pub use error::RegoError;
 pub use run::Limits;
 pub use script::Script;

@@ -12,6 +12,7 @@ use regorus::Value;
 use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::builtins::Calls;
+use super::coverage::Probe;
 use super::error::{RegoError, engine_error};
 use super::script::Script;
 use super::verdict::Verdict;
@@ -66,13 +67,19 @@ impl Script {
         let mut engine = self.engine.clone();
         engine.set_execution_timer_config(ExecutionTimerConfig { limit: limits.time, check_interval: STEPS });
         engine.set_input(with_args(input, args));
-        let entry_point = self.entry_point.clone();
+        if self.probe.is_some() {
+            Probe::attach(&mut engine);
+        }
+        let (entry_point, probe) = (self.entry_point.clone(), self.probe.clone());
         let state = Arc::new(AtomicU8::new(RUNNING));
         let (sender, receiver) = mpsc::channel();
         let end = End(state.clone());
         let work = move || {
             let _end = end;
-            let outcome = engine.eval_rule(entry_point).map_err(|error| run_error(error, limits));
+            let mut outcome = engine.eval_rule(entry_point).map_err(|error| run_error(error, limits));
+            if let Some(probe) = probe {
+                outcome = probe.add(&engine).and(outcome);
+            }
             // Nobody listens when the watchdog gave up.
             let _ = sender.send(outcome.and_then(|result| Verdict::read(&result)));
         };

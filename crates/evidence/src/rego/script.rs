@@ -6,6 +6,7 @@ use regorus::Engine;
 use regorus::unstable::{Module, Parser};
 
 use super::builtins::Calls;
+use super::coverage::Probe;
 use super::error::{RegoError, engine_error};
 use super::graph::Graph;
 use super::guard::MAX_BYTES;
@@ -17,6 +18,7 @@ pub struct Script {
     pub(super) engine: Engine,
     pub(super) entry_point: String,
     pub(super) calls: Arc<Calls>,
+    pub(super) probe: Option<Probe>,
     warnings: Vec<String>,
 }
 
@@ -60,7 +62,13 @@ impl Script {
         let entry_point = format!("{package}.result");
         // Makes the engine look at every rule now, so that a mistake shows before there is evidence.
         engine.compile_with_entrypoint(&entry_point.as_str().into()).map_err(engine_error)?;
-        Ok(Script { engine, entry_point, calls: Arc::new(calls), warnings })
+        Ok(Script { engine, entry_point, calls: Arc::new(calls), probe: None, warnings })
+    }
+
+    /// The script, with its runs looked at by the probe.
+    pub(super) fn probed(mut self, probe: Probe) -> Script {
+        self.probe = Some(probe);
+        self
     }
 
     /// What is allowed but unlikely to be meant: rules that nothing uses, a policy that can never object.
@@ -69,7 +77,7 @@ impl Script {
     }
 }
 
-fn parse(text: &str) -> Result<Module, RegoError> {
+pub(super) fn parse(text: &str) -> Result<Module, RegoError> {
     let source = guard::source(text)?;
     guard::check(&source)?;
     let parsed = Parser::new(&source).and_then(|mut parser| {

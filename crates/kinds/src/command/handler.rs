@@ -132,6 +132,9 @@ fn variables(attempt: &Attempt) -> Vec<(&'static str, String)> {
         ("LONGRUN_PROJECT_ID", operation.project_id.clone()),
         ("LONGRUN_PROJECT_VERSION_ID", operation.project_version_id.clone()),
     ];
+    if let Some(trace) = attempt.trace {
+        variables.push(("TRACEPARENT", trace.to_string()));
+    }
     if let Some(resource) = &operation.resource {
         variables.push(("LONGRUN_RESOURCE_TYPE", resource.resource_type.clone()));
         variables.push(("LONGRUN_RESOURCE_ID", resource.resource_id.clone()));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use store::{Content, ContentError};
 
+use store::meters::{Meters, Present};
+
 use super::pool::Pool;
 use super::process::{Broken, Process, Worker};
 use super::wire::{Answer, Setup, Task};
@@ -26,6 +28,7 @@ pub struct Evaluations {
     worker: Worker,
     config: EvaluatorConfig,
     pool: Arc<Pool>,
+    meters: Meters,
 }
 
 /// Why there is no answer.
@@ -64,7 +67,12 @@ impl Evaluations {
         Evaluator::new(config.clone())?;
         // As many as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)) })
+        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)), meters: Meters::default() })
+    }
+
+    /// The same, which counts its processes in a server's meters.
+    pub fn measured_by(self, meters: Meters) -> Evaluations {
+        Evaluations { meters, ..self }
     }
 
     /// Checks a request, JSON, as far as that goes without the evidence: every policy is there, in order, and has its
@@ -149,12 +157,13 @@ impl Evaluations {
                 Some(process) => process,
                 None => self.start().await?,
             };
-            process.hold(held);
+            let busy = Present::one_more(&self.meters.evaluation_busy);
+            process.hold((held, busy));
             let answered = process.work(task, request.as_bytes(), content, output_limit).await;
             let (reply, output) = answered.map_err(|broken| self.explain(broken))?;
             process.release();
             if !reply.ends {
-                self.pool.put(organization, process);
+                self.pool.put(organization, process, &self.meters);
             }
             Ok((reply.answer, output))
         };
@@ -167,6 +176,7 @@ impl Evaluations {
 
     async fn start(&self) -> Result<Process, JobError> {
         let setup = Setup { config: self.config.clone(), parent: std::process::id() };
+        self.meters.evaluation_started.inc();
         Process::start(&self.worker, &setup).await.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "could not start an evaluation process");
             again("the server could not start an evaluation process")

@@ -19,10 +19,14 @@ mod evaluations;
 mod handler;
 mod pool;
 mod process;
+mod prompt;
+mod records;
 mod serve;
 mod wire;
 
 pub use evaluations::{CheckError, Evaluations, JobError};
-pub use handler::{EvaluationHandler, KIND};
+pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;
+pub use prompt::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, Provider, ProviderSettings, ResponseFormat};
+pub(crate) use records::asked;
 pub use serve::serve;

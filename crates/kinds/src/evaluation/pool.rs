@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use store::meters::{Meters, Present};
 use tokio::time::Instant;
 
 use super::process::Process;
@@ -32,6 +33,7 @@ struct Waiting {
     organization: String,
     process: Process,
     since: Instant,
+    _idle: Present,
 }
 
 impl std::fmt::Debug for Idle {
@@ -63,9 +65,15 @@ impl Pool {
     }
 
     /// Keeps a process for the next job of this organization; the one that waits longest goes when there are too many.
-    pub fn put(self: &Arc<Pool>, organization: &str, process: Process) {
+    pub fn put(self: &Arc<Pool>, organization: &str, process: Process, meters: &Meters) {
+        let idle_one = Present::one_more(&meters.evaluation_idle);
         let mut idle = self.idle();
-        idle.waiting.push(Waiting { organization: organization.to_owned(), process, since: Instant::now() });
+        idle.waiting.push(Waiting {
+            organization: organization.to_owned(),
+            process,
+            since: Instant::now(),
+            _idle: idle_one,
+        });
         if idle.waiting.len() > self.most {
             idle.waiting.remove(0);
         }

@@ -55,7 +55,7 @@ impl Handler for HttpHandler {
         };
         let body = serde_json::to_vec(&call).expect("strings, numbers and JSON always serialise");
         tokio::select! {
-            answer = self.endpoint.post(&call.id, "application/json", body, self.output_limit) => answer,
+            answer = self.endpoint.post(&call.id, "application/json", body, self.output_limit, attempt.trace) => answer,
             () = attempt.cancelled.cancelled() => Err(Failure::transient("the call was stopped")),
         }
     }

@@ -18,8 +18,9 @@ use async_trait::async_trait;
 use engine::{Attempt, Failure, FollowUp, Handler};
 use evidence::Status as Verdict;
 use operations::backoff::Backoff;
-use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status};
+use operations::{MAX_INLINE_BYTES, NewOperation, Operation, Resource, Status, TraceContext};
 use serde::{Deserialize, Serialize};
+use store::meters::{DeliveryLabel, Meters, Outcome};
 
 use crate::evaluation;
 use crate::webhook::Endpoint;
@@ -88,19 +89,24 @@ impl Subscription {
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
-    pub async fn deliver(&self, organization: &str, operation: &Operation) -> Result<(), Failure> {
+    pub async fn deliver(
+        &self,
+        organization: &str,
+        operation: &Operation,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Failure> {
         let wire = WireOperation::from(operation);
         let Some(event) = Event::of(organization, operation, &wire) else {
             return Err(Failure::permanent("the operation has not ended"));
         };
         let body = serde_json::to_vec(&event).expect("strings always serialise");
-        self.endpoint.post(&event.id, event::CONTENT_TYPE, body, ANSWER_LIMIT).await.map(drop)
+        self.endpoint.post(&event.id, event::CONTENT_TYPE, body, ANSWER_LIMIT, trace).await.map(drop)
     }
 }
 
 /// Every subscription by its name; the [`Handler`] of the kind [`KIND`].
 #[derive(Clone, Debug, Default)]
-pub struct Notices(BTreeMap<String, Subscription>);
+pub struct Notices(BTreeMap<String, Subscription>, Meters);
 
 /// The input of a notice.
 #[derive(Serialize, Deserialize)]
@@ -112,7 +118,12 @@ struct Input<'a> {
 impl Notices {
     /// The subscriptions, each with the name that its notices find it by.
     pub fn new(subscriptions: BTreeMap<String, Subscription>) -> Notices {
-        Notices(subscriptions)
+        Notices(subscriptions, Meters::default())
+    }
+
+    /// The same, which counts deliveries in a process' meters.
+    pub fn measured_by(self, meters: Meters) -> Notices {
+        Notices(self.0, meters)
     }
 
     /// Whether nobody subscribed.
@@ -165,7 +176,11 @@ impl Handler for Notices {
             return Err(Failure::transient(format!("there is no subscription {:?} here", input.subscription)));
         };
         tokio::select! {
-            delivered = subscription.deliver(&attempt.organization, &operation) => delivered.map(|()| String::new()),
+            delivered = subscription.deliver(&attempt.organization, &operation, attempt.trace) => {
+                let outcome = if delivered.is_ok() { Outcome::completed } else { Outcome::failed };
+                self.1.notice_attempts.get_or_create(&DeliveryLabel { outcome }).inc();
+                delivered.map(|()| String::new())
+            }
             () = attempt.cancelled.cancelled() => Err(Failure::transient("the delivery was stopped")),
         }
     }

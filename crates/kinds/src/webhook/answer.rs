@@ -13,7 +13,7 @@ use crate::text::one_line;
 const EXCERPT_BYTES: usize = 512;
 
 /// Reads an answer: the body of a success, a failure for the rest.
-pub(super) async fn read(mut response: Response, limit: usize) -> Result<String, Failure> {
+pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String, Failure> {
     let status = response.status();
     if status.is_success() {
         let (body, is_whole) = body(&mut response, limit).await?;

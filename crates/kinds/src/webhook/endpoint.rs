@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use engine::Failure;
+use operations::TraceContext;
 use reqwest::{Client, Url};
 
 use super::address::{NotPublic, PublicOnly, is_public};
@@ -92,6 +93,31 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
     }
 }
 
+/// A client that calls what the settings allow and nothing else, and the URL.
+///
+/// # Errors
+/// [`InvalidEndpoint`] as [`Endpoint::new`].
+pub(crate) fn client(settings: &EndpointSettings) -> Result<(Client, Url), InvalidEndpoint> {
+    let url = settings.check()?;
+    install_crypto_provider();
+    let mut builder = Client::builder()
+        .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if !settings.allow_private_addresses {
+        builder = builder.dns_resolver(PublicOnly);
+    }
+    if url.scheme() == "http" {
+        // Certificates are not needed, and a small container may have none to load.
+        builder = builder.tls_certs_only([]);
+    }
+    let client = builder
+        .build()
+        .map_err(|error| InvalidEndpoint { key: "url", message: format!("cannot be called: {}", innermost(&error)) })?;
+    Ok((client, url))
+}
+
 impl Endpoint {
     /// An endpoint, checked; nothing is called yet.
     ///
@@ -99,37 +125,28 @@ impl Endpoint {
     /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
     /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
-        let url = settings.check()?;
-        install_crypto_provider();
-        let mut builder = Client::builder()
-            .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if !settings.allow_private_addresses {
-            builder = builder.dns_resolver(PublicOnly);
-        }
-        if url.scheme() == "http" {
-            // Certificates are not needed, and a small container may have none to load.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| InvalidEndpoint {
-            key: "url",
-            message: format!("cannot be called: {}", innermost(&error)),
-        })?;
+        let (client, url) = client(settings)?;
         Ok(Endpoint { client, url, secrets })
     }
 
     /// Posts a body, signed; answers what the server answers, at most `limit` bytes.
     ///
-    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell.
+    /// `id` names the message: the same one each time that it is repeated, so that a receiver can tell. `trace` is the span
+    /// that the call belongs to, told as the header `traceparent`.
     ///
     /// # Errors
     /// [`Failure`], permanent where another attempt would be in vain.
-    pub async fn post(&self, id: &str, content_type: &str, body: Vec<u8>, limit: usize) -> Result<String, Failure> {
+    pub async fn post(
+        &self,
+        id: &str,
+        content_type: &str,
+        body: Vec<u8>,
+        limit: usize,
+        trace: Option<TraceContext>,
+    ) -> Result<String, Failure> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time = since_1970.as_secs();
-        let call = self
+        let mut call = self
             .client
             .post(self.url.clone())
             .header("content-type", content_type)
@@ -137,19 +154,23 @@ impl Endpoint {
             .header("webhook-timestamp", time.to_string())
             .header("webhook-signature", self.secrets.sign(id, time, &body))
             .body(body);
+        if let Some(trace) = trace {
+            call = call.header("traceparent", trace.to_string());
+        }
         match call.send().await {
             Ok(response) => answer::read(response, limit).await,
-            Err(error) => Err(self.unreached(&error)),
+            Err(error) => Err(unreached(&self.url, &error)),
         }
     }
+}
 
-    fn unreached(&self, error: &reqwest::Error) -> Failure {
-        if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
-            return Failure::permanent(refused.to_string());
-        }
-        let host = self.url.host_str().unwrap_or_default();
-        Failure::transient(format!("{host} could not be called: {}", innermost(error)))
+/// What a call failed with that got no answer.
+pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> Failure {
+    if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotPublic>()) {
+        return Failure::permanent(refused.to_string());
     }
+    let host = url.host_str().unwrap_or_default();
+    Failure::transient(format!("{host} could not be called: {}", innermost(error)))
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

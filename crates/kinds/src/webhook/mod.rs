@@ -6,9 +6,10 @@
 //! What is read of an answer is bounded.
 
 mod address;
-mod answer;
+pub(crate) mod answer;
 mod endpoint;
 mod signature;
 
 pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint, innermost, install_crypto_provider};
+pub(crate) use endpoint::{client, unreached};
 pub use signature::{InvalidSecret, Secrets};

@@ -3,7 +3,7 @@
 use clap::ArgAction;
 use longrun_client::{BulkRequest, WaitStep};
 
-use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
 use crate::exit::Exit;
 use crate::progress::Spinner;
 use crate::render::{self, Format, Style, table};
@@ -39,7 +39,7 @@ pub struct BulkArgs {
 /// # Errors
 /// What the calls may fail with.
 pub async fn run(args: BulkArgs, action: &str) -> anyhow::Result<Exit> {
-    let client = args.server.client_with(args.reconnect.settings())?;
+    let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     let request = BulkRequest {
         action: action.to_owned(),
         filter: args.filter,

@@ -10,7 +10,7 @@ use longrun_client::{Client, EvaluateRequest, PolicyAttachment, PolicyGroupAttac
 use super::evidence::upload;
 use super::operations::within;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
 use crate::exit::{Exit, Hint, Tally};
 use crate::policy_file::self_contained;
 use crate::progress::Spinner;
@@ -45,6 +45,9 @@ pub struct Args {
     /// Input for the policies and groups given; may be repeated
     #[arg(long = "with", value_name = "NAME=VALUE", value_parser = input)]
     inputs: Vec<(String, String)>,
+    /// What to ask an AI provider about the evidence, besides what policies say; the server must have one
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Name of the evidence, as policies see it; without it, the name of the file
     #[arg(long)]
     name: Option<String>,
@@ -107,7 +110,7 @@ fn input(text: &str) -> Result<(String, String), String> {
 /// evaluated.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let (policies, policy_groups) = attachments(&args)?;
-    let client = args.server.client_with(args.reconnect.settings())?;
+    let client = within_callers_trace(args.server.client_with(args.reconnect.settings())?);
     if args.files.iter().filter(|file| file.as_os_str() == STDIN).count() > 1 {
         return Err(anyhow::anyhow!("- stands there twice; standard input can be read once"));
     }
@@ -124,6 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             project_version_id: args.project_version_id.clone(),
             project_name: args.project_name.clone(),
             project_version_name: args.project_version_name.clone(),
+            prompt: args.prompt.clone(),
             ..EvaluateRequest::default()
         };
         match start(&client, file, request).await {

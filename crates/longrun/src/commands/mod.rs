@@ -1,5 +1,6 @@
 //! The commands, one file each: what it takes (`Args`) and what it does (`run`).
 
+pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod bulk;
@@ -34,6 +35,7 @@ pub mod stats;
 pub mod token;
 pub mod top;
 pub mod views;
+pub mod waiver;
 pub mod watch;
 pub mod worker;
 pub mod workers;

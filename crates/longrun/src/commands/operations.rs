@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::ids;
 use crate::completing;
 use crate::config::Span;
-use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason};
+use crate::connection::{ClientArgs, OutputArgs, ReconnectArgs, back, lost, reason, within_callers_trace};
 use crate::exit::{Exit, Hint, Missing, Tally, note};
 use crate::progress::Spinner;
 use crate::render::{self, Format};
@@ -291,7 +291,8 @@ pub async fn create(args: CreateArgs) -> anyhow::Result<Exit> {
         labels,
         unique_key: args.unique_key,
     };
-    let answer = args.server.client()?.create(&operation, args.idempotency_key.as_deref()).await?;
+    let client = within_callers_trace(args.server.client()?);
+    let answer = client.create(&operation, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
     if answer.existing {
         note("the operation was there before: it has the unique key and has not ended");
@@ -329,7 +330,8 @@ pub async fn create_batch(args: CreateBatchArgs) -> anyhow::Result<Exit> {
     let operations = parse_batch(&read(&args.file)?)
         .with_context(|| format!("{} cannot be created", args.file.display()))
         .hint("write a JSON list of objects such as {\"kind\": \"scan\"}, or one such object a line")?;
-    let answer = args.server.client()?.batch_create(&operations, args.idempotency_key.as_deref()).await?;
+    let client = within_callers_trace(args.server.client()?);
+    let answer = client.batch_create(&operations, args.idempotency_key.as_deref()).await?;
     render::print(args.output.format, &answer)?;
     Ok(Exit::Done)
 }

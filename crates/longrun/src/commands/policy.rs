@@ -1,5 +1,7 @@
 //! `longrun policy check`: is a policy in order, and do its examples come out as they say?
 
+pub mod test;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -89,6 +91,7 @@ impl Checked {
     }
 }
 
+/// A case that came out otherwise, and how.
 fn table_of_case(style: Style, case: &CaseReport) -> String {
     let mut text = format!("    {} {}\n", style.bad("✗"), printable(&case.name));
     for problem in &case.problems {

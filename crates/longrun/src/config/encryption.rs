@@ -16,7 +16,7 @@ const MAX_FILE_BYTES: u64 = 1024;
 #[serde(default, deny_unknown_fields)]
 pub struct Encryption {
     /// Every key that something is, or was, encrypted with.
-    pub keys: Vec<EncryptionKey>,
+    pub keys: Vec<KeyFile>,
     /// The id of the key that new things are encrypted with; empty: they are not encrypted.
     pub active: String,
 }
@@ -24,10 +24,10 @@ pub struct Encryption {
 /// A key, by its file. In the environment it is written `ID=FILE`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written", deny_unknown_fields)]
-pub struct EncryptionKey {
-    /// What stands in everything that is encrypted with it.
+pub struct KeyFile {
+    /// What it is called, for instance in everything that is encrypted with it.
     pub id: String,
-    /// The file with its 32 bytes, or their base64.
+    /// Its file.
     pub file: String,
 }
 
@@ -46,15 +46,15 @@ struct Table {
     file: String,
 }
 
-impl TryFrom<Written> for EncryptionKey {
+impl TryFrom<Written> for KeyFile {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<EncryptionKey, &'static str> {
+    fn try_from(written: Written) -> Result<KeyFile, &'static str> {
         match written {
-            Written::Table(Table { id, file }) => Ok(EncryptionKey { id, file }),
+            Written::Table(Table { id, file }) => Ok(KeyFile { id, file }),
             Written::Text(text) => {
                 let (id, file) = text.split_once('=').ok_or("a key is { id = \"…\", file = \"…\" }, or ID=FILE")?;
-                Ok(EncryptionKey { id: id.to_owned(), file: file.to_owned() })
+                Ok(KeyFile { id: id.to_owned(), file: file.to_owned() })
             }
         }
     }
@@ -67,9 +67,9 @@ impl Encryption {
     /// The key of the configuration that cannot be used, and why.
     pub fn keyring(&self) -> Result<Keyring, (&'static str, String)> {
         let mut keys = Vec::new();
-        for EncryptionKey { id, file } in &self.keys {
-            let read =
-                read_private(file).and_then(|content| Key::read(id, &content).map_err(|error| error.to_string()));
+        for KeyFile { id, file } in &self.keys {
+            let read = read_private(file, MAX_FILE_BYTES)
+                .and_then(|content| Key::read(id, &content).map_err(|error| error.to_string()));
             keys.push(read.map_err(|error| ("encryption.keys", format!("the key {id:?} in {file}: {error}")))?);
         }
         let active = Some(self.active.as_str()).filter(|active| !active.is_empty());
@@ -83,8 +83,8 @@ impl Encryption {
     }
 }
 
-/// The content of a file that is a secret: others must not be able to read it.
-fn read_private(path: &str) -> Result<SecretBox<Vec<u8>>, String> {
+/// The content of a file that is a secret, of at most `limit` bytes: others must not be able to read it.
+pub(super) fn read_private(path: &str, limit: u64) -> Result<SecretBox<Vec<u8>>, String> {
     let cannot = |error: std::io::Error| format!("the file cannot be read: {error}");
     let file = File::open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
@@ -92,12 +92,12 @@ fn read_private(path: &str) -> Result<SecretBox<Vec<u8>>, String> {
     if found.is_file() && found.mode() & 0o027 != 0 {
         return Err("others on this machine have rights on the file; `chmod go= FILE` takes them away".to_owned());
     }
-    if !found.is_file() || found.len() > MAX_FILE_BYTES {
+    if !found.is_file() || found.len() > limit {
         return Err("is no file of a key".to_owned());
     }
     // Of its size from the start, so that no copy of it stays behind in memory.
-    let mut content = SecretBox::new(Box::new(Vec::with_capacity(MAX_FILE_BYTES as usize)));
-    file.take(MAX_FILE_BYTES).read_to_end(content.expose_secret_mut()).map_err(cannot)?;
+    let mut content = SecretBox::new(Box::new(Vec::with_capacity(usize::try_from(limit).unwrap_or_default())));
+    file.take(limit).read_to_end(content.expose_secret_mut()).map_err(cannot)?;
     Ok(content)
 }
 

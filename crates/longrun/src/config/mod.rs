@@ -7,6 +7,8 @@
 //! Promises: a key that does not exist is refused, with the nearest one that does; all problems are told at once, each
 //! with its place; secrets are never shown.
 
+mod ai;
+mod attestation;
 mod auth;
 mod claims;
 mod declared;
@@ -21,7 +23,9 @@ mod model;
 mod nearest;
 mod notices;
 mod organizations;
+mod signatures;
 mod tables;
+mod tracing;
 mod units;
 mod unseen;
 mod validate;
@@ -34,6 +38,7 @@ pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
 pub use model::{Config, LogFormat};
 pub use nearest::nearest;
+pub use tracing::collector_url;
 pub use units::{ByteSize, Span};
 pub use unseen::Unseen;
 pub use validate::validate;

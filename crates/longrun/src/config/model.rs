@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use store::{InvalidStoreUrl, StoreUrl};
 
+use super::ai::Ai;
+use super::attestation::Attestation;
 use super::auth::Auth;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
@@ -16,6 +18,8 @@ use super::http::Http;
 use super::kinds::Kinds;
 use super::notices::Notice;
 use super::organizations::{Organization, OrganizationLimits};
+use super::signatures::Signatures;
+use super::tracing::Tracing;
 use super::units::{ByteSize, InvalidSpan, Span};
 
 /// The configuration of a server.
@@ -44,8 +48,14 @@ pub struct Config {
     pub evidence: Evidence,
     /// Encryption of what is stored.
     pub encryption: Encryption,
+    /// With what results are signed.
+    pub attestation: Attestation,
+    /// Whose signatures on attestations are trusted.
+    pub signatures: Signatures,
     /// Where policies come from and what they may use.
     pub policies: Policies,
+    /// The provider of models that `prompt` checks are sent to.
+    pub ai: Ai,
     /// Which kinds of operations are taken.
     pub kinds: Kinds,
     /// Who is told when operations have ended: the tables `[notices.NAME]`, which are read one by one.
@@ -62,6 +72,8 @@ pub struct Config {
     pub retention: Retention,
     /// What is logged.
     pub log: Log,
+    /// Distributed traces.
+    pub tracing: Tracing,
 }
 
 /// Encryption of the API; both files or neither.
@@ -121,8 +133,12 @@ pub struct Api {
 pub struct Evidence {
     /// The folder.
     pub folder: String,
+    /// A bucket in its stead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
+    pub url: String,
     /// The most bytes of one piece.
     pub max_size: ByteSize,
+    /// Whether evidence is evaluated again when a waiver that concerns it is added, removed or expires.
+    pub reevaluate_on_waivers: bool,
 }
 
 /// Where policies come from and what they may use.
@@ -207,7 +223,10 @@ impl Default for Config {
             http: Http::default(),
             evidence: Evidence::default(),
             encryption: Encryption::default(),
+            attestation: Attestation::default(),
+            signatures: Signatures::default(),
             policies: Policies::default(),
+            ai: Ai::default(),
             kinds: Kinds::default(),
             notices: BTreeMap::new(),
             limits: OrganizationLimits::default(),
@@ -215,6 +234,7 @@ impl Default for Config {
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
+            tracing: Tracing::default(),
         }
     }
 }
@@ -244,7 +264,12 @@ impl Default for Api {
 
 impl Default for Evidence {
     fn default() -> Evidence {
-        Evidence { folder: "evidence".to_owned(), max_size: ByteSize::mebibytes(100) }
+        Evidence {
+            folder: "evidence".to_owned(),
+            url: String::new(),
+            max_size: ByteSize::mebibytes(100),
+            reevaluate_on_waivers: true,
+        }
     }
 }
 
@@ -318,7 +343,7 @@ impl Config {
             .organizations
             .iter()
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
-        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND].map(str::to_owned).into();
+        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND, kinds::reevaluation::KIND].map(str::to_owned).into();
         let of = |(name, organization): (&String, &Organization)| {
             (!organization.max_running.is_empty()).then(|| (name.clone(), organization.max_running.clone()))
         };

@@ -78,9 +78,18 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
 
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
+    let url = &config.evidence.url;
+    let told = "must be empty, or an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+    check(url.is_empty() || store::ContentStore::check_bucket(url).is_ok(), "evidence.url", told);
     check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
     if let Err((key, message)) = config.encryption.keyring() {
         check(false, key, &message);
+    }
+    if let Err((key, message)) = config.attestation.signer() {
+        check(false, key, &message);
+    }
+    if let Err(message) = config.signatures.trusted_keys() {
+        check(false, "signatures.trusted_keys", &message);
     }
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
@@ -91,6 +100,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
         "needs policies.folder: references lead into it",
     );
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
+    for (key, message) in config.ai.check() {
+        check(false, &format!("ai.{key}"), &message);
+    }
 
     for (name, kind) in &config.kinds.declared {
         for (key, message) in kind.check(name) {
@@ -106,6 +118,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
 
     for (key, message) in config.limits.check() {
         check(false, &format!("limits.{key}"), &message);
+    }
+    for (key, message) in config.tracing.check() {
+        check(false, &format!("tracing.{key}"), &message);
     }
     for (name, organization) in &config.organizations {
         for (key, message) in organization.check(name, &config.limits) {

@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use engine::Registry;
 use kinds::bulk::{self, BulkHandler};
 use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
-use kinds::evaluation::{EvaluationHandler, Evaluations, KIND as EVIDENCE_EVALUATION};
+use kinds::evaluation::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
 use kinds::http::HttpHandler;
 use kinds::notices::{self, NoticeFilter, Notices, Subscription};
+use kinds::reevaluation::{self, ReevaluationHandler};
 use operations::Status;
 use operations::backoff::Backoff;
 use server::KindDefaults;
-use store::{ContentStore, Store};
+use store::Store;
 
 use super::endpoint::{endpoint, variable};
 use crate::commands::command_runner;
@@ -28,16 +29,13 @@ const PASSED_ON: [&str; 2] = ["PATH", "LANG"];
 ///
 /// # Errors
 /// When a variable that a kind needs is not set.
-pub fn registry(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    content: &ContentStore,
-    evaluations: &Arc<Evaluations>,
-) -> anyhow::Result<Registry> {
+pub fn registry(config: &Config, store: &Arc<dyn Store>, evaluation: EvaluationHandler) -> anyhow::Result<Registry> {
     let mut registry = Registry::new()
-        .with(EVIDENCE_EVALUATION, EvaluationHandler::new(content.clone(), Arc::clone(evaluations)))
+        .with(EVIDENCE_EVALUATION, evaluation)
         .with(bulk::KIND, BulkHandler::new(Arc::clone(store)))
-        .with_limits(bulk::KIND, bulk::limits());
+        .with_limits(bulk::KIND, bulk::limits())
+        .with(reevaluation::KIND, ReevaluationHandler::new(Arc::clone(store)))
+        .with_limits(reevaluation::KIND, reevaluation::limits());
     for (name, kind) in &config.kinds.declared {
         registry = registry.with_limits(name, limits(&kind.limits));
         registry = match &kind.work {
@@ -49,7 +47,7 @@ pub fn registry(
             }
         };
     }
-    let notices = notices(config)?;
+    let notices = notices(config)?.measured_by(store.meters());
     if !notices.is_empty() {
         let limits = engine::Limits { backoff: Some(notices::BACKOFF), ..engine::Limits::default() };
         registry = registry.with_follow_up(notices.clone()).with(notices::KIND, notices);
@@ -77,7 +75,7 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
 /// another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
     let mut kinds = registry.kinds();
-    for own in [notices::KIND, bulk::KIND] {
+    for own in [notices::KIND, bulk::KIND, reevaluation::KIND] {
         if !kinds.iter().any(|kind| kind == own) {
             kinds.push(own.to_owned());
         }

@@ -3,6 +3,8 @@
 //! `dev`, `serve` and `demo` differ in their configuration only; this is what they share. Nothing runs before
 //! everything that can fail at the start has succeeded.
 
+mod ai;
+mod attestation;
 mod certificates;
 mod endpoint;
 mod evaluator;
@@ -13,12 +15,15 @@ mod lock;
 mod logging;
 mod name;
 mod signals;
+mod traces;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::kinds::evaluation::EvaluationHandler;
+use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
@@ -38,6 +43,9 @@ pub use signals::StopSignals;
 /// Connections of a server to PostgreSQL: enough to keep the write batchers, the engine and two requests a core busy.
 const CONNECTIONS: u32 = 16;
 
+/// How long the collector of traces may take at the end.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// Between two looks at what broken uploads left.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -55,6 +63,7 @@ pub struct Node {
     /// What is done beside the calls.
     maintenance: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    traces: Traces,
     sign_in_links: SignInLinks,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
@@ -77,15 +86,17 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
+        store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
-        let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
-            .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?
-            .with_keyring(keyring);
+        let content = evidence::open(config, keyring)?;
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
-        warn_of_readers(Path::new(&config.evidence.folder));
+        if config.evidence.url.is_empty() {
+            warn_of_readers(Path::new(&config.evidence.folder));
+        }
+        let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
         // Before anybody is told that the server is there: until then the signal ends the process.
@@ -102,8 +113,15 @@ impl Node {
         };
 
         let sweeping = tokio::spawn(sweep(content.clone(), store.health(), config.api.upload_timeout.0));
-        let evaluations = Arc::new(evaluator::evaluations(config)?);
-        let registry = kinds::registry(config, &store, &content, &evaluations)?;
+        let evaluations = Arc::new(evaluator::evaluations(config)?.measured_by(store.meters()));
+        let provider = ai::provider(config)?;
+        let has_ai_provider = provider.is_some();
+        let handler = EvaluationHandler::new(content.clone(), Arc::clone(&evaluations))
+            .with_provider(provider)
+            .with_signer(signer.clone())
+            .with_store(Arc::clone(&store));
+        let traces = traces::traces(config, store.meters(), &name)?;
+        let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
         engine::Engine::prepare(&*store, &registry).await.context("cannot use the store")?;
         // One process at a time holds the lock, so whatever a server holds now was lost by its predecessor.
@@ -117,13 +135,16 @@ impl Node {
         services.defaults = kinds::defaults(config).into();
         services.call_limits = config.call_limits().into();
         services.evaluations = Some(evaluations);
+        services.signer = signer;
         services.allow_undeclared_kinds = config.kinds.allow_undeclared;
+        services.has_ai_provider = has_ai_provider;
         services.has_default_policies = !config.policies.default.is_empty();
         services.identity = identity.into();
         services.settings = settings.clone();
+        services.traces = traces.clone();
         services.metrics.add_counter(
-            "longrun_log_lines_lost_total",
-            "Lines of the log that could not be written.",
+            "log_lines_lost",
+            "Lines of the log that could not be written",
             logging::lost_lines,
         );
         let (shutdown, sign_in_links) = (services.shutdown.clone(), services.sign_in_links.clone());
@@ -148,6 +169,10 @@ impl Node {
         let retention = config.evidence_retention()?;
         let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(&store), retention));
         let mut maintenance = vec![sweeping, tidying];
+        if config.evidence.reevaluate_on_waivers {
+            let waker = engine.waker();
+            maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
+        }
         if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
             maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
         }
@@ -165,6 +190,7 @@ impl Node {
             listeners,
             maintenance,
             shutdown,
+            traces,
             sign_in_links,
             _lock: lock,
         })
@@ -209,6 +235,7 @@ impl Node {
         };
         // Both at once: together they take no longer than the drain time.
         tokio::join!(drained, closed);
+        self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
         self.store.close().await;
     }
@@ -217,7 +244,7 @@ impl Node {
 /// The kinds that a configuration declares, and those that longrun brings.
 pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
-    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND].map(str::to_owned));
+    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND, ::kinds::reevaluation::KIND].map(str::to_owned));
     known
 }
 

@@ -72,14 +72,17 @@ impl Terms {
     /// about. `is_running`: the operation before has not ended.
     pub fn fire(&self, timing: &Timing, next_due: Timestamp, is_running: bool, now: Timestamp) -> Firing {
         let before = Timestamp::from_millis(next_due.as_millis() - 1);
-        let mut due = timing.between(before, now, MAX_CATCH_UP);
+        let mut due = timing.between(before, now, MAX_CATCH_UP + 1);
+        let too_old = (due.len() > MAX_CATCH_UP).then(|| due.remove(0));
         let ready = due.iter().take_while(|due| due.after(self.delay(**due)) <= now).count();
         let waiting = due.split_off(ready);
         let next = match waiting.first() {
             Some(due) => Some(self.next(*due)),
             None => self.next_after(timing, now.max(before)),
         };
-        let Some(last) = due.last().copied() else { return Firing { next, ..Firing::default() } };
+        let Some(last) = due.last().copied() else {
+            return Firing { passed_over: too_old, next, ..Firing::default() };
+        };
         // The first that may still be in time.
         let missed_before = due.partition_point(|due| due.after(self.delay(*due)).after(GRACE) < now);
         let mut create = match self.catch_up {
@@ -93,7 +96,7 @@ impl Terms {
             Overlap::Skip if is_running => create.clear(),
             Overlap::Skip | Overlap::CancelPrevious => drop(create.drain(..create.len().saturating_sub(1))),
         }
-        let passed_over = due.iter().rev().find(|due| !create.contains(due)).copied();
+        let passed_over = due.iter().rev().find(|due| !create.contains(due)).copied().or(too_old);
         Firing { create, passed_over, next }
     }
 }

@@ -149,7 +149,8 @@ async fn carry_out(app: &App, caller: &Caller, order: Order, key: Option<&str>) 
     let by_status = matching.groups.iter().filter_map(|group| Some((group.status?, group.count))).collect();
     let mut begun = Begun { count: matching.total, by_status, is_exact: matching.is_exact, operation: None };
     if !dry_run {
-        let new = bulk::operation(action, &search, caller.access());
+        let mut new = bulk::operation(action, &search, caller.access());
+        new.trace = caller.trace();
         let key = idempotency::key(key, caller, "POST /v1/operations:bulk", || canonical)?;
         let targets = vec![format!("bulk/{}", action.name()), format!("filter/{search}")];
         let store = caller.store(app, "operations.bulk", targets);

@@ -139,6 +139,7 @@ pub(super) async fn one(
     key: Option<&str>,
 ) -> Result<Made, ApiError> {
     complete(app, caller, &mut operation).await?;
+    operation.trace = caller.trace();
     let key = idempotency::key(key, caller, call, || fingerprinted(&operation))?;
     let store = caller.store(app, "operations.create", Vec::new());
     // What is answered with another id was there before.
@@ -170,6 +171,7 @@ pub(crate) async fn batch(
     found.none()?;
     for (index, operation) in operations.iter_mut().enumerate() {
         complete(app, caller, operation).await.map_err(|error| at(format!("operations[{index}]."), error))?;
+        operation.trace = caller.trace();
     }
     let canonical = || operations.iter().map(fingerprinted).collect::<Vec<_>>().join("\n");
     let key = idempotency::key(key, caller, "POST /v1/operations:batchCreate", canonical)?;
@@ -235,6 +237,7 @@ pub(super) fn check(app: &App, asked: Read<CreateOperation>) -> (NewOperation, F
         labels: asked.labels,
         unique_key: Some(asked.unique_key).filter(|key| !key.is_empty()),
         schedule: None,
+        trace: None,
     };
     if operation.concurrency.is_none() && asked.concurrency_limit.is_some() {
         found.add(Violation::new(
@@ -255,7 +258,7 @@ pub(super) fn check_new(app: &App, operation: &NewOperation, found: &mut Found) 
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
-    if [kinds::notices::KIND, kinds::bulk::KIND].contains(&kind) {
+    if [kinds::notices::KIND, kinds::bulk::KIND, kinds::reevaluation::KIND].contains(&kind) {
         let description = "is reserved: longrun itself makes the operations of this kind";
         return Some(Violation::new("kind", description));
     }
@@ -299,6 +302,7 @@ pub(super) fn fingerprinted(operation: &NewOperation) -> String {
         labels,
         unique_key,
         schedule: _,
+        trace: _,
     } = operation;
     let input = serde_json::from_str::<&RawValue>(input).ok().and_then(|raw| canonical(raw).ok());
     // `Debug` quotes strings, so no two requests run into one another.

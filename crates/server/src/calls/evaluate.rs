@@ -158,11 +158,7 @@ impl Evaluation {
             }
         }
         if !asked.prompt.is_empty() {
-            if app.has_ai_provider {
-                members.push(format!("\"prompt\":{}", serde_json::Value::from(asked.prompt)));
-            } else {
-                found.add(Violation::new("prompt", "no AI provider is configured"));
-            }
+            members.push(format!("\"prompt\":{}", serde_json::Value::from(asked.prompt)));
         }
         operation.input = format!("{{{}}}", members.join(","));
         operation.violations().into_iter().for_each(|violation| found.add(violation));
@@ -220,6 +216,7 @@ pub(crate) async fn evaluate(
     // Held until the content is stored: what is bounded is memory.
     drop(place);
     evaluation::about(app, caller, &mut operation, &request, "").await?;
+    operation.trace = caller.trace();
     let key = super::idempotency::key(key, caller, "POST /v1/agents/evaluate-evidence", || {
         creation::fingerprinted(&operation)
     })?;

@@ -33,6 +33,10 @@ pub(super) async fn request(
     let request: EvaluateRequest = serde_json::from_str(input)
         .map_err(|error| ApiError::field(prefix.trim_end_matches('.'), error.to_string()))?;
     request.validate().map_err(field)?;
+    if request.prompt.is_some() && !app.has_ai_provider {
+        let description = "cannot be checked: this server has no AI provider; leave it out, or configure [ai]";
+        return Err(ApiError::field(format!("{prefix}prompt"), description));
+    }
     if let Some(evaluations) = app.evaluations.as_ref().filter(|_| request.names_policies()) {
         let turn = app.checks.take(caller.organization()).await;
         match evaluations.check(caller.organization(), input, turn).await {
@@ -60,7 +64,7 @@ pub(super) async fn about(
     request: &EvaluateRequest,
     prefix: &str,
 ) -> Result<(), ApiError> {
-    if !request.names_policies() && !app.has_default_policies {
+    if !request.names_policies() && request.prompt.is_none() && !app.has_default_policies {
         let description = "are missing, and no default policies are configured; name at least one policy";
         return Err(ApiError::field(format!("{prefix}policies"), description));
     }

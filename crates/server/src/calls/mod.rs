@@ -5,6 +5,7 @@
 //! One file for each call or family of calls. The structs of requests are what `serde` reads from JSON and queries
 //! ([`crate::strict`]) and what the OpenAPI document is made of.
 
+pub(crate) mod attestation;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod command;
@@ -29,6 +30,7 @@ pub(crate) mod stats;
 pub(crate) mod tokens;
 pub(crate) mod views;
 pub(crate) mod wait;
+pub(crate) mod waivers;
 pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;

@@ -1,11 +1,13 @@
 //! `longrun.v1.AgentsService`.
 
+use ::attestation::EnvelopeSignature;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::agents_service_server::AgentsService;
 use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
 use super::{Call, Face, call, convert};
+use crate::calls::attestation;
 use crate::calls::evaluate::{self, EvaluateEvidence, Evaluation, Evidence};
 use crate::error::ApiError;
 use crate::strict::Read;
@@ -45,6 +47,20 @@ impl AgentsService for Face {
         let key = convert::key(&asked.idempotency_key);
         let operation = evaluate::evaluate(app, &caller, evaluation, place, key).await?;
         Ok(Response::new(wire::EvaluateEvidenceResponse { operation_id: operation.id.to_string() }))
+    }
+
+    async fn get_attestation(
+        &self,
+        request: Request<wire::GetAttestationRequest>,
+    ) -> Result<Response<wire::GetAttestationResponse>, Status> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let envelope = attestation::get(&self.0, &caller, convert::id(&asked.operation_id)).await?;
+        let signature = |one: EnvelopeSignature| wire::AttestationSignature { keyid: one.keyid, sig: one.sig.into() };
+        Ok(Response::new(wire::GetAttestationResponse {
+            payload_type: envelope.payload_type,
+            payload: envelope.payload.into(),
+            signatures: envelope.signatures.into_iter().map(signature).collect(),
+        }))
     }
 }
 

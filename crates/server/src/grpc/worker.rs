@@ -29,7 +29,8 @@ impl WorkerService for Face {
             organizations: List(asked.organizations),
         };
         let delivery = claim::claim(app, &call.caller, Read { value, violations }).await?;
-        let operations = delivery.claimed().iter().map(|claimed| wire::ClaimedOperation {
+        let traces = claim::traces(app, delivery.claimed()).await;
+        let operations = delivery.claimed().iter().zip(traces).map(|(claimed, trace)| wire::ClaimedOperation {
             operation: Some(convert::operation(&claimed.operation)),
             input: claimed.input.clone(),
             attempt: claimed.attempt,
@@ -38,6 +39,7 @@ impl WorkerService for Face {
             timeout: Some(convert::duration(claim::timeout(app, claimed))),
             cancel_requested: claimed.cancel_requested,
             organization: claimed.lease.organization.clone(),
+            traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         });
         let answer = wire::ClaimOperationsResponse {
             operations: operations.collect(),

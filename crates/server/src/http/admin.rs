@@ -6,11 +6,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
-use store::{Pausable, Paused, Store};
-use tasks::TaskReport;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use store::Store;
+use store::meters::{Form, Meters};
 use tokio_util::sync::CancellationToken;
+use traces::Traces;
 
+use super::standings::Looks;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::services::Services;
@@ -22,6 +25,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 struct Admin {
     store: Arc<dyn Store>,
     metrics: Metrics,
+    looks: Looks,
     shutdown: CancellationToken,
 }
 
@@ -30,14 +34,19 @@ struct Admin {
 ///
 /// Needs no token: bind it to an address that only operators reach.
 pub fn admin_router(services: &Services, shutdown: CancellationToken) -> Router {
-    let admin = Admin { store: services.store.clone(), metrics: services.metrics.clone(), shutdown };
+    let admin = Admin {
+        store: services.store.clone(),
+        metrics: services.metrics.clone(),
+        looks: Looks::new(services.store.clone()),
+        shutdown,
+    };
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
     // Probes have counters of their own that nobody sees: they would drown the API's.
-    super::observe::observed(router, Metrics::default(), &[])
+    super::observe::observed(router, Metrics::new(Meters::default()), Traces::default(), &[])
 }
 
 async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
@@ -56,50 +65,8 @@ async fn ready(State(admin): State<Admin>) -> Result<&'static str, ApiError> {
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> ([(http::HeaderName, &'static str); 1], String) {
-    let mut text = admin.metrics.render();
-    text.push_str(&render_tasks(&admin.store.health().report()));
-    // The rest is worth having while the store is away.
-    if let Ok(Ok(paused)) = tokio::time::timeout(PING_TIMEOUT, admin.store.paused()).await {
-        text.push_str(&render_paused(&paused));
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
-}
-
-/// The maintenance tasks and loops of the process.
-fn render_tasks(tasks: &[TaskReport]) -> String {
-    const RESTARTS: &str = "longrun_task_restarts_total";
-    const SUCCEEDED: &str = "longrun_task_seconds_since_success";
-    let mut text =
-        format!("# HELP {RESTARTS} How often a task broke off and was restarted.\n# TYPE {RESTARTS} counter\n");
-    for TaskReport { task, restarts, .. } in tasks {
-        text.push_str(&format!("{RESTARTS}{{task=\"{task}\"}} {restarts}\n"));
-    }
-    text.push_str(&format!(
-        "# HELP {SUCCEEDED} Seconds since the last round of a task that succeeded.\n# TYPE {SUCCEEDED} gauge\n"
-    ));
-    for TaskReport { task, succeeded, .. } in tasks {
-        if let Some(succeeded) = succeeded {
-            text.push_str(&format!("{SUCCEEDED}{{task=\"{task}\"}} {}\n", succeeded.as_secs_f64()));
-        }
-    }
-    text
-}
-
-/// A line for each thing that is paused: there are few, and only operators and organizations themselves make them.
-fn render_paused(paused: &[Paused]) -> String {
-    const NAME: &str = "longrun_paused";
-    let mut text = format!("# HELP {NAME} What is not started for the time being; empty: all.\n# TYPE {NAME} gauge\n");
-    for Paused { what, .. } in paused {
-        let (organization, kind) = match what {
-            Pausable::Organization(organization) => (organization.as_str(), ""),
-            Pausable::Kind(kind) => ("", kind.as_str()),
-            Pausable::KindOf { organization, kind } => (organization.as_str(), kind.as_str()),
-        };
-        // Names have no control characters, and so no line ends.
-        let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-        let (organization, kind) = (label(organization), label(kind));
-        text.push_str(&format!("{NAME}{{organization=\"{organization}\",kind=\"{kind}\"}} 1\n"));
-    }
-    text
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> ([(http::HeaderName, &'static str); 2], String) {
+    let form = Form::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let found = admin.looks.registry().await;
+    ([(CONTENT_TYPE, form.content_type()), (VARY, "accept")], admin.metrics.render_with(&[&found], form))
 }

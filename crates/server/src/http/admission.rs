@@ -35,7 +35,7 @@ impl Admission {
             && let Some((standing, taken)) = app.rates.take(token)
         {
             let _ = learnt.map(|learnt| learnt.standing.set(standing));
-            taken.inspect_err(|_| app.metrics.shed(Shed::CallRate))?;
+            taken.inspect_err(|_| app.metrics.shed(Shed::call_rate))?;
         }
         admission.enter(app, &token.access.organization).await?;
         Ok(admission)
@@ -70,7 +70,7 @@ impl Admission {
 
     fn have(&self, app: &App, place: Result<Place, NoPlace>) -> Result<(), ApiError> {
         let Ok(place) = place else {
-            app.metrics.shed(Shed::Overloaded);
+            app.metrics.shed(Shed::overloaded);
             return Err(ApiError::Overloaded);
         };
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);

@@ -11,12 +11,13 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{Extensions, HeaderValue};
-use operations::{Access, Projects};
+use operations::{Access, Projects, TraceContext};
 use store::{Organizations, Scope, Token};
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::shedding;
+use super::trace::TraceSlot;
 use crate::app::App;
 use crate::auth::Authenticated;
 use crate::error::ApiError;
@@ -41,6 +42,7 @@ pub(crate) struct Caller {
     found: Authenticated,
     admission: Admission,
     origin: Arc<Origin>,
+    trace: Option<TraceSlot>,
 }
 
 /// Where a call comes from, for the audit log.
@@ -96,6 +98,11 @@ impl Caller {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// In which trace, and below which span, what this call creates belongs.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.trace.as_ref()?.context()
     }
 
     /// Of a token of the instance that has the scope, the organizations in which it may do what that names.
@@ -195,6 +202,6 @@ impl Caller {
             shedding::remember(link, &parts.headers, &found.token, crowd);
         }
         let admission = Admission::new(app, &found.token, parts.uri.path(), learnt.map(|learnt| &**learnt)).await?;
-        Ok(Caller { found, admission, origin })
+        Ok(Caller { found, admission, origin, trace: parts.extensions.get::<TraceSlot>().cloned() })
     }
 }

@@ -7,6 +7,7 @@
 mod addresses;
 mod admin;
 mod admission;
+mod attestation;
 mod audit;
 pub(crate) mod body;
 mod bulk;
@@ -36,12 +37,15 @@ pub(crate) mod search;
 mod serve;
 mod sessions;
 pub(crate) mod shedding;
+mod standings;
 mod stats;
 mod target;
 mod tls;
 mod tokens;
+mod trace;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod workers;
@@ -49,7 +53,7 @@ mod workers;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
@@ -71,10 +75,10 @@ use crate::services::Services;
 pub fn router(services: Services) -> Router {
     let app = App::new(services);
     let settings = &app.settings;
-    let metrics = app.metrics.clone();
+    let (metrics, traces) = (app.metrics.clone(), app.traces.clone());
     metrics.add_counter(
-        "longrun_connections_closed_total",
-        "Connections that were closed because there were too many.",
+        "connections_closed",
+        "Connections that were closed because there were too many",
         connections::closed,
     );
     let origins = settings.cors_origins.clone();
@@ -88,6 +92,7 @@ pub fn router(services: Services) -> Router {
             get(operation).post(Within(limit, command::post)).delete(Within(limit, command::delete)),
         )
         .route("/v1/operations/{id}/events", get(Within(limit, events::events)))
+        .route("/v1/operations/{id}/attestation", get(Within(limit, attestation::get)))
         .route("/v1/operations:search", get(Within(limit, search::search)))
         .route("/v1/operations:count", get(Within(limit, search::count)))
         .route("/v1/operations:batchCreate", post(Within(limit, create::batch_create)))
@@ -117,6 +122,9 @@ pub fn router(services: Services) -> Router {
             "/v1/views/{id}",
             get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
         )
+        .route("/v1/waivers", get(Within(limit, waivers::list)).post(Within(limit, waivers::create)))
+        .route("/v1/waivers/{id}", delete(Within(limit, waivers::delete)))
+        .route("/v1/evidence:reevaluate", post(Within(limit, waivers::reevaluate)))
         .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/workers", get(Within(limit, workers::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))
@@ -130,9 +138,10 @@ pub fn router(services: Services) -> Router {
         .merge(crate::auth::sign_in_routes(&app.auth))
         .merge(crate::ui::routes(&app))
         .with_state(app.clone())
+        .merge(attestation::keys(app.signer.as_ref()))
         .merge(openapi::routes())
         .merge(grpc::routes(&app));
-    observe::observed(router, metrics, &origins)
+    observe::observed(router, metrics, traces, &origins)
 }
 
 /// The header `Idempotency-Key`, if there is one.

@@ -24,11 +24,14 @@ use percent_encoding::percent_decode;
 use super::caller::{CallerSlot, RequestId};
 use super::protection::protect;
 use super::routing::method_not_allowed;
+use super::trace::TraceSlot;
 use super::{cors, leftover, shedding, wait};
 use crate::auth::PREFIX;
 use crate::error::{ApiError, BoxError, Cause};
 use crate::link::{Link, UnderWay};
-use crate::metrics::{InFlight, Metrics, Shed};
+use crate::metrics::{Metrics, Shed};
+use store::meters::Present;
+use traces::Traces;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -40,18 +43,22 @@ const UNMATCHED: &str = "unmatched";
 
 /// Adds what every router has: the error model for unknown paths and methods, the origins that may call, and the
 /// observation.
-pub(super) fn observed(router: Router, metrics: Metrics, origins: &[HeaderValue]) -> Router {
+pub(super) fn observed(router: Router, metrics: Metrics, traces: Traces, origins: &[HeaderValue]) -> Router {
     let router = router
         .fallback(|| async { ApiError::NotFound("path") })
         .method_not_allowed_fallback(|uri: Uri| async move { method_not_allowed(uri.path()) });
-    cors::allowing(router, origins).layer(from_fn_with_state(metrics, observe))
+    cors::allowing(router, origins).layer(from_fn_with_state((metrics, traces), observe))
 }
 
-async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Next) -> Response {
+async fn observe(State((metrics, traces)): State<(Metrics, Traces)>, mut request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let learnt = CallerSlot::default();
     request.extensions_mut().insert(learnt.clone());
     request.extensions_mut().insert(RequestId(request_id.clone()));
+    let trace = TraceSlot::of(&traces, request.headers());
+    if let Some(trace) = &trace {
+        request.extensions_mut().insert(trace.clone());
+    }
     let link = request.extensions().get::<Link>();
     let is_tls = link.is_some_and(Link::is_tls);
     let mut record = Record {
@@ -66,6 +73,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         cause: None,
         bytes: 0,
         whole: false,
+        trace,
         _in_flight: metrics.enter(),
         _under_way: link.map(Link::begin),
         metrics,
@@ -75,7 +83,7 @@ async fn observe(State(metrics): State<Metrics>, mut request: Request, next: Nex
         if !shedding::is_refused(&request, &record.learnt) {
             return leftover::drained(request, next).await;
         }
-        record.metrics.shed(Shed::Overloaded);
+        record.metrics.shed(Shed::overloaded);
         leftover::let_go(request).await;
         shedding::refusal()
     };
@@ -154,8 +162,10 @@ struct Record {
     bytes: u64,
     /// Whether the answer was sent whole; `false` too when the handler was dropped because the client went away.
     whole: bool,
+    /// Where traces are taken up.
+    trace: Option<TraceSlot>,
     metrics: Metrics,
-    _in_flight: InFlight,
+    _in_flight: Present,
     _under_way: Option<UnderWay>,
 }
 
@@ -179,7 +189,10 @@ impl Drop for Record {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route();
-        self.metrics.record(&route, self.status.as_u16(), duration);
+        self.metrics.record(&route, &self.method, self.status.as_u16(), duration);
+        if let Some(trace) = &self.trace {
+            trace.end(&self.method, &route, self.status);
+        }
         let token = self.learnt.token.get();
         let request_id = self.request_id.to_str().unwrap_or("");
         if let Some(Cause(cause)) = &self.cause {

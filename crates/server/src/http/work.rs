@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::header::HeaderMap;
-use operations::{OperationId, Refusal, Timestamp};
+use operations::{OperationId, Refusal, Timestamp, TraceContext};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{Claimed, LeaseStatus};
@@ -47,7 +47,9 @@ pub(super) async fn claim(
     // It does not stay in memory while the worker waits.
     drop(body);
     let delivery = claim::claim(&app, &caller, asked).await?;
-    let operations = delivery.claimed().iter().map(|claimed| WireClaimed::new(&app, claimed)).collect();
+    let traces = claim::traces(&app, delivery.claimed()).await;
+    let operations = delivery.claimed().iter().zip(traces);
+    let operations = operations.map(|(claimed, trace)| WireClaimed::new(&app, claimed, trace)).collect();
     let json = to_json(&Claims { operations, lease_duration: duration::write(app.settings.work.lease) });
     Ok(render::response(delivery.into_body(json)))
 }
@@ -127,10 +129,15 @@ pub(super) struct WireClaimed<'a> {
     timeout: String,
     /// Whether it is to stop already.
     cancel_requested: bool,
+    /// The attempt as a span of the trace that the operation belongs to, for what the worker calls: a header of W3C Trace
+    /// Context. Left out when it belongs to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+    traceparent: Option<String>,
 }
 
 impl<'a> WireClaimed<'a> {
-    fn new(app: &App, claimed: &'a Claimed) -> WireClaimed<'a> {
+    fn new(app: &App, claimed: &'a Claimed, trace: Option<TraceContext>) -> WireClaimed<'a> {
         WireClaimed {
             operation: (&claimed.operation).into(),
             organization: &claimed.lease.organization,
@@ -141,6 +148,7 @@ impl<'a> WireClaimed<'a> {
             lease_expires_at: claimed.lease_expires_at,
             timeout: duration::write(claim::timeout(app, claimed)),
             cancel_requested: claimed.cancel_requested,
+            traceparent: trace.map(|trace| trace.to_string()),
         }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))
         .route("/ui/operations/{id}/output", get(Within(limit, operation::output)))
+        .route("/ui/operations/{id}/attestation", get(Within(limit, operation::attestation)))
         .route("/ui/operations/{id}/input", get(Within(limit, operation::input)))
         .route("/ui/operations/{id}/retry", get(Within(limit, retry::form)).post(Within(limit, retry::send)))
         .route("/ui/operations/{id}/{action}", post(Within(limit, operation::act)))

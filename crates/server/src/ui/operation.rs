@@ -1,5 +1,6 @@
 //! One operation: what it is, what happened to it, what can be done with it.
 
+use ::attestation::summary;
 use askama::Template;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -21,7 +22,7 @@ use super::{commands, filter, respond};
 use crate::app::App;
 use crate::calls::list::{self, ListOperations};
 use crate::calls::search::{self, SearchOperations};
-use crate::calls::{command, detail, events};
+use crate::calls::{attestation, command, detail, events};
 use crate::error::ApiError;
 use crate::strict::Read;
 
@@ -59,6 +60,8 @@ struct Page {
     input: Json,
     output: Json,
     verdict: Option<Verdict>,
+    /// Whether the result is signed.
+    is_signed: bool,
     bulk: Option<Bulk>,
     history: Vec<Line>,
     is_history_cut: bool,
@@ -136,6 +139,7 @@ pub(super) async fn show(
         input: json(&detail.input),
         output: json(&operation.output),
         verdict,
+        is_signed: operation.kind == kinds::evaluation::KIND && summary::is_signed(&operation.output),
         bulk: outcome::bulk(&detail),
         is_history_cut: history.len() > SHOWN_EVENTS,
         history: history.iter().rev().take(SHOWN_EVENTS).map(|event| life::line(event, now)).collect(),
@@ -150,7 +154,9 @@ pub(super) async fn show(
         is_live: !is_over,
         may_cancel: may_write && !is_over,
         may_retry: may_write && operation.status == Status::Failed,
-        may_repeat: may_write && is_over && ![kinds::bulk::KIND, kinds::notices::KIND].contains(&&*operation.kind),
+        may_repeat: may_write
+            && is_over
+            && ![kinds::bulk::KIND, kinds::notices::KIND, kinds::reevaluation::KIND].contains(&&*operation.kind),
         may_delete: may_write && is_over,
         watch: filter::watch_url(&[("kind", &operation.kind)]),
         commands: commands::of(&detail),
@@ -168,6 +174,17 @@ pub(super) async fn output(
     let id = parse(id)?;
     let found = list::get(&app, &visitor.caller, Ok(id)).await?;
     Ok(file(&format!("{id}.json"), found.operation.output.clone()))
+}
+
+/// `GET /ui/operations/{id}/attestation`: the signed result as a file.
+pub(super) async fn attestation(
+    State(app): State<App>,
+    visitor: Visitor,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let id = parse(id)?;
+    let envelope = attestation::get(&app, &visitor.caller, Ok(id)).await?;
+    Ok(file(&format!("{id}.intoto.json"), envelope.json()))
 }
 
 /// `GET /ui/operations/{id}/input`: the input as a file.

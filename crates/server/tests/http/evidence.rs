@@ -189,7 +189,13 @@ async fn a_prompt_without_an_ai_provider_is_400() {
     let server = Server::start().await;
     let caller = server.acme().await;
     let answer = caller.post(EVALUATE, request(json!({"content": "eA==", "prompt": "is it safe?"}))).await;
-    assert_eq!(answer.violations(), [("prompt".to_owned(), "no AI provider is configured".to_owned())]);
+    assert_eq!(
+        answer.violations(),
+        [(
+            "prompt".to_owned(),
+            "cannot be checked: this server has no AI provider; leave it out, or configure [ai]".to_owned()
+        )]
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attestation;
 mod audit;
 mod batch_create;
 mod bodies;
@@ -32,6 +33,7 @@ mod limits;
 mod list_edge_cases;
 mod log;
 mod matrix;
+mod metrics;
 mod openapi;
 mod operators;
 mod organizations;
@@ -55,9 +57,11 @@ mod stats;
 mod tls_renewal;
 mod token_management;
 mod tokens;
+mod traces;
 mod unknown_tokens;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod work_for_many;

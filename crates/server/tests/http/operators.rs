@@ -44,10 +44,10 @@ async fn metrics_count_requests_by_route_and_class() {
     let answer = admin.get("/metrics").await;
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     for line in [
-        "longrun_http_requests_total{route=\"/v1/operations\",status=\"2xx\"} 3",
-        "longrun_http_requests_total{route=\"/v1/operations/{id}\",status=\"4xx\"} 2",
-        "longrun_http_requests_total{route=\"unmatched\",status=\"4xx\"} 3",
-        "longrun_http_request_duration_seconds_count{route=\"/v1/operations\"} 3",
+        "longrun_http_requests_total{route=\"/v1/operations\",method=\"GET\",status=\"2xx\"} 3",
+        "longrun_http_requests_total{route=\"/v1/operations/{id}\",method=\"GET\",status=\"4xx\"} 2",
+        "longrun_http_requests_total{route=\"unmatched\",method=\"GET\",status=\"4xx\"} 3",
+        "longrun_http_request_duration_seconds_count{route=\"/v1/operations\",method=\"GET\"} 3",
         "longrun_http_requests_in_flight 0",
     ] {
         assert!(answer.text().lines().any(|l| l == line), "{line} is missing from\n{}", answer.text());

@@ -123,14 +123,18 @@ async fn an_organization_pauses_a_bounded_number_of_kinds() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_is_paused() {
+async fn metrics_tell_how_much_is_paused_and_name_no_organization() {
     let server = Server::start().await;
     let caller = server.acme().await;
     caller.post("/v1/organizations/acme:pause", "").await;
     server.store.pause(Pausable::Kind("scan".to_owned())).await.unwrap();
     let text = admin(&server, CancellationToken::new()).await.get("/metrics").await;
-    for line in [r#"longrun_paused{organization="acme",kind=""} 1"#, r#"longrun_paused{organization="",kind="scan"} 1"#]
-    {
+    for line in [
+        r#"longrun_paused{what="organization"} 1"#,
+        r#"longrun_paused{what="kind"} 1"#,
+        r#"longrun_paused{what="kind_of_organization"} 0"#,
+    ] {
         assert!(text.text().lines().any(|l| l == line), "{line} is missing from\n{}", text.text());
     }
+    assert!(!text.text().contains("acme"), "{}", text.text());
 }

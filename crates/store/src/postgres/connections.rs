@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use meters::{Meters, Present};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{ConnectOptions as _, Connection as _, Either, Execute, Executor, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -70,6 +71,7 @@ struct Inner {
     permits: Arc<Semaphore>,
     /// The one used last is the last, and the next to be used.
     idle: Mutex<Vec<Idle>>,
+    meters: Meters,
 }
 
 #[derive(Debug)]
@@ -81,14 +83,20 @@ struct Idle {
 
 impl Connections {
     /// Connects when it is needed.
-    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits) -> Connections {
+    pub(super) fn new(options: PgConnectOptions, size: u32, limits: Limits, meters: &Meters) -> Connections {
+        meters.connections_max.inc_by(i64::from(size));
+        let meters = meters.clone();
         let permits = Arc::new(Semaphore::new(size as usize));
-        Connections(Arc::new(Inner { options, limits, size, permits, idle: Mutex::default() }))
+        Connections(Arc::new(Inner { options, limits, size, permits, idle: Mutex::default(), meters }))
     }
 
     /// What each connection is opened with.
     pub(super) fn options(&self) -> PgConnectOptions {
         self.0.options.clone()
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.0.meters
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -97,14 +105,17 @@ impl Connections {
 
     /// A connection of the pool. What is done with it is to be [`within`](Connections::within) the limit.
     pub(super) async fn acquire(&self) -> Result<Held, sqlx::Error> {
+        let asked = Instant::now();
         let permit = timeout(self.0.limits.connect, Arc::clone(&self.0.permits).acquire_owned()).await;
         let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         let (connection, made) = match self.idle().await {
             Some(idle) => (idle.connection, idle.made),
             None => (self.connect().await?, Instant::now()),
         };
+        self.0.meters.connection_wait_seconds.observe(asked.elapsed().as_secs_f64());
+        let used = Present::one_more(&self.0.meters.connections_used);
         let since = Instant::now();
-        Ok(Held { pool: self.clone(), connection: Some(connection), made, since, permit: Some(permit) })
+        Ok(Held { pool: self.clone(), connection: Some(connection), made, since, permit: Some(permit), _used: used })
     }
 
     /// One that was used before and is alive.
@@ -206,6 +217,7 @@ pub(super) struct Held {
     made: Instant,
     since: Instant,
     permit: Option<OwnedSemaphorePermit>,
+    _used: Present,
 }
 
 impl Held {
@@ -263,9 +275,11 @@ impl<'p> Executor<'p> for &'_ Connections {
         let pool = self.clone();
         let fetch = async move {
             let fetch = async {
+                let asked = Instant::now();
                 let mut held = pool.acquire().await?;
                 let found: Vec<_> = held.fetch_many(query).try_collect().await?;
                 held.release();
+                pool.0.meters.read_seconds.observe(asked.elapsed().as_secs_f64());
                 Ok::<_, sqlx::Error>(found)
             };
             let found = pool.within(fetch).await?;

@@ -16,11 +16,12 @@ use crate::{Details, OperationDetail, StoreError};
 /// Labels are JSON objects, and are taken apart for their index.
 const INSERT: &str = "
     WITH new AS MATERIALIZED (
-        SELECT seq, labels::jsonb AS labels, unique_key, schedule
-        FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS n (seq, labels, unique_key, schedule)
+        SELECT seq, labels::jsonb AS labels, unique_key, schedule, trace
+        FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+            AS n (seq, labels, unique_key, schedule, trace)
     ), detailed AS (
-        INSERT INTO details (organization_id, seq, labels, unique_key, schedule)
-        SELECT $1, seq, labels, unique_key, schedule FROM new
+        INSERT INTO details (organization_id, seq, labels, unique_key, schedule, trace)
+        SELECT $1, seq, labels, unique_key, schedule, trace FROM new
     ), labelled AS (
         INSERT INTO labels (organization_id, key, value, seq)
         SELECT $1, l.key, l.value, new.seq FROM new CROSS JOIN LATERAL jsonb_each_text(new.labels) AS l
@@ -82,7 +83,8 @@ pub(super) async fn insert(
     let labels: Vec<&str> = new.iter().map(|row| row.labels.as_str()).collect();
     let keys: Vec<Option<&str>> = new.iter().map(|row| row.of.unique_key.as_deref()).collect();
     let schedules: Vec<Option<&str>> = new.iter().map(|row| row.of.schedule.as_deref()).collect();
-    let query = sqlx::query(INSERT).bind(organization).bind(seqs).bind(labels).bind(keys).bind(schedules);
+    let traces: Vec<Option<String>> = new.iter().map(|row| row.of.trace.map(|trace| trace.to_string())).collect();
+    let query = sqlx::query(INSERT).bind(organization).bind(seqs).bind(labels).bind(keys).bind(schedules).bind(traces);
     query.execute(connection).await?;
     Ok(())
 }

@@ -33,6 +33,7 @@ mod import;
 mod inbox;
 mod limits;
 mod list;
+mod measured;
 mod pause;
 mod postpone;
 mod purge;
@@ -47,10 +48,12 @@ mod session;
 mod sessions;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod tx;
 mod views;
 mod waiting;
+mod waivers;
 mod workers;
 mod writer;
 
@@ -63,6 +66,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use meters::{Meters, Queue};
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
@@ -109,6 +113,7 @@ pub struct PostgresStore {
     others: Arc<[WriteBatcher]>,
     clock: Clock,
     health: Health,
+    meters: Meters,
     commits: Commits,
     hints: Hints,
     /// Read when it is first asked for.
@@ -187,7 +192,8 @@ impl PostgresStore {
         limits: Limits,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let pool = Connections::new(session::options(url, limits)?, connections, limits);
+        let meters = Meters::default();
+        let pool = Connections::new(session::options(url, limits)?, connections, limits, &meters);
         session::refuse_distributed(&pool).await?;
         match how {
             Open::Existing => session::accept(&pool).await?,
@@ -215,7 +221,7 @@ impl PostgresStore {
         let (retention, admission) = (Retention::default(), Admission::default());
         let (commits, heads) = (Commits::new(Coverage::Own), Heads::default());
         let hints = Hints::start(&pool, &commits, &health, &closing);
-        let batchers = || {
+        let batchers = |queue| {
             let (clock, retention, admission, heads) = (&clock, &retention, &admission, &heads);
             let writer = || {
                 Writer::new(
@@ -227,10 +233,11 @@ impl PostgresStore {
                     folds.clone(),
                 )
             };
-            let batcher = |_| WriteBatcher::start(writer(), &health, &commits);
+            let batcher = |_| WriteBatcher::start(writer(), queue, &meters, &health, &commits);
             (0..BATCHERS).map(batcher).collect()
         };
-        let (creations, claims, others) = (batchers(), batchers(), batchers());
+        let (creations, claims, others) =
+            (batchers(Queue::creations), batchers(Queue::claims), batchers(Queue::others));
         let (rotations, purged) = (Arc::default(), Arc::default());
         Ok(PostgresStore {
             creations,
@@ -239,6 +246,7 @@ impl PostgresStore {
             pool,
             clock,
             health,
+            meters: meters.clone(),
             commits,
             hints,
             position_key: Arc::default(),

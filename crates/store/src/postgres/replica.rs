@@ -111,7 +111,7 @@ impl Replica {
         written: Written,
     ) -> Result<Replica, StoreError> {
         let limits = Limits { connect: CONNECT_TIMEOUT, call: READ_TIMEOUT, ..primary.limits() };
-        let standby = Connections::new(options, connections, limits);
+        let standby = Connections::new(options, connections, limits, primary.meters());
         match (identity(&primary).await, identity(&standby).await) {
             (Ok(ours), Ok(theirs)) if ours != theirs => {
                 return Err(StoreError::Unusable("the read store is no standby of the store".to_owned()));

@@ -10,6 +10,7 @@
 mod content;
 mod evidence;
 mod keys;
+mod measured;
 mod places;
 mod postpone;
 mod rotation;
@@ -18,6 +19,8 @@ mod sealed;
 mod search;
 mod sessions;
 mod text;
+mod traced;
+mod waivers;
 mod work;
 mod workers;
 

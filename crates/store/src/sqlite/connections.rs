@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use meters::{Meters, Present};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
@@ -60,12 +61,15 @@ struct Inner {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
+    meters: Meters,
 }
 
 impl Readers {
     /// Connections to the file, which must be there; the first is opened now.
-    pub(super) fn open(path: &Path) -> Result<Readers, StoreError> {
-        let inner = Inner { path: path.to_owned(), idle: Mutex::default(), places: Semaphore::new(READERS) };
+    pub(super) fn open(path: &Path, meters: &Meters) -> Result<Readers, StoreError> {
+        meters.connections_max.set(READERS as i64);
+        let (path, meters) = (path.to_owned(), meters.clone());
+        let inner = Inner { path, idle: Mutex::default(), places: Semaphore::new(READERS), meters };
         let first = inner.connect()?;
         inner.give_back(first);
         Ok(Readers(Arc::new(inner)))
@@ -77,12 +81,14 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
-        let inner = Arc::clone(&self.0);
+        let (inner, asked) = (Arc::clone(&self.0), Instant::now());
         // Until the connection is back: a call that is dropped must not let another one in.
         let place = self.0.places.acquire().await.map_err(closed)?;
         place.forget();
+        self.0.meters.connection_wait_seconds.observe(asked.elapsed().as_secs_f64());
         let reading = tokio::task::spawn_blocking(move || {
             let _place = Place(&inner.places);
+            let _used = Present::one_more(&inner.meters.connections_used);
             let connection = inner.take()?;
             // Prepared once: a transaction of the library would have these two compiled for each read.
             connection.prepare_cached("BEGIN")?.execute([])?;
@@ -91,6 +97,7 @@ impl Readers {
             if connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_ok() {
                 inner.give_back(connection);
             }
+            inner.meters.read_seconds.observe(asked.elapsed().as_secs_f64());
             Ok(found)
         });
         reading.await.unwrap_or_else(|error| Err(broke_off(&error)))

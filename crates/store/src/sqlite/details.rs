@@ -13,7 +13,7 @@ use crate::rows::damaged;
 use crate::{Details, OperationDetail, StoreError};
 
 const INSERT: &str = "
-    INSERT INTO details (organization_id, seq, labels, unique_key, schedule) VALUES (?1, ?2, ?3, ?4, ?5)";
+    INSERT INTO details (organization_id, seq, labels, unique_key, schedule, trace) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const INSERT_LABEL: &str = "INSERT INTO labels (organization_id, key, value, seq) VALUES (?1, ?2, ?3, ?4)";
 
@@ -43,8 +43,8 @@ const FORGET: [&str; 3] = [
 /// Writes what a new operation has of it.
 pub(super) fn insert(connection: &Connection, organization: &str, row: &Row<'_>) -> Result<(), StoreError> {
     let Row { seq, labels, of } = row;
-    let (key, schedule) = (&of.unique_key, &of.schedule);
-    connection.prepare_cached(INSERT)?.execute(params![organization, seq, labels, key, schedule])?;
+    let (key, schedule, trace) = (&of.unique_key, &of.schedule, of.trace.map(|trace| trace.to_string()));
+    connection.prepare_cached(INSERT)?.execute(params![organization, seq, labels, key, schedule, trace])?;
     let mut insert_label = connection.prepare_cached(INSERT_LABEL)?;
     for (key, value) in &of.labels {
         insert_label.execute(params![organization, key, value, seq])?;

@@ -31,6 +31,7 @@ mod export;
 mod history;
 mod limits;
 mod list;
+mod measured;
 mod part;
 mod pause;
 mod postpone;
@@ -46,8 +47,10 @@ mod single;
 mod statement;
 mod statistics;
 mod texts;
+mod traced;
 mod transition;
 mod views;
+mod waivers;
 mod workers;
 mod writer;
 
@@ -57,6 +60,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meters::{Meters, Queue};
 use operations::{
     Access, Event, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp,
 };
@@ -106,7 +110,9 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0016_schedules",
     "0017_statistics_and_views",
     "0018_sessions",
+    "0019_traces",
     "0021_evidence",
+    "0022_waivers",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
@@ -116,6 +122,7 @@ pub struct SqliteStore {
     writer: WriteBatcher,
     clocks: Arc<Clocks>,
     health: Health,
+    meters: Meters,
     commits: Commits,
     /// Read when it is first asked for.
     position_key: Arc<OnceCell<PositionKey>>,
@@ -180,7 +187,8 @@ impl SqliteStore {
             let place = path.display().to_string();
             MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(&place, &error))?;
         }
-        let readers = Readers::open(path).map_err(|error| unusable(&error))?;
+        let meters = Meters::default();
+        let readers = Readers::open(path, &meters).map_err(|error| unusable(&error))?;
         connection.close().await.map_err(|error| unusable(&error))?;
         let (retention, admission) = (Retention::default(), Admission::default());
         let (health, clocks, commits) =
@@ -191,7 +199,7 @@ impl SqliteStore {
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = WriteBatcher::start_thread(Writer::new(shared), &health, &commits)?;
+        let writer = WriteBatcher::start_thread(Writer::new(shared), Queue::all, &meters, &health, &commits)?;
         let (path, purged, position_key, times) =
             (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
         Ok(SqliteStore {
@@ -199,6 +207,7 @@ impl SqliteStore {
             writer,
             clocks,
             health,
+            meters,
             commits,
             position_key,
             retention,

@@ -47,7 +47,12 @@ impl Command {
         let (program, arguments) =
             self.words.split_first().ok_or_else(|| Failure::not_started("there is no command to run"))?;
         let operation = &attempt.operation;
-        tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        match &attempt.traceparent {
+            Some(traceparent) => command.env("TRACEPARENT", traceparent),
+            None => command.env_remove("TRACEPARENT"),
+        };
+        command
             .args(arguments)
             // What is the worker's is not the command's.
             .env_remove("LONGRUN_TOKEN")

@@ -78,7 +78,7 @@ fn seconds(milliseconds: u64) -> String {
 }
 
 /// Text for attributes and elements; what XML cannot hold is left out.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

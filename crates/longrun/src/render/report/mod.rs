@@ -8,6 +8,8 @@ mod gitlab;
 mod junit;
 mod sarif;
 
+pub use junit::escape;
+
 use clap::ValueEnum;
 use longrun_client::Operation;
 use serde::Deserialize;

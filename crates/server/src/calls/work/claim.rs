@@ -1,8 +1,9 @@
 //! Giving operations to a worker, which may wait for them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use operations::{Violation, check_kind};
+use operations::{OperationId, TraceContext, Violation, check_kind};
 use serde::Deserialize;
 use store::{Claimed, Organizations, Scope};
 use utoipa::ToSchema;
@@ -84,6 +85,36 @@ fn among(caller: &Caller, wanted: List<String, MAX_ORGANIZATIONS>, found: &mut F
         found.add_another(Violation::new("organizations", told));
     }
     Some(Organizations::Only(wanted.into_iter().collect()))
+}
+
+/// The spans of claimed attempts, in their order, whose operations belong to traces. What was claimed is given to its
+/// worker also when the look fails.
+pub(crate) async fn traces(app: &App, claimed: &[Claimed]) -> Vec<Option<TraceContext>> {
+    let mut spans = vec![None; claimed.len()];
+    if !app.traces.is_on() {
+        return spans;
+    }
+    let mut by_organization: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, claimed) in claimed.iter().enumerate() {
+        by_organization.entry(&claimed.lease.organization).or_default().push(index);
+    }
+    for (organization, indexes) in by_organization {
+        let ids: Vec<OperationId> = indexes.iter().map(|index| claimed[*index].operation.id).collect();
+        match app.store.trace_contexts(organization, &ids).await {
+            Ok(found) => indexes.into_iter().for_each(|index| {
+                let created = found.get(&claimed[index].operation.id);
+                let Claimed { operation, attempt, .. } = &claimed[index];
+                spans[index] = created.map(|created| app.traces.at_attempt(*created, operation, *attempt));
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not read the traces of claimed operations"
+                );
+            }
+        }
+    }
+    spans
 }
 
 /// How long an attempt may take.

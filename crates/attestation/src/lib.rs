@@ -1,0 +1,43 @@
+//! Signed statements: what longrun signs of its evaluations, and what it verifies of the statements of others.
+//!
+//! [`keys`] are what signs and what verifies, [`dsse`] is the envelope, [`summary`] what is said of an evaluation
+//! (an in-toto statement of the verification-summary type), [`signature`] what is said of an envelope or a Sigstore
+//! bundle that came as evidence. All of it works on bytes in memory: no network, no file, no clock.
+//!
+//! What it promises: a statement is rebuilt byte by byte from the output of its evaluation, so that only its signature
+//! is kept; what does not verify is never said to, and why not is told.
+
+mod der;
+pub mod dsse;
+pub mod keys;
+pub mod signature;
+pub mod summary;
+pub mod verify;
+
+pub use dsse::{Envelope, EnvelopeSignature};
+pub use keys::{KeyError, PublicKey, Signer};
+pub use signature::{SignatureReport, TrustedKey, inspect};
+pub use summary::{Evaluated, SummaryError};
+pub use verify::{Unverified, Verified, verify};
+
+/// What the payload of an envelope is: an in-toto statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// The type of a statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The type of what longrun says of an evaluation.
+pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The SHA-256 of bytes, as lower-case hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref())
+}

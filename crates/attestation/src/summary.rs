@@ -1,0 +1,420 @@
+//! What is said of an evaluation: an in-toto statement whose predicate is a SLSA verification summary.
+//!
+//! The statement is a function of the evaluation's output and of what the server knows of its operation. So what is kept
+//! of it is what it cannot be made of: when, by whom, and the signature, some 300 bytes at the end of the output
+//! ([`attest`]). [`envelope`] makes the rest again. If the output was changed since, or stands at another operation, what
+//! comes out is another statement, and the signature does not hold.
+//!
+//! [`FORM`] numbers the function. One that makes other bytes of the same output is a new form beside the old one, which
+//! stays for as long as there are outputs that were signed by it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::dsse::{Envelope, EnvelopeSignature, decode};
+use crate::keys::Signer;
+use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
+
+/// The form of statements that are made now.
+const FORM: u32 = 1;
+/// The longest that is added to an output, in bytes; a verifier's URI has 512 at most.
+pub const MAX_ADDED_BYTES: usize = 1024;
+/// The longest URI of a verifier, in bytes.
+pub const MAX_VERIFIER_BYTES: usize = 512;
+/// What stands before what is added to an output.
+const MARK: &str = ",\"attestation\":";
+/// Kinds of evidence that are attestations themselves.
+const ATTESTATIONS: [&str; 2] = ["ATTESTATION", "SLSA_PROVENANCE"];
+
+/// The operation that an evaluation was.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluated<'a> {
+    /// Its organization.
+    pub organization: &'a str,
+    /// Its project; empty for none.
+    pub project: &'a str,
+    /// Its id.
+    pub operation: &'a str,
+}
+
+/// Why there is no statement.
+#[derive(Debug, thiserror::Error)]
+pub enum SummaryError {
+    /// What is to be signed is no output of an evaluation.
+    #[error("the output is not one of an evaluation: {0}")]
+    Output(#[from] serde_json::Error),
+    /// It was signed by a later version.
+    #[error("the statement has the form {0}, which this version does not know")]
+    Form(u32),
+}
+
+/// What is kept of a signature.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    form: u32,
+    /// The URI of the verifier.
+    verifier: Cow<'a, str>,
+    /// The version of longrun that evaluated.
+    version: Cow<'a, str>,
+    /// When, RFC 3339.
+    time: Cow<'a, str>,
+    keyid: Cow<'a, str>,
+    sig: Cow<'a, str>,
+}
+
+/// Signs what came of an evaluation: its output, with the signature in it as the last member, `attestation`.
+///
+/// # Errors
+/// [`SummaryError::Output`].
+pub fn attest(
+    signer: &Signer,
+    version: &str,
+    of: Evaluated<'_>,
+    output: &str,
+    now: SystemTime,
+) -> Result<String, SummaryError> {
+    use base64::Engine as _;
+    let time = humantime::format_rfc3339_seconds(now).to_string();
+    let statement = statement(of, output, signer.verifier(), version, &time)?;
+    let envelope = signer.sign(PAYLOAD_TYPE, statement);
+    let kept = Kept {
+        form: FORM,
+        verifier: signer.verifier().into(),
+        version: version.into(),
+        time: time.into(),
+        keyid: signer.key_id().into(),
+        sig: base64::engine::general_purpose::STANDARD.encode(&envelope.signatures[0].sig).into(),
+    };
+    // It was read as an object with members just now, so it ends with a brace.
+    let opened = output.trim_end().strip_suffix('}').unwrap_or(output);
+    Ok(format!("{opened}{MARK}{}}}", serde_json::to_string(&kept)?))
+}
+
+/// The envelope of an output that was signed; nothing when it was not.
+///
+/// # Errors
+/// [`SummaryError`] when it was, and the statement cannot be made again.
+pub fn envelope(of: Evaluated<'_>, output: &str) -> Result<Option<Envelope>, SummaryError> {
+    let Some((opened, kept)) = apart(output) else { return Ok(None) };
+    if kept.form != FORM {
+        return Err(SummaryError::Form(kept.form));
+    }
+    let payload = statement(of, &format!("{opened}}}"), &kept.verifier, &kept.version, &kept.time)?;
+    // What is no base64 is no signature either, and does not verify.
+    let sig = decode(&kept.sig).unwrap_or_default();
+    let signatures = vec![EnvelopeSignature { keyid: kept.keyid.into_owned(), sig }];
+    Ok(Some(Envelope { payload_type: PAYLOAD_TYPE.to_owned(), payload, signatures }))
+}
+
+/// Whether an output was signed; whether the signature holds is another question.
+pub fn is_signed(output: &str) -> bool {
+    apart(output).is_some()
+}
+
+/// The output as it was before it was signed, but for its last brace, and what was added.
+fn apart(output: &str) -> Option<(&str, Kept<'_>)> {
+    let at = output.rfind(MARK)?;
+    let kept = serde_json::from_str(output[at + MARK.len()..].strip_suffix('}')?).ok()?;
+    Some((&output[..at], kept))
+}
+
+/// As much of an output as the statement says.
+#[derive(Deserialize)]
+struct Output<'a> {
+    #[serde(borrow)]
+    evidence: Evidence<'a>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    policies: Vec<Policy<'a>>,
+    #[serde(borrow)]
+    left_out: Vec<LeftOut<'a>>,
+    #[serde(borrow)]
+    totals: &'a RawValue,
+    #[serde(borrow, default)]
+    waivers: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Evidence<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Policy<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    reference: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(borrow, default)]
+    group: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    violations: Vec<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct LeftOut<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+/// Digests by algorithm.
+type Digests<'a> = BTreeMap<&'static str, Cow<'a, str>>;
+
+#[derive(Serialize)]
+struct Statement<'a> {
+    #[serde(rename = "_type")]
+    form: &'static str,
+    subject: [Resource<'a>; 1],
+    #[serde(rename = "predicateType")]
+    predicate_type: &'static str,
+    predicate: Predicate<'a>,
+}
+
+/// A resource descriptor of in-toto.
+#[derive(Serialize)]
+struct Resource<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    digest: Digests<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicate<'a> {
+    verifier: Verifier<'a>,
+    time_verified: &'a str,
+    resource_uri: String,
+    policy: Resource<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    input_attestations: Vec<Resource<'a>>,
+    verification_result: &'static str,
+    verified_levels: [&'static str; 1],
+    slsa_version: &'static str,
+    /// Who knows only the specification ignores it.
+    #[serde(rename = "longrun_evaluation")]
+    evaluation: Evaluation<'a>,
+}
+
+#[derive(Serialize)]
+struct Verifier<'a> {
+    id: &'a str,
+    version: BTreeMap<&'static str, &'a str>,
+}
+
+#[derive(Serialize)]
+struct Evaluation<'a> {
+    operation: &'a str,
+    organization: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    project: &'a str,
+    status: &'a str,
+    evidence: EvidenceFacts<'a>,
+    policies: Vec<PolicyFacts<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<&'a str>,
+    totals: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waivers: Option<&'a RawValue>,
+    output: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct EvidenceFacts<'a> {
+    kind: &'a str,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct PolicyFacts<'a> {
+    name: &'a str,
+    reference: &'a str,
+    digest: Digests<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    status: &'a str,
+    violations: usize,
+}
+
+fn statement(
+    of: Evaluated<'_>,
+    output: &str,
+    verifier: &str,
+    version: &str,
+    time: &str,
+) -> Result<Vec<u8>, SummaryError> {
+    let found: Output<'_> = serde_json::from_str(output)?;
+    let evidence = &found.evidence;
+    let is_passed = found.status == "passed";
+    let name = if evidence.name.is_empty() { &evidence.digest } else { &evidence.name };
+    let uri = format!("longrun:evidence/{}", evidence.digest);
+    let input = || Resource { uri: Some(uri.clone()), name: None, digest: digests(&evidence.digest) };
+    let policies = found.policies.iter().map(|policy| PolicyFacts {
+        name: &policy.name,
+        reference: &policy.reference,
+        digest: digests(&policy.digest),
+        group: policy.group.as_deref(),
+        status: &policy.status,
+        violations: policy.violations.len(),
+    });
+    let statement = Statement {
+        form: STATEMENT_TYPE,
+        subject: [Resource { uri: None, name: Some(name), digest: digests(&evidence.digest) }],
+        predicate_type: PREDICATE_TYPE,
+        predicate: Predicate {
+            verifier: Verifier { id: verifier, version: BTreeMap::from([("longrun", version)]) },
+            time_verified: time,
+            resource_uri: uri.clone(),
+            policy: policy(&found.policies),
+            input_attestations: ATTESTATIONS.contains(&&*evidence.kind).then(input).into_iter().collect(),
+            // What nothing has looked at has not passed.
+            verification_result: if is_passed { "PASSED" } else { "FAILED" },
+            // No track of SLSA was asked about.
+            verified_levels: [if is_passed { "SLSA_BUILD_LEVEL_UNEVALUATED" } else { "FAILED" }],
+            slsa_version: "1.0",
+            evaluation: Evaluation {
+                operation: of.operation,
+                organization: of.organization,
+                project: of.project,
+                status: &found.status,
+                evidence: EvidenceFacts { kind: &evidence.kind, size: evidence.size },
+                policies: policies.collect(),
+                left_out: found.left_out.iter().map(|left_out| &*left_out.name).collect(),
+                totals: found.totals,
+                waivers: found.waivers,
+                output: BTreeMap::from([("sha256", sha256(output.as_bytes()))]),
+            },
+        },
+    };
+    Ok(serde_json::to_vec(&statement)?)
+}
+
+/// What stands for all policies together: the only one, or the list of them, whose digest is over a line for each with
+/// its digest and its reference.
+fn policy<'a>(policies: &'a [Policy<'_>]) -> Resource<'a> {
+    let uri = |reference: &str| {
+        if reference.contains("://") { reference.to_owned() } else { format!("longrun:policy/{reference}") }
+    };
+    if let [policy] = policies {
+        return Resource { uri: Some(uri(&policy.reference)), name: None, digest: digests(&policy.digest) };
+    }
+    let lines: String = policies.iter().map(|policy| format!("{}  {}\n", policy.digest, policy.reference)).collect();
+    let digest = BTreeMap::from([("sha256", sha256(lines.as_bytes()).into())]);
+    Resource { uri: Some("longrun:policies".to_owned()), name: None, digest }
+}
+
+fn digests(digest: &str) -> Digests<'_> {
+    BTreeMap::from([("sha256", digest.strip_prefix("sha256:").unwrap_or(digest).into())])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    const OF: Evaluated<'_> = Evaluated { organization: "acme", project: "web", operation: "0199-1" };
+    /// From RFC 8410, section 10.3.
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    const OUTPUT: &str = concat!(
+        r#"{"evidence":{"digest":"sha256:aa","kind":"SARIF","name":"lint","size":7},"status":"failed","policies":["#,
+        r#"{"name":"ceiling","reference":"ceiling","digest":"sha256:bb","kind":"SARIF","status":"failed","#,
+        r#""violations":[{"subject":"ceiling","message":"1.0 is too much","finding":{"score":1.0,"attestation":{}}}],"#,
+        r#""skipped":false,"skip_reasons":[],"ignored":false,"with":{},"duration_ms":1}],"#,
+        r#""left_out":[{"name":"sbom","reference":"sbom","reason":"is for others"}],"#,
+        r#""totals":{"policies":1,"passed":0,"failed":1,"skipped":0,"violations":1,"left_out":1}}"#,
+    );
+
+    fn signer() -> Signer {
+        Signer::from_pem(KEY.as_bytes(), "https://longrun.example.com").unwrap()
+    }
+
+    fn signed() -> String {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_500);
+        attest(&signer(), "1.2.3", OF, OUTPUT, now).unwrap()
+    }
+
+    /// Old signatures are over these bytes: whoever changes them makes another form.
+    #[test]
+    fn the_first_form_of_a_statement_stays_as_it_is() {
+        let envelope = envelope(OF, &signed()).unwrap().unwrap();
+        let shown = String::from_utf8(envelope.payload).unwrap().replace(",\"", ",\n\"");
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_signed_output_is_the_output_with_some_hundred_bytes_more() {
+        let signed = signed();
+        assert!(signed.starts_with(&OUTPUT[..OUTPUT.len() - 1]));
+        assert!(signed.len() < OUTPUT.len() + 400, "{}", signed.len() - OUTPUT.len());
+        let value: serde_json::Value = serde_json::from_str(&signed).unwrap();
+        assert_eq!(value["attestation"]["time"], "2027-01-15T08:00:00Z");
+        let long = Signer::from_pem(KEY.as_bytes(), "h".repeat(MAX_VERIFIER_BYTES)).unwrap();
+        let version = "1".repeat(40);
+        let most = attest(&long, &version, OF, OUTPUT, SystemTime::now()).unwrap();
+        assert!(most.len() <= OUTPUT.len() + MAX_ADDED_BYTES);
+    }
+
+    #[test]
+    fn the_envelope_of_a_signed_output_verifies() {
+        let signer = signer();
+        let envelope = envelope(OF, &signed()).unwrap().unwrap();
+        assert_eq!(envelope.verified_by(signer.published()).map(crate::PublicKey::id), Some(signer.key_id()));
+    }
+
+    #[test]
+    fn whatever_is_changed_of_an_output_is_noticed() {
+        let (signed, signer) = (signed(), signer());
+        let changes = [
+            signed.replacen("\"status\":\"failed\"", "\"status\":\"passed\"", 1),
+            signed.replacen("\"size\":7", "\"size\":8", 1),
+            signed.replacen("too much", "too  much", 1),
+            signed.replacen("sha256:bb", "sha256:bc", 1),
+            signed.replacen("2027-01-15", "2027-01-14", 1),
+            signed.replacen("1.2.3", "1.2.4", 1),
+            signed.replacen("\"score\":1.0", "\"score\":1.00", 1),
+        ];
+        for changed in changes {
+            assert_ne!(changed, signed);
+            let envelope = envelope(OF, &changed).unwrap().unwrap();
+            assert_eq!(envelope.verified_by(signer.published()), None, "{changed}");
+        }
+        for other in [
+            Evaluated { operation: "0199-2", ..OF },
+            Evaluated { organization: "globex", ..OF },
+            Evaluated { project: "", ..OF },
+        ] {
+            let envelope = envelope(other, &signed).unwrap().unwrap();
+            assert_eq!(envelope.verified_by(signer.published()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_was_not_signed_has_no_envelope() {
+        assert!(envelope(OF, OUTPUT).unwrap().is_none());
+        assert!(envelope(OF, "").unwrap().is_none());
+        assert!(envelope(OF, "hello").unwrap().is_none());
+        let later = signed().replacen("\"form\":1", "\"form\":2", 1);
+        assert!(matches!(envelope(OF, &later), Err(SummaryError::Form(2))));
+        assert!(attest(&signer(), "1", OF, "{}", SystemTime::now()).is_err());
+    }
+}

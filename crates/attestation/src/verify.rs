@@ -1,0 +1,172 @@
+//! Checks the signed result of an evaluation, with nothing but keys: what `longrun verify` does.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::dsse::Envelope;
+use crate::keys::PublicKey;
+use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
+
+/// What a signed result says, once it is known who says so.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verified {
+    /// The id of the key that signed.
+    pub key_id: String,
+    /// The evidence's name.
+    pub name: String,
+    /// The evidence's digest, `sha256:…`.
+    pub digest: String,
+    /// The URI of who says so.
+    pub verifier: String,
+    /// When, RFC 3339.
+    pub time: String,
+    /// `PASSED` or `FAILED`.
+    pub result: String,
+    /// `passed`, `failed` or `skipped`, as longrun has it; empty in a summary of others.
+    pub status: String,
+    /// Names and verdicts of the policies; empty in a summary of others.
+    pub policies: Vec<PolicyVerdict>,
+    /// The whole statement.
+    pub statement: Value,
+}
+
+/// What came of one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyVerdict {
+    /// Its name.
+    pub name: String,
+    /// `passed`, `failed` or `skipped`.
+    pub status: String,
+    /// How much it objects to.
+    #[serde(default)]
+    pub violations: u64,
+}
+
+/// Why a signed result is not to be relied on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unverified {
+    /// It is no envelope at all.
+    #[error("it is no DSSE envelope: {0}")]
+    NoEnvelope(String),
+    /// Nobody who is known has signed it.
+    #[error("no signature is that of {keys}; it names the key {named}")]
+    WrongSignature {
+        /// The keys that were tried.
+        keys: String,
+        /// The key that it says that it is signed with.
+        named: String,
+    },
+    /// The signature holds, over something else.
+    #[error("{what} is {found:?} and not {expected:?}")]
+    OtherType {
+        /// What of it.
+        what: &'static str,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The signature holds, over what cannot be read.
+    #[error("the statement in it cannot be read: {0}")]
+    Unreadable(String),
+    /// It is about other evidence.
+    #[error("it is about {subject}, and the evidence has the digest sha256:{digest}")]
+    OtherEvidence {
+        /// What it is about.
+        subject: String,
+        /// The SHA-256 of the evidence.
+        digest: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Statement {
+    #[serde(rename = "_type")]
+    form: String,
+    subject: Vec<Subject>,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    #[serde(default)]
+    name: String,
+    digest: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Predicate {
+    verifier: Verifier,
+    time_verified: String,
+    verification_result: String,
+    #[serde(default, rename = "longrun_evaluation")]
+    evaluation: Evaluation,
+}
+
+#[derive(Deserialize)]
+struct Verifier {
+    id: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Evaluation {
+    status: String,
+    policies: Vec<PolicyVerdict>,
+}
+
+/// Checks the signature, the types and, where the evidence is there, that it is what the statement is about.
+///
+/// # Errors
+/// [`Unverified`].
+pub fn verify(envelope: &[u8], keys: &[PublicKey], evidence: Option<&[u8]>) -> Result<Verified, Unverified> {
+    let envelope: Envelope =
+        serde_json::from_slice(envelope).map_err(|error| Unverified::NoEnvelope(error.to_string()))?;
+    // Before anything that is in it is looked at.
+    let key = envelope.verified_by(keys).ok_or_else(|| Unverified::WrongSignature {
+        keys: match keys {
+            [one] => format!("the key {}", one.id()),
+            keys => format!("any of the {} keys", keys.len()),
+        },
+        named: envelope.signatures.first().map_or_else(|| "of nobody".to_owned(), |one| format!("{:?}", one.keyid)),
+    })?;
+    let same = |what, expected: &'static str, found: &str| {
+        if found == expected { Ok(()) } else { Err(Unverified::OtherType { what, expected, found: found.to_owned() }) }
+    };
+    same("the type of the payload", PAYLOAD_TYPE, &envelope.payload_type)?;
+    let unreadable = |error: serde_json::Error| Unverified::Unreadable(error.to_string());
+    let whole: Value = serde_json::from_slice(&envelope.payload).map_err(unreadable)?;
+    let statement: Statement = serde_json::from_slice(&envelope.payload).map_err(unreadable)?;
+    same("the type of the statement", STATEMENT_TYPE, &statement.form)?;
+    same("the type of the predicate", PREDICATE_TYPE, &statement.predicate_type)?;
+    let predicate: Predicate = Predicate::deserialize(&whole["predicate"]).map_err(unreadable)?;
+    let of = |subject: &Subject| subject.digest.get("sha256").cloned().unwrap_or_default();
+    let digest = evidence.map(sha256);
+    let about = match &digest {
+        Some(digest) => statement.subject.iter().find(|subject| of(subject) == *digest),
+        None => statement.subject.first(),
+    };
+    let Some(about) = about else {
+        let subject = statement.subject.first().map_or_else(
+            || "nothing".to_owned(),
+            |subject| format!("{:?} with the digest sha256:{}", subject.name, of(subject)),
+        );
+        return Err(match digest {
+            Some(digest) => Unverified::OtherEvidence { subject, digest },
+            None => Unverified::Unreadable("it is about nothing".to_owned()),
+        });
+    };
+    Ok(Verified {
+        key_id: key.id().to_owned(),
+        name: about.name.clone(),
+        digest: format!("sha256:{}", of(about)),
+        verifier: predicate.verifier.id,
+        time: predicate.time_verified,
+        result: predicate.verification_result,
+        status: predicate.evaluation.status,
+        policies: predicate.evaluation.policies,
+        statement: whole,
+    })
+}

@@ -1,0 +1,132 @@
+//! The cases of a policy: what stands in `cases.yaml`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{PolicyError, Scalar};
+use crate::yaml;
+
+/// What a case expects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expectation {
+    /// How the evaluation comes out.
+    pub expect: Outcome,
+    /// How many violations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub violations: Option<usize>,
+    /// Texts of which each is contained in a violation, a reason for skipping or the error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+}
+
+/// How an evaluation comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Nothing objects.
+    Passed,
+    /// Something objects.
+    Failed,
+    /// The policy does not judge this.
+    Skipped,
+    /// There is no verdict: an input is missing, or the evidence is not what it claims to be.
+    Error,
+}
+
+/// What stands in a file of cases.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cases {
+    /// Whose signatures are trusted: files with public keys, by name.
+    #[serde(default)]
+    pub trusted_keys: BTreeMap<String, String>,
+    pub cases: Vec<Case>,
+}
+
+// Spelt out rather than flattened: serde tells unknown keys only so, and a misspelt expectation expects nothing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    pub name: String,
+    pub evidence: String,
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub material_name: Option<String>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    pub project_name: Option<String>,
+    #[serde(default)]
+    pub project_version_name: Option<String>,
+    #[serde(default)]
+    pub with: BTreeMap<String, Scalar>,
+    expect: Outcome,
+    #[serde(default)]
+    violations: Option<usize>,
+    #[serde(default)]
+    message_contains: Option<String>,
+    #[serde(default)]
+    messages: Vec<String>,
+}
+
+impl Case {
+    pub fn expected(&self) -> Expectation {
+        Expectation {
+            expect: self.expect,
+            violations: self.violations,
+            messages: self.message_contains.iter().chain(&self.messages).cloned().collect(),
+        }
+    }
+
+    /// Whether it needs nothing but its evidence.
+    pub fn is_plain(&self) -> bool {
+        self.kind.is_none() && self.material_name.is_none() && self.annotations.is_empty() && self.with.is_empty()
+    }
+}
+
+/// The file with the cases of a policy file: `NAME.cases.yaml` beside `NAME.yaml`, else `cases.yaml`.
+pub(super) fn file_of(policy: &Path) -> PathBuf {
+    let stem = policy.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let own = policy.with_file_name(format!("{stem}{OWN_CASES}"));
+    if own.is_file() { own } else { policy.with_file_name(CASES) }
+}
+
+/// The cases of the only policy of a folder.
+pub(super) const CASES: &str = "cases.yaml";
+/// How the name of a file with the cases of one of several policies ends.
+pub(super) const OWN_CASES: &str = ".cases.yaml";
+
+/// Reads cases; a file that is not there has none.
+pub(super) fn read(file: &Path) -> Result<Cases, PolicyError> {
+    let shown = file.file_name().map_or_else(|| CASES.to_owned(), |name| name.to_string_lossy().into_owned());
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Cases::default()),
+        Err(error) => {
+            return Err(PolicyError::Reference { reference: shown, message: error.to_string() });
+        }
+    };
+    let read: Cases = yaml::read(&text).map_err(|error| PolicyError::syntax(&shown, error))?;
+    let cases = &read.cases;
+    for (index, case) in cases.iter().enumerate() {
+        let wrong = |field: &str, message: &str| PolicyError::Field {
+            file: shown.clone(),
+            field: format!("cases[{index}].{field}"),
+            message: message.to_owned(),
+        };
+        if case.name.trim().is_empty() {
+            return Err(wrong("name", "expected what the case shows"));
+        }
+        if cases[..index].iter().any(|other| other.name == case.name) {
+            return Err(wrong("name", &format!("{:?} stands there twice", case.name)));
+        }
+        if case.violations.is_some_and(|count| count > 0) && case.expect == Outcome::Passed {
+            return Err(wrong("violations", "a policy that passes has none"));
+        }
+    }
+    Ok(read)
+}

@@ -1,0 +1,232 @@
+//! Checks a policy file with its cases: what `longrun policy check` and `longrun policy test` do.
+//!
+//! Beside the policy file a `cases.yaml` lists cases (`NAME.cases.yaml` for one of several policies in a folder):
+//!
+//! ```yaml
+//! trusted_keys: {release: evidence/release.pub} # optional: whose signatures are trusted, by file
+//! cases:
+//!   - name: a component without a licence
+//!     evidence: evidence/unlicensed.cdx.json   # relative to cases.yaml
+//!     kind: SBOM_CYCLONEDX_JSON                # optional: detected
+//!     material_name: product                   # optional, as annotations, project_name and project_version_name
+//!     with: {allowed: MIT}                     # optional
+//!     expect: failed                           # passed, failed, skipped, or error: no verdict
+//!     violations: 1                            # optional
+//!     message_contains: no licence             # optional: in a violation, a reason for skipping or the error
+//!     messages: [left-pad, right-pad]          # optional: several of these
+//! ```
+
+mod cases;
+mod find;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use attestation::TrustedKey;
+use serde::Serialize;
+
+use crate::digest;
+use crate::error::EvaluateError;
+use crate::evaluator::{Evaluator, EvaluatorConfig};
+use crate::output::{Output, PolicyOutput, Status};
+use crate::policy::{Policy, PolicyAttachment, PolicyError, Resolver, lint};
+use crate::rego::{Coverage, ScriptCoverage};
+use crate::request::EvaluateRequest;
+
+use cases::{Case, Cases};
+pub use cases::{Expectation, Outcome};
+pub use find::find;
+
+/// What came of checking a policy file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The policy's name.
+    pub policy: String,
+    /// Whether every case came out as expected.
+    pub ok: bool,
+    /// What is allowed but unlikely to be meant.
+    pub notes: Vec<String>,
+    /// Each case, in the order of the file.
+    pub cases: Vec<CaseReport>,
+    /// What the cases evaluated of each script.
+    pub coverage: Vec<ScriptCoverage>,
+}
+
+impl Report {
+    /// How many lines of all scripts hold something to evaluate, and how many of them a case evaluated.
+    pub fn lines(&self) -> (usize, usize) {
+        let sum = |of: fn(&ScriptCoverage) -> usize| self.coverage.iter().map(of).sum();
+        (sum(|script| script.lines), sum(|script| script.evaluated))
+    }
+}
+
+/// What came of one case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// The case's name.
+    pub name: String,
+    /// Whether it came out as expected.
+    pub ok: bool,
+    /// What the file expects.
+    pub expected: Expectation,
+    /// The verdict; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// The messages of the violations.
+    pub violations: Vec<String>,
+    /// Why it was skipped.
+    pub skip_reasons: Vec<String>,
+    /// Why there is no verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How it differs from what is expected; empty when it does not.
+    pub problems: Vec<String>,
+}
+
+/// Checks a policy file and runs its cases. The file's folder serves as the policy folder.
+///
+/// # Errors
+/// [`EvaluateError`] when the policy or its cases are not in order; a case that fails is in the report.
+pub fn check(file: &Path) -> Result<Report, EvaluateError> {
+    check_some(file, |_, _| true)
+}
+
+/// As [`check`], with those cases only that are chosen by the policy's name and their own.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Report, EvaluateError> {
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let reference = format!("file://{name}");
+    let resolver = Resolver::new(Some(folder))?;
+    let document = resolver.load(&reference)?;
+    let policy = Policy::parse(&name, &document.text)?;
+    let mut notes = lint(&policy);
+    for index in 0..policy.scripts.len() {
+        let script = policy.script(&document, index, &resolver)?;
+        notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
+    }
+    let coverage = Coverage::default();
+    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
+    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
+    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
+    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
+    let evaluator = Evaluator::new(config)?.covered(coverage.clone());
+    if cases.is_empty() {
+        notes.push("cases.yaml: no examples beside the policy".to_owned());
+    }
+    let name = policy.metadata.name.as_str();
+    let cases = cases.into_iter().filter(|case| chosen(name, &case.name));
+    let cases: Vec<CaseReport> = cases.map(|case| run(&evaluator, &reference, folder, case)).collect();
+    let ok = cases.iter().all(|case| case.ok);
+    let coverage = (0..policy.scripts.len()).map(|index| {
+        let (place, text) = policy.script_text(&document, index, &resolver)?;
+        let evaluated = coverage.of(&place, &text);
+        evaluated.map_err(|source| PolicyError::Script { policy: name.to_owned(), place, source })
+    });
+    let coverage = coverage.collect::<Result<Vec<ScriptCoverage>, PolicyError>>()?;
+    Ok(Report { policy: name.to_owned(), ok, notes, cases, coverage })
+}
+
+fn trusted_key(folder: &Path, name: String, file: &str) -> Result<TrustedKey, PolicyError> {
+    match fs::read_to_string(folder.join(file)) {
+        Ok(pem) => Ok(TrustedKey { name, pem }),
+        Err(error) => {
+            let reference = format!("cases.yaml: trusted_keys.{name}");
+            Err(PolicyError::Reference { reference, message: format!("{file}: {error}") })
+        }
+    }
+}
+
+/// The evidence of a case that passes a policy as it is, without inputs, if there is one.
+pub fn passing_example(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent().filter(|_| file.is_file())?;
+    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file)).ok()?;
+    if !trusted_keys.is_empty() {
+        return None;
+    }
+    let passes = cases.into_iter().find(|case| case.expected().expect == Outcome::Passed && case.is_plain())?;
+    Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
+}
+
+fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> CaseReport {
+    let outcome = match fs::read(folder.join(&case.evidence)) {
+        // Whatever is expected, it is not this.
+        Err(error) => {
+            let mut report = compare(&case, Err(format!("cannot read the evidence {}: {error}", case.evidence)));
+            report.ok = false;
+            report.problems = report.error.iter().cloned().collect();
+            return report;
+        }
+        Ok(bytes) => {
+            let attachment =
+                PolicyAttachment { reference: Some(reference.to_owned()), embedded: None, with: case.with.clone() };
+            let annotations = case.annotations.iter().map(|(name, value)| (name.clone(), value.0.clone()));
+            let request = EvaluateRequest {
+                digest: digest(&bytes),
+                kind: case.kind.clone(),
+                name: case.material_name.clone(),
+                policies: Some(vec![attachment]),
+                annotations: annotations.collect(),
+                project_name: case.project_name.clone(),
+                project_version_name: case.project_version_name.clone(),
+                ..EvaluateRequest::default()
+            };
+            evaluator.evaluate(&request, &bytes, &AtomicBool::new(false)).map_err(|error| error.to_string())
+        }
+    };
+    compare(&case, outcome)
+}
+
+fn compare(case: &Case, outcome: Result<Output, String>) -> CaseReport {
+    let expected = case.expected();
+    let mut report = CaseReport {
+        name: case.name.clone(),
+        ok: true,
+        expected: expected.clone(),
+        status: None,
+        violations: Vec::new(),
+        skip_reasons: Vec::new(),
+        error: None,
+        problems: Vec::new(),
+    };
+    let came_out = match outcome {
+        Ok(output) => {
+            let of = |part: fn(&PolicyOutput) -> Vec<String>| output.policies.iter().flat_map(part).collect();
+            report.violations = of(|policy| policy.violations.iter().map(|one| one.message.clone()).collect());
+            report.skip_reasons = of(|policy| policy.skip_reasons.clone());
+            report.skip_reasons.extend(output.left_out.iter().map(|one| one.reason.clone()));
+            report.status = Some(output.status);
+            match output.status {
+                Status::Passed => Outcome::Passed,
+                Status::Failed => Outcome::Failed,
+                Status::Skipped => Outcome::Skipped,
+            }
+        }
+        Err(error) => {
+            report.error = Some(error);
+            Outcome::Error
+        }
+    };
+    let problems = &mut report.problems;
+    if came_out != expected.expect {
+        let error = report.error.iter().map(|error| format!(": {error}")).collect::<String>();
+        problems.push(format!("expected {:?}, came out {came_out:?}", expected.expect).to_lowercase() + &error);
+    }
+    let count = report.violations.len();
+    if let Some(wanted) = expected.violations.filter(|wanted| *wanted != count && report.error.is_none()) {
+        problems.push(format!("expected {wanted} violations, came out {count}"));
+    }
+    for text in &expected.messages {
+        let mut said = report.violations.iter().chain(&report.skip_reasons).chain(&report.error);
+        if !said.any(|message| message.contains(text.as_str())) {
+            problems.push(format!("no message contains {text:?}"));
+        }
+    }
+    report.ok = report.problems.is_empty();
+    report
+}

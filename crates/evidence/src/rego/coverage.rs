@@ -1,0 +1,130 @@
+//! Which lines of a script were evaluated, over all of its runs.
+//!
+//! A line counts when it holds something to evaluate; the value of a `default` does not, since nothing decides about it.
+//! The head of a rule is evaluated once a body of it holds, so a rule whose body never held shows by its first line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use regorus::Engine;
+use regorus::unstable::{Module, Rule};
+use serde::Serialize;
+
+use super::error::{RegoError, engine_error};
+use super::script::parse;
+use super::{imports, walk};
+use crate::digest;
+
+/// Collects what was evaluated of the scripts that run with it. Clones collect together.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage(Arc<Mutex<BTreeMap<String, Lines>>>);
+
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    evaluated: BTreeSet<u32>,
+    /// All that can be evaluated, those among them.
+    all: BTreeSet<u32>,
+}
+
+/// What was evaluated of a script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScriptCoverage {
+    /// The file of the script, or the field of the document that holds it.
+    pub script: String,
+    /// How many lines hold something to evaluate.
+    pub lines: usize,
+    /// How many of them were evaluated.
+    pub evaluated: usize,
+    /// The rules of which a line was not, in the order of the script.
+    pub gaps: Vec<Gap>,
+}
+
+/// A rule of which not all was evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The rule's name.
+    pub rule: String,
+    /// The lines that were never evaluated, counted from 1.
+    pub lines: Vec<u32>,
+}
+
+/// What collects for one script.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    coverage: Coverage,
+    digest: String,
+}
+
+impl Coverage {
+    /// What collects for the script with this text.
+    pub fn probe(&self, text: &str) -> Probe {
+        Probe { coverage: self.clone(), digest: digest(text.as_bytes()) }
+    }
+
+    /// What was evaluated of a script so far; `place` names it in the answer.
+    ///
+    /// # Errors
+    /// [`RegoError`] when the text is no script.
+    pub fn of(&self, place: &str, text: &str) -> Result<ScriptCoverage, RegoError> {
+        let module = parse(&imports::settle(text))?;
+        let mut lines = self.lock().get(&digest(text.as_bytes())).cloned().unwrap_or_default();
+        let rules: Vec<(u32, u32, &str)> = module.policy.iter().filter_map(|rule| extent(rule)).collect();
+        // A script that no case ran has no lines from the engine.
+        if lines.all.is_empty() {
+            lines.all = written(&module);
+        }
+        let counts = |line: &u32| rules.iter().any(|(first, last, _)| (first..=last).contains(&line));
+        lines.all.retain(counts);
+        lines.evaluated.retain(counts);
+        let gaps = rules.iter().filter_map(|(first, last, rule)| {
+            let missing = lines.all.range(first..=last).filter(|line| !lines.evaluated.contains(line));
+            let missing: Vec<u32> = missing.copied().collect();
+            (!missing.is_empty()).then(|| Gap { rule: (*rule).to_owned(), lines: missing })
+        });
+        Ok(ScriptCoverage {
+            script: place.to_owned(),
+            lines: lines.all.len(),
+            evaluated: lines.evaluated.len(),
+            gaps: gaps.collect(),
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Lines>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Probe {
+    /// Has the engine take notes; to be called before the run.
+    pub(super) fn attach(engine: &mut Engine) {
+        engine.set_enable_coverage(true);
+    }
+
+    /// Adds the notes of a run.
+    pub(super) fn add(&self, engine: &Engine) -> Result<(), RegoError> {
+        let report = engine.get_coverage_report().map_err(engine_error)?;
+        let mut all = self.coverage.lock();
+        let lines = all.entry(self.digest.clone()).or_default();
+        for file in report.files {
+            lines.all.extend(file.covered.iter().chain(&file.not_covered));
+            lines.evaluated.extend(file.covered);
+        }
+        Ok(())
+    }
+}
+
+/// The first and the last line of a rule, and its name; none of a default.
+fn extent(rule: &Rule) -> Option<(u32, u32, &str)> {
+    let Rule::Spec { span, .. } = rule else { return None };
+    let more = span.text().trim_end().matches('\n').count();
+    Some((span.line, span.line.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)), walk::rule_name(rule)?))
+}
+
+/// The lines of a script that hold an expression.
+fn written(module: &Module) -> BTreeSet<u32> {
+    let mut lines = BTreeSet::new();
+    walk::each_expr(module, &mut |expr| {
+        lines.insert(expr.span().line);
+    });
+    lines
+}

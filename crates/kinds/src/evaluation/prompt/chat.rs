@@ -1,0 +1,225 @@
+//! The protocol: [chat completions](https://platform.openai.com/docs/api-reference/chat), which OpenAI and most servers
+//! of models speak, hosted or on one's own machine.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use engine::Failure;
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::verdict;
+use crate::webhook::{EndpointSettings, InvalidEndpoint, answer, client, unreached};
+
+/// The longest answer of a provider, in bytes: a verdict has a few hundred.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// The most tokens that a model may answer with.
+const MAX_TOKENS: u32 = 4096;
+
+/// A provider of models, and how it is asked.
+#[derive(Clone)]
+pub struct ProviderSettings {
+    /// Where chat completions are asked for, the whole URL, and what may be reached there.
+    pub endpoint: EndpointSettings,
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// The key that goes into the header `Authorization: Bearer`; local servers need none.
+    pub key: Option<SecretString>,
+    /// How the model is held to the form of a verdict.
+    pub response_format: ResponseFormat,
+    /// The most bytes of evidence that are sent.
+    pub evidence_limit: usize,
+    /// How long one answer may take.
+    pub timeout: Duration,
+}
+
+/// The field `response_format` of a request: not every provider knows every form. Whatever is asked for, every answer is
+/// checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseFormat {
+    /// The schema of a verdict.
+    #[default]
+    JsonSchema,
+    /// Any JSON object.
+    JsonObject,
+    /// Left out of the request.
+    Text,
+}
+
+/// A provider of models. Cheap to clone.
+#[derive(Clone)]
+pub struct Provider {
+    client: Client,
+    url: reqwest::Url,
+    settings: ProviderSettings,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the URL, which may hold a key in its query, nor the key itself.
+        f.debug_struct("Provider").field("model", &self.settings.model).finish_non_exhaustive()
+    }
+}
+
+/// A message of a conversation.
+#[derive(Debug, Serialize)]
+pub(super) struct Message {
+    role: &'static str,
+    content: String,
+}
+
+impl Message {
+    pub(super) fn system(content: String) -> Message {
+        Message { role: "system", content }
+    }
+
+    pub(super) fn user(content: String) -> Message {
+        Message { role: "user", content }
+    }
+
+    pub(super) fn assistant(content: String) -> Message {
+        Message { role: "assistant", content }
+    }
+}
+
+/// What a provider answers.
+#[derive(Debug)]
+pub(super) struct Completion {
+    pub(super) answer: Answer,
+    pub(super) used: Tokens,
+}
+
+/// What a model answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Its words.
+    Text(String),
+    /// It does not want to; why.
+    Refused(String),
+}
+
+/// What a conversation costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Tokens {
+    /// Tokens that were read.
+    #[serde(rename = "prompt_tokens", default)]
+    pub(super) prompt: u64,
+    /// Tokens that were written.
+    #[serde(rename = "completion_tokens", default)]
+    pub(super) completion: u64,
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, other: Tokens) {
+        self.prompt = self.prompt.saturating_add(other.prompt);
+        self.completion = self.completion.saturating_add(other.completion);
+    }
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<Tokens>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Said,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+}
+
+impl Provider {
+    /// A provider, checked; nothing is called yet.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`], as [`Endpoint::new`](crate::webhook::Endpoint::new).
+    pub fn new(settings: ProviderSettings) -> Result<Provider, InvalidEndpoint> {
+        let (client, url) = client(&settings.endpoint)?;
+        Ok(Provider { client, url, settings })
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.settings.model
+    }
+
+    /// The most bytes of evidence that are sent.
+    pub(crate) fn evidence_limit(&self) -> usize {
+        self.settings.evidence_limit
+    }
+
+    /// One answer to a conversation.
+    ///
+    /// # Errors
+    /// [`Failure`], permanent where another attempt would be in vain.
+    pub(super) async fn complete(&self, messages: &[Message]) -> Result<Completion, Failure> {
+        let prefixed = |failure: Failure| Failure { message: format!("prompt: {}", failure.message), ..failure };
+        let limit = self.settings.timeout;
+        match tokio::time::timeout(limit, self.call(messages)).await {
+            Ok(completion) => completion.map_err(prefixed),
+            Err(_) => {
+                let message = format!("the AI provider gave no answer within {} s", limit.as_secs_f64());
+                Err(prefixed(Failure::transient(message)))
+            }
+        }
+    }
+
+    async fn call(&self, messages: &[Message]) -> Result<Completion, Failure> {
+        let mut body = json!({
+            "model": self.settings.model,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": MAX_TOKENS,
+        });
+        match self.settings.response_format {
+            ResponseFormat::JsonSchema => {
+                let schema = json!({ "name": "verdict", "strict": true, "schema": verdict::schema() });
+                body["response_format"] = json!({ "type": "json_schema", "json_schema": schema });
+            }
+            ResponseFormat::JsonObject => body["response_format"] = json!({ "type": "json_object" }),
+            ResponseFormat::Text => {}
+        }
+        let mut call = self.client.post(self.url.clone()).json(&body);
+        if let Some(key) = &self.settings.key {
+            call = call.bearer_auth(key.expose_secret());
+        }
+        let response = call.send().await.map_err(|error| unreached(&self.url, &error))?;
+        let text = answer::read(response, MAX_ANSWER).await?;
+        completion(&text)
+    }
+}
+
+/// Reads what a provider answers.
+fn completion(text: &str) -> Result<Completion, Failure> {
+    let answered: Answered = serde_json::from_str(text).map_err(|error| {
+        // Retrying costs money and a server that speaks another protocol will not learn this one.
+        Failure::permanent(format!("the AI provider's answer is not a chat completion: {error}"))
+    })?;
+    let used = answered.usage.unwrap_or_default();
+    let Some(Choice { message, finish_reason }) = answered.choices.into_iter().next() else {
+        return Err(Failure::permanent("the AI provider's answer has no choices"));
+    };
+    let filtered = finish_reason.as_deref() == Some("content_filter");
+    let answer = match message {
+        Said { refusal: Some(reason), .. } if !reason.trim().is_empty() => {
+            Answer::Refused(format!("the model refused: {}", crate::text::one_line(reason.as_bytes())))
+        }
+        _ if filtered => Answer::Refused("the AI provider's content filter stopped the answer".to_owned()),
+        Said { content, .. } => Answer::Text(content.unwrap_or_default()),
+    };
+    Ok(Completion { answer, used })
+}

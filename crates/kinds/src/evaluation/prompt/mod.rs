@@ -1,0 +1,168 @@
+//! The natural-language check of an evaluation, `prompt`: a model reads the evidence and answers a verdict.
+//!
+//! What it promises: the verdict has the form that [`verdict`] describes, or there is none. Evidence is data: it goes to
+//! the model as a string inside a JSON document, in a message of its own, and whatever it talks the model into, an
+//! answer of another form is refused, and never taken for a pass. What a model reads it can still be deceived by, so a
+//! prompt check is a help to people and not a gate against those who write the evidence; the documentation says so.
+
+mod chat;
+mod verdict;
+
+use std::time::{Duration, Instant};
+
+use engine::Failure;
+use evidence::{AiOutput, PolicyOutput, Status, ViolationOutput};
+use store::Digest;
+
+use chat::{Completion, Message, Tokens};
+pub use chat::{Provider, ProviderSettings, ResponseFormat};
+use verdict::Verdict;
+
+/// The name under which the check stands among the policies of an output.
+const NAME: &str = "prompt";
+/// How often a model is asked again after an answer that is not a verdict. It is told what was wrong.
+const MAX_ANSWERS: u32 = 3;
+
+/// What is asked about which evidence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    /// What to check, in the words of who asks.
+    pub(super) prompt: &'a str,
+    /// What the evidence is, such as `SARIF`.
+    pub(super) kind: &'a str,
+    /// The evidence.
+    pub(super) content: &'a [u8],
+    /// How many bytes the evidence has in all, of which `content` may be the first part.
+    pub(super) size: u64,
+}
+
+impl Provider {
+    /// Asks for a verdict.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is none: permanent when the provider refuses the call or the model never answers in the
+    /// form of a verdict, transient when the provider cannot be reached, is overloaded or takes too long.
+    pub(super) async fn check(&self, question: Question<'_>) -> Result<PolicyOutput, Failure> {
+        let start = Instant::now();
+        let mut output = PolicyOutput {
+            name: NAME.to_owned(),
+            reference: NAME.to_owned(),
+            digest: Digest::of(question.prompt.as_bytes()).to_string(),
+            kind: None,
+            group: None,
+            status: Status::Skipped,
+            violations: Vec::new(),
+            suppressed: Vec::new(),
+            skipped: true,
+            skip_reasons: Vec::new(),
+            ignored: false,
+            arguments: [("prompt".to_owned(), question.prompt.to_owned())].into(),
+            warnings: Vec::new(),
+            duration_ms: 0,
+            ai: None,
+        };
+        let Some(text) = beginning(question.content, question.size, self.evidence_limit()) else {
+            let reason = "the evidence is not text, so no model can read it";
+            return Ok(PolicyOutput { skip_reasons: vec![reason.to_owned()], ..output });
+        };
+        if (text.len() as u64) < question.size {
+            let (sent, size) = (text.len(), question.size);
+            output.warnings.push(format!("the model saw the first {sent} of {size} bytes of the evidence"));
+        }
+        let (verdict, tokens, answers) = self.ask(question, text).await?;
+        output.ai = Some(AiOutput {
+            model: self.model().to_owned(),
+            evidence_bytes: text.len() as u64,
+            answers,
+            prompt_tokens: tokens.prompt,
+            completion_tokens: tokens.completion,
+        });
+        match verdict {
+            Verdict::Passed => (output.status, output.skipped) = (Status::Passed, false),
+            Verdict::Failed(messages) => {
+                (output.status, output.skipped) = (Status::Failed, false);
+                let violation =
+                    |message| ViolationOutput { subject: NAME.to_owned(), message, finding: None, waived: None };
+                output.violations = messages.into_iter().map(violation).collect();
+            }
+            Verdict::Skipped(reason) => output.skip_reasons.push(reason),
+        }
+        output.duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(output)
+    }
+
+    /// Asks until there is a verdict, and answers what that took.
+    async fn ask(&self, question: Question<'_>, text: &str) -> Result<(Verdict, Tokens, u32), Failure> {
+        let mut messages = vec![
+            Message::system(verdict::INSTRUCTIONS.to_owned()),
+            Message::user(
+                serde_json::json!({ "check": question.prompt, "material_type": question.kind, "evidence": text })
+                    .to_string(),
+            ),
+        ];
+        let mut tokens = Tokens::default();
+        let mut problem = String::new();
+        for answers in 1..=MAX_ANSWERS {
+            let Completion { answer, used } = self.complete(&messages).await?;
+            tokens += used;
+            let answer = match answer {
+                chat::Answer::Text(text) => text,
+                chat::Answer::Refused(reason) => return Ok((Verdict::Skipped(reason), tokens, answers)),
+            };
+            match verdict::read(&answer) {
+                Ok(verdict) => return Ok((verdict, tokens, answers)),
+                Err(wrong) => {
+                    messages.truncate(2);
+                    messages.push(Message::assistant(answer));
+                    messages.push(Message::user(format!(
+                        "This answer is not the JSON document that was asked for: {wrong}. Answer with that document alone."
+                    )));
+                    problem = wrong;
+                }
+            }
+        }
+        Err(Failure::permanent(format!(
+            "prompt: the model {} gave no verdict in {MAX_ANSWERS} answers; the last one {problem}",
+            self.model()
+        )))
+    }
+}
+
+/// The first part of a text, at most `limit` bytes; nothing when it is no text.
+fn beginning(content: &[u8], size: u64, limit: usize) -> Option<&str> {
+    let part = &content[..content.len().min(limit)];
+    let is_cut = (part.len() as u64) < size;
+    let text = match std::str::from_utf8(part) {
+        Ok(text) => text,
+        // A character that the cut goes through is left out.
+        Err(error) if is_cut && error.error_len().is_none() => {
+            std::str::from_utf8(&part[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    (!text.contains('\0')).then_some(text)
+}
+
+/// How long a call may take unless it is configured.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of the evidence a model is sent unless it is configured, in bytes.
+pub const DEFAULT_EVIDENCE_LIMIT: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::beginning;
+
+    #[test]
+    fn only_text_is_sent_and_never_half_a_character() {
+        let text = "añb".as_bytes();
+        assert_eq!(beginning(text, 4, 10), Some("añb"));
+        assert_eq!(beginning(text, 4, 2), Some("a"), "ñ has two bytes");
+        assert_eq!(beginning(text, 4, 3), Some("añ"));
+        assert_eq!(beginning(&text[..2], 2, 10), None, "half a character at the end is no text");
+        assert_eq!(beginning(b"PK\x03\x04\xff", 5, 10), None);
+        assert_eq!(beginning(b"a\0b", 3, 10), None);
+        assert_eq!(beginning(b"", 0, 10), Some(""));
+    }
+}

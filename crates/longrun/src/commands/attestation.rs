@@ -1,0 +1,156 @@
+//! `longrun attestation`: fetches the signed result of an evaluation. `longrun verify`: checks one, without a server.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use ::attestation::{PublicKey, Unverified, Verified};
+use anyhow::Context as _;
+use clap_complete::ArgValueCompleter;
+use serde_json::json;
+
+use super::ids;
+use crate::completing;
+use crate::connection::{ClientArgs, OutputArgs};
+use crate::exit::{Exit, Hint as _};
+use crate::render::{self, Answer, Style, printable};
+
+/// What `longrun attestation` takes.
+#[derive(Debug, clap::Args)]
+pub struct AttestationArgs {
+    /// Which evaluation; the beginning of an id, 8 digits or more, is enough where it is the only one
+    #[arg(value_name = "ID", add = ArgValueCompleter::new(completing::ids))]
+    id: String,
+    /// File to write it to; else it is printed
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// What `longrun verify` takes.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The signed result, as `longrun attestation` writes it; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Whose signature counts: a file with public keys, PEM or a JSON Web Key Set such as /.well-known/longrun-keys.json
+    #[arg(long = "key", value_name = "FILE", required = true)]
+    keys: Vec<PathBuf>,
+    /// The evidence that it must be about
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+    /// Ask only whether it is genuine, and not whether the evidence has passed
+    #[arg(long)]
+    any_verdict: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Fetches a signed result.
+///
+/// # Errors
+/// What the call may fail with, and when it cannot be written.
+pub async fn fetch(args: AttestationArgs) -> anyhow::Result<Exit> {
+    let client = args.server.client()?;
+    let id = ids::whole(&client, &args.id).await?;
+    let answer = client.attestation(&id).await?;
+    // As the server wrote it.
+    let mut text = answer.body.to_vec();
+    text.push(b'\n');
+    match &args.to {
+        Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?,
+        None => render::write(text)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Checks a signed result. The answer is no when it is not genuine, or the evidence has not passed.
+///
+/// # Errors
+/// When a file cannot be read or is not what it should be.
+pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
+    let envelope = read(&args.file)?;
+    let mut keys = Vec::new();
+    for file in &args.keys {
+        let found = PublicKey::read_all(&read(file)?).with_context(|| format!("cannot use {}", file.display()));
+        keys.extend(found.hint("--key takes public keys: PEM, or a JSON Web Key Set")?);
+    }
+    let evidence = args.evidence.as_deref().map(read).transpose()?;
+    let checked = ::attestation::verify(&envelope, &keys, evidence.as_deref());
+    if let Err(error @ Unverified::NoEnvelope(_)) = checked {
+        let error = anyhow::Error::new(error).context(format!("cannot use {}", args.file.display()));
+        return Err(error).hint("FILE is what `longrun attestation ID` writes");
+    }
+    let exit = match &checked {
+        Ok(verified) if args.any_verdict || verified.result == "PASSED" => Exit::Done,
+        Ok(verified) if verified.status == "skipped" => Exit::Skipped,
+        _ => Exit::No,
+    };
+    render::print(args.output.format, &Checked { file: args.file.display().to_string(), result: checked })?;
+    Ok(exit)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file == Path::new("-") {
+        let mut content = Vec::new();
+        io::stdin().lock().read_to_end(&mut content).context("cannot read standard input")?;
+        return Ok(content);
+    }
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// What came of checking a signed result.
+struct Checked {
+    file: String,
+    result: Result<Verified, Unverified>,
+}
+
+impl Answer for Checked {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        let value = match &self.result {
+            Ok(verified) => {
+                let mut value = serde_json::to_value(verified)?;
+                value["verified"] = true.into();
+                value
+            }
+            Err(error) => json!({"verified": false, "why_not": error.to_string()}),
+        };
+        Ok(value.to_string().into_bytes())
+    }
+
+    fn table(&self, style: Style) -> String {
+        let file = printable(&self.file);
+        let verified = match &self.result {
+            Ok(verified) => verified,
+            Err(error) => return format!("{} {file}: {}\n", style.bad("✗"), printable(&error.to_string())),
+        };
+        let Verified { name, digest, verifier, time, key_id, result, status, policies, .. } = verified;
+        let (mark, said) = match result.as_str() {
+            "PASSED" => (style.good("✓"), "passed"),
+            _ if status == "skipped" => (style.notable("?"), "skipped"),
+            _ => (style.bad("✗"), "failed"),
+        };
+        let mut text = format!("{} {file}: genuine, signed with the key {key_id}\n", style.good("✓"));
+        text += &format!("{mark} {}: {said}\n", printable(name));
+        for policy in policies {
+            let mark = match policy.status.as_str() {
+                "passed" => style.good("✓"),
+                "failed" => style.bad("✗"),
+                _ => style.notable("?"),
+            };
+            let found = match policy.violations {
+                0 => String::new(),
+                1 => ": 1 violation".to_owned(),
+                count => format!(": {count} violations"),
+            };
+            text += &format!("    {mark} {}{found}\n", printable(&policy.name));
+        }
+        text += &format!("  evidence  {}\n  verifier  {}\n", printable(digest), printable(verifier));
+        text + &format!("  at        {}\n", printable(time))
+    }
+
+    /// The digest of the evidence, if it is genuine.
+    fn ids(&self) -> Vec<String> {
+        self.result.iter().map(|verified| verified.digest.clone()).collect()
+    }
+}

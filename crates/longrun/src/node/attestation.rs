@@ -1,0 +1,63 @@
+//! The keys that results are signed with, from the configuration or from a file beside the store.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use attestation::Signer;
+use store::StoreUrl;
+
+use crate::config::Config;
+use crate::exit::Hint as _;
+
+/// The keys of the configuration. Where it names none, and one process has the store for itself, they are those of a file
+/// beside the store, which is made if it is not there.
+///
+/// To be called by who has the lock of the store.
+///
+/// # Errors
+/// When the keys cannot be read or made.
+pub fn signer(config: &Config, store: &StoreUrl) -> anyhow::Result<Option<Arc<Signer>>> {
+    let configured = config.attestation.signer().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
+    if let Some(signer) = configured {
+        return Ok(Some(Arc::new(signer)));
+    }
+    // Servers that share a store each with a key of its own would surprise who verifies.
+    let StoreUrl::Sqlite(store) = store else { return Ok(None) };
+    let file = beside(store);
+    if !file.exists() {
+        make(&file).with_context(|| format!("cannot make a key to sign results with, {}", file.display()))?;
+    }
+    let path = file.to_str().context("the path of the store is not Unicode")?;
+    let signer = config.attestation.read(path).map_err(|why| anyhow::anyhow!("cannot use {path}: {why}"));
+    let signer = signer
+        .hint("it is the key that results of evaluations are signed with; attestation.key_file names another one")?;
+    Ok(Some(Arc::new(signer)))
+}
+
+/// The file of the keys of a store.
+fn beside(store: &Path) -> PathBuf {
+    let mut name = OsString::from(store);
+    name.push(".attestation-key");
+    name.into()
+}
+
+/// Whole or not at all, and its user's alone from its first moment.
+fn make(file: &Path) -> anyhow::Result<()> {
+    let mut new = OsString::from(file);
+    new.push(".new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let pem = Signer::generate_pem()?;
+    let mut written = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    written.write_all(pem.as_bytes())?;
+    written.sync_all()?;
+    std::fs::rename(&new, file)?;
+    Ok(())
+}

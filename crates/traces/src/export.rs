@@ -1,0 +1,167 @@
+//! The task that sends spans to a collector.
+//!
+//! Spans wait in a queue of bounded length and go in batches. A collector that is away or slow costs the spans that do
+//! not fit any more, and nothing else: nobody waits for it.
+
+use std::time::Duration;
+
+use meters::Meters;
+use prost::Message as _;
+use reqwest::{Client, StatusCode, Url};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::Span;
+use crate::otlp::Export;
+
+/// Spans that wait at most: some hundred bytes each.
+const QUEUE: usize = 4_096;
+/// Spans of one request.
+const BATCH: usize = 512;
+/// How long the first span of a batch waits for others.
+const DELAY: Duration = Duration::from_secs(1);
+/// How long the collector may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long is waited before a batch is sent again, when the collector was away or asked for it; the last time it is
+/// dropped.
+const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// The most of an answer that is read, so that its connection can be used again.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Where spans go, and as whose.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    /// What calls it.
+    pub client: Client,
+    /// The address that takes traces, `http://127.0.0.1:4318/v1/traces`.
+    pub url: Url,
+    /// Headers of each call.
+    pub headers: reqwest::header::HeaderMap,
+    /// What is said of this process: `service.name` and the like.
+    pub process: Vec<(&'static str, String)>,
+}
+
+enum Item {
+    Span(Box<Span>),
+    /// Everything before this is to be sent now.
+    Flush(oneshot::Sender<()>),
+}
+
+/// The queue of the task.
+pub(crate) struct Exporter {
+    queue: mpsc::Sender<Item>,
+    meters: Meters,
+}
+
+impl Exporter {
+    /// Starts the task on the current runtime; it ends with the exporter.
+    pub(crate) fn start(collector: Collector, meters: Meters) -> Exporter {
+        let (queue, incoming) = mpsc::channel(QUEUE);
+        tokio::spawn(run(collector, meters.clone(), incoming));
+        Exporter { queue, meters }
+    }
+
+    /// Puts a span into the queue, or drops it when that is full.
+    pub(crate) fn send(&self, span: Span) {
+        if self.queue.try_send(Item::Span(Box::new(span))).is_err() {
+            self.meters.spans_dropped.inc();
+        }
+    }
+
+    /// Sends what waits, as long as `limit` allows.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let (done, is_done) = oneshot::channel();
+        let flush = async {
+            if self.queue.send(Item::Flush(done)).await.is_ok() {
+                let _ = is_done.await;
+            }
+        };
+        let _ = timeout(limit, flush).await;
+    }
+}
+
+async fn run(collector: Collector, meters: Meters, mut incoming: mpsc::Receiver<Item>) {
+    let mut is_away = false;
+    while let Some(first) = incoming.recv().await {
+        let (mut spans, mut waiting) = (Vec::new(), None);
+        let deadline = Instant::now() + DELAY;
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Item::Span(span) => spans.push(*span),
+                Item::Flush(done) => {
+                    waiting = Some(done);
+                    break;
+                }
+            }
+            if spans.len() >= BATCH {
+                break;
+            }
+            next = timeout_at(deadline, incoming.recv()).await.ok().flatten();
+        }
+        if !spans.is_empty() {
+            let count = spans.len() as u64;
+            let body = Export::new(&collector.process, spans).encode_to_vec();
+            match collector.deliver(&body).await {
+                Ok(()) => {
+                    meters.spans_exported.inc_by(count);
+                    if std::mem::take(&mut is_away) {
+                        tracing::info!("the collector of traces takes spans again");
+                    }
+                }
+                Err(why) => {
+                    meters.spans_dropped.inc_by(count);
+                    // Once, and not for each batch.
+                    if !std::mem::replace(&mut is_away, true) {
+                        tracing::warn!(why, "the collector of traces does not take spans; they are dropped");
+                    }
+                }
+            }
+        }
+        drop(waiting);
+    }
+}
+
+impl Collector {
+    /// Sends a batch, and again where that may help.
+    async fn deliver(&self, body: &[u8]) -> Result<(), String> {
+        let mut retries = RETRIES.into_iter();
+        loop {
+            let (why, may_pass) = match self.post(body.to_vec()).await {
+                Ok(status) if status.is_success() => return Ok(()),
+                Ok(status) => (format!("it answers {status}"), is_worth_a_retry(status)),
+                Err(error) => (innermost(&error), true),
+            };
+            match retries.next().filter(|_| may_pass) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(why),
+            }
+        }
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<StatusCode, reqwest::Error> {
+        let call = self.client.post(self.url.clone()).headers(self.headers.clone()).timeout(TIMEOUT);
+        let mut answer = call.header("content-type", "application/x-protobuf").body(body).send().await?;
+        let (status, mut read) = (answer.status(), 0);
+        while read < ANSWER_BYTES
+            && let Some(piece) = answer.chunk().await?
+        {
+            read += piece.len();
+        }
+        Ok(status)
+    }
+}
+
+/// As OTLP says.
+fn is_worth_a_retry(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
+/// The cause that says most, and nothing of the address, which may hold a secret.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

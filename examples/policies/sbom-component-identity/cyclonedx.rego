@@ -1,0 +1,79 @@
+package main
+
+import rego.v1
+
+valid_input if count(object.get(input, "components", [])) > 0
+
+default skip_reason := ""
+
+skip_reason := "the SBOM has no components" if not valid_input
+
+as_list(value) := [value] if is_string(value)
+
+as_list(value) := value if is_array(value)
+
+exempt(name) if {
+	some pattern in as_list(object.get(input.args, "exempt", []))
+	glob.match(pattern, null, name)
+}
+
+demanded(what) if what in as_list(input.args.demand)
+
+violations contains message if {
+	some what in as_list(input.args.demand)
+	not what in {"purl", "hash", "supplier"}
+	message := sprintf("the input demand has the entry %q: it must be purl, hash or supplier", [what])
+}
+
+# Components nest.
+components := [component |
+	walk(input.components, [_, component])
+	component.type
+	component.name
+	not exempt(component.name)
+]
+
+label(component) := sprintf("%s %s", [component.name, object.get(component, "version", "(no version)")])
+
+strong := {"SHA-256", "SHA-384", "SHA-512", "SHA3-256", "SHA3-384", "SHA3-512", "BLAKE2b-256", "BLAKE2b-384", "BLAKE2b-512", "BLAKE3"}
+
+violations contains {"message": message, "component": component.name} if {
+	demanded("purl")
+	some component in components
+	object.get(component, "purl", "") == ""
+	message := sprintf("%s has no package URL: add its purl", [label(component)])
+}
+
+violations contains {"message": message, "component": component.name} if {
+	demanded("purl")
+	some component in components
+	component.purl
+	not fits(component)
+	message := sprintf("%s has the package URL %s, which is of another version", [label(component), component.purl])
+}
+
+# Without a version there is nothing to compare.
+fits(component) if object.get(component, "version", "") == ""
+
+fits(component) if contains(component.purl, sprintf("@%s", [component.version]))
+
+fits(component) if contains(component.purl, sprintf("@%s", [urlquery.encode(component.version)]))
+
+violations contains {"message": message, "component": component.name} if {
+	demanded("hash")
+	some component in components
+	not hashed(component)
+	message := sprintf("%s has no hash of at least 256 bits", [label(component)])
+}
+
+hashed(component) if {
+	some hash in component.hashes
+	hash.alg in strong
+}
+
+violations contains {"message": message, "component": component.name} if {
+	demanded("supplier")
+	some component in components
+	object.get(component, ["supplier", "name"], object.get(component, "publisher", "")) == ""
+	message := sprintf("%s has no supplier", [label(component)])
+}
