@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "longrun/v1/audit.proto",
         "longrun/v1/sessions.proto",
         "longrun/v1/views.proto",
+        "longrun/v1/waivers.proto",
         "google/longrunning/operations.proto",
     ];
     let root = "../../proto";

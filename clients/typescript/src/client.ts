@@ -372,6 +372,28 @@ export class Client {
     await this.#http.json({ method: "DELETE", path: `v1/evidence/${segment(digest)}`, once: true, ...options });
   }
 
+  /** Has the newest evaluations of the evidence that is meant repeated; answers the operation that sees to it. */
+  async reevaluateEvidence(request: wire.ReevaluateEvidence, options: Options = {}): Promise<string> {
+    const call = { method: "POST", path: "v1/evidence:reevaluate", json: request, once: true, ...options };
+    return (await this.#http.json<wire.ReevaluationStarted>(call)).operation_id;
+  }
+
+  /** The violations that the organization lives with, oldest first, those that have expired included. */
+  async waivers(options: Options = {}): Promise<wire.Waiver[]> {
+    return (await this.#http.json<wire.WaiverList>({ method: "GET", path: "v1/waivers", ...options })).waivers;
+  }
+
+  /** Adds a waiver: what it covers makes no evaluation fail any more. */
+  async createWaiver(waiver: wire.CreateWaiver, options: Options = {}): Promise<wire.Waiver> {
+    const call = { method: "POST", path: "v1/waivers", json: waiver, once: true, ...options };
+    return (await this.#http.json<wire.WaiverAnswer>(call)).waiver;
+  }
+
+  /** Removes a waiver. */
+  async deleteWaiver(id: string, options: Options = {}): Promise<void> {
+    await this.#http.json({ method: "DELETE", path: `v1/waivers/${segment(id)}`, once: true, ...options });
+  }
+
   /**
    * Starts an evaluation of evidence and answers the operation's id; `wait` waits for the verdict, which is the
    * operation's output. Without policies and groups, the server's default policies are used.

@@ -35,6 +35,7 @@ mod stats;
 mod types;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod worker;
@@ -60,6 +61,7 @@ pub use types::{
 };
 pub use views::{NewView, View, ViewAnswer, ViewList};
 pub use wait::WaitStep;
+pub use waivers::{NewWaiver, ReevaluateRequest, Waiver, WaiverAnswer, WaiverList};
 pub use watch::{Watch, WatchEvent, WatchRequest, WatchStep};
 pub use work::{
     ClaimRequest, ClaimedOperation, Claims, Heartbeat, Heartbeats, LeaseState, Outcome, Settled, SettledOperation,

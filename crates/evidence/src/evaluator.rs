@@ -183,6 +183,8 @@ impl Evaluator {
             policies,
             left_out: plan.left_out,
             totals,
+            waivers: Vec::new(),
+            difference: None,
         })
     }
 
@@ -309,5 +311,5 @@ fn violation_output(policy: &Planned, violation: Violation) -> Result<ViolationO
             source: RegoError::BadResult(error),
         })?;
     }
-    Ok(ViolationOutput { subject: policy.name.clone(), message, finding })
+    Ok(ViolationOutput { subject: policy.name.clone(), message, finding, waived: None })
 }

@@ -19,6 +19,7 @@ pub mod rego;
 mod request;
 #[cfg(test)]
 mod tests;
+pub mod waivers;
 pub mod yaml;
 
 pub use digest::digest;
@@ -27,3 +28,4 @@ pub use evaluator::{Evaluator, EvaluatorConfig};
 pub use material::{Material, MaterialError, MaterialKind, detect};
 pub use output::{AiOutput, EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
+pub use waivers::{Difference, DifferenceCounts, Objection, Waived, Waiver};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::material::MaterialKind;
+use crate::waivers::{Difference, Waived};
 
 /// The output of an `evidence_evaluation`, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,12 @@ pub struct Output {
     pub left_out: Vec<LeftOut>,
     /// How many of each.
     pub totals: Totals,
+    /// Every waiver that covers one of the violations, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waived>,
+    /// What is new and gone since the last evaluation of the same evidence by the same policies, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
 }
 
 impl Output {
@@ -121,6 +128,9 @@ pub struct ViolationOutput {
     /// The object that the policy made, whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finding: Option<serde_json::Value>,
+    /// The waiver that covers it: then it counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
 }
 
 /// A policy that does not apply.
@@ -147,8 +157,11 @@ pub struct Totals {
     pub skipped: usize,
     /// Policies that do not apply.
     pub left_out: usize,
-    /// Objections of policies that did not skip.
+    /// Objections of policies that did not skip, but for those that are waived.
     pub violations: usize,
+    /// Objections that are waived.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub waived: usize,
 }
 
 impl Totals {
@@ -163,7 +176,11 @@ impl Totals {
             violations: policies
                 .iter()
                 .filter(|policy| policy.status != Status::Skipped)
-                .map(|policy| policy.violations.len())
+                .map(|policy| policy.violations.iter().filter(|violation| violation.waived.is_none()).count())
+                .sum(),
+            waived: policies
+                .iter()
+                .map(|policy| policy.violations.iter().filter(|violation| violation.waived.is_some()).count())
                 .sum(),
         }
     }
@@ -175,4 +192,10 @@ impl Totals {
             _ => Status::Skipped,
         }
     }
+}
+
+/// What is nothing is not said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }

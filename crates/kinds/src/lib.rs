@@ -7,5 +7,6 @@ mod confine;
 pub mod evaluation;
 pub mod http;
 pub mod notices;
+pub mod reevaluation;
 mod text;
 pub mod webhook;

@@ -4,6 +4,7 @@
 mod prompt;
 #[path = "support/mod.rs"]
 mod support;
+mod waivers;
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -53,6 +54,10 @@ fn main() {
         prompt::an_instruction_in_the_evidence_does_not_change_the_form_of_the_verdict
         prompt::a_refusal_skips_the_check
         prompt::troubles_of_the_provider_are_tried_again_and_refusals_of_the_call_are_not
+        waivers::a_waiver_is_followed_when_it_comes_and_when_it_goes
+        waivers::a_waiver_that_has_expired_has_no_effect_and_is_followed
+        waivers::a_difference_is_of_the_same_policies_alone
+        waivers::a_reevaluation_repeats_each_evaluation_once
         prompt::a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text
         policies_from_the_network_are_fetched_once_with_all_that_they_refer_to
         what_cannot_be_fetched_is_refused_with_the_reason

@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     attestation, audit, backup, bulk, command_runner, completions, config, context, delete_organization, demo, detect,
     dev, doctor, encryption, evaluate, evaluation_worker, evidence, health, list, man, migrate, operations,
-    organization, pause, policy, restore, schedules, search, serve, sessions, stats, token, top, views, watch, worker,
-    workers,
+    organization, pause, policy, restore, schedules, search, serve, sessions, stats, token, top, views, waiver, watch,
+    worker, workers,
 };
 
 /// Asynchronous operations as a service, with evidence evaluation built in.
@@ -90,6 +90,9 @@ pub enum Command {
     /// Evaluate, detect, store and fetch evidence
     #[command(subcommand)]
     Evidence(Evidence),
+    /// Violations that the organization lives with
+    #[command(subcommand)]
+    Waiver(Waiver),
     /// Fetch the signed result of an evaluation
     Attestation(attestation::AttestationArgs),
     /// Check a signed result, without a server; exit with 1 when it is not genuine or says that policies were violated,
@@ -144,6 +147,7 @@ impl Command {
             | Command::Views(_)
             | Command::Schedules(_)
             | Command::Evidence(_)
+            | Command::Waiver(_)
             | Command::Attestation(_)
             | Command::Verify(_)
             | Command::Policy(_)
@@ -342,6 +346,19 @@ pub enum Evidence {
     List(evidence::ListArgs),
     /// Delete stored evidence for good
     Delete(evidence::DeleteArgs),
+    /// Evaluate again what is meant, by the requests of the newest evaluations
+    Reevaluate(evidence::ReevaluateArgs),
+}
+
+/// `longrun waiver`.
+#[derive(Debug, Subcommand)]
+pub enum Waiver {
+    /// Add a waiver: what it covers makes no evaluation fail any more
+    Add(waiver::AddArgs),
+    /// List waivers, those that have expired included
+    List(waiver::ListArgs),
+    /// Remove a waiver
+    Remove(waiver::RemoveArgs),
 }
 
 /// `longrun policy`.

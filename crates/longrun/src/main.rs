@@ -10,6 +10,7 @@ mod completing;
 mod config;
 mod connection;
 mod contexts;
+mod evidence_place;
 mod exit;
 mod node;
 mod place;
@@ -27,7 +28,7 @@ use clap::Parser;
 
 use cli::{
     Audit, Bulk, Cli, Command, Config, Context as Contexts, Encryption, Evidence, Kinds, Operations, Organizations,
-    Policy, Schedules, Sessions, Token, Views,
+    Policy, Schedules, Sessions, Token, Views, Waiver,
 };
 use exit::Exit;
 
@@ -132,10 +133,14 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Evidence(Evidence::Detect(args)) => detect::run(&args),
         Command::Evidence(Evidence::Put(args)) => evidence::put(args).await,
         Command::Evidence(Evidence::Get(args)) => evidence::get(args).await,
-        Command::Attestation(args) => commands::attestation::fetch(args).await,
-        Command::Verify(args) => commands::attestation::verify(&args),
         Command::Evidence(Evidence::List(args)) => evidence::list(args).await,
         Command::Evidence(Evidence::Delete(args)) => evidence::delete(args).await,
+        Command::Evidence(Evidence::Reevaluate(args)) => evidence::reevaluate(args).await,
+        Command::Waiver(Waiver::Add(args)) => commands::waiver::add(args).await,
+        Command::Waiver(Waiver::List(args)) => commands::waiver::list(args).await,
+        Command::Waiver(Waiver::Remove(args)) => commands::waiver::remove(args).await,
+        Command::Attestation(args) => commands::attestation::fetch(args).await,
+        Command::Verify(args) => commands::attestation::verify(&args),
         Command::Policy(Policy::Check(args)) => policy::run(&args),
         Command::Policy(Policy::Test(args)) => policy::test::run(&args),
         Command::Workers(args) => commands::workers::run(args).await,

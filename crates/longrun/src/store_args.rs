@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigArgs, Hidden, Loaded};
 use crate::connection::DEV_FOLDER;
+use crate::evidence_place::EvidencePlace;
 use crate::exit::Hint;
 use crate::node::{self, StoreLock, complain};
 use crate::render::Style;
@@ -44,12 +45,12 @@ impl StoreArgs {
         self.store.is_some() || self.config.is_some() || self.data_dir.is_some()
     }
 
-    /// The folder of the evidence that goes with the store. It need not exist.
+    /// Where the evidence is that goes with the store: in the folder that was named, or as the configuration says.
     ///
     /// # Errors
     /// As [`StoreArgs::url`].
-    pub fn evidence_folder(&self) -> anyhow::Result<PathBuf> {
-        Ok(self.places()?.1)
+    pub fn evidence(&self, named: Option<PathBuf>) -> anyhow::Result<EvidencePlace> {
+        named.map_or_else(|| Ok(self.places()?.1), |folder| Ok(EvidencePlace::Folder(folder)))
     }
 
     /// The kinds that the configuration declares, and the built-in ones.
@@ -82,8 +83,10 @@ impl StoreArgs {
     }
 
     /// The store and its evidence.
-    fn places(&self) -> anyhow::Result<(StoreUrl, PathBuf)> {
-        let of_dev = |folder: &Path| (StoreUrl::Sqlite(folder.join(DEV_STORE)), folder.join(DEV_EVIDENCE));
+    fn places(&self) -> anyhow::Result<(StoreUrl, EvidencePlace)> {
+        let of_dev = |folder: &Path| {
+            (StoreUrl::Sqlite(folder.join(DEV_STORE)), EvidencePlace::Folder(folder.join(DEV_EVIDENCE)))
+        };
         if let Some(folder) = &self.data_dir {
             return Ok(of_dev(folder));
         }
@@ -92,7 +95,12 @@ impl StoreArgs {
         let url = loaded.config.store_url()?;
         let dev = of_dev(Path::new(DEV_FOLDER));
         let is_there = |url: &StoreUrl| matches!(url, StoreUrl::Sqlite(path) if path.exists());
-        let of_configuration = (url, PathBuf::from(loaded.config.evidence.folder));
+        let evidence = loaded.config.evidence;
+        let place = match evidence.url.as_str() {
+            "" => EvidencePlace::Folder(evidence.folder.into()),
+            _ => EvidencePlace::Bucket(evidence.url),
+        };
+        let of_configuration = (url, place);
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 

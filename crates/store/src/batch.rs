@@ -25,10 +25,12 @@ use crate::seal::Replacement;
 use crate::sessions::SessionChange;
 use crate::sqlite::StatisticsWrite;
 use crate::views::ViewChange;
+use crate::waivers::WaiverWrite;
 use crate::work::StartTerms;
 use crate::{
     AuditCall, BulkBatch, ClaimRequest, Claimed, CommandOutcome, Heartbeat, IdempotencyKey, LeaseRef, LeaseStatus,
     Limits, NewToken, OperationCommand, Pausable, Position, Start, StoreError, Token, TokenReach, ViewOutcome,
+    WaiverOutcome,
 };
 
 /// Writes that may queue in a batcher. Past it callers wait for room, which is the back-pressure.
@@ -169,6 +171,7 @@ pub(crate) enum Write {
     Schedule(Slot<ScheduleWrite, ScheduleReply>),
     View(Slot<ViewChange, ViewOutcome>),
     Evidence(Slot<EvidenceWrite, EvidenceReply>),
+    Waiver(Slot<WaiverWrite, WaiverOutcome>),
     Upkeep(Slot<Upkeep, u64>),
 }
 
@@ -249,6 +252,7 @@ impl Write {
             Write::Schedule(slot) => slot,
             Write::View(slot) => slot,
             Write::Evidence(slot) => slot,
+            Write::Waiver(slot) => slot,
             Write::Upkeep(slot) => slot,
         }
     }
@@ -277,6 +281,10 @@ impl Write {
             Write::View(slot) => slot.record(|outcome| match outcome {
                 ViewOutcome::Kept(view) => Some(vec![format!("views/{}", view.id)]),
                 ViewOutcome::NameTaken | ViewOutcome::TooMany(_) | ViewOutcome::Missing => None,
+            }),
+            Write::Waiver(slot) => slot.record(|outcome| match outcome {
+                WaiverOutcome::Kept(waiver) => Some(vec![format!("waivers/{}", waiver.id)]),
+                WaiverOutcome::TooMany(_) | WaiverOutcome::Missing => None,
             }),
             Write::Evidence(slot) => slot.record(|reply| reply.is_change().then(Vec::new)),
             Write::Upkeep(Slot { request: Upkeep::Record(code), call, .. }) => {
@@ -332,9 +340,12 @@ impl Write {
             Write::Upkeep(Slot { request: Upkeep::Statistics(StatisticsWrite::Commit(part)), .. }) => {
                 (part.counts.len(), 0)
             }
-            Write::Upkeep(_) | Write::Command(_) | Write::CreateToken(_) | Write::ChangeToken(_) | Write::View(_) => {
-                (1, 0)
-            }
+            Write::Upkeep(_)
+            | Write::Command(_)
+            | Write::CreateToken(_)
+            | Write::ChangeToken(_)
+            | Write::View(_)
+            | Write::Waiver(_) => (1, 0),
         }
     }
 }
@@ -364,6 +375,7 @@ pub(crate) trait Transaction {
     async fn schedule(&mut self, write: &ScheduleWrite) -> Result<Result<ScheduleReply, StoreError>, StoreError>;
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError>;
+    async fn change_waiver(&mut self, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError>;
     /// Carries out what is written about evidence; what refuses it alone is its own reply.
     async fn change_evidence(&mut self, write: &EvidenceWrite)
     -> Result<Result<EvidenceReply, StoreError>, StoreError>;
@@ -404,6 +416,7 @@ pub(crate) async fn perform(transaction: &mut impl Transaction, writes: &mut [&m
             Write::Command(slot) => slot.reply = Some(Ok(transaction.command(&slot.request).await?)),
             Write::CreateToken(slot) => slot.reply = Some(Ok(transaction.create_token(&slot.request).await?)),
             Write::View(slot) => slot.reply = Some(Ok(transaction.change_view(&slot.request).await?)),
+            Write::Waiver(slot) => slot.reply = Some(Ok(transaction.change_waiver(&slot.request).await?)),
             Write::Evidence(slot) => slot.reply = Some(transaction.change_evidence(&slot.request).await?),
             Write::ChangeToken(slot) => slot.reply = Some(Ok(transaction.change_token(&slot.request).await?)),
             Write::Schedule(slot) => slot.reply = Some(transaction.schedule(&slot.request).await?),

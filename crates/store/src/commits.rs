@@ -94,7 +94,8 @@ impl News {
             | Write::CreateToken(_)
             | Write::ChangeToken(_)
             | Write::View(_)
-            | Write::Evidence(_) => News::default(),
+            | Write::Evidence(_)
+            | Write::Waiver(_) => News::default(),
         }
     }
 

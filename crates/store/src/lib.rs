@@ -54,6 +54,7 @@ mod transfer;
 mod transition;
 mod url;
 mod views;
+mod waivers;
 mod work;
 mod workers;
 
@@ -114,6 +115,7 @@ pub use traced::Traced;
 pub use transfer::{TransferError, transfer};
 pub use url::{InvalidStoreUrl, PARAMETERS, PostgresUrl, StoreUrl, open};
 pub use views::{MAX_ALL_PRIVATE_VIEWS, MAX_PRIVATE_VIEWS, MAX_SHARED_VIEWS, View, ViewOutcome, ViewReach, Views};
+pub use waivers::{MAX_WAIVERS, Waiver, WaiverChange, WaiverEvent, WaiverOutcome, Waivers};
 pub use work::{
     AttemptTimeouts, AuthorizationScope, ClaimRequest, Claimed, Heartbeat, LeaseRef, LeaseStatus, Overrun, Settlement,
     Start,
@@ -166,8 +168,8 @@ pub struct IdempotencyKey {
 pub trait Store:
     BulkOperations
     + Details
-    + Measured
     + EvidenceRecords
+    + Measured
     + Postpone
     + Schedules
     + SearchOperations
@@ -175,6 +177,7 @@ pub trait Store:
     + Statistics
     + Traced
     + Views
+    + Waivers
     + Workers
     + Send
     + Sync

@@ -23,6 +23,7 @@ const TABLES: &[(&str, &str)] = &[
     ("tokens", "organization_id"),
     ("schedules", "organization_id, seq"),
     ("views", "organization_id"),
+    ("waivers", "organization_id"),
     ("statistics", "organization_id"),
     ("statistics_origins", "organization_id"),
     ("evidence", "organization_id"),

@@ -40,5 +40,6 @@ mod torn;
 mod traced;
 mod turns;
 mod views;
+mod waivers;
 mod workers;
 mod wraparound;

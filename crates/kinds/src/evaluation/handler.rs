@@ -11,9 +11,10 @@ use evidence::{EvaluateError, Output, PolicyOutput};
 use futures_util::TryStreamExt;
 use operations::{MAX_INLINE_BYTES, Operation};
 use serde::Deserialize;
-use store::{Content, ContentError, ContentStore, Digest};
+use store::{Content, ContentError, ContentStore, Digest, Store};
 
 use super::prompt::{Provider, Question};
+use super::records::Records;
 use super::{Evaluations, JobError};
 
 /// The name of the kind.
@@ -28,12 +29,14 @@ pub struct EvaluationHandler {
     provider: Option<Provider>,
     /// Signs what comes out. It is used here, in the server's process: those that evaluate have no key.
     signer: Option<Arc<Signer>>,
+    /// Where waivers are, and the evaluations before.
+    records: Option<Records>,
 }
 
 impl EvaluationHandler {
     /// A handler over stored evidence, which signs nothing and fails operations that have a `prompt`.
     pub fn new(content: ContentStore, evaluations: Arc<Evaluations>) -> EvaluationHandler {
-        EvaluationHandler { content, evaluations, provider: None, signer: None }
+        EvaluationHandler { content, evaluations, provider: None, signer: None, records: None }
     }
 
     /// The handler, which asks a provider what the `prompt` of an evaluation asks.
@@ -46,20 +49,48 @@ impl EvaluationHandler {
         EvaluationHandler { signer, ..self }
     }
 
+    /// The handler, which marks what waivers of this store cover, and tells what is new since the evaluation before.
+    pub fn with_store(self, store: Arc<dyn Store>) -> EvaluationHandler {
+        EvaluationHandler { records: Some(Records::new(store)), ..self }
+    }
+
     async fn evaluate(&self, attempt: &Attempt) -> Result<String, Failure> {
         let wanted: Wanted = serde_json::from_str(&attempt.input)
             .map_err(|error| Failure::permanent(format!("the input is not an evaluation request: {error}")))?;
         let digest: Digest = wanted.digest.parse().map_err(|error| Failure::permanent(format!("digest: {error}")))?;
         // The signature has its place beside the longest output.
         let limit = MAX_INLINE_BYTES - summary::MAX_ADDED_BYTES;
+        // As they stand when it begins.
+        let waivers = match &self.records {
+            Some(records) => {
+                records.note_use(&attempt.organization, digest).await?;
+                records.waivers(&attempt.organization).await?
+            }
+            None => Vec::new(),
+        };
         let content = self.open(&attempt.organization, &digest).await?;
         let evaluated = self.evaluations.evaluate(&attempt.organization, &attempt.input, content, limit).await;
         let output = evaluated.map_err(failure)?;
-        let Some(prompt) = wanted.prompt else { return self.signed(attempt, output) };
+        let before = match &self.records {
+            Some(records) => records.before(attempt).await?,
+            None => None,
+        };
+        if wanted.prompt.is_none() && waivers.is_empty() && before.is_none() {
+            return self.signed(attempt, output);
+        }
         let mut output: Output = serde_json::from_str(&output)
             .map_err(|_| Failure::transient("the evaluation process gave an answer that makes no sense"))?;
-        let content = self.open(&attempt.organization, &digest).await?;
-        output.add(self.ask(&prompt, &output, content).await?);
+        if let Some(prompt) = wanted.prompt {
+            let content = self.open(&attempt.organization, &digest).await?;
+            output.add(self.ask(&prompt, &output, content).await?);
+        }
+        let project = wanted.project_name.unwrap_or_default();
+        let projects = [attempt.operation.project_id.as_str(), &project];
+        let projects: Vec<&str> = projects.into_iter().filter(|name| !name.is_empty()).collect();
+        output.waive(&projects, &waivers);
+        if let Some(before) = before {
+            output.compare(before.operation.to_string(), &before.output);
+        }
         let json = serde_json::to_string(&output).expect("every value of an output has a form in JSON");
         if json.len() > limit {
             return Err(Failure::permanent(EvaluateError::OutputTooLarge { limit }.to_string()));
@@ -139,6 +170,7 @@ fn evaluated<'a>(organization: &'a str, operation: &'a Operation, id: &'a str) -
 struct Wanted {
     digest: String,
     prompt: Option<String>,
+    project_name: Option<String>,
 }
 
 #[async_trait]

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use store::{Census, Open, PostgresStore, SqliteStore, Store, StoreUrl};
 
-use crate::exit::{Exit, failure};
+use crate::evidence_place::EvidencePlace;
+use crate::exit::{Exit, failure, note};
 use crate::node;
 use crate::progress::Spinner;
 use crate::render;
@@ -43,7 +44,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
     let url = args.store.url()?;
-    let evidence = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    let evidence = args.store.evidence(args.evidence)?;
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(format!("{} is not empty", folder.display()), "a backup goes into a folder of its own"));
     }
@@ -68,19 +69,27 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             dump_postgres(store, database, working.path()).await?
         }
     };
-    spinner.say("copying the evidence");
-    let content = Content::copy(&evidence, &working.path().join(CONTENT)).await?;
-    if content.files < census.evidence {
-        return Err(failure(
-            format!(
-                "the store knows of {}, but {} has {}",
-                render::pieces(census.evidence),
-                evidence.display(),
-                content.files
-            ),
-            "name the evidence folder with --evidence or --config",
-        ));
-    }
+    let content = match &evidence {
+        EvidencePlace::Folder(folder) => {
+            spinner.say("copying the evidence");
+            let content = Content::copy(folder, &working.path().join(CONTENT)).await?;
+            if content.files < census.evidence {
+                let (known, place) = (render::pieces(census.evidence), folder.display());
+                return Err(failure(
+                    format!("the store knows of {known}, but {place} has {}", content.files),
+                    "name the evidence folder with --evidence or --config; if evidence was deleted meanwhile, repeat the backup",
+                ));
+            }
+            content
+        }
+        // It has versions and copies of its own.
+        EvidencePlace::Bucket(url) => {
+            note(format!(
+                "the evidence in {url} is not copied: keep its bucket in several places, or copy it by its own tools"
+            ));
+            Content::default()
+        }
+    };
     let summary = manifest::summary(&census, content);
     Manifest::new(engine, engine_version, &census, content).write(working.path())?;
     let working = working.keep();

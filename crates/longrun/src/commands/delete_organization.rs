@@ -3,10 +3,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use longrun_client::Client;
 use operations::check_name;
-use store::{ContentStore, Contents, go_on_deleting};
+use store::{Contents, go_on_deleting};
 
 use super::audit::recorded;
 use crate::exit::{Exit, Hint, failure};
@@ -49,7 +48,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         let hint = "`longrun organizations list` shows those that there are";
         return Err(failure(format!("there is no organization {shown}"), hint));
     };
-    let folder = args.evidence.map_or_else(|| args.place.store.evidence_folder(), Ok)?;
+    let place = args.place.store.evidence(args.evidence)?;
     let (what, gives_up) = (told(&contents), args.force || contents.is_being_deleted);
     if !args.yes {
         let state = if contents.is_being_deleted { " (its deletion has begun)" } else { "" };
@@ -59,8 +58,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         ))?;
         return Ok(Exit::Done);
     }
-    if contents.evidence > 0 && !folder.exists() {
-        let message = format!("the store knows of evidence of {shown}, and there is no folder {}", folder.display());
+    if contents.evidence > 0 && !place.exists() {
+        let message = format!("the store knows of evidence of {shown}, and {place} is not there");
         return Err(failure(message, "name the evidence folder with --evidence or --config; nothing was changed"));
     }
     let target = vec![format!("organizations/{name}")];
@@ -72,12 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         return Err(failure(message, "let them end, cancel them, or give them up with --force"));
     }
     let spinner = Spinner::start("deleting");
-    let content = if folder.exists() {
-        let opened = ContentStore::local(&folder, u64::MAX);
-        Some(opened.with_context(|| format!("cannot use the evidence folder {}", folder.display()))?)
-    } else {
-        None
-    };
+    let content = if place.exists() { Some(place.open()?) } else { None };
     let say = |rows| spinner.say(format!("deleting: {}", count(rows, "row")));
     let deleted = go_on_deleting(&*store, content.as_ref(), name, None, say).await;
     drop(spinner);

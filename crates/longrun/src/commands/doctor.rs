@@ -4,8 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-use store::{ContentStore, Finding, Report, Sealed, Store as _};
+use store::{Finding, Report, Sealed, Store as _};
 
 use crate::connection::OutputArgs;
 use crate::exit::{Exit, note};
@@ -36,22 +35,17 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let store = Sealed::new(args.store.open_existing().await?, args.store.keyring()?);
     let spinner = Spinner::start("recounting");
     let mut report = store.doctor().await?;
-    let folder = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
-    let is_there = folder.exists();
+    let place = args.store.evidence(args.evidence)?;
+    let is_there = place.exists();
     if is_there {
-        let content = ContentStore::local(&folder, u64::MAX)
-            .with_context(|| format!("cannot use the evidence folder {}", folder.display()))?;
-        for detail in content.missing(&store, SHOWN).await? {
+        for detail in place.open()?.missing(&store, SHOWN).await? {
             let invariant = "evidence that is on record is kept, whole";
             report.findings.push(Finding { invariant, detail: format!("{detail} is not there, or of another size") });
         }
     }
     drop(spinner);
     if !is_there {
-        note(format!(
-            "the evidence was not looked at: there is no folder {}; name it with --evidence",
-            folder.display()
-        ));
+        note(format!("the evidence was not looked at: {place} is not there; name it with --evidence"));
     }
     let is_sound = report.findings.is_empty();
     render::print(args.output.format, &Examination(report))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use secrecy::ExposeSecret as _;
@@ -73,12 +73,9 @@ pub fn generate_key(args: &GenerateKeyArgs) -> anyhow::Result<Exit> {
 }
 
 fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> anyhow::Result<ContentStore> {
-    let folder = evidence.map_or_else(|| store.evidence_folder(), Ok)?;
-    // Looking makes no folder.
-    anyhow::ensure!(folder.is_dir(), "there is no evidence folder {}", folder.display());
-    let content = ContentStore::local(Path::new(&folder), u64::MAX);
-    let content = content.with_context(|| format!("cannot use the evidence folder {}", folder.display()));
-    Ok(content.hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
+    let place = store.evidence(evidence)?;
+    anyhow::ensure!(place.exists(), "{place} is not there");
+    Ok(place.open().hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
 }
 
 /// Tells how many texts and pieces of evidence are encrypted with which key.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures_util::TryStreamExt;
-use longrun_client::{Client, EvidenceList, EvidenceRequest, ListedEvidence, Page, StoredEvidence};
+use longrun_client::{
+    Client, EvidenceList, EvidenceRequest, ListedEvidence, Page, ReevaluateRequest, StartedEvaluation, StoredEvidence,
+};
 use serde_json::json;
 use store::Digest;
 use tokio::io::AsyncWriteExt;
@@ -118,6 +120,51 @@ pub async fn delete(args: DeleteArgs) -> anyhow::Result<Exit> {
         }
     }
     Ok(tally.exit())
+}
+
+/// What `longrun evidence reevaluate` takes.
+#[derive(Debug, clap::Args)]
+pub struct ReevaluateArgs {
+    /// What this policy was evaluated on
+    #[arg(long, default_value = "", hide_default_value = true)]
+    policy: String,
+    /// This piece of evidence
+    #[arg(long, default_value = "", hide_default_value = true)]
+    digest: String,
+    /// What was stored or evaluated within so many days
+    #[arg(long, value_name = "DAYS")]
+    newest_days: Option<u32>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ClientArgs,
+}
+
+/// Begins a reevaluation.
+///
+/// # Errors
+/// What the call may fail with.
+pub async fn reevaluate(args: ReevaluateArgs) -> anyhow::Result<Exit> {
+    let ReevaluateArgs { policy, digest, newest_days, output, server } = args;
+    let request = ReevaluateRequest { policy, digest, newest_days };
+    render::print(output.format, &Begun(server.client()?.reevaluate_evidence(&request).await?))?;
+    Ok(Exit::Done)
+}
+
+struct Begun(longrun_client::Answer<StartedEvaluation>);
+
+impl Answer for Begun {
+    fn json(&self) -> io::Result<Vec<u8>> {
+        Ok(self.0.body.to_vec())
+    }
+
+    fn table(&self, style: Style) -> String {
+        table(style, ["OPERATION"], [[self.0.value.operation_id.clone()]])
+    }
+
+    fn ids(&self) -> Vec<String> {
+        vec![self.0.value.operation_id.clone()]
+    }
 }
 
 struct Listed(EvidenceList);

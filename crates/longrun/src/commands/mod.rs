@@ -35,6 +35,7 @@ pub mod stats;
 pub mod token;
 pub mod top;
 pub mod views;
+pub mod waiver;
 pub mod watch;
 pub mod worker;
 pub mod workers;

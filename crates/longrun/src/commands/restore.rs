@@ -8,6 +8,7 @@ use store::{Census, PostgresStore, SqliteStore, Store, StoreUrl};
 use super::backup::content::{self, Content};
 use super::backup::manifest::{self, Engine, Manifest};
 use super::backup::{CONTENT, postgres};
+use crate::evidence_place::EvidencePlace;
 use crate::exit::{Exit, failure};
 use crate::node::StoreLock;
 use crate::progress::Spinner;
@@ -36,7 +37,19 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
     let url = args.store.url()?;
-    let evidence = args.evidence.map_or_else(|| args.store.evidence_folder(), Ok)?;
+    let evidence = match args.store.evidence(args.evidence)? {
+        EvidencePlace::Folder(folder) => folder,
+        // A backup of such a store has none.
+        EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
+        EvidencePlace::Bucket(url) => {
+            let message =
+                format!("the backup has {}, which is not put into {url}", render::pieces(manifest.content.files));
+            return Err(failure(
+                message,
+                "name a folder for it with --evidence, and copy its content into the bucket then",
+            ));
+        }
+    };
     let copy = folder.join(manifest.engine.file());
 
     let spinner = Spinner::start("restoring");
@@ -87,6 +100,9 @@ fn refuse_existing(path: &Path) -> anyhow::Result<()> {
 }
 
 async fn put_evidence(manifest: &Manifest, folder: &Path, evidence: &Path) -> anyhow::Result<()> {
+    if evidence.as_os_str().is_empty() {
+        return Ok(());
+    }
     let content = Content::copy(&folder.join(CONTENT), evidence).await?;
     if content != manifest.content {
         let message =

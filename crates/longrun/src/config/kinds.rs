@@ -6,6 +6,7 @@ use std::path::Path;
 use kinds::bulk::KIND as BULK;
 use kinds::evaluation::KIND as EVIDENCE_EVALUATION;
 use kinds::notices::KIND as NOTICE;
+use kinds::reevaluation::KIND as REEVALUATION;
 use operations::backoff::Backoff;
 use operations::{DEFAULT_MAX_ATTEMPTS, MAX_INLINE_BYTES, NewOperation};
 use serde::{Deserialize, Serialize};
@@ -167,7 +168,7 @@ impl Kind {
 
     /// Reads the table `[kinds.NAME]`. `None` when it does not say what runs the kind; why is among the complaints.
     pub fn read(name: &str, mut table: Table, complaints: &mut Complaints) -> Option<Kind> {
-        if [NOTICE, BULK].contains(&name) {
+        if [NOTICE, BULK, REEVALUATION].contains(&name) {
             let message = "cannot be declared: longrun itself makes the operations of this kind";
             complaints.push(("type".to_owned(), message.to_owned()));
             return None;

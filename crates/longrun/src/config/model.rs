@@ -133,8 +133,12 @@ pub struct Api {
 pub struct Evidence {
     /// The folder.
     pub folder: String,
+    /// A bucket in its stead: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; empty: the folder.
+    pub url: String,
     /// The most bytes of one piece.
     pub max_size: ByteSize,
+    /// Whether evidence is evaluated again when a waiver that concerns it is added, removed or expires.
+    pub reevaluate_on_waivers: bool,
 }
 
 /// Where policies come from and what they may use.
@@ -266,7 +270,12 @@ impl Default for Api {
 
 impl Default for Evidence {
     fn default() -> Evidence {
-        Evidence { folder: "evidence".to_owned(), max_size: ByteSize::mebibytes(100) }
+        Evidence {
+            folder: "evidence".to_owned(),
+            url: String::new(),
+            max_size: ByteSize::mebibytes(100),
+            reevaluate_on_waivers: true,
+        }
     }
 }
 
@@ -343,7 +352,7 @@ impl Config {
             .organizations
             .iter()
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
-        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND].map(str::to_owned).into();
+        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND, kinds::reevaluation::KIND].map(str::to_owned).into();
         let of = |(name, organization): (&String, &Organization)| {
             (!organization.max_running.is_empty()).then(|| (name.clone(), organization.max_running.clone()))
         };

@@ -78,6 +78,9 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     check(api.body_limit.0 > 0, "api.body_limit", "must be above 0");
 
     check(!config.evidence.folder.is_empty(), "evidence.folder", "must name a folder");
+    let url = &config.evidence.url;
+    let told = "must be empty, or an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+    check(url.is_empty() || store::ContentStore::check_bucket(url).is_ok(), "evidence.url", told);
     check(config.evidence.max_size.0 > 0, "evidence.max_size", "must be above 0");
     if let Err((key, message)) = config.encryption.keyring() {
         check(false, key, &message);

@@ -11,6 +11,7 @@ use kinds::command::{CommandHandler, CommandSettings, ResourceLimits};
 use kinds::evaluation::{EvaluationHandler, KIND as EVIDENCE_EVALUATION};
 use kinds::http::HttpHandler;
 use kinds::notices::{self, NoticeFilter, Notices, Subscription};
+use kinds::reevaluation::{self, ReevaluationHandler};
 use operations::Status;
 use operations::backoff::Backoff;
 use server::KindDefaults;
@@ -32,7 +33,9 @@ pub fn registry(config: &Config, store: &Arc<dyn Store>, evaluation: EvaluationH
     let mut registry = Registry::new()
         .with(EVIDENCE_EVALUATION, evaluation)
         .with(bulk::KIND, BulkHandler::new(Arc::clone(store)))
-        .with_limits(bulk::KIND, bulk::limits());
+        .with_limits(bulk::KIND, bulk::limits())
+        .with(reevaluation::KIND, ReevaluationHandler::new(Arc::clone(store)))
+        .with_limits(reevaluation::KIND, reevaluation::limits());
     for (name, kind) in &config.kinds.declared {
         registry = registry.with_limits(name, limits(&kind.limits));
         registry = match &kind.work {
@@ -72,7 +75,7 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
 /// another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
     let mut kinds = registry.kinds();
-    for own in [notices::KIND, bulk::KIND] {
+    for own in [notices::KIND, bulk::KIND, reevaluation::KIND] {
         if !kinds.iter().any(|kind| kind == own) {
             kinds.push(own.to_owned());
         }

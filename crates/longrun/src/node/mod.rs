@@ -89,13 +89,13 @@ impl Node {
         store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
-        let content = ContentStore::local(Path::new(&config.evidence.folder), config.evidence.max_size.0)
-            .with_context(|| format!("cannot use the evidence folder {}", config.evidence.folder))?
-            .with_keyring(keyring);
+        let content = evidence::open(config, keyring)?;
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
-        warn_of_readers(Path::new(&config.evidence.folder));
+        if config.evidence.url.is_empty() {
+            warn_of_readers(Path::new(&config.evidence.folder));
+        }
         let signer = attestation::signer(config, &url)?;
         let tls = tls(config)?;
         let identity = identity::identity(&config.auth)?;
@@ -118,7 +118,8 @@ impl Node {
         let has_ai_provider = provider.is_some();
         let handler = EvaluationHandler::new(content.clone(), Arc::clone(&evaluations))
             .with_provider(provider)
-            .with_signer(signer.clone());
+            .with_signer(signer.clone())
+            .with_store(Arc::clone(&store));
         let traces = traces::traces(config, store.meters(), &name)?;
         let registry = kinds::registry(config, &store, handler)?.with_traces(traces.clone());
         let local_kinds = kinds::local(&registry);
@@ -168,6 +169,10 @@ impl Node {
         let retention = config.evidence_retention()?;
         let tidying = tokio::spawn(evidence::tidy(content.clone(), Arc::clone(&store), retention));
         let mut maintenance = vec![sweeping, tidying];
+        if config.evidence.reevaluate_on_waivers {
+            let waker = engine.waker();
+            maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
+        }
         if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
             maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
         }
@@ -239,7 +244,7 @@ impl Node {
 /// The kinds that a configuration declares, and those that longrun brings.
 pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
-    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND].map(str::to_owned));
+    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND, ::kinds::reevaluation::KIND].map(str::to_owned));
     known
 }
 

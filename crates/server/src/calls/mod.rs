@@ -30,6 +30,7 @@ pub(crate) mod stats;
 pub(crate) mod tokens;
 pub(crate) mod views;
 pub(crate) mod wait;
+pub(crate) mod waivers;
 pub(crate) mod watch;
 pub(crate) mod work;
 pub(crate) mod workers;

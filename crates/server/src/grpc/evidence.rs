@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Call, Face, call, convert};
 use crate::calls::evidence::{self, ListEvidence, ListedPiece};
 use crate::calls::page::Paged;
+use crate::calls::waivers::{self, ReevaluateEvidence};
 use crate::http::body::{Pieces, permit};
 use crate::services::ApiSettings;
 use crate::strict::Read;
@@ -89,6 +90,19 @@ impl EvidenceService for Face {
             })
         });
         Ok(Response::new(Box::pin(parts)))
+    }
+
+    async fn reevaluate_evidence(
+        &self,
+        request: Request<wire::ReevaluateEvidenceRequest>,
+    ) -> Result<Response<wire::ReevaluateEvidenceResponse>, Status> {
+        let (Call { caller, .. }, asked) = (call(&request), request.into_inner());
+        let wire::ReevaluateEvidenceRequest { policy, digest, newest_days, idempotency_key } = asked;
+        let value = ReevaluateEvidence { policy, digest, newest_days };
+        let key = convert::key(&idempotency_key);
+        let asked = Read { value, violations: Vec::new() };
+        let operation = waivers::reevaluate(&self.0, &caller, asked, key).await?;
+        Ok(Response::new(wire::ReevaluateEvidenceResponse { operation_id: operation.id.to_string() }))
     }
 }
 

@@ -19,6 +19,7 @@ mod stats;
 mod status;
 mod tokens;
 mod views;
+mod waivers;
 mod worker;
 mod workers;
 
@@ -38,6 +39,7 @@ use proto::longrun::v1::sessions_service_server::SessionsServiceServer;
 use proto::longrun::v1::stats_service_server::StatsServiceServer;
 use proto::longrun::v1::tokens_service_server::TokensServiceServer;
 use proto::longrun::v1::views_service_server::ViewsServiceServer;
+use proto::longrun::v1::waivers_service_server::WaiversServiceServer;
 use proto::longrun::v1::worker_service_server::WorkerServiceServer;
 use proto::longrun::v1::workers_service_server::WorkersServiceServer;
 use tokio::time::Instant;
@@ -78,6 +80,7 @@ pub(crate) fn routes(app: &App) -> Router {
         .add_service(WorkersServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(StatsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(ViewsServiceServer::new(face.clone()).max_decoding_message_size(most))
+        .add_service(WaiversServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(SchedulesServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(AgentsServiceServer::new(face.clone()).max_decoding_message_size(most))
         .add_service(EvidenceServiceServer::new(face.clone()).max_decoding_message_size(evidence::MAX_PART_BYTES))

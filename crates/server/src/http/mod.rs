@@ -45,6 +45,7 @@ mod tokens;
 mod trace;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod workers;
@@ -52,7 +53,7 @@ mod workers;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::HeaderMap;
 
 pub use admin::admin_router;
@@ -121,6 +122,9 @@ pub fn router(services: Services) -> Router {
             "/v1/views/{id}",
             get(Within(limit, views::get)).post(Within(limit, views::post)).delete(Within(limit, views::delete)),
         )
+        .route("/v1/waivers", get(Within(limit, waivers::list)).post(Within(limit, waivers::create)))
+        .route("/v1/waivers/{id}", delete(Within(limit, waivers::delete)))
+        .route("/v1/evidence:reevaluate", post(Within(limit, waivers::reevaluate)))
         .route("/v1/stats", get(Within(limit, stats::get)))
         .route("/v1/workers", get(Within(limit, workers::list)))
         .route("/v1/kinds/{name}", post(Within(limit, kinds::post)))

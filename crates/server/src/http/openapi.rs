@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     attestation, audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules,
-    search, sessions, stats, tokens, views, wait, watch, work, workers,
+    search, sessions, stats, tokens, views, wait, waivers, watch, work, workers,
 };
 use crate::error::Status;
 
@@ -43,6 +43,7 @@ const PAGE: &str = "/docs";
         (name = "SessionsService", description = "Sessions of people who signed in."),
         (name = "AuditService", description = "Who called what."),
         (name = "ViewsService", description = "Saved views: names for filters."),
+        (name = "WaiversService", description = "Violations that an organization lives with."),
         (name = "StatsService", description = "How much happened, and how long it took."),
         (name = "WorkersService", description = "Who runs what now."),
         (name = "KindsService", description = "Kinds of operations."),
@@ -55,7 +56,8 @@ const PAGE: &str = "/docs";
         organizations::list, organizations::get, organizations::pause, organizations::resume,
         organizations::set_limits, organizations::delete, kinds::pause, kinds::resume, tokens::create, tokens::list,
         tokens::get, tokens::revoke, tokens::rotate, sessions::list, sessions::revoke, audit::list, stats::get, workers::list,
-        views::create, views::list, views::get, views::update, views::delete, schedules::create, schedules::list,
+        views::create, views::list, views::get, views::update, views::delete, waivers::create,
+        waivers::list, waivers::delete, waivers::reevaluate, schedules::create, schedules::list,
         schedules::get, schedules::update, schedules::delete, schedules::pause, schedules::resume, schedules::trigger,
     )
 )]

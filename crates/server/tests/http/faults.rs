@@ -260,6 +260,33 @@ impl store::Workers for FaultyStore {
 }
 
 #[async_trait]
+impl store::Waivers for FaultyStore {
+    async fn waivers(&self, organization: &str) -> Result<Vec<store::Waiver>, StoreError> {
+        self.inner.waivers(organization).await
+    }
+
+    async fn create_waiver(
+        &self,
+        organization: &str,
+        waiver: store::Waiver,
+    ) -> Result<store::WaiverOutcome, StoreError> {
+        self.inner.create_waiver(organization, waiver).await
+    }
+
+    async fn delete_waiver(&self, organization: &str, id: &str) -> Result<bool, StoreError> {
+        self.inner.delete_waiver(organization, id).await
+    }
+
+    async fn waiver_changes(&self, limit: u32) -> Result<Vec<store::WaiverChange>, StoreError> {
+        self.inner.waiver_changes(limit).await
+    }
+
+    async fn note_waiver_change(&self, change: store::WaiverChange) -> Result<(), StoreError> {
+        self.inner.note_waiver_change(change).await
+    }
+}
+
+#[async_trait]
 impl EvidenceRecords for FaultyStore {
     async fn reserve_evidence(&self, organization: &str, digest: Digest, size: u64) -> Result<Reservation, StoreError> {
         self.inner.reserve_evidence(organization, digest, size).await

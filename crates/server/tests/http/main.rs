@@ -61,6 +61,7 @@ mod traces;
 mod unknown_tokens;
 mod views;
 mod wait;
+mod waivers;
 mod watch;
 mod work;
 mod work_for_many;

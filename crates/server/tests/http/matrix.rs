@@ -85,6 +85,8 @@ fn body(operation_id: &str, digest: &str) -> String {
         "SchedulesService_CreateSchedule" => {
             json!({"name": "hourly", "every": "3600s", "operation": {"kind": "scan", "project_id": "p"}})
         }
+        "WaiversService_CreateWaiver" => json!({"policy": "vulnerabilities", "reason": "known"}),
+        "EvidenceService_ReevaluateEvidence" => json!({"policy": "vulnerabilities"}),
         "SchedulesService_UpdateSchedule" => json!({"overlap": "skip"}),
         "OrganizationsService_CreateOrganization" => json!({"name": "initech"}),
         "OrganizationsService_SetOrganizationLimits" | "TokensService_RotateToken" => json!({}),
@@ -143,6 +145,7 @@ async fn every_call_refuses_those_who_may_not_make_it() {
                 .replace("{operation_id}", &operation.id.to_string())
                 .replace("{digest}", digest)
                 .replace("{view_id}", &view)
+                .replace("{waiver_id}", "01a20e1a-1194-75ec-b562-a042f01e7eac")
                 .replace("/kinds/{name}", "/kinds/scan")
                 .replace("{name}", "acme")
                 .replace("{schedule}", "nightly")

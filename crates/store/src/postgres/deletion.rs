@@ -134,6 +134,7 @@ const END: &[&str] = &[
     "resource_counters",
     "resource_deltas",
     "views",
+    "waivers",
     "statistics",
     "statistics_origins",
 ];

@@ -53,6 +53,7 @@ mod transition;
 mod tx;
 mod views;
 mod waiting;
+mod waivers;
 mod workers;
 mod writer;
 

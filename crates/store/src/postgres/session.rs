@@ -34,6 +34,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0019_sessions",
     "0020_traces",
     "0022_evidence",
+    "0023_waivers",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

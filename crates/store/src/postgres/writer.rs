@@ -16,7 +16,7 @@ use super::heads::Heads;
 use super::tx::{TRIES, Tx};
 use super::{
     admin, audit, claim, command, complete, create, evidence, heartbeat, limits, pause, purge, schedules, sessions,
-    transition, views,
+    transition, views, waivers,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -29,8 +29,10 @@ use crate::quota::Admission;
 use crate::retention::Retention;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::views::ViewChange;
+use crate::waivers::WaiverWrite;
 use crate::{
     ClaimRequest, Claimed, Clock, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
+    WaiverOutcome,
 };
 
 /// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
@@ -167,6 +169,7 @@ fn organization(write: &Write) -> &str {
         Write::Command(slot) => &slot.request.access.organization,
         Write::Schedule(slot) => slot.request.organization(),
         Write::Evidence(slot) => &slot.request.organization,
+        Write::Waiver(slot) => slot.request.organization(),
         Write::View(slot) => match &slot.request {
             ViewChange::Create(organization, _) => organization,
             ViewChange::Update(reach, _) | ViewChange::Delete(reach, _) => &reach.organization,
@@ -362,6 +365,10 @@ impl Transaction for Whole<'_> {
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
         views::change(&mut self.tx, self.now, change).await
+    }
+
+    async fn change_waiver(&mut self, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError> {
+        waivers::write(&mut self.tx, self.now, write).await
     }
 
     async fn change_evidence(

@@ -20,6 +20,7 @@ mod search;
 mod sessions;
 mod text;
 mod traced;
+mod waivers;
 mod work;
 mod workers;
 

@@ -75,6 +75,7 @@ const END: &[&str] = &[
     "DELETE FROM evidence WHERE organization_id = ?1",
     "DELETE FROM evidence_totals WHERE organization_id = ?1",
     "DELETE FROM views WHERE organization_id = ?1",
+    "DELETE FROM waivers WHERE organization_id = ?1",
     "DELETE FROM statistics WHERE organization_id = ?1",
     "DELETE FROM statistics_origins WHERE organization_id = ?1",
     "DELETE FROM change_marks WHERE organization_id = ?1",

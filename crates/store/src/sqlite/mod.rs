@@ -50,6 +50,7 @@ mod texts;
 mod traced;
 mod transition;
 mod views;
+mod waivers;
 mod workers;
 mod writer;
 
@@ -111,6 +112,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0018_sessions",
     "0019_traces",
     "0021_evidence",
+    "0022_waivers",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

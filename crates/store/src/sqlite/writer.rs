@@ -13,7 +13,7 @@ use super::clock::{self, Clocks};
 use super::resources::Resources;
 use super::{
     admin, audit, bulk, claim, command, connections, consumers, create, deletion, evidence, limits, pause, purge,
-    schedules, search, sessions, statistics, texts, transition, views,
+    schedules, search, sessions, statistics, texts, transition, views, waivers,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -26,7 +26,11 @@ use crate::retention::Retention;
 use crate::rotation::Rotations;
 use crate::schedules::{ScheduleReply, ScheduleWrite, carry_out};
 use crate::views::ViewChange;
-use crate::{ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome};
+use crate::waivers::WaiverWrite;
+use crate::{
+    ClaimRequest, Claimed, CommandOutcome, LeaseRef, LeaseStatus, NewToken, StoreError, Token, ViewOutcome,
+    WaiverOutcome,
+};
 
 /// What a writer works with, shared with the store.
 #[derive(Clone)]
@@ -205,6 +209,10 @@ impl Transaction for Whole<'_> {
 
     async fn change_view(&mut self, change: &ViewChange) -> Result<ViewOutcome, StoreError> {
         views::change(self.connection, self.now, change)
+    }
+
+    async fn change_waiver(&mut self, write: &WaiverWrite) -> Result<WaiverOutcome, StoreError> {
+        waivers::write(self.connection, self.now, write)
     }
 
     async fn change_evidence(

@@ -81,7 +81,8 @@ impl Provider {
             Verdict::Passed => (output.status, output.skipped) = (Status::Passed, false),
             Verdict::Failed(messages) => {
                 (output.status, output.skipped) = (Status::Failed, false);
-                let violation = |message| ViolationOutput { subject: NAME.to_owned(), message, finding: None };
+                let violation =
+                    |message| ViolationOutput { subject: NAME.to_owned(), message, finding: None, waived: None };
                 output.violations = messages.into_iter().map(violation).collect();
             }
             Verdict::Skipped(reason) => output.skip_reasons.push(reason),

@@ -1,0 +1,115 @@
+//! Waivers, and evaluating evidence again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::calls::{IDEMPOTENCY_KEY, new_key, segment};
+use crate::client::{Answer, Client};
+use crate::error::Error;
+use crate::types::{Deleted, StartedEvaluation};
+
+/// A waiver that is to be added. What is empty is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NewWaiver {
+    /// The name of the policy whose violations it covers.
+    pub policy: String,
+    /// Which of them: a whole message, or an identifier in a finding; empty: all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub finding: String,
+    /// Of which evidence: its digest, its name, or the name or the id of its project; empty: any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// How long it has an effect, such as `2592000s`; `None`: until it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<String>,
+}
+
+/// A violation that is lived with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Waiver {
+    /// Its id.
+    pub id: String,
+    /// The name of the policy whose violations it covers.
+    pub policy: String,
+    /// Which of them; empty: all.
+    pub finding: String,
+    /// Of which evidence; empty: any.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// The name of the token that made it.
+    pub created_by: String,
+    /// When it was made; RFC 3339.
+    pub created_at: String,
+    /// From when on it has no effect any more; RFC 3339.
+    pub expires_at: Option<String>,
+    /// Whether it has an effect now.
+    pub active: bool,
+}
+
+/// The answer that holds one waiver.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct WaiverAnswer {
+    /// The waiver.
+    pub waiver: Waiver,
+}
+
+/// The answer that holds all waivers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct WaiverList {
+    /// Oldest first.
+    pub waivers: Vec<Waiver>,
+}
+
+/// Which evidence is evaluated again. At least one is given, and all that are given must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReevaluateRequest {
+    /// What this policy was evaluated on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub policy: String,
+    /// This piece of evidence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    /// What was stored or evaluated within so many days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_days: Option<u32>,
+}
+
+impl Client {
+    /// `GET /v1/waivers`: all of the organization, those that have expired included.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 7 when the token is limited to projects.
+    pub async fn waivers(&self) -> Result<Answer<WaiverList>, Error> {
+        let address = self.address("v1/waivers");
+        self.call(|| self.http().get(address.clone())).await
+    }
+
+    /// `POST /v1/waivers`. Sent once: a repetition could make two.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn create_waiver(&self, waiver: &NewWaiver) -> Result<Answer<WaiverAnswer>, Error> {
+        self.call_once(self.http().post(self.address("v1/waivers")).json(waiver)).await
+    }
+
+    /// `DELETE /v1/waivers/{id}`.
+    ///
+    /// # Errors
+    /// Any [`Error`]; a refusal with code 5 when there is no such waiver.
+    pub async fn delete_waiver(&self, id: &str) -> Result<Answer<Deleted>, Error> {
+        let address = self.address(&format!("v1/waivers/{}", segment(id)));
+        self.call(|| self.http().delete(address.clone())).await
+    }
+
+    /// `POST /v1/evidence:reevaluate`: begins an operation that repeats the newest evaluations of the evidence that is meant.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn reevaluate_evidence(&self, request: &ReevaluateRequest) -> Result<Answer<StartedEvaluation>, Error> {
+        let (address, key) = (self.address("v1/evidence:reevaluate"), new_key());
+        self.call(|| self.http().post(address.clone()).header(IDEMPOTENCY_KEY, &key).json(request)).await
+    }
+}

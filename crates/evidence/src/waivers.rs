@@ -1,0 +1,274 @@
+//! What an organization lives with, and what an evaluation found that the one before had not: both are about the objections
+//! of an output that is whole.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::output::{Output, Status, Totals, ViolationOutput};
+
+/// Members of a finding that name it: the identifiers of rules, vulnerabilities and checks.
+const IDENTIFIERS: [&str; 10] = [
+    "id",
+    "rule",
+    "rule_id",
+    "ruleId",
+    "check_id",
+    "checkId",
+    "vulnerability",
+    "vulnerability_id",
+    "external_id",
+    "cve",
+];
+/// Objections of a difference that are listed of each sort.
+const LISTED: usize = 100;
+
+/// An objection that is lived with, as an evaluation needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    /// Its id.
+    pub id: String,
+    /// The name of the policy whose objections it covers.
+    pub policy: String,
+    /// Which of them: a message, or an identifier in a finding; empty: all.
+    pub finding: String,
+    /// Of which evidence: its digest, its name, or a name of its project; empty: any.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// From when on it has no effect any more, RFC 3339; empty: never.
+    pub expires: String,
+}
+
+/// A waiver at an objection that it covers, or among those of an output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waived {
+    /// The waiver's id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// Until when, RFC 3339; left out when it does not end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub expires: String,
+}
+
+/// What objections came and went since another evaluation of the same evidence by the same policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The operation of the other one.
+    pub since: String,
+    /// Those that were not there.
+    pub new: Vec<Objection>,
+    /// Those that are not there any more.
+    pub gone: Vec<Objection>,
+    /// Those that were there too.
+    pub still: Vec<Objection>,
+    /// How many of each there are; at most a hundred of each are listed.
+    pub counts: DifferenceCounts,
+}
+
+/// How many of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferenceCounts {
+    /// Those that were not there.
+    pub new: usize,
+    /// Those that are not there any more.
+    pub gone: usize,
+    /// Those that were there too.
+    pub still: usize,
+}
+
+/// An objection by what it says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Objection {
+    /// The policy's name.
+    pub policy: String,
+    /// Its message.
+    pub message: String,
+}
+
+/// What is new, gone, and still there of some things.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Compared<'a, T> {
+    /// In the first alone.
+    pub new: Vec<&'a T>,
+    /// In the second alone.
+    pub gone: Vec<&'a T>,
+    /// In both.
+    pub still: Vec<&'a T>,
+}
+
+/// Compares what there is now with what there was before.
+pub fn compare<'a, T: Ord>(now: &'a BTreeSet<T>, before: &'a BTreeSet<T>) -> Compared<'a, T> {
+    Compared {
+        new: now.difference(before).collect(),
+        gone: before.difference(now).collect(),
+        still: now.intersection(before).collect(),
+    }
+}
+
+/// The objections of an output, as JSON, that are not waived: whatever can be read of it.
+pub fn objections(output: &Value) -> BTreeSet<Objection> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let policies = output["policies"].as_array().into_iter().flatten();
+    let of = policies.flat_map(|policy| {
+        let found = policy["violations"].as_array().into_iter().flatten();
+        let counted = found.filter(|violation| violation["waived"].is_null());
+        counted.map(move |violation| Objection { policy: text(&policy["name"]), message: text(&violation["message"]) })
+    });
+    of.collect()
+}
+
+impl Waiver {
+    fn covers(&self, policy: &str, violation: &ViolationOutput) -> bool {
+        let is_it = || {
+            let finding = violation.finding.as_ref();
+            violation.message == self.finding
+                || finding.is_some_and(|finding| IDENTIFIERS.iter().any(|name| finding[*name] == self.finding.as_str()))
+        };
+        self.policy == policy && (self.finding.is_empty() || is_it())
+    }
+}
+
+impl Output {
+    /// Marks the objections that waivers cover: they stay, and count no more. `projects` are the names of the project. A
+    /// policy that objects to nothing else has passed. Whoever calls it has left out the waivers that have ended.
+    pub fn waive(&mut self, projects: &[&str], waivers: &[Waiver]) {
+        let subjects = [self.evidence.digest.as_str(), self.evidence.name.as_str()];
+        let is_about = |waiver: &&Waiver| {
+            waiver.subject.is_empty() || subjects.iter().chain(projects).any(|name| *name == waiver.subject)
+        };
+        let about: Vec<&Waiver> = waivers.iter().filter(is_about).collect();
+        for policy in &mut self.policies {
+            for violation in &mut policy.violations {
+                let covering = about.iter().find(|waiver| waiver.covers(&policy.name, violation));
+                violation.waived = covering.map(|waiver| waiver.as_used());
+                let used = violation.waived.iter().filter(|used| !self.waivers.contains(used));
+                let used: Vec<Waived> = used.cloned().collect();
+                self.waivers.extend(used);
+            }
+            let is_answered = !policy.violations.is_empty();
+            if policy.status == Status::Failed
+                && is_answered
+                && policy.violations.iter().all(|violation| violation.waived.is_some())
+            {
+                policy.status = Status::Passed;
+            }
+        }
+        self.totals = Totals::count(&self.policies, &self.left_out);
+        self.status = self.totals.status();
+    }
+
+    /// Says what is new and gone since another evaluation of the same evidence by the same policies, whose output this is.
+    pub fn compare(&mut self, since: String, before: &Value) {
+        let of = |policy: &crate::output::PolicyOutput| {
+            let counted = policy.violations.iter().filter(|violation| violation.waived.is_none());
+            let objection = |violation: &ViolationOutput| Objection {
+                policy: policy.name.clone(),
+                message: violation.message.clone(),
+            };
+            counted.map(objection).collect::<Vec<_>>()
+        };
+        let (now, before) = (self.policies.iter().flat_map(of).collect(), objections(before));
+        let Compared { new, gone, still } = compare(&now, &before);
+        let counts = DifferenceCounts { new: new.len(), gone: gone.len(), still: still.len() };
+        let listed = |all: Vec<&Objection>| all.into_iter().take(LISTED).cloned().collect();
+        let (new, gone, still) = (listed(new), listed(gone), listed(still));
+        self.difference = Some(Difference { since, new, gone, still, counts });
+    }
+}
+
+impl Waiver {
+    fn as_used(&self) -> Waived {
+        let Waiver { id, reason, by, expires, .. } = self.clone();
+        Waived { id, reason, by, expires }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn output() -> Output {
+        let policy = |name: &str, violations: Value| {
+            json!({"name": name, "reference": name, "digest": "sha256:0", "violations": violations, "status": "failed",
+                "skipped": false, "skip_reasons": [], "ignored": false, "with": {}, "duration_ms": 1})
+        };
+        let value = json!({
+            "evidence": {"digest": "sha256:1", "kind": "SARIF", "name": "app", "size": 1}, "status": "failed",
+            "policies": [
+                policy("vulnerabilities", json!([
+                    {"subject": "vulnerabilities", "message": "CVE-1 in a", "finding": {"external_id": "CVE-1"}},
+                    {"subject": "vulnerabilities", "message": "CVE-2 in b"},
+                ])),
+                policy("licences", json!([{"subject": "licences", "message": "GPL"}])),
+            ],
+            "left_out": [],
+            "totals": {"policies": 2, "passed": 0, "failed": 2, "skipped": 0, "left_out": 0, "violations": 3},
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn waiver(id: &str, policy: &str, finding: &str, subject: &str) -> Waiver {
+        let text = str::to_owned;
+        let (id, policy, finding, subject) = (text(id), text(policy), text(finding), text(subject));
+        Waiver { id, policy, finding, subject, reason: text("known"), by: text("ci"), expires: String::new() }
+    }
+
+    /// Which waiver covers each violation, and the statuses.
+    fn waived(waivers: &[Waiver]) -> (Vec<String>, Vec<Status>) {
+        let mut output = output();
+        output.waive(&["shop"], waivers);
+        let violations = output.policies.iter().flat_map(|policy| &policy.violations);
+        let by =
+            violations.map(|violation| violation.waived.as_ref().map_or(String::new(), |waived| waived.id.clone()));
+        let by = by.collect();
+        let statuses = output.policies.iter().map(|policy| policy.status).chain([output.status]).collect();
+        (by, statuses)
+    }
+
+    #[test]
+    fn what_a_waiver_covers_counts_no_more_and_stays_visible() {
+        use Status::{Failed, Passed};
+        let all = |text: [&str; 3]| text.map(str::to_owned).to_vec();
+        let of = |policy, finding, subject| waived(&[waiver("w", policy, finding, subject)]);
+        assert_eq!(of("licences", "", ""), (all(["", "", "w"]), vec![Failed, Passed, Failed]));
+        assert_eq!(of("vulnerabilities", "CVE-1", ""), (all(["w", "", ""]), vec![Failed, Failed, Failed]), "by its id");
+        assert_eq!(of("vulnerabilities", "CVE-2 in b", "").0, all(["", "w", ""]), "by its message");
+        for subject in ["sha256:1", "app", "shop"] {
+            assert_eq!(of("vulnerabilities", "", subject).0, all(["w", "w", ""]), "{subject}");
+        }
+        assert_eq!(of("vulnerabilities", "", "other").0, all(["", "", ""]));
+        assert_eq!(of("vulnerabilities", "CVE", "").0, all(["", "", ""]), "a part is not enough");
+        let both = [waiver("a", "vulnerabilities", "", ""), waiver("b", "licences", "GPL", "")];
+        assert_eq!(waived(&both), (all(["a", "a", "b"]), vec![Passed, Passed, Passed]));
+        let mut output = output();
+        output.waive(&[], &both);
+        assert_eq!(output.waivers.iter().map(|used| &*used.id).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((output.totals.violations, output.totals.waived), (0, 3));
+    }
+
+    #[test]
+    fn a_difference_tells_what_came_and_went_and_leaves_out_what_is_waived() {
+        let before = json!({"policies": [{"name": "vulnerabilities", "violations": [
+            {"message": "CVE-2 in b"}, {"message": "CVE-0 in z"}, {"message": "CVE-9", "waived": {"id": "w"}}]}]});
+        let mut output = output();
+        output.waive(&[], &[waiver("w", "licences", "", "")]);
+        output.compare("op".to_owned(), &before);
+        let difference = output.difference.unwrap();
+        let messages = |all: &[Objection]| all.iter().map(|one| one.message.clone()).collect::<Vec<_>>();
+        assert_eq!(messages(&difference.new), ["CVE-1 in a"]);
+        assert_eq!(messages(&difference.gone), ["CVE-0 in z"]);
+        assert_eq!(messages(&difference.still), ["CVE-2 in b"]);
+        assert_eq!(difference.counts, DifferenceCounts { new: 1, gone: 1, still: 1 });
+        assert_eq!(objections(&json!("nonsense")), BTreeSet::new());
+    }
+}

@@ -1,0 +1,104 @@
+//! What the store knows that an evaluation's output says: the waivers that cover what was found, and the evaluation before.
+
+use std::sync::Arc;
+
+use engine::{Attempt, Failure};
+use evidence::Waiver;
+use operations::{Access, Filter, MAX_INLINE_BYTES, OperationId, PageRequest, Status};
+use serde_json::Value;
+use store::{Digest, Store, StoreError};
+
+use super::handler::KIND;
+
+/// Evaluations of the same evidence that are looked at for one by the same policies.
+const LOOKED_AT: u32 = 10;
+
+/// The store, as an evaluation needs it.
+#[derive(Clone)]
+pub(super) struct Records(Arc<dyn Store>);
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+/// The evaluation before, as far as it was of the same evidence by the same policies.
+pub(super) struct Before {
+    pub(super) operation: OperationId,
+    pub(super) output: Value,
+}
+
+impl Records {
+    pub(super) fn new(store: Arc<dyn Store>) -> Records {
+        Records(store)
+    }
+
+    /// Notes that the evidence is used.
+    pub(super) async fn note_use(&self, organization: &str, digest: Digest) -> Result<(), Failure> {
+        let record = self.0.evidence(organization, &digest).await.map_err(unread)?;
+        if record.is_some_and(|record| record.is_use_to_be_noted(self.0.now(), "")) {
+            self.0.touch_evidence(organization, digest, "").await.map_err(unread)?;
+        }
+        Ok(())
+    }
+
+    /// The waivers that have an effect now.
+    pub(super) async fn waivers(&self, organization: &str) -> Result<Vec<Waiver>, Failure> {
+        let now = self.0.now();
+        let waivers = self.0.waivers(organization).await.map_err(unread)?;
+        let live = waivers.into_iter().filter(|waiver| waiver.is_live(now));
+        let waiver = |waiver: store::Waiver| Waiver {
+            id: waiver.id,
+            policy: waiver.policy,
+            finding: waiver.finding,
+            subject: waiver.subject,
+            reason: waiver.reason,
+            by: waiver.created_by,
+            expires: waiver.expires_at.map(|at| at.to_string()).unwrap_or_default(),
+        };
+        Ok(live.map(waiver).collect())
+    }
+
+    /// The newest completed evaluation of the same evidence, in the same project, by the same policies.
+    pub(super) async fn before(&self, attempt: &Attempt) -> Result<Option<Before>, Failure> {
+        let access = Access::organization(&attempt.organization);
+        let filter = Filter {
+            status: Some(Status::Completed),
+            kind: Some(KIND.to_owned()),
+            resource: attempt.operation.resource.clone(),
+        };
+        if filter.resource.is_none() {
+            return Ok(None);
+        }
+        let page = PageRequest { page: 0, page_size: LOOKED_AT };
+        let listing = self.0.list(&access, &filter, page).await.map_err(unread)?;
+        let asked = asked(&attempt.input);
+        for entry in listing.entries {
+            let (id, project) = (entry.operation.id, &entry.operation.project_id);
+            if id == attempt.operation.id || *project != attempt.operation.project_id {
+                continue;
+            }
+            // Removed meanwhile, or not to be opened any more: there is nothing to compare with.
+            let Ok(mut details) = self.0.details(&access, &[id], MAX_INLINE_BYTES * 2).await else { continue };
+            let Some(detail) = details.pop().flatten() else { continue };
+            if self::asked(&detail.input) == asked
+                && let Ok(output) = serde_json::from_str(&detail.operation.output)
+            {
+                return Ok(Some(Before { operation: id, output }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Of a request, by what it is told which policies were asked for.
+pub(crate) fn asked(input: &str) -> Option<[Value; 3]> {
+    let mut input: Value = serde_json::from_str(input).ok()?;
+    Some(["policies", "policy_groups", "prompt"].map(|name| input[name].take()))
+}
+
+fn unread(error: StoreError) -> Failure {
+    tracing::error!(error = &error as &dyn std::error::Error, "could not read what an evaluation needs of the store");
+    Failure::transient("the store could not be read")
+}

@@ -1,0 +1,235 @@
+//! Evaluating evidence again, as an operation of the built-in kind [`KIND`]: what a changed policy or a waiver concerns gets
+//! another evaluation, by the request of its newest one.
+//!
+//! What it promises: each evaluation that was the newest of its evidence, its project and its policies is repeated once,
+//! however often an attempt is: creations have keys that are made of both operations. What came of it tells the evaluations
+//! themselves, by the difference in their outputs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::{Attempt, Failure, Handler, Limits};
+use operations::{Access, Filter, MAX_INLINE_BYTES, NewOperation, OperationId, PageRequest, Resource, Status};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, Store, StoreError, WaiverChange};
+
+use crate::evaluation::{self, asked};
+
+/// The name of the kind.
+pub const KIND: &str = "evidence_reevaluation";
+/// Attempts: each is ended by a crash or by a store that is away for long, and the next one goes on.
+const MAX_ATTEMPTS: u32 = 100;
+/// How long one may take.
+const TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
+/// Of them one server works at so many.
+const CONCURRENCY: usize = 2;
+/// Evidence that is looked at together.
+const PART: u32 = 100;
+/// Evaluations of a piece that are looked at, the newest.
+const EVALUATIONS: u32 = 10;
+/// Operations that the output lists.
+const LISTED: usize = 100;
+
+/// Which evidence is evaluated again. What is empty leaves nothing out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Selection {
+    /// Evaluations in which this policy ran.
+    pub policy: String,
+    /// This piece of evidence.
+    pub digest: String,
+    /// Evidence of this name or digest, or of this project.
+    pub subject: String,
+    /// Evidence that was stored or evaluated within so many days.
+    pub days: Option<u32>,
+    /// Why, for people.
+    pub cause: String,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+struct Output {
+    cause: String,
+    /// Pieces of evidence that were looked at.
+    evidence: u64,
+    /// Evaluations that were begun.
+    evaluations: u64,
+    /// The first hundred of them.
+    operations: Vec<String>,
+}
+
+/// The limits of the kind.
+pub fn limits() -> Limits {
+    Limits { concurrency: Some(CONCURRENCY), timeout: Some(TIMEOUT), ..Limits::default() }
+}
+
+/// The operation that does it.
+pub fn operation(selection: &Selection) -> NewOperation {
+    NewOperation {
+        input: serde_json::to_string(selection).expect("texts are JSON"),
+        max_attempts: MAX_ATTEMPTS,
+        ..NewOperation::of_kind(KIND)
+    }
+}
+
+/// Has the evidence evaluated again that changes of waivers concern; answers whether there was something to do. A change is
+/// noted once its operation is there.
+///
+/// # Errors
+/// [`StoreError`]; it is to be called again then.
+pub async fn follow_waivers(store: &dyn Store) -> Result<bool, StoreError> {
+    const CHANGES: u32 = 100;
+    let changes = store.waiver_changes(CHANGES).await?;
+    let has_some = !changes.is_empty();
+    for change in changes {
+        let WaiverChange { organization, event, waiver } = &change;
+        let selection = Selection {
+            policy: waiver.policy.clone(),
+            subject: waiver.subject.clone(),
+            cause: format!("the waiver {} {}", waiver.id, told(*event)),
+            ..Selection::default()
+        };
+        // None that a client could send, which are of printable ASCII.
+        let key = IdempotencyKey { key: format!("\u{1}waiver {} {}", waiver.id, event.name()), fingerprint: [0; 32] };
+        match store.create(organization, vec![operation(&selection)], Some(key)).await {
+            Ok(_) | Err(StoreError::IdempotencyGone | StoreError::OrganizationGone) => {}
+            Err(error) => return Err(error),
+        }
+        store.note_waiver_change(change).await?;
+    }
+    Ok(has_some)
+}
+
+fn told(event: store::WaiverEvent) -> &'static str {
+    match event {
+        store::WaiverEvent::Added => "was added",
+        store::WaiverEvent::Removed => "was removed",
+        store::WaiverEvent::Expired => "has expired",
+    }
+}
+
+/// Carries such operations out.
+#[derive(Clone)]
+pub struct ReevaluationHandler {
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for ReevaluationHandler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReevaluationHandler").finish_non_exhaustive()
+    }
+}
+
+impl ReevaluationHandler {
+    /// On this store.
+    pub fn new(store: Arc<dyn Store>) -> ReevaluationHandler {
+        ReevaluationHandler { store }
+    }
+
+    /// The newest completed evaluation of a piece by each request and in each project, whole.
+    async fn evaluations(&self, access: &Access, record: &EvidenceRecord) -> Result<Vec<OperationDetail>, Failure> {
+        let resource_id = record.digest.to_string();
+        let filter = Filter {
+            status: Some(Status::Completed),
+            kind: Some(evaluation::KIND.to_owned()),
+            resource: Some(Resource { resource_type: "evidence".to_owned(), resource_id }),
+        };
+        let page = PageRequest { page: 0, page_size: EVALUATIONS };
+        let listing = self.store.list(access, &filter, page).await.map_err(away)?;
+        let (mut newest, mut seen) = (Vec::new(), Vec::new());
+        for entry in listing.entries {
+            // What was removed meanwhile, or cannot be opened, is not repeated.
+            let id = entry.operation.id;
+            let Ok(mut details) = self.store.details(access, &[id], MAX_INLINE_BYTES * 2).await else { continue };
+            let Some(detail) = details.pop().flatten() else { continue };
+            let by = (detail.operation.project_id.clone(), asked(&detail.input));
+            if !seen.contains(&by) {
+                seen.push(by);
+                newest.push(detail);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Creates it, once; waits while the organization may create no more.
+    async fn repeat(&self, attempt: &Attempt, detail: &OperationDetail) -> Result<OperationId, Failure> {
+        let new = NewOperation { unique_key: None, concurrency: None, ..detail.to_new() };
+        let key = format!("\u{1}{KIND} {} {}", attempt.operation.id, detail.operation.id);
+        loop {
+            let key = IdempotencyKey { key: key.clone(), fingerprint: [0; 32] };
+            match self.store.create_one(&attempt.organization, new.clone(), Some(key), None).await {
+                Ok(operation) => return Ok(operation.id),
+                Err(StoreError::Exceeded(exceeded)) => tokio::select! {
+                    () = tokio::time::sleep(exceeded.retry_after()) => {}
+                    () = attempt.cancelled.cancelled() => return Err(Failure::transient("stopped")),
+                },
+                Err(error) => return Err(away(error)),
+            }
+        }
+    }
+}
+
+/// Whether an evaluation is meant.
+fn is_meant(selection: &Selection, record: &EvidenceRecord, detail: &OperationDetail) -> bool {
+    let output: Value = serde_json::from_str(&detail.operation.output).unwrap_or_default();
+    let input: Value = serde_json::from_str(&detail.input).unwrap_or_default();
+    let ran = || output["policies"].as_array().into_iter().flatten().any(|policy| policy["name"] == *selection.policy);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let names = || {
+        let of_evaluation = [text(&output["evidence"]["name"]), text(&input["project_name"])];
+        let of_evidence = [record.digest.to_string(), record.name.clone(), detail.operation.project_id.clone()];
+        of_evaluation.into_iter().chain(of_evidence).any(|name| name == selection.subject)
+    };
+    (selection.policy.is_empty() || ran()) && (selection.subject.is_empty() || names())
+}
+
+fn away(error: StoreError) -> Failure {
+    Failure::transient(format!("the store did not answer as it should: {error}"))
+}
+
+#[async_trait]
+impl Handler for ReevaluationHandler {
+    async fn run(&self, attempt: Attempt) -> Result<String, Failure> {
+        let selection: Selection = serde_json::from_str(&attempt.input)
+            .map_err(|_| Failure::permanent("the input is none of a reevaluation"))?;
+        let access = Access::organization(&attempt.organization);
+        let filter = EvidenceFilter { digest_prefix: selection.digest.clone(), ..EvidenceFilter::default() };
+        // Evidence that is stored while this goes on is evaluated by the policies and waivers of now anyway.
+        let since = selection
+            .days
+            .map(|days| attempt.operation.created_at.before(Duration::from_secs(u64::from(days) * 24 * 3_600)));
+        let (mut output, mut after) = (Output { cause: selection.cause.clone(), ..Output::default() }, None);
+        loop {
+            let part = self.store.list_evidence(&attempt.organization, &filter, after, PART).await.map_err(away)?;
+            after = part.last().map(|last| (last.record.created_at, last.record.digest.to_string()));
+            for listed in &part {
+                if attempt.cancelled.is_cancelled() {
+                    return Err(Failure::transient("stopped"));
+                }
+                let record = &listed.record;
+                if listed.last_operation.is_none() || since.is_some_and(|since| record.last_used_at < since) {
+                    continue;
+                }
+                output.evidence += 1;
+                for detail in self.evaluations(&access, record).await? {
+                    // What was created since is one of these.
+                    if detail.operation.created_at > attempt.operation.created_at
+                        || !is_meant(&selection, record, &detail)
+                    {
+                        continue;
+                    }
+                    let id = self.repeat(&attempt, &detail).await?;
+                    output.evaluations += 1;
+                    if output.operations.len() < LISTED {
+                        output.operations.push(id.to_string());
+                    }
+                }
+            }
+            if part.len() < PART as usize {
+                return serde_json::to_string(&output).map_err(|error| Failure::permanent(error.to_string()));
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Waivers in evaluations, and what follows when they come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Attempt, Handler, Progress};
+use evidence::{Output, Status};
+use futures_util::stream;
+use kinds::evaluation::{EvaluationHandler, KIND};
+use kinds::reevaluation::{self, ReevaluationHandler, Selection, follow_waivers};
+use operations::{NewOperation, Operation, Outcome, Resource};
+use serde_json::{Value, json};
+use store::{ClaimRequest, Claimed, ContentStore, NewEvidence, Settlement, SqliteStore, Store, Waiver, WaiverOutcome};
+use tokio_util::sync::CancellationToken;
+
+/// A store with a piece of evidence, and the handlers over it.
+struct World {
+    store: Arc<dyn Store>,
+    evaluation: EvaluationHandler,
+    reevaluation: ReevaluationHandler,
+    digest: String,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
+        let content = ContentStore::local(&folder.path().join("evidence"), u64::MAX).unwrap();
+        let pieces = stream::iter([Ok::<_, String>(super::EVIDENCE.into())]);
+        let (digest, size) = content.put("acme", pieces).await.unwrap();
+        store.create("acme", vec![NewOperation::of_kind("other")], None).await.unwrap();
+        let new = NewEvidence { digest, size, kind: String::new(), name: "app".to_owned() };
+        store.put_evidence("acme", new).await.unwrap();
+        let evaluations = Arc::new(super::evaluations(super::config()));
+        let evaluation = EvaluationHandler::new(content, evaluations).with_store(Arc::clone(&store));
+        let reevaluation = ReevaluationHandler::new(Arc::clone(&store));
+        World { store, evaluation, reevaluation, digest: digest.to_string(), _folder: folder }
+    }
+
+    /// Creates an evaluation by a policy that objects to these things.
+    async fn create(&self, objections: &[&str]) -> Operation {
+        let script = format!("package main\nimport rego.v1\nviolations := {}\n", json!(objections));
+        let policy = json!({"embedded": super::document(&script)});
+        let input = json!({"digest": self.digest, "kind": "EVIDENCE", "policies": [policy]}).to_string();
+        let resource = Resource { resource_type: "evidence".to_owned(), resource_id: self.digest.clone() };
+        let new = NewOperation { input, resource: Some(resource), ..NewOperation::of_kind(KIND) };
+        self.store.create_one("acme", new, None, None).await.unwrap()
+    }
+
+    async fn claim(&self, kind: &str) -> Vec<Claimed> {
+        let request = ClaimRequest {
+            kinds: vec![kind.to_owned()],
+            access: None,
+            among: None,
+            limit: 10,
+            worker: "test".to_owned(),
+            lease: Duration::from_secs(30),
+        };
+        self.store.claim(request).await.unwrap()
+    }
+
+    /// Runs the one operation of a kind that waits, and answers its output.
+    async fn run(&self, kind: &str) -> String {
+        let claimed = self.claim(kind).await;
+        assert_eq!(claimed.len(), 1, "one operation of the kind {kind} waits");
+        let claimed = claimed.into_iter().next().unwrap();
+        let attempt = Attempt {
+            organization: "acme".to_owned(),
+            operation: claimed.operation.clone(),
+            input: claimed.input.clone(),
+            number: 1,
+            cancelled: CancellationToken::new(),
+            progress: Progress::default(),
+            trace: None,
+        };
+        let output = match kind {
+            KIND => self.evaluation.run(attempt).await.unwrap(),
+            _ => self.reevaluation.run(attempt).await.unwrap(),
+        };
+        let outcome = Outcome::Completed { output: output.clone() };
+        let settlement = Settlement { lease: claimed.lease, outcome, retry_after: Duration::ZERO };
+        self.store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
+        output
+    }
+
+    async fn evaluate(&self) -> Output {
+        serde_json::from_str(&self.run(KIND).await).unwrap()
+    }
+
+    async fn waive(&self, finding: &str, expires_in: Option<Duration>) -> Waiver {
+        let now = self.store.now();
+        let waiver = Waiver {
+            id: Waiver::new_id(now),
+            policy: "p".to_owned(),
+            finding: finding.to_owned(),
+            subject: String::new(),
+            reason: "known".to_owned(),
+            created_by: "ci".to_owned(),
+            created_at: now,
+            expires_at: expires_in.map(|time| now.after(time)),
+        };
+        match self.store.create_waiver("acme", waiver).await.unwrap() {
+            WaiverOutcome::Kept(waiver) => waiver,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Does what follows from waivers, to its end; answers the output of the last evaluation.
+    async fn follow(&self) -> Output {
+        assert!(follow_waivers(&*self.store).await.unwrap());
+        assert!(!follow_waivers(&*self.store).await.unwrap(), "each change is seen to once");
+        let output: Value = serde_json::from_str(&self.run(reevaluation::KIND).await).unwrap();
+        assert_eq!((&output["evidence"], &output["evaluations"]), (&json!(1), &json!(1)), "{output}");
+        self.evaluate().await
+    }
+}
+
+fn counts(output: &Output) -> (usize, usize, usize) {
+    let counts = output.difference.as_ref().unwrap().counts;
+    (counts.new, counts.gone, counts.still)
+}
+
+pub async fn a_waiver_is_followed_when_it_comes_and_when_it_goes() {
+    let world = World::new().await;
+    world.create(&["one", "two"]).await;
+    let first = world.evaluate().await;
+    assert_eq!((first.status, first.totals.violations), (Status::Failed, 2));
+    assert_eq!(first.difference, None, "there was none before");
+
+    let one = world.waive("one", None).await;
+    let second = world.follow().await;
+    assert_eq!((second.status, second.totals.violations, second.totals.waived), (Status::Failed, 1, 1));
+    assert_eq!(counts(&second), (0, 1, 1), "what is waived objects no more");
+    assert_eq!(second.policies[0].violations.len(), 2, "and stays to be seen");
+
+    world.waive("two", None).await;
+    let third = world.follow().await;
+    assert_eq!((third.status, third.waivers.len()), (Status::Passed, 2));
+    assert_eq!((third.waivers[0].reason.as_str(), third.waivers[0].by.as_str()), ("known", "ci"));
+
+    assert!(world.store.delete_waiver("acme", &one.id).await.unwrap());
+    let fourth = world.follow().await;
+    assert_eq!((fourth.status, counts(&fourth)), (Status::Failed, (1, 0, 0)));
+    let objection = &fourth.difference.unwrap().new[0];
+    assert_eq!((objection.policy.as_str(), objection.message.as_str()), ("p", "one"));
+}
+
+pub async fn a_waiver_that_has_expired_has_no_effect_and_is_followed() {
+    let world = World::new().await;
+    world.create(&["one"]).await;
+    world.evaluate().await;
+    world.waive("", Some(Duration::from_millis(1))).await;
+    // It is over by the store's clock before anybody looks.
+    while world.store.waivers("acme").await.unwrap()[0].is_live(world.store.now()) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.follow().await.status, Status::Failed);
+    assert_eq!(world.store.waivers("acme").await.unwrap().len(), 1, "it can still be looked up");
+}
+
+pub async fn a_difference_is_of_the_same_policies_alone() {
+    let world = World::new().await;
+    world.create(&["one"]).await;
+    world.evaluate().await;
+    world.create(&["two"]).await;
+    assert_eq!(world.evaluate().await.difference, None, "another policy");
+    world.create(&["one"]).await;
+    assert_eq!(counts(&world.evaluate().await), (0, 0, 1));
+}
+
+pub async fn a_reevaluation_repeats_each_evaluation_once() {
+    let world = World::new().await;
+    for objection in ["one", "two", "one"] {
+        world.create(&[objection]).await;
+        world.evaluate().await;
+    }
+    let selection = Selection { policy: "p".to_owned(), days: Some(1), ..Selection::default() };
+    let operation = world.store.create_one("acme", reevaluation::operation(&selection), None, None).await.unwrap();
+    let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
+    assert_eq!(output["evaluations"], 2, "the newest by each request");
+    assert_eq!(world.claim(KIND).await.len(), 2);
+    // An attempt that is repeated creates nothing twice.
+    let attempt = Attempt {
+        organization: "acme".to_owned(),
+        operation,
+        input: reevaluation::operation(&selection).input,
+        number: 2,
+        cancelled: CancellationToken::new(),
+        progress: Progress::default(),
+        trace: None,
+    };
+    world.reevaluation.run(attempt).await.unwrap();
+    assert_eq!(world.claim(KIND).await.len(), 0);
+    let nothing = Selection { policy: "q".to_owned(), ..Selection::default() };
+    world.store.create_one("acme", reevaluation::operation(&nothing), None, None).await.unwrap();
+    let output: Value = serde_json::from_str(&world.run(reevaluation::KIND).await).unwrap();
+    assert_eq!(output["evaluations"], 0, "no evaluation was by this policy");
+    assert!(world.store.evidence("acme", &world.digest.parse().unwrap()).await.unwrap().is_some());
+}

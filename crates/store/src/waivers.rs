@@ -1,0 +1,149 @@
+//! Waivers: violations that an organization lives with for a while, with the reason, who said so, and until when.
+//!
+//! A waiver is never changed. That it came, went or ended has consequences for evidence, which somebody has to see to: each
+//! such [`WaiverChange`] is told until it is [noted](Waivers::note_waiver_change), so that a crash loses none.
+
+use async_trait::async_trait;
+use operations::{OperationId, Timestamp};
+
+use crate::StoreError;
+
+/// Waivers of an organization at most, those that have ended included: an evaluation looks at all of them.
+pub const MAX_WAIVERS: u32 = 1_000;
+
+/// A violation that is lived with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiver {
+    /// Its id, a UUID; in the order of their making.
+    pub id: String,
+    /// The name of the policy whose violations it covers.
+    pub policy: String,
+    /// Which of them: a message, or an identifier in a finding; empty: all.
+    pub finding: String,
+    /// Of which evidence: its digest, its name, or the name or id of its project; empty: any.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Who said so: the name of the token.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// From when on it has no effect any more; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Waiver {
+    /// Whether it has an effect at this time.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// A new id.
+    pub fn new_id(now: Timestamp) -> String {
+        OperationId::new(now).to_string()
+    }
+}
+
+/// What became of a waiver that was to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaiverOutcome {
+    /// It is kept.
+    Kept(Waiver),
+    /// There are as many as there may be.
+    TooMany(u32),
+    /// There is no such organization.
+    Missing,
+}
+
+/// What happened to a waiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaiverEvent {
+    /// It was made.
+    Added,
+    /// It was removed.
+    Removed,
+    /// It ended by itself.
+    Expired,
+}
+
+impl WaiverEvent {
+    /// For people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            WaiverEvent::Added => "added",
+            WaiverEvent::Removed => "removed",
+            WaiverEvent::Expired => "expired",
+        }
+    }
+}
+
+/// Something that happened to a waiver, and that nobody has seen to yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaiverChange {
+    /// Whose it is.
+    pub organization: String,
+    /// What happened.
+    pub event: WaiverEvent,
+    /// The waiver.
+    pub waiver: Waiver,
+}
+
+/// Waivers.
+#[async_trait]
+pub trait Waivers: Send + Sync {
+    /// Every waiver of an organization, oldest first, those that have ended included.
+    async fn waivers(&self, organization: &str) -> Result<Vec<Waiver>, StoreError>;
+
+    /// Keeps a new waiver, which is made now.
+    async fn create_waiver(&self, organization: &str, waiver: Waiver) -> Result<WaiverOutcome, StoreError>;
+
+    /// Removes a waiver; `false` when there is none with this id.
+    async fn delete_waiver(&self, organization: &str, id: &str) -> Result<bool, StoreError>;
+
+    /// Up to `limit` things that happened and that nobody has seen to.
+    async fn waiver_changes(&self, limit: u32) -> Result<Vec<WaiverChange>, StoreError>;
+
+    /// Notes that one of them was seen to.
+    async fn note_waiver_change(&self, change: WaiverChange) -> Result<(), StoreError>;
+}
+
+/// Something to be written about waivers.
+#[derive(Clone, Debug)]
+pub(crate) enum WaiverWrite {
+    Create(String, Waiver),
+    Delete(String, String),
+    Note(WaiverChange),
+}
+
+impl WaiverWrite {
+    pub(crate) fn organization(&self) -> &str {
+        match self {
+            WaiverWrite::Create(organization, _) | WaiverWrite::Delete(organization, _) => organization,
+            WaiverWrite::Note(change) => &change.organization,
+        }
+    }
+}
+
+/// Where a row stands: what of it was seen to.
+pub(crate) const ADDED: i64 = 1;
+pub(crate) const SEEN: i64 = 2;
+pub(crate) const REMOVED: i64 = 3;
+pub(crate) const ENDED: i64 = 4;
+
+/// What is to be seen to of a row that was found at this time.
+pub(crate) fn event(state: i64, waiver: &Waiver, now: Timestamp) -> WaiverEvent {
+    match state {
+        REMOVED => WaiverEvent::Removed,
+        _ if !waiver.is_live(now) => WaiverEvent::Expired,
+        _ => WaiverEvent::Added,
+    }
+}
+
+/// What a row becomes once its event was seen to; `None`: it goes.
+pub(crate) fn noted(event: WaiverEvent) -> Option<i64> {
+    match event {
+        WaiverEvent::Added => Some(SEEN),
+        WaiverEvent::Expired => Some(ENDED),
+        WaiverEvent::Removed => None,
+    }
+}
