@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::common::{Dev, Server, admin_token, example, get, run, run_in};
+use crate::common::{Dev, Ran, Server, admin_token, command, example, get, run, run_in};
 
 const KEYS: &str = "/.well-known/longrun-keys.pem";
 
@@ -130,9 +130,9 @@ fn a_new_key_in_front_signs_from_then_on_and_older_results_still_verify() {
         let server = Server::start(folder.path(), &settings);
         let token = token.get_or_insert_with(|| admin_token(&store));
         let client = |args: &[&str]| {
-            let mut command = crate::common::command();
-            command.current_dir(folder.path()).args(args).env("LONGRUN_URL", &server.url).env("LONGRUN_TOKEN", &*token);
-            crate::common::Ran::of(command.output().unwrap(), args)
+            let mut client = command();
+            client.current_dir(folder.path()).args(args).env("LONGRUN_URL", &server.url).env("LONGRUN_TOKEN", &*token);
+            Ran::of(client.output().unwrap(), args)
         };
         let id = client(&["evidence", "evaluate", &evidence, "--policy", &policy, "-o", "id"]).expect(0).line();
         client(&["attestation", &id, "--to", name]).expect(0);
@@ -148,8 +148,33 @@ fn a_new_key_in_front_signs_from_then_on_and_older_results_still_verify() {
     }
     // Readable by others, the keys are not used.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let mut check = crate::common::command();
+    let mut check = command();
     check.args(["config", "check"]).env("LONGRUN_ATTESTATION_KEY_FILE", &file);
-    crate::common::Ran::of(check.output().unwrap(), &["config", "check"]).expect(2).says("attestation.key_file");
+    Ran::of(check.output().unwrap(), &["config", "check"]).expect(2).says("attestation.key_file");
     run(&["verify", "--help"]).expect(0).shows("--evidence");
+}
+
+#[test]
+fn a_server_tells_policies_whose_signature_it_trusts() {
+    let folder = tempdir().unwrap();
+    let evidence = |name: &str| example(&format!("policies/slsa-signed-provenance/evidence/{name}"));
+    let store = format!("sqlite:{}/s.db", folder.path().display());
+    let trusted = format!("release={}", evidence("signer.pub"));
+    let settings = [("store", store.as_str()), ("signatures.trusted_keys", &trusted)];
+    let server = Server::start(folder.path(), &settings);
+    let token = admin_token(&store);
+    let policy = example("policies/slsa-signed-provenance/policy.yaml");
+    let evaluate = |file: &str| {
+        let (file, builders) = (evidence(file), "builders=https://github.com/actions/runner/github-hosted");
+        let args = ["evidence", "evaluate", &file, "--policy", &policy, "--with", builders];
+        let mut client = command();
+        client.current_dir(folder.path()).args(args).env("LONGRUN_URL", &server.url).env("LONGRUN_TOKEN", &token);
+        Ran::of(client.output().unwrap(), &args)
+    };
+    evaluate("release.sigstore.json").expect(0);
+    evaluate("changed.sigstore.json").expect(1).shows("no signature is that of the trusted key over this content");
+    evaluate("unsigned.sigstore.json").expect(1).shows("there is no signature");
+    let mut check = command();
+    check.args(["config", "check"]).env("LONGRUN_SIGNATURES_TRUSTED_KEYS", "release=/nonexistent");
+    Ran::of(check.output().unwrap(), &["config", "check"]).expect(2).says("signatures.trusted_keys");
 }

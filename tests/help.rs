@@ -66,6 +66,7 @@ const COMMANDS: &[&str] = &[
     "evidence put",
     "evidence get",
     "policy check",
+    "policy test",
     "worker",
     "bench pages",
     "bench waiters",
@@ -108,6 +109,7 @@ fn commands_that_print_objects_take_an_output_form() {
         "evidence detect",
         "evidence put",
         "policy check",
+        "policy test",
         "doctor",
         "encryption status",
     ] {

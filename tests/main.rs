@@ -21,6 +21,7 @@ mod management;
 mod notices;
 mod organizations;
 mod outage;
+mod policies;
 mod searches;
 mod serve;
 mod site;

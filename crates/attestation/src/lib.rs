@@ -1,6 +1,6 @@
 //! Signed statements: what longrun signs of its evaluations, and what it verifies of the statements of others.
 //!
-//! [`keys`] are what signs and what verifies, [`dsse`] is the envelope, [`summary`] what is said of an evaluation
+//! [`keys`] verify, [`signer`] signs, [`dsse`] is the envelope, [`summary`] what is said of an evaluation
 //! (an in-toto statement of the verification-summary type), [`signature`] what is said of an envelope or a Sigstore
 //! bundle that came as evidence. All of it works on bytes in memory: no network, no file, no clock.
 //!
@@ -11,12 +11,16 @@ mod der;
 pub mod dsse;
 pub mod keys;
 pub mod signature;
+pub mod signer;
 pub mod summary;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 pub use dsse::{Envelope, EnvelopeSignature};
-pub use keys::{KeyError, PublicKey, Signer};
+pub use keys::{KeyError, PublicKey};
 pub use signature::{SignatureReport, TrustedKey, inspect};
+pub use signer::Signer;
 pub use summary::{Evaluated, SummaryError};
 pub use verify::{Unverified, Verified, verify};
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dsse::{Envelope, EnvelopeSignature, decode};
-use crate::keys::Signer;
+use crate::signer::Signer;
 use crate::{PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, sha256};
 
 /// The form of statements that are made now.
@@ -163,6 +163,8 @@ struct Policy<'a> {
     group: Option<Cow<'a, str>>,
     #[serde(borrow)]
     status: Cow<'a, str>,
+    #[serde(borrow, rename = "with")]
+    arguments: &'a RawValue,
     violations: Vec<IgnoredAny>,
 }
 
@@ -248,6 +250,9 @@ struct PolicyFacts<'a> {
     digest: Digests<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
+    /// With other arguments it may be another policy.
+    #[serde(rename = "with", skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a RawValue>,
     status: &'a str,
     violations: usize,
 }
@@ -270,6 +275,7 @@ fn statement(
         reference: &policy.reference,
         digest: digests(&policy.digest),
         group: policy.group.as_deref(),
+        arguments: Some(policy.arguments).filter(|arguments| arguments.get() != "{}"),
         status: &policy.status,
         violations: policy.violations.len(),
     });
@@ -339,7 +345,7 @@ mod tests {
         r#"{"evidence":{"digest":"sha256:aa","kind":"SARIF","name":"lint","size":7},"status":"failed","policies":["#,
         r#"{"name":"ceiling","reference":"ceiling","digest":"sha256:bb","kind":"SARIF","status":"failed","#,
         r#""violations":[{"subject":"ceiling","message":"1.0 is too much","finding":{"score":1.0,"attestation":{}}}],"#,
-        r#""skipped":false,"skip_reasons":[],"ignored":false,"with":{},"duration_ms":1}],"#,
+        r#""skipped":false,"skip_reasons":[],"ignored":false,"with":{"ceiling":"note"},"duration_ms":1}],"#,
         r#""left_out":[{"name":"sbom","reference":"sbom","reason":"is for others"}],"#,
         r#""totals":{"policies":1,"passed":0,"failed":1,"skipped":0,"violations":1,"left_out":1}}"#,
     );
@@ -389,6 +395,7 @@ mod tests {
             signed.replacen("\"size\":7", "\"size\":8", 1),
             signed.replacen("too much", "too  much", 1),
             signed.replacen("sha256:bb", "sha256:bc", 1),
+            signed.replacen("\"note\"", "\"error\"", 1),
             signed.replacen("2027-01-15", "2027-01-14", 1),
             signed.replacen("1.2.3", "1.2.4", 1),
             signed.replacen("\"score\":1.0", "\"score\":1.00", 1),

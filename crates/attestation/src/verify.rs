@@ -170,3 +170,70 @@ pub fn verify(envelope: &[u8], keys: &[PublicKey], evidence: Option<&[u8]>) -> R
         statement: whole,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::signer::Signer;
+
+    fn signer() -> Signer {
+        Signer::from_pem(Signer::generate_pem().unwrap().as_bytes(), "urn:test").unwrap()
+    }
+
+    /// The least that a verification summary has, as another verifier would write it.
+    fn summary() -> Value {
+        json!({
+            "_type": STATEMENT_TYPE,
+            "subject": [{"digest": {"sha256": "aa"}}, {"name": "app", "digest": {"sha256": sha256(b"evidence")}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {"verifier": {"id": "urn:other"}, "timeVerified": "2026-01-23T04:56:07Z", "verificationResult": "PASSED"},
+        })
+    }
+
+    fn why(payload_type: &str, statement: &Value) -> String {
+        let signer = signer();
+        let envelope = signer.sign(payload_type, statement.to_string().into_bytes());
+        verify(envelope.json().as_bytes(), signer.published(), None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_summary_of_another_verifier_is_read_too() {
+        let signer = signer();
+        let envelope = signer.sign(PAYLOAD_TYPE, summary().to_string().into_bytes()).json();
+        let verified = verify(envelope.as_bytes(), signer.published(), Some(b"evidence")).unwrap();
+        assert_eq!((verified.name.as_str(), verified.status.as_str()), ("app", ""));
+        assert_eq!(verified.statement, summary());
+        let other = verify(envelope.as_bytes(), signer.published(), Some(b"other")).unwrap_err();
+        assert!(matches!(other, Unverified::OtherEvidence { .. }), "{other}");
+        let strange = verify(envelope.as_bytes(), self::signer().published(), None).unwrap_err();
+        assert!(matches!(strange, Unverified::WrongSignature { .. }), "{strange}");
+    }
+
+    #[test]
+    fn a_good_signature_over_something_else_is_refused_with_what_it_is() {
+        let with = |name: &str, value: Value| {
+            let mut changed = summary();
+            changed[name] = value;
+            changed
+        };
+        for (payload_type, statement, says) in [
+            ("application/json", summary(), "the type of the payload is \"application/json\""),
+            (PAYLOAD_TYPE, with("_type", json!("https://in-toto.io/Statement/v0.1")), "the type of the statement"),
+            (PAYLOAD_TYPE, with("predicateType", json!("https://slsa.dev/provenance/v1")), "the type of the predicate"),
+            (PAYLOAD_TYPE, with("subject", json!([])), "it is about nothing"),
+            (PAYLOAD_TYPE, with("predicate", json!({})), "cannot be read"),
+            (PAYLOAD_TYPE, json!("nothing"), "cannot be read"),
+        ] {
+            let why = why(payload_type, &statement);
+            assert!(why.contains(says), "{why}");
+        }
+        assert!(matches!(verify(b"{}", &[], None), Err(Unverified::NoEnvelope(_))));
+        let unsigned = json!({"payloadType": PAYLOAD_TYPE, "payload": "e30=", "signatures": []}).to_string();
+        let error = verify(unsigned.as_bytes(), signer().published(), None).unwrap_err();
+        assert!(matches!(error, Unverified::WrongSignature { .. }), "{error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Evaluates evidence: reads it once, plans, runs the policies side by side, merges their verdicts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,9 @@ const EXPANSION: u64 = 8;
 pub struct EvaluatorConfig {
     /// Where references lead; without it only embedded policies can be used.
     pub policy_dir: Option<PathBuf>,
+    /// Where policies lie that were fetched from the network, each under the digits of its digest; without it references
+    /// over the network are refused.
+    pub policy_cache: Option<PathBuf>,
     /// What is evaluated when a request names neither policies nor groups.
     pub default_policies: Vec<PolicyAttachment>,
     /// The longest that all policies of one evaluation together may take.
@@ -54,6 +58,7 @@ impl Default for EvaluatorConfig {
     fn default() -> EvaluatorConfig {
         EvaluatorConfig {
             policy_dir: None,
+            policy_cache: None,
             default_policies: Vec::new(),
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
@@ -71,7 +76,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator.
+    /// An evaluator. Default policies that have yet to be fetched are looked at when they are needed.
     ///
     /// # Errors
     /// [`PolicyError`] when the policy folder is not there or a default policy is not in order.
@@ -79,20 +84,33 @@ impl Evaluator {
         let evaluator = Evaluator::unchecked(config)?;
         let mut plan = Plan::default();
         for attachment in &evaluator.config.default_policies {
-            plan.add(&evaluator.resolver, None, attachment, None)?;
+            if let Err(error) = plan.add(&evaluator.resolver, None, attachment, None)
+                && evaluator.take_missing().is_empty()
+            {
+                return Err(error);
+            }
         }
         Ok(evaluator)
     }
 
     /// An evaluator whose default policies are looked at only when they are needed.
     pub fn unchecked(config: EvaluatorConfig) -> Result<Evaluator, EvaluateError> {
-        let resolver = Resolver::new(config.policy_dir.as_deref())?;
+        let mut resolver = Resolver::new(config.policy_dir.as_deref())?;
+        if let Some(cache) = &config.policy_cache {
+            resolver = resolver.with_cache(cache.clone());
+        }
         let read = |key: &TrustedKey| match key.read() {
             Ok(public) => Ok((key.name.clone(), public)),
             Err(source) => Err(EvaluateError::TrustedKey { name: key.name.clone(), source }),
         };
         let trusted_keys = config.trusted_keys.iter().map(read).collect::<Result<_, _>>()?;
         Ok(Evaluator { config, resolver, trusted_keys })
+    }
+
+    /// The references over the network that could not be resolved since the last call because the cache lacks what they
+    /// name. A check or an evaluation that failed meanwhile is to be repeated once that is there.
+    pub fn take_missing(&self) -> BTreeSet<String> {
+        self.resolver.take_missing()
     }
 
     /// The same, with the runs of its scripts looked at.
@@ -108,6 +126,12 @@ impl Evaluator {
     pub fn check(&self, request: &EvaluateRequest) -> Result<(), RequestError> {
         request.validate()?;
         let mut plan = Plan::default();
+        if !request.names_policies() && self.config.policy_cache.is_some() {
+            // They are not the caller's: only what has yet to be fetched matters here, and is noted down.
+            for attachment in &self.config.default_policies {
+                let _ = plan.add(&self.resolver, None, attachment, None);
+            }
+        }
         for (index, attachment) in request.policies.iter().flatten().enumerate() {
             let added = plan.add(&self.resolver, None, attachment, None);
             added.map_err(|error| {

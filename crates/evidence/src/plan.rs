@@ -53,6 +53,16 @@ impl Plan {
             self.leave_out(&name, &document.reference, "the request skips it");
             return Ok(());
         }
+        if attachment.disabled {
+            self.leave_out(&name, &document.reference, "it is disabled");
+            return Ok(());
+        }
+        let selected = attachment.selector.as_ref().map(|selector| selector.name.as_str()).unwrap_or_default();
+        if let Some(subject) = subject.filter(|subject| !selected.is_empty() && subject.name != selected) {
+            let reason = format!("it is for the material {selected}, and this one is {:?}", subject.name);
+            self.leave_out(&name, &document.reference, &reason);
+            return Ok(());
+        }
         let applies = |kind: &Option<String>| match (kind, subject) {
             (Some(kind), Some(subject)) => kind == subject.kind.as_str(),
             _ => true,
@@ -105,6 +115,9 @@ impl Plan {
                 let mut filled = policy.clone();
                 for Scalar(text) in filled.with.values_mut() {
                     *text = fill(text)?;
+                }
+                if let Some(selector) = &mut filled.selector {
+                    selector.name = fill(&selector.name)?;
                 }
                 let before = self.policies.len();
                 self.add(resolver, subject, &filled, Some((owner, &attachment.skip)))?;

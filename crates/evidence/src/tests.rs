@@ -312,6 +312,39 @@ fn the_script_of_a_policy_may_stand_beside_it_under_a_relative_reference() {
 }
 
 #[test]
+fn a_policy_may_select_a_material_by_its_name_and_may_be_disabled() {
+    let group = "apiVersion: chainloop.dev/v1
+kind: PolicyGroup
+metadata: {name: g}
+spec:
+  inputs: [{name: product}]
+  policies:
+    materials:
+      - policies:
+          - {ref: licensed, selector: {name: '{{ inputs.product }}'}}
+          - {ref: licensed, disabled: true}
+";
+    let folder = folder(&[("licensed.yaml", LICENSED), ("g.yaml", group)]);
+    let evaluator = evaluator(folder.path());
+    let of = |name: &str, fields: serde_json::Value| {
+        let mut fields = fields;
+        fields["name"] = json!(name);
+        let output = evaluate(&evaluator, fields, SBOM.as_bytes()).unwrap();
+        let reasons = output.left_out.iter().map(|one| one.reason.clone()).collect::<Vec<_>>();
+        (output.policies.len(), reasons)
+    };
+    let selecting = || json!({"policies": [{"ref": "licensed", "selector": {"name": "product"}}]});
+    assert_eq!(of("product", selecting()), (1, vec![]));
+    let reason = "it is for the material product, and this one is \"tests\"".to_owned();
+    assert_eq!(of("tests", selecting()), (0, vec![reason]));
+    let disabled = json!({"policies": [{"ref": "licensed", "disabled": true}, {"ref": "licensed"}]});
+    assert_eq!(of("product", disabled), (1, vec!["it is disabled".to_owned()]));
+    let grouped = || json!({"policy_groups": [{"ref": "g", "with": {"product": "product"}}]});
+    assert_eq!(of("product", grouped()), (1, vec!["it is disabled".to_owned()]));
+    assert_eq!(of("tests", grouped()).0, 0);
+}
+
+#[test]
 fn without_policies_the_default_set_is_used() {
     let folder = folder(&[("licensed.yaml", LICENSED)]);
     let default_policies = vec![serde_json::from_value(json!({"ref": "licensed"})).unwrap()];

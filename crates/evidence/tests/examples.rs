@@ -1,14 +1,18 @@
 //! The examples of the repository do what they say: each policy under `examples/policies/` is run on each of its cases,
 //! and longrun's own evidence passes the release gate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use evidence::check::{Outcome, Report, check};
-use evidence::policy::Scalar;
+use evidence::check::{Outcome, Report, check, find};
+use evidence::policy::{Input, Policy, Scalar};
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, GroupAttachment, MaterialKind, Output, Status, digest};
+
+/// How much of the lines of each policy its cases must evaluate, in percent.
+const LEAST_COVERAGE: usize = 90;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
@@ -63,9 +67,9 @@ fn every_case_of_every_policy_comes_out_as_it_says() {
 }
 
 #[test]
-fn at_least_ten_policies_have_a_passing_and_a_failing_case() {
+fn at_least_thirty_policies_have_a_passing_and_a_failing_case() {
     let reports = reports();
-    assert!(reports.len() >= 10, "{:?}", reports.keys());
+    assert!(reports.len() >= 30, "{:?}", reports.keys());
     for (name, report) in reports {
         for wanted in [Status::Passed, Status::Failed] {
             assert!(
@@ -83,6 +87,99 @@ fn every_failing_case_counts_its_violations() {
             assert!(case.expected.violations.is_some(), "{name}: {}", case.name);
         }
     }
+}
+
+#[test]
+fn every_policy_is_found_by_a_search_of_the_folder() {
+    let found = find(&examples().join("policies")).unwrap();
+    let names: BTreeSet<String> =
+        found.iter().map(|file| file.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert_eq!(names, reports().into_keys().collect::<BTreeSet<String>>());
+}
+
+#[test]
+fn the_cases_evaluate_nearly_every_line_of_every_policy() {
+    let thin: Vec<String> = reports()
+        .into_iter()
+        .filter(|(_, report)| {
+            let (lines, evaluated) = report.lines();
+            evaluated * 100 < lines * LEAST_COVERAGE
+        })
+        .map(|(name, report)| format!("{name}: {:?}", report.coverage))
+        .collect();
+    assert!(thin.is_empty(), "{}", thin.join("\n"));
+}
+
+/// What the categories are called, in the order of the page.
+const CATEGORIES: &[(&str, &str)] = &[
+    ("sbom", "Bills of materials"),
+    ("licensing", "Licences"),
+    ("vulnerabilities", "Vulnerabilities"),
+    ("static-analysis", "Static analysis"),
+    ("secrets", "Secrets"),
+    ("tests", "Tests and coverage"),
+    ("images", "Images and charts"),
+    ("api", "Interfaces"),
+    ("provenance", "Provenance"),
+    ("change-management", "Repositories and changes"),
+    ("ai", "AI agents"),
+];
+
+/// The page of the documentation: every policy, what it asks for, of which evidence, with which inputs.
+fn library() -> String {
+    let mut policies: BTreeMap<String, Vec<(String, Policy)>> = BTreeMap::new();
+    for file in find(&examples().join("policies")).unwrap() {
+        let text = fs::read_to_string(&file).unwrap();
+        let policy = Policy::parse("policy.yaml", &text).unwrap();
+        let folder = file.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let Scalar(category) = policy.metadata.annotations["category"].clone();
+        policies.entry(category).or_default().push((folder, policy));
+    }
+    let count: usize = policies.values().map(Vec::len).sum();
+    let mut page = format!(
+        "# Policies to start from\n\n{count} policies stand in [examples/policies](../examples/README.md), each with cases that \
+         show\nwhat it lets through and what not. `longrun policy test examples/policies` runs them. To use one, put its \
+         folder into the\nserver's policy folder and name it (`--policy-ref NAME`), or send it (`--policy FILE`). Inputs in \
+         **bold** must be given;\nothers have the default that is shown, or ask for nothing until they are given.\n"
+    );
+    for (category, title) in CATEGORIES {
+        let mut of_category = policies.remove(*category).unwrap_or_default();
+        of_category.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let _ = writeln!(page, "\n## {title}\n\n| policy | asks that | of | inputs |\n|---|---|---|---|");
+        for (folder, policy) in of_category {
+            let kinds: Vec<String> = policy.scripts.iter().filter_map(|script| script.kind.clone()).collect();
+            let inputs: Vec<String> = policy.inputs.iter().map(input).collect();
+            let about = policy.metadata.description.trim().replace('\n', " ");
+            let _ = writeln!(
+                page,
+                "| [{folder}](../examples/policies/{folder}/policy.yaml) | {about} | {} | {} |",
+                kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", "),
+                inputs.join("<br>")
+            );
+        }
+    }
+    assert!(policies.is_empty(), "categories that the page has no title for: {:?}", policies.keys());
+    page
+}
+
+fn input(input: &Input) -> String {
+    let about = input.description.trim().replace('\n', " ").replace('|', "\\|");
+    match &input.default {
+        _ if input.required => format!("**{}**: {about}", input.name),
+        Some(Scalar(default)) if default.len() <= 60 => format!("{} ({}): {about}", input.name, default.trim()),
+        Some(_) => format!("{} (see there): {about}", input.name),
+        None => format!("{}: {about}", input.name),
+    }
+}
+
+#[test]
+fn the_documented_policies_are_those_that_there_are() {
+    let file = examples().join("../docs/policy-library.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&file, library()).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(written, library(), "renew it: UPDATE_DOCS=1 cargo test -p evidence the_documented_policies");
 }
 
 #[test]

@@ -4,4 +4,5 @@
 mod bulk;
 mod http;
 mod notices;
+mod references;
 mod support;

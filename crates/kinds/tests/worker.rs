@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod prompt;
+#[path = "support/mod.rs"]
 mod support;
 mod waivers;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use evidence::policy::PolicyAttachment;
 use evidence::{EvaluateRequest, Evaluator, EvaluatorConfig, MaterialKind, Output, Status, digest};
 use futures_util::stream;
-use kinds::evaluation::{CheckError, Evaluations, JobError, Worker, serve};
+use kinds::evaluation::{CheckError, Evaluations, JobError, ReferenceSettings, References, Worker, serve};
 use store::{Content, ContentError, ContentStore};
 use tokio::sync::oneshot;
 
@@ -58,6 +59,8 @@ fn main() {
         waivers::a_difference_is_of_the_same_policies_alone
         waivers::a_reevaluation_repeats_each_evaluation_once
         prompt::a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text
+        policies_from_the_network_are_fetched_once_with_all_that_they_refer_to
+        what_cannot_be_fetched_is_refused_with_the_reason
     }
 }
 
@@ -341,4 +344,83 @@ async fn the_longest_waiting_processes_go_when_there_are_too_many() {
     until_children(most).await;
     drop(evaluations);
     until_children(0).await;
+}
+
+/// Evaluations that may fetch from this machine.
+fn fetching(cache: &std::path::Path, config: EvaluatorConfig) -> Evaluations {
+    let settings = ReferenceSettings {
+        allowed_hosts: vec!["127.0.0.1".to_owned()],
+        allow_private_addresses: true,
+        cache: cache.to_owned(),
+    };
+    let config = EvaluatorConfig { policy_cache: Some(cache.to_owned()), ..config };
+    evaluations(config).with_references(References::new(settings).unwrap())
+}
+
+fn referring(reference: &str) -> EvaluateRequest {
+    let policies = vec![PolicyAttachment { reference: Some(reference.to_owned()), ..PolicyAttachment::default() }];
+    EvaluateRequest { policies: Some(policies), ..with(serde_json::Value::Null) }
+}
+
+async fn policies_from_the_network_are_fetched_once_with_all_that_they_refer_to() {
+    const SCRIPT: &str = "package main\nimport rego.v1\nviolations contains \"remote\" if input.a == 1\n";
+    let policy = format!(
+        "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {{name: p}}\nspec:\n  policies:\n    - kind: EVIDENCE\n      \
+         ref: rules/p.rego@{}\n",
+        digest(SCRIPT.as_bytes())
+    );
+    let pin = digest(policy.as_bytes());
+    let mut receiver = support::Receiver::start(move |number| {
+        support::answer("200 OK", "", if number == 0 { &policy } else { SCRIPT })
+    })
+    .await;
+    let reference = format!("http://{}/policies/p.yaml@{pin}", receiver.address);
+    let cache = tempfile::tempdir().unwrap();
+    let folder = cache.path().join("made/when/needed");
+    let evaluations = fetching(&folder, config());
+    let request = referring(&reference);
+    evaluations.check("acme", &json(&request), ()).await.unwrap();
+    assert_eq!(receiver.next().await.line, "GET /policies/p.yaml HTTP/1.1");
+    assert_eq!(receiver.next().await.line, "GET /policies/rules/p.rego HTTP/1.1");
+    let output = evaluations.evaluate("acme", &json(&request), content(EVIDENCE).await, OUTPUT_LIMIT).await.unwrap();
+    let output: Output = serde_json::from_str(&output).unwrap();
+    assert_eq!(output.policies[0].violations[0].message, "remote");
+    assert_eq!(
+        (output.policies[0].digest.as_str(), output.policies[0].reference.as_str()),
+        (pin.as_str(), reference.split('@').next().unwrap(),)
+    );
+    // Another server on the same folder needs no network.
+    let address = receiver.address;
+    drop(receiver);
+    let default = serde_json::from_value(serde_json::json!({"ref": reference})).unwrap();
+    let again = fetching(&folder, EvaluatorConfig { default_policies: vec![default], ..config() });
+    let none = EvaluateRequest { policies: None, ..request };
+    let output = again.evaluate("globex", &json(&none), content(EVIDENCE).await, OUTPUT_LIMIT).await.unwrap();
+    assert!(output.contains("remote"), "{address}: {output}");
+}
+
+async fn what_cannot_be_fetched_is_refused_with_the_reason() {
+    let receiver = support::Receiver::start(|_| support::answer("200 OK", "", "other")).await;
+    let cache = tempfile::tempdir().unwrap();
+    let pin = digest(b"policy");
+    let reference = format!("http://{}/p.yaml@{pin}", receiver.address);
+    let evaluations = fetching(cache.path(), config());
+    let refusal = async |evaluations: &Evaluations, reference: &str| match evaluations
+        .check("acme", &json(&referring(reference)), ())
+        .await
+    {
+        Err(CheckError::Request(error)) => error.message,
+        other => panic!("{other:?}"),
+    };
+    let message = refusal(&evaluations, &reference).await;
+    assert!(message.ends_with(&format!("its digest is {}, not the pinned one", digest(b"other"))), "{message}");
+    let elsewhere = format!("https://policies.example.com/p.yaml@{pin}");
+    let message = refusal(&evaluations, &elsewhere).await;
+    assert!(message.ends_with("leads to policies.example.com, which is not among allowed_hosts"), "{message}");
+    let message = refusal(&evaluations, "https://127.0.0.1/p.yaml").await;
+    assert!(message.contains("needs a pin"), "{message}");
+    // A server that fetches nothing says so.
+    let message = refusal(&self::evaluations(config()), &elsewhere).await;
+    assert!(message.contains("no host is allowed"), "{message}");
+    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0);
 }

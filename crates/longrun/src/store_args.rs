@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::evidence_place::EvidencePlace;
 use crate::config::{Config, ConfigArgs, Hidden, Loaded};
 use crate::connection::DEV_FOLDER;
+use crate::evidence_place::EvidencePlace;
 use crate::exit::Hint;
 use crate::node::{self, StoreLock, complain};
 use crate::render::Style;

@@ -168,8 +168,8 @@ pub struct IdempotencyKey {
 pub trait Store:
     BulkOperations
     + Details
-    + EvidenceRecords
     + Measured
+    + EvidenceRecords
     + Postpone
     + Schedules
     + SearchOperations

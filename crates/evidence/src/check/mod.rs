@@ -163,8 +163,11 @@ fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> Cas
             return report;
         }
         Ok(bytes) => {
-            let attachment =
-                PolicyAttachment { reference: Some(reference.to_owned()), embedded: None, with: case.with.clone() };
+            let attachment = PolicyAttachment {
+                reference: Some(reference.to_owned()),
+                with: case.with.clone(),
+                ..PolicyAttachment::default()
+            };
             let annotations = case.annotations.iter().map(|(name, value)| (name.clone(), value.0.clone()));
             let request = EvaluateRequest {
                 digest: digest(&bytes),

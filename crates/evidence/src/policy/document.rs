@@ -129,6 +129,21 @@ pub struct PolicyAttachment {
     /// Arguments by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Scalar>,
+    /// Which materials it is for; absent: all of its kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<MaterialSelector>,
+    /// Whether it is left out for now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
+
+/// Which materials a policy is for, besides those of its kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaterialSelector {
+    /// The name of the material; empty: every name.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// A string; numbers and truth values, as people write them in YAML, become their text.
@@ -186,6 +201,19 @@ struct RawScript {
     path: Option<String>,
     #[serde(default, rename = "ref")]
     reference: Option<String>,
+    /// When Chainloop evaluates an attestation that is being made. Here it is evaluated as a whole, so all hold.
+    #[serde(default, alias = "attestationPhases")]
+    attestation_phases: Vec<AttestationPhase>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum AttestationPhase {
+    #[serde(rename = "ATTESTATION_PHASE_UNSPECIFIED")]
+    Unspecified,
+    #[serde(rename = "INIT")]
+    Init,
+    #[serde(rename = "PUSH")]
+    Push,
 }
 
 #[derive(Deserialize)]
@@ -225,11 +253,16 @@ struct GroupUse {
     embedded: Option<serde_json::Value>,
     #[serde(default)]
     with: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    selector: Option<MaterialSelector>,
+    #[serde(default)]
+    disabled: bool,
 }
 
 impl From<GroupUse> for PolicyAttachment {
     fn from(raw: GroupUse) -> PolicyAttachment {
-        PolicyAttachment { reference: raw.reference, embedded: raw.embedded, with: raw.with }
+        let GroupUse { reference, embedded, with, selector, disabled } = raw;
+        PolicyAttachment { reference, embedded, with, selector, disabled }
     }
 }
 
@@ -253,6 +286,10 @@ impl Policy {
         for (index, raw) in spec.policies.into_iter().enumerate() {
             let field = format!("spec.policies[{index}]");
             let body = one_body(file, &field, raw.embedded, raw.path, raw.reference)?;
+            if !raw.attestation_phases.is_empty() && raw.kind.as_deref() != Some("ATTESTATION") {
+                let message = "phases are those of an attestation: expected kind ATTESTATION";
+                return Err(PolicyError::field(file, &format!("{field}.attestation_phases"), message));
+            }
             scripts.push(ScriptSource { kind: raw.kind.filter(is_specified), body });
         }
         if scripts.len() > MAX_PARTS {

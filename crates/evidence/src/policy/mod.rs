@@ -1,7 +1,7 @@
 //! Policies: the documents, the references between them, and their arguments.
 //!
 //! Promises: a document that is not in order is refused with its file, field and, where the reader knows it, line and
-//! column; a reference never leads out of the policy folder; whatever was used is known by its digest.
+//! column; a reference never leads out of the policy folder, or to what has another digest than it says; whatever was used is known by its digest.
 
 mod document;
 mod error;
@@ -13,7 +13,8 @@ mod resolver;
 mod tests;
 
 pub use document::{
-    Body, GroupMaterial, Input, MatchMode, Metadata, Policy, PolicyAttachment, PolicyGroup, Scalar, ScriptSource,
+    Body, GroupMaterial, Input, MatchMode, MaterialSelector, Metadata, Policy, PolicyAttachment, PolicyGroup, Scalar,
+    ScriptSource,
 };
 pub use error::PolicyError;
 pub use findings::FindingType;

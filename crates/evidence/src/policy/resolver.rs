@@ -1,8 +1,13 @@
-//! Finds what references name, inside the policy folder and nowhere else.
+//! Finds what references name: inside the policy folder, or in the cache of what was fetched from the network.
+//!
+//! Nothing is fetched here. A reference over the network is pinned to a digest, by which the cache holds what it names;
+//! what is not there yet is noted down ([`Resolver::take_missing`]), for who may fetch it to do so and ask again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::document::MAX_BYTES;
 use super::error::PolicyError;
@@ -18,14 +23,22 @@ pub struct Loaded {
     pub digest: String,
     /// The text.
     pub text: String,
-    /// The folder that it stands in, for paths relative to it.
+    /// The folder that it stands in, for paths relative to it; none when it is no file of the policy folder.
     pub folder: Option<PathBuf>,
+    /// Whether it came over the network, so that what it names relative to itself is there too.
+    pub is_remote: bool,
 }
 
 impl Loaded {
     /// A text that came with the request.
     pub fn embedded(text: String) -> Loaded {
-        Loaded { reference: "embedded".to_owned(), digest: digest(text.as_bytes()), text, folder: None }
+        Loaded {
+            reference: "embedded".to_owned(),
+            digest: digest(text.as_bytes()),
+            text,
+            folder: None,
+            is_remote: false,
+        }
     }
 }
 
@@ -34,8 +47,15 @@ impl Loaded {
 #[derive(Clone, Debug)]
 pub struct Resolver {
     root: Option<PathBuf>,
+    /// Holds what was fetched, each under the hexadecimal digits of its digest.
+    cache: Option<PathBuf>,
     compiled: Compiled,
+    /// References that the cache lacks.
+    missing: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// The longest reference over the network, in bytes.
+const MAX_ADDRESS: usize = 2048;
 
 impl Resolver {
     /// A resolver for a folder; without one every reference is refused.
@@ -46,7 +66,18 @@ impl Resolver {
         let root = folder.map(|folder| {
             fs::canonicalize(folder).map_err(|error| refuse(&folder.display().to_string(), &error.to_string()))
         });
-        Ok(Resolver { root: root.transpose()?, compiled: Compiled::default() })
+        Ok(Resolver { root: root.transpose()?, cache: None, compiled: Compiled::default(), missing: Arc::default() })
+    }
+
+    /// The same, with a folder that holds what was fetched from the network; it may come to be later.
+    pub fn with_cache(mut self, cache: PathBuf) -> Resolver {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The references that could not be resolved since the last call because the cache lacks what they name.
+    pub fn take_missing(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.missing.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same, with the runs of its scripts looked at.
@@ -68,8 +99,12 @@ impl Resolver {
     /// Reads what a reference names.
     pub fn load(&self, reference: &str) -> Result<Loaded, PolicyError> {
         let form = Form::parse(reference)?;
+        if let Target::Address(pin) = form.target {
+            return self.cached(reference, form.bare, pin);
+        }
         let root = self.root.as_deref().ok_or_else(|| refuse(reference, "no policy folder is configured"))?;
         let candidates = match form.target {
+            Target::Address(_) => Vec::new(),
             Target::File(path) => vec![root.join(path)],
             Target::Name(name) => {
                 [format!("{name}.yaml"), format!("{name}.yml"), format!("{name}.json"), format!("{name}/policy.yaml")]
@@ -84,8 +119,28 @@ impl Resolver {
         pinned(reference, form.pin, loaded)
     }
 
+    /// Reads what was fetched, as long as it still is what the pin says.
+    fn cached(&self, reference: &str, bare: &str, pin: &str) -> Result<Loaded, PolicyError> {
+        let cache = self.cache.as_deref().ok_or_else(|| {
+            refuse(reference, "no host is allowed that policies may come from; put the policy into the policy folder")
+        })?;
+        let bytes = fs::read(cache.join(pin.trim_start_matches("sha256:"))).ok();
+        let Some(bytes) = bytes.filter(|bytes| digest(bytes) == pin) else {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned());
+            return Err(refuse(reference, "was not fetched"));
+        };
+        let text = String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))?;
+        Ok(Loaded { reference: bare.to_owned(), digest: pin.to_owned(), text, folder: None, is_remote: true })
+    }
+
     /// Reads a file that a document names relative to itself.
     pub fn load_beside(&self, document: &Loaded, path: &str) -> Result<Loaded, PolicyError> {
+        if is_address(path) {
+            return self.load(path);
+        }
+        if document.is_remote {
+            return self.load(&beside(&document.reference, path)?);
+        }
         let folder = document.folder.as_deref().ok_or_else(|| {
             refuse(path, "a path needs a policy that is a file; embed the script in a policy that is embedded itself")
         })?;
@@ -96,6 +151,9 @@ impl Resolver {
     /// has a scheme; `@sha256:…` pins its content.
     pub fn load_script(&self, document: &Loaded, reference: &str) -> Result<Loaded, PolicyError> {
         let (bare, pin) = split_pin(reference)?;
+        if document.is_remote && !bare.contains("://") {
+            return self.load(&beside(&document.reference, reference)?);
+        }
         if bare.contains("://") || document.folder.is_none() {
             return self.load(reference);
         }
@@ -123,7 +181,7 @@ impl Resolver {
         let digest = digest(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))?;
         let folder = real.parent().map(Path::to_path_buf);
-        Ok(Loaded { reference: reference.to_owned(), digest, text, folder })
+        Ok(Loaded { reference: reference.to_owned(), digest, text, folder, is_remote: false })
     }
 }
 
@@ -151,6 +209,21 @@ fn pinned(reference: &str, pin: Option<&str>, loaded: Loaded) -> Result<Loaded, 
     }
 }
 
+fn is_address(reference: &str) -> bool {
+    reference.starts_with("https://") || reference.starts_with("http://")
+}
+
+/// The address of what a document at another address names relative to itself: in its folder or below.
+fn beside(document: &str, path: &str) -> Result<String, PolicyError> {
+    let folder = document.rfind('/').map_or(document, |end| &document[..=end]);
+    let path = path.strip_prefix("./").unwrap_or(path);
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if !path.split('/').all(plain) || path.contains(['?', '#', '\\']) {
+        return Err(refuse(path, "expected a path in the folder of the document, or a whole address"));
+    }
+    Ok(format!("{folder}{path}"))
+}
+
 struct Form<'a> {
     bare: &'a str,
     target: Target<'a>,
@@ -160,6 +233,8 @@ struct Form<'a> {
 enum Target<'a> {
     File(&'a str),
     Name(&'a str),
+    /// By its pin.
+    Address(&'a str),
 }
 
 impl Form<'_> {
@@ -167,13 +242,20 @@ impl Form<'_> {
         let (bare, pin) = split_pin(reference)?;
         let target = match bare.split_once("://") {
             Some(("file", path)) if !path.is_empty() => Target::File(path),
-            Some(("https" | "http", _)) => {
-                return Err(refuse(
-                    reference,
-                    "references over the network are not supported; put the policy into the policy folder",
-                ));
+            Some(("https" | "http", _)) if bare.len() > MAX_ADDRESS => {
+                return Err(refuse(&bare[..bare.floor_char_boundary(64)], "the address is too long"));
             }
-            Some(_) => return Err(refuse(reference, "expected file://… or the name of a policy in the policy folder")),
+            Some(("https" | "http", _)) => match pin {
+                Some(pin) => Target::Address(pin),
+                None => {
+                    let message = "a reference over the network needs a pin: @sha256: and the digest of what it names";
+                    return Err(refuse(reference, message));
+                }
+            },
+            Some(_) => {
+                let message = "expected file://…, https://…@sha256:… or the name of a policy in the policy folder";
+                return Err(refuse(reference, message));
+            }
             None => {
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
                 if bare.is_empty() || bare.starts_with('.') || !bare.bytes().all(plain) {
@@ -261,9 +343,48 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_read_from_the_cache_by_its_digest_and_noted_down_when_it_is_not_there() {
+        let cache = tempfile::tempdir().unwrap();
+        let resolver = Resolver::new(None).unwrap().with_cache(cache.path().to_owned());
+        let keep = |text: &str, content: &str| {
+            let name = digest(text.as_bytes()).trim_start_matches("sha256:").to_owned();
+            fs::write(cache.path().join(name), content).unwrap();
+        };
+        let address = format!("https://example.com/policies/p.yaml@{}", digest(b"policy"));
+        assert!(refused(&resolver, &address).ends_with("was not fetched"));
+        assert_eq!(resolver.take_missing(), BTreeSet::from([address.clone()]));
+        assert_eq!(resolver.take_missing(), BTreeSet::new());
+        // What was changed on the disk is as good as not there.
+        keep("policy", "another one");
+        assert!(refused(&resolver, &address).ends_with("was not fetched"));
+        keep("policy", "policy");
+        let policy = resolver.load(&address).unwrap();
+        assert_eq!((policy.text.as_str(), policy.digest.as_str()), ("policy", digest(b"policy").as_str()));
+        assert_eq!(policy.reference, "https://example.com/policies/p.yaml");
+
+        keep("script", "script");
+        let pin = digest(b"script");
+        let script = resolver.load_script(&policy, &format!("rules/script.rego@{pin}")).unwrap();
+        assert_eq!(
+            (script.reference.as_str(), script.text.as_str()),
+            ("https://example.com/policies/rules/script.rego", "script")
+        );
+        assert_eq!(resolver.load_beside(&policy, &format!("https://example.org/s.rego@{pin}")).unwrap().text, "script");
+        for (path, says) in
+            [("script.rego", "needs a pin"), (&format!("../s.rego@{pin}"), "expected a path in the folder")]
+        {
+            let error = resolver.load_script(&policy, path).unwrap_err().to_string();
+            assert!(error.contains(says), "{path}: {error}");
+        }
+        let none = Resolver::new(None).unwrap();
+        assert!(refused(&none, &address).contains("no host is allowed"));
+        assert!(none.take_missing().is_empty());
+    }
+
+    #[test]
     fn other_forms_are_refused() {
         let (_outer, resolver) = folder();
-        assert!(refused(&resolver, "https://example.com/p.yaml").contains("over the network"));
+        assert!(refused(&resolver, "https://example.com/p.yaml").contains("needs a pin"));
         for reference in ["", "..", "a/b", "ftp://x", "file://", ".hidden", "a b"] {
             assert!(refused(&resolver, reference).contains("expected file://"), "{reference}");
         }

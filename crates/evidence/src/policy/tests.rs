@@ -117,3 +117,18 @@ fn a_type_of_findings_that_is_not_known_is_refused() {
     let error = of("vulnerability").unwrap_err().to_string();
     assert!(error.contains("unknown variant `vulnerability`, expected one of `VULNERABILITY`, `SAST`"), "{error}");
 }
+
+#[test]
+fn phases_are_those_of_an_attestation_and_hold_here_all() {
+    let of = |kind: &str, phases: &str| {
+        policy("{name: p}", &format!("{{policies: [{{kind: {kind}, path: a.rego, attestation_phases: {phases}}}]}}"))
+    };
+    assert_eq!(of("ATTESTATION", "[INIT, PUSH]").unwrap().scripts.len(), 1);
+    assert!(of("SARIF", "[]").is_ok());
+    let error = of("SARIF", "[INIT]").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "p.yaml: spec.policies[0].attestation_phases: phases are those of an attestation: expected kind ATTESTATION"
+    );
+    assert!(of("ATTESTATION", "[LATER]").unwrap_err().to_string().contains("unknown variant `LATER`"));
+}

@@ -10,6 +10,7 @@ use store::meters::{Meters, Present};
 
 use super::pool::Pool;
 use super::process::{Broken, Process, Worker};
+use super::references::References;
 use super::wire::{Answer, Setup, Task};
 use evidence::{EvaluateError, Evaluator, EvaluatorConfig, MaterialKind, RequestError};
 
@@ -17,6 +18,8 @@ use evidence::{EvaluateError, Evaluator, EvaluatorConfig, MaterialKind, RequestE
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest that checking the policies of one request may take.
 const MAX_CHECK: Duration = Duration::from_secs(10);
+/// The longest that fetching the policies of one request may take.
+const MAX_FETCH: Duration = Duration::from_secs(30);
 
 /// Checks requests, detects kinds and evaluates, in processes that serve one organization each and do one job at a
 /// time.
@@ -29,6 +32,7 @@ pub struct Evaluations {
     config: EvaluatorConfig,
     pool: Arc<Pool>,
     meters: Meters,
+    references: Option<References>,
 }
 
 /// Why there is no answer.
@@ -67,7 +71,8 @@ impl Evaluations {
         Evaluator::new(config.clone())?;
         // As many as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Evaluations { worker, config, pool: Arc::new(Pool::new(most)), meters: Meters::default() })
+        let pool = Arc::new(Pool::new(most));
+        Ok(Evaluations { worker, config, pool, meters: Meters::default(), references: None })
     }
 
     /// The same, which counts its processes in a server's meters.
@@ -75,21 +80,60 @@ impl Evaluations {
         Evaluations { meters, ..self }
     }
 
+    /// The same, with policies from the network.
+    pub fn with_references(mut self, references: References) -> Evaluations {
+        self.config.policy_cache = Some(references.cache().to_owned());
+        self.references = Some(references);
+        self
+    }
+
     /// Checks a request, JSON, as far as that goes without the evidence: every policy is there, in order, and has its
     /// inputs.
     ///
     /// # Errors
     /// [`CheckError::Request`] with the path of the first field that is not in order.
-    pub async fn check(&self, organization: &str, request: &str, held: impl Send + 'static) -> Result<(), CheckError> {
-        let limit = self.config.time_limit.min(MAX_CHECK);
+    pub async fn check(
+        &self,
+        organization: &str,
+        request: &str,
+        held: impl Send + Sync + 'static,
+    ) -> Result<(), CheckError> {
         let refused = |message| RequestError { field: "policies".to_owned(), message };
-        match self.run(organization, Task::Check, request, None, limit, held).await {
+        match self.check_fetching(organization, request, held).await {
             Ok((Answer::Checked, _)) => Ok(()),
             Ok((Answer::Refused { field, message }, _)) => Err(RequestError { field, message }.into()),
             Ok(_) => Err(nonsense().into()),
             // Policies that cannot be looked at in time and memory cannot be evaluated so either.
             Err(JobError::Failed { message, retryable: false }) => Err(refused(message).into()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks a request again and again, until everything is there that it refers to.
+    async fn check_fetching(
+        &self,
+        organization: &str,
+        request: &str,
+        held: impl Send + Sync + 'static,
+    ) -> Result<(Answer, Vec<u8>), JobError> {
+        let limit = self.config.time_limit.min(MAX_CHECK);
+        let held = Arc::new(held);
+        let until = tokio::time::Instant::now() + MAX_FETCH;
+        loop {
+            let held = Arc::clone(&held);
+            let (answer, output) = self.run(organization, Task::Check, request, None, limit, held).await?;
+            let (Answer::Missing { references }, Some(fetching)) = (&answer, &self.references) else {
+                return Ok((answer, output));
+            };
+            for reference in references {
+                let fetched = tokio::time::timeout_at(until, fetching.fetch(reference)).await;
+                let fetched = fetched.map_err(|_| JobError::Failed {
+                    message: format!("fetching the policies took longer than {} s", MAX_FETCH.as_secs()),
+                    retryable: true,
+                })?;
+                fetched
+                    .map_err(|error| JobError::Failed { message: error.to_string(), retryable: error.is_retryable })?;
+            }
         }
     }
 
@@ -128,6 +172,10 @@ impl Evaluations {
     ) -> Result<String, JobError> {
         let failed = |error: EvaluateError| JobError::Failed { message: error.to_string(), retryable: false };
         self.config.check_size(content.size).map_err(failed)?;
+        if self.references.is_some() {
+            // The content is a stream, so that nothing may be missing when it flows. What else is wrong, the evaluation says.
+            self.check_fetching(organization, request, ()).await?;
+        }
         let task = Task::Evaluate { output_limit };
         match self.run(organization, task, request, Some(content), self.config.time_limit, ()).await? {
             // Looked over, not read: a server that trusts its processes with memory need not trust them with its

@@ -11,6 +11,9 @@
 //! A process that has done a job waits for the next one of the same organization, with the policies that it has
 //! compiled. It serves no other organization, and is replaced after a job that failed, was stopped or left it large.
 //!
+//! Policies from the network are fetched by the server ([`References`]): a process that lacks one says which, and the job
+//! is repeated once it is there.
+//!
 //! On the wire: first a line of JSON with what holds for the whole process, then jobs one after the other. A job is a
 //! line of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the
 //! output, as long as the line says.
@@ -21,6 +24,7 @@ mod pool;
 mod process;
 mod prompt;
 mod records;
+mod references;
 mod serve;
 mod wire;
 
@@ -29,4 +33,5 @@ pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;
 pub use prompt::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, Provider, ProviderSettings, ResponseFormat};
 pub(crate) use records::asked;
+pub use references::{NotFetched, ReferenceSettings, References};
 pub use serve::serve;

@@ -7,7 +7,7 @@ use std::thread;
 use rustix::process::Resource;
 use serde::de::DeserializeOwned;
 
-use super::wire::{Answer, Job, MAX_LINE, Reply, Setup, Task, bounded};
+use super::wire::{Answer, Job, MAX_LINE, MAX_REFERENCES, Reply, Setup, Task, bounded};
 use crate::confine;
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, Output, detect};
 
@@ -104,6 +104,12 @@ fn work(
             Ok((Answer::Output { size: json.len() }, json))
         }),
     };
+    // Whatever came of it: without them it says nothing.
+    let missing = evaluator().map(Evaluator::take_missing).unwrap_or_default();
+    if !missing.is_empty() {
+        let references = missing.into_iter().take(MAX_REFERENCES).collect();
+        return (Answer::Missing { references }, Vec::new());
+    }
     outcome.unwrap_or_else(|error| {
         let answer = Answer::Failed { message: bounded(error.to_string()), retryable: error.is_retryable() };
         (answer, Vec::new())

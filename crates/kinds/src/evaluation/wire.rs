@@ -6,6 +6,8 @@ use evidence::{EvaluatorConfig, MaterialKind};
 
 /// The longest line, in bytes.
 pub const MAX_LINE: u64 = 64 * 1024;
+/// The most references that are asked for at once.
+pub const MAX_REFERENCES: usize = 8;
 /// The longest message of an error, in bytes.
 pub const MAX_MESSAGE: usize = 8 * 1024;
 
@@ -60,6 +62,8 @@ pub enum Answer {
     Detected(Option<MaterialKind>),
     /// So many bytes of JSON follow.
     Output { size: usize },
+    /// Some of the references over the network that have to be fetched before the job can be done.
+    Missing { references: Vec<String> },
     /// There is no answer.
     Failed { message: String, retryable: bool },
 }

@@ -53,7 +53,7 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 /// Up to `limit` bytes of a body, and whether that is all of it.
-async fn body(response: &mut Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
+pub(crate) async fn body(response: &mut Response, limit: usize) -> Result<(Vec<u8>, bool), Failure> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {

@@ -75,6 +75,20 @@ impl EndpointSettings {
         }
         Ok(url)
     }
+
+    /// What calls it, and the URL.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
+    /// to verify it with.
+    pub(crate) fn client(&self) -> Result<(Client, Url), InvalidEndpoint> {
+        let url = self.check()?;
+        let client = client(self.allow_private_addresses, url.scheme() != "http").map_err(|error| InvalidEndpoint {
+            key: "url",
+            message: format!("cannot be called: {}", innermost(&error)),
+        })?;
+        Ok((client, url))
+    }
 }
 
 /// The address that a host is, when it is no name. Names are looked up by the resolver, addresses never reach it.
@@ -93,29 +107,26 @@ fn is_allowed(host: &str, allowed: &str) -> bool {
     }
 }
 
-/// A client that calls what the settings allow and nothing else, and the URL.
+/// What calls servers of others: directly, without following redirects, and only at public addresses unless others are
+/// allowed. Which URLs are called is for [`EndpointSettings::check`] to say.
 ///
 /// # Errors
-/// [`InvalidEndpoint`] as [`Endpoint::new`].
-pub(crate) fn client(settings: &EndpointSettings) -> Result<(Client, Url), InvalidEndpoint> {
-    let url = settings.check()?;
+/// When it is to be `encrypted` and this machine has no certificates to verify servers with.
+pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest::Result<Client> {
     install_crypto_provider();
     let mut builder = Client::builder()
         .user_agent(concat!("longrun/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
-    if !settings.allow_private_addresses {
+    if !allow_private_addresses {
         builder = builder.dns_resolver(PublicOnly);
     }
-    if url.scheme() == "http" {
+    if !encrypted {
         // Certificates are not needed, and a small container may have none to load.
         builder = builder.tls_certs_only([]);
     }
-    let client = builder
-        .build()
-        .map_err(|error| InvalidEndpoint { key: "url", message: format!("cannot be called: {}", innermost(&error)) })?;
-    Ok((client, url))
+    builder.build()
 }
 
 impl Endpoint {
@@ -125,7 +136,7 @@ impl Endpoint {
     /// [`InvalidEndpoint`] as [`EndpointSettings::check`], or when it is `https` and this machine has no certificates
     /// to verify it with.
     pub fn new(settings: &EndpointSettings, secrets: Secrets) -> Result<Endpoint, InvalidEndpoint> {
-        let (client, url) = client(settings)?;
+        let (client, url) = settings.client()?;
         Ok(Endpoint { client, url, secrets })
     }
 

@@ -84,7 +84,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         }
         // It has versions and copies of its own.
         EvidencePlace::Bucket(url) => {
-            note(format!("the evidence in {url} is not copied: keep its bucket in several places, or copy it by its own tools"));
+            note(format!(
+                "the evidence in {url} is not copied: keep its bucket in several places, or copy it by its own tools"
+            ));
             Content::default()
         }
     };

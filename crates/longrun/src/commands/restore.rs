@@ -42,8 +42,12 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         // A backup of such a store has none.
         EvidencePlace::Bucket(_) if manifest.content.files == 0 => PathBuf::new(),
         EvidencePlace::Bucket(url) => {
-            let message = format!("the backup has {}, which is not put into {url}", render::pieces(manifest.content.files));
-            return Err(failure(message, "name a folder for it with --evidence, and copy its content into the bucket then"));
+            let message =
+                format!("the backup has {}, which is not put into {url}", render::pieces(manifest.content.files));
+            return Err(failure(
+                message,
+                "name a folder for it with --evidence, and copy its content into the bucket then",
+            ));
         }
     };
     let copy = folder.join(manifest.engine.file());

@@ -149,6 +149,12 @@ pub struct Policies {
     pub folder: String,
     /// References of the policies that are evaluated when a request names none.
     pub default: Vec<String>,
+    /// Hosts that policies may be fetched from; empty: none.
+    pub allowed_hosts: Vec<String>,
+    /// Whether they may be fetched from addresses that are not of the public internet, and without encryption.
+    pub allow_private_addresses: bool,
+    /// The folder that fetched policies are kept in.
+    pub cache: String,
     /// How long one evaluation may take.
     pub time_limit: Span,
     /// The most memory of one evaluation.
@@ -278,6 +284,9 @@ impl Default for Policies {
         Policies {
             folder: String::new(),
             default: Vec::new(),
+            allowed_hosts: Vec::new(),
+            allow_private_addresses: false,
+            cache: "policy-cache".to_owned(),
             time_limit: Span::seconds(60),
             memory_limit: ByteSize::mebibytes(1024),
         }

@@ -94,11 +94,22 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     let folder = &config.policies.folder;
     let missing = format!("there is no folder {folder}");
     check(folder.is_empty() || Path::new(folder).is_dir(), "policies.folder", &missing);
+    let (fetched, own): (Vec<&String>, Vec<&String>) = config
+        .policies
+        .default
+        .iter()
+        .partition(|reference| reference.contains("://") && !reference.starts_with("file"));
+    check(own.is_empty() || !folder.is_empty(), "policies.default", "needs policies.folder: references lead into it");
+    let hosts = &config.policies.allowed_hosts;
     check(
-        config.policies.default.is_empty() || !folder.is_empty(),
+        fetched.is_empty() || !hosts.is_empty(),
         "policies.default",
-        "needs policies.folder: references lead into it",
+        "needs policies.allowed_hosts: references over the network lead there",
     );
+    let is_host = |host: &String| !host.trim_start_matches("*.").is_empty() && !host.contains(['/', ':', ' ', '@']);
+    let message = "must be names of hosts, such as policies.example.com or *.example.com";
+    check(hosts.iter().all(is_host), "policies.allowed_hosts", message);
+    check(hosts.is_empty() || !config.policies.cache.is_empty(), "policies.cache", "must name a folder");
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
     for (key, message) in config.ai.check() {
         check(false, &format!("ai.{key}"), &message);
@@ -255,6 +266,17 @@ mod tests {
         assert_eq!(keys(|c| c.api.max_waiting_claims = 0), ["api.max_waiting_claims"]);
         assert_eq!(keys(|c| c.policies.folder = "no/such/folder".to_owned()), ["policies.folder"]);
         assert_eq!(keys(|c| c.policies.default = vec!["p".to_owned()]), ["policies.default"]);
+        let remote = || vec!["https://policies.example.com/p.yaml@sha256:0".to_owned()];
+        assert_eq!(keys(|c| c.policies.default = remote()), ["policies.default"]);
+        let allow = |host: &str| vec![host.to_owned()];
+        assert_eq!(keys(|c| c.policies.allowed_hosts = allow("https://example.com")), ["policies.allowed_hosts"]);
+        assert!(
+            keys(|c| {
+                c.policies.default = remote();
+                c.policies.allowed_hosts = allow("*.example.com");
+            })
+            .is_empty()
+        );
         assert_eq!(keys(|c| c.engine.lease = Span::seconds(0)), ["engine.lease"]);
         assert_eq!(keys(|c| c.retention.audit = Span::seconds(3_600)), ["retention.audit"]);
         assert_eq!(keys(|c| c.engine.keep_changes = Span::seconds(59)), ["engine.keep_changes"]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use evidence::EvaluatorConfig;
 use evidence::policy::PolicyAttachment;
-use kinds::evaluation::Evaluations;
+use kinds::evaluation::{Evaluations, ReferenceSettings, References};
 
 use crate::commands::evaluation_worker;
 use crate::config::Config;
@@ -20,14 +20,25 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
     let trusted_keys = trusted_keys.map_err(|message| anyhow::anyhow!("signatures.trusted_keys: {message}"))?;
     let attach =
         |reference: &String| PolicyAttachment { reference: Some(reference.clone()), ..PolicyAttachment::default() };
-    let config = EvaluatorConfig {
+    let evaluator = EvaluatorConfig {
+        policy_cache: (!policies.allowed_hosts.is_empty()).then(|| PathBuf::from(&policies.cache)),
         policy_dir: (!policies.folder.is_empty()).then(|| PathBuf::from(&policies.folder)),
         default_policies: policies.default.iter().map(attach).collect(),
         time_limit: policies.time_limit.0,
         memory_limit: policies.memory_limit.0,
         trusted_keys,
     };
-    Evaluations::new(evaluation_worker::this_program()?, config).hint(
+    let evaluations = Evaluations::new(evaluation_worker::this_program()?, evaluator).hint(
         "check policies.folder and policies.default; `longrun policy check FILE` tells what is wrong with a policy",
-    )
+    )?;
+    if policies.allowed_hosts.is_empty() {
+        return Ok(evaluations);
+    }
+    let references = References::new(ReferenceSettings {
+        allowed_hosts: policies.allowed_hosts.clone(),
+        allow_private_addresses: policies.allow_private_addresses,
+        cache: PathBuf::from(&policies.cache),
+    });
+    let references = references.map_err(|error| anyhow::anyhow!("policies cannot be fetched: {error}"));
+    Ok(evaluations.with_references(references.hint("leave policies.allowed_hosts empty to fetch none")?))
 }

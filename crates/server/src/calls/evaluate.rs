@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use operations::{NewOperation, Operation, Violation};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use serde_json::value::RawValue;
 use store::{Digest, Scope};
 use utoipa::ToSchema;
@@ -28,20 +30,34 @@ use crate::strict::{Read, canonical};
 #[derive(ToSchema)]
 #[allow(dead_code)]
 struct PolicyAttachment {
-    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin.
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+    /// that the server allows, `https://…@sha256:…`.
     #[schema(rename = "ref", example = "sbom-licenses-present")]
     reference: Option<String>,
     /// The policy's document itself: its text, or an object.
     embedded: Option<serde_json::Value>,
     /// Arguments by name.
     with: Option<BTreeMap<String, String>>,
+    /// Which materials it is for, besides those of its kinds.
+    selector: Option<MaterialSelector>,
+    /// Whether it is left out, which the output says.
+    disabled: Option<bool>,
+}
+
+/// Which materials a policy is for, as the document shows it.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+struct MaterialSelector {
+    /// The name of the material.
+    name: Option<String>,
 }
 
 /// A use of a group of policies, as the document shows it.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 struct PolicyGroupAttachment {
-    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin.
+    /// A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+    /// that the server allows, `https://…@sha256:…`.
     #[schema(rename = "ref", example = "release-gate")]
     reference: String,
     /// Arguments by name.
@@ -61,10 +77,10 @@ pub(crate) struct EvaluateEvidence<'a> {
     #[schema(value_type = Option<String>, example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     #[serde(default)]
     pub(crate) digest: String,
-    /// The evidence itself, in base64.
+    /// The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, format = Byte)]
-    pub(crate) content: Cow<'a, str>,
+    pub(crate) content: Given<'a>,
     /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, example = "SBOM_CYCLONEDX_JSON")]
@@ -104,6 +120,36 @@ pub(crate) struct EvaluateEvidence<'a> {
     pub(crate) prompt: String,
 }
 
+/// A text that was given, be it empty, or was not. It is not copied where that can be spared.
+#[derive(Debug, Default)]
+pub(crate) struct Given<'a>(Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Given<'a>, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cow<'de, str>, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Cow<'de, str>, E> {
+                Ok(Cow::Owned(text))
+            }
+        }
+        deserializer.deserialize_str(Text).map(|text| Given(Some(text)))
+    }
+}
+
 /// The evidence of a request.
 pub(crate) enum Evidence {
     /// By its digest.
@@ -122,11 +168,12 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
-    /// Checks a request. `content` makes evidence of the text of the field, or of what took its place.
+    /// Checks a request. `content` makes evidence of the text of the field, if there is one, or of what took its place.
+    /// Beside a digest an empty text is none: clients write it for a field that they leave out.
     pub(crate) fn check(
         app: &App,
         asked: Read<EvaluateEvidence<'_>>,
-        content: impl FnOnce(&Cow<str>) -> Option<Evidence>,
+        content: impl FnOnce(Option<&Cow<str>>) -> Option<Evidence>,
     ) -> Result<Evaluation, ApiError> {
         let (asked, mut found) = asked.into_parts();
         let defaults = app.defaults(KIND);
@@ -162,7 +209,8 @@ impl Evaluation {
         }
         operation.input = format!("{{{}}}", members.join(","));
         operation.violations().into_iter().for_each(|violation| found.add(violation));
-        let evidence = match (asked.digest.is_empty(), content(&asked.content)) {
+        let text = asked.content.0.as_ref().filter(|text| asked.digest.is_empty() || !text.is_empty());
+        let evidence = match (asked.digest.is_empty(), content(text)) {
             (false, None) => {
                 asked.digest.parse().map(Evidence::Stored).map_err(|e| Violation::new("digest", e.to_string()))
             }

@@ -38,7 +38,7 @@ pub(super) async fn evaluate(
     let limit = app.content.limit().div_ceil(3).saturating_mul(4).saturating_add(evaluate::OVERHEAD_BYTES);
     let body = body::read_json(&app, &caller, &headers, body, limit).await?;
     let evaluation = Evaluation::check(&app, strict::json::<EvaluateEvidence>(&body)?, |content| {
-        (!content.is_empty()).then(|| {
+        content.map(|content| {
             Evidence::Base64(match content {
                 // Not copied.
                 Cow::Borrowed(text) => body.slice_ref(text.as_bytes()),

@@ -142,6 +142,26 @@ async fn evaluating_stored_evidence_makes_an_operation_about_it() {
 }
 
 #[tokio::test]
+async fn empty_content_is_evidence_and_not_a_missing_field() {
+    let server = Server::start().await;
+    let caller = server.acme().await;
+    for kind in ["STRING", "ARTIFACT", "TRUFFLEHOG_JSON"] {
+        let answer = caller.post(EVALUATE, request(json!({"content": "", "kind": kind}))).await;
+        assert_eq!(operation(&caller, &answer).await["resource_id"], Digest::of(b"").to_string(), "{kind}");
+    }
+    assert_eq!(caller.get(&format!("/v1/evidence/{}", Digest::of(b""))).await.text(), "");
+    for missing in [json!({}), json!({"content": null})] {
+        let answer = caller.post(EVALUATE, request(missing)).await;
+        assert_eq!(answer.violations(), [("digest".into(), "exactly one of digest and content must be given".into())]);
+    }
+    // Clients write the empty text for a field that they leave out.
+    put(&caller, SBOM).await;
+    let digest = Digest::of(SBOM.as_bytes()).to_string();
+    let answer = caller.post(EVALUATE, request(json!({"digest": digest, "content": ""}))).await;
+    assert_eq!(operation(&caller, &answer).await["resource_id"], digest);
+}
+
+#[tokio::test]
 async fn content_is_stored_first_whatever_its_base64() {
     let server = Server::start().await;
     let caller = server.acme().await;

@@ -708,6 +708,15 @@ async fn evidence_is_stored_in_parts_evaluated_and_sent_back() {
             (&json!("evidence_evaluation"), &json!(stored.digest))
         );
     }
+    let request = wire::EvaluateEvidenceRequest {
+        evidence: Some(wire::evaluate_evidence_request::Evidence::Content(Vec::new().into())),
+        kind: "STRING".to_owned(),
+        policies: policy.to_string(),
+        ..Default::default()
+    };
+    let started = agents.evaluate_evidence(request).await.unwrap().into_inner().operation_id;
+    let operation = caller.get(&format!("/v1/operations/{started}")).await.json()["operation"].clone();
+    assert_eq!(operation["resource_id"], store::Digest::of(b"").to_string(), "nothing is evidence too");
     let refused = agents.evaluate_evidence(wire::EvaluateEvidenceRequest::default()).await.unwrap_err();
     assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "digest");
 }

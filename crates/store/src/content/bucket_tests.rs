@@ -16,7 +16,7 @@ use s3s_fs::FileSystem;
 use super::{ContentError, ContentStore, Digest};
 use crate::seal::Rotated;
 use crate::seal::tests::keyring;
-use crate::{EvidenceRetention, Reservation, SqliteStore, Store as _};
+use crate::{EvidenceRetention, Reservation, SqliteStore};
 
 /// A server of a bucket that begins empty, and what keeps it.
 struct Server {

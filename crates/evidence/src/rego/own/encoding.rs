@@ -1,9 +1,9 @@
-//! Digests, signatures' parts and JSON, as OPA gives them.
+//! Digests and JSON, as OPA gives them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use md5::Md5;
 use regorus::Value;
-use sha2::{Digest as _, Sha256, Sha512};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::{Outcome, Refused, term, text};
 use crate::material::json;
@@ -16,12 +16,38 @@ pub fn sha256(args: &[Value]) -> Outcome {
     Ok(Value::from(hex(&Sha256::digest(text(args, 1)?))))
 }
 
+/// Weak, as is SHA-1: for what others have named by it.
+pub fn md5(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&Md5::digest(text(args, 1)?))))
+}
+
+pub fn sha1(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&Sha1::digest(text(args, 1)?))))
+}
+
 pub fn hmac_sha256(args: &[Value]) -> Outcome {
-    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_256, |bytes| Sha256::digest(bytes).to_vec()))))
+    Ok(Value::from(hex(&hmac_of(256, text(args, 1)?, text(args, 2)?))))
 }
 
 pub fn hmac_sha512(args: &[Value]) -> Outcome {
-    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_512, |bytes| Sha512::digest(bytes).to_vec()))))
+    Ok(Value::from(hex(&hmac_of(512, text(args, 1)?, text(args, 2)?))))
+}
+
+pub fn hmac_md5(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_256, |bytes| Md5::digest(bytes).to_vec()))))
+}
+
+pub fn hmac_sha1(args: &[Value]) -> Outcome {
+    Ok(Value::from(hex(&hmac(text(args, 1)?, text(args, 2)?, BLOCK_256, |bytes| Sha1::digest(bytes).to_vec()))))
+}
+
+/// The code of a message with SHA-2 of so many bits.
+pub fn hmac_of(bits: u32, message: &str, key: &str) -> Vec<u8> {
+    match bits {
+        256 => hmac(message, key, BLOCK_256, |bytes| Sha256::digest(bytes).to_vec()),
+        384 => hmac(message, key, BLOCK_512, |bytes| Sha384::digest(bytes).to_vec()),
+        _ => hmac(message, key, BLOCK_512, |bytes| Sha512::digest(bytes).to_vec()),
+    }
 }
 
 pub fn hmac_equal(args: &[Value]) -> Outcome {
@@ -39,21 +65,8 @@ fn hmac(message: &str, key: &str, block: usize, digest: impl Fn(&[u8]) -> Vec<u8
     digest(&with(0x5c, &digest(&with(0x36, message.as_bytes()))))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// `io.jwt.decode`: header, payload and signature of a token, which are not verified.
-pub fn jwt_decode(args: &[Value]) -> Outcome {
-    let wrong = |what: &str| Refused::new(format!("the token {what}"));
-    let parts: Vec<&str> = text(args, 1)?.split('.').collect();
-    let [header, payload, signature] = parts[..] else { return Err(wrong("has not three parts")) };
-    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).map_err(|_| wrong("is not base64url"));
-    let object = |part: &str| {
-        let value = json::read(&decode(part)?).map_err(|error| wrong(&format!("holds what is {error}")))?;
-        if value.as_object().is_ok() { Ok(value) } else { Err(wrong("holds what is no object")) }
-    };
-    Ok(Value::from(vec![object(header)?, object(payload)?, Value::from(hex(&decode(signature)?))]))
 }
 
 /// `json.marshal`, with what HTML knows written as escapes.

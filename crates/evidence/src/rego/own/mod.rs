@@ -5,8 +5,11 @@ mod bounded;
 mod chainloop;
 mod encoding;
 mod glob;
+mod jwt;
+mod keys;
 mod net;
 mod patterns;
+mod schema;
 mod semver;
 mod sprintf;
 mod term;
@@ -36,13 +39,32 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("bits.lsh", 2, bounded::shift_left),
     ("chainloop.vulnerability", 4, chainloop::vulnerability),
     ("crypto.hmac.equal", 2, encoding::hmac_equal),
+    ("crypto.hmac.md5", 2, encoding::hmac_md5),
+    ("crypto.hmac.sha1", 2, encoding::hmac_sha1),
     ("crypto.hmac.sha256", 2, encoding::hmac_sha256),
     ("crypto.hmac.sha512", 2, encoding::hmac_sha512),
+    ("crypto.md5", 1, encoding::md5),
+    ("crypto.sha1", 1, encoding::sha1),
     ("crypto.sha256", 1, encoding::sha256),
     ("glob.match", 3, glob::matches),
     ("glob.quote_meta", 1, glob::quote_meta),
-    ("io.jwt.decode", 1, encoding::jwt_decode),
+    ("io.jwt.decode", 1, jwt::decode),
+    ("io.jwt.decode_verify", 2, jwt::decode_verify),
+    ("io.jwt.verify_eddsa", 2, jwt::verify_eddsa),
+    ("io.jwt.verify_es256", 2, jwt::verify_es256),
+    ("io.jwt.verify_es384", 2, jwt::verify_es384),
+    ("io.jwt.verify_hs256", 2, jwt::verify_hs256),
+    ("io.jwt.verify_hs384", 2, jwt::verify_hs384),
+    ("io.jwt.verify_hs512", 2, jwt::verify_hs512),
+    ("io.jwt.verify_ps256", 2, jwt::verify_ps256),
+    ("io.jwt.verify_ps384", 2, jwt::verify_ps384),
+    ("io.jwt.verify_ps512", 2, jwt::verify_ps512),
+    ("io.jwt.verify_rs256", 2, jwt::verify_rs256),
+    ("io.jwt.verify_rs384", 2, jwt::verify_rs384),
+    ("io.jwt.verify_rs512", 2, jwt::verify_rs512),
     ("json.marshal", 1, encoding::json_marshal),
+    ("json.match_schema", 2, schema::match_schema),
+    ("json.verify_schema", 1, schema::verify_schema),
     ("net.cidr_contains", 2, net::cidr_contains),
     ("net.cidr_contains_matches", 2, net::cidr_contains_matches),
     ("net.cidr_expand", 1, bounded::cidr_expand),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::verdict;
-use crate::webhook::{EndpointSettings, InvalidEndpoint, answer, client, unreached};
+use crate::webhook::{EndpointSettings, InvalidEndpoint, answer, unreached};
 
 /// The longest answer of a provider, in bytes: a verdict has a few hundred.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -148,7 +148,7 @@ impl Provider {
     /// # Errors
     /// [`InvalidEndpoint`], as [`Endpoint::new`](crate::webhook::Endpoint::new).
     pub fn new(settings: ProviderSettings) -> Result<Provider, InvalidEndpoint> {
-        let (client, url) = client(&settings.endpoint)?;
+        let (client, url) = settings.endpoint.client()?;
         Ok(Provider { client, url, settings })
     }
 

@@ -1,0 +1,177 @@
+//! Policies from the network: fetched by the server, kept on disk by their digests, read by evaluation processes.
+//!
+//! What it promises: only hosts that the configuration allows are called, at public addresses unless it says otherwise,
+//! by the guard that calls of kinds and notices pass; what comes is bounded in size and time; and nothing is kept that
+//! has another digest than the reference says. Since a digest never changes its meaning, what was kept is never asked
+//! for again, and all organizations share it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use reqwest::Client;
+use tokio::fs;
+
+use crate::webhook::{EndpointSettings, client, innermost, read_bounded};
+use evidence::digest;
+
+/// The longest that one may take, from the connection to the last byte.
+const TIME: Duration = Duration::from_secs(10);
+/// As large as a policy document or a script may be.
+const MAX_BYTES: usize = 1024 * 1024;
+/// The most that are kept; then those that were written first are removed.
+const MAX_KEPT: usize = 4096;
+
+/// Where policies may come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferenceSettings {
+    /// Hosts, `policies.example.com` or `*.example.com` for all below it.
+    pub allowed_hosts: Vec<String>,
+    /// Whether addresses are called that are not of the public internet, and without encryption: the digest vouches for
+    /// what comes.
+    pub allow_private_addresses: bool,
+    /// The folder that they are kept in; made when it is needed.
+    pub cache: PathBuf,
+}
+
+/// Fetches what references name.
+#[derive(Debug)]
+pub struct References {
+    settings: ReferenceSettings,
+    client: Client,
+}
+
+/// Why something cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{reference}: {message}")]
+pub struct NotFetched {
+    reference: String,
+    message: String,
+    /// Whether another attempt may do better.
+    pub is_retryable: bool,
+}
+
+impl References {
+    /// What fetches by these settings; nothing is called yet.
+    ///
+    /// # Errors
+    /// A sentence, when this machine has no certificates to verify servers with.
+    pub fn new(settings: ReferenceSettings) -> Result<References, String> {
+        let client = client(settings.allow_private_addresses, true).map_err(|error| innermost(&error))?;
+        Ok(References { settings, client })
+    }
+
+    /// The folder that they are kept in.
+    pub fn cache(&self) -> &Path {
+        &self.settings.cache
+    }
+
+    /// Fetches what a reference names, unless it is there: an address, `@`, and `sha256:` with 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`NotFetched`], which says why and names the reference.
+    pub async fn fetch(&self, reference: &str) -> Result<(), NotFetched> {
+        let failed =
+            |message: String, is_retryable: bool| NotFetched { reference: reference.to_owned(), message, is_retryable };
+        let (address, pin) =
+            reference.rsplit_once('@').ok_or_else(|| failed("expected a pin: @sha256:…".to_owned(), false))?;
+        let endpoint = EndpointSettings {
+            url: address.to_owned(),
+            allowed_hosts: self.settings.allowed_hosts.clone(),
+            allow_private_addresses: self.settings.allow_private_addresses,
+        };
+        let url = endpoint.check().map_err(|error| failed(format!("the address {}", error.message), false))?;
+        if url.scheme() != "https" && !self.settings.allow_private_addresses {
+            return Err(failed("expected an address that begins with https://".to_owned(), false));
+        }
+        let get = async {
+            let sent = self.client.get(url.clone()).send().await;
+            let mut response = sent.map_err(|error| (format!("could not be fetched: {}", innermost(&error)), true))?;
+            let status = response.status();
+            if !status.is_success() {
+                let hint = if status.is_redirection() {
+                    "; redirects are not followed, so give the final address"
+                } else {
+                    ""
+                };
+                return Err((format!("the answer is {status}{hint}"), status.is_server_error()));
+            }
+            match read_bounded(&mut response, MAX_BYTES).await {
+                Ok((body, true)) => Ok(body),
+                Ok((_, false)) => Err((format!("is larger than {MAX_BYTES} bytes"), false)),
+                Err(error) => Err((format!("could not be fetched: {}", error.message), true)),
+            }
+        };
+        let in_time = tokio::time::timeout(TIME, get).await;
+        let late = || (format!("was not there after {} s", TIME.as_secs()), true);
+        let body = in_time.unwrap_or_else(|_| Err(late())).map_err(|(message, again)| failed(message, again))?;
+        let found = digest(&body);
+        if found != pin {
+            return Err(failed(format!("its digest is {found}, not the pinned one"), false));
+        }
+        self.keep(found.trim_start_matches("sha256:"), &body).await.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "could not keep a policy that was fetched");
+            failed("was fetched and could not be kept".to_owned(), true)
+        })
+    }
+
+    /// Writes it aside and moves it into place, so that a reader never meets a part of it.
+    async fn keep(&self, name: &str, body: &[u8]) -> io::Result<()> {
+        let cache = &self.settings.cache;
+        fs::create_dir_all(cache).await?;
+        let aside = cache.join(format!(".{name}.{}", uuid::Uuid::new_v4()));
+        let written = async {
+            fs::write(&aside, body).await?;
+            fs::rename(&aside, cache.join(name)).await
+        };
+        if let Err(error) = written.await {
+            let _ = fs::remove_file(&aside).await;
+            return Err(error);
+        }
+        let cache = cache.clone();
+        tokio::task::spawn_blocking(move || forget(&cache, MAX_KEPT))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+/// Removes what was written first, once there is more than `most`: a quarter, so that it is not done each time.
+fn forget(cache: &Path, most: usize) -> io::Result<()> {
+    let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(cache)?.flatten() {
+        // What another process has just removed is none.
+        if let Ok(written) = entry.metadata().and_then(|metadata| metadata.modified()) {
+            kept.push((written, entry.path()));
+        }
+    }
+    if kept.len() <= most {
+        return Ok(());
+    }
+    kept.sort();
+    for (_, path) in kept.iter().take(kept.len() - most + most / 4) {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_was_written_first_is_forgotten_once_there_is_too_much() {
+        let cache = tempfile::tempdir().unwrap();
+        for number in 0..9_u64 {
+            let path = cache.path().join(number.to_string());
+            std::fs::write(&path, "").unwrap();
+            let file = std::fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number)).unwrap();
+        }
+        forget(cache.path(), 9).unwrap();
+        assert!(cache.path().join("0").exists());
+        forget(cache.path(), 8).unwrap();
+        let left = (0..9).filter(|number| cache.path().join(number.to_string()).exists()).collect::<Vec<_>>();
+        assert_eq!(left, [3, 4, 5, 6, 7, 8]);
+    }
+}
