@@ -49,6 +49,15 @@ struct PolicyVerdict {
 #[derive(Clone, Debug, Deserialize)]
 struct Violation {
     message: String,
+    #[serde(default)]
+    waived: Option<Waived>,
+}
+
+/// The waiver that covers a violation.
+#[derive(Clone, Debug, Deserialize)]
+struct Waived {
+    #[serde(default)]
+    reason: String,
 }
 
 impl Verdict {
@@ -93,7 +102,8 @@ impl Verdict {
 impl PolicyVerdict {
     fn render(&self, style: Style, most: usize) -> String {
         let name = printable(&self.name);
-        let mut text = match self.violations.len() {
+        let (objections, waived): (Vec<_>, Vec<_>) = self.violations.iter().partition(|found| found.waived.is_none());
+        let mut text = match objections.len() {
             0 if self.skipped => {
                 let reasons = self.skip_reasons.iter().map(|reason| printable(reason)).collect::<Vec<_>>().join("; ");
                 format!(
@@ -106,12 +116,16 @@ impl PolicyVerdict {
             1 => format!("  {} {name}: 1 violation\n", style.bad("✗")),
             count => format!("  {} {name}: {count} violations\n", style.bad("✗")),
         };
-        for Violation { message } in self.violations.iter().take(most) {
+        for Violation { message, .. } in objections.iter().take(most) {
             text += &format!("      {}\n", printable(message));
         }
-        if self.violations.len() > most {
-            let left = self.violations.len() - most;
+        if objections.len() > most {
+            let left = objections.len() - most;
             text += &style.faint(&format!("      … and {left} more (-o json shows all)\n"));
+        }
+        for (found, waiver) in waived.iter().filter_map(|found| Some((found, found.waived.as_ref()?))).take(most) {
+            let (message, reason) = (printable(&found.message), printable(&waiver.reason));
+            text += &style.faint(&format!("      waived: {message} ({reason})\n"));
         }
         for warning in &self.warnings {
             text += &format!("      {} {}\n", style.notable("warning:"), printable(warning));
@@ -150,6 +164,13 @@ mod tests {
             r#"[{"name":"p","skipped":true,"skip_reasons":["not recognised"]},{"name":"q","violations":[]}]"#;
         let text = verdict(policies, "passed").render(Style::PLAIN, 9);
         assert_eq!(text, "a.sarif SARIF: passed\n  - p: skipped: not recognised\n  ✓ q\n");
+    }
+
+    #[test]
+    fn what_is_waived_is_shown_with_its_reason_and_is_no_violation() {
+        let policies = r#"[{"name":"p","violations":[{"message":"one","waived":{"id":"w","reason":"known"}}]}]"#;
+        let text = verdict(policies, "passed").render(Style::PLAIN, 9);
+        assert_eq!(text, "a.sarif SARIF: passed\n  ✓ p\n      waived: one (known)\n");
     }
 
     #[test]

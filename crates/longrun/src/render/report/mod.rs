@@ -58,12 +58,25 @@ struct Policy {
     name: String,
     #[serde(default)]
     status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_waived")]
     violations: Vec<Violation>,
     #[serde(default)]
     skip_reasons: Vec<String>,
     #[serde(default)]
     duration_ms: u64,
+}
+
+/// The violations that nobody lives with: to a build system the others are none.
+fn not_waived<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Violation>, D::Error> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default)]
+        waived: Option<serde::de::IgnoredAny>,
+        #[serde(flatten)]
+        violation: Violation,
+    }
+    let found = Vec::<Found>::deserialize(deserializer)?;
+    Ok(found.into_iter().filter(|found| found.waived.is_none()).map(|found| found.violation).collect())
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -191,7 +204,8 @@ mod tests {
         let output = json!({
             "status": "failed",
             "policies": [
-                {"name": "licences", "status": "passed", "violations": [], "duration_ms": 12},
+                {"name": "licences", "status": "passed", "violations": [{"message": "GPL", "waived": {"id": "w"}}],
+                 "duration_ms": 12},
                 {"name": "secrets", "status": "failed", "duration_ms": 3, "violations": [
                     {"message": "a key in <config>\nof 'a' & \"b\", 100%", "finding": {
                         "message": "m", "rule_id": "generic-key", "severity": "MEDIUM", "location": "src/a.env", "line_number": 7}},
