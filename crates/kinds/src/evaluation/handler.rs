@@ -60,21 +60,17 @@ impl EvaluationHandler {
         let digest: Digest = wanted.digest.parse().map_err(|error| Failure::permanent(format!("digest: {error}")))?;
         // The signature has its place beside the longest output.
         let limit = MAX_INLINE_BYTES - summary::MAX_ADDED_BYTES;
-        // As they stand when it begins.
-        let waivers = match &self.records {
+        // As they stand when it begins: a store that is away when it ends costs no attempt.
+        let (waivers, before) = match &self.records {
             Some(records) => {
                 records.note_use(&attempt.organization, digest).await?;
-                records.waivers(&attempt.organization).await?
+                (records.waivers(&attempt.organization).await?, records.before(attempt).await?)
             }
-            None => Vec::new(),
+            None => (Vec::new(), None),
         };
         let content = self.open(&attempt.organization, &digest).await?;
         let evaluated = self.evaluations.evaluate(&attempt.organization, &attempt.input, content, limit).await;
         let output = evaluated.map_err(failure)?;
-        let before = match &self.records {
-            Some(records) => records.before(attempt).await?,
-            None => None,
-        };
         if wanted.prompt.is_none() && waivers.is_empty() && before.is_none() {
             return self.signed(attempt, output);
         }
