@@ -54,7 +54,15 @@ fn every_environment_name_is_one_of_the_configuration() {
         known.iter().map(|key| format!("LONGRUN_{}", key.replace('.', "_").to_uppercase())).collect();
     assert!(known.contains("LONGRUN_STORE") && known.contains("LONGRUN_ADMIN_LISTEN"), "{known:?}");
     // Which image compose runs; what the command line reads as a client; what the templates for pipelines take; what Kubernetes would set.
-    let others = ["LONGRUN_IMAGE", "LONGRUN_URL", "LONGRUN_TOKEN", "LONGRUN_FILES", "LONGRUN_OPTIONS", "LONGRUN_PORT"];
+    let others = [
+        "LONGRUN_IMAGE",
+        "LONGRUN_URL",
+        "LONGRUN_TOKEN",
+        "LONGRUN_FILES",
+        "LONGRUN_OPTIONS",
+        "LONGRUN_POLICIES",
+        "LONGRUN_PORT",
+    ];
     for (path, text) in files() {
         for name in words(&text, "LONGRUN_") {
             assert!(known.contains(&name) || others.contains(&name.as_str()), "{path} sets {name}");

@@ -291,6 +291,23 @@ export interface CreateView {
   visibility?: string;
 }
 
+/** What is lived with. */
+export interface CreateWaiver {
+  /** The name of the policy whose violations it covers. */
+  policy: string;
+  /**
+   * Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left
+   * out, all.
+   */
+  finding?: string;
+  /** Of which evidence: its digest, its name, or the name or the id of its project; left out, any. */
+  subject?: string;
+  /** Why. */
+  reason: string;
+  /** How long it has an effect, in seconds with an s; left out, until it is removed. */
+  expires_in?: string | null;
+}
+
 /** Operations that were created together. */
 export interface CreatedOperations {
   /** In the order of the request. */
@@ -305,6 +322,10 @@ export interface DeletedEvidence {
 
 /** `{}`. */
 export interface DeletedView {
+}
+
+/** `{}`. */
+export interface DeletedWaiver {
 }
 
 /**
@@ -334,7 +355,7 @@ export interface ErrorInfo {
 export interface EvaluateEvidence {
   /** The digest of evidence that is stored. */
   digest?: string | null;
-  /** The evidence itself, in base64. */
+  /** The evidence itself, in base64; empty for evidence of nothing, such as a report without findings. */
   content?: string | null;
   /** The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given. */
   kind?: string | null;
@@ -516,6 +537,12 @@ export interface ListedOrganization {
   paused_since?: string | null;
   /** Its deletion has begun, and has not ended. */
   being_deleted: boolean;
+}
+
+/** Which materials a policy is for, as the document shows it. */
+export interface MaterialSelector {
+  /** The name of the material. */
+  name?: string | null;
 }
 
 /** `{"operation":{…}}`. */
@@ -712,22 +739,47 @@ export interface Pagination {
 
 /** A use of a policy, as the document shows it: the evaluation reads it. Exactly one of ref and embedded is given. */
 export interface PolicyAttachment {
-  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  /**
+   * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+   * that the server allows, `https://…@sha256:…`.
+   */
   ref?: string | null;
   /** The policy's document itself: its text, or an object. */
   embedded?: unknown;
   /** Arguments by name. */
   with?: Record<string, string> | null;
+  selector?: MaterialSelector | null;
+  /** Whether it is left out, which the output says. */
+  disabled?: boolean | null;
 }
 
 /** A use of a group of policies, as the document shows it. */
 export interface PolicyGroupAttachment {
-  /** A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin. */
+  /**
+   * A name or `file://` path in the server's policy folder, with an optional `@sha256:…` pin; or an address on a host
+   * that the server allows, `https://…@sha256:…`.
+   */
   ref: string;
   /** Arguments by name. */
   with?: Record<string, string> | null;
   /** Policies of the group to leave out, by name. */
   skip?: string[] | null;
+}
+
+/** Which evidence is evaluated again; at least one of the three is given, and all that are given must fit. */
+export interface ReevaluateEvidence {
+  /** What this policy was evaluated on. */
+  policy?: string;
+  /** This piece of evidence. */
+  digest?: string;
+  /** What was stored or evaluated within so many days, give or take an hour. */
+  newest_days?: number | null;
+}
+
+/** A reevaluation was begun. */
+export interface ReevaluationStarted {
+  /** The operation that creates the evaluations; its output tells how many. */
+  operation_id: string;
 }
 
 /** When to try again. */
@@ -1126,6 +1178,40 @@ export interface ViewAnswer {
 export interface ViewList {
   /** By name, shared ones first. */
   views: View[];
+}
+
+/** A violation that is lived with. */
+export interface Waiver {
+  /** Its id, a UUID. */
+  id: string;
+  /** The name of the policy whose violations it covers. */
+  policy: string;
+  /** Which of them; empty: all. */
+  finding: string;
+  /** Of which evidence; empty: any. */
+  subject: string;
+  /** Why. */
+  reason: string;
+  /** The name of the token that made it. */
+  created_by: string;
+  /** When it was made. */
+  created_at: string;
+  /** From when on it has no effect any more; left out when it does not end. */
+  expires_at?: string | null;
+  /** Whether it has an effect now. */
+  active: boolean;
+}
+
+/** `{"waiver":{…}}`. */
+export interface WaiverAnswer {
+  /** The waiver. */
+  waiver: Waiver;
+}
+
+/** Waivers. */
+export interface WaiverList {
+  /** Oldest first. */
+  waivers: Waiver[];
 }
 
 /** Who runs what. */

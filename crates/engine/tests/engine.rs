@@ -387,3 +387,22 @@ async fn a_lease_that_others_took_cancels_the_handler() {
     engine.drain().await;
     assert_sound(&store).await;
 }
+
+#[tokio::test]
+async fn a_process_that_is_alone_and_sends_no_traces_keeps_nothing_for_who_did() {
+    use store::Measured as _;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.register_consumer("traces").await.unwrap();
+    create(&store, NewOperation::of_kind("other")).await;
+    let is_kept = async || store.standings().await.unwrap().lags.iter().any(|(consumer, _)| consumer == "traces");
+    assert!(is_kept().await);
+    let engine = start(&store, Echo, Settings { is_alone: true, ..settings() });
+    let forgotten = async {
+        while is_kept().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, forgotten).await.expect("in time");
+    engine.drain().await;
+}

@@ -45,6 +45,14 @@ pub enum PolicyFileError {
         /// What it names.
         script: String,
     },
+    /// A script is not what its pin says.
+    #[error("{script}: its digest is {found}, not the pinned one")]
+    Changed {
+        /// What the policy names.
+        script: String,
+        /// What the file has.
+        found: String,
+    },
     /// The document is a group: it names policies that only the server can find.
     #[error("{0} is a PolicyGroup, which only a server can resolve")]
     Group(PathBuf),
@@ -78,22 +86,37 @@ pub fn self_contained(path: &Path) -> Result<String, PolicyFileError> {
     yaml_serde::to_string(&document).map_err(|source| PolicyFileError::Unwritable { path: path.to_owned(), source })
 }
 
-/// Replaces the `path` of a script by its text; answers how many were replaced.
+/// Replaces the `path` or the `ref` of a script by its text; answers how many were replaced.
 fn inline(script: &mut Mapping, policy: &Path) -> Result<usize, PolicyFileError> {
-    let Some(named) = script.get("path").and_then(Value::as_str).map(str::to_owned) else { return Ok(0) };
-    // Scripts of another machine are the server's business.
-    if named.starts_with("https://") || named.starts_with("http://") {
+    let text_of = |key: &str| script.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (key, text) = if let Some(named) = text_of("path") {
+        // Scripts of another machine are the server's business.
+        if named.starts_with("https://") || named.starts_with("http://") {
+            return Ok(0);
+        }
+        ("path", read_within(policy, named.strip_prefix("file://").unwrap_or(&named))?)
+    } else if let Some(named) = text_of("ref").filter(|named| !named.contains("://")) {
+        let (file, pin) = match named.split_once("@sha256:") {
+            Some((file, hex)) => (file, Some(format!("sha256:{hex}"))),
+            None => (named.as_str(), None),
+        };
+        let text = read_within(policy, file)?;
+        let found = evidence::digest(text.as_bytes());
+        if pin.is_some_and(|pin| pin != found) {
+            return Err(PolicyFileError::Changed { script: named, found });
+        }
+        ("ref", text)
+    } else {
         return Ok(0);
-    }
-    let text = read_within(policy, named.strip_prefix("file://").unwrap_or(&named))?;
+    };
     // In the same place, so that the document stays readable.
     *script = std::mem::take(script)
         .into_iter()
-        .map(|(key, value)| {
-            if key.as_str() == Some("path") {
+        .map(|(member, value)| {
+            if member.as_str() == Some(key) {
                 (Value::from("embedded"), Value::from(text.clone()))
             } else {
-                (key, value)
+                (member, value)
             }
         })
         .collect();
@@ -157,6 +180,28 @@ mod tests {
         let text = self_contained(&folder.path().join("policy.yaml")).unwrap();
         let document: Value = yaml_serde::from_str(&text).unwrap();
         assert_eq!(document["spec"]["embedded"].as_str(), Some("package p\n"));
+    }
+
+    #[test]
+    fn a_script_that_is_referred_to_is_put_in_too_when_it_is_what_its_pin_says() {
+        let pin = evidence::digest(b"package p\n");
+        let policy =
+            |reference: &str| format!("kind: Policy\nspec: {{policies: [{{kind: SARIF, ref: \"{reference}\"}}]}}\n");
+        let other = evidence::digest(b"other");
+        let folder = folder(&[
+            ("a.rego", "package p\n"),
+            ("right.yaml", &policy(&format!("a.rego@{pin}"))),
+            ("wrong.yaml", &policy(&format!("a.rego@{other}"))),
+            ("remote.yaml", &policy(&format!("https://example.com/a.rego@{pin}"))),
+        ]);
+        let text = self_contained(&folder.path().join("right.yaml")).unwrap();
+        let document: Value = yaml_serde::from_str(&text).unwrap();
+        assert_eq!(document["spec"]["policies"][0]["embedded"].as_str(), Some("package p\n"));
+        assert!(document["spec"]["policies"][0].get("ref").is_none());
+        let error = self_contained(&folder.path().join("wrong.yaml")).unwrap_err();
+        assert!(matches!(error, PolicyFileError::Changed { .. }), "{error}");
+        let remote = self_contained(&folder.path().join("remote.yaml")).unwrap();
+        assert!(remote.contains("https://example.com/a.rego"), "what is on the network the server fetches");
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub(crate) enum Feed {
     Forget(Timestamp, Timestamp, u32),
     /// A consumer.
     Register(String),
+    /// A consumer that there is no more.
+    Unregister(String),
     /// A consumer, which process holds its lease, and until when.
     Lease(String, String, Timestamp),
     /// A consumer, an organization, and up to where.

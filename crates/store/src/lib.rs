@@ -168,8 +168,8 @@ pub struct IdempotencyKey {
 pub trait Store:
     BulkOperations
     + Details
-    + Measured
     + EvidenceRecords
+    + Measured
     + Postpone
     + Schedules
     + SearchOperations

@@ -7,7 +7,7 @@ use operations::{OperationId, TraceContext};
 
 use crate::StoreError;
 
-/// Reading where operations were asked for.
+/// Traces of operations: where they were asked for, and how far their spans were sent.
 #[async_trait]
 pub trait Traced: Send + Sync {
     /// In which traces, and below which spans, these operations of an organization were created; those that belong to
@@ -17,6 +17,10 @@ pub trait Traced: Send + Sync {
         organization: &str,
         ids: &[OperationId],
     ) -> Result<HashMap<OperationId, TraceContext>, StoreError>;
+
+    /// Forgets a consumer of the feed that nobody reads for any more, so that nothing is kept for it. One that is
+    /// registered again begins anew.
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError>;
 }
 
 /// A context as it was stored. What a newer version wrote and this one cannot read is none.

@@ -1,5 +1,7 @@
 //! The traces that operations were created in are kept with them, on both engines, and go with them.
 
+use std::time::Duration;
+
 use operations::{Access, NewOperation, OperationId, TraceContext};
 
 use crate::support::{Engine, Fixture, against_both_engines, completed, fixture};
@@ -7,6 +9,7 @@ use crate::support::{Engine, Fixture, against_both_engines, completed, fixture};
 against_both_engines!(
     a_context_is_kept_with_the_operation_alone_and_seen_in_its_organization_alone,
     a_context_stays_when_the_operation_has_ended_and_goes_with_it,
+    nothing_is_kept_for_a_consumer_that_is_forgotten_and_a_new_one_begins_anew,
 );
 
 fn context() -> TraceContext {
@@ -46,4 +49,26 @@ async fn a_context_stays_when_the_operation_has_ended_and_goes_with_it(fixture: 
     let delete = store::OperationCommand::Delete;
     fixture.store.command(&Access::organization("acme"), with.id, delete).await.unwrap();
     assert_eq!(known(&fixture, "acme", &[with.id]).await, [None]);
+}
+
+async fn nothing_is_kept_for_a_consumer_that_is_forgotten_and_a_new_one_begins_anew(fixture: Fixture) {
+    let store = &*fixture.store;
+    store.register_consumer("traces").await.unwrap();
+    fixture.create("acme", traced()).await;
+    fixture.advance(Duration::from_secs(3_600));
+    let end = store.end_of_changes("acme").await.unwrap();
+    store.commit_offset("traces", "acme", end).await.unwrap();
+    fixture.create("acme", traced()).await;
+    let unread = async || store.standings().await.unwrap().lags.into_iter().find(|(consumer, _)| consumer == "traces");
+    assert!(unread().await.is_some());
+    store.forget_consumer("traces").await.unwrap();
+    assert_eq!(unread().await, None);
+    store.forget_consumer("traces").await.unwrap();
+    fixture.advance(Duration::from_secs(7_200));
+    // What other transactions of the cluster hold up is not forgotten at once.
+    while store.forget_changes(Duration::from_secs(3_600), 100).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    store.register_consumer("traces").await.unwrap();
+    assert!(store.uncommitted("traces", "", 10).await.unwrap().is_empty(), "it begins at the end");
 }

@@ -313,6 +313,22 @@ class CreateView(TypedDict):
     visibility: NotRequired[str]
 
 
+class CreateWaiver(TypedDict):
+    """What is lived with."""
+
+    #: The name of the policy whose violations it covers.
+    policy: str
+    #: Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left
+    #: out, all.
+    finding: NotRequired[str]
+    #: Of which evidence: its digest, its name, or the name or the id of its project; left out, any.
+    subject: NotRequired[str]
+    #: Why.
+    reason: str
+    #: How long it has an effect, in seconds with an s; left out, until it is removed.
+    expires_in: NotRequired[str | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
@@ -330,6 +346,11 @@ class DeletedEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletedView:
+    """`{}`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedWaiver:
     """`{}`."""
 
 
@@ -361,7 +382,7 @@ class EvaluateEvidence(TypedDict):
 
     #: The digest of evidence that is stored.
     digest: NotRequired[str | None]
-    #: The evidence itself, in base64.
+    #: The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
     content: NotRequired[str | None]
     #: The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     kind: NotRequired[str | None]
@@ -567,6 +588,13 @@ class ListedOrganization:
     paused_since: datetime | None = None
     #: Its deletion has begun, and has not ended.
     being_deleted: bool
+
+
+class MaterialSelector(TypedDict):
+    """Which materials a policy is for, as the document shows it."""
+
+    #: The name of the material.
+    name: NotRequired[str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -792,6 +820,8 @@ PolicyAttachment = TypedDict(
         "ref": "NotRequired[str | None]",
         "embedded": "NotRequired[Any]",
         "with": "NotRequired[dict[str, str] | None]",
+        "selector": "NotRequired[MaterialSelector | None]",
+        "disabled": "NotRequired[bool | None]",
     },
 )
 
@@ -805,6 +835,25 @@ PolicyGroupAttachment = TypedDict(
         "skip": "NotRequired[list[str] | None]",
     },
 )
+
+
+class ReevaluateEvidence(TypedDict):
+    """Which evidence is evaluated again; at least one of the three is given, and all that are given must fit."""
+
+    #: What this policy was evaluated on.
+    policy: NotRequired[str]
+    #: This piece of evidence.
+    digest: NotRequired[str]
+    #: What was stored or evaluated within so many days, give or take an hour.
+    newest_days: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReevaluationStarted:
+    """A reevaluation was begun."""
+
+    #: The operation that creates the evaluations; its output tells how many.
+    operation_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1243,6 +1292,46 @@ class ViewList:
 
     #: By name, shared ones first.
     views: list[View]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A violation that is lived with."""
+
+    #: Its id, a UUID.
+    id: str
+    #: The name of the policy whose violations it covers.
+    policy: str
+    #: Which of them; empty: all.
+    finding: str
+    #: Of which evidence; empty: any.
+    subject: str
+    #: Why.
+    reason: str
+    #: The name of the token that made it.
+    created_by: str
+    #: When it was made.
+    created_at: datetime
+    #: From when on it has no effect any more; left out when it does not end.
+    expires_at: datetime | None = None
+    #: Whether it has an effect now.
+    active: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiverAnswer:
+    """`{"waiver":{…}}`."""
+
+    #: The waiver.
+    waiver: Waiver
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiverList:
+    """Waivers."""
+
+    #: Oldest first.
+    waivers: list[Waiver]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use operations::{Access, Operation, OperationId, Status, Timestamp, TraceContext};
 use store::{Change, HistoryEvent, HistoryKind, Position, Store, StoreError};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use traces::{Kind, Span, Traces, nanos};
+use traces::{Kind, Span, nanos};
 
 use super::consumer::{self, consume};
 use crate::context::Context;
 
 /// The name under which the store keeps how far this is.
 const CONSUMER: &str = "traces";
+/// Between two looks of a server without a collector at whether another server of the store still sends: such a server
+/// reads within seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// Changes that are looked at together.
 const STRETCH: u32 = 256;
 
@@ -25,11 +30,29 @@ pub(crate) async fn begin(store: &dyn Store) -> Result<(), StoreError> {
     store.register_consumer(CONSUMER).await
 }
 
-/// Sends until told to stop; returns at once when there is no collector.
+/// Sends until told to stop; without a collector, sees to it that nothing is kept for who would send.
 pub(crate) async fn send(context: Arc<Context>, stop: CancellationToken) {
     if context.registry.traces().are_exported() {
-        consume(&context, Sending(&context), &stop).await;
+        return consume(&context, Sending(&context), &stop).await;
     }
+    let unread = Mutex::new(None);
+    run_periodic(&context.health, Schedule::every("unsent_traces", LOOK_EVERY), &stop, || async {
+        let store = &*context.store;
+        // Nobody else is there to read.
+        if context.settings.is_alone {
+            store.forget_consumer(CONSUMER).await?;
+            return Ok::<_, StoreError>(Next::Never);
+        }
+        let first = store.uncommitted(CONSUMER, "", 1).await?.pop();
+        let mut unread = unread.lock().await;
+        if first.is_some() && *unread == first {
+            tracing::info!("no server of the store sends traces any more; changes are not kept for it any longer");
+            store.forget_consumer(CONSUMER).await?;
+        }
+        *unread = first;
+        Ok(Next::AfterPeriod)
+    })
+    .await;
 }
 
 struct Sending<'c>(&'c Context);
@@ -83,47 +106,40 @@ impl Sending<'_> {
             let Some(ended) = now.and_then(|now| change.then(now)) else { continue };
             // It was removed a moment ago.
             let Some(history) = store.history(&access, ended.id).await? else { continue };
-            send_operation(self.0.registry.traces(), organization, &ended, context, &history);
+            let traces = self.0.registry.traces();
+            spans(organization, &ended, context, &history).into_iter().for_each(|span| traces.send(span));
         }
         Ok(())
     }
 }
 
-/// Sends the spans of an operation that has ended: itself, each time that it waited, and each attempt.
-fn send_operation(
-    traces: &Traces,
-    organization: &str,
-    ended: &Operation,
-    context: TraceContext,
-    history: &[HistoryEvent],
-) {
-    let Some(finished_at) = ended.finished_at else { return };
-    let (id, kind) = (ended.id, &ended.kind);
-    let of_all =
-        || vec![("longrun.operation.id", id.to_string().as_str().into()), ("longrun.kind", kind.as_str().into())];
-    let whole = context.of_operation(id, finished_at);
-    let part = |context: TraceContext, what: &str, of: Kind, from: Timestamp, to: Timestamp| Span {
+/// The spans of an operation that has ended: each time that it waited, each attempt, and the whole.
+fn spans(organization: &str, ended: &Operation, context: TraceContext, history: &[HistoryEvent]) -> Vec<Span> {
+    let Some(finished_at) = ended.finished_at else { return Vec::new() };
+    let (id, kind, whole) = (ended.id, &ended.kind, context.of_operation(ended.id, finished_at));
+    let span = |context: TraceContext, what: &str, of: Kind, from: Timestamp, to: Timestamp| Span {
         context,
         parent: Some(whole.span_id()),
         name: format!("{what} {kind}"),
         kind: of,
         start: nanos(from),
         end: nanos(to),
-        attributes: of_all(),
+        attributes: vec![
+            ("longrun.operation.id", id.to_string().as_str().into()),
+            ("longrun.kind", kind.as_str().into()),
+        ],
         failed: false,
     };
-    let wait = |since, until| part(context.of_wait(id, since), "wait", Kind::Internal, since, until);
+    let wait = |since, until| span(context.of_wait(id, since), "wait", Kind::Internal, since, until);
     // What happened since the last retry, up to this end.
-    let begin = history.iter().rposition(|event| event.kind == HistoryKind::Retried && event.at <= finished_at);
-    let life = history.iter().skip(begin.map_or(0, |retried| retried + 1)).filter(|event| event.at <= finished_at);
-    let created_at = begin.map_or(ended.created_at, |retried| history[retried].at);
-    let (mut since, mut under_way) = (Some(created_at), None::<&HistoryEvent>);
+    let retried = history.iter().rposition(|event| event.kind == HistoryKind::Retried && event.at <= finished_at);
+    let begun_at = retried.map_or(ended.created_at, |retried| history[retried].at);
+    let life = history.iter().skip(retried.map_or(0, |retried| retried + 1)).filter(|event| event.at <= finished_at);
+    let (mut spans, mut since, mut under_way) = (Vec::new(), Some(begun_at), None::<&HistoryEvent>);
     for event in life {
         let outcome = match event.kind {
             HistoryKind::AttemptStarted => {
-                if let Some(since) = since.take() {
-                    traces.send(wait(since, event.at));
-                }
+                spans.extend(since.take().map(|since| wait(since, event.at)));
                 under_way = Some(event);
                 continue;
             }
@@ -134,33 +150,118 @@ fn send_operation(
             _ => continue,
         };
         if let Some(HistoryEvent { at, attempt, worker, .. }) = under_way.take() {
-            let of_attempt = context.of_attempt(id, *attempt, *at);
-            let mut span = part(of_attempt, "run", Kind::Consumer, *at, event.at);
-            span.failed = matches!(outcome, "failed" | "lost");
-            span.attributes.extend([
+            let mut run = span(context.of_attempt(id, *attempt, *at), "run", Kind::Consumer, *at, event.at);
+            run.failed = matches!(outcome, "failed" | "lost");
+            run.attributes.extend([
                 ("longrun.attempt", (*attempt).into()),
                 ("longrun.worker", worker.as_str().into()),
                 ("longrun.outcome", outcome.into()),
             ]);
-            traces.send(span);
+            spans.push(run);
             since = Some(event.at);
         }
     }
-    // It ended without another attempt: it was cancelled.
-    if let Some(since) = since.filter(|since| *since < finished_at) {
-        traces.send(wait(since, finished_at));
-    }
-    let mut attributes = of_all();
-    attributes
+    // It ended while it waited: it was cancelled.
+    spans.extend(since.filter(|since| *since < finished_at).map(|since| wait(since, finished_at)));
+    let mut operation = span(whole, "operation", Kind::Internal, begun_at, finished_at);
+    operation.parent = Some(context.span_id());
+    operation.failed = ended.status == Status::Failed;
+    operation
+        .attributes
         .extend([("longrun.organization", organization.into()), ("longrun.status", ended.status.wire_name().into())]);
-    traces.send(Span {
-        context: whole,
-        parent: Some(context.span_id()),
-        name: format!("operation {kind}"),
-        kind: Kind::Internal,
-        start: nanos(created_at),
-        end: nanos(finished_at),
-        attributes,
-        failed: ended.status == Status::Failed,
-    });
+    spans.push(operation);
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use operations::NewOperation;
+
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn event(millis: i64, kind: HistoryKind, attempt: u32) -> HistoryEvent {
+        let message = "confidential".to_owned();
+        HistoryEvent { at: at(millis), kind, attempt, worker: "w".to_owned(), message }
+    }
+
+    /// Names, beginnings and ends in milliseconds, and outcomes, of an operation that was created at 0.
+    fn told(status: Status, finished: i64, history: &[HistoryEvent]) -> Vec<(String, u64, u64, String)> {
+        let new = NewOperation::of_kind("scan").to_operation(at(0));
+        let ended =
+            Operation { status, finished_at: Some(at(finished)), error_message: "confidential".to_owned(), ..new };
+        let context = TraceContext::new([1; 16], [2; 8], true);
+        let spans = spans("acme", &ended, context, history);
+        assert!(!format!("{spans:?}").contains("confidential"));
+        let whole = spans.last().expect("the operation itself");
+        assert_eq!((whole.parent, whole.failed), (Some([2; 8]), status == Status::Failed));
+        let parts = &spans[..spans.len() - 1];
+        assert!(parts.iter().all(|part| part.parent == Some(whole.context.span_id())));
+        let outcome = |span: &Span| {
+            let found = span.attributes.iter().find(|(name, _)| *name == "longrun.outcome");
+            found.map_or(String::new(), |(_, value)| format!("{value:?}"))
+        };
+        let millis = |nanos: u64| nanos / 1_000_000;
+        spans.iter().map(|span| (span.name.clone(), millis(span.start), millis(span.end), outcome(span))).collect()
+    }
+
+    fn row(name: &str, from: u64, to: u64, outcome: &str) -> (String, u64, u64, String) {
+        let outcome = if outcome.is_empty() { String::new() } else { format!("Text({outcome:?})") };
+        (format!("{name} scan"), from, to, outcome)
+    }
+
+    #[test]
+    fn every_wait_and_every_attempt_is_a_span_however_it_ended() {
+        use HistoryKind::{AttemptFailed, AttemptLost, AttemptReleased, AttemptStarted, Completed, Created, Progress};
+        let history = [
+            event(0, Created, 0),
+            event(10, AttemptStarted, 1),
+            event(12, Progress, 1),
+            event(20, AttemptReleased, 1),
+            event(30, AttemptStarted, 1),
+            event(40, AttemptLost, 1),
+            event(50, AttemptStarted, 2),
+            event(60, AttemptFailed, 2),
+            event(70, AttemptStarted, 3),
+            event(80, Completed, 3),
+        ];
+        let expected = [
+            row("wait", 0, 10, ""),
+            row("run", 10, 20, "released"),
+            row("wait", 20, 30, ""),
+            row("run", 30, 40, "lost"),
+            row("wait", 40, 50, ""),
+            row("run", 50, 60, "failed"),
+            row("wait", 60, 70, ""),
+            row("run", 70, 80, "completed"),
+            row("operation", 0, 80, ""),
+        ];
+        assert_eq!(told(Status::Completed, 80, &history), expected);
+    }
+
+    #[test]
+    fn what_is_cancelled_while_it_waits_has_waited_to_its_end() {
+        let history = [event(0, HistoryKind::Created, 0), event(25, HistoryKind::Failed, 0)];
+        assert_eq!(told(Status::Failed, 25, &history), [row("wait", 0, 25, ""), row("operation", 0, 25, "")]);
+    }
+
+    #[test]
+    fn a_retry_begins_anew_and_what_came_after_an_end_is_no_part_of_it() {
+        use HistoryKind::{AttemptStarted, Completed, Created, Failed, Retried};
+        let history = [
+            event(0, Created, 0),
+            event(10, AttemptStarted, 1),
+            event(20, Failed, 1),
+            event(100, Retried, 1),
+            event(110, AttemptStarted, 2),
+            event(120, Completed, 2),
+        ];
+        let first = [row("wait", 0, 10, ""), row("run", 10, 20, "failed"), row("operation", 0, 20, "")];
+        let second = [row("wait", 100, 110, ""), row("run", 110, 120, "completed"), row("operation", 100, 120, "")];
+        assert_eq!(told(Status::Failed, 20, &history), first);
+        assert_eq!(told(Status::Completed, 120, &history), second);
+    }
 }

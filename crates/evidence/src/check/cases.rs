@@ -64,6 +64,9 @@ pub(super) struct Case {
     pub project_version_name: Option<String>,
     #[serde(default)]
     pub with: BTreeMap<String, Scalar>,
+    /// Policies of a group that are left out.
+    #[serde(default)]
+    pub skip: Vec<String>,
     expect: Outcome,
     #[serde(default)]
     violations: Option<usize>,

@@ -10,6 +10,7 @@
 //!     kind: SBOM_CYCLONEDX_JSON                # optional: detected
 //!     material_name: product                   # optional, as annotations, project_name and project_version_name
 //!     with: {allowed: MIT}                     # optional
+//!     skip: [sbom-freshness]                   # optional: policies of a group that are left out
 //!     expect: failed                           # passed, failed, skipped, or error: no verdict
 //!     violations: 1                            # optional
 //!     message_contains: no licence             # optional: in a violation, a reason for skipping or the error
@@ -26,15 +27,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use attestation::TrustedKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::error::EvaluateError;
 use crate::evaluator::{Evaluator, EvaluatorConfig};
 use crate::output::{Output, PolicyOutput, Status};
-use crate::policy::{Policy, PolicyAttachment, PolicyError, Resolver, lint};
+use crate::policy::{Policy, PolicyAttachment, PolicyError, PolicyGroup, Resolver, lint};
 use crate::rego::{Coverage, ScriptCoverage};
-use crate::request::EvaluateRequest;
+use crate::request::{EvaluateRequest, GroupAttachment};
+use crate::yaml;
 
 use cases::{Case, Cases};
 pub use cases::{Expectation, Outcome};
@@ -43,7 +45,7 @@ pub use find::find;
 /// What came of checking a policy file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The policy's name.
+    /// The name of the policy or the group.
     pub policy: String,
     /// Whether every case came out as expected.
     pub ok: bool,
@@ -51,7 +53,7 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Each case, in the order of the file.
     pub cases: Vec<CaseReport>,
-    /// What the cases evaluated of each script.
+    /// What the cases evaluated of each script; of a group nothing, since its policies have cases of their own.
     pub coverage: Vec<ScriptCoverage>,
 }
 
@@ -86,7 +88,7 @@ pub struct CaseReport {
     pub problems: Vec<String>,
 }
 
-/// Checks a policy file and runs its cases. The file's folder serves as the policy folder.
+/// Checks the file of a policy or a group and runs its cases. The file's folder serves as the policy folder.
 ///
 /// # Errors
 /// [`EvaluateError`] when the policy or its cases are not in order; a case that fails is in the report.
@@ -104,6 +106,19 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let reference = format!("file://{name}");
     let resolver = Resolver::new(Some(folder))?;
     let document = resolver.load(&reference)?;
+    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
+    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
+    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
+    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
+    if is_group(&name, &document.text)? {
+        let group = PolicyGroup::parse(&name, &document.text)?;
+        let name = group.metadata.name.as_str();
+        let evaluator = Evaluator::new(config)?;
+        let cases = cases.into_iter().filter(|case| chosen(name, &case.name));
+        let cases: Vec<CaseReport> = cases.map(|case| run(&evaluator, Use::Group(&reference), folder, case)).collect();
+        let ok = cases.iter().all(|case| case.ok);
+        return Ok(Report { policy: name.to_owned(), ok, notes: Vec::new(), cases, coverage: Vec::new() });
+    }
     let policy = Policy::parse(&name, &document.text)?;
     let mut notes = lint(&policy);
     for index in 0..policy.scripts.len() {
@@ -111,17 +126,13 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
         notes.extend(script.warnings().iter().map(|warning| format!("spec.policies[{index}]: {warning}")));
     }
     let coverage = Coverage::default();
-    let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
-    let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
-    let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
-    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
     let evaluator = Evaluator::new(config)?.covered(coverage.clone());
     if cases.is_empty() {
         notes.push("cases.yaml: no examples beside the policy".to_owned());
     }
     let name = policy.metadata.name.as_str();
     let cases = cases.into_iter().filter(|case| chosen(name, &case.name));
-    let cases: Vec<CaseReport> = cases.map(|case| run(&evaluator, &reference, folder, case)).collect();
+    let cases: Vec<CaseReport> = cases.map(|case| run(&evaluator, Use::Policy(&reference), folder, case)).collect();
     let ok = cases.iter().all(|case| case.ok);
     let coverage = (0..policy.scripts.len()).map(|index| {
         let (place, text) = policy.script_text(&document, index, &resolver)?;
@@ -153,7 +164,24 @@ pub fn passing_example(file: &Path) -> Option<PathBuf> {
     Some(folder.join(passes.evidence)).filter(|evidence| evidence.is_file())
 }
 
-fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> CaseReport {
+/// What the cases are about, by its reference.
+#[derive(Clone, Copy)]
+enum Use<'a> {
+    Policy(&'a str),
+    Group(&'a str),
+}
+
+fn is_group(file: &str, text: &str) -> Result<bool, PolicyError> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        kind: String,
+    }
+    let Head { kind } = yaml::read(text).map_err(|error| PolicyError::syntax(file, error))?;
+    Ok(kind == "PolicyGroup")
+}
+
+fn run(evaluator: &Evaluator, of: Use<'_>, folder: &Path, case: Case) -> CaseReport {
     let outcome = match fs::read(folder.join(&case.evidence)) {
         // Whatever is expected, it is not this.
         Err(error) => {
@@ -163,17 +191,24 @@ fn run(evaluator: &Evaluator, reference: &str, folder: &Path, case: Case) -> Cas
             return report;
         }
         Ok(bytes) => {
-            let attachment = PolicyAttachment {
-                reference: Some(reference.to_owned()),
-                with: case.with.clone(),
-                ..PolicyAttachment::default()
+            let (policies, policy_groups) = match of {
+                Use::Policy(reference) => {
+                    let reference = Some(reference.to_owned());
+                    let with = case.with.clone();
+                    (Some(vec![PolicyAttachment { reference, with, ..PolicyAttachment::default() }]), None)
+                }
+                Use::Group(reference) => {
+                    let (with, skip) = (case.with.clone(), case.skip.clone());
+                    (None, Some(vec![GroupAttachment { reference: reference.to_owned(), with, skip }]))
+                }
             };
             let annotations = case.annotations.iter().map(|(name, value)| (name.clone(), value.0.clone()));
             let request = EvaluateRequest {
                 digest: digest(&bytes),
                 kind: case.kind.clone(),
                 name: case.material_name.clone(),
-                policies: Some(vec![attachment]),
+                policies,
+                policy_groups,
                 annotations: annotations.collect(),
                 project_name: case.project_name.clone(),
                 project_version_name: case.project_version_name.clone(),

@@ -126,6 +126,25 @@ fn without_cases_nothing_is_evaluated_and_the_same_lines_count() {
 }
 
 #[test]
+fn a_group_has_cases_too() {
+    let cases = "cases:
+  - {name: large, evidence: large.json, kind: EVIDENCE, with: {limit: 5}, expect: failed, messages: [9 is more than 5]}
+  - {name: skipped, evidence: large.json, kind: EVIDENCE, with: {limit: 5}, skip: [sizes], expect: skipped}
+";
+    let group = "apiVersion: chainloop.dev/v1
+kind: PolicyGroup
+metadata: {name: gate}
+spec:
+  inputs: [{name: limit}]
+  policies: {materials: [{policies: [{ref: policy, with: {most: '{{ inputs.limit }}'}}]}]}
+";
+    let folder = policy(TWO, &[("large.json", "{\"size\": 9}"), ("gate.yaml", group), ("gate.cases.yaml", cases)]);
+    let report = check(&folder.path().join("gate.yaml")).unwrap();
+    assert!(report.ok && report.cases.len() == 2, "{report:#?}");
+    assert_eq!((report.policy.as_str(), report.lines()), ("gate", (0, 0)));
+}
+
+#[test]
 fn cases_are_chosen_by_name() {
     let folder = policy(TWO, &[("small.json", "{\"size\": 1}"), ("large.json", "{\"size\": 9}")]);
     let chosen = check_some(&folder.path().join("policy.yaml"), |policy, case| policy == "sizes" && case == "large");

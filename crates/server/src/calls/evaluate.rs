@@ -39,6 +39,7 @@ struct PolicyAttachment {
     /// Arguments by name.
     with: Option<BTreeMap<String, String>>,
     /// Which materials it is for, besides those of its kinds.
+    #[schema(inline)]
     selector: Option<MaterialSelector>,
     /// Whether it is left out, which the output says.
     disabled: Option<bool>,

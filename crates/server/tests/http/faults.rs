@@ -884,4 +884,9 @@ impl store::Traced for FaultyStore {
         self.check()?;
         self.inner.trace_contexts(organization, ids).await
     }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.forget_consumer(consumer).await
+    }
 }

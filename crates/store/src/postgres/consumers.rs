@@ -27,6 +27,11 @@ const BEGIN: &str = "
     INSERT INTO change_readers (reader, xid) VALUES ($1, pg_snapshot_xmin(pg_current_snapshot()))
     ON CONFLICT DO NOTHING";
 
+/// Without the consumer, marks of it would be where a later one of its name begins.
+const END: &str = "
+    WITH marks AS (DELETE FROM change_marks WHERE reader = $1)
+    DELETE FROM change_readers WHERE reader = $1";
+
 const LEASE: &str = "
     UPDATE change_readers SET holder = $2, held_until = $4 WHERE reader = $1 AND (holder = $2 OR held_until <= $3)";
 
@@ -59,6 +64,11 @@ const UNCOMMITTED: &str = "
 
 pub(super) async fn begin(pool: &Connections, consumer: &str) -> Result<(), StoreError> {
     sqlx::query(BEGIN).bind(consumer).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn end(pool: &Connections, consumer: &str) -> Result<(), StoreError> {
+    sqlx::query(END).bind(consumer).execute(pool).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use operations::{OperationId, TraceContext};
 use uuid::Uuid;
 
-use super::{PostgresStore, rows};
+use super::{PostgresStore, consumers, rows};
 use crate::StoreError;
 use crate::traced::{Traced, context};
 
@@ -34,5 +34,9 @@ impl Traced for PostgresStore {
             .into_iter()
             .filter_map(|(id, stored)| Some((OperationId::from_bytes(*id.as_bytes()), context(&stored)?)));
         Ok(contexts.collect())
+    }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        consumers::end(&self.pool, consumer).await.map_err(StoreError::or_unavailable)
     }
 }

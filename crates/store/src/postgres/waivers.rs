@@ -87,7 +87,9 @@ pub(super) async fn write(
         WaiverWrite::Note(WaiverChange { event, waiver, .. }) => {
             match waivers::noted(*event) {
                 Some(state) => mark(connection, organization, &waiver.id, state).await?,
-                None => drop(sqlx::query(REMOVE).bind(organization).bind(&waiver.id).execute(connection).await?),
+                None => {
+                    sqlx::query(REMOVE).bind(organization).bind(&waiver.id).execute(connection).await?;
+                }
             }
             Ok(WaiverOutcome::Missing)
         }

@@ -18,4 +18,8 @@ impl Traced for Sealed {
     ) -> Result<HashMap<OperationId, TraceContext>, StoreError> {
         self.inner.trace_contexts(organization, ids).await
     }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        self.inner.forget_consumer(consumer).await
+    }
 }

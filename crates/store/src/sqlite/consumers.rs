@@ -31,6 +31,9 @@ const BEGIN: &str = "
     VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'changes'))
     ON CONFLICT DO NOTHING";
 
+const END: &str = "DELETE FROM change_readers WHERE reader = ?1";
+const FORGET_MARKS: &str = "DELETE FROM change_marks WHERE reader = ?1";
+
 const LEASE: &str = "
     UPDATE change_readers SET holder = ?2, held_until = ?4 WHERE reader = ?1 AND (holder = ?2 OR held_until <= ?3)";
 
@@ -63,6 +66,10 @@ pub(super) fn write(connection: &Connection, now: Timestamp, write: &Feed) -> Re
             return forget(connection, *before, *uncommitted_before, *limit);
         }
         Feed::Register(consumer) => query(BEGIN).bind(consumer),
+        Feed::Unregister(consumer) => {
+            query(FORGET_MARKS).bind(consumer).execute(connection)?;
+            query(END).bind(consumer)
+        }
         Feed::Lease(consumer, process, until) => {
             query(LEASE).bind(consumer).bind(process).bind(now.as_millis()).bind(until.as_millis())
         }

@@ -8,6 +8,7 @@ use rusqlite::OptionalExtension as _;
 
 use super::SqliteStore;
 use crate::StoreError;
+use crate::batch::Feed;
 use crate::traced::{Traced, context};
 
 /// Served by active_by_id, settled_by_id and the primary key of details.
@@ -38,5 +39,9 @@ impl Traced for SqliteStore {
             Ok(found)
         };
         self.readers.read(read).await
+    }
+
+    async fn forget_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+        self.feed(Feed::Unregister(consumer.to_owned())).await.map(drop)
     }
 }

@@ -20,7 +20,8 @@ use crate::render::{self, Answer, Format, Style, count, printable, table};
 /// What `longrun policy test` takes.
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
-    /// Policies, or folders that are searched for them; the cases of a policy stand in cases.yaml beside it
+    /// Policies and groups, or folders that are searched for them; the cases of NAME.yaml stand in NAME.cases.yaml or cases.yaml
+    /// beside it
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Only cases with this in POLICY/CASE, e.g. sbom- or "sbom-freshness/an old one"
@@ -130,7 +131,9 @@ fn percent((lines, evaluated): (usize, usize)) -> usize {
 impl All {
     /// What is wrong with a policy that can be tested, besides its cases.
     fn shortfall(&self, report: &Report) -> Option<String> {
-        let (least, reached) = (usize::from(self.least?), percent(report.lines()));
+        // A group has no lines of its own.
+        let lines = Some(report.lines()).filter(|(all, _)| *all > 0)?;
+        let (least, reached) = (usize::from(self.least?), percent(lines));
         (reached < least).then(|| format!("its cases evaluate {reached} % of its lines, and {least} % are asked for"))
     }
 
@@ -218,7 +221,9 @@ impl Answer for All {
 
     fn table(&self, style: Style) -> String {
         let reports: Vec<&Report> = self.tested.iter().filter_map(|one| one.result.as_ref().ok()).collect();
-        let covered = |lines| if self.covers { format!("{} %", percent(lines)) } else { "-".to_owned() };
+        let covered = |lines: (usize, usize)| {
+            if self.covers && lines.0 > 0 { format!("{} %", percent(lines)) } else { "-".to_owned() }
+        };
         let rows = reports.iter().map(|report| {
             let passed = report.cases.iter().filter(|case| case.ok).count();
             let is_good = report.ok && self.shortfall(report).is_none();
