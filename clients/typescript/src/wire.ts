@@ -539,12 +539,6 @@ export interface ListedOrganization {
   being_deleted: boolean;
 }
 
-/** Which materials a policy is for, as the document shows it. */
-export interface MaterialSelector {
-  /** The name of the material. */
-  name?: string | null;
-}
-
 /** `{"operation":{…}}`. */
 export interface OperationAnswer {
   /** The operation. */
@@ -748,7 +742,8 @@ export interface PolicyAttachment {
   embedded?: unknown;
   /** Arguments by name. */
   with?: Record<string, string> | null;
-  selector?: MaterialSelector | null;
+  /** Which materials it is for, besides those of its kinds. */
+  selector?: Record<string, unknown> | null;
   /** Whether it is left out, which the output says. */
   disabled?: boolean | null;
 }

@@ -590,13 +590,6 @@ class ListedOrganization:
     being_deleted: bool
 
 
-class MaterialSelector(TypedDict):
-    """Which materials a policy is for, as the document shows it."""
-
-    #: The name of the material.
-    name: NotRequired[str | None]
-
-
 @dataclass(frozen=True, kw_only=True)
 class OperationAnswer:
     """`{"operation":{…}}`."""
@@ -820,7 +813,7 @@ PolicyAttachment = TypedDict(
         "ref": "NotRequired[str | None]",
         "embedded": "NotRequired[Any]",
         "with": "NotRequired[dict[str, str] | None]",
-        "selector": "NotRequired[MaterialSelector | None]",
+        "selector": "NotRequired[dict[str, Any] | None]",
         "disabled": "NotRequired[bool | None]",
     },
 )
