@@ -165,7 +165,14 @@ struct Policy<'a> {
     status: Cow<'a, str>,
     #[serde(borrow, rename = "with")]
     arguments: &'a RawValue,
-    violations: Vec<IgnoredAny>,
+    violations: Vec<Violation>,
+}
+
+#[derive(Deserialize)]
+struct Violation {
+    /// The waiver that covers it: then it counts no more.
+    #[serde(default)]
+    waived: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -277,7 +284,7 @@ fn statement(
         group: policy.group.as_deref(),
         arguments: Some(policy.arguments).filter(|arguments| arguments.get() != "{}"),
         status: &policy.status,
-        violations: policy.violations.len(),
+        violations: policy.violations.iter().filter(|violation| violation.waived.is_none()).count(),
     });
     let statement = Statement {
         form: STATEMENT_TYPE,
@@ -413,6 +420,22 @@ mod tests {
             let envelope = envelope(other, &signed).unwrap().unwrap();
             assert_eq!(envelope.verified_by(signer.published()), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_is_waived_does_not_count_and_the_waivers_are_signed() {
+        let waiver = r#"{"id":"w1","by":"tok_1","reason":"known"}"#;
+        let waived = OUTPUT.replacen("\"finding\":", &format!("\"waived\":{waiver},\"finding\":"), 1).replacen(
+            ",\"totals\":",
+            &format!(",\"waivers\":[{waiver}],\"totals\":"),
+            1,
+        );
+        let signed = attest(&signer(), "1.2.3", OF, &waived, SystemTime::now()).unwrap();
+        let payload = envelope(OF, &signed).unwrap().unwrap().payload;
+        let statement: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let evaluation = &statement["predicate"]["longrun_evaluation"];
+        assert_eq!(evaluation["policies"][0]["violations"], 0);
+        assert_eq!(evaluation["waivers"][0]["id"], "w1");
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Policy {
         resolver: &Resolver,
     ) -> Result<(String, String), PolicyError> {
         Ok(match &self.scripts[index].body {
-            Body::Embedded(text) => (format!("spec.policies[{index}].embedded"), text.clone()),
+            Body::Embedded(text) => resolver::embedded(format!("spec.policies[{index}].embedded"), text)?,
             Body::Path(path) => (path.clone(), resolver.load_beside(document, path)?.text),
             Body::Ref(reference) => (reference.clone(), resolver.load_script(document, reference)?.text),
         })

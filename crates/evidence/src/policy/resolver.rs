@@ -129,7 +129,7 @@ impl Resolver {
             self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(reference.to_owned());
             return Err(refuse(reference, "was not fetched"));
         };
-        let text = String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))?;
+        let text = text(reference, bytes)?;
         Ok(Loaded { reference: bare.to_owned(), digest: pin.to_owned(), text, folder: None, is_remote: true })
     }
 
@@ -175,14 +175,37 @@ impl Resolver {
         let mut bytes = Vec::new();
         let most = u64::try_from(MAX_BYTES).expect("1 MiB") + 1;
         file.take(most).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() > MAX_BYTES {
+        if bytes.len() > MAX_BYTES && !bytes.starts_with(WASM) {
             return Err(refuse(reference, &format!("larger than {MAX_BYTES} bytes")));
         }
         let digest = digest(&bytes);
-        let text = String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))?;
+        let text = text(reference, bytes)?;
         let folder = real.parent().map(Path::to_path_buf);
         Ok(Loaded { reference: reference.to_owned(), digest, text, folder, is_remote: false })
     }
+}
+
+/// What a module of WebAssembly begins with; Chainloop takes such policies too.
+const WASM: &[u8] = b"\0asm";
+/// The same in base64, as it is embedded.
+const WASM_BASE64: &str = "AGFzb";
+
+/// A script that stands in the document itself.
+pub(super) fn embedded(place: String, text: &str) -> Result<(String, String), PolicyError> {
+    if text.trim_start().starts_with(WASM_BASE64) {
+        return Err(refuse(&place, NOT_REGO));
+    }
+    Ok((place, text.to_owned()))
+}
+
+const NOT_REGO: &str = "a WebAssembly module, and longrun evaluates Rego only: name the policy's Rego script";
+
+/// The text of what was read.
+fn text(reference: &str, bytes: Vec<u8>) -> Result<String, PolicyError> {
+    if bytes.starts_with(WASM) {
+        return Err(refuse(reference, NOT_REGO));
+    }
+    String::from_utf8(bytes).map_err(|_| refuse(reference, "not UTF-8"))
 }
 
 fn refuse(reference: &str, message: &str) -> PolicyError {
@@ -301,6 +324,17 @@ mod tests {
             assert_eq!(loaded.reference, reference);
         }
         assert_eq!(resolver.load("nested").unwrap().text, "nested");
+    }
+
+    #[test]
+    fn webassembly_is_refused_and_says_what_would_do() {
+        let (outer, resolver) = folder();
+        let nested = resolver.load("nested").unwrap();
+        let module = [WASM, &vec![1; 2 * MAX_BYTES]].concat();
+        fs::write(nested.folder.as_ref().unwrap().join("policy.wasm"), module).unwrap();
+        let error = resolver.load_beside(&nested, "policy.wasm").unwrap_err().to_string();
+        assert!(error.contains("WebAssembly") && error.contains("Rego script"), "{error}");
+        drop(outer);
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::render::{self, Answer, Format, Style, count, printable, table};
 /// What `longrun policy test` takes.
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
-    /// Policies and groups, or folders that are searched for them; the cases of NAME.yaml stand in NAME.cases.yaml or cases.yaml
-    /// beside it
+    /// Policies and groups, or folders that are searched for them; the cases of NAME.yaml stand in NAME.cases.yaml or
+    /// cases.yaml beside it
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Only cases with this in POLICY/CASE, e.g. sbom- or "sbom-freshness/an old one"
@@ -49,8 +49,8 @@ enum TestReport {
 /// Runs the cases; the answer is no when one comes out otherwise than it says, or too little of a policy is evaluated.
 ///
 /// # Errors
-/// When there is nothing to test, or the answer cannot be written. A policy that is not in order is in the answer, and the
-/// command ends with 2.
+/// When there is nothing to test, or the answer cannot be written. A policy that is not in order is in the answer, and
+/// the command ends with 2.
 pub fn run(args: &TestArgs) -> anyhow::Result<Exit> {
     let spinner = Spinner::start("testing");
     let mut tally = Tally::new();
@@ -173,7 +173,12 @@ impl All {
             Ok(report) => {
                 let mut value = serde_json::to_value(report)?;
                 let lines = report.lines();
-                value["coverage"] = json!({"percent": percent(lines), "lines": lines.0, "evaluated": lines.1, "scripts": report.coverage});
+                value["coverage"] = json!({
+                    "percent": percent(lines),
+                    "lines": lines.0,
+                    "evaluated": lines.1,
+                    "scripts": report.coverage,
+                });
                 if !self.covers
                     && let Some(fields) = value.as_object_mut()
                 {

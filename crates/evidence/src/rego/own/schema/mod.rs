@@ -1,4 +1,5 @@
-//! `json.match_schema` and `json.verify_schema`: JSON Schema as OPA has it, drafts 4 to 7, with its words for what is wrong.
+//! `json.match_schema` and `json.verify_schema`: JSON Schema as OPA has it, drafts 4 to 7, with its words for what is
+//! wrong.
 //!
 //! References lead within the schema. One that leads out of it is an error: nothing is fetched.
 
