@@ -291,6 +291,23 @@ export interface CreateView {
   visibility?: string;
 }
 
+/** What is lived with. */
+export interface CreateWaiver {
+  /** The name of the policy whose violations it covers. */
+  policy: string;
+  /**
+   * Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left
+   * out, all.
+   */
+  finding?: string;
+  /** Of which evidence: its digest, its name, or the name or the id of its project; left out, any. */
+  subject?: string;
+  /** Why. */
+  reason: string;
+  /** How long it has an effect, in seconds with an s; left out, until it is removed. */
+  expires_in?: string | null;
+}
+
 /** Operations that were created together. */
 export interface CreatedOperations {
   /** In the order of the request. */
@@ -305,6 +322,10 @@ export interface DeletedEvidence {
 
 /** `{}`. */
 export interface DeletedView {
+}
+
+/** `{}`. */
+export interface DeletedWaiver {
 }
 
 /**
@@ -740,6 +761,22 @@ export interface PolicyGroupAttachment {
   skip?: string[] | null;
 }
 
+/** Which evidence is evaluated again; at least one of the three is given, and all that are given must fit. */
+export interface ReevaluateEvidence {
+  /** What this policy was evaluated on. */
+  policy?: string;
+  /** This piece of evidence. */
+  digest?: string;
+  /** What was stored or evaluated within so many days, give or take an hour. */
+  newest_days?: number | null;
+}
+
+/** A reevaluation was begun. */
+export interface ReevaluationStarted {
+  /** The operation that creates the evaluations; its output tells how many. */
+  operation_id: string;
+}
+
 /** When to try again. */
 export interface RetryInfo {
   /** `type.googleapis.com/google.rpc.RetryInfo`. */
@@ -1136,6 +1173,40 @@ export interface ViewAnswer {
 export interface ViewList {
   /** By name, shared ones first. */
   views: View[];
+}
+
+/** A violation that is lived with. */
+export interface Waiver {
+  /** Its id, a UUID. */
+  id: string;
+  /** The name of the policy whose violations it covers. */
+  policy: string;
+  /** Which of them; empty: all. */
+  finding: string;
+  /** Of which evidence; empty: any. */
+  subject: string;
+  /** Why. */
+  reason: string;
+  /** The name of the token that made it. */
+  created_by: string;
+  /** When it was made. */
+  created_at: string;
+  /** From when on it has no effect any more; left out when it does not end. */
+  expires_at?: string | null;
+  /** Whether it has an effect now. */
+  active: boolean;
+}
+
+/** `{"waiver":{…}}`. */
+export interface WaiverAnswer {
+  /** The waiver. */
+  waiver: Waiver;
+}
+
+/** Waivers. */
+export interface WaiverList {
+  /** Oldest first. */
+  waivers: Waiver[];
 }
 
 /** Who runs what. */

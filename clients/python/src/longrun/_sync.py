@@ -445,6 +445,25 @@ class Client:
         """Deletes a piece of evidence for good, unless an operation that has not ended refers to it."""
         self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
 
+    def reevaluate_evidence(self, request: wire.ReevaluateEvidence) -> str:
+        """Has the newest evaluations of the evidence that is meant repeated, and answers the id of the operation that sees
+        to it."""
+        call = Call("POST", "v1/evidence:reevaluate", json=request, is_repeatable=False)
+        return _calls.read(wire.ReevaluationStarted, self._send(call)).operation_id
+
+    def waivers(self) -> builtins.list[wire.Waiver]:
+        """The violations that the organization lives with, oldest first, those that have expired included."""
+        return _calls.read(wire.WaiverList, self._send(Call("GET", "v1/waivers"))).waivers
+
+    def create_waiver(self, waiver: wire.CreateWaiver) -> wire.Waiver:
+        """Adds a waiver: what it covers makes no evaluation fail any more."""
+        call = Call("POST", "v1/waivers", json=waiver, is_repeatable=False)
+        return _calls.read(wire.WaiverAnswer, self._send(call)).waiver
+
+    def delete_waiver(self, id: str) -> None:
+        """Removes a waiver."""
+        self._send(Call("DELETE", f"v1/waivers/{segment(id)}", is_repeatable=False))
+
     def evaluate_evidence(
         self,
         digest: str,

@@ -313,6 +313,22 @@ class CreateView(TypedDict):
     visibility: NotRequired[str]
 
 
+class CreateWaiver(TypedDict):
+    """What is lived with."""
+
+    #: The name of the policy whose violations it covers.
+    policy: str
+    #: Which of them: a whole message, or an identifier in a finding, such as that of a rule or a vulnerability; left
+    #: out, all.
+    finding: NotRequired[str]
+    #: Of which evidence: its digest, its name, or the name or the id of its project; left out, any.
+    subject: NotRequired[str]
+    #: Why.
+    reason: str
+    #: How long it has an effect, in seconds with an s; left out, until it is removed.
+    expires_in: NotRequired[str | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreatedOperations:
     """Operations that were created together."""
@@ -330,6 +346,11 @@ class DeletedEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class DeletedView:
+    """`{}`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletedWaiver:
     """`{}`."""
 
 
@@ -809,6 +830,25 @@ PolicyGroupAttachment = TypedDict(
 )
 
 
+class ReevaluateEvidence(TypedDict):
+    """Which evidence is evaluated again; at least one of the three is given, and all that are given must fit."""
+
+    #: What this policy was evaluated on.
+    policy: NotRequired[str]
+    #: This piece of evidence.
+    digest: NotRequired[str]
+    #: What was stored or evaluated within so many days, give or take an hour.
+    newest_days: NotRequired[int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReevaluationStarted:
+    """A reevaluation was begun."""
+
+    #: The operation that creates the evaluations; its output tells how many.
+    operation_id: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetryInfo:
     """When to try again."""
@@ -1245,6 +1285,46 @@ class ViewList:
 
     #: By name, shared ones first.
     views: list[View]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A violation that is lived with."""
+
+    #: Its id, a UUID.
+    id: str
+    #: The name of the policy whose violations it covers.
+    policy: str
+    #: Which of them; empty: all.
+    finding: str
+    #: Of which evidence; empty: any.
+    subject: str
+    #: Why.
+    reason: str
+    #: The name of the token that made it.
+    created_by: str
+    #: When it was made.
+    created_at: datetime
+    #: From when on it has no effect any more; left out when it does not end.
+    expires_at: datetime | None = None
+    #: Whether it has an effect now.
+    active: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiverAnswer:
+    """`{"waiver":{…}}`."""
+
+    #: The waiver.
+    waiver: Waiver
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiverList:
+    """Waivers."""
+
+    #: Oldest first.
+    waivers: list[Waiver]
 
 
 @dataclass(frozen=True, kw_only=True)
