@@ -52,6 +52,7 @@ pub(crate) struct ListEvidence {
 }
 
 /// One page of evidence.
+#[derive(Default)]
 pub(crate) struct EvidencePage {
     /// Newest first.
     pub(crate) evidence: Vec<ListedPiece>,

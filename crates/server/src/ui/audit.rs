@@ -10,7 +10,7 @@ use store::{AuditEntry, AuditPage};
 
 use super::assets::Assets;
 use super::error::Problem;
-use super::filter::parameter;
+use super::filter::address;
 use super::form::Address;
 use super::format::{When, short};
 use super::respond;
@@ -136,9 +136,7 @@ fn url(asked: &Asked) -> String {
         ("until", &asked.until),
         ("page_token", &asked.page_token),
     ];
-    let parts = parts.iter().filter(|(_, value)| !value.trim().is_empty());
-    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", parameter(value.trim()))).collect();
-    if parts.is_empty() { "/ui/audit".to_owned() } else { format!("/ui/audit?{}", parts.join("&")) }
+    address("/ui/audit", &parts.map(|(name, value)| (name, value.trim())))
 }
 
 fn row(entry: &AuditEntry, now: Timestamp) -> Entry {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use ::evidence::waivers::{Objection, compare, objections};
 use askama::Template;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -37,6 +38,8 @@ struct Page {
     frame: Frame,
     digest: String,
     short_digest: String,
+    name: String,
+    may_list: bool,
     kind: String,
     size: String,
     file_name: String,
@@ -80,7 +83,7 @@ struct Part {
     class: &'static str,
     none: &'static str,
     count: String,
-    violations: Vec<(String, String)>,
+    violations: Vec<Objection>,
     more: usize,
 }
 
@@ -103,6 +106,8 @@ pub(super) async fn show(
         assets: Assets,
         frame: visitor.frame("evidence"),
         short_digest: short(&digest, 24),
+        name: record.name,
+        may_list: evidence::may_list(&visitor.caller).is_ok(),
         kind: record.kind,
         size: size(record.size),
         file_name: digest.replace(':', "-"),
@@ -114,7 +119,7 @@ pub(super) async fn show(
 }
 
 /// A number of bytes for people, and exactly.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const KIB: u64 = 1_024;
     let exact = format!("{} bytes", number(bytes));
     match bytes {
@@ -154,8 +159,8 @@ struct Verdict {
     status: String,
     name: String,
     policies: usize,
-    /// The policy and its message.
-    violations: BTreeSet<(String, String)>,
+    /// What it objects to that is not waived.
+    violations: BTreeSet<Objection>,
 }
 
 impl Verdict {
@@ -163,15 +168,11 @@ impl Verdict {
         let output: Value = serde_json::from_str(output).ok()?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let policies = output["policies"].as_array()?;
-        let violations = policies.iter().flat_map(|policy| {
-            let found = policy["violations"].as_array().into_iter().flatten();
-            found.map(move |violation| (text(&policy["name"]), text(&violation["message"])))
-        });
         Some(Verdict {
             status: text(&output["status"]),
             name: text(&output["evidence"]["name"]),
             policies: policies.len(),
-            violations: violations.collect(),
+            violations: objections(&output),
         })
     }
 }
@@ -205,8 +206,8 @@ fn comparison(
     (before, found_before): (&OperationDetail, &Verdict),
     now: Timestamp,
 ) -> Comparison {
-    let (one, other) = (&found.violations, &found_before.violations);
-    let part = |name, sign, class, none, violations: Vec<&(String, String)>| Part {
+    let compared = compare(&found.violations, &found_before.violations);
+    let part = |name, sign, class, none, violations: Vec<&Objection>| Part {
         name,
         sign,
         class,
@@ -223,9 +224,9 @@ fn comparison(
         last_id: last.operation.id.to_string(),
         before_id: before.operation.id.to_string(),
         parts: [
-            part("New", "+", "failed", "Nothing new was found.", one.difference(other).collect()),
-            part("Gone", "−", "completed", "Nothing is gone.", other.difference(one).collect()),
-            part("Still there", "=", "pending", "Nothing is in both.", one.intersection(other).collect()),
+            part("New", "+", "failed", "Nothing new was found.", compared.new),
+            part("Gone", "−", "completed", "Nothing is gone.", compared.gone),
+            part("Still there", "=", "pending", "Nothing is in both.", compared.still),
         ],
     }
 }

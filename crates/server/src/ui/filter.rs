@@ -255,6 +255,13 @@ pub(super) fn parameter(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string().replace("%20", "+")
 }
 
+/// The address of a page with those parameters that have a value.
+pub(super) fn address(page: &str, parts: &[(&str, &str)]) -> String {
+    let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", parameter(value))).collect();
+    if parts.is_empty() { page.to_owned() } else { format!("{page}?{}", parts.join("&")) }
+}
+
 fn status(name: &str) -> Option<Status> {
     let by_number = || name.parse().ok().filter(|_| !name.starts_with('+')).and_then(Status::from_number);
     let by_name = Status::ALL.into_iter().find(|status| status.to_string() == name);

@@ -13,6 +13,7 @@ mod chart;
 mod commands;
 mod error;
 mod evidence;
+mod evidence_list;
 mod filter;
 mod form;
 mod format;
@@ -56,6 +57,9 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/tokens", get(Within(limit, tokens::show)).post(Within(limit, tokens::create)))
         .route("/ui/tokens/{id}/{action}", post(Within(limit, tokens::act)))
         .route("/ui/sessions/{id}/revoke", post(Within(limit, tokens::end_session)))
+        .route("/ui/evidence", get(Within(limit, evidence_list::show)))
+        .route("/ui/waivers", get(Within(limit, evidence_list::waivers)).post(Within(limit, evidence_list::waive)))
+        .route("/ui/waivers/{id}/remove", post(Within(limit, evidence_list::remove_waiver)))
         .route("/ui/evidence/{digest}", get(Within(limit, evidence::show)))
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))

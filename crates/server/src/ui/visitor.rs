@@ -11,7 +11,7 @@ use store::Scope;
 use super::error::Problem;
 use crate::app::App;
 use crate::auth::{is_from_own_page, mask, unmask};
-use crate::calls::{audit, tokens};
+use crate::calls::{audit, evidence, tokens};
 use crate::error::ApiError;
 use crate::http::Caller;
 use crate::link::Link;
@@ -50,6 +50,7 @@ impl Visitor {
             ("schedules", "/ui/schedules", "Schedules", reads),
             ("views", "/ui/views", "Views", reads),
             ("workers", "/ui/workers", "Workers", reads),
+            ("evidence", "/ui/evidence", "Evidence", evidence::may_list(&self.caller).is_ok()),
             ("audit", "/ui/audit", "Audit", audit::may_list(&self.caller)),
             ("tokens", "/ui/tokens", "Tokens", tokens::may_list(&self.caller)),
         ];

@@ -90,9 +90,10 @@ async fn callers_see_what_the_api_would_answer_and_no_more() {
     let other = Browser::sign_in(&server, &other).await;
     assert!(other.get("/ui/workers").await.text().contains("Nobody runs anything now"));
     let without = Browser::sign_in(&server, &server.caller(acme(), &[Scope::EvidenceRead]).await).await;
-    for page in ["/ui", "/ui/workers", "/ui/tokens", "/ui/audit"] {
+    for page in ["/ui/operations", "/ui/workers", "/ui/tokens", "/ui/audit"] {
         assert_eq!(without.get(page).await.status, StatusCode::FORBIDDEN, "{page}");
     }
+    assert_eq!(without.get("/ui").await.header("location"), "/ui/evidence", "the page that it may see");
     // Who manages organizations has pages, though no operations.
     let instance = Browser::sign_in(&server, &server.instance(&[], &[Scope::Admin]).await).await;
     assert_eq!(instance.get("/ui").await.header("location"), "/ui/audit");

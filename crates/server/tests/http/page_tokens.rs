@@ -201,3 +201,56 @@ async fn evidence_tells_what_its_last_verdict_has_that_the_one_before_had_not() 
     assert_is_page(&page);
     assert!(!page.text().contains("verdict") && !page.text().contains("Evaluations"), "{}", page.text());
 }
+
+#[tokio::test]
+async fn evidence_is_listed_and_its_waivers_can_be_made_and_removed() {
+    let server = Server::start().await;
+    let admin = server.acme().await;
+    let browser = Browser::sign_in(&server, &admin).await;
+    let empty = browser.get("/ui/evidence").await;
+    assert_is_page(&empty);
+    assert!(empty.text().contains("Nothing is stored yet"), "{}", empty.text());
+    let stored = admin.send(Method::POST, "/v1/evidence?name=app%20%3Cb%3E", &[], "evidence").await.json();
+    let digest = stored["digest"].as_str().unwrap();
+    evaluated(&server, digest, &["a was found"]).await;
+    let list = browser.get("/ui/evidence").await;
+    assert_is_page(&list);
+    let link = format!("href=\"/ui/evidence/{digest}\"");
+    for part in ["app &#60;b&#62;", "failed", "8 bytes", "<strong>1</strong> stored", &link] {
+        assert!(list.text().contains(part), "{part} in {}", list.text());
+    }
+    assert!(browser.get("/ui/evidence?name=app+%3Cb%3E").await.text().contains(&link));
+    assert!(browser.get("/ui/evidence?name=other").await.text().contains("Nothing matches"));
+    assert_eq!(browser.get("/ui/evidence?page_token=x").await.status, StatusCode::BAD_REQUEST);
+
+    let waivers = browser.get("/ui/waivers").await;
+    assert_is_page(&waivers);
+    assert!(waivers.text().contains("Nothing is waived"), "{}", waivers.text());
+    let fields = [("policy", "licences"), ("finding", "a was found"), ("reason", "bought <b>"), ("days", "30")];
+    let made = browser.send("/ui/waivers", "/ui/waivers", &fields).await;
+    assert_eq!((made.status, made.header("location")), (StatusCode::SEE_OTHER, "/ui/waivers"));
+    let page = browser.get("/ui/waivers").await;
+    assert!(page.text().contains("bought &#60;b&#62;") && page.text().contains("a was found"), "{}", page.text());
+    let without_reason = browser.send("/ui/waivers", "/ui/waivers", &[("policy", "licences"), ("days", "0")]).await;
+    assert_eq!(without_reason.status, StatusCode::BAD_REQUEST);
+    assert!(without_reason.text().contains("must not be empty") && without_reason.text().contains("above 0s"));
+    assert_eq!(browser.post("/ui/waivers", "policy=p&reason=r").await.status, StatusCode::FORBIDDEN, "no form's token");
+    let id = admin.get("/v1/waivers").await.json()["waivers"][0]["id"].as_str().unwrap().to_owned();
+
+    let reader = server.caller(Access::organization("acme"), &[Scope::EvidenceRead]).await;
+    let reader = Browser::sign_in(&server, &reader).await;
+    let seen = reader.get("/ui/waivers").await;
+    assert!(seen.text().contains("bought") && !seen.text().contains("New waiver"), "{}", seen.text());
+    let one_project =
+        Access { projects: operations::Projects::Only(["p".to_owned()].into()), ..Access::organization("acme") };
+    let of_p =
+        Browser::sign_in(&server, &server.caller(one_project, &[Scope::EvidenceRead, Scope::OperationsRead]).await)
+            .await;
+    assert_eq!(of_p.get("/ui/evidence").await.status, StatusCode::FORBIDDEN, "it tells of all projects");
+    assert_eq!(of_p.get("/ui/waivers").await.status, StatusCode::FORBIDDEN);
+    assert!(!of_p.get("/ui").await.text().contains("/ui/evidence\""), "what cannot be seen is not in the navigation");
+
+    let removed = browser.send("/ui/waivers", &format!("/ui/waivers/{id}/remove"), &[]).await;
+    assert_eq!((removed.status, removed.header("location")), (StatusCode::SEE_OTHER, "/ui/waivers"));
+    assert!(browser.get("/ui/waivers").await.text().contains("Nothing is waived"));
+}
