@@ -446,8 +446,7 @@ class AsyncClient:
         await self._send(Call("DELETE", f"v1/evidence/{segment(digest)}", is_repeatable=False))
 
     async def reevaluate_evidence(self, request: wire.ReevaluateEvidence) -> str:
-        """Has the newest evaluations of the evidence that is meant repeated, and answers the id of the operation that sees
-        to it."""
+        """Has the newest evaluations of the evidence repeated; answers the id of the operation that sees to it."""
         call = Call("POST", "v1/evidence:reevaluate", json=request, is_repeatable=False)
         return _calls.read(wire.ReevaluationStarted, await self._send(call)).operation_id
 
