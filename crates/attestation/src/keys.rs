@@ -10,16 +10,11 @@ use pem::Pem;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use serde_json::Value;
 
-use crate::der::{self, Reader};
+use crate::der::{self, EC, ED25519, P256, P384, RSA, Reader};
 use crate::sha256;
 
 /// What stands before the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo`.
 pub(crate) const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +172,8 @@ pub(crate) fn line_feeds() -> pem::EncodeConfig {
 /// The algorithm and the key in a `SubjectPublicKeyInfo`.
 fn read_spki(spki: &[u8]) -> Option<(Algorithm, &[u8])> {
     let mut outer = Reader(spki);
-    let mut whole = Reader(outer.expect(der::SEQUENCE)?);
+    // More than 64 KiB is no key.
+    let mut whole = Reader(outer.expect(der::SEQUENCE).filter(|whole| whole.len() <= 0xffff)?);
     let mut about = Reader(whole.expect(der::SEQUENCE)?);
     let (unused, key) = whole.expect(der::BIT_STRING)?.split_first()?;
     if *unused != 0 || !outer.0.is_empty() || !whole.0.is_empty() {

@@ -7,7 +7,7 @@
 //! What it promises: a statement is rebuilt byte by byte from the output of its evaluation, so that only its signature
 //! is kept; what does not verify is never said to, and why not is told.
 
-mod der;
+pub mod der;
 pub mod dsse;
 pub mod keys;
 pub mod signature;

@@ -10,3 +10,6 @@ pub mod notices;
 pub mod reevaluation;
 mod text;
 pub mod webhook;
+
+/// The kinds whose operations longrun itself makes: nobody else may create them, nor work at them.
+pub const RESERVED: [&str; 3] = [notices::KIND, bulk::KIND, reevaluation::KIND];

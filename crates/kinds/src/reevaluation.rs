@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Attempt, Failure, Handler, Limits};
-use operations::{Access, Filter, MAX_INLINE_BYTES, NewOperation, OperationId, PageRequest, Resource, Status};
+use operations::{Access, NewOperation, OperationId, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, Store, StoreError, WaiverChange};
@@ -27,8 +27,6 @@ const TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 const CONCURRENCY: usize = 2;
 /// Evidence that is looked at together.
 const PART: u32 = 100;
-/// Evaluations of a piece that are looked at, the newest.
-const EVALUATIONS: u32 = 10;
 /// Operations that the output lists.
 const LISTED: usize = 100;
 
@@ -131,19 +129,11 @@ impl ReevaluationHandler {
     /// The newest completed evaluation of a piece by each request and in each project, whole.
     async fn evaluations(&self, access: &Access, record: &EvidenceRecord) -> Result<Vec<OperationDetail>, Failure> {
         let resource_id = record.digest.to_string();
-        let filter = Filter {
-            status: Some(Status::Completed),
-            kind: Some(evaluation::KIND.to_owned()),
-            resource: Some(Resource { resource_type: "evidence".to_owned(), resource_id }),
-        };
-        let page = PageRequest { page: 0, page_size: EVALUATIONS };
-        let listing = self.store.list(access, &filter, page).await.map_err(away)?;
+        let resource = Resource { resource_type: "evidence".to_owned(), resource_id };
         let (mut newest, mut seen) = (Vec::new(), Vec::new());
-        for entry in listing.entries {
+        for operation in evaluation::newest(&*self.store, access, resource).await.map_err(away)? {
             // What was removed meanwhile, or cannot be opened, is not repeated.
-            let id = entry.operation.id;
-            let Ok(mut details) = self.store.details(access, &[id], MAX_INLINE_BYTES * 2).await else { continue };
-            let Some(detail) = details.pop().flatten() else { continue };
+            let Ok(Some(detail)) = self.store.detail(access, operation.id).await else { continue };
             let by = (detail.operation.project_id.clone(), asked(&detail.input));
             if !seen.contains(&by) {
                 seen.push(by);

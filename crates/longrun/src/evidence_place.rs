@@ -1,10 +1,12 @@
-//! Where the evidence of a store is kept, for the commands that work on a store directly.
+//! Where the evidence of a store is kept.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use store::ContentStore;
+
+use crate::config::Evidence;
 
 /// A folder, or a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,14 @@ pub enum EvidencePlace {
 }
 
 impl EvidencePlace {
+    /// The place that a configuration names.
+    pub fn of(configured: &Evidence) -> EvidencePlace {
+        match configured.url.as_str() {
+            "" => EvidencePlace::Folder(PathBuf::from(&configured.folder)),
+            url => EvidencePlace::Bucket(url.to_owned()),
+        }
+    }
+
     /// Whether it can be looked at: looking makes no folder.
     pub fn exists(&self) -> bool {
         match self {
@@ -24,14 +34,14 @@ impl EvidencePlace {
         }
     }
 
-    /// The content that is kept there, of any size.
+    /// The content that is kept there, and takes pieces of up to `limit` bytes.
     ///
     /// # Errors
-    /// When it cannot be used.
-    pub fn open(&self) -> anyhow::Result<ContentStore> {
+    /// When the folder cannot be made or used, or the environment says of a bucket what cannot be.
+    pub fn open(&self, limit: u64) -> anyhow::Result<ContentStore> {
         let opened = match self {
-            EvidencePlace::Folder(folder) => ContentStore::local(folder, u64::MAX),
-            EvidencePlace::Bucket(url) => ContentStore::bucket(url, u64::MAX),
+            EvidencePlace::Folder(folder) => ContentStore::local(folder, limit),
+            EvidencePlace::Bucket(url) => ContentStore::bucket(url, limit),
         };
         opened.with_context(|| format!("cannot use {self}"))
     }
@@ -41,7 +51,7 @@ impl fmt::Display for EvidencePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EvidencePlace::Folder(folder) => write!(f, "the evidence folder {}", folder.display()),
-            EvidencePlace::Bucket(url) => write!(f, "the bucket {url}"),
+            EvidencePlace::Bucket(url) => write!(f, "the bucket {url} for evidence"),
         }
     }
 }

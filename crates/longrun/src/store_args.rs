@@ -95,12 +95,7 @@ impl StoreArgs {
         let url = loaded.config.store_url()?;
         let dev = of_dev(Path::new(DEV_FOLDER));
         let is_there = |url: &StoreUrl| matches!(url, StoreUrl::Sqlite(path) if path.exists());
-        let evidence = loaded.config.evidence;
-        let place = match evidence.url.as_str() {
-            "" => EvidencePlace::Folder(evidence.folder.into()),
-            _ => EvidencePlace::Bucket(evidence.url),
-        };
-        let of_configuration = (url, place);
+        let of_configuration = (url, EvidencePlace::of(&loaded.config.evidence));
         Ok(if !is_named && !is_there(&of_configuration.0) && is_there(&dev.0) { dev } else { of_configuration })
     }
 

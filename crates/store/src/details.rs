@@ -90,9 +90,20 @@ pub trait Details: Send + Sync {
         longest: usize,
     ) -> Result<Vec<Option<OperationDetail>>, StoreError>;
 
+    /// The same of one operation. Fails with [`StoreError::Unavailable`] when a text of it cannot be opened, while of several
+    /// such a text is left out.
+    async fn detail_up_to(
+        &self,
+        access: &Access,
+        id: OperationId,
+        longest: usize,
+    ) -> Result<Option<OperationDetail>, StoreError> {
+        Ok(self.details(access, &[id], longest).await?.pop().flatten())
+    }
+
     /// Everything about one operation.
     async fn detail(&self, access: &Access, id: OperationId) -> Result<Option<OperationDetail>, StoreError> {
-        Ok(self.details(access, &[id], i32::MAX as usize).await?.pop().flatten())
+        self.detail_up_to(access, id, i32::MAX as usize).await
     }
 }
 

@@ -459,10 +459,8 @@ async fn reserve(
         Some(mut row) => {
             row.last_used_at = now.max(row.last_used_at);
             table.save(digest, &row).await?;
-            match row.state {
-                EvidenceState::Stored => Ok(Reservation::Stored(row.record(*digest))),
-                EvidenceState::Reserved | EvidenceState::Removing => Ok(Reservation::Reserved),
-            }
+            let is_stored = row.state == EvidenceState::Stored;
+            Ok(if is_stored { Reservation::Stored(row.record(*digest)) } else { Reservation::Reserved })
         }
     }
 }

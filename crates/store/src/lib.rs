@@ -59,8 +59,7 @@ mod work;
 mod workers;
 
 use async_trait::async_trait;
-pub use operations::Timestamp;
-use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest};
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageInfo, PageRequest, Timestamp};
 
 use seal::{Replacement, TextCursor, TextPage, TextPlace};
 

@@ -32,6 +32,6 @@ pub use evaluations::{CheckError, Evaluations, JobError};
 pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;
 pub use prompt::{DEFAULT_EVIDENCE_LIMIT, DEFAULT_TIMEOUT, Provider, ProviderSettings, ResponseFormat};
-pub(crate) use records::asked;
+pub(crate) use records::{asked, newest};
 pub use references::{NotFetched, ReferenceSettings, References};
 pub use serve::serve;

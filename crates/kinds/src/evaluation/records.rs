@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use engine::{Attempt, Failure};
 use evidence::Waiver;
-use operations::{Access, Filter, MAX_INLINE_BYTES, OperationId, PageRequest, Status};
+use operations::{Access, Filter, Operation, OperationId, PageRequest, Resource, Status};
 use serde_json::Value;
 use store::{Digest, Store, StoreError};
 
 use super::handler::KIND;
 
-/// Evaluations of the same evidence that are looked at for one by the same policies.
+/// Evaluations of the same evidence that are looked at for those by the same policies, the newest.
 const LOOKED_AT: u32 = 10;
 
 /// The store, as an evaluation needs it.
@@ -63,25 +63,16 @@ impl Records {
     /// The newest completed evaluation of the same evidence, in the same project, by the same policies.
     pub(super) async fn before(&self, attempt: &Attempt) -> Result<Option<Before>, Failure> {
         let access = Access::organization(&attempt.organization);
-        let filter = Filter {
-            status: Some(Status::Completed),
-            kind: Some(KIND.to_owned()),
-            resource: attempt.operation.resource.clone(),
-        };
-        if filter.resource.is_none() {
-            return Ok(None);
-        }
-        let page = PageRequest { page: 0, page_size: LOOKED_AT };
-        let listing = self.0.list(&access, &filter, page).await.map_err(unread)?;
+        let Some(resource) = &attempt.operation.resource else { return Ok(None) };
+        let newest = newest(&*self.0, &access, resource.clone()).await.map_err(unread)?;
         let asked = asked(&attempt.input);
-        for entry in listing.entries {
-            let (id, project) = (entry.operation.id, &entry.operation.project_id);
-            if id == attempt.operation.id || *project != attempt.operation.project_id {
+        for operation in newest {
+            let id = operation.id;
+            if id == attempt.operation.id || operation.project_id != attempt.operation.project_id {
                 continue;
             }
             // Removed meanwhile, or not to be opened any more: there is nothing to compare with.
-            let Ok(mut details) = self.0.details(&access, &[id], MAX_INLINE_BYTES * 2).await else { continue };
-            let Some(detail) = details.pop().flatten() else { continue };
+            let Ok(Some(detail)) = self.0.detail(&access, id).await else { continue };
             if self::asked(&detail.input) == asked
                 && let Ok(output) = serde_json::from_str(&detail.operation.output)
             {
@@ -90,6 +81,18 @@ impl Records {
         }
         Ok(None)
     }
+}
+
+/// The newest completed evaluations of a piece of evidence, newest first.
+pub(crate) async fn newest(
+    store: &dyn Store,
+    access: &Access,
+    resource: Resource,
+) -> Result<Vec<Operation>, StoreError> {
+    let filter = Filter { status: Some(Status::Completed), kind: Some(KIND.to_owned()), resource: Some(resource) };
+    let page = PageRequest { page: 0, page_size: LOOKED_AT };
+    let listing = store.list(access, &filter, page).await?;
+    Ok(listing.entries.into_iter().map(|entry| entry.operation).collect())
 }
 
 /// Of a request, by what it is told which policies were asked for.

@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         return Err(failure(message, "let them end, cancel them, or give them up with --force"));
     }
     let spinner = Spinner::start("deleting");
-    let content = if place.exists() { Some(place.open()?) } else { None };
+    let content = if place.exists() { Some(place.open(u64::MAX)?) } else { None };
     let say = |rows| spinner.say(format!("deleting: {}", count(rows, "row")));
     let deleted = go_on_deleting(&*store, content.as_ref(), name, None, say).await;
     drop(spinner);

@@ -75,7 +75,7 @@ pub fn generate_key(args: &GenerateKeyArgs) -> anyhow::Result<Exit> {
 fn content(evidence: Option<PathBuf>, store: &StoreArgs, keyring: &Keyring) -> anyhow::Result<ContentStore> {
     let place = store.evidence(evidence)?;
     anyhow::ensure!(place.exists(), "{place} is not there");
-    Ok(place.open().hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
+    Ok(place.open(u64::MAX).hint("name it with --evidence or --config")?.with_keyring(keyring.clone()))
 }
 
 /// Tells how many texts and pieces of evidence are encrypted with which key.

@@ -36,7 +36,7 @@ pub use flags::ConfigArgs;
 pub use hidden::Hidden;
 pub use kinds::{Command, Limits, Work};
 pub use load::{Flag, Loaded, Origin, load};
-pub use model::{Config, LogFormat};
+pub use model::{Config, Evidence, LogFormat};
 pub use nearest::nearest;
 pub use tracing::collector_url;
 pub use units::{ByteSize, Span};

@@ -3,7 +3,7 @@
 use kinds::evaluation::{Provider, ProviderSettings};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::endpoint::variable;
+use super::endpoint::{file, variable};
 use crate::config::Config;
 
 /// The provider, when there is one.
@@ -16,9 +16,7 @@ pub fn provider(config: &Config) -> anyhow::Result<Option<Provider>> {
         return Ok(None);
     }
     let key = if !ai.key_file.is_empty() {
-        let text = std::fs::read_to_string(&ai.key_file)
-            .map_err(|error| anyhow::anyhow!("ai.key_file: cannot read {}: {error}", ai.key_file))?;
-        Some(SecretString::from(text))
+        Some(SecretString::from(file("ai.key_file", &ai.key_file)?))
     } else if !ai.key_environment.is_empty() {
         Some(SecretString::from(variable("ai.key_environment", &ai.key_environment)?))
     } else {

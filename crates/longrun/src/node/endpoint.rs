@@ -20,14 +20,21 @@ pub fn endpoint(table: &str, configured: &Configured) -> anyhow::Result<Endpoint
         (key, SecretString::from(text))
     } else {
         let key = format!("{table}.secret_file");
-        let text = std::fs::read_to_string(&configured.secret_file)
-            .map_err(|error| anyhow::anyhow!("{key}: cannot read {}: {error}", configured.secret_file))?;
+        let text = file(&key, &configured.secret_file)?;
         (key, SecretString::from(text))
     };
     let secrets = Secrets::parse(text.expose_secret())
         .map_err(|error| anyhow::anyhow!("{key}: {error}"))
         .hint("`openssl rand -base64 32` makes what follows \"whsec_\"")?;
     Endpoint::new(&configured.settings(), secrets).map_err(|error| anyhow::anyhow!("{table}.{error}"))
+}
+
+/// The text of a file that the configuration names at `key`.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn file(key: &str, name: &str) -> anyhow::Result<String> {
+    std::fs::read_to_string(name).map_err(|error| anyhow::anyhow!("{key}: cannot read {name}: {error}"))
 }
 
 /// A variable of the server's environment that the configuration names at `key`.

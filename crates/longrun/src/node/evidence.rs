@@ -1,15 +1,11 @@
 //! The evidence of a server: what is done about it from time to time.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use store::{ContentStore, DeletionError, EvidenceRetention, Keyring, Store, StoreError};
+use store::{ContentStore, DeletionError, EvidenceRetention, Store, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
-
-use crate::config::Config;
 
 /// Between two looks at what came of waivers.
 const WAIVERS_EVERY: Duration = Duration::from_secs(2);
@@ -35,22 +31,6 @@ pub async fn tidy(content: ContentStore, store: Arc<dyn Store>, retention: Evide
         Ok::<_, DeletionError>(Next::AfterPeriod)
     })
     .await;
-}
-
-/// Where the evidence of this configuration is kept.
-///
-/// # Errors
-/// When the folder cannot be made or used, or the environment says of a bucket what cannot be.
-pub fn open(config: &Config, keyring: Keyring) -> anyhow::Result<ContentStore> {
-    let (evidence, limit) = (&config.evidence, config.evidence.max_size.0);
-    let content = if evidence.url.is_empty() {
-        let opened = ContentStore::local(Path::new(&evidence.folder), limit);
-        opened.with_context(|| format!("cannot use the evidence folder {}", evidence.folder))?
-    } else {
-        let opened = ContentStore::bucket(&evidence.url, limit);
-        opened.with_context(|| format!("cannot use the bucket {} for evidence", evidence.url))?
-    };
-    Ok(content.with_keyring(keyring))
 }
 
 /// Has evidence evaluated again that a waiver concerns which came, went or ended. `wake` is called when there is something

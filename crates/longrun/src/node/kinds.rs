@@ -74,13 +74,13 @@ fn notices(config: &Config) -> anyhow::Result<Notices> {
 /// The kinds that no worker may touch: what runs in this process, and always what longrun makes for itself, which
 /// another server on the same store may run.
 pub fn local(registry: &Registry) -> Vec<String> {
-    let mut kinds = registry.kinds();
-    for own in [notices::KIND, bulk::KIND, reevaluation::KIND] {
-        if !kinds.iter().any(|kind| kind == own) {
-            kinds.push(own.to_owned());
+    let mut local = registry.kinds();
+    for own in kinds::RESERVED {
+        if !local.iter().any(|kind| kind == own) {
+            local.push(own.to_owned());
         }
     }
-    kinds
+    local
 }
 
 /// Every kind that is declared, in alphabetical order, the built-in one first.

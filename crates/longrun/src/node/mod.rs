@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::evidence_place::EvidencePlace;
 use crate::exit::Hint;
 
 pub use lock::StoreLock;
@@ -89,7 +90,7 @@ impl Node {
         store.meters().kinds.name(known_kinds(config).iter().map(String::as_str));
         // What calls have set holds from the first request on.
         store.refresh_limits().await.context("cannot read the limits of organizations")?;
-        let content = evidence::open(config, keyring)?;
+        let content = EvidencePlace::of(&config.evidence).open(config.evidence.max_size.0)?.with_keyring(keyring);
         if let StoreUrl::Sqlite(path) = &url {
             warn_of_readers(path);
         }
@@ -244,7 +245,7 @@ impl Node {
 /// The kinds that a configuration declares, and those that longrun brings.
 pub fn known_kinds(config: &Config) -> Vec<String> {
     let mut known = kinds::known(config);
-    known.extend([::kinds::notices::KIND, ::kinds::bulk::KIND, ::kinds::reevaluation::KIND].map(str::to_owned));
+    known.extend(::kinds::RESERVED.map(str::to_owned));
     known
 }
 

@@ -258,7 +258,7 @@ pub(super) fn check_new(app: &App, operation: &NewOperation, found: &mut Found) 
 }
 
 fn undeclared(app: &App, kind: &str) -> Option<Violation> {
-    if [kinds::notices::KIND, kinds::bulk::KIND, kinds::reevaluation::KIND].contains(&kind) {
+    if kinds::RESERVED.contains(&kind) {
         let description = "is reserved: longrun itself makes the operations of this kind";
         return Some(Violation::new("kind", description));
     }

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -13,7 +12,6 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use operations::{NewOperation, Operation, Violation};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 use serde_json::value::RawValue;
 use store::{Digest, Scope};
 use utoipa::ToSchema;
@@ -81,7 +79,7 @@ pub(crate) struct EvaluateEvidence<'a> {
     /// The evidence itself, in base64; empty for evidence of nothing, such as a report without findings.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, format = Byte)]
-    pub(crate) content: Given<'a>,
+    pub(crate) content: Option<Text<'a>>,
     /// The material type, such as SBOM_CYCLONEDX_JSON; detected from the content unless it is given.
     #[serde(default, borrow)]
     #[schema(value_type = Option<String>, example = "SBOM_CYCLONEDX_JSON")]
@@ -121,35 +119,9 @@ pub(crate) struct EvaluateEvidence<'a> {
     pub(crate) prompt: String,
 }
 
-/// A text that was given, be it empty, or was not. It is not copied where that can be spared.
-#[derive(Debug, Default)]
-pub(crate) struct Given<'a>(Option<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Given<'a>, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Cow<'de, str>, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-
-            fn visit_string<E: de::Error>(self, text: String) -> Result<Cow<'de, str>, E> {
-                Ok(Cow::Owned(text))
-            }
-        }
-        deserializer.deserialize_str(Text).map(|text| Given(Some(text)))
-    }
-}
+/// A text that is not copied where that can be spared.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The evidence of a request.
 pub(crate) enum Evidence {
@@ -210,7 +182,8 @@ impl Evaluation {
         }
         operation.input = format!("{{{}}}", members.join(","));
         operation.violations().into_iter().for_each(|violation| found.add(violation));
-        let text = asked.content.0.as_ref().filter(|text| asked.digest.is_empty() || !text.is_empty());
+        let text =
+            asked.content.as_ref().map(|Text(text)| text).filter(|text| asked.digest.is_empty() || !text.is_empty());
         let evidence = match (asked.digest.is_empty(), content(text)) {
             (false, None) => {
                 asked.digest.parse().map(Evidence::Stored).map_err(|e| Violation::new("digest", e.to_string()))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use kinds::evaluation::JobError;
-use operations::{OperationId, Projects, Status, Timestamp, Violation, check_text};
+use operations::{OperationId, Status, Timestamp, Violation, check_text};
 use serde::Deserialize;
 use store::{
     Content, Digest, EvidenceFilter, EvidenceKept, EvidenceRecord, EvidenceRemoval, EvidenceTotals, InvalidDigest,
@@ -162,14 +162,7 @@ fn parsed(digest: Option<&str>) -> Result<Digest, ApiError> {
 /// Whether the caller may list evidence, which tells of the whole organization.
 pub(crate) fn may_list(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceRead)?;
-    whole_organization(caller)
-}
-
-fn whole_organization(caller: &Caller) -> Result<(), ApiError> {
-    match caller.access().projects {
-        Projects::All => Ok(()),
-        Projects::Only(_) => Err(ApiError::WholeOrganization),
-    }
+    caller.require_whole_organization()
 }
 
 /// One page of evidence, newest first.
@@ -194,11 +187,8 @@ pub(crate) async fn list(app: &App, caller: &Caller, asked: Paged<ListEvidence>)
     let next = listed.last().filter(|_| has_more).map(|last| &last.record);
     let next = next.map(|last| format!("{}.{}", last.created_at.as_millis(), last.digest));
     let ids: Vec<OperationId> = listed.iter().filter_map(|listed| listed.last_operation).collect();
-    let details = match ids.as_slice() {
-        [] => Vec::new(),
-        // Of one alone, a text that cannot be opened would refuse the list.
-        ids => app.store.details(caller.access(), &[ids, &ids[..1]].concat(), READ_FOR_VERDICT).await?,
-    };
+    let details =
+        if ids.is_empty() { Vec::new() } else { app.store.details(caller.access(), &ids, READ_FOR_VERDICT).await? };
     let last = |id: OperationId| {
         let detail = details.iter().flatten().find(|detail| detail.operation.id == id)?;
         Some(LastOperation {
@@ -244,7 +234,7 @@ fn verdict(output: &str) -> Option<&'static str> {
 /// Removes a piece of evidence for good, unless an operation that has not ended refers to it.
 pub(crate) async fn delete(app: &App, caller: &Caller, digest: Option<&str>) -> Result<(), ApiError> {
     caller.require(Scope::EvidenceWrite)?;
-    whole_organization(caller)?;
+    caller.require_whole_organization()?;
     let (organization, digest) = (caller.organization(), parsed(digest)?);
     let store = caller.store(app, "evidence.delete", vec![format!("evidence/{digest}")]);
     match store.begin_removal(organization, EvidenceRemoval::One(digest)).await? {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use operations::{Projects, check_kind};
+use operations::check_kind;
 use store::{Organizations, Pausable, Paused, Quota, Scope, Store};
 
 use crate::app::App;
@@ -109,10 +109,7 @@ pub(super) fn managed(caller: &Caller, organization: &str) -> Result<String, Api
 /// These calls are about the whole organization.
 pub(super) fn whole(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::Admin)?;
-    match caller.access().projects {
-        Projects::All => Ok(()),
-        Projects::Only(_) => Err(ApiError::WholeOrganization),
-    }
+    caller.require_whole_organization()
 }
 
 /// Whose log a call about an organization goes into: into that of the caller when it is not its to manage.

@@ -42,7 +42,7 @@ pub(crate) async fn retry(
     };
     let id = id?;
     // The texts of the old one are not asked for.
-    let detail = app.store.details(caller.access(), &[id], 0).await?.pop().flatten().ok_or(NOT_FOUND)?;
+    let detail = app.store.detail_up_to(caller.access(), id, 0).await?.ok_or(NOT_FOUND)?;
     let Operation { status, .. } = detail.operation;
     if !status.is_terminal() {
         let allowed = "only a COMPLETED or FAILED one can be repeated with another input; cancel it first";
@@ -66,7 +66,7 @@ pub(crate) async fn retry(
     let made = creation::one(app, caller, new, &format!("POST /v1/operations/{id}:retry"), key).await?;
     if key_of_its_own && made.existing {
         // Only a repetition of this very call may be answered what is there already.
-        let there = app.store.details(caller.access(), &[made.operation.id], 0).await?.pop().flatten();
+        let there = app.store.detail_up_to(caller.access(), made.operation.id, 0).await?;
         let is_this = there.is_some_and(|there| there.labels.get(RETRY_OF) == Some(&id.to_string()));
         if !is_this {
             return Err(ApiError::UniqueKeyInUse);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use operations::{Projects, Search, Timestamp, Violation, check_name, check_text};
+use operations::{Search, Timestamp, Violation, check_name, check_text};
 use serde::Deserialize;
 use store::{GroupBy, MAX_ALL_PRIVATE_VIEWS, Scope, View, ViewOutcome, ViewReach};
 use tokio::time::Instant;
@@ -170,10 +170,7 @@ fn may_change(caller: &Caller, view: &View) -> Result<(), ApiError> {
 
 fn may_share(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::OperationsWrite)?;
-    match caller.access().projects {
-        Projects::All => Ok(()),
-        Projects::Only(_) => Err(ApiError::WholeOrganization),
-    }
+    caller.require_whole_organization()
 }
 
 /// What is well of a view's parts.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use kinds::reevaluation::{self, Selection};
-use operations::{Operation, Projects, Timestamp, Violation, check_text};
+use operations::{Operation, Timestamp, Violation, check_text};
 use serde::Deserialize;
 use store::{Digest, Scope, Waiver, WaiverOutcome};
 use utoipa::ToSchema;
@@ -80,14 +80,7 @@ pub(crate) struct ReevaluateEvidence {
 /// Whether the caller may make and remove waivers.
 fn may_change(caller: &Caller) -> Result<(), ApiError> {
     caller.require(Scope::Admin)?;
-    whole_organization(caller)
-}
-
-fn whole_organization(caller: &Caller) -> Result<(), ApiError> {
-    match caller.access().projects {
-        Projects::All => Ok(()),
-        Projects::Only(_) => Err(ApiError::WholeOrganization),
-    }
+    caller.require_whole_organization()
 }
 
 /// Makes a waiver.
@@ -142,7 +135,7 @@ fn check(field: &str, text: &str, most: usize, is_needed: bool, found: &mut Foun
 /// Every waiver, oldest first, those that have expired included.
 pub(crate) async fn list(app: &App, caller: &Caller) -> Result<(Vec<Waiver>, Timestamp), ApiError> {
     caller.require(Scope::EvidenceRead)?;
-    whole_organization(caller)?;
+    caller.require_whole_organization()?;
     Ok((app.store.waivers(caller.organization()).await?, app.store.now()))
 }
 
@@ -163,7 +156,7 @@ pub(crate) async fn reevaluate(
 ) -> Result<Operation, ApiError> {
     caller.require(Scope::OperationsWrite)?;
     caller.require(Scope::EvidenceRead)?;
-    whole_organization(caller)?;
+    caller.require_whole_organization()?;
     let (asked, mut found) = asked.into_parts();
     check_text("policy", &asked.policy).err().into_iter().for_each(|violation| found.add(violation));
     if !asked.digest.is_empty() && asked.digest.parse::<Digest>().is_err() {

@@ -158,6 +158,14 @@ impl Caller {
         if self.found.token.allows(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope)) }
     }
 
+    /// Refuses a caller whose token is limited to projects.
+    pub(crate) fn require_whole_organization(&self) -> Result<(), ApiError> {
+        match self.access().projects {
+            Projects::All => Ok(()),
+            Projects::Only(_) => Err(ApiError::WholeOrganization),
+        }
+    }
+
     /// Refuses a caller that may not work as a worker, be it for its organization or for several.
     pub(crate) fn require_work(&self) -> Result<(), ApiError> {
         let works_for_many = self.allowed_in(Scope::OperationsWork).is_some();

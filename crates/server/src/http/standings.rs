@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use operations::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use store::meters::{KindLabel, Meters};
-use store::{Pausable, Paused, Standings, Store, StoreError, Timestamp};
+use store::{Pausable, Paused, Standings, Store, StoreError};
 use tasks::TaskReport;
 use tokio::sync::Mutex;
 use tokio::time::timeout;

@@ -6,19 +6,18 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use operations::Timestamp;
 use serde::Deserialize;
-use store::{AuditEntry, AuditPage};
+use store::AuditEntry;
 
 use super::assets::Assets;
 use super::error::Problem;
 use super::filter::address;
-use super::form::Address;
+use super::form::{Address, or_problems};
 use super::format::{When, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
 use crate::calls::audit::{self, ListAudit};
 use crate::calls::page::{PageQuery, Paged};
-use crate::error::ApiError;
 use crate::strict::Read;
 
 /// Entries of a page.
@@ -101,14 +100,7 @@ pub(super) async fn show(
     let page = PageQuery { wanted: Some(SIZE), token: asked.page_token.clone() };
     let paged =
         Paged { page: Read { value: page, violations: Vec::new() }, asked: Read { value, violations: Vec::new() } };
-    let (found, problems) = match audit::list(&app, &visitor.caller, paged).await {
-        Ok(found) => (found, Vec::new()),
-        Err(ApiError::Invalid(violations)) => {
-            let told = violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description));
-            (AuditPage::default(), told.collect())
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (found, problems) = or_problems(audit::list(&app, &visitor.caller, paged).await)?;
     let now = app.store.now();
     let plain = Asked { page_token: String::new(), ..asked.clone() };
     let is_wrong = !problems.is_empty();

@@ -20,8 +20,7 @@ pub(super) fn of(detail: &OperationDetail) -> Vec<(&'static str, String)> {
         ("curl", format!("{curl} \"$LONGRUN_URL/v1/operations/{id}?view=FULL\"")),
         ("Command line", format!("longrun operations get {id}")),
     ];
-    let is_reserved =
-        [kinds::bulk::KIND, kinds::notices::KIND, kinds::reevaluation::KIND].contains(&&*detail.operation.kind);
+    let is_reserved = kinds::RESERVED.contains(&&*detail.operation.kind);
     if !is_reserved && detail.input.len() <= SHOWN_INPUT {
         let body = quoted_for_shell(&body(detail));
         commands.push((

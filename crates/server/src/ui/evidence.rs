@@ -118,6 +118,15 @@ pub(super) async fn show(
     respond::page(&headers, &template)
 }
 
+/// The class of a badge that shows a verdict.
+pub(super) fn class_of(verdict: &str) -> &'static str {
+    match verdict {
+        "passed" => "completed",
+        "failed" => "failed",
+        _ => "pending",
+    }
+}
+
 /// A number of bytes for people, and exactly.
 pub(super) fn size(bytes: u64) -> String {
     const KIB: u64 = 1_024;
@@ -188,11 +197,7 @@ fn row(detail: &OperationDetail, now: Timestamp) -> Row {
         short_id: id[id.len() - 12..].to_owned(),
         id,
         badge: Badge::of(operation),
-        class: match verdict.as_ref().map(|verdict| &*verdict.status) {
-            Some("passed") => "completed",
-            Some("failed") => "failed",
-            _ => "pending",
-        },
+        class: class_of(verdict.as_ref().map_or("", |verdict| &verdict.status)),
         policies: of(|verdict| verdict.policies),
         violations: of(|verdict| verdict.violations.len()),
         name: verdict.as_ref().map_or(String::new(), |verdict| verdict.name.clone()),

@@ -1,37 +1,28 @@
-//! `/ui/evidence`: what is stored, and what an organization lives with in it.
-
-use std::time::Duration;
+//! `/ui/evidence`: what is stored.
 
 use askama::Template;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::extract::State;
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use operations::Timestamp;
 use serde::Deserialize;
-use store::{Scope, Waiver};
 
 use super::assets::Assets;
 use super::error::Problem;
-use super::evidence::size;
+use super::evidence::{class_of, size};
 use super::filter::address;
-use super::form::{Address, Fields, Sent, Wrong, name_of};
+use super::form::{Address, or_problems};
 use super::format::{When, number, short};
 use super::respond;
 use super::visitor::{Frame, Visitor};
 use crate::app::App;
-use crate::calls::evidence::{self, EvidencePage, ListEvidence, ListedPiece};
+use crate::calls::evidence::{self, ListEvidence, ListedPiece};
 use crate::calls::page::{PageQuery, Paged};
-use crate::calls::waivers::{self, CreateWaiver};
-use crate::error::ApiError;
 use crate::strict::Read;
 
 const HERE: &str = "/ui/evidence";
-/// The page of waivers.
-const WAIVERS: &str = "/ui/waivers";
 /// Entries of a page.
 const SIZE: u32 = 50;
-const DAY: u64 = 24 * 3_600;
 
 /// What is asked for, as the address has it.
 #[derive(Clone, Default, Deserialize)]
@@ -87,14 +78,7 @@ pub(super) async fn show(
     let page = PageQuery { wanted: Some(SIZE), token: asked.page_token.clone() };
     let paged =
         Paged { page: Read { value: page, violations: Vec::new() }, asked: Read { value, violations: Vec::new() } };
-    let (found, problems) = match evidence::list(&app, &visitor.caller, paged).await {
-        Ok(found) => (found, Vec::new()),
-        Err(ApiError::Invalid(violations)) => {
-            let told = violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description));
-            (EvidencePage::default(), told.collect())
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (found, problems) = or_problems(evidence::list(&app, &visitor.caller, paged).await)?;
     let now = app.store.now();
     let plain = Asked { page_token: String::new(), ..asked.clone() };
     let is_wrong = !problems.is_empty();
@@ -130,129 +114,9 @@ fn row(piece: &ListedPiece, now: Timestamp) -> Piece {
         name: record.name.clone(),
         kind: record.kind.clone(),
         size: size(record.size),
-        class: match verdict {
-            "passed" => "completed",
-            "failed" => "failed",
-            _ => "pending",
-        },
+        class: class_of(verdict),
         verdict: verdict.to_owned(),
         used: When::new(record.last_used_at, now),
         stored: When::new(record.created_at, now),
-    }
-}
-
-#[derive(Template)]
-#[template(path = "ui/waivers.html")]
-struct WaiversPage {
-    assets: Assets,
-    frame: Frame,
-    waivers: Vec<Shown>,
-    may_change: bool,
-    new: Typed,
-    wrong: Wrong,
-}
-
-struct Shown {
-    id: String,
-    policy: String,
-    finding: String,
-    subject: String,
-    reason: String,
-    by: String,
-    made: When,
-    expires: Option<When>,
-    is_live: bool,
-}
-
-/// What stands in the form.
-#[derive(Default)]
-struct Typed {
-    policy: String,
-    finding: String,
-    subject: String,
-    reason: String,
-    days: String,
-}
-
-impl Typed {
-    fn of(fields: &Fields) -> Typed {
-        let text = |name| fields.one(name).to_owned();
-        Typed {
-            policy: text("policy"),
-            finding: text("finding"),
-            subject: text("subject"),
-            reason: text("reason"),
-            days: text("days"),
-        }
-    }
-}
-
-/// `GET /ui/waivers`.
-pub(super) async fn waivers(State(app): State<App>, visitor: Visitor, headers: HeaderMap) -> Result<Response, Problem> {
-    page(&app, &visitor, &headers, Typed::default(), Wrong::default(), StatusCode::OK).await
-}
-
-/// `POST /ui/waivers`: makes one.
-pub(super) async fn waive(State(app): State<App>, headers: HeaderMap, sent: Sent) -> Result<Response, Problem> {
-    let Sent { visitor, fields } = sent;
-    let typed = Typed::of(&fields);
-    let days: Option<u64> = if typed.days.is_empty() { None } else { Some(typed.days.parse().unwrap_or_default()) };
-    let value = CreateWaiver {
-        policy: typed.policy.clone(),
-        finding: typed.finding.clone(),
-        subject: typed.subject.clone(),
-        reason: typed.reason.clone(),
-        expires_in: days.map(|days| Duration::from_secs(days.saturating_mul(DAY))),
-    };
-    match waivers::create(&app, &visitor.caller, Read { value, violations: Vec::new() }).await {
-        Ok(_) => Ok(Redirect::to(WAIVERS).into_response()),
-        Err(error) => {
-            let (wrong, status) = Wrong::of(error)?;
-            page(&app, &visitor, &headers, typed, wrong, status).await
-        }
-    }
-}
-
-/// `POST /ui/waivers/{id}/remove`.
-pub(super) async fn remove_waiver(
-    State(app): State<App>,
-    id: Result<Path<String>, PathRejection>,
-    sent: Sent,
-) -> Result<Response, Problem> {
-    waivers::delete(&app, &sent.visitor.caller, &name_of(id, "waiver")?).await?;
-    Ok(Redirect::to(WAIVERS).into_response())
-}
-
-async fn page(
-    app: &App,
-    visitor: &Visitor,
-    headers: &HeaderMap,
-    new: Typed,
-    wrong: Wrong,
-    status: StatusCode,
-) -> Result<Response, Problem> {
-    let (waivers, now) = waivers::list(app, &visitor.caller).await?;
-    let template = WaiversPage {
-        assets: Assets,
-        frame: visitor.frame("evidence"),
-        waivers: waivers.into_iter().map(|waiver| shown(waiver, now)).collect(),
-        may_change: visitor.caller.token().allows(Scope::Admin),
-        new,
-        wrong,
-    };
-    respond::page_with(status, headers, &template)
-}
-
-fn shown(waiver: Waiver, now: Timestamp) -> Shown {
-    Shown {
-        is_live: waiver.is_live(now),
-        made: When::new(waiver.created_at, now),
-        expires: waiver.expires_at.map(|at| When::new(at, now)),
-        id: waiver.id,
-        policy: waiver.policy,
-        finding: waiver.finding,
-        subject: waiver.subject,
-        reason: waiver.reason,
-        by: waiver.created_by,
     }
 }

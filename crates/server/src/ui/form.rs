@@ -88,6 +88,21 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Address<T> {
     }
 }
 
+/// What a list has, or nothing and what is wrong with what it was asked for.
+///
+/// # Errors
+/// The error itself where asking for something else would not help.
+pub(super) fn or_problems<T: Default>(found: Result<T, ApiError>) -> Result<(T, Vec<String>), ApiError> {
+    match found {
+        Ok(found) => Ok((found, Vec::new())),
+        Err(ApiError::Invalid(violations)) => {
+            let told = violations.into_iter().map(|violation| format!("{} {}", violation.field, violation.description));
+            Ok((T::default(), told.collect()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A name within a path; what cannot be read is not there.
 pub(super) fn name_of(path: Result<Path<String>, PathRejection>, what: &'static str) -> Result<String, ApiError> {
     path.map(|Path(name)| name).map_err(|_| ApiError::NotFound(what))

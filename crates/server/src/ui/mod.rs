@@ -30,6 +30,7 @@ mod sign_in;
 mod tokens;
 mod views;
 mod visitor;
+mod waivers;
 mod workers;
 
 use axum::Router;
@@ -58,8 +59,8 @@ pub(crate) fn routes(app: &App) -> Router<App> {
         .route("/ui/tokens/{id}/{action}", post(Within(limit, tokens::act)))
         .route("/ui/sessions/{id}/revoke", post(Within(limit, tokens::end_session)))
         .route("/ui/evidence", get(Within(limit, evidence_list::show)))
-        .route("/ui/waivers", get(Within(limit, evidence_list::waivers)).post(Within(limit, evidence_list::waive)))
-        .route("/ui/waivers/{id}/remove", post(Within(limit, evidence_list::remove_waiver)))
+        .route("/ui/waivers", get(Within(limit, waivers::list)).post(Within(limit, waivers::create)))
+        .route("/ui/waivers/{id}/remove", post(Within(limit, waivers::remove)))
         .route("/ui/evidence/{digest}", get(Within(limit, evidence::show)))
         .route("/ui/operations", get(Within(limit, operations::list)))
         .route("/ui/operations/{id}", get(Within(limit, operation::show)))

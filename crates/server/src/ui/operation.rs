@@ -154,9 +154,7 @@ pub(super) async fn show(
         is_live: !is_over,
         may_cancel: may_write && !is_over,
         may_retry: may_write && operation.status == Status::Failed,
-        may_repeat: may_write
-            && is_over
-            && ![kinds::bulk::KIND, kinds::notices::KIND, kinds::reevaluation::KIND].contains(&&*operation.kind),
+        may_repeat: may_write && is_over && !kinds::RESERVED.contains(&&*operation.kind),
         may_delete: may_write && is_over,
         watch: filter::watch_url(&[("kind", &operation.kind)]),
         commands: commands::of(&detail),

@@ -229,6 +229,15 @@ impl Details for FaultyStore {
         self.check()?;
         self.inner.details(access, ids, longest).await
     }
+
+    async fn detail_up_to(
+        &self,
+        access: &Access,
+        id: OperationId,
+        longest: usize,
+    ) -> Result<Option<OperationDetail>, StoreError> {
+        self.inner.detail_up_to(access, id, longest).await
+    }
 }
 
 #[async_trait]

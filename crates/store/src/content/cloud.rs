@@ -24,15 +24,15 @@ const FORM: &str = "an address such as s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or
 #[error("must be {FORM}")]
 pub struct InvalidBucket;
 
-/// Which cloud, and the prefix in its bucket.
+/// Which cloud.
 enum Cloud {
     S3,
     Google,
     Azure,
 }
 
-/// Reads an address; the prefix may be empty.
-fn parse(url: &str) -> Result<(Cloud, Path), InvalidBucket> {
+/// Reads an address: the cloud, the bucket in it, and the prefix in that, which may be empty.
+fn parse(url: &str) -> Result<(Cloud, &str, Path), InvalidBucket> {
     let (scheme, rest) = url.split_once("://").ok_or(InvalidBucket)?;
     let cloud = match scheme {
         "s3" => Cloud::S3,
@@ -45,7 +45,7 @@ fn parse(url: &str) -> Result<(Cloud, Path), InvalidBucket> {
     if bucket.is_empty() || !bucket.chars().all(is_plain) || !prefix.chars().all(|c| is_plain(c) || c == '/') {
         return Err(InvalidBucket);
     }
-    Ok((cloud, Path::parse(prefix.trim_end_matches('/')).map_err(|_| InvalidBucket)?))
+    Ok((cloud, bucket, Path::parse(prefix.trim_end_matches('/')).map_err(|_| InvalidBucket)?))
 }
 
 impl ContentStore {
@@ -65,10 +65,9 @@ impl ContentStore {
     /// [`ContentError::Bucket`] when the address has another form; [`ContentError::Store`] when the environment says what
     /// cannot be.
     pub fn bucket(url: &str, limit: u64) -> Result<ContentStore, ContentError> {
-        let (cloud, prefix) = parse(url)?;
+        let (cloud, bucket, prefix) = parse(url)?;
         // The first to come sets it; every part of the program sets the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let bucket = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
         let objects: Arc<dyn ObjectStore> = match cloud {
             Cloud::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?),
             Cloud::Google => Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build()?),

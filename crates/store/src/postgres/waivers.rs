@@ -18,6 +18,9 @@ const READ: &str = "
     SELECT organization_id, id, policy, finding, subject, reason, created_by, created_at, expires_at, state FROM waivers
     WHERE organization_id = $1 AND state <> 3 ORDER BY id COLLATE \"C\"";
 
+/// Served by the primary key.
+const READ_ONE: &str = "SELECT * FROM waivers WHERE organization_id = $1 AND id = $2 AND state <> 3";
+
 /// Served by waivers_to_see_to.
 const CHANGES: &str = "
     SELECT * FROM waivers WHERE state IN (1, 3) OR (state = 2 AND expires_at <= $1) ORDER BY id COLLATE \"C\" LIMIT $2";
@@ -76,11 +79,11 @@ pub(super) async fn write(
             Ok(WaiverOutcome::Kept(waiver))
         }
         WaiverWrite::Delete(_, id) => {
-            let found = sqlx::query(READ).bind(organization).fetch_all(&mut *connection).await?;
-            let waivers: Vec<Waiver> = found.iter().map(read).collect::<Result<_, _>>()?;
-            let Some(waiver) = waivers.into_iter().find(|waiver| waiver.id == *id) else {
+            let one = sqlx::query(READ_ONE).bind(organization).bind(id);
+            let Some(found) = one.fetch_optional(&mut *connection).await? else {
                 return Ok(WaiverOutcome::Missing);
             };
+            let waiver = read(&found)?;
             mark(connection, organization, id, REMOVED).await?;
             Ok(WaiverOutcome::Kept(waiver))
         }

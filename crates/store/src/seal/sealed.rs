@@ -132,7 +132,20 @@ impl Details for Sealed {
     ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
         let mut found = self.inner.details(access, ids, longest).await?;
         for detail in found.iter_mut().flatten() {
-            self.open_detail(&access.organization, detail, ids.len() == 1)?;
+            self.open_detail(&access.organization, detail, false)?;
+        }
+        Ok(found)
+    }
+
+    async fn detail_up_to(
+        &self,
+        access: &Access,
+        id: OperationId,
+        longest: usize,
+    ) -> Result<Option<OperationDetail>, StoreError> {
+        let mut found = self.inner.detail_up_to(access, id, longest).await?;
+        if let Some(detail) = &mut found {
+            self.open_detail(&access.organization, detail, true)?;
         }
         Ok(found)
     }

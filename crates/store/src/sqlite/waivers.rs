@@ -16,6 +16,9 @@ const READ: &str = "
     SELECT organization_id, id, policy, finding, subject, reason, created_by, created_at, expires_at, state FROM waivers
     WHERE organization_id = ?1 AND state <> 3 ORDER BY id";
 
+/// Served by the primary key.
+const READ_ONE: &str = "SELECT * FROM waivers WHERE organization_id = ?1 AND id = ?2 AND state <> 3";
+
 /// Served by waivers_to_see_to.
 const CHANGES: &str = "
     SELECT * FROM waivers WHERE state IN (1, 3) OR (state = 2 AND expires_at <= ?1) ORDER BY id LIMIT ?2 + 0";
@@ -64,11 +67,10 @@ pub(super) fn write(connection: &Connection, now: Timestamp, write: &WaiverWrite
             Ok(WaiverOutcome::Kept(waiver))
         }
         WaiverWrite::Delete(organization, id) => {
-            let found = query(READ).bind(organization).fetch_all(connection)?;
-            let waivers: Vec<Waiver> = found.iter().map(read).collect::<Result<_, _>>()?;
-            let Some(waiver) = waivers.into_iter().find(|waiver| waiver.id == *id) else {
+            let Some(found) = query(READ_ONE).bind(organization).bind(id).fetch_optional(connection)? else {
                 return Ok(WaiverOutcome::Missing);
             };
+            let waiver = read(&found)?;
             query(MARK).bind(organization).bind(id).bind(REMOVED).execute(connection)?;
             Ok(WaiverOutcome::Kept(waiver))
         }

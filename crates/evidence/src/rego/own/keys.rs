@@ -1,9 +1,10 @@
 //! Public keys, as `io.jwt.*` takes them: PEM of a key or a certificate, or a JSON Web Key or a set of them.
 
+use attestation::der::{BIT_STRING, EC, ED25519, INTEGER, OBJECT, P256, P384, RSA, Reader, SEQUENCE};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    self, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
 };
@@ -87,7 +88,7 @@ impl Key {
             }
             (Public::P256(point), None, Algorithm::Es256) => by(&ECDSA_P256_SHA256_FIXED, point),
             (Public::P384(point), None, Algorithm::Es384) => by(&ECDSA_P384_SHA384_FIXED, point),
-            (Public::Ed25519(point), None, Algorithm::EdDsa) => by(&ED25519, point),
+            (Public::Ed25519(point), None, Algorithm::EdDsa) => by(&signature::ED25519, point),
             _ => false,
         }
     }
@@ -127,68 +128,37 @@ fn pem(text: &str) -> Option<(&str, Vec<u8>)> {
     Some((label, STANDARD.decode(body).ok()?))
 }
 
-/// A value of DER: its tag, what is in it, and what follows.
-fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    let (inside, rest) = rest.split_at_checked(length)?;
-    Some((tag, inside, rest))
-}
-
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `[0]` of a certificate: its version.
 const VERSION: u8 = 0xa0;
 
-fn inside(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    der(bytes).filter(|(found, _, _)| *found == tag).map(|(_, inside, rest)| (inside, rest))
-}
-
 /// The `SubjectPublicKeyInfo` of a certificate, which is not verified (RFC 5280, 4.1).
 fn key_of_certificate(bytes: &[u8]) -> Option<&[u8]> {
-    let (certificate, _) = inside(bytes, SEQUENCE)?;
-    let (mut rest, _) = inside(certificate, SEQUENCE)?;
-    if let Some((_, after)) = inside(rest, VERSION) {
-        rest = after;
+    let mut certificate = Reader(Reader(bytes).expect(SEQUENCE)?);
+    let mut fields = Reader(certificate.expect(SEQUENCE)?);
+    let mut after = fields;
+    if after.expect(VERSION).is_some() {
+        fields = after;
     }
     // Serial number, signature, issuer, validity, subject.
     for _ in 0..5 {
-        rest = der(rest)?.2;
+        fields.read()?;
     }
-    let (_, _, after) = der(rest)?;
-    Some(&rest[..rest.len() - after.len()])
+    let from_key = fields.0;
+    fields.read()?;
+    Some(&from_key[..from_key.len() - fields.0.len()])
 }
 
 /// The key of a `SubjectPublicKeyInfo`.
 fn public(bytes: &[u8]) -> Option<Public> {
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-    const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-    const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
-    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
-    let (info, _) = inside(bytes, SEQUENCE)?;
-    let (algorithm, rest) = inside(info, SEQUENCE)?;
-    let (bits, _) = inside(rest, BIT_STRING)?;
-    let (&0, key) = bits.split_first()? else { return None };
-    let (name, parameters) = inside(algorithm, OBJECT_IDENTIFIER)?;
-    Some(match name {
+    let mut info = Reader(Reader(bytes).expect(SEQUENCE)?);
+    let mut algorithm = Reader(info.expect(SEQUENCE)?);
+    let (&0, key) = info.expect(BIT_STRING)?.split_first()? else { return None };
+    Some(match algorithm.expect(OBJECT)? {
         RSA => {
-            let (numbers, _) = inside(key, SEQUENCE)?;
-            let (modulus, rest) = inside(numbers, INTEGER)?;
-            let (exponent, _) = inside(rest, INTEGER)?;
-            Public::Rsa(trimmed(modulus), trimmed(exponent))
+            let mut numbers = Reader(Reader(key).expect(SEQUENCE)?);
+            Public::Rsa(trimmed(numbers.expect(INTEGER)?), trimmed(numbers.expect(INTEGER)?))
         }
-        EC => match inside(parameters, OBJECT_IDENTIFIER)?.0 {
+        EC => match algorithm.expect(OBJECT)? {
             P256 => Public::P256(key.to_vec()),
             P384 => Public::P384(key.to_vec()),
             _ => Public::Other,

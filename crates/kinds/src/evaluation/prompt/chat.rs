@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::verdict;
-use crate::webhook::{EndpointSettings, InvalidEndpoint, answer, unreached};
+use crate::webhook::{EndpointSettings, InvalidEndpoint, read_answer, unreached};
 
 /// The longest answer of a provider, in bytes: a verdict has a few hundred.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -198,7 +198,7 @@ impl Provider {
             call = call.bearer_auth(key.expose_secret());
         }
         let response = call.send().await.map_err(|error| unreached(&self.url, &error))?;
-        let text = answer::read(response, MAX_ANSWER).await?;
+        let text = read_answer(response, MAX_ANSWER).await?;
         completion(&text)
     }
 }

@@ -17,16 +17,7 @@ fn suite(Evaluated { file, outcome }: &Evaluated, text: &mut String) {
     let file = escape(file);
     let verdict = match outcome {
         Ok(verdict) => verdict,
-        Err(reason) => {
-            let reason = escape(reason);
-            let _ = write!(
-                text,
-                "  <testsuite name=\"{file}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    \
-                 <testcase classname=\"{file}\" name=\"evaluation\">\n      \
-                 <error message=\"{reason}\"/>\n    </testcase>\n  </testsuite>\n"
-            );
-            return;
-        }
+        Err(reason) => return broken(&file, "evaluation", reason, text),
     };
     let count = |status: &str| verdict.policies.iter().filter(|policy| policy.status == status).count();
     let (failures, skipped) = (count("failed"), count("skipped") + verdict.left_out.len());
@@ -47,6 +38,17 @@ fn suite(Evaluated { file, outcome }: &Evaluated, text: &mut String) {
         );
     }
     text.push_str("  </testsuite>\n");
+}
+
+/// The suite of a file, escaped already, of which only this is known: why nothing could be tested.
+pub fn broken(file: &str, test: &str, reason: &str, text: &mut String) {
+    let reason = escape(reason);
+    let _ = write!(
+        text,
+        "  <testsuite name=\"{file}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    \
+         <testcase classname=\"{file}\" name=\"{test}\">\n      \
+         <error message=\"{reason}\"/>\n    </testcase>\n  </testsuite>\n"
+    );
 }
 
 fn test(file: &str, policy: &Policy, text: &mut String) {

@@ -8,7 +8,7 @@ mod gitlab;
 mod junit;
 mod sarif;
 
-pub use junit::escape;
+pub use junit::{broken, escape};
 
 use clap::ValueEnum;
 use longrun_client::Operation;

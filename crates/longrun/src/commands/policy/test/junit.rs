@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use evidence::check::CaseReport;
 
 use super::{All, Tested, percent};
-use crate::render::report::escape;
+use crate::render::report::{broken, escape};
 
 pub fn render(all: &All) -> String {
     let mut text =
@@ -19,16 +19,7 @@ fn suite(all: &All, Tested { file, result }: &Tested, text: &mut String) {
     let file = escape(file);
     let report = match result {
         Ok(report) => report,
-        Err(reason) => {
-            let reason = escape(reason);
-            let _ = write!(
-                text,
-                "  <testsuite name=\"{file}\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\">\n    \
-                 <testcase classname=\"{file}\" name=\"policy\">\n      \
-                 <error message=\"{reason}\"/>\n    </testcase>\n  </testsuite>\n"
-            );
-            return;
-        }
+        Err(reason) => return broken(&file, "policy", reason, text),
     };
     let name = escape(&report.policy);
     let shortfall = all.shortfall(report);
