@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -286,3 +288,48 @@ def test_a_worker_that_gets_no_work_says_why(server: Server, work: Callable[...,
     worker = work(server, {"evidence_evaluation": lambda attempt: ""})
     worker.join()
     assert isinstance(worker.error, longrun.InvalidRequest) and "evidence_evaluation" in str(worker.error)
+
+
+def test_a_worker_that_is_stopped_while_it_closes_connections_closes_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that goes away closes what was kept alive, and the next claim finds several to clear away at once."""
+    open_ones: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: open_ones.append(str(unraisable.exc_value)))
+    answer = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"views":[]}'
+
+    async def stop_after(steps: int) -> None:
+        writers: list[asyncio.StreamWriter] = []
+        together = asyncio.Barrier(16)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            await reader.readuntil(b"\r\n\r\n")
+            if len(writers) <= 16:
+                await together.wait()
+                writer.write(answer)
+            else:
+                await reader.read()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with longrun.AsyncClient(f"http://127.0.0.1:{port}", "token") as client:
+            await asyncio.gather(*(client.views() for _ in range(16)))
+            for writer in writers:
+                writer.close()
+                await writer.wait_closed()
+            worker = longrun.AsyncWorker(client)
+            worker.handler("task")(lambda attempt: None)
+            running = asyncio.ensure_future(worker.run())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            worker.stop()
+            await running
+        for writer in writers[16:]:
+            writer.close()
+            await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+
+    for steps in range(12):
+        asyncio.run(stop_after(steps))
+        gc.collect()
+    assert open_ones == []

@@ -12,9 +12,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, TypeVar
+
+import anyio
 
 from . import _calls, _trace, wire
 from ._async import AsyncClient
@@ -113,22 +115,28 @@ class AsyncWorker:
             raise ValueError("the worker has no handler; register one with @worker.handler(kind)")
         restore = self._catch_signals() if handle_signals else []
         places = asyncio.Semaphore(self._concurrency)
-        claiming = asyncio.create_task(self._claim_and_start(places))
-        beating = asyncio.create_task(self._keep())
+        # Calls end by scopes and not with their tasks: httpcore keeps its clean-up from cancellations of anyio alone,
+        # and leaves connections open when a task is cancelled while it closes several.
+        claims, beats = anyio.CancelScope(), anyio.CancelScope()
+        claiming = asyncio.create_task(_within(claims, self._claim_and_start(places)))
+        beating = asyncio.create_task(_within(beats, self._keep()))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({claiming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            claiming.cancel()
+            claims.cancel()
             await asyncio.wait({claiming})
             await self._drain_all()
         finally:
             for attempt in self._held.values():
                 attempt._end("released")
-            for task in (claiming, stopping, beating):
-                task.cancel()
+            claims.cancel()
+            beats.cancel()
+            stopping.cancel()
+            # The caller closes the client next: what is being sent would leave its connection open.
+            await asyncio.wait({claiming, stopping, beating})
             for undo in restore:
                 undo()
-        if not claiming.cancelled() and (error := claiming.exception()):
+        if error := claiming.exception():
             raise error
 
     def _catch_signals(self) -> list[Callable[[], object]]:
@@ -156,7 +164,8 @@ class AsyncWorker:
         await asyncio.wait({everything}, timeout=self._grace + _LAST_WORDS)
         for task in self._tasks:
             task.cancel()
-        everything.cancel()
+        # As the heartbeats in `run`.
+        await asyncio.wait({everything})
 
     async def _all_ended(self) -> None:
         while self._tasks:
@@ -292,7 +301,7 @@ class AsyncWorker:
         rows = [attempt._heartbeat() for attempt in attempts]
         sent_at = time.monotonic()
         try:
-            async with asyncio.timeout(min(attempt._lease_seconds for attempt in attempts) / 3):
+            with anyio.fail_after(min(attempt._lease_seconds for attempt in attempts) / 3):
                 states = await self._client.heartbeat(rows)
         except (LongrunError, TimeoutError) as error:
             _log.warning("heartbeats of %d operations failed: %s", len(rows), error or "no answer in time")
@@ -311,6 +320,11 @@ class AsyncWorker:
                 attempt._lose()
             elif state.cancel_requested:
                 attempt._end("cancelled")
+
+
+async def _within(scope: anyio.CancelScope, work: Coroutine[Any, Any, None]) -> None:
+    with scope:
+        await work
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
