@@ -624,7 +624,7 @@ export interface OperationDetail {
   cancel_requested: boolean;
   /** What the worker of the latest attempt said last of how far it is. */
   progress: string;
-  /** The id of the schedule that made it. */
+  /** The name of the schedule that made it. */
   schedule: string;
 }
 

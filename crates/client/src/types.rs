@@ -94,7 +94,7 @@ pub struct OperationDetail {
     pub cancel_requested: bool,
     /// What the worker of the latest attempt said last of how far it is.
     pub progress: String,
-    /// The id of the schedule that made it.
+    /// The name of the schedule that made it.
     pub schedule: String,
 }
 

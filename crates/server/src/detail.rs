@@ -86,7 +86,7 @@ pub(crate) struct WireDetail<'a> {
     cancel_requested: bool,
     /// What the worker of the latest attempt said last of how far it is.
     progress: &'a str,
-    /// The id of the schedule that made it.
+    /// The name of the schedule that made it.
     schedule: &'a str,
 }
 

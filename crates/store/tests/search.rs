@@ -114,6 +114,7 @@ impl Made {
                 .sample(&mut self.random, labels)
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
+            schedule: [None, Some("nightly"), Some("hourly")].choose(&mut self.random).unwrap().map(str::to_owned),
             ..NewOperation::of_kind(kind)
         }
     }
@@ -131,6 +132,7 @@ impl Made {
             operation,
             labels: &detail.labels,
             unique_key: detail.unique_key.as_deref(),
+            schedule: detail.schedule.as_deref(),
             worker: &detail.worker,
             attempts: detail.attempts,
             priority: detail.priority,
@@ -173,7 +175,7 @@ impl Made {
         if self.random.random_bool(0.6) {
             search.created_at = self.times();
         }
-        match self.random.random_range(0..15) {
+        match self.random.random_range(0..16) {
             0 => {
                 search.resource_type = Set::among(["thing".to_owned()]);
                 search.resource_id = self.set(&RESOURCES, false);
@@ -198,6 +200,7 @@ impl Made {
             9 => search.worker = self.set(&["", "test"], true),
             10 => search.attempts = Numbers { least: Some(1), most: self.random.random::<bool>().then_some(1) },
             11 => search.unique_key = self.set(&["key 0", "key 1", "key 2", "nobody's key"], false),
+            14 => search.schedule = self.set(&["nightly", "hourly", "never"], false),
             12 | 13 => {
                 let (key, value) = *LABELS.choose(&mut self.random).unwrap();
                 search.labels.insert(key.to_owned(), Set::among([value.to_owned(), "nothing".to_owned()]));

@@ -681,7 +681,7 @@ class OperationDetail:
     cancel_requested: bool
     #: What the worker of the latest attempt said last of how far it is.
     progress: str
-    #: The id of the schedule that made it.
+    #: The name of the schedule that made it.
     schedule: str
 
 

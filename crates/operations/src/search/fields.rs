@@ -16,6 +16,7 @@ pub(super) enum Field {
     ResourceId,
     Id,
     UniqueKey,
+    Schedule,
     Label(String),
     Worker,
     Attempts,
@@ -39,7 +40,7 @@ pub(super) enum Sort {
 }
 
 /// Every field by its name; labels have names of their own.
-const FIELDS: [(&str, Field); 16] = [
+const FIELDS: [(&str, Field); 17] = [
     ("status", Field::Status),
     ("kind", Field::Kind),
     ("project_id", Field::ProjectId),
@@ -50,6 +51,7 @@ const FIELDS: [(&str, Field); 16] = [
     ("resource_id", Field::ResourceId),
     ("id", Field::Id),
     ("unique_key", Field::UniqueKey),
+    ("schedule", Field::Schedule),
     ("worker", Field::Worker),
     ("attempts", Field::Attempts),
     ("priority", Field::Priority),
@@ -86,9 +88,12 @@ impl Field {
     pub(super) fn sort(&self) -> Sort {
         match self {
             Field::Status | Field::Kind | Field::ProjectId | Field::Worker => Sort::Set { can_exclude: true },
-            Field::ResourceType | Field::ResourceId | Field::Id | Field::UniqueKey | Field::Label(_) => {
-                Sort::Set { can_exclude: false }
-            }
+            Field::ResourceType
+            | Field::ResourceId
+            | Field::Id
+            | Field::UniqueKey
+            | Field::Schedule
+            | Field::Label(_) => Sort::Set { can_exclude: false },
             Field::CreatedAt | Field::StartedAt | Field::FinishedAt => Sort::Time,
             Field::Attempts | Field::Priority => Sort::Number,
             Field::ErrorMessage | Field::Input | Field::Output => Sort::Contained,

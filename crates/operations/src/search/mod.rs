@@ -57,6 +57,8 @@ pub struct Search {
     pub id: Set<OperationId>,
     /// Their unique keys.
     pub unique_key: Set<String>,
+    /// The names of the schedules that made them.
+    pub schedule: Set<String>,
     /// Values by the key of a label, all of which they have.
     pub labels: BTreeMap<String, Set<String>>,
     /// The worker of their latest attempt; the empty text is none.
@@ -82,6 +84,8 @@ pub struct Searched<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Its unique key.
     pub unique_key: Option<&'a str>,
+    /// The name of the schedule that made it.
+    pub schedule: Option<&'a str>,
     /// The worker of its latest attempt, or empty.
     pub worker: &'a str,
     /// Attempts that were charged.
@@ -154,6 +158,7 @@ impl Search {
             && self.resource_id.contains(resource_id)
             && self.id.contains(&operation.id)
             && (self.unique_key.is_any() || searched.unique_key.is_some_and(|key| self.unique_key.contains(key)))
+            && (self.schedule.is_any() || searched.schedule.is_some_and(|name| self.schedule.contains(name)))
             && self
                 .labels
                 .iter()
@@ -188,7 +193,7 @@ impl Search {
     }
 
     /// Whether something that is served by an index keeps small what rows are looked at: where creations begin, a
-    /// resource, an id, a unique key, a label, or that they have not ended.
+    /// resource, an id, a unique key, a schedule, a label, or that they have not ended.
     pub fn is_bounded(&self) -> bool {
         let has_not_ended = match &self.status {
             Set::Among(statuses) => statuses.iter().all(|status| !status.is_terminal()),
@@ -197,10 +202,14 @@ impl Search {
         self.created_at.from.is_some() || self.is_by_index() || has_not_ended
     }
 
-    /// Whether a resource, an id, a unique key or a label is asked for, which have indexes of their own.
+    /// Whether a resource, an id, a unique key, a schedule or a label is asked for, which have indexes of their own.
     pub fn is_by_index(&self) -> bool {
         let is_resource = !self.resource_type.is_any() && !self.resource_id.is_any();
-        is_resource || !self.id.is_any() || !self.unique_key.is_any() || !self.labels.is_empty()
+        is_resource
+            || !self.id.is_any()
+            || !self.unique_key.is_any()
+            || !self.schedule.is_any()
+            || !self.labels.is_empty()
     }
 
     /// Refuses a filter for which all operations would have to be looked at one by one.
@@ -214,7 +223,7 @@ impl Search {
                 format!(
                     "{field} is looked at operation by operation, so the filter must also say among which: add \
                      created_at >= a time or a duration such as \"-24h\", status = (PENDING OR RUNNING), or a \
-                     comparison with id, unique_key, a label, or resource_type and resource_id together"
+                     comparison with id, unique_key, schedule, a label, or resource_type and resource_id together"
                 ),
             )),
             _ => Ok(()),

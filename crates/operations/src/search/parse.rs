@@ -236,6 +236,7 @@ fn add(search: &mut Search, comparison: Comparison, now: Option<Timestamp>) -> R
         Field::ResourceId => among(&mut search.resource_id, &comparison, text("resource_id")),
         Field::Id => among(&mut search.id, &comparison, id),
         Field::UniqueKey => among(&mut search.unique_key, &comparison, text("unique_key")),
+        Field::Schedule => among(&mut search.schedule, &comparison, text("schedule")),
         Field::Worker => among(&mut search.worker, &comparison, text("worker")),
         Field::Label(key) => {
             among(search.labels.entry(key.clone()).or_default(), &comparison, text("the value of a label"))

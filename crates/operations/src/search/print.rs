@@ -22,6 +22,7 @@ impl fmt::Display for Search {
         out.set("resource_id", &self.resource_id, |text| quoted(text));
         out.set("id", &self.id, |id| quoted(&id.to_string()));
         out.set("unique_key", &self.unique_key, |text| quoted(text));
+        out.set("schedule", &self.schedule, |text| quoted(text));
         for (key, values) in &self.labels {
             out.set(&format!("labels.{key}"), values, |text| quoted(text));
         }

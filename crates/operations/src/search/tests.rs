@@ -142,6 +142,7 @@ fn what_is_looked_at_by_row_must_be_bounded() {
         "resource_type = t AND resource_id = i AND priority > 3",
         "labels.team = a AND input : x",
         "unique_key = k AND output : x",
+        "schedule = nightly AND worker = w",
         "status = FAILED",
         "created_at < -1h",
     ] {
@@ -169,6 +170,7 @@ fn each_field_decides() {
         operation: &operation,
         labels: &labels,
         unique_key: Some("k"),
+        schedule: Some("nightly"),
         worker: "w",
         attempts: 2,
         priority: -1,
@@ -186,6 +188,7 @@ fn each_field_decides() {
         "resource_id = i",
         "id = 01980000-0000-7000-8000-000000000000",
         "unique_key = k",
+        "schedule = (hourly OR nightly)",
         "labels.team = (a OR b)",
         "worker = w",
         "attempts = 2",
@@ -207,6 +210,7 @@ fn each_field_decides() {
         "resource_id = j",
         "id = 01980000-0000-7000-8000-000000000001",
         "unique_key = l",
+        "schedule = hourly",
         "labels.team = b",
         "labels.other = a",
         "worker != w",
@@ -219,8 +223,8 @@ fn each_field_decides() {
         assert!(!parsed(filter).matches(all), "{filter}");
     }
     let pending = Operation { started_at: None, finished_at: None, ..operation.clone() };
-    let without = Searched { operation: &pending, unique_key: None, ..all };
-    for filter in ["started_at < -0s", "finished_at >= -1h", "unique_key = k"] {
+    let without = Searched { operation: &pending, unique_key: None, schedule: None, ..all };
+    for filter in ["started_at < -0s", "finished_at >= -1h", "unique_key = k", "schedule = nightly"] {
         assert!(!parsed(filter).matches(without), "{filter}");
     }
 }
@@ -260,12 +264,13 @@ fn searches() -> impl Strategy<Value = Search> {
         set(texts(), false),
         set(any::<[u8; 16]>().prop_map(OperationId::from_bytes), false),
         set(texts(), false),
+        set(texts(), false),
         set(texts(), true),
         btree_map("[a-z0-9]([a-z0-9._/-]{0,9}[a-z0-9])?", set(texts(), false), 0..3),
     );
     let ranges = (times(), times(), times(), numbers(), numbers(), needles(), needles(), needles());
     (sets, ranges).prop_map(|(sets, ranges)| {
-        let (status, kind, project_id, resource_type, resource_id, id, unique_key, worker, mut labels) = sets;
+        let (status, kind, project_id, resource_type, resource_id, id, unique_key, schedule, worker, mut labels) = sets;
         let (created_at, started_at, finished_at, attempts, priority, error_message, input, output) = ranges;
         labels.retain(|_, values| !values.is_any());
         Search {
@@ -279,6 +284,7 @@ fn searches() -> impl Strategy<Value = Search> {
             resource_id,
             id,
             unique_key,
+            schedule,
             labels,
             worker,
             attempts,

@@ -27,9 +27,7 @@ use crate::strict::{self, Read};
 /// The page of all schedules.
 const HERE: &str = "/ui/schedules";
 /// Operations of a schedule that are shown.
-const SHOWN_OPERATIONS: usize = 10;
-/// Among how many of its kind they are looked for: filters know no schedules.
-const LOOKED_AT: u32 = 100;
+const SHOWN_OPERATIONS: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "ui/schedules.html")]
@@ -59,7 +57,6 @@ struct Page {
     times: Vec<When>,
     operations: Vec<Row>,
     operations_url: String,
-    looked_at: u32,
 }
 
 #[derive(Template)]
@@ -143,8 +140,7 @@ pub(super) async fn show(
         input: pretty(&wanted.operation.input),
         times: schedule.next_times().into_iter().map(at).collect(),
         operations,
-        operations_url: filter::url_of("kind", &wanted.operation.kind),
-        looked_at: LOOKED_AT,
+        operations_url: filter::url_of("schedule", &wanted.name),
         schedule: shown(&schedule, now),
     };
     respond::page(&headers, &template)
@@ -270,13 +266,12 @@ fn form(
     respond::page_with(status, headers, &template)
 }
 
-/// What it has made, as far as it is among the newest of its kind.
+/// The latest that it has made.
 async fn operations(app: &App, visitor: &Visitor, schedule: &Schedule, now: Timestamp) -> Result<Vec<Row>, ApiError> {
-    let filter = format!("kind = {}", operations::search::value(&schedule.wanted.operation.kind));
-    let value = SearchOperations { filter, page_size: Some(LOOKED_AT), ..SearchOperations::default() };
+    let filter = format!("schedule = {}", operations::search::value(&schedule.wanted.name));
+    let value = SearchOperations { filter, page_size: Some(SHOWN_OPERATIONS), ..SearchOperations::default() };
     let found = search::search(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    let made = found.page.found.iter().filter(|found| found.schedule.as_deref() == Some(&*schedule.wanted.name));
-    Ok(made.take(SHOWN_OPERATIONS).map(|found| row(&found.operation, now)).collect())
+    Ok(found.page.found.iter().map(|found| row(&found.operation, now)).collect())
 }
 
 fn shown(schedule: &Schedule, now: Timestamp) -> Shown {

@@ -1,7 +1,7 @@
 //! Schedules on the web page.
 
 use http::StatusCode;
-use operations::Access;
+use operations::{Access, NewOperation};
 use store::{Schedule, Scope};
 
 use crate::harness::Server;
@@ -73,7 +73,18 @@ async fn a_schedule_is_made_shown_changed_and_deleted() {
     let triggered = browser.send(page, &format!("{page}/trigger"), &[]).await;
     let operation = triggered.header("location").to_owned();
     assert!(operation.starts_with("/ui/operations/"), "{triggered:?}");
-    assert!(browser.get(page).await.text().contains(&format!("href=\"{operation}\"")), "its operations");
+    // However many others of the kind came after it.
+    server.store.create("acme", vec![NewOperation::of_kind("scan"); 120], None).await.unwrap();
+    let shown = browser.get(page).await.text().to_owned();
+    assert_eq!(shown.matches("href=\"/ui/operations/").count(), 1, "{shown}");
+    assert!(shown.contains(&format!("href=\"{operation}\"")), "its operations");
+    let (_, all) = shown.split_once("href=\"/ui/operations?filter=schedule").unwrap();
+    let all = browser
+        .get(&format!("/ui/operations?filter=schedule{}", all.split('"').next().unwrap()))
+        .await
+        .text()
+        .to_owned();
+    assert!(all.contains(&format!("href=\"{operation}\"")), "{all}");
     assert!(browser.get(&operation).await.text().contains("href=\"/ui/schedules/nightly\""));
     assert_eq!(browser.send(page, &format!("{page}/delete"), &[]).await.header("location"), ALL);
     assert_eq!(kept(&server, "nightly").await, None);

@@ -35,6 +35,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0020_traces",
     "0022_evidence",
     "0023_waivers",
+    "0024_schedules_of_operations",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";

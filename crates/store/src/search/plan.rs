@@ -125,12 +125,15 @@ impl Plan {
             return vec![vec![Driver::Ids(ids.iter().copied().collect())]];
         }
         if let Set::Among(keys) = &search.unique_key {
-            return vec![vec![Driver::UniqueKeys(keys.iter().cloned().collect())]];
+            return vec![vec![Driver::Details("unique_key", keys.iter().cloned().collect())]];
         }
         if let (Set::Among(types), Set::Among(ids)) = (&search.resource_type, &search.resource_id) {
             let pairs: Vec<(String, String)> =
                 types.iter().flat_map(|of| ids.iter().map(move |id| (of.clone(), id.clone()))).collect();
             drivers.push(pairs.chunks(RESOURCES).map(|pairs| Driver::Resources(pairs.to_vec())).collect());
+        }
+        if let Set::Among(names) = &search.schedule {
+            drivers.push(vec![Driver::Details("schedule", names.iter().cloned().collect())]);
         }
         for (key, values) in &search.labels {
             if let Set::Among(values) = values {

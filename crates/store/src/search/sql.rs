@@ -247,12 +247,13 @@ impl Rows<'_> {
             let ids: Vec<String> = ids.iter().map(|id| sql.bind(Value::Id(*id))).collect();
             let _ = write!(part, " AND t.id IN ({})", ids.join(", "));
         }
-        if let Set::Among(keys) = &search.unique_key {
-            let keys = sql.texts(keys);
+        for (column, set) in [("unique_key", &search.unique_key), ("schedule", &search.schedule)] {
+            let Set::Among(values) = set else { continue };
+            let values = sql.texts(values);
             let _ = write!(
                 part,
                 " AND EXISTS (SELECT 1 FROM details x WHERE x.organization_id = t.organization_id AND x.seq = t.seq \
-                 AND x.unique_key IN ({keys}))"
+                 AND x.{column} IN ({values}))"
             );
         }
         for (key, values) in &search.labels {
@@ -365,7 +366,8 @@ fn among(part: &mut String, sql: &mut Sql, column: &str, set: &Set<String>) {
 #[derive(Clone, Debug)]
 pub(super) enum Driver {
     Ids(Vec<OperationId>),
-    UniqueKeys(Vec<String>),
+    /// Values of a column of `details`.
+    Details(&'static str, Vec<String>),
     /// Types and ids of resources.
     Resources(Vec<(String, String)>),
     /// Values of a label.
@@ -386,11 +388,11 @@ impl Driver {
             )
         };
         match self {
-            Driver::UniqueKeys(keys) => {
-                let index = sql.index("details_by_unique_key");
-                for key in keys {
-                    let key = sql.text(key);
-                    let condition = format!("t.unique_key IS NOT NULL AND t.unique_key = {key}");
+            Driver::Details(column, values) => {
+                let index = sql.index(&format!("details_by_{column}"));
+                for value in values {
+                    let value = sql.text(value);
+                    let condition = format!("t.{column} IS NOT NULL AND t.{column} = {value}");
                     parts.push(in_order(&format!("details t{index}"), &condition));
                 }
             }
@@ -404,7 +406,7 @@ impl Driver {
         }
         for table in ["active", "settled"] {
             match self {
-                Driver::UniqueKeys(_) | Driver::Labels(..) => {}
+                Driver::Details(..) | Driver::Labels(..) => {}
                 Driver::Ids(ids) => {
                     let index = sql.index(&format!("{table}_by_id"));
                     let ids: Vec<String> = ids.iter().map(|id| sql.bind(Value::Id(*id))).collect();

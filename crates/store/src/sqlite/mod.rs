@@ -113,6 +113,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0019_traces",
     "0021_evidence",
     "0022_waivers",
+    "0023_schedules_of_operations",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.
