@@ -34,8 +34,10 @@ sdks-check: sdks-setup
 	cd clients/python && python -m hatchling build --directory $(CURDIR)/target/sdks/dist
 	cd clients/typescript && npm pack --silent --pack-destination $(CURDIR)/target/sdks/dist
 
+# The binary as `cargo test --workspace` builds it: `cargo build` would choose other features and build half of the
+# dependencies once more.
 sdks-test: sdks-setup
-	cargo build --locked --package longrun
+	cargo test --quiet --locked --workspace --test longrun --no-run
 	cd clients/python && python -m pytest --quiet
 	cd clients/typescript && npm test --silent
 

@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 
 # Incremental builds leave calls of one crate by another as they are.
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=3
-cargo test --locked --package longrun --test longrun -- dev:: evaluate:: serve::
+# As in `make test`: of one package alone, the libraries would have other features and be built once more.
+cargo test --locked --workspace --test longrun -- dev:: evaluate:: serve::
 scripts/sdks-setup.sh
 # The tests above have left their binary where these look for one.
 cd clients/python

@@ -37,6 +37,7 @@ async fn nothing_else_is_kept() {
         (answer("200 OK", "", &large), large.as_str(), "is larger than 1048576 bytes", false),
         (answer("404 Not Found", "", "policy"), "policy", "the answer is 404 Not Found", false),
         (answer("503 Service Unavailable", "", "policy"), "policy", "the answer is 503", true),
+        (answer("429 Too Many Requests", "", "policy"), "policy", "the answer is 429", true),
         (
             answer("302 Found", "Location: http://127.0.0.1/\r\n", "policy"),
             "policy",

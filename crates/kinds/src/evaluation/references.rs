@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::Client;
 use tokio::fs;
 
-use crate::webhook::{EndpointSettings, client, innermost, read_bounded};
+use crate::webhook::{EndpointSettings, client, innermost, may_pass, read_bounded};
 use evidence::digest;
 
 /// The longest that one may take, from the connection to the last byte.
@@ -94,7 +94,7 @@ impl References {
                 } else {
                     ""
                 };
-                return Err((format!("the answer is {status}{hint}"), status.is_server_error()));
+                return Err((format!("the answer is {status}{hint}"), may_pass(status)));
             }
             match read_bounded(&mut response, MAX_BYTES).await {
                 Ok((body, true)) => Ok(body),

@@ -47,7 +47,7 @@ pub(crate) async fn read(mut response: Response, limit: usize) -> Result<String,
 }
 
 /// Whether the same call may succeed later.
-fn may_pass(status: StatusCode) -> bool {
+pub(crate) fn may_pass(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
 }

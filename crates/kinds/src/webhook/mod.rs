@@ -10,7 +10,7 @@ mod answer;
 mod endpoint;
 mod signature;
 
-pub(crate) use answer::{body as read_bounded, read as read_answer};
+pub(crate) use answer::{body as read_bounded, may_pass, read as read_answer};
 pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint, innermost, install_crypto_provider};
 pub(crate) use endpoint::{client, unreached};
 pub use signature::{InvalidSecret, Secrets};

@@ -3,8 +3,13 @@
 //! `docs/openapi.json` is the document as it was last agreed on; a test compares it with what is served.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::response::IntoResponse;
+use axum::routing;
+use http::header::CONTENT_TYPE;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
@@ -14,7 +19,7 @@ use super::{
     attestation, audit, bulk, command, create, evaluate, events, evidence, get, kinds, list, organizations, schedules,
     search, sessions, stats, tokens, views, wait, waivers, watch, work, workers,
 };
-use crate::error::Status;
+use crate::error::{ApiError, Status};
 
 /// Where the document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -70,8 +75,16 @@ pub fn openapi() -> Document {
 
 /// The document and the page. Neither needs a token: they say nothing that is not public.
 pub(super) fn routes() -> Router {
-    let page = SwaggerUi::new(PAGE).config(Config::default().persist_authorization(false).validator_url("none"));
-    page.url(DOCUMENT, openapi()).into()
+    let page = SwaggerUi::new(PAGE).config(Config::new([DOCUMENT]).persist_authorization(false).validator_url("none"));
+    Router::from(page).route(DOCUMENT, routing::get(document))
+}
+
+/// Made when it is first asked for: it is some hundred kilobytes of text, and a few times as much while it is made.
+async fn document() -> impl IntoResponse {
+    static JSON: LazyLock<Result<Bytes, String>> =
+        LazyLock::new(|| openapi().to_json().map(Bytes::from).map_err(|error| error.to_string()));
+    let json = JSON.clone().map_err(|error| ApiError::Internal(error.into()))?;
+    Ok::<_, ApiError>(([(CONTENT_TYPE, "application/json")], json))
 }
 
 struct Bearer;
