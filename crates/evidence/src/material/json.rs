@@ -173,13 +173,21 @@ impl Reader<'_> {
     }
 
     fn string(&mut self) -> Result<String, String> {
+        const WRONG: &str = "a string with an invalid escape";
         let quote = self.at;
         self.at += 1;
         loop {
             match self.bytes.get(self.at) {
                 None => return Err("a string does not end".to_owned()),
                 Some(b'"') => break,
-                Some(b'\\') => self.at += 2,
+                Some(b'\\') => match self.bytes.get(self.at + 1) {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' | b'u') | None => self.at += 2,
+                    // A control character among them, which would be taken for one that stands by itself below.
+                    Some(_) => {
+                        self.at = quote;
+                        return Err(WRONG.to_owned());
+                    }
+                },
                 Some(0..=0x1f) if !self.is_lenient => return Err("a control character in a string".to_owned()),
                 Some(_) => self.at += 1,
             }
@@ -194,7 +202,7 @@ impl Reader<'_> {
         // The escapes are the library's business.
         serde_json::from_str(escaped.as_deref().unwrap_or(quoted)).map_err(|_| {
             self.at = quote;
-            "a string with an invalid escape".to_owned()
+            WRONG.to_owned()
         })
     }
 
@@ -309,6 +317,12 @@ mod tests {
         assert!(read(text.as_bytes()).unwrap_err().to_string().contains("a control character in a string"));
         let value = serde_json::to_value(read_report(text.as_bytes()).unwrap()).unwrap();
         assert_eq!(value, serde_json::json!({"a": "one\ttwo\nthree", "b": "é\u{1}"}));
+        // Behind a backslash there is none that could be meant.
+        for text in ["\"\\\n\"", "\"\\\u{7f}\"", "\"\t\\\u{85}\""] {
+            for wrong in [read(text.as_bytes()), read_report(text.as_bytes())] {
+                assert!(wrong.is_err(), "{text:?}");
+            }
+        }
     }
 
     #[test]
