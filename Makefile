@@ -11,6 +11,7 @@ help:
 	@echo 'make bench      measure; writes bench/RESULTS.md'
 	@echo 'make fuzz       fuzz what reads what callers send; FUZZ_SECONDS is how long each (60)'
 	@echo 'make mutants    bugs that the history checker must find; MUTANT_SEEDS is how many seeds each gets (300)'
+	@echo 'make properties  the property tests with new cases; PROPTEST_CASES is how many of each (20000)'
 	@echo 'make faults     kills, torn logs, resets, crashes, in full; prints figures'
 	@echo 'make soak       work for SOAK_SECONDS (3600) under load; fails when something grows that is to be flat'
 	@echo 'make screenshots  renew docs/images, pictures of the web page with believable data'
