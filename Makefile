@@ -2,7 +2,7 @@
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test lint bench fuzz setup browser-setup screenshots
+.PHONY: help demo test lint bench fuzz properties setup browser-setup screenshots
 
 help:
 	@echo 'make demo       build longrun and show its main job on real evidence'
@@ -44,6 +44,11 @@ bench: setup
 
 fuzz: setup
 	scripts/fuzz.sh
+
+# PROPTEST_RNG_SEED, which is told first, tries the same cases again.
+properties: setup
+	@seed=$${PROPTEST_RNG_SEED:-$$(date +%s)}; echo "PROPTEST_RNG_SEED=$$seed"; \
+	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --package operations --package evidence --lib
 
 screenshots: setup browser-setup
 	cargo test --locked --package longrun --test browser -- --ignored --exact screenshots::every_page

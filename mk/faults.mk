@@ -1,6 +1,6 @@
 # What is promised, shown under faults (docs/promises.md). Each target can fail.
 
-.PHONY: mutants faults soak properties
+.PHONY: mutants faults soak
 
 # Bugs that the history checker must find; MUTANT_SEEDS (300) is how many seeds each gets.
 mutants: setup
@@ -12,11 +12,6 @@ faults: setup
 	LONGRUN_SEEDS=$${LONGRUN_SEEDS:-1000} cargo test --locked --package store --test checker
 	LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
 	cargo test --locked --package store --test store -- --nocapture outage frozen resets wraparound torn full_disk replica servers clock
-
-# The property tests with cases that nobody has tried, PROPTEST_CASES (20000) of each; PROPTEST_RNG_SEED tries some again.
-properties: setup
-	seed=$${PROPTEST_RNG_SEED:-$$(date +%s)}; echo "PROPTEST_RNG_SEED=$$seed"; \
-	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${PROPTEST_CASES:-20000} cargo test --locked --package operations --package evidence --lib
 
 # The binary at work for SOAK_SECONDS (3600; 600 is the short form); fails when something grows that is to be flat.
 soak: setup

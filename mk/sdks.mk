@@ -10,7 +10,7 @@ SDKS_BIN := $(CURDIR)/target/sdks/python/bin
 SDKS_GENERATED := clients/python/src/longrun/wire.py clients/python/src/longrun/_sync.py \
 	clients/python/src/longrun/_sync_watch.py clients/typescript/src/wire.ts
 
-.PHONY: sdks sdks-setup sdks-check sdks-test
+.PHONY: sdks sdks-setup sdks-check sdks-test sdks-binary
 
 sdks sdks-check sdks-test: export PATH := $(SDKS_BIN):$(PATH)
 
@@ -36,8 +36,10 @@ sdks-check: sdks-setup
 
 # The binary as `cargo test --workspace` builds it: `cargo build` would choose other features and build half of the
 # dependencies once more.
-sdks-test: sdks-setup
+sdks-binary:
 	cargo test --quiet --locked --workspace --test longrun --no-run
+
+sdks-test: sdks-setup sdks-binary
 	cd clients/python && python -m pytest --quiet
 	cd clients/typescript && npm test --silent
 
@@ -47,8 +49,7 @@ DOCUMENT_EXAMPLES ?= 50
 
 .PHONY: document-check
 
-document-check: sdks-setup
-	cargo build --locked --package longrun
+document-check: sdks-setup sdks-binary
 	cargo build --locked --package testkit --bins
 	scripts/python-environment.sh target/sdks/document clients/document/requirements.txt >/dev/null
 	PATH=$(DOCUMENT_BIN):$$PATH $(DOCUMENT_BIN)/python clients/document/check.py --examples $(DOCUMENT_EXAMPLES)

@@ -292,18 +292,19 @@ def test_a_worker_that_gets_no_work_says_why(server: Server, work: Callable[...,
 
 def test_a_worker_that_is_stopped_while_it_closes_connections_closes_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that goes away closes what was kept alive, and the next claim finds several to clear away at once."""
+    kept_alive = 16
     open_ones: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: open_ones.append(str(unraisable.exc_value)))
     answer = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{"views":[]}'
 
     async def stop_after(steps: int) -> None:
         writers: list[asyncio.StreamWriter] = []
-        together = asyncio.Barrier(16)
+        together = asyncio.Barrier(kept_alive)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writers.append(writer)
             await reader.readuntil(b"\r\n\r\n")
-            if len(writers) <= 16:
+            if len(writers) <= kept_alive:
                 await together.wait()
                 writer.write(answer)
             else:
@@ -312,7 +313,7 @@ def test_a_worker_that_is_stopped_while_it_closes_connections_closes_all(monkeyp
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with longrun.AsyncClient(f"http://127.0.0.1:{port}", "token") as client:
-            await asyncio.gather(*(client.views() for _ in range(16)))
+            await asyncio.gather(*(client.views() for _ in range(kept_alive)))
             for writer in writers:
                 writer.close()
                 await writer.wait_closed()
@@ -323,7 +324,7 @@ def test_a_worker_that_is_stopped_while_it_closes_connections_closes_all(monkeyp
                 await asyncio.sleep(0)
             worker.stop()
             await running
-        for writer in writers[16:]:
+        for writer in writers[kept_alive:]:
             writer.close()
             await writer.wait_closed()
         server.close()

@@ -173,21 +173,17 @@ impl Reader<'_> {
     }
 
     fn string(&mut self) -> Result<String, String> {
-        const WRONG: &str = "a string with an invalid escape";
         let quote = self.at;
         self.at += 1;
         loop {
             match self.bytes.get(self.at) {
                 None => return Err("a string does not end".to_owned()),
                 Some(b'"') => break,
-                Some(b'\\') => match self.bytes.get(self.at + 1) {
-                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' | b'u') | None => self.at += 2,
-                    // A control character among them, which would be taken for one that stands by itself below.
-                    Some(_) => {
-                        self.at = quote;
-                        return Err(WRONG.to_owned());
-                    }
-                },
+                // Behind a backslash it would become part of an escape below.
+                Some(b'\\') if matches!(self.bytes.get(self.at + 1), Some(0..=0x1f)) => {
+                    return Err("a control character behind a backslash".to_owned());
+                }
+                Some(b'\\') => self.at += 2,
                 Some(0..=0x1f) if !self.is_lenient => return Err("a control character in a string".to_owned()),
                 Some(_) => self.at += 1,
             }
@@ -202,7 +198,7 @@ impl Reader<'_> {
         // The escapes are the library's business.
         serde_json::from_str(escaped.as_deref().unwrap_or(quoted)).map_err(|_| {
             self.at = quote;
-            WRONG.to_owned()
+            "a string with an invalid escape".to_owned()
         })
     }
 

@@ -352,7 +352,7 @@ impl Config {
             .organizations
             .iter()
             .map(|(name, organization)| (name.clone(), organization.limits(&self.limits).quota(organization.weight)));
-        let own_kinds = [kinds::notices::KIND, kinds::bulk::KIND, kinds::reevaluation::KIND].map(str::to_owned).into();
+        let own_kinds = kinds::RESERVED.map(str::to_owned).into();
         let of = |(name, organization): (&String, &Organization)| {
             (!organization.max_running.is_empty()).then(|| (name.clone(), organization.max_running.clone()))
         };

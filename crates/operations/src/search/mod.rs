@@ -148,6 +148,8 @@ impl Search {
         let (resource_type, resource_id) =
             operation.resource.as_ref().map_or(("", ""), |of| (of.resource_type.as_str(), of.resource_id.as_str()));
         let contains = |wanted: &BTreeSet<String>, text: &str| wanted.iter().all(|part| text.contains(part));
+        let is_among =
+            |wanted: &Set<String>, has: Option<&str>| wanted.is_any() || has.is_some_and(|text| wanted.contains(text));
         self.status.contains(&operation.status)
             && self.means_kind(&operation.kind)
             && self.project_id.contains(operation.project_id.as_str())
@@ -157,8 +159,8 @@ impl Search {
             && self.resource_type.contains(resource_type)
             && self.resource_id.contains(resource_id)
             && self.id.contains(&operation.id)
-            && (self.unique_key.is_any() || searched.unique_key.is_some_and(|key| self.unique_key.contains(key)))
-            && (self.schedule.is_any() || searched.schedule.is_some_and(|name| self.schedule.contains(name)))
+            && is_among(&self.unique_key, searched.unique_key)
+            && is_among(&self.schedule, searched.schedule)
             && self
                 .labels
                 .iter()

@@ -236,6 +236,7 @@ impl Details for FaultyStore {
         id: OperationId,
         longest: usize,
     ) -> Result<Option<OperationDetail>, StoreError> {
+        self.check()?;
         self.inner.detail_up_to(access, id, longest).await
     }
 }
