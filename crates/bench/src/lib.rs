@@ -99,6 +99,9 @@ pub struct PagesArgs {
     /// Measure searches by filter expressions instead of the list
     #[arg(long)]
     search: bool,
+    /// Do not make the plain table, which takes as much disk again as the store, and measure the store alone
+    #[arg(long)]
+    without_plain_table: bool,
 }
 
 /// `longrun bench lifecycle`.
@@ -123,6 +126,9 @@ pub struct LifecycleArgs {
     /// at its start and at its end
     #[arg(long)]
     held_snapshot: bool,
+    /// With a held snapshot: do not measure the plain table, which takes as long again
+    #[arg(long, requires = "held_snapshot")]
+    without_plain_table: bool,
     /// Run so many processes on one PostgreSQL, each with a store of its own, one number after the other: 1,2,4
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     processes: Vec<u32>,
@@ -281,7 +287,15 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
     let url = common.store.as_deref().map(str::parse::<StoreUrl>).transpose().context("--store")?;
     let target = Target::prepare(url).await?;
     let report: Report = match bench {
-        Bench::Pages(args) => pages::measure(&target, args.rows, args.samples, args.search).await?,
+        Bench::Pages(args) => {
+            let settings = pages::Settings {
+                rows: args.rows,
+                samples: args.samples,
+                is_search: args.search,
+                has_plain: !args.without_plain_table,
+            };
+            pages::measure(&target, settings).await?
+        }
         Bench::Lifecycle(args) => {
             let plan = lifecycle::Plan {
                 clients: args.clients,
@@ -292,7 +306,7 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
             if !args.processes.is_empty() {
                 processes::measure(&target, &args.processes, plan.clients, plan.length).await?
             } else if args.held_snapshot {
-                lifecycle::measure_under_snapshot(&target, &plan).await?
+                lifecycle::measure_under_snapshot(&target, &plan, !args.without_plain_table).await?
             } else {
                 lifecycle::measure(&target, &plan).await?
             }

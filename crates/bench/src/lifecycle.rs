@@ -179,22 +179,29 @@ impl Held {
     }
 }
 
-/// Measures one by one with a snapshot held open from before the first operation to after the last.
-pub async fn measure_under_snapshot(target: &Target, plan: &Plan) -> anyhow::Result<Report> {
+/// Measures one by one with a snapshot held open from before the first operation to after the last; beside the plain
+/// table, if there is to be one.
+pub async fn measure_under_snapshot(target: &Target, plan: &Plan, has_plain: bool) -> anyhow::Result<Report> {
     let Plan { clients, length, .. } = *plan;
     let store = target.open().await?;
-    let plain = Side::Plain(Plain::empty(target).await?);
+    let plain = if has_plain { Some(Side::Plain(Plain::empty(target).await?)) } else { None };
     let single = Side::Longrun(Arc::clone(&store), ORGANIZATION.into(), 1);
     load(clients, Until::Time(WARM_UP), &single).await?;
     let held = Held::open(target).await?;
     let spinner = Spinner::start("one by one, with a snapshot held open");
     let ours = load(clients, Until::Time(length), &single).await?;
-    spinner.say("the plain table, with a snapshot held open");
-    let theirs = load(clients, Until::Time(length), &plain).await?;
+    let theirs = match &plain {
+        Some(plain) => {
+            spinner.say("the plain table, with a snapshot held open");
+            Some(load(clients, Until::Time(length), plain).await?)
+        }
+        None => None,
+    };
     tokio::time::sleep(STATISTICS).await;
     let sizes = sizes::measure(target).await?;
     drop(spinner);
-    let mut notes = vec![slope("longrun", &ours), slope("plain table", &theirs)];
+    let mut notes = vec![slope("longrun", &ours)];
+    notes.extend(theirs.as_ref().map(|theirs| slope("plain table", theirs)));
     if let Database::Sqlite(path) = &target.database {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
@@ -204,8 +211,8 @@ pub async fn measure_under_snapshot(target: &Target, plan: &Plan) -> anyhow::Res
     held.release().await?;
     let measured = Measured {
         mode: Some(format!("snapshot held open, {clients} clients")),
-        baseline: Some(theirs.times()),
-        ratio: Some(ours.per_second() / theirs.per_second()),
+        baseline: theirs.as_ref().map(Seen::times),
+        ratio: theirs.map(|theirs| ours.per_second() / theirs.per_second()),
         ..Measured::new("lifecycle", target.engine(), ours.times())
     };
     let settings = json!({ "clients": clients, "seconds": length.as_secs(), "engine": target.settings().await? });

@@ -53,13 +53,13 @@ impl Snapshot for Whole<'_> {
         let mut arguments = PgArguments::default();
         for value in sql.values {
             let added = match value {
+                Value::Int(int) => arguments.add(int),
                 Value::Text(text) => arguments.add(text),
                 Value::Id(id) => arguments.add(uuid(&id)),
             };
             added.map_err(sqlx::Error::Encode)?;
         }
-        // Planned for the values that it has: no two statements are alike.
-        let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments).persistent(false);
+        let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments);
         let rows = query.fetch_all(&mut *self.connection).await?;
         let row = |row: sqlx::postgres::PgRow| {
             let cell = |(index, column): (usize, &Column)| {

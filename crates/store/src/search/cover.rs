@@ -128,13 +128,11 @@ async fn kept(
         return Ok(spans);
     }
     let mut sql = Sql::new(snapshot.dialect(), &plan.organization);
-    let within: Vec<String> =
-        buckets.iter().map(|of| format!("(bucket >= {} AND bucket < {})", of.start, of.end)).collect();
+    let within = sql.within_any("bucket", buckets);
     sql.text = format!(
         "SELECT bucket, low, high FROM bucket_times \
-         WHERE organization_id = {} AND level = {level} AND ({})",
-        sql.organization(),
-        within.join(" OR ")
+         WHERE organization_id = {} AND level = {level} AND {within}",
+        sql.organization()
     );
     for row in snapshot.rows(sql, &[Column::Int, Column::Int, Column::Int]).await? {
         let mut cells = Cells::of(row);
@@ -193,7 +191,7 @@ async fn scan(
 ) -> Result<BTreeMap<i64, Span>, StoreError> {
     let mut sql = Sql::new(snapshot.dialect(), organization);
     let of = sql.organization();
-    let within = format!("organization_id = {of} AND seq >= {} AND seq < {}", numbers.start, numbers.end);
+    let within = format!("organization_id = {of} AND {}", sql.within("seq", &numbers));
     sql.text = format!(
         "SELECT seq >> {FINEST} AS bucket, min(created_at), max(created_at) FROM (
              SELECT seq, created_at FROM active WHERE {within}
@@ -227,12 +225,12 @@ pub(crate) async fn fill(snapshot: &mut impl Snapshot, organization: &str, limit
         return Ok(0);
     }
     let spans = scan(snapshot, organization, first << FINEST..end << FINEST).await?;
+    let mut sql = Sql::new(snapshot.dialect(), organization);
     let mut noted = Vec::new();
     for bucket in first..end {
         let span = spans.get(&bucket).copied().unwrap_or(Span::NOTHING);
-        noted.push(format!("({bucket}, {}, {})", span.low, span.high));
+        noted.push(format!("({}, {}, {})", sql.int(bucket), sql.int(span.low), sql.int(span.high)));
     }
-    let mut sql = Sql::new(snapshot.dialect(), organization);
     sql.text = format!(
         "WITH noted (bucket, low, high) AS (VALUES {}) \
          INSERT INTO bucket_times (organization_id, level, bucket, low, high) \
@@ -249,14 +247,13 @@ pub(crate) async fn fill(snapshot: &mut impl Snapshot, organization: &str, limit
             continue;
         }
         let mut sql = Sql::new(snapshot.dialect(), organization);
+        let within = sql.within("bucket", &(full.start << inside..full.end << inside));
         sql.text = format!(
             "INSERT INTO bucket_times (organization_id, level, bucket, low, high) \
              SELECT organization_id, {level}, bucket >> {inside}, min(low), max(high) FROM bucket_times \
-             WHERE organization_id = {} AND level = {finer} AND bucket >= {} AND bucket < {} \
+             WHERE organization_id = {} AND level = {finer} AND {within} \
              GROUP BY organization_id, bucket >> {inside} HAVING count(*) = {} ON CONFLICT DO NOTHING",
             sql.organization(),
-            full.start << inside,
-            full.end << inside,
             1 << inside
         );
         snapshot.rows(sql, &[]).await?;

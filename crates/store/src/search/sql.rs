@@ -33,6 +33,7 @@ pub(crate) struct Dialect {
 /// A value that is bound.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
+    Int(i64),
     Text(String),
     Id(OperationId),
 }
@@ -89,8 +90,8 @@ impl Cells {
     }
 }
 
-/// A statement as it grows. Only constants and numbers go into the text; every text is bound. The organization is the
-/// first placeholder.
+/// A statement as it grows. Only constants go into the text and every value is bound, so that searches of one form have
+/// one statement, which the engine need not plan again. The organization is the first placeholder.
 pub(crate) struct Sql {
     pub(crate) text: String,
     pub(crate) values: Vec<Value>,
@@ -111,6 +112,26 @@ impl Sql {
     pub(super) fn bind(&mut self, value: Value) -> String {
         self.values.push(value);
         format!("{}{}", self.dialect.mark, self.values.len())
+    }
+
+    pub(super) fn int(&mut self, int: i64) -> String {
+        self.bind(Value::Int(int))
+    }
+
+    /// The condition that a column is within a range.
+    pub(super) fn within(&mut self, column: &str, range: &Range<i64>) -> String {
+        format!("{column} >= {} AND {column} < {}", self.int(range.start), self.int(range.end))
+    }
+
+    /// The condition that a column is within one of some ranges.
+    pub(super) fn within_any(&mut self, column: &str, ranges: &[Range<i64>]) -> String {
+        let ranges: Vec<String> = ranges.iter().map(|range| format!("({})", self.within(column, range))).collect();
+        format!("({})", ranges.join(" OR "))
+    }
+
+    /// A number of rows.
+    fn rows(&mut self, rows: u64) -> String {
+        self.int(i64::try_from(rows).unwrap_or(i64::MAX))
     }
 
     pub(super) fn text(&mut self, text: &str) -> String {
@@ -179,7 +200,7 @@ impl Rows<'_> {
         let key = if matches!(table, Table::Leased) { "l" } else { "t" };
         match &self.numbers {
             Among::Range(range) => {
-                let _ = write!(part, " AND {key}.seq >= {} AND {key}.seq < {}", range.start, range.end);
+                let _ = write!(part, " AND {}", sql.within(&format!("{key}.seq"), range));
             }
             Among::These(seqs) => {
                 let seqs: Vec<String> = seqs.iter().map(ToString::to_string).collect();
@@ -220,10 +241,10 @@ impl Rows<'_> {
         let mut times = |column: &str, times: operations::search::Times| {
             let millis = |time: Timestamp| time.as_millis();
             if let Some(from) = times.from {
-                let _ = write!(part, " AND t.{column} >= {}", millis(from));
+                let _ = write!(part, " AND t.{column} >= {}", sql.int(millis(from)));
             }
             if let Some(before) = times.before {
-                let _ = write!(part, " AND t.{column} < {}", millis(before));
+                let _ = write!(part, " AND t.{column} < {}", sql.int(millis(before)));
             }
         };
         times("created_at", search.created_at);
@@ -233,10 +254,10 @@ impl Rows<'_> {
         }
         let mut numbers = |column: &str, numbers: Numbers| {
             if let Some(least) = numbers.least {
-                let _ = write!(part, " AND t.{column} >= {least}");
+                let _ = write!(part, " AND t.{column} >= {}", sql.int(least));
             }
             if let Some(most) = numbers.most {
-                let _ = write!(part, " AND t.{column} <= {most}");
+                let _ = write!(part, " AND t.{column} <= {}", sql.int(most));
             }
         };
         numbers("attempts", search.attempts);
@@ -298,13 +319,15 @@ impl Rows<'_> {
                 let key = if matches!(table, Table::Leased) { "l.seq" } else { "t.seq" };
                 let part = self.part(sql, table, &by, &format!("{key} AS seq"));
                 if limits_parts {
-                    format!("SELECT seq FROM ({part} ORDER BY {key}{order} LIMIT {}) AS p", skip + take)
+                    let limit = sql.rows(skip.saturating_add(take));
+                    format!("SELECT seq FROM ({part} ORDER BY {key}{order} LIMIT {limit}) AS p")
                 } else {
                     part
                 }
             })
             .collect();
         let parts = parts.join(" UNION ALL ");
+        let (take, skip) = (sql.rows(take), sql.rows(skip));
         let _ = write!(sql.text, "{parts} ORDER BY 1{order} LIMIT {take} OFFSET {skip}");
     }
 
@@ -379,7 +402,8 @@ impl Driver {
     pub(super) fn candidates(&self, sql: &mut Sql, within: &Range<i64>, is_newest_first: bool, limit: u32) {
         let order = if is_newest_first { " DESC" } else { "" };
         let organization = sql.organization();
-        let numbers = format!("t.seq >= {} AND t.seq < {}", within.start, within.end);
+        let numbers = sql.within("t.seq", within);
+        let limit = sql.int(limit.into());
         let mut parts = Vec::new();
         let in_order = |from: &str, condition: &str| {
             format!(

@@ -103,9 +103,7 @@ impl Whose {
         buckets: &[Range<i64>],
     ) -> Result<Vec<Tally>, StoreError> {
         let mut counted = Vec::new();
-        let within = buckets.iter().map(|of| format!("(bucket >= {} AND bucket < {})", of.start, of.end));
-        let within = within.collect::<Vec<_>>().join(" OR ");
-        if within.is_empty() {
+        if buckets.is_empty() {
             return Ok(counted);
         }
         const NUMBERS: &str = "CAST(pending AS bigint), CAST(running AS bigint), CAST(completed AS bigint), \
@@ -128,9 +126,10 @@ impl Whose {
         };
         if self.all {
             let mut sql = Sql::new(snapshot.dialect(), &plan.organization);
+            let within = sql.within_any("bucket", buckets);
             sql.text = format!(
                 "SELECT bucket, kind, '' AS project_id, {NUMBERS} FROM counters \
-                 WHERE organization_id = {} AND level = {level} AND ({within})",
+                 WHERE organization_id = {} AND level = {level} AND {within}",
                 sql.organization()
             );
             for row in snapshot.rows(sql, COLUMNS).await? {
@@ -142,9 +141,10 @@ impl Whose {
         for names in names.chunks(PROJECTS) {
             let mut sql = Sql::new(snapshot.dialect(), &plan.organization);
             let names = sql.texts(names.iter().copied());
+            let within = sql.within_any("bucket", buckets);
             sql.text = format!(
                 "SELECT bucket, kind, project_id, {NUMBERS} FROM project_counters \
-                 WHERE organization_id = {} AND project_id IN ({names}) AND level = {level} AND ({within})",
+                 WHERE organization_id = {} AND project_id IN ({names}) AND level = {level} AND {within}",
                 sql.organization()
             );
             for row in snapshot.rows(sql, COLUMNS).await? {

@@ -31,10 +31,10 @@ struct Whole<'c>(&'c Connection);
 
 impl Whole<'_> {
     fn read(&self, sql: &Sql, columns: &[Column]) -> Result<Vec<Vec<Cell>>, StoreError> {
-        // Numbers stand in the text, so that no two statements are alike: none is kept.
-        let mut statement = self.0.prepare(&sql.text)?;
+        let mut statement = self.0.prepare_cached(&sql.text)?;
         for (index, value) in sql.values.iter().enumerate().take(statement.parameter_count()) {
             let value = match value {
+                Value::Int(int) => ToSqlOutput::from(*int),
                 Value::Text(text) => ToSqlOutput::from(text.as_str()),
                 Value::Id(id) => ToSqlOutput::from(id.as_bytes().as_slice()),
             };
