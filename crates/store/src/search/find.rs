@@ -233,7 +233,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
                 of += next.n.max(0).unsigned_abs();
                 queue.pop_front();
             }
-            let keys = self.keys(range, piece.is_mixed, skip, wanted).await?;
+            let keys = self.keys(Among::Range(range), piece.is_mixed, skip, wanted).await?;
             // It was reached, so that nothing is to be skipped behind it.
             skip = 0;
             found.extend(keys);
@@ -255,12 +255,12 @@ impl<'s, S: Snapshot> Finder<'s, S> {
 
     async fn keys(
         &mut self,
-        range: Range<i64>,
+        numbers: Among<'_>,
         is_checked: bool,
         skip: u64,
         take: u64,
     ) -> Result<Vec<i64>, StoreError> {
-        let rows = Rows { plan: &self.plan, numbers: Among::Range(range), is_checked };
+        let rows = Rows { plan: &self.plan, numbers, is_checked };
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -355,7 +355,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
             }
             let wanted = take - found.len() as u64;
             if wanted > 0 {
-                found.extend(self.keys(range, true, skip, wanted).await?);
+                found.extend(self.keys(Among::Range(range), true, skip, wanted).await?);
                 skip = 0;
             }
         }
@@ -381,10 +381,29 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(drivers.into_iter().next().unwrap_or_default())
     }
 
-    /// What an index leads to, in order, at most `limit`.
-    async fn candidates(&mut self, numbers: &Range<i64>, limit: u32) -> Result<Vec<i64>, StoreError> {
+    /// The resources that lead to what is asked for, where they have no more operations than a call looks at: those are
+    /// looked at where their index has them, and not fetched first.
+    async fn few_of_resources<'d>(
+        &mut self,
+        drivers: &'d [Driver],
+        numbers: &Range<i64>,
+    ) -> Result<Option<&'d [(String, String)]>, StoreError> {
+        let [driver @ Driver::Resources(resources)] = drivers else { return Ok(None) };
+        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
+        driver.count(&mut sql, numbers, LOOKED_AT + 1);
+        let n: i64 = numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?.iter().sum();
+        Ok((n <= i64::from(LOOKED_AT)).then_some(resources))
+    }
+
+    /// What indexes lead to, in order, at most `limit`.
+    async fn candidates(
+        &mut self,
+        drivers: Vec<Driver>,
+        numbers: &Range<i64>,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
         let mut seqs = Vec::new();
-        for driver in self.driver(numbers).await? {
+        for driver in drivers {
             let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
             driver.candidates(&mut sql, numbers, self.is_newest_first, limit);
             seqs.extend(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?);
@@ -411,8 +430,18 @@ impl<'s, S: Snapshot> Finder<'s, S> {
 
     /// What an index serves.
     async fn by_index(&mut self, numbers: Range<i64>, skip: u64, take: u64, passed: u64) -> Result<Found, StoreError> {
+        let first = usize::try_from(skip).unwrap_or(usize::MAX);
+        let page = |found: &[i64]| found.iter().skip(first).copied().take(take as usize).collect();
+        let drivers = self.driver(&numbers).await?;
+        if self.is_counted
+            && let Some(resources) = self.few_of_resources(&drivers, &numbers).await?
+        {
+            let matching = self.keys(Among::Resources(numbers, resources), true, 0, LOOKED_AT.into()).await?;
+            let total = passed + matching.len() as u64;
+            return Ok(Found { found: page(&matching), total, looked_until: None });
+        }
         let most = if self.is_counted { LOOKED_AT } else { LOOKED_AT.min(4 * PART as u32) };
-        let mut candidates = self.candidates(&numbers, most + 1).await?;
+        let mut candidates = self.candidates(drivers, &numbers, most + 1).await?;
         let mut looked_until = None;
         if candidates.len() > most as usize {
             candidates.truncate(most as usize);
@@ -427,9 +456,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
                 break;
             }
         }
-        let first = usize::try_from(skip).unwrap_or(usize::MAX).min(found.len());
-        let found = found[first..].iter().copied().take(take as usize).collect();
-        Ok(Found { found, total, looked_until })
+        Ok(Found { found: page(&found), total, looked_until })
     }
 
     /// How many there are, and whether that is all.
@@ -438,7 +465,14 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         let mut groups = Groups::new();
         let mut add = |more: Groups| more.into_iter().for_each(|(group, n)| *groups.entry(group).or_default() += n);
         if self.plan.search.is_by_index() {
-            let mut candidates = self.candidates(&everything, LOOKED_AT + 1).await?;
+            let drivers = self.driver(&everything).await?;
+            if let Some(resources) = self.few_of_resources(&drivers, &everything).await? {
+                return Ok((
+                    self.row_counts(Among::Resources(everything, resources), true, by.project_id).await?,
+                    true,
+                ));
+            }
+            let mut candidates = self.candidates(drivers, &everything, LOOKED_AT + 1).await?;
             let is_exact = candidates.len() <= LOOKED_AT as usize;
             candidates.truncate(LOOKED_AT as usize);
             for seqs in candidates.chunks(PART) {

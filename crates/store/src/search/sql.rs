@@ -156,12 +156,16 @@ pub(super) enum By {
     Number,
     Kind(String),
     Project(String),
+    /// Type and id.
+    Resource(String, String),
 }
 
 /// Among which numbers rows are read.
 pub(super) enum Among<'a> {
     Range(Range<i64>),
     These(&'a [i64]),
+    /// Those of a range whose resource is one of these, by type and id.
+    Resources(Range<i64>, &'a [(String, String)]),
 }
 
 /// Which rows a statement reads.
@@ -182,6 +186,8 @@ impl Rows<'_> {
             (By::Kind(_), _) => "active_by_kind",
             (By::Project(_), Table::Settled(_)) => "settled_by_project",
             (By::Project(_), _) => "active_by_project",
+            (By::Resource(..), Table::Settled(_)) => "settled_by_resource",
+            (By::Resource(..), _) => "active_by_resource",
         };
         let index = sql.index(index);
         let source = match table {
@@ -199,7 +205,7 @@ impl Rows<'_> {
         };
         let key = if matches!(table, Table::Leased) { "l" } else { "t" };
         match &self.numbers {
-            Among::Range(range) => {
+            Among::Range(range) | Among::Resources(range, _) => {
                 let _ = write!(part, " AND {}", sql.within(&format!("{key}.seq"), range));
             }
             Among::These(seqs) => {
@@ -221,6 +227,9 @@ impl Rows<'_> {
             By::Project(project) => {
                 let project = sql.text(project);
                 let _ = write!(part, " AND t.project_id = {project} AND t.project_id <> ''");
+            }
+            By::Resource(resource_type, id) => {
+                let _ = write!(part, " AND {}", of_resource(sql, resource_type, id));
             }
         }
         if !matches!(by, By::Kind(_)) {
@@ -362,6 +371,7 @@ impl Rows<'_> {
         let by = match self.numbers {
             Among::Range(_) => self.plan.by.clone(),
             Among::These(_) => vec![By::Number],
+            Among::Resources(_, resources) => resources.iter().cloned().map(|(of, id)| By::Resource(of, id)).collect(),
         };
         for table in self.plan.tables(self.is_checked) {
             match table {
@@ -372,6 +382,12 @@ impl Rows<'_> {
         }
         parts
     }
+}
+
+/// The condition that an operation is of a resource, as its index knows it.
+fn of_resource(sql: &mut Sql, resource_type: &str, id: &str) -> String {
+    let (of, id) = (sql.text(resource_type), sql.text(id));
+    format!("t.resource_type <> '' AND t.resource_type = {of} AND t.resource_id = {id}")
 }
 
 /// The condition that a column has one of some values, or none of them.
@@ -443,15 +459,19 @@ impl Driver {
                 Driver::Resources(resources) => {
                     let index = sql.index(&format!("{table}_by_resource"));
                     for (resource_type, resource_id) in resources {
-                        let (of, id) = (sql.text(resource_type), sql.text(resource_id));
-                        let condition =
-                            format!("t.resource_type <> '' AND t.resource_type = {of} AND t.resource_id = {id}");
+                        let condition = of_resource(sql, resource_type, resource_id);
                         parts.push(in_order(&format!("{table} t{index}"), &condition));
                     }
                 }
             }
         }
         let _ = write!(sql.text, "{} ORDER BY 1{order} LIMIT {limit}", parts.join(" UNION ALL "));
+    }
+
+    /// How many of those there are.
+    pub(super) fn count(&self, sql: &mut Sql, within: &Range<i64>, limit: u32) {
+        self.candidates(sql, within, true, limit);
+        sql.text = format!("SELECT count(*) FROM ({}) AS c", sql.text);
     }
 }
 
