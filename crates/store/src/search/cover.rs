@@ -61,7 +61,7 @@ pub(super) async fn cover(
         return Ok(buckets.into_iter().rev().map(whole).collect());
     }
     for (index, level) in LEVELS.into_iter().enumerate() {
-        let mut spans = kept(snapshot, plan, level, &runs(&buckets)).await?;
+        let mut spans = kept(snapshot, plan, level, &runs(buckets.iter().copied())).await?;
         if level == FINEST {
             let unknown: Vec<i64> = buckets.iter().copied().filter(|bucket| !spans.contains_key(bucket)).collect();
             spans.extend(looked_through(snapshot, cache, plan, next, &unknown).await?);
@@ -104,13 +104,13 @@ fn place(span: Span, times: Times) -> Place {
     Place::Across
 }
 
-/// Ranges of numbers that follow each other.
-fn runs(numbers: &[i64]) -> Vec<Range<i64>> {
+/// Ranges of numbers that follow each other, of numbers in order.
+pub(super) fn runs(numbers: impl IntoIterator<Item = i64>) -> Vec<Range<i64>> {
     let mut runs: Vec<Range<i64>> = Vec::new();
     for number in numbers {
         match runs.last_mut() {
-            Some(run) if run.end == *number => run.end += 1,
-            _ => runs.push(*number..*number + 1),
+            Some(run) if run.end == number => run.end += 1,
+            _ => runs.push(number..number + 1),
         }
     }
     runs
@@ -166,7 +166,7 @@ async fn looked_through(
             None => unknown.push(*bucket),
         }
     }
-    for run in runs(&unknown) {
+    for run in runs(unknown) {
         looked += run.clone().count();
         if looked > LOOKED_THROUGH {
             return Err(StoreError::Unavailable(

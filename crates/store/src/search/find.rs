@@ -6,7 +6,7 @@ use std::ops::Range;
 use operations::page::{FINEST, LEVELS};
 use operations::{Access, OperationId, Search, Status};
 
-use super::cover::{Piece, cover, next_number};
+use super::cover::{Piece, cover, next_number, runs};
 use super::plan::Plan;
 use super::sql::{Among, Cells, Column, Driver, Rows, Sql};
 use super::tally::Whose;
@@ -369,11 +369,9 @@ impl<'s, S: Snapshot> Finder<'s, S> {
             for index in 0..drivers.len() {
                 let mut n = 0;
                 for driver in &drivers[index] {
-                    let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-                    driver.candidates(&mut sql, numbers, self.is_newest_first, PART as u32);
-                    n += self.snapshot.rows(sql, &[Column::Int]).await?.len();
+                    n += self.how_many(driver, numbers, PART as u32).await?;
                 }
-                if n < PART {
+                if n < PART as i64 {
                     return Ok(drivers.swap_remove(index));
                 }
             }
@@ -389,10 +387,15 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         numbers: &Range<i64>,
     ) -> Result<Option<&'d [(String, String)]>, StoreError> {
         let [driver @ Driver::Resources(resources)] = drivers else { return Ok(None) };
-        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-        driver.count(&mut sql, numbers, LOOKED_AT + 1);
-        let n: i64 = numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?.iter().sum();
+        let n = self.how_many(driver, numbers, LOOKED_AT + 1).await?;
         Ok((n <= i64::from(LOOKED_AT)).then_some(resources))
+    }
+
+    /// How many an index leads to, at most `limit`.
+    async fn how_many(&mut self, driver: &Driver, numbers: &Range<i64>, limit: u32) -> Result<i64, StoreError> {
+        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
+        driver.count(&mut sql, numbers, limit);
+        Ok(numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)?.iter().sum())
     }
 
     /// What indexes lead to, in order, at most `limit`.
@@ -500,7 +503,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         for level in LEVELS {
             let buckets = self.pieces.iter().filter(|piece| !piece.is_mixed && piece.level == level);
             let buckets: BTreeSet<i64> = buckets.map(|piece| piece.bucket).collect();
-            for tally in self.whose.count(self.snapshot, &self.plan, level, &runs(&buckets)).await? {
+            for tally in self.whose.count(self.snapshot, &self.plan, level, &runs(buckets)).await? {
                 for status in &self.plan.statuses {
                     let n = tally.n[usize::from(status.number()) - 1];
                     *counted.entry((*status, tally.kind.clone(), tally.project_id.clone())).or_default() += n;
@@ -524,7 +527,7 @@ async fn tally<S: Snapshot>(
         let buckets: BTreeSet<i64> =
             pieces.iter().filter(|piece| piece.level == level).map(|piece| piece.bucket).collect();
         let mut counted: HashMap<i64, i64> = HashMap::new();
-        for tally in whose.count(snapshot, plan, level, &runs(&buckets)).await? {
+        for tally in whose.count(snapshot, plan, level, &runs(buckets)).await? {
             let n = tally.of(&plan.statuses);
             *counted.entry(tally.bucket).or_default() += n;
             *kinds.entry(tally.kind).or_default() += n;
@@ -542,18 +545,6 @@ fn finer(piece: Piece, next: i64) -> Vec<Piece> {
     let inside = piece.level - level;
     let end = ((piece.bucket + 1) << inside).min(((next - 1) >> level) + 1);
     (piece.bucket << inside..end).map(|bucket| Piece { level, bucket, is_mixed: false, n: 0 }).collect()
-}
-
-/// Ranges of buckets that follow each other.
-fn runs(buckets: &BTreeSet<i64>) -> Vec<Range<i64>> {
-    let mut runs: Vec<Range<i64>> = Vec::new();
-    for bucket in buckets {
-        match runs.last_mut() {
-            Some(run) if run.end == *bucket => run.end += 1,
-            _ => runs.push(*bucket..*bucket + 1),
-        }
-    }
-    runs
 }
 
 fn within(range: &Range<i64>, other: &Range<i64>) -> Range<i64> {

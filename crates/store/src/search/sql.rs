@@ -239,13 +239,13 @@ impl Rows<'_> {
             among(&mut part, sql, "t.project_id", &self.plan.projects);
         }
         if self.is_checked {
-            self.check(&mut part, sql, table);
+            self.check(&mut part, sql, table, by);
         }
         part
     }
 
     /// What is looked at row by row.
-    fn check(&self, part: &mut String, sql: &mut Sql, table: Table) {
+    fn check(&self, part: &mut String, sql: &mut Sql, table: Table, by: &By) {
         let search: &Search = &self.plan.search;
         let mut times = |column: &str, times: operations::search::Times| {
             let millis = |time: Timestamp| time.as_millis();
@@ -271,8 +271,10 @@ impl Rows<'_> {
         };
         numbers("attempts", search.attempts);
         numbers("priority", search.priority);
-        among(part, sql, "t.resource_type", &search.resource_type);
-        among(part, sql, "t.resource_id", &search.resource_id);
+        if !matches!(by, By::Resource(..)) {
+            among(part, sql, "t.resource_type", &search.resource_type);
+            among(part, sql, "t.resource_id", &search.resource_id);
+        }
         if let Set::Among(ids) = &search.id {
             let ids: Vec<String> = ids.iter().map(|id| sql.bind(Value::Id(*id))).collect();
             let _ = write!(part, " AND t.id IN ({})", ids.join(", "));
