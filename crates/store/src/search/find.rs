@@ -253,6 +253,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(())
     }
 
+    /// The numbers of what matches, in order, `take` after `skip`.
     async fn keys(
         &mut self,
         numbers: Among<'_>,
@@ -420,17 +421,6 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         Ok(seqs)
     }
 
-    /// Those of them that match, in their order.
-    async fn matching(&mut self, seqs: &[i64]) -> Result<Vec<i64>, StoreError> {
-        let rows = Rows { plan: &self.plan, numbers: Among::These(seqs), is_checked: true };
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut sql = Sql::new(self.snapshot.dialect(), &self.plan.organization);
-        rows.keys(&mut sql, self.is_newest_first, 0, seqs.len() as u64);
-        numbers_of(self.snapshot.rows(sql, &[Column::Int]).await?)
-    }
-
     /// What an index serves.
     async fn by_index(&mut self, numbers: Range<i64>, skip: u64, take: u64, passed: u64) -> Result<Found, StoreError> {
         let first = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -452,7 +442,7 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         }
         let (mut found, mut total) = (Vec::new(), passed);
         for seqs in candidates.chunks(PART) {
-            let matching = self.matching(seqs).await?;
+            let matching = self.keys(Among::These(seqs), true, 0, seqs.len() as u64).await?;
             total += matching.len() as u64;
             found.extend(matching);
             if !self.is_counted && found.len() as u64 >= take {
