@@ -11,6 +11,10 @@ use operations::{Filter, Operation, OperationId, Status};
 
 use crate::StoreError;
 
+/// The levels of counters that a page is found by, coarsest first: those of all stores, and one above them, which
+/// matters once an organization has some ten million operations.
+const COUNTED: [u32; 4] = [24, LEVELS[0], LEVELS[1], FINEST];
+
 /// Common table expressions that lead from counted buckets to the page.
 ///
 /// They end with `total (n)`, how many operations match, and `span (lower, upper, skip)`: the page's operations lie
@@ -23,7 +27,7 @@ use crate::StoreError;
 pub(crate) fn span(counts: impl Fn(u32, Option<(u32, &str)>) -> String, size: &str, offset: &str) -> String {
     let mut sql = String::new();
     let mut parent: Option<u32> = None;
-    for level in LEVELS {
+    for level in COUNTED {
         let (counted, before) = match parent {
             None => (counts(level, None), "0".to_owned()),
             Some(above) => {
@@ -41,7 +45,7 @@ pub(crate) fn span(counts: impl Fn(u32, Option<(u32, &str)>) -> String, size: &s
         ));
         parent = Some(level);
     }
-    let coarsest = LEVELS[0];
+    let coarsest = COUNTED[0];
     sql.push_str(&format!(
         "total AS MATERIALIZED (SELECT coalesce(sum(n), 0) AS n FROM counted_{coarsest}),
          span AS MATERIALIZED (

@@ -120,8 +120,8 @@ async fn skip_numbers(fixture: &Fixture, start: i64) {
 }
 
 fn history() -> impl Strategy<Value = (Vec<Step>, u32, u32)> {
-    // Numbers start around the borders of level-1 and level-2 buckets.
-    let start = prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32];
+    // Numbers start around the borders of buckets: of the finest, of the coarsest that all stores have, of the one above.
+    let start = prop_oneof![Just(0), 4_060..4_100u32, 1_048_540..1_048_580u32, 16_777_170..16_777_216u32];
     (proptest::collection::vec(step(), 1..90), 1..12u32, start)
 }
 

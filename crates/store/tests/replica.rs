@@ -30,9 +30,12 @@ impl Pair {
 
     /// Runs a statement on the standby.
     async fn on_standby(&self, sql: &'static str) {
-        let pool = PgPool::connect(&self.read_url).await.unwrap();
-        sqlx::query(sql).execute(&pool).await.unwrap();
-        pool.close().await;
+        run(&self.read_url, sql).await;
+    }
+
+    /// Runs a statement on the primary.
+    async fn on_primary(&self, sql: &'static str) {
+        run(&self.url, sql).await;
     }
 
     /// Keeps the standby where it is. The function only asks for that; what was on its way is still replayed.
@@ -54,6 +57,12 @@ impl Pair {
     async fn listed(&self) -> Vec<OperationId> {
         listed(&self.store).await
     }
+}
+
+async fn run(url: &str, sql: &'static str) {
+    let pool = PgPool::connect(url).await.unwrap();
+    sqlx::query(sql).execute(&pool).await.unwrap();
+    pool.close().await;
 }
 
 async fn listed(store: &PostgresStore) -> Vec<OperationId> {
@@ -143,6 +152,38 @@ async fn a_standby_that_is_behind_is_passed_over_by_who_wrote_and_by_nobody_else
 
     pair.on_standby("SELECT pg_wal_replay_resume()").await;
     until("the standby has caught up", async || listed(&other).await == [second.id, first.id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_standby_that_lacks_a_migration_is_passed_over() {
+    let pair = Pair::start().await;
+    let first = pair.create().await;
+    // What a standby looks like that is as far as just before the newest migration.
+    let newest = "UPDATE longrun._sqlx_migrations SET version = -version
+        WHERE abs(version) = (SELECT max(abs(version)) FROM longrun._sqlx_migrations)";
+    pair.on_primary(newest).await;
+    until("the standby has it", async || {
+        let pool = PgPool::connect(&pair.read_url).await.unwrap();
+        let lacks = sqlx::query_scalar("SELECT min(version) < 0 FROM longrun._sqlx_migrations").fetch_one(&pool);
+        let lacks: bool = lacks.await.unwrap_or(false);
+        pool.close().await;
+        lacks
+    })
+    .await;
+    pair.pause_replay().await;
+    pair.on_primary(newest).await;
+
+    let other = PostgresStore::connect_with_replica(&pair.url, &pair.read_url, 4).await.unwrap();
+    let second = pair.create().await;
+    assert_eq!(listed(&other).await, [second.id, first.id], "the primary is read");
+    assert_eq!(count_reads(&pair.read_url).await, 0);
+
+    pair.on_standby("SELECT pg_wal_replay_resume()").await;
+    until("the standby is read", async || {
+        assert_eq!(listed(&other).await, [second.id, first.id]);
+        count_reads(&pair.read_url).await > 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

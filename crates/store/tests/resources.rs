@@ -116,10 +116,10 @@ async fn doctor_finds_a_wrong_counter_of_a_resource() {
     let fixture = fixture(Engine::Postgres).await;
     fixture.store.create("acme", (0..MANY).map(|_| about("scan", "thing", "x")).collect(), None).await.unwrap();
     fixture.count_resource("acme", &thing()).await;
-    fixture.tamper("UPDATE resource_counters SET pending = pending + 1 WHERE level = 20").await;
+    fixture.tamper("UPDATE resource_counters SET pending = pending + 1 WHERE level = 24").await;
     let findings = fixture.store.doctor().await.unwrap().findings;
     let details: Vec<&str> = findings.iter().map(|finding| finding.detail.as_str()).collect();
-    assert_eq!(details, ["acme resource thing x level 20 bucket 0 scan: counters {1501,0,0,0}, rows {1500,0,0,0}"]);
+    assert_eq!(details, ["acme resource thing x level 24 bucket 0 scan: counters {1501,0,0,0}, rows {1500,0,0,0}"]);
 }
 
 #[tokio::test]

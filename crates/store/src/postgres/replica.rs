@@ -7,12 +7,14 @@
 //! created is never "not found". Lists may lack what other processes wrote within the standby's delay.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 
 use super::connections::{Connections, Limits};
+use super::session;
 use crate::StoreError;
 
 /// How long a read waits for the standby to catch up before it goes to the primary.
@@ -30,6 +32,8 @@ const REST: Duration = Duration::from_secs(1);
 const FLUSHED: &str = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint";
 /// How far a standby is; NULL of a server that never was one.
 const REPLAYED: &str = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
+/// Whether the schema there is as this version needs it.
+const MIGRATED: &str = "SELECT EXISTS (SELECT FROM _sqlx_migrations WHERE version = $1)";
 /// The same on a primary and its standbys only.
 const IDENTITY: &str = "SELECT system_identifier::text || ' ' || current_database() FROM pg_control_system()";
 
@@ -91,6 +95,9 @@ pub(super) struct Replica {
     primary: Connections,
     written: Written,
     rests: Mutex<Rests>,
+    /// Whether the standby was seen to have the schema of this version. One that still lacks a migration answers some
+    /// statements as if nothing were wrong.
+    is_migrated: AtomicBool,
 }
 
 /// Until when the standby is left alone.
@@ -121,7 +128,7 @@ impl Replica {
             }
             _ => {}
         }
-        Ok(Replica { standby, primary, written, rests: Mutex::default() })
+        Ok(Replica { standby, primary, written, rests: Mutex::default(), is_migrated: AtomicBool::new(false) })
     }
 
     /// Reads from the standby; `None` when the primary must be asked.
@@ -137,11 +144,28 @@ impl Replica {
         {
             return None;
         }
-        match tokio::time::timeout(READ_TIMEOUT, read(self.standby.clone())).await {
+        let read = async {
+            if !self.is_migrated().await? {
+                return Err(StoreError::Unavailable("the standby has not replayed the last migration".to_owned()));
+            }
+            read(self.standby.clone()).await
+        };
+        match tokio::time::timeout(READ_TIMEOUT, read).await {
             Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => self.failed(&error),
             Err(late) => self.failed(&late),
         }
+    }
+
+    /// Whether the standby has the schema of this version; asked until it does, and again after a failure, since another
+    /// standby may have come in its place.
+    async fn is_migrated(&self) -> Result<bool, sqlx::Error> {
+        if !self.is_migrated.load(Ordering::Relaxed) {
+            let newest = session::MIGRATIONS.iter().map(|migration| migration.version).max();
+            let found: bool = sqlx::query_scalar(MIGRATED).bind(newest).fetch_one(&self.standby).await?;
+            self.is_migrated.store(found, Ordering::Relaxed);
+        }
+        Ok(self.is_migrated.load(Ordering::Relaxed))
     }
 
     /// Waits a little for the standby to be as far as a mark asks for.
@@ -182,6 +206,7 @@ impl Replica {
 
     fn failed<T>(&self, error: &(dyn std::error::Error + 'static)) -> Option<T> {
         tracing::warn!(error, "the standby failed; the primary is read");
+        self.is_migrated.store(false, Ordering::Relaxed);
         self.rests(|rests| rests.away = Some(Instant::now() + REST));
         None
     }

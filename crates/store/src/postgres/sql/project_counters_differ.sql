@@ -5,7 +5,7 @@ WITH op (organization_id, project_id, seq, kind, status) AS (
     SELECT organization_id, project_id, level, seq >> level, kind, array[
         count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
         count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)]
-    FROM op, (VALUES (12), (16), (20)) l (level) GROUP BY 1, 2, 3, 4, 5
+    FROM op, (VALUES (12), (16), (20), (24)) l (level) GROUP BY 1, 2, 3, 4, 5
 ), counted (organization_id, project_id, level, bucket, kind, n) AS (
     SELECT organization_id, project_id, level, bucket, kind,
         array[sum(pending), sum(running), sum(completed), sum(failed)]::bigint[]
@@ -15,7 +15,7 @@ WITH op (organization_id, project_id, seq, kind, status) AS (
         UNION ALL
         SELECT d.organization_id, d.project_id, l.level, d.bucket >> (l.level - 12), d.kind,
             d.pending, d.running, d.completed, d.failed
-        FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id), (VALUES (12), (16), (20)) l (level)
+        FROM counter_deltas d LEFT JOIN counter_folds f USING (organization_id), (VALUES (12), (16), (20), (24)) l (level)
         WHERE d.xid >= coalesce(f.folded_before, '0') AND d.project_id <> ''
     ) AS c GROUP BY 1, 2, 3, 4, 5
 )

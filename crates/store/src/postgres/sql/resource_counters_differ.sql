@@ -8,7 +8,7 @@ WITH op (organization_id, resource, seq, kind, project_id, status) AS (
     SELECT organization_id, resource, level, seq >> level, kind, p.id, array[
         count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
         count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)]
-    FROM op CROSS JOIN (VALUES (12), (16), (20)) l (level) CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) p (id)
+    FROM op CROSS JOIN (VALUES (12), (16), (20), (24)) l (level) CROSS JOIN LATERAL (SELECT '' UNION SELECT op.project_id) p (id)
     GROUP BY 1, 2, 3, 4, 5, 6
 ), counted (organization_id, resource, level, bucket, kind, project_id, n) AS (
     SELECT organization_id, resource, level, bucket, kind, project_id,
@@ -20,7 +20,7 @@ WITH op (organization_id, resource, seq, kind, project_id, status) AS (
         SELECT d.organization_id, d.resource, l.level, d.bucket >> (l.level - 12), d.kind, p.id,
             d.pending, d.running, d.completed, d.failed
         FROM resource_deltas d JOIN counted_resources c USING (organization_id, resource)
-            LEFT JOIN counter_folds f USING (organization_id) CROSS JOIN (VALUES (12), (16), (20)) l (level)
+            LEFT JOIN counter_folds f USING (organization_id) CROSS JOIN (VALUES (12), (16), (20), (24)) l (level)
             CROSS JOIN LATERAL (SELECT '' UNION SELECT d.project_id) p (id)
         WHERE c.is_counted AND d.xid >= coalesce(f.folded_before, '0')
     ) AS c GROUP BY 1, 2, 3, 4, 5, 6
