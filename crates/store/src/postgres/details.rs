@@ -142,6 +142,39 @@ pub(super) async fn read(
     ids: &[OperationId],
     longest: usize,
 ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+    let asked: Vec<_> = ids.iter().map(rows::uuid).collect();
+    let found = sqlx::query(AssertSqlSafe(statement("id", "uuid")))
+        .bind(&access.organization)
+        .bind(asked)
+        .bind(list::projects(access))
+        .bind(i32::try_from(longest).unwrap_or(i32::MAX))
+        .fetch_all(connection)
+        .await?;
+    let found: Result<Vec<OperationDetail>, StoreError> = found.iter().map(detail).collect();
+    Ok(in_order(ids, found?))
+}
+
+/// The same by numbers, each at most once. Served by the primary keys of active and settled.
+pub(super) async fn of_numbers(
+    connection: impl PgExecutor<'_>,
+    access: &Access,
+    seqs: &[i64],
+    longest: usize,
+) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+    let found = sqlx::query(AssertSqlSafe(statement("seq", "bigint")))
+        .bind(&access.organization)
+        .bind(seqs)
+        .bind(list::projects(access))
+        .bind(i32::try_from(longest).unwrap_or(i32::MAX))
+        .fetch_all(connection)
+        .await?;
+    let found = found.iter().map(|row| Ok((row.try_get("seq")?, detail(row)?)));
+    let mut found: HashMap<i64, OperationDetail> = found.collect::<Result<_, StoreError>>()?;
+    Ok(seqs.iter().map(|seq| found.remove(seq)).collect())
+}
+
+/// Everything about operations that are asked for by a column of this type.
+fn statement(key: &str, key_type: &str) -> String {
     let of = |table: &str, alias: &str, columns: &str, output: &str, more: &str| {
         format!(
             "SELECT {columns}, CASE WHEN octet_length({output}) <= $4 THEN {output} ELSE '' END AS output,
@@ -150,15 +183,15 @@ pub(super) async fn read(
                  octet_length({alias}.input) > $4 AS input_left_out, {alias}.priority, {alias}.attempts,
                  {alias}.max_attempts, {alias}.timeout_ms, {alias}.retain_for_ms,
                  {alias}.concurrency_key, {alias}.concurrency_limit::bigint AS concurrency_limit, {more}
-             FROM {table} {alias} WHERE {alias}.id = w.id AND {alias}.organization_id = $1
+             FROM {table} {alias} WHERE {alias}.{key} = w.{key} AND {alias}.organization_id = $1
                  AND ($3::text[] IS NULL OR {alias}.project_id = ANY ($3)) OFFSET 0"
         )
     };
     let active = of("active", "a", rows::ACTIVE_COLUMNS, "''", "a.due_at, a.cancel_requested, '' AS last_worker");
     let settled = of("settled", "s", rows::SETTLED_COLUMNS, "s.output", "NULL::bigint, false, s.worker");
-    let sql = format!(
+    format!(
         "SELECT o.*, d.labels::text AS labels, d.unique_key, d.schedule, l.worker, p.message AS progress
-         FROM unnest($2::uuid[]) AS w (id)
+         FROM unnest($2::{key_type}[]) AS w ({key})
          CROSS JOIN LATERAL (({active}) UNION ALL ({settled})) AS o
          LEFT JOIN LATERAL (
              SELECT labels, unique_key, schedule FROM details
@@ -169,17 +202,7 @@ pub(super) async fn read(
              SELECT message FROM events
              WHERE organization_id = $1 AND seq = o.seq AND kind = 4 AND attempt = o.attempts
              ORDER BY at DESC LIMIT 1) AS p ON true"
-    );
-    let ids_asked: Vec<_> = ids.iter().map(rows::uuid).collect();
-    let found = sqlx::query(AssertSqlSafe(sql))
-        .bind(&access.organization)
-        .bind(ids_asked)
-        .bind(list::projects(access))
-        .bind(i32::try_from(longest).unwrap_or(i32::MAX))
-        .fetch_all(connection)
-        .await?;
-    let found: Result<Vec<OperationDetail>, StoreError> = found.iter().map(detail).collect();
-    Ok(in_order(ids, found?))
+    )
 }
 
 fn detail(row: &PgRow) -> Result<OperationDetail, StoreError> {

@@ -25,24 +25,24 @@ static DIALECT: Dialect = Dialect {
     stored: text_in,
 };
 
-/// Base and deltas from the fold's horizon on. Served by counter_deltas_by_xid.
-const DELTAS: &str = "
-    SELECT bucket, project_id, kind, sum(pending)::bigint, sum(running)::bigint, sum(completed)::bigint,
-        sum(failed)::bigint
-    FROM counter_deltas
-    WHERE organization_id = $1
-        AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
-    GROUP BY 1, 2, 3";
+/// The number of the next operation, in a row with each sum of deltas from the fold's horizon on, or in one without.
+/// Served by counter_deltas_by_xid.
+const START: &str = "
+    SELECT o.next_seq, d.* FROM organizations o LEFT JOIN LATERAL (
+        SELECT bucket, project_id, kind, sum(pending)::bigint, sum(running)::bigint, sum(completed)::bigint,
+            sum(failed)::bigint
+        FROM counter_deltas
+        WHERE organization_id = $1
+            AND xid >= coalesce((SELECT folded_before FROM counter_folds WHERE organization_id = $1), '0')
+        GROUP BY 1, 2, 3) AS d ON true
+    WHERE o.organization_id = $1 AND o.deleted < 2";
 
 /// Organizations that may have full buckets without times.
 const FULL: &str = "SELECT organization_id FROM organizations o WHERE deleted = 0 AND next_seq >> 12 >
     coalesce((SELECT max(bucket) + 1 FROM bucket_times t WHERE t.organization_id = o.organization_id AND level = 12), 0)";
 
 /// A connection within a transaction.
-struct Whole<'c> {
-    connection: &'c mut PgConnection,
-    organization: &'c str,
-}
+struct Whole<'c>(&'c mut PgConnection);
 
 impl Snapshot for Whole<'_> {
     fn dialect(&self) -> &'static Dialect {
@@ -60,7 +60,7 @@ impl Snapshot for Whole<'_> {
             added.map_err(sqlx::Error::Encode)?;
         }
         let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments);
-        let rows = query.fetch_all(&mut *self.connection).await?;
+        let rows = query.fetch_all(&mut *self.0).await?;
         let row = |row: sqlx::postgres::PgRow| {
             let cell = |(index, column): (usize, &Column)| {
                 Ok(match column {
@@ -78,30 +78,29 @@ impl Snapshot for Whole<'_> {
         rows.into_iter().map(row).collect()
     }
 
-    async fn deltas(&mut self) -> Result<Vec<Delta>, StoreError> {
-        let rows = sqlx::query(DELTAS).bind(self.organization).fetch_all(&mut *self.connection).await?;
-        let delta = |row: &sqlx::postgres::PgRow| {
-            let n = [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
-            Ok(Delta { bucket: row.try_get(0)?, project_id: row.try_get(1)?, kind: row.try_get(2)?, n })
-        };
-        rows.iter().map(delta).collect()
+    async fn start(&mut self, organization: &str) -> Result<(i64, Vec<Delta>), StoreError> {
+        let rows = sqlx::query(START).bind(organization).fetch_all(&mut *self.0).await?;
+        let (mut next, mut deltas) = (1, Vec::new());
+        for row in &rows {
+            next = row.try_get(0)?;
+            if let Some(bucket) = row.try_get(1)? {
+                let n = [row.try_get(4)?, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?];
+                deltas.push(Delta { bucket, project_id: row.try_get(2)?, kind: row.try_get(3)?, n });
+            }
+        }
+        Ok((next, deltas))
     }
 }
 
-/// Reads in one snapshot.
+/// Reads in one snapshot. Its end is not waited for: a connection that is dropped ends what is under way on it.
 macro_rules! in_snapshot {
-    ($pool:expr, $organization:expr, |$whole:ident| $read:expr) => {{
+    ($pool:expr, |$whole:ident| $read:expr) => {{
         let pool: &Connections = $pool;
         pool.within(async {
             let mut held = pool.acquire().await?;
             let mut tx = Tx::snapshot(&mut held).await?;
-            let found = {
-                let mut $whole = Whole { connection: &mut tx, organization: $organization };
-                $read.await?
-            };
-            tx.commit().await?;
-            held.release();
-            Ok::<_, StoreError>(found)
+            let mut $whole = Whole(&mut tx);
+            $read.await
         })
         .await
     }};
@@ -113,9 +112,9 @@ async fn search_in(
     access: &Access,
     request: &SearchRequest,
 ) -> Result<SearchPage, StoreError> {
-    in_snapshot!(pool, &access.organization, |whole| async {
+    in_snapshot!(pool, |whole| async {
         let page = search::search(&mut whole, cache, access, request).await?;
-        let found = details::read(&mut *whole.connection, access, &page.found, LISTED_OUTPUT_BYTES).await?;
+        let found = details::of_numbers(&mut *whole.0, access, &page.found, LISTED_OUTPUT_BYTES).await?;
         Ok::<_, StoreError>(page.with(found))
     })
 }
@@ -127,7 +126,7 @@ async fn count_in(
     search: &Search,
     by: GroupBy,
 ) -> Result<Counted, StoreError> {
-    in_snapshot!(pool, &access.organization, |whole| search::count(&mut whole, cache, access, search, by))
+    in_snapshot!(pool, |whole| search::count(&mut whole, cache, access, search, by))
 }
 
 /// Notes the times of full buckets of one organization, in a transaction.
@@ -135,7 +134,7 @@ async fn fill(pool: &Connections, organization: &str, limit: u32) -> Result<u64,
     pool.within(async {
         let mut held = pool.acquire().await?;
         let mut tx = Tx::begun(&mut held).await?;
-        let noted = search::fill(&mut Whole { connection: &mut tx, organization }, organization, limit).await?;
+        let noted = search::fill(&mut Whole(&mut tx), organization, limit).await?;
         tx.commit().await?;
         held.release();
         Ok(noted)
@@ -172,19 +171,13 @@ impl SearchOperations for PostgresStore {
         numbers: Range<i64>,
         limit: u32,
     ) -> Result<Matching, StoreError> {
-        let found = in_snapshot!(&self.pool, &access.organization, |whole| search::matching(
-            &mut whole,
-            &self.times,
-            access,
-            search,
-            numbers,
-            limit
-        ));
+        let found =
+            in_snapshot!(&self.pool, |whole| search::matching(&mut whole, &self.times, access, search, numbers, limit));
         found.map_err(StoreError::or_unavailable)
     }
 
     async fn next_number(&self, organization: &str) -> Result<i64, StoreError> {
-        let found = in_snapshot!(&self.pool, organization, |whole| search::next_number(&mut whole, organization));
+        let found = in_snapshot!(&self.pool, |whole| search::next_number(&mut whole, organization));
         found.map_err(StoreError::or_unavailable)
     }
 

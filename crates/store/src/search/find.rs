@@ -6,7 +6,7 @@ use std::ops::Range;
 use operations::page::{FINEST, LEVELS};
 use operations::{Access, OperationId, Search, Status};
 
-use super::cover::{Piece, cover, next_number, runs};
+use super::cover::{Piece, cover, runs};
 use super::plan::Plan;
 use super::sql::{Among, Cells, Column, Driver, Rows, Sql};
 use super::tally::Whose;
@@ -26,13 +26,13 @@ const PART: usize = 2_000;
 /// Operations by status, kind and project.
 type Groups = BTreeMap<(Status, String, String), u64>;
 
-/// A page, and how many there are.
+/// A page of numbers, and how many there are.
 pub(crate) async fn search(
     snapshot: &mut impl Snapshot,
     cache: &TimesCache,
     access: &Access,
     request: &SearchRequest,
-) -> Result<SearchPage<OperationId>, StoreError> {
+) -> Result<SearchPage<i64>, StoreError> {
     let nothing = SearchPage { found: Vec::new(), total: 0, total_is_exact: true, next: None };
     let Some(mut finder) = Finder::of(snapshot, cache, access, &request.search).await? else { return Ok(nothing) };
     finder.is_newest_first = request.order == SearchOrder::Newest;
@@ -52,14 +52,7 @@ pub(crate) async fn search(
     };
     let seq = if has_more { page.found.last().copied() } else { page.looked_until };
     let next = seq.map(|seq| SearchCursor { seq, passed: u32::try_from(passed).unwrap_or(u32::MAX), now: 0 });
-    let ids = finder.ids(&page.found).await?;
-    let found = page.found.iter().map(|seq| ids.get(seq).copied().ok_or_else(|| damaged("search")));
-    Ok(SearchPage {
-        found: found.collect::<Result<_, _>>()?,
-        total: page.total,
-        total_is_exact: page.looked_until.is_none(),
-        next,
-    })
+    Ok(SearchPage { found: page.found, total: page.total, total_is_exact: page.looked_until.is_none(), next })
 }
 
 /// What tells groups apart; `None` where they are not told apart by it.
@@ -144,12 +137,12 @@ impl<'s, S: Snapshot> Finder<'s, S> {
         search: &Search,
     ) -> Result<Option<Finder<'s, S>>, StoreError> {
         let Some(mut plan) = Plan::of(access, search) else { return Ok(None) };
-        let next = next_number(snapshot, &plan.organization).await?;
+        let (next, deltas) = snapshot.start(&plan.organization).await?;
         if next <= 1 {
             return Ok(None);
         }
         let is_by_index = search.is_by_index();
-        let whose = Whose::of(snapshot, &plan, false).await?;
+        let whose = Whose::of(snapshot, &plan, false, deltas).await?;
         let mut pieces = Vec::new();
         if !is_by_index {
             pieces = cover(snapshot, cache, &plan, next).await?;
@@ -487,7 +480,8 @@ impl<'s, S: Snapshot> Finder<'s, S> {
             }
         }
         if by.project_id {
-            self.whose = Whose::of(self.snapshot, &self.plan, true).await?;
+            let deltas = std::mem::take(&mut self.whose.deltas);
+            self.whose = Whose::of(self.snapshot, &self.plan, true, deltas).await?;
         }
         let mut counted: BTreeMap<(Status, String, String), i64> = BTreeMap::new();
         for level in LEVELS {

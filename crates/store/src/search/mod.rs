@@ -119,8 +119,8 @@ pub struct CountGroup {
     pub count: u64,
 }
 
-impl SearchPage<OperationId> {
-    /// The same with everything that is known of the operations, in their order, from the same snapshot.
+impl SearchPage<i64> {
+    /// The same with everything that is known of the operations of these numbers, in their order, from the same snapshot.
     pub(crate) fn with(self, details: Vec<Option<OperationDetail>>) -> SearchPage {
         let SearchPage { total, total_is_exact, next, .. } = self;
         SearchPage { found: details.into_iter().flatten().collect(), total, total_is_exact, next }
@@ -209,6 +209,6 @@ pub(crate) trait Snapshot {
         columns: &'static [Column],
     ) -> impl Future<Output = Result<Vec<Vec<Cell>>, StoreError>>;
 
-    /// Counts that are not in the counters yet: bucket of the finest level, project, kind, and by status.
-    fn deltas(&mut self) -> impl Future<Output = Result<Vec<Delta>, StoreError>>;
+    /// [`next_number`], and the counts that are not in the counters yet.
+    fn start(&mut self, organization: &str) -> impl Future<Output = Result<(i64, Vec<Delta>), StoreError>>;
 }

@@ -51,14 +51,18 @@ pub(super) struct Whose {
     all: bool,
     /// Those of projects: under which one they are told, and whether they are added or taken away.
     projects: Vec<(String, String, i64)>,
-    /// Told so; also when nothing has been counted.
-    deltas: Vec<Delta>,
+    /// What is not in the counters yet.
+    pub(super) deltas: Vec<Delta>,
 }
 
 impl Whose {
-    /// Reads what is not in the counters yet, and, where it matters, which projects there are.
-    pub(super) async fn of(snapshot: &mut impl Snapshot, plan: &Plan, by_project: bool) -> Result<Whose, StoreError> {
-        let deltas = snapshot.deltas().await?;
+    /// Reads, where it matters, which projects there are; `deltas` are not in the counters yet.
+    pub(super) async fn of(
+        snapshot: &mut impl Snapshot,
+        plan: &Plan,
+        by_project: bool,
+        deltas: Vec<Delta>,
+    ) -> Result<Whose, StoreError> {
         let set = &plan.projects;
         let has_none = set.contains("");
         let named = match set {

@@ -95,8 +95,41 @@ pub(super) fn read(
     ids: &[OperationId],
     longest: usize,
 ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+    let mut found = Vec::with_capacity(ids.len());
+    look_up(connection, access, &BY_ID, ids.iter().map(OperationId::as_bytes), longest, |_, detail| {
+        found.push(detail)
+    })?;
+    Ok(in_order(ids, found))
+}
+
+/// The same by numbers.
+pub(super) fn of_numbers(
+    connection: &Connection,
+    access: &Access,
+    seqs: &[i64],
+    longest: usize,
+) -> Result<Vec<Option<OperationDetail>>, StoreError> {
+    let mut found: Vec<Option<OperationDetail>> = vec![None; seqs.len()];
+    look_up(connection, access, &BY_NUMBER, seqs, longest, |place, detail| found[place] = Some(detail))?;
+    Ok(found)
+}
+
+/// An index of active and one of settled, each with the condition that it serves.
+type LookUp = [(&'static str, &'static str); 2];
+const BY_ID: LookUp = [("active_by_id", "a.id = ?2"), ("settled_by_id", "s.id = ?2")];
+const BY_NUMBER: LookUp = [("active_by_seq", "a.seq = ?2"), ("settled_by_status", "s.status IN (3, 4) AND s.seq = ?2")];
+
+/// Looks operations up; tells of each that is there at which place it was asked for.
+fn look_up(
+    connection: &Connection,
+    access: &Access,
+    [(active_index, of_active), (settled_index, of_settled)]: &LookUp,
+    asked: impl IntoIterator<Item = impl rusqlite::ToSql>,
+    longest: usize,
+    mut found: impl FnMut(usize, OperationDetail),
+) -> Result<(), StoreError> {
     let (projects, longest) = (single::project_list(access), i64::try_from(longest).unwrap_or(i64::MAX));
-    let sql = |o: &str, columns: &str, output: &str, more: &str, from: &str| {
+    let sql = |o: &str, columns: &str, output: &str, more: &str, from: &str, condition: &str| {
         format!(
             "SELECT {columns}, iif(octet_length({output}) > ?4, '', {output}), octet_length({output}) > ?4,
                  iif(octet_length({o}.input) > ?4, '', {o}.input), octet_length({o}.input) > ?4,
@@ -106,27 +139,27 @@ pub(super) fn read(
                      WHERE e.organization_id = ?1 AND e.seq = {o}.seq AND e.kind = 4 AND e.attempt = {o}.attempts
                      ORDER BY e.rowid DESC LIMIT 1), ''), {o}.concurrency_key, {o}.concurrency_limit
              FROM {from} LEFT JOIN details d ON d.organization_id = ?1 AND d.seq = {o}.seq
-             WHERE {o}.organization_id = ?1 AND {o}.id = ?2
+             WHERE {o}.organization_id = ?1 AND {condition}
                  AND (?3 IS NULL OR {o}.project_id IN (SELECT value FROM json_each(?3)))"
         )
     };
     let worker = "coalesce((SELECT l.worker FROM leases l WHERE l.organization_id = ?1 AND l.seq = a.seq), '')";
     let more = format!("a.due_at, a.cancel_requested, {worker}");
-    let active = sql("a", read::ACTIVE_COLUMNS, "''", &more, "active a INDEXED BY active_by_id");
-    let settled =
-        sql("s", read::SETTLED_COLUMNS, "s.output", "NULL, 0, s.worker", "settled s INDEXED BY settled_by_id");
+    let from = format!("active a INDEXED BY {active_index}");
+    let active = sql("a", read::ACTIVE_COLUMNS, "''", &more, &from, of_active);
+    let from = format!("settled s INDEXED BY {settled_index}");
+    let settled = sql("s", read::SETTLED_COLUMNS, "s.output", "NULL, 0, s.worker", &from, of_settled);
     let mut statements = [connection.prepare_cached(&active)?, connection.prepare_cached(&settled)?];
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
+    for (place, key) in asked.into_iter().enumerate() {
         for statement in &mut statements {
-            let mut rows = statement.query((&access.organization, id.as_bytes(), &projects, longest))?;
+            let mut rows = statement.query((&access.organization, &key, &projects, longest))?;
             if let Some(row) = rows.next()? {
-                found.push(detail(row)?);
+                found(place, detail(row)?);
                 break;
             }
         }
     }
-    Ok(in_order(ids, found))
+    Ok(())
 }
 
 /// The operation comes first, with its output.

@@ -71,8 +71,8 @@ impl Snapshot for Whole<'_> {
         ready(self.read(&sql, columns))
     }
 
-    fn deltas(&mut self) -> impl Future<Output = Result<Vec<Delta>, StoreError>> {
-        ready(Ok(Vec::new()))
+    async fn start(&mut self, organization: &str) -> Result<(i64, Vec<Delta>), StoreError> {
+        Ok((search::next_number(self, organization).await?, Vec::new()))
     }
 }
 
@@ -98,7 +98,7 @@ impl SearchOperations for SqliteStore {
         let (cache, access, request) = (self.times.clone(), access.clone(), request.clone());
         let read = move |connection: &Connection| {
             let page = at_once(search::search(&mut Whole(connection), &cache, &access, &request))?;
-            let found = details::read(connection, &access, &page.found, LISTED_OUTPUT_BYTES)?;
+            let found = details::of_numbers(connection, &access, &page.found, LISTED_OUTPUT_BYTES)?;
             Ok(page.with(found))
         };
         self.readers.read(read).await
