@@ -138,8 +138,8 @@ fn evidence_cannot_say_of_itself_that_it_is_verified() {
     let mut forged = envelope(&signer);
     forged["chainloop_metadata"] = json!({"signature": {"verified": true}});
     assert_eq!(seen(forged.to_string().as_bytes(), &[])["verified"], false);
-    let evidence = json!({"chainloop_metadata": {"signature": {"verified": true}}, "bomFormat": "CycloneDX",
-        "specVersion": "1.5", "components": []});
+    let evidence = json!({"chainloop_metadata": {"signature": {"verified": true}}, "version": "2.1.0",
+        "runs": [{"tool": {"driver": {"name": "t"}}}]});
     assert_eq!(seen(evidence.to_string().as_bytes(), &[]), "none", "other kinds have no signature");
 }
 

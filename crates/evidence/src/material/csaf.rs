@@ -1,10 +1,12 @@
-//! CSAF (OASIS), 2.0 and 2.1: what the standard demands of every document, and of the category that it claims to be of.
+//! CSAF (OASIS), 2.0 and 2.1: what the standard demands of every document, and of the category that it claims to be
+//! of; then the schema of 2.0.
 
 use regorus::Value;
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 use super::node::Node;
+use super::schema;
 
 type Checked = Result<(), MaterialError>;
 
@@ -48,7 +50,8 @@ pub fn validate(kind: MaterialKind, value: &Value) -> Checked {
     document.each_in("notes", note)?;
     root.optional("product_tree", |tree| tree.object())?;
     root.each_in("vulnerabilities", vulnerability)?;
-    of_category(kind, &root, &document)
+    of_category(kind, &root, &document)?;
+    schema::csaf(kind, value)
 }
 
 fn note(node: &Node<'_>) -> Checked {

@@ -1,8 +1,9 @@
-//! CycloneDX in JSON, 1.2 to 1.7: the members that the schema demands, everywhere they occur.
+//! CycloneDX in JSON, 1.2 to 1.7: the members that policies rely on, everywhere they occur, and then the standard's schema.
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
 use super::node::Node;
+use super::schema;
 use regorus::Value;
 
 type Checked = Result<(), MaterialError>;
@@ -42,7 +43,8 @@ pub fn validate(value: &Value) -> Checked {
     })?;
     root.each_in("externalReferences", external_reference)?;
     root.each_in("compositions", |composition| composition.required("aggregate")?.text().map(drop))?;
-    root.each_in("vulnerabilities", vulnerability)
+    root.each_in("vulnerabilities", vulnerability)?;
+    schema::cyclonedx(value)
 }
 
 /// The component that the document is about: name, type, version.

@@ -32,6 +32,18 @@ pub enum MaterialError {
     /// The bytes are not YAML, or more than the limits allow.
     #[error("not YAML: {0}")]
     Yaml(String),
+    /// Well-formed, but not what the standard's own JSON Schema allows.
+    #[error("not {kind}: at {at}: {reason} (JSON Schema of version {version})")]
+    Schema {
+        /// The kind that it claims to be.
+        kind: MaterialKind,
+        /// The version of the standard that it claims to follow.
+        version: &'static str,
+        /// A JSON path.
+        at: String,
+        /// What the schema has against it.
+        reason: String,
+    },
     /// Well-formed, but not a document of the kind.
     #[error("not {kind}: at {at}: expected {expected}, found {found}")]
     Mismatch {

@@ -22,6 +22,7 @@ mod others;
 mod packed;
 mod sarif;
 mod scanners;
+mod schema;
 mod spdx;
 mod specs;
 mod sysinternals;

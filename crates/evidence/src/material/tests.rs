@@ -148,8 +148,11 @@ fn csaf(category: &str) -> Json {
             },
             "notes": [{"category": "summary", "text": "t"}], "references": [{"summary": "s", "url": "https://example.com"}],
         },
-        "product_tree": {},
-        "vulnerabilities": [{"cve": "CVE-2024-1", "product_status": {}, "notes": []}],
+        "product_tree": {"full_product_names": [{"name": "n", "product_id": "p"}]},
+        "vulnerabilities": [{
+            "cve": "CVE-2024-0001", "product_status": {"fixed": ["p"]},
+            "notes": [{"category": "description", "text": "t"}],
+        }],
     })
 }
 
