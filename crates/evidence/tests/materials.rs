@@ -221,9 +221,19 @@ fn table() -> String {
         as the archive (1 MiB is let through whatever the archive is). Encrypted entries and links are not read. An OpenAPI or\n\
         AsyncAPI document in YAML has at most 8 MiB. An empty piece is evidence of `STRING`, `ARTIFACT`, `EVIDENCE`,\n\
         `TRUFFLEHOG_JSON` and `RADAMSA_REPORT` only.\n\n\
-        ## Where the standards are checked in part\n\n\
-        Of a format the members that policies rely on are checked wherever they occur, not each rule of its schema: a\n\
-        CycloneDX document with an unknown member is taken, one with a component without a name is not.\n",
+        ## How far the standards are checked\n\n\
+        CycloneDX documents are checked against the JSON Schema of their version (of 1.2 and 1.3 the one that is not strict), CSAF\n\
+        documents of 2.0 against theirs with the schemas of CVSS, as their authors publish them, after the members that policies rely\n\
+        on. A document that breaks its schema is refused with the place and the reason:\n\n\
+        ```text\n\
+        not SBOM_CYCLONEDX_JSON: at $.components[0].hashes[0].alg: it has to be one of \"MD5\", \"SHA-1\", … (JSON Schema of version 1.5)\n\
+        ```\n\n\
+        Four things are taken although a schema would refuse them: a member that is `null`, as if it were not there; an identifier of a\n\
+        licence that SPDX took up after the schema was published; in CycloneDX 1.7, an `asserter` of a patent that is written as\n\
+        `{\"ref\": …}`, `{\"organization\": …}` or `{\"individual\": …}`; and there, one with nothing but a `name`.\n\n\
+        Of the other formats (SPDX, SARIF, OpenVEX, CSAF 2.1 and those of single tools) the members that policies rely on are checked\n\
+        wherever they occur, not each rule of a schema: an SPDX document with an unknown member is taken, one with a package without a\n\
+        name is not.\n",
     );
     table
 }
