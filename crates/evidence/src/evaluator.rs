@@ -15,7 +15,7 @@ use crate::material::{Material, Metadata};
 use crate::output::{EvidenceOutput, Output, PolicyOutput, Status, Totals, ViolationOutput};
 use crate::plan::{Plan, Planned, Subject};
 use crate::policy::{PolicyAttachment, PolicyError, Resolver};
-use crate::rego::{Coverage, Limits, RegoError, Verdict, Violation};
+use crate::rego::{Coverage, HttpCalls, Limits, RegoError, Verdict, Violation};
 use crate::request::{EvaluateRequest, RequestError};
 
 /// How many bytes of memory a byte of evidence may take once it is read: measured about 7 on SBOMs.
@@ -39,6 +39,8 @@ pub struct EvaluatorConfig {
     pub memory_limit: u64,
     /// Keys whose signatures on attestations are trusted; policies are told.
     pub trusted_keys: Vec<TrustedKey>,
+    /// Whether policies may call `http.send`: who runs the evaluations makes the calls ([`Evaluator::evaluate_calling`]).
+    pub makes_calls: bool,
 }
 
 impl EvaluatorConfig {
@@ -63,6 +65,7 @@ impl Default for EvaluatorConfig {
             time_limit: Duration::from_secs(60),
             memory_limit: 1024 * 1024 * 1024,
             trusted_keys: Vec::new(),
+            makes_calls: false,
         }
     }
 }
@@ -98,6 +101,9 @@ impl Evaluator {
         let mut resolver = Resolver::new(config.policy_dir.as_deref())?;
         if let Some(cache) = &config.policy_cache {
             resolver = resolver.with_cache(cache.clone());
+        }
+        if config.makes_calls {
+            resolver = resolver.calling();
         }
         let read = |key: &TrustedKey| match key.read() {
             Ok(public) => Ok((key.name.clone(), public)),
@@ -158,6 +164,21 @@ impl Evaluator {
         bytes: &[u8],
         cancelled: &AtomicBool,
     ) -> Result<Output, EvaluateError> {
+        self.evaluate_calling(request, bytes, None, cancelled)
+    }
+
+    /// The same, with calls that the policies may make. What comes of it, an error too, counts only if no call is left to
+    /// be made ([`HttpCalls::take_asked`]); else it is to be repeated with the answers.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn evaluate_calling(
+        &self,
+        request: &EvaluateRequest,
+        bytes: &[u8],
+        calls: Option<&HttpCalls>,
+        cancelled: &AtomicBool,
+    ) -> Result<Output, EvaluateError> {
         let deadline = Instant::now() + self.config.time_limit;
         self.config.check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let metadata = Metadata {
@@ -170,7 +191,7 @@ impl Evaluator {
         };
         let material = Material::parse(request.material_kind()?, &metadata, bytes)?;
         let plan = self.plan(request, Subject { kind: material.kind(), name: metadata.name })?;
-        let policies = run_all(&plan.policies, &material, deadline, self.config.time_limit, cancelled)?;
+        let policies = run_all(&plan.policies, &material, calls, deadline, self.config.time_limit, cancelled)?;
         let totals = Totals::count(&policies, &plan.left_out);
         Ok(Output {
             evidence: EvidenceOutput {
@@ -207,13 +228,14 @@ impl Evaluator {
 fn run_all(
     planned: &[Planned],
     material: &Material,
+    calls: Option<&HttpCalls>,
     deadline: Instant,
     limit: Duration,
     cancelled: &AtomicBool,
 ) -> Result<Vec<PolicyOutput>, EvaluateError> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(planned.len());
     if workers < 2 {
-        let outcomes = planned.iter().map(|policy| run_one(policy, material, deadline, limit, cancelled));
+        let outcomes = planned.iter().map(|policy| run_one(policy, material, calls, deadline, limit, cancelled));
         return outcomes.filter_map(Result::transpose).collect();
     }
     let next = AtomicUsize::new(0);
@@ -225,7 +247,7 @@ fn run_all(
                 while !failed.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(policy) = planned.get(index) else { return };
-                    let outcome = run_one(policy, material, deadline, limit, cancelled);
+                    let outcome = run_one(policy, material, calls, deadline, limit, cancelled);
                     failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                     outcomes.lock().expect("no thread panics while it holds this lock").push((index, outcome));
                 }
@@ -241,6 +263,7 @@ fn run_all(
 fn run_one(
     policy: &Planned,
     material: &Material,
+    calls: Option<&HttpCalls>,
     deadline: Instant,
     limit: Duration,
     cancelled: &AtomicBool,
@@ -249,7 +272,7 @@ fn run_one(
     let mut verdicts: Vec<Verdict> = Vec::new();
     for script in &policy.scripts {
         let time = deadline.saturating_duration_since(Instant::now());
-        let outcome = script.run(material.input(), policy.arguments.rego(), Limits { time }, cancelled);
+        let outcome = script.run_calling(material.input(), policy.arguments.rego(), Limits { time }, calls, cancelled);
         let verdict = outcome.map_err(|error| match error {
             RegoError::Cancelled => EvaluateError::Cancelled,
             // What was left of the time is no use to the reader.

@@ -1,6 +1,7 @@
 //! Evaluation processes: this program is both the server and, with the argument `serve`, the process.
 #![allow(clippy::unwrap_used)]
 
+mod calls;
 mod prompt;
 #[path = "support/mod.rs"]
 mod support;
@@ -59,6 +60,10 @@ fn main() {
         waivers::a_difference_is_of_the_same_policies_alone
         waivers::a_reevaluation_repeats_each_evaluation_once
         prompt::a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text
+        calls::a_policy_decides_by_what_a_host_answers
+        calls::a_call_that_cannot_be_made_is_no_pass
+        calls::the_calls_of_an_evaluation_are_bounded
+        calls::without_hosts_a_call_is_refused_by_name_before_anything_runs
         policies_from_the_network_are_fetched_once_with_all_that_they_refer_to
         what_cannot_be_fetched_is_refused_with_the_reason
     }

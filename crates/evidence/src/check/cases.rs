@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{PolicyError, Scalar};
+use crate::rego::{HttpAnswer, HttpFailure, HttpRequest, HttpResponse};
 use crate::yaml;
 
 /// What a case expects.
@@ -67,6 +68,9 @@ pub(super) struct Case {
     /// Policies of a group that are left out.
     #[serde(default)]
     pub skip: Vec<String>,
+    /// What calls of `http.send` are answered.
+    #[serde(default)]
+    pub http: Vec<Answered>,
     expect: Outcome,
     #[serde(default)]
     violations: Option<usize>,
@@ -76,7 +80,52 @@ pub(super) struct Case {
     messages: Vec<String>,
 }
 
+/// A call, and what it is answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answered {
+    url: String,
+    #[serde(default = "get")]
+    method: String,
+    #[serde(default = "ok")]
+    status_code: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// A text as it is; anything else as JSON.
+    #[serde(default)]
+    body: serde_json::Value,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn ok() -> u16 {
+    200
+}
+
 impl Case {
+    /// What a call is answered; no answer where the case has none.
+    pub fn answer(&self, request: &HttpRequest) -> HttpAnswer {
+        let is_meant = |of: &&Answered| of.url == request.url && of.method.eq_ignore_ascii_case(&request.method);
+        let HttpRequest { method, url, .. } = request;
+        let found = self.http.iter().find(is_meant).ok_or_else(|| HttpFailure {
+            message: format!("the case has no answer to {method} {url} under http"),
+            is_transient: false,
+        })?;
+        let mut headers: BTreeMap<String, Vec<String>> =
+            found.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), vec![value.clone()])).collect();
+        let body = match &found.body {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text.clone(),
+            json => {
+                headers.entry("content-type".to_owned()).or_insert_with(|| vec!["application/json".to_owned()]);
+                json.to_string()
+            }
+        };
+        Ok(HttpResponse { status_code: found.status_code, status: found.status_code.to_string(), headers, body })
+    }
+
     pub fn expected(&self) -> Expectation {
         Expectation {
             expect: self.expect,
@@ -87,7 +136,11 @@ impl Case {
 
     /// Whether it needs nothing but its evidence.
     pub fn is_plain(&self) -> bool {
-        self.kind.is_none() && self.material_name.is_none() && self.annotations.is_empty() && self.with.is_empty()
+        self.kind.is_none()
+            && self.material_name.is_none()
+            && self.annotations.is_empty()
+            && self.with.is_empty()
+            && self.http.is_empty()
     }
 }
 

@@ -11,6 +11,8 @@
 //!     material_name: product                   # optional, as annotations, project_name and project_version_name
 //!     with: {allowed: MIT}                     # optional
 //!     skip: [sbom-freshness]                   # optional: policies of a group that are left out
+//!     http:                                    # optional: what calls of http.send are answered
+//!       - {url: https://osv.example.com/v1, method: POST, status_code: 200, body: {vulns: []}}
 //!     expect: failed                           # passed, failed, skipped, or error: no verdict
 //!     violations: 1                            # optional
 //!     message_contains: no licence             # optional: in a violation, a reason for skipping or the error
@@ -34,7 +36,7 @@ use crate::error::EvaluateError;
 use crate::evaluator::{Evaluator, EvaluatorConfig};
 use crate::output::{Output, PolicyOutput, Status};
 use crate::policy::{Policy, PolicyAttachment, PolicyError, PolicyGroup, Resolver, lint};
-use crate::rego::{Coverage, ScriptCoverage};
+use crate::rego::{Coverage, HttpCalls, ScriptCoverage};
 use crate::request::{EvaluateRequest, GroupAttachment};
 use crate::yaml;
 
@@ -104,12 +106,21 @@ pub fn check_some(file: &Path, chosen: impl Fn(&str, &str) -> bool) -> Result<Re
     let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let reference = format!("file://{name}");
-    let resolver = Resolver::new(Some(folder))?;
-    let document = resolver.load(&reference)?;
     let Cases { trusted_keys, cases } = cases::read(&cases::file_of(file))?;
+    let makes_calls = cases.iter().any(|case| !case.http.is_empty());
+    let mut resolver = Resolver::new(Some(folder))?;
+    if makes_calls {
+        resolver = resolver.calling();
+    }
+    let document = resolver.load(&reference)?;
     let trusted_keys = trusted_keys.into_iter().map(|(name, file)| trusted_key(folder, name, &file));
     let trusted_keys = trusted_keys.collect::<Result<_, _>>()?;
-    let config = EvaluatorConfig { policy_dir: Some(folder.to_owned()), trusted_keys, ..EvaluatorConfig::default() };
+    let config = EvaluatorConfig {
+        policy_dir: Some(folder.to_owned()),
+        trusted_keys,
+        makes_calls,
+        ..EvaluatorConfig::default()
+    };
     if is_group(&name, &document.text)? {
         let group = PolicyGroup::parse(&name, &document.text)?;
         let name = group.metadata.name.as_str();
@@ -214,7 +225,18 @@ fn run(evaluator: &Evaluator, of: Use<'_>, folder: &Path, case: Case) -> CaseRep
                 project_version_name: case.project_version_name.clone(),
                 ..EvaluateRequest::default()
             };
-            evaluator.evaluate(&request, &bytes, &AtomicBool::new(false)).map_err(|error| error.to_string())
+            let calls = HttpCalls::default();
+            loop {
+                let outcome = evaluator.evaluate_calling(&request, &bytes, Some(&calls), &AtomicBool::new(false));
+                let asked = calls.take_asked();
+                if asked.is_empty() {
+                    break outcome.map_err(|error| error.to_string());
+                }
+                calls.tell(asked.into_iter().map(|request| {
+                    let answer = case.answer(&request);
+                    (request, answer)
+                }));
+            }
         }
     };
     compare(&case, outcome)

@@ -145,6 +145,28 @@ spec:
 }
 
 #[test]
+fn a_case_says_what_calls_are_answered() {
+    let cases = "cases:
+- {name: vulnerable, evidence: e.json, kind: EVIDENCE, with: {most: 9}, expect: failed, messages: [GHSA-1],
+   http: [{url: 'https://osv.example.com/v1', method: post, body: {vulns: [{id: GHSA-1}]}}]}
+- {name: without an answer, evidence: e.json, kind: EVIDENCE, with: {most: 9}, expect: error,
+   message_contains: 'the case has no answer to POST https://osv.example.com/v1 under http'}
+";
+    let script = "package main
+import rego.v1
+answer := http.send({\"method\": \"POST\", \"url\": \"https://osv.example.com/v1\", \"body\": {\"size\": input.size}})
+violations contains vulnerability.id if some vulnerability in answer.body.vulns
+";
+    let folder = policy(cases, &[("e.json", "{\"size\": 1}"), ("sizes.rego", script)]);
+    let report = check(&folder.path().join("policy.yaml")).unwrap();
+    assert!(report.ok, "{:?}", report.cases);
+    // Where no case has answers, the call is refused by name.
+    fs::write(folder.path().join("cases.yaml"), "cases: []").unwrap();
+    let error = check(&folder.path().join("policy.yaml")).unwrap_err().to_string();
+    assert!(error.contains("http.send is forbidden in policies"), "{error}");
+}
+
+#[test]
 fn cases_are_chosen_by_name() {
     let folder = policy(TWO, &[("small.json", "{\"size\": 1}"), ("large.json", "{\"size\": 9}")]);
     let chosen = check_some(&folder.path().join("policy.yaml"), |policy, case| policy == "sizes" && case == "large");

@@ -82,7 +82,13 @@ impl Resolver {
 
     /// The same, with the runs of its scripts looked at.
     pub fn covered(mut self, coverage: Coverage) -> Resolver {
-        self.compiled = Compiled::covered(coverage);
+        self.compiled = self.compiled.covered(coverage);
+        self
+    }
+
+    /// The same, with scripts that may call `http.send`.
+    pub fn calling(mut self) -> Resolver {
+        self.compiled = self.compiled.calling();
         self
     }
 

@@ -18,6 +18,8 @@ pub struct Compiled {
     kept: Arc<Mutex<Kept>>,
     /// What looks at the runs of the scripts.
     coverage: Option<Coverage>,
+    /// Whether somebody makes the calls of scripts.
+    makes_calls: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,9 +37,14 @@ struct One {
 }
 
 impl Compiled {
-    /// Scripts whose runs are looked at.
-    pub fn covered(coverage: Coverage) -> Compiled {
-        Compiled { coverage: Some(coverage), ..Compiled::default() }
+    /// The same with nothing compiled, for scripts whose runs are looked at.
+    pub fn covered(self, coverage: Coverage) -> Compiled {
+        Compiled { kept: Arc::default(), coverage: Some(coverage), ..self }
+    }
+
+    /// The same with nothing compiled, for scripts that may call `http.send`.
+    pub fn calling(self) -> Compiled {
+        Compiled { kept: Arc::default(), makes_calls: true, ..self }
     }
 
     /// The script of a text.
@@ -49,7 +56,7 @@ impl Compiled {
         if let Some(script) = self.kept().find(&digest) {
             return Ok(script);
         }
-        let mut script = Script::compile(text)?;
+        let mut script = Script::compile_for(text, self.makes_calls)?;
         if let Some(coverage) = &self.coverage {
             script = script.probed(coverage.probe(text));
         }

@@ -36,6 +36,7 @@ pub use builtins::{Support, support};
 pub use compiled::Compiled;
 pub use coverage::{Coverage, Gap, ScriptCoverage};
 pub use error::RegoError;
+pub use own::{HttpAnswer, HttpCalls, HttpFailure, HttpRequest, HttpResponse};
 pub use run::Limits;
 pub use script::Script;
 pub use verdict::{Verdict, Violation};

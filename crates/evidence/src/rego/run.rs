@@ -14,6 +14,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use super::builtins::Calls;
 use super::coverage::Probe;
 use super::error::{RegoError, engine_error};
+use super::own::{self, HttpCalls};
 use super::script::Script;
 use super::verdict::Verdict;
 
@@ -55,6 +56,21 @@ impl Script {
         limits: Limits,
         cancelled: &AtomicBool,
     ) -> Result<Verdict, RegoError> {
+        self.run_calling(input, args, limits, None, cancelled)
+    }
+
+    /// The same, with calls that the script may make. What comes of it counts only if no call is left to be made.
+    ///
+    /// # Errors
+    /// As [`Script::run`].
+    pub fn run_calling(
+        &self,
+        input: &Value,
+        args: BTreeMap<Value, Value>,
+        limits: Limits,
+        calls: Option<&HttpCalls>,
+        cancelled: &AtomicBool,
+    ) -> Result<Verdict, RegoError> {
         if let Calls::NeedsChainloop(name) = &*self.calls {
             return Ok(Verdict::skipped(format!("{name} needs a Chainloop server, which this service has not")));
         }
@@ -70,12 +86,13 @@ impl Script {
         if self.probe.is_some() {
             Probe::attach(&mut engine);
         }
-        let (entry_point, probe) = (self.entry_point.clone(), self.probe.clone());
+        let (entry_point, probe, calls) = (self.entry_point.clone(), self.probe.clone(), calls.cloned());
         let state = Arc::new(AtomicU8::new(RUNNING));
         let (sender, receiver) = mpsc::channel();
         let end = End(state.clone());
         let work = move || {
             let _end = end;
+            own::attach(calls);
             let mut outcome = engine.eval_rule(entry_point).map_err(|error| run_error(error, limits));
             if let Some(probe) = probe {
                 outcome = probe.add(&engine).and(outcome);

@@ -34,6 +34,14 @@ impl Script {
     /// # Errors
     /// [`RegoError`] when it is not Rego v1, calls what it must not or what is not there.
     pub fn compile(text: &str) -> Result<Script, RegoError> {
+        Script::compile_for(text, false)
+    }
+
+    /// The same; it may call `http.send` if somebody `makes_calls`.
+    ///
+    /// # Errors
+    /// As [`Script::compile`].
+    pub fn compile_for(text: &str, makes_calls: bool) -> Result<Script, RegoError> {
         if text.len() > MAX_BYTES {
             return Err(RegoError::Engine(format!("the script is larger than {MAX_BYTES} bytes")));
         }
@@ -42,7 +50,7 @@ impl Script {
         let package = walk::path(&module.package.refr)
             .map(|path| format!("data.{path}"))
             .ok_or_else(|| RegoError::Engine("the package has a name that is not plain".to_owned()))?;
-        let calls = builtins::check(&module, &package)?;
+        let calls = builtins::check(&module, &package, makes_calls)?;
         let mut complete = rewrite::rewrite(text, &module, &boilerplate::NAMES);
         complete.push_str(&boilerplate::missing(&module));
         let completed = parse(&complete)?;

@@ -8,6 +8,7 @@ use store::{Content, ContentError};
 
 use store::meters::{Meters, Present};
 
+use super::calls::Calls;
 use super::pool::Pool;
 use super::process::{Broken, Process, Worker};
 use super::references::References;
@@ -33,6 +34,7 @@ pub struct Evaluations {
     pool: Arc<Pool>,
     meters: Meters,
     references: Option<References>,
+    calls: Option<Calls>,
 }
 
 /// Why there is no answer.
@@ -72,7 +74,7 @@ impl Evaluations {
         // As many as evaluate at a time by default, and as many again for other organizations and checks.
         let most = 2 * std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Arc::new(Pool::new(most));
-        Ok(Evaluations { worker, config, pool, meters: Meters::default(), references: None })
+        Ok(Evaluations { worker, config, pool, meters: Meters::default(), references: None, calls: None })
     }
 
     /// The same, which counts its processes in a server's meters.
@@ -84,6 +86,13 @@ impl Evaluations {
     pub fn with_references(mut self, references: References) -> Evaluations {
         self.config.policy_cache = Some(references.cache().to_owned());
         self.references = Some(references);
+        self
+    }
+
+    /// The same, with policies that may call `http.send`.
+    pub fn with_calls(mut self, calls: Calls) -> Evaluations {
+        self.config.makes_calls = true;
+        self.calls = Some(calls);
         self
     }
 
@@ -207,7 +216,7 @@ impl Evaluations {
             };
             let busy = Present::one_more(&self.meters.evaluation_busy);
             process.hold((held, busy));
-            let answered = process.work(task, request.as_bytes(), content, output_limit).await;
+            let answered = process.work(task, request.as_bytes(), content, output_limit, self.calls.as_ref()).await;
             let (reply, output) = answered.map_err(|broken| self.explain(broken))?;
             process.release();
             if !reply.ends {

@@ -14,10 +14,14 @@
 //! Policies from the network are fetched by the server ([`References`]): a process that lacks one says which, and the job
 //! is repeated once it is there.
 //!
+//! What policies ask for over HTTP the server calls too ([`Calls`]): a process that lacks an answer asks for it in the middle
+//! of its job, and evaluates again with what it is told.
+//!
 //! On the wire: first a line of JSON with what holds for the whole process, then jobs one after the other. A job is a
 //! line of JSON, then the request and the content, as long as the line says. An answer is a line of JSON, then the
 //! output, as long as the line says.
 
+mod calls;
 mod evaluations;
 mod handler;
 mod pool;
@@ -28,6 +32,7 @@ mod references;
 mod serve;
 mod wire;
 
+pub use calls::{CallSettings, Calls};
 pub use evaluations::{CheckError, Evaluations, JobError};
 pub use handler::{EvaluationHandler, KIND, attestation_of};
 pub use process::Worker;

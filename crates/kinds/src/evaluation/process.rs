@@ -6,16 +6,20 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use evidence::rego::HttpRequest;
 use futures_util::TryStreamExt;
 use store::{Content, ContentError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use super::wire::{Answer, Job, MAX_LINE, Reply, Setup, Task};
+use super::calls::{Calls, MAX_AT_ONCE};
+use super::wire::{Answer, Answered, Job, MAX_LINE, Reply, Setup, Task};
 
 /// How much of the process's standard error is kept.
 const MAX_COMPLAINT: usize = 16 * 1024;
+/// The most bytes of calls that a process asks for at once.
+const MAX_ASKED: usize = 8 * 1024 * 1024;
 /// How long a process that closed its output may take to end.
 const END: Duration = Duration::from_secs(2);
 
@@ -85,15 +89,17 @@ impl Process {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Gives the process a job and answers what it says, with the output. `most` bounds the output.
+    /// Gives the process a job and answers what it says, with the output. `most` bounds the output; `calls` makes the calls
+    /// that it asks for.
     pub async fn work(
         &mut self,
         task: Task,
         request: &[u8],
         content: Option<Content>,
         most: usize,
+        calls: Option<&Calls>,
     ) -> Result<(Reply, Vec<u8>), Broken> {
-        match self.converse(task, request, content, most).await {
+        match self.converse(task, request, content, most, calls).await {
             Ok(answered) => Ok(answered),
             Err(Wrong::Content(error)) => Err(Broken::Content(error)),
             Err(Wrong::Pipe) => Err(self.end().await),
@@ -106,6 +112,7 @@ impl Process {
         request: &[u8],
         content: Option<Content>,
         most: usize,
+        calls: Option<&Calls>,
     ) -> Result<(Reply, Vec<u8>), Wrong> {
         let size = content.as_ref().map_or(0, |content| content.size);
         let job = Job { task, request: request.len(), content: usize::try_from(size).map_err(|_| Wrong::Pipe)? };
@@ -118,18 +125,41 @@ impl Process {
                 self.stdin.write_all(&piece).await?;
             }
         }
-        let mut line = Vec::new();
-        (&mut self.stdout).take(MAX_LINE).read_until(b'\n', &mut line).await?;
-        let reply: Reply = serde_json::from_slice(&line)?;
-        let mut output = Vec::new();
-        if let Answer::Output { size } = reply.answer {
-            if size > most {
-                return Err(Wrong::Pipe);
+        loop {
+            let mut line = Vec::new();
+            (&mut self.stdout).take(MAX_LINE).read_until(b'\n', &mut line).await?;
+            let reply: Reply = serde_json::from_slice(&line)?;
+            match (&reply.answer, calls) {
+                (Answer::Asks { size }, Some(calls)) => {
+                    let asked = self.bytes(*size, MAX_ASKED).await?;
+                    let asked: Vec<HttpRequest> = serde_json::from_slice(&asked)?;
+                    if asked.len() > MAX_AT_ONCE {
+                        return Err(Wrong::Pipe);
+                    }
+                    let answered = serde_json::to_vec(&calls.make(asked).await)?;
+                    let mut line = serde_json::to_vec(&Answered { size: answered.len() })?;
+                    line.push(b'\n');
+                    self.stdin.write_all(&line).await?;
+                    self.stdin.write_all(&answered).await?;
+                }
+                (Answer::Asks { .. }, None) => return Err(Wrong::Pipe),
+                (Answer::Output { size }, _) => {
+                    let output = self.bytes(*size, most).await?;
+                    return Ok((reply, output));
+                }
+                _ => return Ok((reply, Vec::new())),
             }
-            output.resize(size, 0);
-            self.stdout.read_exact(&mut output).await?;
         }
-        Ok((reply, output))
+    }
+
+    /// What follows a line.
+    async fn bytes(&mut self, size: usize, most: usize) -> Result<Vec<u8>, Wrong> {
+        if size > most {
+            return Err(Wrong::Pipe);
+        }
+        let mut bytes = vec![0; size];
+        self.stdout.read_exact(&mut bytes).await?;
+        Ok(bytes)
     }
 
     /// What became of a process that gives no answer.

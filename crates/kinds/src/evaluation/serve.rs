@@ -7,8 +7,9 @@ use std::thread;
 use rustix::process::Resource;
 use serde::de::DeserializeOwned;
 
-use super::wire::{Answer, Job, MAX_LINE, MAX_REFERENCES, Reply, Setup, Task, bounded};
+use super::wire::{Answer, Answered, Job, MAX_LINE, MAX_REFERENCES, Reply, Setup, Task, bounded};
 use crate::confine;
+use evidence::rego::{HttpAnswer, HttpCalls, HttpRequest};
 use evidence::{EvaluateError, EvaluateRequest, Evaluator, Output, detect};
 
 /// Reading policies recurses with them; what they may nest is bounded to fit in.
@@ -35,17 +36,25 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
     confine::die_with(parent)?;
     confine::limit(Resource::Core, Some(0))?;
     confine::limit(Resource::As, Some(config.memory_limit.saturating_add(BASE_MEMORY)))?;
+    let makes_calls = config.makes_calls;
     // It keeps what it has compiled for the jobs that follow.
     let evaluator = Evaluator::unchecked(config);
     for number in 1..=MAX_JOBS {
         let Some(job) = line::<Job>(&mut input)? else { return Ok(()) };
         let request = bytes(&mut input, job.request)?;
         let content = bytes(&mut input, job.content)?;
-        let worked = thread::scope(|scope| {
-            let work = || work(&evaluator, job.task, &request, content);
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(|thread| thread.join())
-        });
-        let (answer, json) = worked?.map_err(|_| io::Error::other("the job crashed"))?;
+        let calls = makes_calls.then(HttpCalls::default);
+        let (answer, json) = loop {
+            let worked = thread::scope(|scope| {
+                let work = || work(&evaluator, job.task, &request, &content, calls.as_ref());
+                thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map(|thread| thread.join())
+            });
+            let worked = worked?.map_err(|_| io::Error::other("the job crashed"))?;
+            // Whatever came of it: without the answers it says nothing.
+            let asked = calls.as_ref().map(HttpCalls::take_asked).unwrap_or_default();
+            let Some(calls) = calls.as_ref().filter(|_| !asked.is_empty()) else { break worked };
+            calls.tell(ask(&mut input, &mut output, &asked)?);
+        };
         let failed = matches!(answer, Answer::Failed { .. } | Answer::Refused { .. });
         let ends = failed || number == MAX_JOBS || resident() > MAX_RESIDENT;
         serde_json::to_writer(&mut output, &Reply { answer, ends })?;
@@ -57,6 +66,21 @@ pub fn serve(input: impl Read, mut output: impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has the server make calls.
+fn ask(
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    requests: &[HttpRequest],
+) -> io::Result<Vec<(HttpRequest, HttpAnswer)>> {
+    let json = serde_json::to_vec(requests)?;
+    serde_json::to_writer(&mut *output, &Reply { answer: Answer::Asks { size: json.len() }, ends: false })?;
+    output.write_all(b"\n")?;
+    output.write_all(&json)?;
+    output.flush()?;
+    let Some(Answered { size }) = line(input)? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+    Ok(serde_json::from_slice(&bytes(input, size)?)?)
 }
 
 /// How much memory the process has, in bytes; 0 where that is not known.
@@ -86,11 +110,12 @@ fn work(
     evaluator: &Result<Evaluator, EvaluateError>,
     task: Task,
     request: &[u8],
-    content: Vec<u8>,
+    content: &[u8],
+    calls: Option<&HttpCalls>,
 ) -> (Answer, Vec<u8>) {
     let evaluator = || evaluator.as_ref().map_err(EvaluateError::clone);
     let outcome = match task {
-        Task::Detect => Ok((Answer::Detected(detect(&content)), Vec::new())),
+        Task::Detect => Ok((Answer::Detected(detect(content)), Vec::new())),
         Task::Check => evaluator().and_then(|evaluator| match evaluator.check(&read(request)?) {
             Ok(()) => Ok((Answer::Checked, Vec::new())),
             Err(error) => {
@@ -99,7 +124,7 @@ fn work(
             }
         }),
         Task::Evaluate { output_limit } => evaluator().and_then(|evaluator| {
-            let output = evaluator.evaluate(&read(request)?, &content, &AtomicBool::new(false))?;
+            let output = evaluator.evaluate_calling(&read(request)?, content, calls, &AtomicBool::new(false))?;
             let json = written(&output, output_limit)?;
             Ok((Answer::Output { size: json.len() }, json))
         }),
@@ -111,7 +136,8 @@ fn work(
         return (Answer::Missing { references }, Vec::new());
     }
     outcome.unwrap_or_else(|error| {
-        let answer = Answer::Failed { message: bounded(error.to_string()), retryable: error.is_retryable() };
+        let retryable = error.is_retryable() || calls.is_some_and(HttpCalls::failed_for_now);
+        let answer = Answer::Failed { message: bounded(error.to_string()), retryable };
         (answer, Vec::new())
     })
 }

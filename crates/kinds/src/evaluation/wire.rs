@@ -42,6 +42,12 @@ pub enum Task {
     },
 }
 
+/// What the server says to a process that asks: so many bytes of JSON follow, each call with what came of it.
+#[derive(Serialize, Deserialize)]
+pub struct Answered {
+    pub size: usize,
+}
+
 /// What the process says when a job is done.
 #[derive(Serialize, Deserialize)]
 pub struct Reply {
@@ -64,6 +70,9 @@ pub enum Answer {
     Output { size: usize },
     /// Some of the references over the network that have to be fetched before the job can be done.
     Missing { references: Vec<String> },
+    /// So many bytes of JSON follow: calls that have to be made ([`HttpRequest`](evidence::rego::HttpRequest)). The process
+    /// waits for what came of them ([`Answered`]), and goes on with the job.
+    Asks { size: usize },
     /// There is no answer.
     Failed { message: String, retryable: bool },
 }

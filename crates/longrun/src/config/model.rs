@@ -151,7 +151,10 @@ pub struct Policies {
     pub default: Vec<String>,
     /// Hosts that policies may be fetched from; empty: none.
     pub allowed_hosts: Vec<String>,
-    /// Whether they may be fetched from addresses that are not of the public internet, and without encryption.
+    /// Hosts that policies may call by `http.send`; empty: none.
+    pub http_send_hosts: Vec<String>,
+    /// Whether addresses may be called, for either, that are not of the public internet, and policies be fetched without
+    /// encryption.
     pub allow_private_addresses: bool,
     /// The folder that fetched policies are kept in.
     pub cache: String,
@@ -285,6 +288,7 @@ impl Default for Policies {
             folder: String::new(),
             default: Vec::new(),
             allowed_hosts: Vec::new(),
+            http_send_hosts: Vec::new(),
             allow_private_addresses: false,
             cache: "policy-cache".to_owned(),
             time_limit: Span::seconds(60),

@@ -109,6 +109,7 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
     let is_host = |host: &String| !host.trim_start_matches("*.").is_empty() && !host.contains(['/', ':', ' ', '@']);
     let message = "must be names of hosts, such as policies.example.com or *.example.com";
     check(hosts.iter().all(is_host), "policies.allowed_hosts", message);
+    check(config.policies.http_send_hosts.iter().all(is_host), "policies.http_send_hosts", message);
     check(hosts.is_empty() || !config.policies.cache.is_empty(), "policies.cache", "must name a folder");
     check(config.policies.memory_limit.0 > 0, "policies.memory_limit", "must be above 0");
     for (key, message) in config.ai.check() {
@@ -270,6 +271,7 @@ mod tests {
         assert_eq!(keys(|c| c.policies.default = remote()), ["policies.default"]);
         let allow = |host: &str| vec![host.to_owned()];
         assert_eq!(keys(|c| c.policies.allowed_hosts = allow("https://example.com")), ["policies.allowed_hosts"]);
+        assert_eq!(keys(|c| c.policies.http_send_hosts = allow("example.com:443")), ["policies.http_send_hosts"]);
         assert!(
             keys(|c| {
                 c.policies.default = remote();

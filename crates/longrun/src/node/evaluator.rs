@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use evidence::EvaluatorConfig;
 use evidence::policy::PolicyAttachment;
-use kinds::evaluation::{Evaluations, ReferenceSettings, References};
+use kinds::evaluation::{CallSettings, Calls, Evaluations, ReferenceSettings, References};
 
 use crate::commands::evaluation_worker;
 use crate::config::Config;
@@ -27,10 +27,19 @@ pub fn evaluations(config: &Config) -> anyhow::Result<Evaluations> {
         time_limit: policies.time_limit.0,
         memory_limit: policies.memory_limit.0,
         trusted_keys,
+        makes_calls: !policies.http_send_hosts.is_empty(),
     };
-    let evaluations = Evaluations::new(evaluation_worker::this_program()?, evaluator).hint(
+    let mut evaluations = Evaluations::new(evaluation_worker::this_program()?, evaluator).hint(
         "check policies.folder and policies.default; `longrun policy check FILE` tells what is wrong with a policy",
     )?;
+    if !policies.http_send_hosts.is_empty() {
+        let calls = Calls::new(CallSettings {
+            allowed_hosts: policies.http_send_hosts.clone(),
+            allow_private_addresses: policies.allow_private_addresses,
+        });
+        let calls = calls.map_err(|error| anyhow::anyhow!("policies cannot call hosts: {error}"));
+        evaluations = evaluations.with_calls(calls.hint("leave policies.http_send_hosts empty to have none called")?);
+    }
     if policies.allowed_hosts.is_empty() {
         return Ok(evaluations);
     }

@@ -71,9 +71,14 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// `json.marshal`, with what HTML knows written as escapes.
 pub fn json_marshal(args: &[Value]) -> Outcome {
+    json(&args[0]).map(Value::from)
+}
+
+/// A value as JSON.
+pub fn json(value: &Value) -> Result<String, Refused> {
     let mut text = String::new();
-    marshal(&args[0], &mut text)?;
-    Ok(Value::from(text))
+    marshal(value, &mut text)?;
+    Ok(text)
 }
 
 fn marshal(value: &Value, out: &mut String) -> Result<(), Refused> {

@@ -5,6 +5,7 @@ mod bounded;
 mod chainloop;
 mod encoding;
 mod glob;
+mod http;
 mod jwt;
 mod keys;
 mod net;
@@ -19,6 +20,9 @@ use regorus::{Engine, Value};
 use super::error::RegoError;
 use super::rewrite::ITEMS;
 
+pub(super) use http::attach;
+pub use http::{HttpAnswer, HttpCalls, HttpFailure, HttpRequest, HttpResponse};
+
 /// Why a builtin does not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -32,6 +36,9 @@ impl Refused {
 
 type Outcome = Result<Value, Refused>;
 type Builtin = fn(&[Value]) -> Outcome;
+
+/// Is there only where somebody makes the calls.
+pub const HTTP_SEND: &str = "http.send";
 
 /// Each with the number of its arguments.
 const OWN: &[(&str, u8, Builtin)] = &[
@@ -48,6 +55,7 @@ const OWN: &[(&str, u8, Builtin)] = &[
     ("crypto.sha256", 1, encoding::sha256),
     ("glob.match", 3, glob::matches),
     ("glob.quote_meta", 1, glob::quote_meta),
+    (HTTP_SEND, 1, http::send),
     ("io.jwt.decode", 1, jwt::decode),
     ("io.jwt.decode_verify", 2, jwt::decode_verify),
     ("io.jwt.verify_eddsa", 2, jwt::verify_eddsa),
