@@ -12,18 +12,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{ClaimRequest, Claimed, Heartbeat, LeaseStatus, OperationCommand, Settlement, Store};
 
-use crate::record::{Answer, Record, Seen};
+use crate::history::{self, Answer, Record, Seen, TICK};
 use crate::server::Place;
 
 const KINDS: [&str; 2] = ["scan", "build"];
-/// The kind of what the schedule creates.
-pub const TICK: &str = "tick";
-/// How often the schedule is due.
-pub const EVERY: Duration = Duration::from_secs(10);
 /// Unique keys, for which operations compete.
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
-/// How long some operations are kept after their end.
-pub const RETAIN_FOR: Duration = Duration::from_secs(60);
 /// Concurrency keys, and how many operations of each may run at a time.
 const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
 /// A kind of which only so many operations may run at a time.
@@ -90,7 +84,8 @@ pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
     last.finish().await;
     is_over.store(true, Ordering::SeqCst);
     follower.await.unwrap();
-    let seen = last.look(start).await;
+    let look = |store: Arc<dyn Store>| history::look(store, Arc::clone(&organization), start);
+    let seen = place.must(look).await;
     drop(last);
     let record = Arc::into_inner(record).unwrap();
     Record {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use operations::{Operation, OperationId, Status};
 
-use crate::linear;
-use crate::promises;
-use crate::record::{Answer, Asked, Call, Record, Seen};
+use super::linear;
+use super::promises;
+use super::record::{Answer, Asked, Call, Record, Seen};
 
 /// What is known of one operation.
 #[derive(Default)]
@@ -237,11 +237,12 @@ impl<'r> Life<'r> {
 }
 
 /// A judge that lets everything pass is none.
+#[cfg(test)]
 mod tests {
     use operations::{NewOperation, Timestamp};
 
     use super::*;
-    use crate::record::Told;
+    use crate::history::Told;
 
     /// An operation that is claimed, completed, and there.
     fn good() -> (Record, OperationId) {

@@ -14,8 +14,8 @@ use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
 
-use crate::judge::ensure;
-use crate::record::{Answer, Asked, Call, Seen};
+use super::judge::ensure;
+use super::record::{Answer, Asked, Call, Seen};
 
 /// Where one operation may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

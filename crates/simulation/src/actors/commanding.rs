@@ -1,0 +1,61 @@
+//! Who cancels, retries and deletes what there is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use operations::{OperationId, Status};
+use rand::RngExt as _;
+use store::OperationCommand;
+
+use super::status;
+use crate::client::{Call, Client};
+use crate::history::{Answer, Seen};
+use crate::world::World;
+
+const STEPS: u32 = 22;
+
+/// Commands operations whose creation was answered.
+pub async fn command(world: Arc<World>) {
+    let mut client = Client::new(&world, "commander");
+    for _ in 0..STEPS {
+        client.pause(Duration::from_millis(1_600)).await;
+        let there = world.record.created();
+        let Some(id) = there.get(client.random.random_range(0..there.len().max(1))).copied() else { continue };
+        let command = match client.random.random_range(0..10) {
+            0..4 => OperationCommand::Cancel,
+            4..8 => OperationCommand::Retry,
+            _ => OperationCommand::Delete,
+        };
+        steer(&mut client, id, command).await;
+    }
+}
+
+/// One command, sometimes by two calls, of which the first may be lost.
+pub async fn steer(client: &mut Client, id: OperationId, command: OperationCommand) {
+    let call = match command {
+        OperationCommand::Cancel => Call::new(Method::POST, format!("/v1/operations/{id}:cancel")),
+        OperationCommand::Retry => Call::new(Method::POST, format!("/v1/operations/{id}:retry")),
+        OperationCommand::Delete => Call::new(Method::DELETE, format!("/v1/operations/{id}")),
+    };
+    let from = client.world.record.begin();
+    let answer = match client.call(&call).await {
+        None => Answer::Unknown,
+        Some(answered) if answered.status.is_success() => Answer::Accepted(answered.body),
+        Some(_) => Answer::Refused,
+    };
+    let seen = match command {
+        OperationCommand::Cancel => Seen::Cancelled(with(answer, |body| -> Status { status(&body["operation"]["status"]) })),
+        OperationCommand::Retry => Seen::Retried(with(answer, |_| ())),
+        OperationCommand::Delete => Seen::Deleted(with(answer, |_| ())),
+    };
+    client.world.note(from, id, seen);
+}
+
+fn with<T, U>(answer: Answer<T>, read: impl FnOnce(T) -> U) -> Answer<U> {
+    match answer {
+        Answer::Accepted(told) => Answer::Accepted(read(told)),
+        Answer::Refused => Answer::Refused,
+        Answer::Unknown => Answer::Unknown,
+    }
+}
