@@ -1,5 +1,6 @@
 //! One seed, from its beginning to the verdict.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use turmoil::Sim;
 use crate::faults::{ACTIVE, CALLER, Plan, WORKERS};
 use crate::history::{self, Asked, Call, RETAIN_FOR, Record, Seen};
 use crate::host::{self, SERVER};
-use crate::world::{ORGANIZATION, World, lock};
+use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
 use crate::{actors, system};
 
 /// How far time goes on in a step. Within one, what waits for each other in one process goes on by itself.
@@ -198,9 +199,11 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
             }
         }
     }
-    let calls = record.calls().iter().flat_map(|call| by_every_fence(call, &seen)).collect();
+    let calls: Vec<Call> = record.calls().iter().flat_map(|call| by_every_fence(call, &seen)).collect();
     let (asked, keyed) = (lock(&record.asked).clone(), lock(&record.keyed).clone());
-    history::judge(&Record { calls: Mutex::new(calls), asked: Mutex::new(asked), keyed: Mutex::new(keyed), ..seen })
+    let unheard = unheard(&seen, &calls);
+    let (calls, asked, keyed) = (Mutex::new(calls), Mutex::new(asked), Mutex::new(keyed));
+    history::judge(&Record { calls, asked, keyed, unheard, ..seen })
 }
 
 /// What the server ends itself it may have ended by any of the fencing tokens that it had: handlers are not told them.
@@ -210,4 +213,17 @@ fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
     let claims = seen.feed.iter().filter(is_claim).count() as u64;
     let settled = |fence| Seen::Settled { fence, text: text.clone(), answer: answer.clone() };
     (1..=claims).map(|fence| Call { seen: settled(fence), ..call.clone() }).collect()
+}
+
+/// Claims over HTTP whose answers reached nobody: the server gives back what it could not hand out.
+fn unheard(seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
+    let mut unheard = BTreeMap::new();
+    let remote = seen.operations.iter().filter(|operation| operation.kind != LOCAL_KIND);
+    for id in remote.map(|operation| operation.id) {
+        let is_claim = |told: &&history::Told| told.id == id && told.status == Some(Status::Running);
+        let made = seen.feed.iter().filter(is_claim).count();
+        let heard = calls.iter().filter(|call| call.id == id && matches!(call.seen, Seen::Claimed(_))).count();
+        unheard.insert(id, made.saturating_sub(heard));
+    }
+    unheard
 }

@@ -113,6 +113,11 @@ impl World {
         self.record.note(from, id, seen);
     }
 
+    /// A call about an operation begins. When its caller is killed under it, nothing is known of what became of it.
+    pub fn begin(self: &Arc<Self>, id: OperationId, unknown: Seen) -> Begun {
+        Begun { world: Arc::clone(self), from: self.record.begin(), id, unknown: Some(unknown) }
+    }
+
     /// Somebody asks for this operation. Each has a mark of its own, which callers see as the version of its project.
     pub fn ask(&self, new: &NewOperation) {
         lock(&self.marks).entry(new.project_version_id.clone()).or_insert_with(|| (new.clone(), Vec::new()));
@@ -135,6 +140,31 @@ impl World {
         let marks = lock(&self.marks);
         let unseen = marks.values().filter(|(new, ids)| ids.is_empty() && new.retain_for.is_some());
         unseen.map(|(new, _)| new.clone()).collect()
+    }
+}
+
+/// A call that has begun and has not ended.
+pub struct Begun {
+    world: Arc<World>,
+    from: u64,
+    id: OperationId,
+    /// What is noted if its end is not.
+    unknown: Option<Seen>,
+}
+
+impl Begun {
+    /// Notes what it came to.
+    pub fn end(mut self, seen: Seen) {
+        self.unknown = None;
+        self.world.note(self.from, self.id, seen);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(unknown) = self.unknown.take() {
+            self.world.note(self.from, self.id, unknown);
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use operations::{OperationId, Status};
+use operations::OperationId;
 use rand::RngExt as _;
+use serde_json::Value;
 use store::OperationCommand;
 
 use super::status;
@@ -38,18 +39,21 @@ pub async fn steer(client: &mut Client, id: OperationId, command: OperationComma
         OperationCommand::Retry => Call::new(Method::POST, format!("/v1/operations/{id}:retry")),
         OperationCommand::Delete => Call::new(Method::DELETE, format!("/v1/operations/{id}")),
     };
-    let from = client.world.record.begin();
+    let begun = client.world.begin(id, seen(command, Answer::Unknown));
     let answer = match client.call(&call).await {
         None => Answer::Unknown,
         Some(answered) if answered.status.is_success() => Answer::Accepted(answered.body),
         Some(_) => Answer::Refused,
     };
-    let seen = match command {
-        OperationCommand::Cancel => Seen::Cancelled(with(answer, |body| -> Status { status(&body["operation"]["status"]) })),
+    begun.end(seen(command, answer));
+}
+
+fn seen(command: OperationCommand, answer: Answer<Value>) -> Seen {
+    match command {
+        OperationCommand::Cancel => Seen::Cancelled(with(answer, |body| status(&body["operation"]["status"]))),
         OperationCommand::Retry => Seen::Retried(with(answer, |_| ())),
         OperationCommand::Delete => Seen::Deleted(with(answer, |_| ())),
-    };
-    client.world.note(from, id, seen);
+    }
 }
 
 fn with<T, U>(answer: Answer<T>, read: impl FnOnce(T) -> U) -> Answer<U> {

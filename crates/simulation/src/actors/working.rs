@@ -97,37 +97,39 @@ async fn settle(client: &mut Client, held: &Held, how: Value) {
     let mut row = json!({"id": held.id.to_string(), "lease_token": held.token});
     how.as_object().into_iter().flatten().for_each(|(name, value)| row[name] = value.clone());
     let call = Call::post("/v1/operations:settle", json!({"results": [row]}));
+    // A settlement that was not answered may have been taken, and is then answered as it was when it is brought again: what
+    // counts is the time from the first call on.
+    let settled = |answer| Seen::Settled { fence: held.fence, text: held.text(), answer };
+    let begun = client.world.begin(held.id, settled(Answer::Unknown));
     let mut asked = false;
     loop {
-        let from = client.world.record.begin();
         let answer = match client.call(&call).await.map(|answered| answered.body["results"][0].clone()) {
             Some(result) if result["status"].is_string() => Answer::Accepted(status(&result["status"])),
             // What it is told the second time says nothing of the first.
             Some(_) if asked => Answer::Unknown,
             Some(result) if result["error"].is_object() => Answer::Refused,
             Some(result) => panic!("a settlement was answered with {result}"),
-            None => Answer::Unknown,
+            None if asked => Answer::Unknown,
+            None => {
+                asked = true;
+                continue;
+            }
         };
-        let is_answered = answer != Answer::Unknown || asked;
-        client.world.note(from, held.id, Seen::Settled { fence: held.fence, text: held.text(), answer });
-        if is_answered {
-            return;
-        }
-        asked = true;
+        return begun.end(settled(answer));
     }
 }
 
 async fn give_back(client: &mut Client, held: &Held) {
     let row = json!({"id": held.id.to_string(), "lease_token": held.token, "release": true});
     let call = Call::post("/v1/operations:settle", json!({"results": [row]}));
-    let from = client.world.record.begin();
+    let begun = client.world.begin(held.id, Seen::Released { fence: held.fence, answer: Answer::Unknown });
     let answer = match client.call(&call).await.map(|answered| answered.body["results"][0].clone()) {
         Some(result) if result["error"].is_object() => Answer::Refused,
         Some(result) if result["id"].is_string() => Answer::Accepted(()),
         Some(result) => panic!("a release was answered with {result}"),
         None => Answer::Unknown,
     };
-    client.world.note(from, held.id, Seen::Released { fence: held.fence, answer });
+    begun.end(Seen::Released { fence: held.fence, answer });
 }
 
 async fn beat(client: &mut Client, held: &Held) {
