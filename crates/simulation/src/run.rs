@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use operations::{Access, OperationId, Status};
+use operations::{Access, Filter, OperationId, PageRequest, Status};
 use store::{NewToken, Position, Scope, SqliteStore, Store, StoreError};
 use turmoil::Sim;
 
@@ -19,6 +19,8 @@ use crate::{actors, system};
 const STEP: Duration = Duration::from_millis(5);
 /// How long what is left may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks whether that was all.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 /// How long retention has for what is over: it looks when a server starts.
 const LAST_LIFE: Duration = Duration::from_secs(2);
 
@@ -70,7 +72,7 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .tick_duration(STEP)
-        .simulation_duration(ACTIVE + PATIENCE * 2)
+        .simulation_duration(ACTIVE + PATIENCE * 3)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(60))
         .enable_random_order()
@@ -114,9 +116,17 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     sim.crash(SERVER);
     system::set_clock(i64::try_from((RETAIN_FOR * 2).as_millis()).unwrap_or(i64::MAX));
     sim.bounce(SERVER);
-    let end = sim.elapsed() + LAST_LIFE;
-    while sim.elapsed() < end {
+    let (least, most) = (sim.elapsed() + LAST_LIFE, sim.elapsed() + PATIENCE);
+    let mut looked = sim.elapsed();
+    loop {
         steps(&mut sim, world)?;
+        // Schedules go on. The end is a moment at which nothing is left to do, if there is one.
+        if sim.elapsed() > least && sim.elapsed() >= looked + BETWEEN_LOOKS {
+            looked = sim.elapsed();
+            if outside(world, is_at_rest)? || looked > most {
+                break;
+            }
+        }
     }
     drop(sim);
     let record = outside(world, |store| examine(store, start))?;
@@ -131,7 +141,7 @@ fn steps(sim: &mut Sim<'_>, world: &World) -> Result<bool, String> {
         return Err(panic);
     }
     let is_over = is_over?;
-    if sim.elapsed() > ACTIVE + PATIENCE {
+    if sim.elapsed() > ACTIVE + PATIENCE * 2 {
         return Err(format!("operations are stuck, {}", if world.is_finishing() { "though nothing goes wrong" } else { "or their callers" }));
     }
     Ok(is_over)
@@ -165,6 +175,19 @@ async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<Position, Store
     };
     store.create_token(token).await?;
     store.end_of_changes(ORGANIZATION).await
+}
+
+/// Whether nothing is pending or running, or due by the schedule.
+async fn is_at_rest(store: Arc<dyn Store>) -> Result<bool, StoreError> {
+    let access = Access::organization(ORGANIZATION);
+    let page = PageRequest { page: 0, page_size: 1 };
+    for status in [Status::Pending, Status::Running] {
+        let filter = Filter { status: Some(status), ..Filter::default() };
+        if store.list(&access, &filter, page).await?.page.total_count > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(store.due_schedules().await?.organizations.is_empty())
 }
 
 /// What the store says in the end; `longrun doctor` finds nothing.
