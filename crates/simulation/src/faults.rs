@@ -22,6 +22,8 @@ pub const ACTIVE: Duration = Duration::from_secs(16);
 enum Fault {
     /// A process ends where it stands.
     Crash(&'static str),
+    /// The server is asked to stop in good order (SIGTERM).
+    Stop,
     /// It is started again.
     Start(&'static str),
     /// What one of them sends to the other one is lost, in both directions or in one.
@@ -51,6 +53,9 @@ impl Plan {
         for _ in 0..random.random_range(0..4) {
             add(random, 1_500, Fault::Crash(SERVER), Some(Fault::Start(SERVER)));
         }
+        if random.random_bool(0.3) {
+            add(random, 2_500, Fault::Stop, Some(Fault::Start(SERVER)));
+        }
         for _ in 0..random.random_range(0..2) {
             let worker = WORKERS[random.random_range(0..WORKERS.len())];
             add(random, 5_000, Fault::Crash(worker), Some(Fault::Start(worker)));
@@ -79,7 +84,7 @@ impl Plan {
     pub fn carry_out(&mut self, sim: &mut Sim<'_>, world: &World) {
         while let Some((_, fault)) = self.0.pop_if(|(at, _)| *at <= sim.elapsed()) {
             world.tell(format_args!("{fault:?}"));
-            fault.carry_out(sim);
+            fault.carry_out(sim, world);
         }
     }
 
@@ -89,11 +94,12 @@ impl Plan {
 }
 
 impl Fault {
-    fn carry_out(self, sim: &mut Sim<'_>) {
+    fn carry_out(self, sim: &mut Sim<'_>, world: &World) {
         match self {
             Fault::Crash(host) => sim.crash(host),
-            // Another crash may have come in between, and another start.
-            Fault::Start(host) if sim.is_host_running(host) => {}
+            Fault::Stop => world.stop_server(),
+            // Another crash may have come in between, and another start. One that takes too long to stop is killed.
+            Fault::Start(host) if sim.is_host_running(host) && !(host == SERVER && world.is_stopping()) => {}
             Fault::Start(host) => sim.bounce(host),
             Fault::Partition { from, to, one_way: true } => sim.partition_oneway(from, to),
             Fault::Partition { from, to, one_way: false } => sim.partition(from, to),

@@ -1,7 +1,6 @@
 //! The server: the real store, engine and API, on a simulated listener.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +9,7 @@ use operations::Status;
 use operations::backoff::Backoff;
 use rand::RngExt as _;
 use server::{Services, WorkSettings};
-use store::{ContentStore, Keyring, Quotas, RunningLimits, Sealed, SqliteStore, Store};
+use store::{ContentStore, Quotas, RunningLimits, Sealed, SqliteStore, Store};
 use turmoil::net::TcpListener;
 
 use crate::history::{Answer, Seen};
@@ -24,13 +23,15 @@ pub const PORT: u16 = 8080;
 const LEASE: Duration = Duration::from_secs(4);
 /// How long what is asked to stop may go on.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long what runs has when the server stops.
+const DRAIN: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(300), cap: Duration::from_secs(2) };
 
-/// The life of a server, until it is killed: what `longrun serve` puts together.
+/// The life of a server, until it is killed or stopped: what `longrun serve` puts together, and takes apart.
 pub async fn serve(world: Arc<World>) -> turmoil::Result {
-    let life = world.lives.fetch_add(1, Ordering::SeqCst);
+    let (life, stop) = world.begin_life();
     let store = SqliteStore::open_inline(&world.folder.join("longrun.db"), world.latency())?;
-    let store: Arc<dyn Store> = Arc::new(Sealed::new(Arc::new(store), Keyring::default()));
+    let store: Arc<dyn Store> = Arc::new(Sealed::new(Arc::new(store), world.keyring()));
     let (kind, most) = LIMITED_KIND;
     let running = RunningLimits { everybody: [(kind.to_owned(), most)].into(), ..RunningLimits::default() };
     store.set_quotas(Quotas { running, ..Quotas::default() });
@@ -43,20 +44,30 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
         cancel_grace: GRACE,
         attempt_timeout: Duration::from_secs(5),
         backoff: BACKOFF,
+        drain: DRAIN,
         keep_changes: Duration::from_secs(24 * 3_600),
         is_alone: true,
         ..Settings::default()
     };
     let engine = Engine::start(Arc::clone(&store), registry, settings, format!("server-{life}"));
     let content = ContentStore::local(&world.folder.join("evidence"), 1024)?;
-    let mut services = Services::new(store, content, engine.waker());
+    let mut services = Services::new(Arc::clone(&store), content, engine.waker());
     services.kinds = [&REMOTE_KINDS[..], &[LOCAL_KIND, crate::history::TICK]].concat().into_iter().map(str::to_owned).collect();
     services.local_kinds = [LOCAL_KIND.to_owned()].into();
     services.settings.work = WorkSettings { lease: LEASE, attempt_timeout: Duration::from_secs(5), backoff: BACKOFF };
+    services.settings.drain_timeout = DRAIN;
     let (shutdown, settings) = (services.shutdown.clone(), services.settings.clone());
     let listener = Door(TcpListener::bind(("0.0.0.0", PORT)).await?);
     world.tell(format_args!("server: its life {life} has begun"));
-    server::http::serve(listener, server::http::router(services), None, shutdown, settings).await;
+    let router = server::http::router(services);
+    let listening = tokio::spawn(server::http::serve(listener, router, None, shutdown.clone(), settings));
+    stop.cancelled().await;
+    world.tell(format_args!("server: it stops in good order"));
+    shutdown.cancel();
+    let (_, ended) = tokio::join!(engine.drain(), listening);
+    ended?;
+    store.close().await;
+    world.tell(format_args!("server: it has stopped"));
     Ok(())
 }
 

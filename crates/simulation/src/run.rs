@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use operations::{Access, Filter, OperationId, PageRequest, Status};
-use store::{NewToken, Position, Scope, SqliteStore, Store, StoreError};
+use operations::{Access, Filter, Operation, OperationId, PageRequest, Status};
+use store::{NewToken, Position, Scope, Sealed, SqliteStore, Store, StoreError};
 use turmoil::Sim;
 
 use crate::faults::{ACTIVE, CALLER, Plan, WORKERS};
-use crate::history::{self, Asked, Call, RETAIN_FOR, Record, Seen};
+use crate::history::{self, Asked, Call, RETAIN_FOR, Record, Seen, Told};
 use crate::host::{self, SERVER};
 use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
 use crate::{actors, system};
@@ -52,7 +52,7 @@ pub fn template(path: &Path) -> Result<(), StoreError> {
 /// Runs a seed. The folder has a copy of the template, and nothing else.
 pub fn run(seed: u64, folder: &Path) -> Outcome {
     std::panic::set_hook(Box::new(|panic| {
-        lock(&PANIC).get_or_insert_with(|| panic.to_string());
+        lock(&PANIC).get_or_insert_with(|| panic.to_string().replace('\n', " "));
     }));
     system::pass(Duration::ZERO);
     system::simulate(seed);
@@ -66,7 +66,7 @@ pub fn run(seed: u64, folder: &Path) -> Outcome {
 }
 
 fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
-    let start = outside(world, |store| prepare(store, world))?;
+    outside(world, |store| prepare(store, world))?;
     let mut random = world.random_of("faults");
     let mut plan = Plan::new(&mut random);
     let mut sim = turmoil::Builder::new()
@@ -84,7 +84,12 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
         sim.host(worker, move || {
             let world = Arc::clone(&world);
             async move {
-                actors::work(world, worker.to_owned()).await;
+                let work = actors::work(Arc::clone(&world), worker.to_owned());
+                if worker == WORKERS[0] {
+                    tokio::join!(work, actors::watch(world));
+                } else {
+                    work.await;
+                }
                 Ok(())
             }
         });
@@ -106,31 +111,30 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
     }
     world.finish();
     world.tell(format_args!("nothing new comes, and nothing goes wrong any more"));
-    let auditor = Arc::clone(world);
-    sim.client("auditor", async move {
-        actors::await_end(auditor).await;
-        Ok(())
-    });
-    while !steps(&mut sim, world)? {}
+    go_on_until_at_rest(&mut sim, world, Duration::ZERO)?;
     // What is to be kept no longer is removed when a server starts.
     sim.crash(SERVER);
     system::set_clock(i64::try_from((RETAIN_FOR * 2).as_millis()).unwrap_or(i64::MAX));
     sim.bounce(SERVER);
-    let (least, most) = (sim.elapsed() + LAST_LIFE, sim.elapsed() + PATIENCE);
-    let mut looked = sim.elapsed();
+    go_on_until_at_rest(&mut sim, world, LAST_LIFE)?;
+    drop(sim);
+    let record = outside(world, |store| examine(store, world.start()))?;
+    judge(world, record)
+}
+
+/// Goes on for so long, and until nothing is left to do. Schedules create all along: it is a moment at which nothing is, and it
+/// may not come when something is stuck, which is found afterwards.
+fn go_on_until_at_rest(sim: &mut Sim<'_>, world: &Arc<World>, least: Duration) -> Result<(), String> {
+    let (begun, mut looked) = (sim.elapsed(), sim.elapsed());
     loop {
-        steps(&mut sim, world)?;
-        // Schedules go on. The end is a moment at which nothing is left to do, if there is one.
-        if sim.elapsed() > least && sim.elapsed() >= looked + BETWEEN_LOOKS {
+        steps(sim, world)?;
+        if sim.elapsed() >= begun + least && sim.elapsed() >= looked + BETWEEN_LOOKS {
             looked = sim.elapsed();
-            if outside(world, is_at_rest)? || looked > most {
-                break;
+            if outside(world, |store| is_at_rest(store, world))? || looked > begun + PATIENCE {
+                return Ok(());
             }
         }
     }
-    drop(sim);
-    let record = outside(world, |store| examine(store, start))?;
-    judge(world, record)
 }
 
 /// One step; answers whether all callers have ended.
@@ -157,13 +161,13 @@ where
     let path = world.folder.join("longrun.db");
     let done = runtime.block_on(async {
         let store = SqliteStore::open_inline(&path, Arc::new(|| Duration::ZERO))?;
-        work(Arc::new(store)).await
+        work(Arc::new(Sealed::new(Arc::new(store), world.keyring()))).await
     });
     done.map_err(|error| error.to_string())
 }
 
-/// Makes the token that everybody shows; answers where the feed begins.
-async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<Position, StoreError> {
+/// Makes the token that everybody shows, and notes where the feed begins.
+async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError> {
     let scopes = [Scope::OperationsRead, Scope::OperationsWrite, Scope::OperationsWork];
     let token = NewToken {
         hash: world.token.hash(),
@@ -174,11 +178,12 @@ async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<Position, Store
         instance: None,
     };
     store.create_token(token).await?;
-    store.end_of_changes(ORGANIZATION).await
+    world.begin_at(store.end_of_changes(ORGANIZATION).await?);
+    Ok(())
 }
 
-/// Whether nothing is pending or running, or due by the schedule.
-async fn is_at_rest(store: Arc<dyn Store>) -> Result<bool, StoreError> {
+/// Whether nothing is pending or running, or due by the schedule, or still to be told to who watches.
+async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreError> {
     let access = Access::organization(ORGANIZATION);
     let page = PageRequest { page: 0, page_size: 1 };
     for status in [Status::Pending, Status::Running] {
@@ -187,7 +192,12 @@ async fn is_at_rest(store: Arc<dyn Store>) -> Result<bool, StoreError> {
             return Ok(false);
         }
     }
-    Ok(store.due_schedules().await?.organizations.is_empty())
+    if !store.due_schedules().await?.organizations.is_empty() {
+        return Ok(false);
+    }
+    let feed = store.changes(ORGANIZATION, world.start(), 100_000).await?.changes;
+    let feed: Vec<Told> = feed.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }).collect();
+    Ok(actors::judge_watched(&lock(&world.watched), &feed).is_ok())
 }
 
 /// What the store says in the end; `longrun doctor` finds nothing.
@@ -224,7 +234,8 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
     }
     let calls: Vec<Call> = record.calls().iter().flat_map(|call| by_every_fence(call, &seen)).collect();
     let (asked, keyed) = (lock(&record.asked).clone(), lock(&record.keyed).clone());
-    let unheard = unheard(&seen, &calls);
+    actors::judge_watched(&lock(&world.watched), &seen.feed)?;
+    let unheard = unheard(world, &seen, &calls);
     let (calls, asked, keyed) = (Mutex::new(calls), Mutex::new(asked), Mutex::new(keyed));
     history::judge(&Record { calls, asked, keyed, unheard, ..seen })
 }
@@ -232,21 +243,21 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
 /// What the server ends itself it may have ended by any of the fencing tokens that it had: handlers are not told them.
 fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
     let Seen::Settled { fence: 0, text, answer } = &call.seen else { return vec![call.clone()] };
-    let is_claim = |told: &&history::Told| told.id == call.id && told.status == Some(Status::Running);
+    let is_claim = |told: &&Told| told.id == call.id && told.status == Some(Status::Running);
     let claims = seen.feed.iter().filter(is_claim).count() as u64;
     let settled = |fence| Seen::Settled { fence, text: text.clone(), answer: answer.clone() };
     (1..=claims).map(|fence| Call { seen: settled(fence), ..call.clone() }).collect()
 }
 
-/// Claims over HTTP whose answers reached nobody: the server gives back what it could not hand out.
-fn unheard(seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
+/// Claims whose answers reached nobody: the server gives back what it could not hand out. What it runs itself it gives back when
+/// it stops.
+fn unheard(world: &World, seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
     let mut unheard = BTreeMap::new();
-    let remote = seen.operations.iter().filter(|operation| operation.kind != LOCAL_KIND);
-    for id in remote.map(|operation| operation.id) {
-        let is_claim = |told: &&history::Told| told.id == id && told.status == Some(Status::Running);
+    for Operation { id, kind, .. } in &seen.operations {
+        let is_claim = |told: &&Told| told.id == *id && told.status == Some(Status::Running);
         let made = seen.feed.iter().filter(is_claim).count();
-        let heard = calls.iter().filter(|call| call.id == id && matches!(call.seen, Seen::Claimed(_))).count();
-        unheard.insert(id, made.saturating_sub(heard));
+        let heard = calls.iter().filter(|call| call.id == *id && matches!(call.seen, Seen::Claimed(_))).count();
+        unheard.insert(*id, if kind == LOCAL_KIND { world.stops() } else { made.saturating_sub(heard) });
     }
     unheard
 }

@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use operations::{NewOperation, OperationId};
+use secrecy::SecretBox;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use server::auth::Secret;
+use store::seal::Key;
+use store::{Keyring, Position};
+use tokio_util::sync::CancellationToken;
 
+use crate::actors::Watched;
 use crate::history::{Asked, Record, Seen};
 
 /// The one organization.
@@ -38,7 +43,15 @@ pub struct World {
     /// Nothing new is asked for: what there is comes to its end.
     is_finishing: AtomicBool,
     /// How often a server has started.
-    pub lives: AtomicU32,
+    lives: AtomicU32,
+    /// What somebody who watches was told.
+    pub watched: Mutex<Watched>,
+    /// Where the feed begins.
+    start: Mutex<Option<Position>>,
+    /// Asks the server that is there to stop in good order.
+    stop: Mutex<CancellationToken>,
+    /// How often one was asked.
+    stops: AtomicU32,
 }
 
 /// Everything that happened, in order.
@@ -61,6 +74,10 @@ impl World {
             marks: Mutex::default(),
             is_finishing: AtomicBool::new(false),
             lives: AtomicU32::new(0),
+            watched: Mutex::default(),
+            start: Mutex::default(),
+            stop: Mutex::default(),
+            stops: AtomicU32::new(0),
         })
     }
 
@@ -97,6 +114,49 @@ impl World {
     pub fn trace(&self) -> (String, u64) {
         let trace = lock(&self.trace);
         (trace.lines.clone(), trace.hash)
+    }
+
+    /// The feed begins here.
+    pub fn begin_at(&self, start: Position) {
+        *lock(&self.start) = Some(start);
+    }
+
+    /// Where the feed begins.
+    pub fn start(&self) -> Position {
+        lock(&self.start).expect("it is noted before anything happens")
+    }
+
+    /// A server begins; it stops in good order when the token is cancelled.
+    pub fn begin_life(&self) -> (u32, CancellationToken) {
+        let stop = CancellationToken::new();
+        lock(&self.stop).clone_from(&stop);
+        (self.lives.fetch_add(1, Ordering::SeqCst), stop)
+    }
+
+    /// Asks the server to stop.
+    pub fn stop_server(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+        lock(&self.stop).cancel();
+    }
+
+    /// Whether the server is about to stop, or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.stop).is_cancelled()
+    }
+
+    /// How often a server was asked to stop.
+    pub fn stops(&self) -> usize {
+        self.stops.load(Ordering::SeqCst) as usize
+    }
+
+    /// The keys that texts are sealed with: every second seed has one.
+    pub fn keyring(&self) -> Keyring {
+        if self.seed % 2 == 0 {
+            return Keyring::default();
+        }
+        let bytes = (0..32).map(|place| place * 7 + 1).collect();
+        let key = Key::read("simulated", &SecretBox::new(Box::new(bytes))).expect("it is a key");
+        Keyring::new(vec![key], Some("simulated")).expect("it is a keyring")
     }
 
     pub fn finish(&self) {

@@ -1,8 +1,9 @@
-//! Who calls: creators, one who commands, workers, one who reads.
+//! Who calls: creators, one who commands, workers, one who reads, one who watches.
 
 mod commanding;
 mod creating;
 mod reading;
+mod watching;
 mod working;
 
 use operations::{OperationId, Status};
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 pub use commanding::{command, steer};
 pub use creating::{create, schedule};
-pub use reading::{await_end, read};
+pub use reading::read;
+pub use watching::{Watched, judge_watched, watch};
 pub use working::work;
 
 use crate::world::World;
