@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(5);
 /// How long what is left may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks whether that was all.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// How long retention has for what is over: it looks when a server starts.
 const LAST_LIFE: Duration = Duration::from_secs(2);
 
