@@ -73,11 +73,8 @@ impl Client {
         self.calls += 1;
         let number = self.calls;
         let is_impatient = !self.world.is_finishing() && self.random.random_bool(0.08);
-        let patience = if is_impatient {
-            Duration::from_millis(self.random.random_range(0..80))
-        } else {
-            PATIENCE + call.wait
-        };
+        let patience =
+            if is_impatient { Duration::from_millis(self.random.random_range(0..80)) } else { PATIENCE + call.wait };
         let Call { method, path, key, body, .. } = call;
         let key_text = key.as_deref().unwrap_or_default();
         let body_text = body.as_ref().map(Value::to_string).unwrap_or_default();

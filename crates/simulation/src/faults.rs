@@ -27,9 +27,17 @@ enum Fault {
     /// It is started again.
     Start(&'static str),
     /// What one of them sends to the other one is lost, in both directions or in one.
-    Partition { from: &'static str, to: &'static str, one_way: bool },
+    Partition {
+        from: &'static str,
+        to: &'static str,
+        one_way: bool,
+    },
     /// What was lost stays so; what is sent from now on arrives.
-    Repair { from: &'static str, to: &'static str, one_way: bool },
+    Repair {
+        from: &'static str,
+        to: &'static str,
+        one_way: bool,
+    },
     /// What they send each other is on its way for as long as this lasts.
     Hold(&'static str),
     Release(&'static str),

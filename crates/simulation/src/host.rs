@@ -52,7 +52,8 @@ pub async fn serve(world: Arc<World>) -> turmoil::Result {
     let engine = Engine::start(Arc::clone(&store), registry, settings, format!("server-{life}"));
     let content = ContentStore::local(&world.folder.join("evidence"), 1024)?;
     let mut services = Services::new(Arc::clone(&store), content, engine.waker());
-    services.kinds = [&REMOTE_KINDS[..], &[LOCAL_KIND, crate::history::TICK]].concat().into_iter().map(str::to_owned).collect();
+    services.kinds =
+        [&REMOTE_KINDS[..], &[LOCAL_KIND, crate::history::TICK]].concat().into_iter().map(str::to_owned).collect();
     services.local_kinds = [LOCAL_KIND.to_owned()].into();
     services.settings.work = WorkSettings { lease: LEASE, attempt_timeout: Duration::from_secs(5), backoff: BACKOFF };
     services.settings.drain_timeout = DRAIN;

@@ -110,6 +110,8 @@ fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
         plan.carry_out(&mut sim, world);
     }
     world.finish();
+    // What is due later than it was to be would hold up the end.
+    system::correct_clock();
     world.tell(format_args!("nothing new comes, and nothing goes wrong any more"));
     go_on_until_at_rest(&mut sim, world, Duration::ZERO)?;
     // What is to be kept no longer is removed when a server starts.
@@ -146,7 +148,10 @@ fn steps(sim: &mut Sim<'_>, world: &World) -> Result<bool, String> {
     }
     let is_over = is_over?;
     if sim.elapsed() > ACTIVE + PATIENCE * 2 {
-        return Err(format!("operations are stuck, {}", if world.is_finishing() { "though nothing goes wrong" } else { "or their callers" }));
+        return Err(format!(
+            "operations are stuck, {}",
+            if world.is_finishing() { "though nothing goes wrong" } else { "or their callers" }
+        ));
     }
     Ok(is_over)
 }
@@ -196,7 +201,8 @@ async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreE
         return Ok(false);
     }
     let feed = store.changes(ORGANIZATION, world.start(), 100_000).await?.changes;
-    let feed: Vec<Told> = feed.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }).collect();
+    let feed: Vec<Told> =
+        feed.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }).collect();
     Ok(actors::judge_watched(&lock(&world.watched), &feed).is_ok())
 }
 
@@ -225,7 +231,8 @@ fn judge(world: &World, seen: Record) -> Result<(), String> {
         let mut asked = lock(&record.asked);
         let is_gone = |id: &OperationId| seen.operations.iter().all(|operation| operation.id != *id);
         for told in &seen.feed {
-            if is_gone(&told.id) && !asked.contains_key(&told.id)
+            if is_gone(&told.id)
+                && !asked.contains_key(&told.id)
                 && let Some(new) = unseen.next()
             {
                 asked.insert(told.id, Asked { new, call: None });

@@ -43,6 +43,11 @@ pub fn set_clock(by_millis: i64) {
     SET_BY.fetch_add(by_millis * 1_000_000, Ordering::SeqCst);
 }
 
+/// Somebody notices that the clock is slow, and sets it right.
+pub fn correct_clock() {
+    SET_BY.fetch_max(0, Ordering::SeqCst);
+}
+
 /// The next eight bytes of the sequence (SplitMix64).
 fn random() -> u64 {
     let state = RANDOM.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use operations::{NewOperation, OperationId};
-use secrecy::SecretBox;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use secrecy::SecretBox;
 use server::auth::Secret;
 use store::seal::Key;
 use store::{Keyring, Position};

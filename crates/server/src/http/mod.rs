@@ -59,8 +59,8 @@ use http::HeaderMap;
 
 pub use admin::admin_router;
 pub(crate) use caller::{Caller, Origin, next_look};
-pub use openapi::openapi;
 pub use listening::{Listening, Peer};
+pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
 

@@ -17,6 +17,8 @@ use crate::world::{LOCAL_KIND, REMOTE_KINDS, World, lock};
 const STEPS: u32 = 7;
 /// Concurrency keys, and how many operations of each may run at a time.
 const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
+/// How long attempts of some operations may take.
+const TIMEOUT: Duration = Duration::from_secs(1);
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
 
 /// Makes the schedule of which every due time is to create one operation.
@@ -110,6 +112,8 @@ fn anything(client: &mut Client, step: u32, place: u32, among_others: bool) -> N
         unique_key: unique.map(|key| (*key).to_owned()),
         labels: labels.into_iter().collect(),
         retain_for: random.random_bool(0.25).then_some(RETAIN_FOR),
+        // Some attempts take longer.
+        timeout: random.random_bool(0.2).then_some(TIMEOUT),
         project_id: format!("project-{}", random.random_range(0..2)),
         project_version_id: format!("{name}-{step}-{place}"),
         ..NewOperation::of_kind(kinds[random.random_range(0..kinds.len())])
@@ -124,6 +128,9 @@ fn body_of(new: &NewOperation) -> Value {
     });
     if let Some(retain_for) = new.retain_for {
         body["retain_for"] = json!(format!("{}s", retain_for.as_secs()));
+    }
+    if let Some(timeout) = new.timeout {
+        body["timeout"] = json!(format!("{}s", timeout.as_secs()));
     }
     if let Some(Concurrency { key, limit }) = &new.concurrency {
         (body["concurrency_key"], body["concurrency_limit"]) = (json!(key), json!(limit));

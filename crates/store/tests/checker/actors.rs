@@ -169,25 +169,22 @@ impl Actor {
     async fn end(&mut self, claimed: &Claimed, outcome: Outcome) {
         let fence = claimed.lease.fence;
         let settlement = Settlement { lease: claimed.lease.clone(), outcome, retry_after: Duration::from_secs(1) };
-        // A worker that was not answered asks again: what it is told the second time says nothing of the first.
-        let mut asked = false;
-        loop {
-            let (server, again, from) = (self.server(), settlement.clone(), self.record.begin());
+        // A worker that was not answered asks again. What was taken is then answered as it was, so that what counts is the time
+        // from the first call on; a refusal says nothing of the first.
+        let (from, mut asked) = (self.record.begin(), false);
+        let answer = loop {
+            let (server, again) = (self.server(), settlement.clone());
             let answer = self.place.call(server, |store| async move { store.settle(vec![again]).await }).await;
-            let answer = match answer.map(|mut answers| answers.remove(0)) {
-                Some(Ok(status)) => Answer::Accepted(status),
-                Some(Err(Refusal::StaleLease)) if asked => Answer::Unknown,
-                Some(Err(Refusal::StaleLease)) => Answer::Refused,
+            match answer.map(|mut answers| answers.remove(0)) {
+                Some(Ok(status)) => break Answer::Accepted(status),
+                Some(Err(Refusal::StaleLease)) if asked => break Answer::Unknown,
+                Some(Err(Refusal::StaleLease)) => break Answer::Refused,
                 Some(Err(other)) => panic!("{other}"),
-                None => Answer::Unknown,
-            };
-            let is_answered = answer != Answer::Unknown || asked;
-            self.record.note(from, claimed.operation.id, Seen::Settled { fence, text: said(claimed), answer });
-            if is_answered {
-                return;
+                None if asked => break Answer::Unknown,
+                None => asked = true,
             }
-            asked = true;
-        }
+        };
+        self.record.note(from, claimed.operation.id, Seen::Settled { fence, text: said(claimed), answer });
     }
 
     async fn give_back(&mut self, claimed: &Claimed) {

@@ -116,7 +116,9 @@ impl Step {
             What::Call(Seen::Settled { fence: by, answer, .. }) => match answer {
                 Answer::Accepted(Status::Completed) => becomes(is_held(*by), At::Completed),
                 // One that was asked to stop and went on for too long has failed already; its worker is told the same.
-                Answer::Accepted(Status::Failed) => becomes(is_held(*by) || (at == At::Failed && fence == *by), At::Failed),
+                Answer::Accepted(Status::Failed) => {
+                    becomes(is_held(*by) || (at == At::Failed && fence == *by), At::Failed)
+                }
                 Answer::Accepted(Status::Pending) => becomes(is_held(*by) && !is_asked, At::Pending),
                 Answer::Accepted(Status::Running) => Vec::new(),
                 Answer::Refused => stays(!is_held(*by)),
