@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every test of these stands on the page.
-const WHOLE: [&str; 13] = [
+const WHOLE: [&str; 14] = [
     "tests/faults/damage.rs",
     "tests/faults/kills.rs",
     "tests/faults/slope.rs",
     "tests/faults/soak.rs",
     "tests/cluster.rs",
     "tests/outage.rs",
+    "crates/simulation/tests/simulation.rs",
     "crates/store/tests/frozen.rs",
     "crates/store/tests/full_disk.rs",
     "crates/store/tests/outage.rs",

@@ -107,7 +107,7 @@ pub use search::{
     SearchPage, SearchRequest, SearchStart,
 };
 pub use sessions::{Session, Sessions};
-pub use sqlite::SqliteStore;
+pub use sqlite::{Latency, SqliteStore};
 pub use statistics::{Counts, STATISTICS_CONSUMER, Statistics, StatisticsAnswer, StatisticsPoint, StatisticsRequest};
 pub use token::{NewToken, Scope, Token, UnknownScope};
 pub use traced::Traced;

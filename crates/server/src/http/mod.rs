@@ -26,6 +26,7 @@ mod if_none_match;
 mod kinds;
 mod leftover;
 mod list;
+mod listening;
 mod observe;
 mod openapi;
 mod organizations;
@@ -58,6 +59,7 @@ use http::HeaderMap;
 
 pub use admin::admin_router;
 pub(crate) use caller::{Caller, Origin, next_look};
+pub use listening::{Listening, Peer};
 pub use openapi::openapi;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};

@@ -17,7 +17,7 @@ use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use tower::ServiceExt;
 
 use super::addresses::{self, Addresses};
 use super::connections::{self, Connections};
+use super::listening::{Listening, Peer};
 use super::{Tls, plain};
 use crate::link::Link;
 use crate::services::ApiSettings;
@@ -38,8 +39,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Serves the router on the listener, HTTP/1.1 and HTTP/2, until `shutdown` is cancelled and the connections have
 /// ended.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<L: Listening>(
+    listener: L,
     router: Router,
     tls: Option<Tls>,
     shutdown: CancellationToken,
@@ -50,7 +51,7 @@ pub async fn serve(
     let mut refused = Refused::default();
     let mut connections = JoinSet::new();
     // Waits for a place.
-    let mut newcomer: Option<(TcpStream, SocketAddr)> = None;
+    let mut newcomer: Option<(L::Stream, SocketAddr)> = None;
     let (builder, drain_timeout) = (builder(&settings), settings.drain_timeout);
     let shared = Arc::new(Shared { builder, router, tls, settings, shutdown: shutdown.clone() });
     loop {
@@ -105,7 +106,7 @@ pub async fn serve(
 /// hyper has no limit for how long an answer may take to be sent: a client that asks and then reads nothing would keep
 /// its connection, and what is being sent to it, for ever. Here a write that makes no progress for the given time is an
 /// error, which ends the connection.
-fn impatient(stream: TcpStream, patience: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+fn impatient<S: AsyncRead + AsyncWrite>(stream: S, patience: Duration) -> Pin<Box<TimeoutStream<S>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
     Box::pin(stream)
@@ -167,15 +168,15 @@ struct Shared {
 }
 
 impl Shared {
-    async fn serve(&self, stream: TcpStream, link: Link) -> Result<(), String> {
+    async fn serve(&self, mut stream: impl Peer, link: Link) -> Result<(), String> {
         // Answers are written in one piece: waiting for more (Nagle) only adds delay. Harmless when it cannot be set.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.set_nodelay();
         let (patience, idle) = (self.settings.header_read_timeout, self.settings.body_idle_timeout);
         let Some(tls) = &self.tls else {
             return self.speak(TokioIo::new(impatient(stream, idle)), link).await;
         };
         let handshake = async {
-            if plain::is_spoken(&stream).await? {
+            if plain::is_spoken(&mut stream).await? {
                 return Err(plain::refuse(stream).await);
             }
             tls.acceptor().accept(impatient(stream, idle)).await

@@ -8,8 +8,8 @@ use meters::{Meters, Present};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
-use tokio::task::JoinError;
 
+use super::disk::Disk;
 use crate::StoreError;
 
 /// How long a statement waits for another process that writes (`longrun token create` beside a server).
@@ -36,15 +36,6 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Why work on a thread has no result.
-pub(super) fn broke_off(error: &JoinError) -> StoreError {
-    if error.is_cancelled() {
-        StoreError::Unavailable("the process is stopping".to_owned())
-    } else {
-        StoreError::Unusable(format!("work on the database ended badly: {error}"))
-    }
-}
-
 /// A connection that writes: what it commits is on disk.
 pub(super) fn writing(path: &Path) -> Result<Connection, StoreError> {
     let connection = connect(path)?;
@@ -62,14 +53,15 @@ struct Inner {
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
     meters: Meters,
+    disk: Disk,
 }
 
 impl Readers {
     /// Connections to the file, which must be there; the first is opened now.
-    pub(super) fn open(path: &Path, meters: &Meters) -> Result<Readers, StoreError> {
+    pub(super) fn open(path: &Path, disk: Disk, meters: &Meters) -> Result<Readers, StoreError> {
         meters.connections_max.set(READERS as i64);
         let (path, meters) = (path.to_owned(), meters.clone());
-        let inner = Inner { path, idle: Mutex::default(), places: Semaphore::new(READERS), meters };
+        let inner = Inner { path, idle: Mutex::default(), places: Semaphore::new(READERS), meters, disk };
         let first = inner.connect()?;
         inner.give_back(first);
         Ok(Readers(Arc::new(inner)))
@@ -82,11 +74,12 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         let (inner, asked) = (Arc::clone(&self.0), Instant::now());
+        self.0.disk.pause().await;
         // Until the connection is back: a call that is dropped must not let another one in.
         let place = self.0.places.acquire().await.map_err(closed)?;
         place.forget();
         self.0.meters.connection_wait_seconds.observe(asked.elapsed().as_secs_f64());
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = self.0.disk.read(move || {
             let _place = Place(&inner.places);
             let _used = Present::one_more(&inner.meters.connections_used);
             let connection = inner.take()?;
@@ -100,7 +93,9 @@ impl Readers {
             inner.meters.read_seconds.observe(asked.elapsed().as_secs_f64());
             Ok(found)
         });
-        reading.await.unwrap_or_else(|error| Err(broke_off(&error)))
+        let found = reading.await;
+        self.0.disk.pause().await;
+        found
     }
 
     /// Closes the connections when their reads have ended; later reads fail.

@@ -25,6 +25,7 @@ mod counters;
 mod create;
 mod deletion;
 mod details;
+mod disk;
 mod doctor;
 mod evidence;
 mod export;
@@ -84,6 +85,8 @@ use crate::{
 };
 use clock::Clocks;
 use connections::{BUSY_TIMEOUT, Readers};
+use disk::Disk;
+pub use disk::Latency;
 use rusqlite::Connection;
 use statement::query;
 pub(crate) use statistics::StatisticsWrite;
@@ -188,19 +191,40 @@ impl SqliteStore {
             let place = path.display().to_string();
             MIGRATIONS.run(&mut connection).await.map_err(|error| open::refused(&place, &error))?;
         }
-        let meters = Meters::default();
-        let readers = Readers::open(path, &meters).map_err(|error| unusable(&error))?;
+        // Closed last, or the library would take the file's journal away, to be made again.
+        let store = SqliteStore::on(path, Disk::Threads, clock, passing)?;
         connection.close().await.map_err(|error| unusable(&error))?;
+        Ok(store)
+    }
+
+    /// A store on a file that is there and was made by this version; nothing of that is looked at. It has no threads: what
+    /// it reads and writes is done by the tasks of the caller's runtime, as fast as `latency` says. For simulations.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the file cannot be read.
+    pub fn open_inline(path: &Path, latency: Latency) -> Result<SqliteStore, StoreError> {
+        SqliteStore::on(path, Disk::Inline(latency), clock::system(), clock::passing())
+    }
+
+    fn on(path: &Path, disk: Disk, clock: Clock, passing: Clock) -> Result<SqliteStore, StoreError> {
+        let meters = Meters::default();
+        let unusable = |error: StoreError| StoreError::Unusable(format!("{}: {error}", path.display()));
+        let readers = Readers::open(path, disk.clone(), &meters).map_err(unusable)?;
         let (retention, admission) = (Retention::default(), Admission::default());
         let (health, clocks, commits) =
             (Health::default(), Arc::new(Clocks::new(clock, passing)), Commits::new(Coverage::All));
         let shared = Shared {
             path: path.to_owned(),
+            disk: disk.clone(),
             clocks: Arc::clone(&clocks),
             retention: retention.clone(),
             admission: admission.clone(),
         };
-        let writer = WriteBatcher::start_thread(Writer::new(shared), Queue::all, &meters, &health, &commits)?;
+        let writer = Writer::new(shared);
+        let writer = match disk {
+            Disk::Threads => WriteBatcher::start_thread(writer, Queue::all, &meters, &health, &commits)?,
+            Disk::Inline(_) => WriteBatcher::start(writer, Queue::all, &meters, &health, &commits),
+        };
         let (path, purged, position_key, times) =
             (path.to_owned(), Arc::default(), Arc::default(), TimesCache::default());
         Ok(SqliteStore {

@@ -10,6 +10,7 @@ use operations::{Event, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::clock::{self, Clocks};
+use super::disk::Disk;
 use super::resources::Resources;
 use super::{
     admin, audit, bulk, claim, command, connections, consumers, create, deletion, evidence, limits, pause, purge,
@@ -36,6 +37,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) path: PathBuf,
+    pub(super) disk: Disk,
     pub(super) clocks: Arc<Clocks>,
     pub(super) retention: Retention,
     pub(super) admission: Admission,
@@ -85,8 +87,9 @@ impl State {
 
 #[async_trait]
 impl Commit for Writer {
-    /// Waits for the disk: for a thread of its own.
+    /// Waits for the disk: for a thread of its own, but where it is told otherwise.
     async fn commit(&mut self, writes: &mut Vec<Write>) -> Result<(), StoreError> {
+        self.shared.disk.pause().await;
         let mut state = self.state.take().unwrap_or_else(|| State::new(self.shared.clone()));
         let Ok(written) = catch_unwind(AssertUnwindSafe(|| state.commit(writes))) else {
             // Their callers are told that the writer has stopped.
@@ -94,6 +97,7 @@ impl Commit for Writer {
             return Err(StoreError::Unusable("work on the database ended badly".to_owned()));
         };
         self.state = Some(state);
+        self.shared.disk.pause().await;
         written
     }
 

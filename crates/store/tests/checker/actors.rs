@@ -12,18 +12,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use store::{ClaimRequest, Claimed, Heartbeat, LeaseStatus, OperationCommand, Settlement, Store};
 
-use crate::record::{Answer, Record, Seen};
+use crate::history::{self, Answer, Record, Seen, TICK};
 use crate::server::Place;
 
 const KINDS: [&str; 2] = ["scan", "build"];
-/// The kind of what the schedule creates.
-pub const TICK: &str = "tick";
-/// How often the schedule is due.
-pub const EVERY: Duration = Duration::from_secs(10);
 /// Unique keys, for which operations compete.
 const UNIQUE_KEYS: [&str; 2] = ["first", "second"];
-/// How long some operations are kept after their end.
-pub const RETAIN_FOR: Duration = Duration::from_secs(60);
 /// Concurrency keys, and how many operations of each may run at a time.
 const KEYS: [(&str, u32); 2] = [("one", 1), ("two", 2)];
 /// A kind of which only so many operations may run at a time.
@@ -90,7 +84,8 @@ pub async fn run(place: &Arc<Place>, seed: u64) -> Record {
     last.finish().await;
     is_over.store(true, Ordering::SeqCst);
     follower.await.unwrap();
-    let seen = last.look(start).await;
+    let look = |store: Arc<dyn Store>| history::look(store, Arc::clone(&organization), start);
+    let seen = place.must(look).await;
     drop(last);
     let record = Arc::into_inner(record).unwrap();
     Record {
@@ -174,25 +169,22 @@ impl Actor {
     async fn end(&mut self, claimed: &Claimed, outcome: Outcome) {
         let fence = claimed.lease.fence;
         let settlement = Settlement { lease: claimed.lease.clone(), outcome, retry_after: Duration::from_secs(1) };
-        // A worker that was not answered asks again: what it is told the second time says nothing of the first.
-        let mut asked = false;
-        loop {
-            let (server, again, from) = (self.server(), settlement.clone(), self.record.begin());
+        // A worker that was not answered asks again. What was taken is then answered as it was, so that what counts is the time
+        // from the first call on; a refusal says nothing of the first.
+        let (from, mut asked) = (self.record.begin(), false);
+        let answer = loop {
+            let (server, again) = (self.server(), settlement.clone());
             let answer = self.place.call(server, |store| async move { store.settle(vec![again]).await }).await;
-            let answer = match answer.map(|mut answers| answers.remove(0)) {
-                Some(Ok(status)) => Answer::Accepted(status),
-                Some(Err(Refusal::StaleLease)) if asked => Answer::Unknown,
-                Some(Err(Refusal::StaleLease)) => Answer::Refused,
+            match answer.map(|mut answers| answers.remove(0)) {
+                Some(Ok(status)) => break Answer::Accepted(status),
+                Some(Err(Refusal::StaleLease)) if asked => break Answer::Unknown,
+                Some(Err(Refusal::StaleLease)) => break Answer::Refused,
                 Some(Err(other)) => panic!("{other}"),
-                None => Answer::Unknown,
-            };
-            let is_answered = answer != Answer::Unknown || asked;
-            self.record.note(from, claimed.operation.id, Seen::Settled { fence, text: said(claimed), answer });
-            if is_answered {
-                return;
+                None if asked => break Answer::Unknown,
+                None => asked = true,
             }
-            asked = true;
-        }
+        };
+        self.record.note(from, claimed.operation.id, Seen::Settled { fence, text: said(claimed), answer });
     }
 
     async fn give_back(&mut self, claimed: &Claimed) {

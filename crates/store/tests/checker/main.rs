@@ -4,8 +4,8 @@
 //! in the middle of what they do. Workers finish, fail, give back, die, or come back late with what is not theirs any
 //! more. They use idempotency keys twice at once, compete for unique keys and concurrency keys; a schedule creates, retention
 //! removes, and one reads the feed all along. Everything that was asked and answered is recorded; when nothing is left to
-//! do, [`judge`] and [`promises`] hold the record against the store's feed of changes and its final state, and [`linear`] has a
-//! checker that others wrote look for an order of the calls about each operation in which its answers make sense.
+//! do, the judges of [`history`] hold the record against the store's feed of changes and its final state; one of them is a
+//! checker that others wrote, which looks for an order of the calls about each operation in which its answers make sense.
 //!
 //! `tests/mutants` has bugs that this must find: `make mutants`.
 //!
@@ -17,10 +17,7 @@
 mod support;
 
 mod actors;
-mod judge;
-mod linear;
-mod promises;
-mod record;
+mod history;
 mod server;
 
 use std::sync::Arc;
@@ -44,7 +41,7 @@ async fn check(engine: Engine) {
     let place = Arc::new(server::Place::new(engine).await);
     for seed in seeds() {
         let record = actors::run(&place, seed).await;
-        judge::judge(&record).unwrap_or_else(|wrong| panic!("{engine:?}, LONGRUN_SEED={seed}: {wrong}"));
+        history::judge(&record).unwrap_or_else(|wrong| panic!("{engine:?}, LONGRUN_SEED={seed}: {wrong}"));
         if (seed + 1).is_multiple_of(EXAMINE_EVERY) || seed + 1 == seeds().end {
             place.assert_sound().await;
         }

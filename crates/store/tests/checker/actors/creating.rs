@@ -7,8 +7,8 @@ use operations::{Concurrency, NewOperation, OperationId};
 use rand::RngExt as _;
 use store::{Claimed, IdempotencyKey, Start, StoreError};
 
-use super::{Actor, KEYS, KINDS, LEASE, RETAIN_FOR, STEPS, UNIQUE_KEYS, of_key};
-use crate::record::{Asked, Seen};
+use super::{Actor, KEYS, KINDS, LEASE, STEPS, UNIQUE_KEYS, of_key};
+use crate::history::{Asked, RETAIN_FOR, Seen};
 
 /// A creation that may be asked for several times.
 #[derive(Clone)]

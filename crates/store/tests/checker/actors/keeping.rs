@@ -1,18 +1,16 @@
 //! Who keeps servers going, counts, follows the feed, kills, and looks at what there is in the end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use operations::schedule::{CatchUp, NewSchedule, Overlap};
-use operations::search::{Search, Set};
 use operations::{Filter, NewOperation, Outcome, PageRequest, Status};
 use rand::RngExt as _;
-use store::{Claimed, Lost, Position, SearchOrder, SearchRequest, SearchStart, Store, fire_schedules};
+use store::{Claimed, Lost, Position, Store, fire_schedules};
 
-use super::{Actor, EVERY, KEYS, LEASE, LIMITED_KIND, RETAIN_FOR, STEPS, TICK, UNIQUE_KEYS, of_key, said};
-use crate::record::{Record, Told};
+use super::{Actor, KEYS, LEASE, LIMITED_KIND, STEPS, UNIQUE_KEYS, of_key, said};
+use crate::history::{EVERY, RETAIN_FOR, TICK, Told};
 
 const GRACE: Duration = Duration::from_secs(20);
 /// What one call ends, fires or removes.
@@ -165,63 +163,5 @@ impl Actor {
             async move { store.list(&access, &filter, request).await }
         };
         self.place.must(list).await
-    }
-
-    /// The feed from a place on, what there is, and the totals of it.
-    pub(super) async fn look(&self, start: Position) -> Record {
-        let (mut feed, mut after) = (Vec::new(), start);
-        loop {
-            let organization = Arc::clone(&self.organization);
-            let read = |store: Arc<dyn Store>| {
-                let organization = Arc::clone(&organization);
-                async move { store.changes(&organization, after, 100).await }
-            };
-            let part = self.place.must(read).await;
-            if part.changes.is_empty() && part.held_up.is_none() {
-                break;
-            }
-            feed.extend(part.changes.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }));
-            after = part.next;
-        }
-        let mut operations = Vec::new();
-        for page in 0.. {
-            let listing = self.page(Filter::default(), page).await;
-            if listing.entries.is_empty() {
-                break;
-            }
-            operations.extend(listing.entries.into_iter().map(|entry| entry.operation));
-        }
-        let mut totals = [self.total(None).await, 0, 0, 0, 0];
-        for status in [Status::Pending, Status::Running, Status::Completed, Status::Failed] {
-            totals[usize::from(status.number())] = self.total(Some(status)).await;
-        }
-        let ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
-        let details = |store: Arc<dyn Store>| {
-            let (access, ids) = (self.access(), ids.clone());
-            async move { store.details(&access, &ids, 1_000).await }
-        };
-        let details = self.place.must(details).await.into_iter().map(|found| found.expect("it is listed")).collect();
-        let mut labelled = BTreeMap::new();
-        for n in ["0", "1", "2"] {
-            labelled.insert(n.to_owned(), self.with_label(n).await);
-        }
-        let schedule = |store: Arc<dyn Store>| {
-            let access = self.access();
-            async move { store.schedule(&access, TICK).await }
-        };
-        let schedule = self.place.must(schedule).await.map(|schedule| (schedule, self.place.now()));
-        Record { feed, operations, totals, details, labelled, schedule, ..Record::default() }
-    }
-
-    async fn with_label(&self, n: &str) -> Vec<operations::OperationId> {
-        let labels = [("n".to_owned(), Set::among([n.to_owned()]))].into();
-        let search = Search { labels, ..Search::default() };
-        let start = SearchStart::Page(0);
-        let request = SearchRequest { search, order: SearchOrder::Newest, start, page_size: 1_000 };
-        let find = |store: Arc<dyn Store>| {
-            let (access, request) = (self.access(), request.clone());
-            async move { store.search(&access, &request).await }
-        };
-        self.place.must(find).await.found.into_iter().map(|detail| detail.operation.id).collect()
     }
 }

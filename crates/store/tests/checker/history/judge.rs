@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use operations::{Operation, OperationId, Status};
 
-use crate::linear;
-use crate::promises;
-use crate::record::{Answer, Asked, Call, Record, Seen};
+use super::linear;
+use super::promises;
+use super::record::{Answer, Asked, Call, Record, Seen};
 
 /// What is known of one operation.
 #[derive(Default)]
@@ -18,6 +18,8 @@ struct Life<'r> {
     asked: Option<&'r Asked>,
     /// How many attempts the store says it was charged.
     attempts: Option<u32>,
+    /// How many of its attempts may have been given back without a worker's asking.
+    unheard: usize,
     /// Retention removed it, and might.
     was_over: bool,
 }
@@ -42,6 +44,7 @@ pub fn judge(record: &Record) -> Result<(), String> {
     }
     for (id, life) in &mut lives {
         life.asked = asked.get(id);
+        life.unheard = record.unheard.get(id).copied().unwrap_or_default();
         life.was_over = promises::was_over(record, *id, life.asked);
         let wrong = [
             life.path(),
@@ -162,7 +165,7 @@ impl<'r> Life<'r> {
         let back = |wanted: fn(&Answer<()>) -> bool| {
             self.number(|seen| matches!(seen, Seen::Released { answer, .. } if wanted(answer)))
         };
-        let most_back = back(|answer| *answer != Answer::Refused);
+        let most_back = back(|answer| *answer != Answer::Refused) + self.unheard;
         // What was asked to stop is not given back, though its worker is told so.
         let is_asked = self.number(|seen| matches!(seen, Seen::Cancelled(answer) if *answer != Answer::Refused)) > 0;
         let least_back = if is_asked { 0 } else { back(|answer| matches!(answer, Answer::Accepted(()))) };
@@ -237,11 +240,12 @@ impl<'r> Life<'r> {
 }
 
 /// A judge that lets everything pass is none.
+#[cfg(test)]
 mod tests {
     use operations::{NewOperation, Timestamp};
 
     use super::*;
-    use crate::record::Told;
+    use crate::history::Told;
 
     /// An operation that is claimed, completed, and there.
     fn good() -> (Record, OperationId) {

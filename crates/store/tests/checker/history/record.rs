@@ -94,6 +94,8 @@ pub struct Record {
     pub feed: Vec<Told>,
     /// All operations that there are.
     pub operations: Vec<Operation>,
+    /// How many claims of an operation reached no worker, and may have been given back by the server that had made them.
+    pub unheard: BTreeMap<OperationId, usize>,
     /// Everything that is known of them.
     pub details: Vec<OperationDetail>,
     /// What a search finds by each label, all of which have the key `n`.

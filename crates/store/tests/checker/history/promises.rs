@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use operations::OperationId;
 
-use crate::actors::{EVERY, RETAIN_FOR, TICK};
-use crate::judge::ensure;
-use crate::record::{Asked, Record};
+use super::judge::ensure;
+use super::record::{Asked, Record};
+use super::{EVERY, RETAIN_FOR, TICK};
 
 /// Between the end that counts for retention, which each server reads from the clock, and what the feed says of it the
 /// clock may have been moved a few times.

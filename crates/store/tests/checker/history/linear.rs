@@ -14,8 +14,8 @@ use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
 
-use crate::judge::ensure;
-use crate::record::{Answer, Asked, Call, Seen};
+use super::judge::ensure;
+use super::record::{Answer, Asked, Call, Seen};
 
 /// Where one operation may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,7 +115,10 @@ impl Step {
             }
             What::Call(Seen::Settled { fence: by, answer, .. }) => match answer {
                 Answer::Accepted(Status::Completed) => becomes(is_held(*by), At::Completed),
-                Answer::Accepted(Status::Failed) => becomes(is_held(*by), At::Failed),
+                // One that was asked to stop and went on for too long has failed already; its worker is told the same.
+                Answer::Accepted(Status::Failed) => {
+                    becomes(is_held(*by) || (at == At::Failed && fence == *by), At::Failed)
+                }
                 Answer::Accepted(Status::Pending) => becomes(is_held(*by) && !is_asked, At::Pending),
                 Answer::Accepted(Status::Running) => Vec::new(),
                 Answer::Refused => stays(!is_held(*by)),

@@ -1,0 +1,120 @@
+//! Who watches: the stream of all transitions, taken up again by the id of the latest event wherever it broke off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use operations::{OperationId, Status};
+use serde_json::Value;
+use tokio::time::timeout;
+use turmoil::net::TcpStream;
+
+use super::status;
+use crate::history::Told;
+use crate::host::{PORT, SERVER};
+use crate::wire::Wire;
+use crate::world::{World, lock};
+
+/// A stream that is silent for so long is given up: the server gives a sign of life every 15 s.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// What somebody who watches was told. It is kept where no crash of theirs takes it away.
+#[derive(Default)]
+pub struct Watched {
+    /// The id of the latest event.
+    last: Option<String>,
+    told: Vec<(OperationId, Option<Status>)>,
+}
+
+/// Watches, for ever.
+pub async fn watch(world: Arc<World>) {
+    loop {
+        let why = stream(&world).await.map_or_else(|why| why, |()| "it ended".to_owned());
+        world.tell(format_args!("watcher: {why}"));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+async fn stream(world: &World) -> Result<(), String> {
+    let connecting = timeout(Duration::from_secs(3), TcpStream::connect((SERVER, PORT)));
+    let stream = connecting.await.map_err(|_| "no connection in time")?.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(Wire(stream))).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let mut request = Request::get("/v1/operations:watch")
+        .header("host", SERVER)
+        .header("authorization", format!("Bearer {}", world.token.expose()));
+    if let Some(last) = &lock(&world.watched).last {
+        request = request.header("last-event-id", last);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let asked = timeout(SILENCE, sender.send_request(request)).await.map_err(|_| "no answer in time")?;
+    let mut response = asked.map_err(|error| error.to_string())?;
+    if !response.status().is_success() {
+        return Err(format!("{} was answered", response.status()));
+    }
+    let mut text = String::new();
+    loop {
+        let frame = timeout(SILENCE, response.frame()).await.map_err(|_| "it fell silent")?;
+        let Some(frame) = frame else { return Ok(()) };
+        let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+        text.push_str(&String::from_utf8_lossy(&data));
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            take(world, event)?;
+            text = rest.to_owned();
+        }
+    }
+}
+
+/// Takes an event.
+fn take(world: &World, event: &str) -> Result<(), String> {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let Some(id) = field("id") else { return Err(format!("an event without an id: {event}")) };
+    let mut watched = lock(&world.watched);
+    if let Some(data) = field("data") {
+        let data: Value = serde_json::from_str(data).map_err(|error| format!("{error}: {event}"))?;
+        let (id, status) = match field("event") {
+            None => (&data["operation"]["id"], Some(status(&data["operation"]["status"]))),
+            Some("deleted") => (&data["id"], None),
+            Some(other) => return Err(format!("an event {other}")),
+        };
+        let id = id.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| format!("no operation in {event}"))?;
+        world.tell(format_args!("watcher: {id} became {status:?}"));
+        watched.told.push((id, status));
+    }
+    watched.last = Some(id.to_owned());
+    Ok(())
+}
+
+/// What is wrong with what somebody who watched was told: it is the feed, from where it began, but for what became of
+/// operations that are gone.
+pub fn judge_watched(watched: &Watched, feed: &[Told]) -> Result<(), String> {
+    let Some(first) = watched.told.first() else { return Ok(()) };
+    // The same may have become of an operation twice.
+    let begins = (0..feed.len()).filter(|place| (feed[*place].id, feed[*place].status) == *first);
+    let found: Vec<Result<(), String>> = begins.map(|begin| compare(&watched.told, &feed[begin..])).collect();
+    if found.iter().any(Result::is_ok) {
+        return Ok(());
+    }
+    found.into_iter().next().unwrap_or_else(|| Err(format!("who watched was told {first:?}, which is not in the feed")))
+}
+
+fn compare(told: &[(OperationId, Option<Status>)], feed: &[Told]) -> Result<(), String> {
+    let (mut told_next, mut missed) = (told.iter().peekable(), Vec::new());
+    for change in feed {
+        if told_next.next_if(|told| **told == (change.id, change.status)).is_none() {
+            missed.push(change.id);
+        }
+    }
+    if let Some(more) = told_next.next() {
+        return Err(format!("who watched was told {more:?}, which is not in the feed, or not there"));
+    }
+    match missed.into_iter().find(|id| !told.contains(&(*id, None))) {
+        Some(id) => Err(format!("who watched was not told what became of {id}")),
+        None => Ok(()),
+    }
+}

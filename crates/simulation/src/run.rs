@@ -1,0 +1,270 @@
+//! One seed, from its beginning to the verdict.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use operations::{Access, Filter, Operation, OperationId, PageRequest, Status};
+use store::{NewToken, Position, Scope, Sealed, SqliteStore, Store, StoreError};
+use turmoil::Sim;
+
+use crate::faults::{ACTIVE, CALLER, Plan, WORKERS};
+use crate::history::{self, Asked, Call, RETAIN_FOR, Record, Seen, Told};
+use crate::host::{self, SERVER};
+use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
+use crate::{actors, system};
+
+/// How far time goes on in a step. Within one, what waits for each other in one process goes on by itself.
+const STEP: Duration = Duration::from_millis(5);
+/// How long what is left may take once nothing goes wrong any more.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks whether that was all.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// How long retention has for what is over: it looks when a server starts.
+const LAST_LIFE: Duration = Duration::from_secs(2);
+
+/// The first panic of the process, of whichever task.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// What a seed came to.
+pub struct Outcome {
+    pub verdict: Result<(), String>,
+    /// Everything that happened, and the number of it.
+    pub trace: String,
+    pub hash: u64,
+}
+
+/// A file with an empty store, which every seed begins with a copy of.
+///
+/// # Errors
+/// As those of the store.
+pub fn template(path: &Path) -> Result<(), StoreError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    runtime.block_on(async {
+        let store = SqliteStore::open(path).await?;
+        store.close().await;
+        Ok(())
+    })
+}
+
+/// Runs a seed. The folder has a copy of the template, and nothing else.
+pub fn run(seed: u64, folder: &Path) -> Outcome {
+    std::panic::set_hook(Box::new(|panic| {
+        lock(&PANIC).get_or_insert_with(|| panic.to_string().replace('\n', " "));
+    }));
+    system::pass(Duration::ZERO);
+    system::simulate(seed);
+    let world = World::new(seed, folder.to_owned());
+    let verdict = simulate(seed, &world);
+    if let Err(wrong) = &verdict {
+        world.tell(format_args!("{wrong}"));
+    }
+    let (trace, hash) = world.trace();
+    Outcome { verdict, trace, hash }
+}
+
+fn simulate(seed: u64, world: &Arc<World>) -> Result<(), String> {
+    outside(world, |store| prepare(store, world))?;
+    let mut random = world.random_of("faults");
+    let mut plan = Plan::new(&mut random);
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .tick_duration(STEP)
+        .simulation_duration(ACTIVE + PATIENCE * 3)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(60))
+        .enable_random_order()
+        .build();
+    let of_server = Arc::clone(world);
+    sim.host(SERVER, move || host::serve(Arc::clone(&of_server)));
+    for worker in WORKERS {
+        let world = Arc::clone(world);
+        sim.host(worker, move || {
+            let world = Arc::clone(&world);
+            async move {
+                let work = actors::work(Arc::clone(&world), worker.to_owned());
+                if worker == WORKERS[0] {
+                    tokio::join!(work, actors::watch(world));
+                } else {
+                    work.await;
+                }
+                Ok(())
+            }
+        });
+    }
+    let caller = Arc::clone(world);
+    sim.client(CALLER, async move {
+        let (all, again) = (Arc::clone(&caller), Arc::clone(&caller));
+        actors::schedule(Arc::clone(&caller)).await;
+        tokio::join!(
+            actors::create(Arc::clone(&all), "creator-0".to_owned()),
+            actors::create(again, "creator-1".to_owned()),
+            actors::command(Arc::clone(&all)),
+            actors::read(all),
+        );
+        Ok(())
+    });
+    while !(steps(&mut sim, world)? && plan.is_over()) {
+        plan.carry_out(&mut sim, world);
+    }
+    world.finish();
+    // What is due later than it was to be would hold up the end.
+    system::correct_clock();
+    world.tell(format_args!("nothing new comes, and nothing goes wrong any more"));
+    go_on_until_at_rest(&mut sim, world, Duration::ZERO)?;
+    // What is to be kept no longer is removed when a server starts.
+    sim.crash(SERVER);
+    system::set_clock(i64::try_from((RETAIN_FOR * 2).as_millis()).unwrap_or(i64::MAX));
+    sim.bounce(SERVER);
+    go_on_until_at_rest(&mut sim, world, LAST_LIFE)?;
+    drop(sim);
+    let record = outside(world, |store| examine(store, world.start()))?;
+    judge(world, record)
+}
+
+/// Goes on for so long, and until nothing is left to do. Schedules create all along: it is a moment at which nothing is, and it
+/// may not come when something is stuck, which is found afterwards.
+fn go_on_until_at_rest(sim: &mut Sim<'_>, world: &Arc<World>, least: Duration) -> Result<(), String> {
+    let (begun, mut looked) = (sim.elapsed(), sim.elapsed());
+    loop {
+        steps(sim, world)?;
+        if sim.elapsed() >= begun + least && sim.elapsed() >= looked + BETWEEN_LOOKS {
+            looked = sim.elapsed();
+            if outside(world, |store| is_at_rest(store, world))? || looked > begun + PATIENCE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// One step; answers whether all callers have ended.
+fn steps(sim: &mut Sim<'_>, world: &World) -> Result<bool, String> {
+    let is_over = sim.step().map_err(|error| lock(&PANIC).take().unwrap_or_else(|| error.to_string()));
+    system::pass(sim.elapsed());
+    if let Some(panic) = lock(&PANIC).take() {
+        return Err(panic);
+    }
+    let is_over = is_over?;
+    if sim.elapsed() > ACTIVE + PATIENCE * 2 {
+        return Err(format!(
+            "operations are stuck, {}",
+            if world.is_finishing() { "though nothing goes wrong" } else { "or their callers" }
+        ));
+    }
+    Ok(is_over)
+}
+
+/// Does something with the store while there is no server.
+fn outside<T, F>(world: &Arc<World>, work: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let path = world.folder.join("longrun.db");
+    let done = runtime.block_on(async {
+        let store = SqliteStore::open_inline(&path, Arc::new(|| Duration::ZERO))?;
+        work(Arc::new(Sealed::new(Arc::new(store), world.keyring()))).await
+    });
+    done.map_err(|error| error.to_string())
+}
+
+/// Makes the token that everybody shows, and notes where the feed begins.
+async fn prepare(store: Arc<dyn Store>, world: &World) -> Result<(), StoreError> {
+    let scopes = [Scope::OperationsRead, Scope::OperationsWrite, Scope::OperationsWork];
+    let token = NewToken {
+        hash: world.token.hash(),
+        name: "simulation".to_owned(),
+        access: Access::organization(ORGANIZATION),
+        scopes: scopes.into(),
+        expires_at: None,
+        instance: None,
+    };
+    store.create_token(token).await?;
+    world.begin_at(store.end_of_changes(ORGANIZATION).await?);
+    Ok(())
+}
+
+/// Whether nothing is pending or running, or due by the schedule, or still to be told to who watches.
+async fn is_at_rest(store: Arc<dyn Store>, world: &World) -> Result<bool, StoreError> {
+    let access = Access::organization(ORGANIZATION);
+    let page = PageRequest { page: 0, page_size: 1 };
+    for status in [Status::Pending, Status::Running] {
+        let filter = Filter { status: Some(status), ..Filter::default() };
+        if store.list(&access, &filter, page).await?.page.total_count > 0 {
+            return Ok(false);
+        }
+    }
+    if !store.due_schedules().await?.organizations.is_empty() {
+        return Ok(false);
+    }
+    let feed = store.changes(ORGANIZATION, world.start(), 100_000).await?.changes;
+    let feed: Vec<Told> =
+        feed.iter().map(|change| Told { id: change.id, status: change.status, at: change.at }).collect();
+    Ok(actors::judge_watched(&lock(&world.watched), &feed).is_ok())
+}
+
+/// What the store says in the end; `longrun doctor` finds nothing.
+async fn examine(store: Arc<dyn Store>, start: Position) -> Result<Record, StoreError> {
+    let report = store.doctor().await?;
+    if !report.findings.is_empty() {
+        return Err(StoreError::Unusable(format!("longrun doctor finds {:?}", report.findings)));
+    }
+    history::look(store, ORGANIZATION.into(), start).await
+}
+
+/// Holds what everybody was answered against what the store says.
+fn judge(world: &World, seen: Record) -> Result<(), String> {
+    for operation in &seen.operations {
+        world.recognize(operation.id, &operation.project_version_id);
+    }
+    for told in &seen.feed {
+        world.tell(format_args!("{} {} became {:?}", told.at.as_millis(), told.id, told.status));
+    }
+    let record = &world.record;
+    // A few may have come and gone unseen, since all answers about them were lost. What of that was to be kept shortly only
+    // may be gone.
+    let mut unseen = world.unseen_and_retained_shortly().into_iter();
+    {
+        let mut asked = lock(&record.asked);
+        let is_gone = |id: &OperationId| seen.operations.iter().all(|operation| operation.id != *id);
+        for told in &seen.feed {
+            if is_gone(&told.id)
+                && !asked.contains_key(&told.id)
+                && let Some(new) = unseen.next()
+            {
+                asked.insert(told.id, Asked { new, call: None });
+            }
+        }
+    }
+    let calls: Vec<Call> = record.calls().iter().flat_map(|call| by_every_fence(call, &seen)).collect();
+    let (asked, keyed) = (lock(&record.asked).clone(), lock(&record.keyed).clone());
+    actors::judge_watched(&lock(&world.watched), &seen.feed)?;
+    let unheard = unheard(world, &seen, &calls);
+    let (calls, asked, keyed) = (Mutex::new(calls), Mutex::new(asked), Mutex::new(keyed));
+    history::judge(&Record { calls, asked, keyed, unheard, ..seen })
+}
+
+/// What the server ends itself it may have ended by any of the fencing tokens that it had: handlers are not told them.
+fn by_every_fence(call: &Call, seen: &Record) -> Vec<Call> {
+    let Seen::Settled { fence: 0, text, answer } = &call.seen else { return vec![call.clone()] };
+    let is_claim = |told: &&Told| told.id == call.id && told.status == Some(Status::Running);
+    let claims = seen.feed.iter().filter(is_claim).count() as u64;
+    let settled = |fence| Seen::Settled { fence, text: text.clone(), answer: answer.clone() };
+    (1..=claims).map(|fence| Call { seen: settled(fence), ..call.clone() }).collect()
+}
+
+/// Claims whose answers reached nobody: the server gives back what it could not hand out. What it runs itself it gives back when
+/// it stops.
+fn unheard(world: &World, seen: &Record, calls: &[Call]) -> BTreeMap<OperationId, usize> {
+    let mut unheard = BTreeMap::new();
+    for Operation { id, kind, .. } in &seen.operations {
+        let is_claim = |told: &&Told| told.id == *id && told.status == Some(Status::Running);
+        let made = seen.feed.iter().filter(is_claim).count();
+        let heard = calls.iter().filter(|call| call.id == *id && matches!(call.seen, Seen::Claimed(_))).count();
+        unheard.insert(*id, if kind == LOCAL_KIND { world.stops() } else { made.saturating_sub(heard) });
+    }
+    unheard
+}

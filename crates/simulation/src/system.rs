@@ -1,0 +1,125 @@
+//! The clock and the randomness of this process.
+//!
+//! What is simulated asks the system for the time and for random bytes in many places: the standard library for `Instant`,
+//! `SystemTime` and the keys of its hash tables, the crates for UUIDs and tokens, tokio for its `select!`. All of them call two
+//! functions of the C library. This program has functions of these names itself, which the linker takes in place of the
+//! library's; while a seed is run they answer by the seed and by simulated time, and before that they ask the system. So no
+//! line of what is simulated knows of it.
+//!
+//! This is the one place that needs `unsafe`: the functions are called from outside of Rust's rules, with pointers.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// When a simulation begins, in nanoseconds since 1970: 1 January 2030.
+const EPOCH: i64 = 1_893_456_000_000_000_000;
+
+/// A seed is run in this process, on one thread.
+static IS_SIMULATED: AtomicBool = AtomicBool::new(false);
+/// Nanoseconds that have passed.
+static PASSED: AtomicU64 = AtomicU64::new(0);
+/// By how many nanoseconds the clock was set since the beginning.
+static SET_BY: AtomicI64 = AtomicI64::new(0);
+/// Where the sequence of random bytes stands.
+static RANDOM: AtomicU64 = AtomicU64::new(0);
+
+/// From here on time and randomness are those of the seed.
+pub fn simulate(seed: u64) {
+    RANDOM.store(seed ^ 0x5EED_0F_5EED, Ordering::SeqCst);
+    IS_SIMULATED.store(true, Ordering::SeqCst);
+}
+
+/// Time passes, up to so long after the beginning.
+pub fn pass(since_beginning: Duration) {
+    // A second had passed when it began, so that nobody asks for a time before the first.
+    let nanos = u64::try_from(since_beginning.as_nanos()).unwrap_or(u64::MAX);
+    PASSED.store(nanos.saturating_add(1_000_000_000), Ordering::SeqCst);
+}
+
+/// Somebody sets the clock, by so many milliseconds.
+pub fn set_clock(by_millis: i64) {
+    SET_BY.fetch_add(by_millis * 1_000_000, Ordering::SeqCst);
+}
+
+/// Somebody notices that the clock is slow, and sets it right.
+pub fn correct_clock() {
+    SET_BY.fetch_max(0, Ordering::SeqCst);
+}
+
+/// The next eight bytes of the sequence (SplitMix64).
+fn random() -> u64 {
+    let state = RANDOM.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// Takes the place of the C library's function of this name.
+///
+/// # Safety
+/// As that one: `time` points to a place for a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+    let passed = PASSED.load(Ordering::SeqCst) as i64;
+    let nanos = match clock {
+        _ if !IS_SIMULATED.load(Ordering::SeqCst) => None,
+        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => Some(EPOCH + passed + SET_BY.load(Ordering::SeqCst)),
+        libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => None,
+        _ => Some(passed),
+    };
+    match nanos {
+        Some(nanos) => {
+            let told = libc::timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
+            // SAFETY: the caller says that there is a place for a time.
+            unsafe { time.write(told) };
+            0
+        }
+        // SAFETY: the system is asked what this function was asked.
+        None => unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int },
+    }
+}
+
+/// Takes the place of the C library's function of this name.
+///
+/// # Safety
+/// As that one: `bytes` points to a place for so many bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: c_uint) -> isize {
+    if !IS_SIMULATED.load(Ordering::SeqCst) {
+        // SAFETY: the system is asked what this function was asked.
+        return unsafe { libc::syscall(libc::SYS_getrandom, bytes, length, flags) as isize };
+    }
+    for place in 0..length {
+        // SAFETY: the caller says that there is a place for so many bytes.
+        unsafe { bytes.cast::<u8>().add(place).write(random() as u8) };
+    }
+    length as isize
+}
+
+/// Runs `work` in a process of its own, a copy of this one, and answers its number. This process must have one thread.
+///
+/// A process for each seed, since what is simulated keeps things for as long as its process lives: counters, caches, keys.
+/// It ends by itself after `limit` seconds.
+pub fn fork(limit: u32, work: impl FnOnce()) -> i32 {
+    // SAFETY: this process has one thread, so that no lock is held by another one.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: a signal without a handler ends the process.
+            unsafe { libc::alarm(limit) };
+            work();
+            // SAFETY: nothing of this process is needed any more; what its parent would do at its end is not done here.
+            unsafe { libc::_exit(0) }
+        }
+        child => child,
+    }
+}
+
+/// Waits for the end of a child; answers its number and whether it ended by itself.
+pub fn wait() -> (i32, bool) {
+    let mut status = 0;
+    // SAFETY: there is a place for the status.
+    let child = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+    (child, libc::WIFEXITED(status))
+}

@@ -1,0 +1,233 @@
+//! What everybody in a simulation shares: the seed's random numbers, the record, and the trace of all that happened.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use operations::{NewOperation, OperationId};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use secrecy::SecretBox;
+use server::auth::Secret;
+use store::seal::Key;
+use store::{Keyring, Position};
+use tokio_util::sync::CancellationToken;
+
+use crate::actors::Watched;
+use crate::history::{Asked, Record, Seen};
+
+/// The one organization.
+pub const ORGANIZATION: &str = "acme";
+/// The kinds that workers claim, and the one that the server runs itself.
+pub const REMOTE_KINDS: [&str; 2] = ["scan", "build"];
+pub const LOCAL_KIND: &str = "local";
+/// A kind of which only so many operations may run at a time.
+pub const LIMITED_KIND: (&str, u32) = ("build", 3);
+
+/// What everybody shares.
+pub struct World {
+    seed: u64,
+    /// Where the store and the evidence are.
+    pub folder: PathBuf,
+    /// The token that everybody shows.
+    pub token: Secret,
+    pub record: Record,
+    random: Mutex<StdRng>,
+    trace: Mutex<Trace>,
+    begun: Instant,
+    /// What was asked for, by the marks that creations bear, and the operations that were seen to bear them.
+    marks: Mutex<BTreeMap<String, (NewOperation, Vec<OperationId>)>>,
+    /// Nothing new is asked for: what there is comes to its end.
+    is_finishing: AtomicBool,
+    /// How often a server has started.
+    lives: AtomicU32,
+    /// What somebody who watches was told.
+    pub watched: Mutex<Watched>,
+    /// Where the feed begins.
+    start: Mutex<Option<Position>>,
+    /// Asks the server that is there to stop in good order.
+    stop: Mutex<CancellationToken>,
+    /// How often one was asked.
+    stops: AtomicU32,
+}
+
+/// Everything that happened, in order.
+#[derive(Default)]
+struct Trace {
+    lines: String,
+    hash: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, folder: PathBuf) -> Arc<World> {
+        Arc::new(World {
+            seed,
+            folder,
+            token: Secret::generate().expect("there are random bytes"),
+            record: Record::default(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            trace: Mutex::default(),
+            begun: Instant::now(),
+            marks: Mutex::default(),
+            is_finishing: AtomicBool::new(false),
+            lives: AtomicU32::new(0),
+            watched: Mutex::default(),
+            start: Mutex::default(),
+            stop: Mutex::default(),
+            stops: AtomicU32::new(0),
+        })
+    }
+
+    /// Random numbers of the seed for one who acts, whatever the others do.
+    pub fn random_of(&self, who: &str) -> StdRng {
+        let name = who.bytes().fold(self.seed, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        StdRng::seed_from_u64(name)
+    }
+
+    /// How long an access to the disk takes: mostly little.
+    pub fn latency(self: &Arc<Self>) -> store::Latency {
+        let world = Arc::clone(self);
+        Arc::new(move || {
+            let mut random = lock(&world.random);
+            let most = if random.random_bool(0.02) { 200 } else { 8 };
+            Duration::from_millis(random.random_range(0..=most))
+        })
+    }
+
+    /// Notes what happened, at which time.
+    pub fn tell(&self, what: std::fmt::Arguments<'_>) {
+        let mut trace = lock(&self.trace);
+        let begin = trace.lines.len();
+        let passed = self.begun.elapsed().as_millis();
+        writeln!(trace.lines, "{:>4}.{:03} {what}", passed / 1_000, passed % 1_000).expect("there is memory");
+        // FNV-1a: the same on every machine.
+        let hash = trace.lines.as_bytes()[begin..].iter().fold(trace.hash ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        trace.hash = hash;
+    }
+
+    /// The trace as text, and a number that no other trace has.
+    pub fn trace(&self) -> (String, u64) {
+        let trace = lock(&self.trace);
+        (trace.lines.clone(), trace.hash)
+    }
+
+    /// The feed begins here.
+    pub fn begin_at(&self, start: Position) {
+        *lock(&self.start) = Some(start);
+    }
+
+    /// Where the feed begins.
+    pub fn start(&self) -> Position {
+        lock(&self.start).expect("it is noted before anything happens")
+    }
+
+    /// A server begins; it stops in good order when the token is cancelled.
+    pub fn begin_life(&self) -> (u32, CancellationToken) {
+        let stop = CancellationToken::new();
+        lock(&self.stop).clone_from(&stop);
+        (self.lives.fetch_add(1, Ordering::SeqCst), stop)
+    }
+
+    /// Asks the server to stop.
+    pub fn stop_server(&self) {
+        self.stops.fetch_add(1, Ordering::SeqCst);
+        lock(&self.stop).cancel();
+    }
+
+    /// Whether the server is about to stop, or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        lock(&self.stop).is_cancelled()
+    }
+
+    /// How often a server was asked to stop.
+    pub fn stops(&self) -> usize {
+        self.stops.load(Ordering::SeqCst) as usize
+    }
+
+    /// The keys that texts are sealed with: every second seed has one.
+    pub fn keyring(&self) -> Keyring {
+        if self.seed % 2 == 0 {
+            return Keyring::default();
+        }
+        let bytes = (0..32).map(|place| place * 7 + 1).collect();
+        let key = Key::read("simulated", &SecretBox::new(Box::new(bytes))).expect("it is a key");
+        Keyring::new(vec![key], Some("simulated")).expect("it is a keyring")
+    }
+
+    pub fn finish(&self) {
+        self.is_finishing.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_finishing(&self) -> bool {
+        self.is_finishing.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a call that began at `from` came to.
+    pub fn note(&self, from: u64, id: OperationId, seen: Seen) {
+        self.tell(format_args!("{id} {seen:?}"));
+        self.record.note(from, id, seen);
+    }
+
+    /// A call about an operation begins. When its caller is killed under it, nothing is known of what became of it.
+    pub fn begin(self: &Arc<Self>, id: OperationId, unknown: Seen) -> Begun {
+        Begun { world: Arc::clone(self), from: self.record.begin(), id, unknown: Some(unknown) }
+    }
+
+    /// Somebody asks for this operation. Each has a mark of its own, which callers see as the version of its project.
+    pub fn ask(&self, new: &NewOperation) {
+        lock(&self.marks).entry(new.project_version_id.clone()).or_insert_with(|| (new.clone(), Vec::new()));
+    }
+
+    /// An operation was seen to bear a mark: so it is known what was asked for.
+    pub fn recognize(&self, id: OperationId, mark: &str) {
+        let mut marks = lock(&self.marks);
+        let Some((new, ids)) = marks.get_mut(mark) else { return };
+        if !ids.contains(&id) {
+            ids.push(id);
+            // The judge finds it wrong that calls with one key created twice: there is one key for each mark.
+            let call = Some((mark.to_owned(), u32::try_from(ids.len()).unwrap_or(u32::MAX)));
+            lock(&self.record.asked).insert(id, Asked { new: new.clone(), call });
+        }
+    }
+
+    /// What was asked for and bears no mark that was seen, and is not to be kept.
+    pub fn unseen_and_retained_shortly(&self) -> Vec<NewOperation> {
+        let marks = lock(&self.marks);
+        let unseen = marks.values().filter(|(new, ids)| ids.is_empty() && new.retain_for.is_some());
+        unseen.map(|(new, _)| new.clone()).collect()
+    }
+}
+
+/// A call that has begun and has not ended.
+pub struct Begun {
+    world: Arc<World>,
+    from: u64,
+    id: OperationId,
+    /// What is noted if its end is not.
+    unknown: Option<Seen>,
+}
+
+impl Begun {
+    /// Notes what it came to.
+    pub fn end(mut self, seen: Seen) {
+        self.unknown = None;
+        self.world.note(self.from, self.id, seen);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(unknown) = self.unknown.take() {
+            self.world.note(self.from, self.id, unknown);
+        }
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics under it")
+}

@@ -1,0 +1,52 @@
+//! Who waits for the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinError;
+
+use crate::StoreError;
+
+/// Who waits for the disk while the store reads and writes.
+#[derive(Clone, Default)]
+pub(super) enum Disk {
+    /// Threads: reads are made on those that the runtime has for what blocks, writes on one of their own.
+    #[default]
+    Threads,
+    /// The task that asks, on whatever thread it is. A simulation has one thread, and what other threads do to it cannot be
+    /// repeated.
+    Inline(Latency),
+}
+
+/// How long the next access takes before it is made, and how long its answer takes afterwards: asked twice for each read
+/// and each batch of writes. A process may be killed in between.
+pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+impl Disk {
+    /// Waits as long as an access takes, where that is settled by somebody.
+    pub(super) async fn pause(&self) {
+        if let Disk::Inline(latency) = self {
+            tokio::time::sleep(latency()).await;
+        }
+    }
+
+    /// Reads. Once begun it is carried out, also if this is dropped.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self {
+            Disk::Threads => tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(broke_off(&error))),
+            Disk::Inline(_) => read(),
+        }
+    }
+}
+
+/// Why work on a thread has no result.
+fn broke_off(error: &JoinError) -> StoreError {
+    if error.is_cancelled() {
+        StoreError::Unavailable("the process is stopping".to_owned())
+    } else {
+        StoreError::Unusable(format!("work on the database ended badly: {error}"))
+    }
+}
