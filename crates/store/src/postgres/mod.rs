@@ -9,6 +9,7 @@
 mod admin;
 mod audit;
 mod bulk;
+mod cells;
 mod changes;
 mod claim;
 mod clock;
@@ -34,6 +35,7 @@ mod inbox;
 mod limits;
 mod list;
 mod measured;
+mod moving;
 mod pause;
 mod postpone;
 mod purge;
@@ -88,6 +90,7 @@ use crate::{
     Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
     Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
+pub(crate) use cells::Elsewhere;
 use clock::DatabaseClock;
 use connections::Connections;
 pub use connections::Limits;
@@ -96,6 +99,7 @@ use folds::Folds;
 use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
+pub(crate) use moving::{AWAY, Left};
 use replica::{Replica, Written};
 use resources::Resources;
 use writer::Writer;
@@ -134,6 +138,15 @@ pub struct PostgresStore {
     call: Option<Arc<AuditCall>>,
 }
 
+/// What a store is made with that few callers choose.
+#[derive(Default)]
+struct Parts {
+    /// `None`: the database's.
+    clock: Option<Clock>,
+    limits: Limits,
+    meters: Meters,
+}
+
 impl PostgresStore {
     /// Connects to `postgres://user@host:port/database`, makes the schema `longrun` or brings it up to date (one server
     /// at a time, under a lock), and keeps up to `connections` connections.
@@ -151,7 +164,7 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and
     /// [`StoreError::Unusable`] when an older longrun made it.
     pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, how, None, connections, None, Limits::default()).await
+        PostgresStore::start(url, how, None, connections, Parts::default()).await
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
@@ -164,7 +177,7 @@ impl PostgresStore {
         read_url: &str,
         connections: u32,
     ) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, Some(read_url), connections, None, Limits::default()).await
+        PostgresStore::start(url, Open::Create, Some(read_url), connections, Parts::default()).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -172,7 +185,8 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, None, connections, Some(clock), Limits::default()).await
+        let parts = Parts { clock: Some(clock), ..Parts::default() };
+        PostgresStore::start(url, Open::Create, None, connections, parts).await
     }
 
     /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests have no patience).
@@ -180,7 +194,7 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_limits(url: &str, connections: u32, limits: Limits) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, None, connections, None, limits).await
+        PostgresStore::start(url, Open::Create, None, connections, Parts { limits, ..Parts::default() }).await
     }
 
     async fn start(
@@ -188,11 +202,9 @@ impl PostgresStore {
         how: Open,
         read_url: Option<&str>,
         connections: u32,
-        clock: Option<Clock>,
-        limits: Limits,
+        Parts { clock, limits, meters }: Parts,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let meters = Meters::default();
         let pool = Connections::new(session::options(url, limits)?, connections, limits, &meters);
         session::refuse_distributed(&pool).await?;
         match how {

@@ -36,6 +36,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0022_evidence",
     "0023_waivers",
     "0024_schedules_of_operations",
+    "0030_cells",
 ];
 /// How the store is called in errors; which one it is, callers know.
 const PLACE: &str = "it";
