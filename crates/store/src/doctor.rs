@@ -23,7 +23,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          FROM organizations o LEFT JOIN (
              SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
              USING (organization_id)
-         GROUP BY o.organization_id
+         GROUP BY o.organization_id, o.next_seq, o.removed
          HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
     ),
     (

@@ -30,6 +30,8 @@ struct Known {
     elsewhere: Arc<BTreeSet<String>>,
     /// When that look began.
     at: Instant,
+    /// It is in the database of the directory.
+    is_directory: bool,
 }
 
 struct Look {
@@ -37,6 +39,7 @@ struct Look {
     elsewhere: Elsewhere,
     /// What the cell was told already.
     told: Told,
+    is_directory: bool,
 }
 
 impl Cell {
@@ -127,9 +130,10 @@ impl Shared {
             let store = connect(Arc::clone(&self.settings), cell.url.clone()).await?;
             self.adopt(cell, &store).await?;
             self.follow(&store);
-            *look = Some(Look { elsewhere: store.elsewhere(), store, told: Told::default() });
+            let is_directory = directory_id(&store).await? == self.settings.directory;
+            *look = Some(Look { elsewhere: store.elsewhere(), store, told: Told::default(), is_directory });
         }
-        let Look { store, elsewhere, told } = look.as_mut().expect("it was made just now");
+        let Look { store, elsewhere, told, is_directory } = look.as_mut().expect("it was made just now");
         let elsewhere = Arc::new(elsewhere.read(self.patience.answer).await?);
         let wanted = self.settings.told().clone();
         let untold: Vec<String> = wanted.consumers.difference(&told.consumers).cloned().collect();
@@ -140,9 +144,17 @@ impl Shared {
             store.begin_statistics().await?;
         }
         *told = wanted;
-        let known = Known { store: store.clone(), elsewhere, at };
+        let known = Known { store: store.clone(), elsewhere, at, is_directory: *is_directory };
         *cell.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
         Ok(())
+    }
+
+    /// Brings what calls of the instance have changed in a cell into the instance's audit log.
+    pub(super) async fn gather_audit(&self, cell: &Cell) -> Result<(), StoreError> {
+        match cell.known() {
+            Some(known) if !known.is_directory => self.directory.store.take_audit(&cell.url.name, &cell.store()?).await,
+            _ => Ok(()),
+        }
     }
 
     /// Notes in the directory what is in the cell and in no other, and pauses the kinds there that are paused everywhere.
@@ -196,7 +208,9 @@ impl Shared {
             self.every_look("cell", move |shared| {
                 async move {
                     // A cell that is away is no trouble of this process: the others go on.
-                    let _ = shared.look_at(&shared.cells[index]).await;
+                    if shared.look_at(&shared.cells[index]).await.is_ok() {
+                        let _ = shared.gather_audit(&shared.cells[index]).await;
+                    }
                     shared.cover();
                 }
                 .boxed()
@@ -228,6 +242,12 @@ impl Shared {
             .await;
         });
     }
+}
+
+/// What tells a directory from others, in this and in its cells.
+pub(super) async fn directory_id(store: &PostgresStore) -> Result<String, StoreError> {
+    let key = store.position_key().await?.derive("cells");
+    Ok(key.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn connect(settings: Arc<Settings>, url: CellUrl) -> BoxFuture<'static, Result<PostgresStore, StoreError>> {

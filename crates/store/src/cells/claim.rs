@@ -16,8 +16,9 @@ impl Cells {
         let cells = &self.shared.cells;
         let first = {
             let mut turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            *turn = (*turn + 1) % cells.len();
-            *turn
+            let first = *turn;
+            *turn = (first + 1) % cells.len();
+            first
         };
         // Those that may have more, in turn.
         let mut asked: Vec<_> = (0..cells.len()).map(|place| &cells[(first + place) % cells.len()]).collect();

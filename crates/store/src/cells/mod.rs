@@ -159,8 +159,7 @@ impl Cells {
             meters.clone(),
         )
         .await?;
-        let key = store.position_key().await?.derive("cells");
-        let id = key.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let id = cell::directory_id(&store).await?;
         let directory = Directory::read(store).await?;
         let (patience, commits, closing) = (config.patience, Commits::new(Coverage::Own), CancellationToken::new());
         let cells: Vec<Arc<Cell>> =

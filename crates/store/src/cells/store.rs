@@ -31,17 +31,48 @@ cells! {
         ) -> CommandOutcome;
         sum => fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> u64;
         sum => fn purge(&self, limit: u32) -> u64;
-        sum => fn forget_idempotency_keys(&self, limit: u32) -> u64;
         sum => fn forget_changes(&self, keep: Duration, limit: u32) -> u64;
-        sum => fn forget_audit(&self, keep: Duration, limit: u32) -> u64;
         at(organization) => fn contents(&self, organization: &str) -> Option<Contents>;
         at(organization) => fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> u64;
         at(organization) => fn delete_part(&self, organization: &str, limit: u32) -> u64;
         at(organization) => fn end_deletion(&self, organization: &str) -> ();
-        at(organization) => fn audit(
-            &self, organization: &str, filter: &AuditFilter, before: Option<u64>, limit: u32
-        ) -> AuditPage;
     } {
+        async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+            let (mut forgotten, mut failed) = (0, None);
+            for cell in &self.shared.cells {
+                let left = limit.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+                let Ok(store) = cell.store() else { continue };
+                match store.forget_idempotency_keys(left).await {
+                    Ok(rows) => forgotten += rows,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            failed.filter(|_| forgotten == 0).map_or(Ok(forgotten), Err)
+        }
+
+        async fn audit(
+            &self,
+            organization: &str,
+            filter: &AuditFilter,
+            before: Option<u64>,
+            limit: u32,
+        ) -> Result<AuditPage, StoreError> {
+            if organization.is_empty() {
+                // What a cell that is away has of it comes when it answers again.
+                for cell in &self.shared.cells {
+                    let _ = self.shared.gather_audit(cell).await;
+                }
+            }
+            let at = self.at(organization).await?;
+            at.checked(at.recorded.audit(organization, filter, before, limit).await).await
+        }
+
+        async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+            let of_cells = self.every(|store| async move { store.forget_audit(keep, limit).await }).await?;
+            let of_instance = self.shared.directory.store.forget_audit(keep, limit).await?;
+            Ok(of_cells.into_iter().map(|(_, rows)| rows).sum::<u64>() + of_instance)
+        }
+
         async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
             match request.organization().map(str::to_owned) {
                 Some(organization) => {

@@ -15,9 +15,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use tokio::time::timeout;
 
 use super::error::unavailable;
-use super::{Parts, PostgresStore, session};
+use super::{Parts, PostgresStore, admin, session};
 use crate::cells::Placed;
-use crate::{Clock, Open, PostgresUrl, StoreError};
+use crate::{Clock, Open, PostgresUrl, Store as _, StoreError};
 
 /// There is always a row, with the number of the oldest transaction under way. Served by organization_cells_by_change.
 const CHANGED: &str = "
@@ -48,6 +48,18 @@ const FLIP: &str = "
     WHERE organization_id = $1 AND moving_to = $2";
 
 const ELSEWHERE: &str = "SELECT organization_id FROM organizations_elsewhere";
+
+const AUDITED: &str = "
+    SELECT seq, entries, at, log FROM audit WHERE organization_id = '' AND seq > $1 ORDER BY seq LIMIT 100";
+
+/// In the order in which they come, which is that of their times, too.
+const TAKE_AUDITED: &str = "
+    WITH numbered AS (
+        UPDATE organizations SET audit_seq = audit_seq + $1 WHERE organization_id = '' RETURNING audit_seq - $1 AS first
+    )
+    INSERT INTO audit (organization_id, seq, entries, at, log)
+    SELECT '', first, $1, greatest($2, (
+        SELECT at FROM audit WHERE organization_id = '' ORDER BY seq DESC LIMIT 1)), $3 FROM numbered";
 
 impl PostgresStore {
     /// Connects to the database of a cell or of a directory, with a clock of the caller's choice, if there is one, and
@@ -110,6 +122,36 @@ impl PostgresStore {
     pub(crate) async fn note_moved(&self, organization: &str, to: &str) -> Result<bool, StoreError> {
         let noted = sqlx::query(FLIP).bind(organization).bind(to).execute(&self.pool).await.map_err(away)?;
         Ok(noted.rows_affected() > 0)
+    }
+
+    /// Directory: takes what calls of the instance have changed in a cell into the audit log of the instance, each entry
+    /// once.
+    pub(crate) async fn take_audit(&self, name: &str, cell: &PostgresStore) -> Result<(), StoreError> {
+        let known = "SELECT seq FROM cell_audits WHERE cell = $1";
+        loop {
+            let from: Option<i64> =
+                sqlx::query_scalar(known).bind(name).fetch_optional(&self.pool).await.map_err(away)?;
+            let from = from.unwrap_or_default();
+            let found: Vec<(i64, i32, i64, String)> =
+                sqlx::query_as(AUDITED).bind(from).fetch_all(&cell.pool).await.map_err(away)?;
+            let Some(last) = found.last().map(|(seq, ..)| *seq) else { return Ok(()) };
+            self.change(async |tx| {
+                admin::make_instance(tx, self.now()).await?;
+                let sql = "INSERT INTO cell_audits (cell, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+                sqlx::query(sql).bind(name).execute(&mut **tx).await?;
+                let sql = "UPDATE cell_audits SET seq = $3 WHERE cell = $1 AND seq = $2";
+                let moved = sqlx::query(sql).bind(name).bind(from).bind(last).execute(&mut **tx).await?;
+                // Else another process was faster.
+                if moved.rows_affected() > 0 {
+                    for (_, entries, at, log) in &found {
+                        let query = sqlx::query(TAKE_AUDITED).bind(entries).bind(at).bind(log);
+                        query.execute(&mut **tx).await?;
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
     }
 
     /// Cell: has the database be the cell of this name in this directory, unless it is another one already.

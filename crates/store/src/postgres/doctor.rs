@@ -53,7 +53,7 @@ const CHECKS: &[(&str, &str)] = &[
          FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
          LEFT JOIN concurrency_slots s ON s.organization_id = k.organization_id AND s.key = k.key
          LEFT JOIN active a ON a.organization_id = s.organization_id AND a.seq = s.seq
-         GROUP BY k.organization_id, k.key
+         GROUP BY k.organization_id, k.key, k.held, k.most
          -- What got its place when the limit was a greater one keeps it.
          HAVING k.held > greatest(k.most, max(a.concurrency_limit))
              OR k.held < k.most AND count(*) FILTER (WHERE s.state = 0) > 0",

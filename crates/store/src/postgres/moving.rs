@@ -320,7 +320,12 @@ impl PostgresStore {
         connection.close().await.map_err(away)?;
         counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
         self.compare(organization, &counts, left.was_paused).await?;
-        let findings = super::doctor::examine_one(&self.pool, organization).await?;
+        let mut findings = super::doctor::examine_one(&self.pool, organization).await?;
+        if !findings.is_empty() {
+            // What was wrong before is no reason to keep it where it is.
+            let before = super::doctor::examine_one(&source.pool, organization).await?;
+            findings.retain(|finding| !before.contains(finding));
+        }
         if !findings.is_empty() {
             let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
             return Err(StoreError::Unusable(format!("the copy is not sound: {}", told.join("; "))));
@@ -473,7 +478,10 @@ impl PostgresStore {
     }
 
     /// Does something in one transaction.
-    async fn change<T>(&self, work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let change = async {
             let mut connection = self.pool.acquire().await?;
             let mut tx = Tx::begun(&mut connection).await?;

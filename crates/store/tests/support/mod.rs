@@ -128,8 +128,14 @@ impl Fixture {
     pub fn place(&self) -> String {
         match &self.place {
             Place::Folder(folder) => folder.path().join("longrun.db").to_str().unwrap().to_owned(),
-            Place::Database(url) | Place::Cells(url, _) => url.clone(),
+            Place::Database(url) => url.clone(),
+            Place::Cells(_, cells) => cells[0].clone(),
         }
+    }
+
+    /// Whether organizations are spread over several databases, in each of which they take turns by themselves.
+    pub fn has_cells(&self) -> bool {
+        matches!(self.place, Place::Cells(..))
     }
 
     pub fn is_sealed(&self) -> bool {
@@ -167,7 +173,8 @@ impl Fixture {
     pub async fn reopen_error(&self) -> store::StoreError {
         match &self.place {
             Place::Folder(folder) => SqliteStore::open(&folder.path().join("longrun.db")).await.err().unwrap(),
-            Place::Database(url) | Place::Cells(url, _) => PostgresStore::connect(url, 2).await.err().unwrap(),
+            Place::Database(url) => PostgresStore::connect(url, 2).await.err().unwrap(),
+            Place::Cells(_, cells) => PostgresStore::connect(&cells[0], 2).await.err().unwrap(),
         }
     }
 
@@ -180,7 +187,7 @@ impl Fixture {
         }
     }
 
-    /// Runs a statement behind the store's back.
+    /// Runs a statement behind the store's back; of cells, in the first, where the first organization is.
     pub async fn tamper(&self, sql: &str) {
         match &self.place {
             Place::Folder(folder) => {
@@ -190,11 +197,7 @@ impl Fixture {
                 foreign.close().await;
             }
             Place::Database(url) => tamper(url, sql).await,
-            Place::Cells(_, cells) => {
-                for url in cells {
-                    tamper(url, sql).await;
-                }
-            }
+            Place::Cells(_, cells) => tamper(&cells[0], sql).await,
         }
     }
 

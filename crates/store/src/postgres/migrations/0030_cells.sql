@@ -12,6 +12,13 @@ CREATE TABLE organization_cells (
 ) WITH (fillfactor = 80);
 CREATE INDEX organization_cells_by_change ON organization_cells (changed);
 
+-- Of the directory: up to which row the instance's part of a cell's audit log was brought here. What a call of the instance
+-- changes in a cell is recorded there, by the transaction of the change.
+CREATE TABLE cell_audits (
+    cell text   NOT NULL PRIMARY KEY,
+    seq  bigint NOT NULL
+);
+
 -- Of a cell: organizations that were moved out of it, or are just being moved out of it or into it.
 CREATE TABLE organizations_elsewhere (
     organization_id text    NOT NULL PRIMARY KEY,
