@@ -9,7 +9,7 @@
 //! clock and are never compared across machines.
 //!
 //! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
-//! servers on one database. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
+//! servers on one database, [`Cells`] for several databases. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
 
 mod audit;
 mod batch;

@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commits::{Commits, Coverage};
 use crate::quota::Admission;
-use crate::{AuditCall, Clock, Keyring, Open, PostgresStore, Quotas, Store as _, StoreError};
+use crate::{AuditCall, Clock, Keyring, Open, PostgresStore, Quotas, StoreError};
 use cell::Cell;
 use directory::Directory;
 

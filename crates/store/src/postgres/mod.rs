@@ -450,8 +450,15 @@ impl Store for PostgresStore {
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         let events =
             command::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
-        let results = self.transition(events).await?;
-        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+        let (mut ended, mut failed) = (0, None);
+        for part in events.chunk_by(|(one, _), (other, _)| one.organization == other.organization) {
+            match self.transition(part.to_vec()).await {
+                Ok(results) => ended += results.iter().filter(|result| result.is_ok()).count() as u64,
+                // It may be one that is being moved: the others must not wait for it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.filter(|_| ended == 0).map_or(Ok(ended), Err)
     }
 
     fn set_default_retention(&self, retain_for: Option<Duration>) {
@@ -464,12 +471,16 @@ impl Store for PostgresStore {
 
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
         let due = purge::due(&self.pool, self.now()).await.map_err(StoreError::or_unavailable)?;
-        let mut purged = 0;
+        let (mut purged, mut failed) = (0, None);
         for organization in retention::in_turn(due, &self.purged) {
-            purged += self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await?;
+            match self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await {
+                Ok(rows) => purged += rows,
+                // It may be one that is being moved: the others must not wait for it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
             retention::served(&self.purged, organization);
         }
-        Ok(purged)
+        failed.filter(|_| purged == 0).map_or(Ok(purged), Err)
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
