@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod audit;
-mod cells;
 mod changes;
 mod clock;
 mod commands;
