@@ -27,7 +27,7 @@ static RANDOM: AtomicU64 = AtomicU64::new(0);
 
 /// From here on time and randomness are those of the seed.
 pub fn simulate(seed: u64) {
-    RANDOM.store(seed ^ 0x5EED_0F_5EED, Ordering::SeqCst);
+    RANDOM.store(seed ^ 0x005E_ED0F_5EED, Ordering::SeqCst);
     IS_SIMULATED.store(true, Ordering::SeqCst);
 }
 

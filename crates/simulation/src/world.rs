@@ -151,7 +151,7 @@ impl World {
 
     /// The keys that texts are sealed with: every second seed has one.
     pub fn keyring(&self) -> Keyring {
-        if self.seed % 2 == 0 {
+        if self.seed.is_multiple_of(2) {
             return Keyring::default();
         }
         let bytes = (0..32).map(|place| place * 7 + 1).collect();
