@@ -10,7 +10,8 @@ use store::{NewToken, Position, Scope, Sealed, SqliteStore, Store, StoreError};
 use turmoil::Sim;
 
 use crate::faults::{ACTIVE, CALLER, Plan, WORKERS};
-use crate::history::{self, Asked, Call, RETAIN_FOR, Record, Seen, Told};
+use crate::history::record::Call;
+use crate::history::{self, Asked, RETAIN_FOR, Record, Seen, Told};
 use crate::host::{self, SERVER};
 use crate::world::{LOCAL_KIND, ORGANIZATION, World, lock};
 use crate::{actors, system};

@@ -178,11 +178,17 @@ impl fmt::Display for Node<'_> {
             None => f.write_str("$"),
             Some((up, Step::Index(index))) => write!(f, "{up}[{index}]"),
             Some((up, Step::Field(name))) => {
-                let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                if plain { write!(f, "{up}.{name}") } else { write!(f, "{up}[{name:?}]") }
+                write!(f, "{up}")?;
+                write_field(f, name)
             }
         }
     }
+}
+
+/// The step of a JSON path to a member.
+pub(super) fn write_field(path: &mut impl fmt::Write, name: &str) -> fmt::Result {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_plain { write!(path, ".{name}") } else { write!(path, "[{name:?}]") }
 }
 
 /// A short word on a value: messages must not quote a whole SBOM.

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response};
+use reqwest::{Method, Response};
 
-use crate::webhook::{EndpointSettings, client, innermost, read_bounded, unreached};
+use crate::webhook::{AllowedHosts, read_bounded, unreached};
 use evidence::rego::{HttpAnswer, HttpFailure, HttpRequest, HttpResponse};
 
 /// The most calls that are made side by side; as many as an evaluation may ask for.
@@ -27,10 +27,7 @@ pub struct CallSettings {
 
 /// Makes the calls of policies.
 #[derive(Debug)]
-pub struct Calls {
-    settings: CallSettings,
-    client: Client,
-}
+pub struct Calls(AllowedHosts);
 
 impl Calls {
     /// What calls by these settings; nothing is called yet.
@@ -38,8 +35,7 @@ impl Calls {
     /// # Errors
     /// A sentence, when this machine has no certificates to verify servers with.
     pub fn new(settings: CallSettings) -> Result<Calls, String> {
-        let client = client(settings.allow_private_addresses, true).map_err(|error| innermost(&error))?;
-        Ok(Calls { settings, client })
+        AllowedHosts::new(settings.allowed_hosts, settings.allow_private_addresses).map(Calls)
     }
 
     /// Makes the calls, side by side; answers in their order.
@@ -53,16 +49,11 @@ impl Calls {
 
     async fn call(&self, request: &HttpRequest) -> HttpAnswer {
         let refused = |message: String| HttpFailure { message, is_transient: false };
-        let endpoint = EndpointSettings {
-            url: request.url.clone(),
-            allowed_hosts: self.settings.allowed_hosts.clone(),
-            allow_private_addresses: self.settings.allow_private_addresses,
-        };
-        let url = endpoint.check().map_err(|error| refused(format!("the address {}", error.message)))?;
+        let url = self.0.check(&request.url).map_err(refused)?;
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| refused(format!("{:?} is no method", request.method)))?;
         let headers = headers(request).map_err(refused)?;
-        let mut call = self.client.request(method, url.clone()).headers(headers);
+        let mut call = self.0.client.request(method, url.clone()).headers(headers);
         if let Some(body) = &request.body {
             call = call.body(body.clone());
         }

@@ -9,10 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use reqwest::Client;
 use tokio::fs;
 
-use crate::webhook::{EndpointSettings, client, innermost, may_pass, read_bounded};
+use crate::webhook::{AllowedHosts, innermost, may_pass, read_bounded};
 use evidence::digest;
 
 /// The longest that one may take, from the connection to the last byte.
@@ -37,8 +36,9 @@ pub struct ReferenceSettings {
 /// Fetches what references name.
 #[derive(Debug)]
 pub struct References {
-    settings: ReferenceSettings,
-    client: Client,
+    hosts: AllowedHosts,
+    needs_encryption: bool,
+    cache: PathBuf,
 }
 
 /// Why something cannot be had.
@@ -57,13 +57,14 @@ impl References {
     /// # Errors
     /// A sentence, when this machine has no certificates to verify servers with.
     pub fn new(settings: ReferenceSettings) -> Result<References, String> {
-        let client = client(settings.allow_private_addresses, true).map_err(|error| innermost(&error))?;
-        Ok(References { settings, client })
+        let ReferenceSettings { allowed_hosts, allow_private_addresses, cache } = settings;
+        let hosts = AllowedHosts::new(allowed_hosts, allow_private_addresses)?;
+        Ok(References { hosts, needs_encryption: !allow_private_addresses, cache })
     }
 
     /// The folder that they are kept in.
     pub fn cache(&self) -> &Path {
-        &self.settings.cache
+        &self.cache
     }
 
     /// Fetches what a reference names, unless it is there: an address, `@`, and `sha256:` with 64 hexadecimal digits.
@@ -75,17 +76,12 @@ impl References {
             |message: String, is_retryable: bool| NotFetched { reference: reference.to_owned(), message, is_retryable };
         let (address, pin) =
             reference.rsplit_once('@').ok_or_else(|| failed("expected a pin: @sha256:…".to_owned(), false))?;
-        let endpoint = EndpointSettings {
-            url: address.to_owned(),
-            allowed_hosts: self.settings.allowed_hosts.clone(),
-            allow_private_addresses: self.settings.allow_private_addresses,
-        };
-        let url = endpoint.check().map_err(|error| failed(format!("the address {}", error.message), false))?;
-        if url.scheme() != "https" && !self.settings.allow_private_addresses {
+        let url = self.hosts.check(address).map_err(|message| failed(message, false))?;
+        if url.scheme() != "https" && self.needs_encryption {
             return Err(failed("expected an address that begins with https://".to_owned(), false));
         }
         let get = async {
-            let sent = self.client.get(url.clone()).send().await;
+            let sent = self.hosts.client.get(url.clone()).send().await;
             let mut response = sent.map_err(|error| (format!("could not be fetched: {}", innermost(&error)), true))?;
             let status = response.status();
             if !status.is_success() {
@@ -117,7 +113,7 @@ impl References {
 
     /// Writes it aside and moves it into place, so that a reader never meets a part of it.
     async fn keep(&self, name: &str, body: &[u8]) -> io::Result<()> {
-        let cache = &self.settings.cache;
+        let cache = &self.cache;
         fs::create_dir_all(cache).await?;
         let aside = cache.join(format!(".{name}.{}", uuid::Uuid::new_v4()));
         let written = async {

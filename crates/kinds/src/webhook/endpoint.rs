@@ -129,6 +129,35 @@ pub(crate) fn client(allow_private_addresses: bool, encrypted: bool) -> reqwest:
     builder.build()
 }
 
+/// Hosts that are called at addresses which others name, and what calls them.
+#[derive(Debug)]
+pub(crate) struct AllowedHosts {
+    /// Those of an endpoint, with no address yet.
+    settings: EndpointSettings,
+    pub(crate) client: Client,
+}
+
+impl AllowedHosts {
+    /// Nothing is called yet.
+    ///
+    /// # Errors
+    /// A sentence, when this machine has no certificates to verify servers with.
+    pub(crate) fn new(allowed_hosts: Vec<String>, allow_private_addresses: bool) -> Result<AllowedHosts, String> {
+        let client = client(allow_private_addresses, true).map_err(|error| innermost(&error))?;
+        let settings = EndpointSettings { url: String::new(), allowed_hosts, allow_private_addresses };
+        Ok(AllowedHosts { settings, client })
+    }
+
+    /// The address as it may be called.
+    ///
+    /// # Errors
+    /// A sentence that says why it may not.
+    pub(crate) fn check(&self, address: &str) -> Result<Url, String> {
+        let endpoint = EndpointSettings { url: address.to_owned(), ..self.settings.clone() };
+        endpoint.check().map_err(|error| format!("the address {}", error.message))
+    }
+}
+
 impl Endpoint {
     /// An endpoint, checked; nothing is called yet.
     ///

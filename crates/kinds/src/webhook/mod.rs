@@ -11,6 +11,6 @@ mod endpoint;
 mod signature;
 
 pub(crate) use answer::{body as read_bounded, may_pass, read as read_answer};
+pub(crate) use endpoint::{AllowedHosts, unreached};
 pub use endpoint::{Endpoint, EndpointSettings, InvalidEndpoint, innermost, install_crypto_provider};
-pub(crate) use endpoint::{client, unreached};
 pub use signature::{InvalidSecret, Secrets};

@@ -143,13 +143,7 @@ pub(super) async fn read(
     longest: usize,
 ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
     let asked: Vec<_> = ids.iter().map(rows::uuid).collect();
-    let found = sqlx::query(AssertSqlSafe(statement("id", "uuid")))
-        .bind(&access.organization)
-        .bind(asked)
-        .bind(list::projects(access))
-        .bind(i32::try_from(longest).unwrap_or(i32::MAX))
-        .fetch_all(connection)
-        .await?;
+    let found = look_up(connection, access, ("id", "uuid"), asked, longest).await?;
     let found: Result<Vec<OperationDetail>, StoreError> = found.iter().map(detail).collect();
     Ok(in_order(ids, found?))
 }
@@ -161,20 +155,23 @@ pub(super) async fn of_numbers(
     seqs: &[i64],
     longest: usize,
 ) -> Result<Vec<Option<OperationDetail>>, StoreError> {
-    let found = sqlx::query(AssertSqlSafe(statement("seq", "bigint")))
-        .bind(&access.organization)
-        .bind(seqs)
-        .bind(list::projects(access))
-        .bind(i32::try_from(longest).unwrap_or(i32::MAX))
-        .fetch_all(connection)
-        .await?;
+    let found = look_up(connection, access, ("seq", "bigint"), seqs.to_vec(), longest).await?;
     let found = found.iter().map(|row| Ok((row.try_get("seq")?, detail(row)?)));
     let mut found: HashMap<i64, OperationDetail> = found.collect::<Result<_, StoreError>>()?;
     Ok(seqs.iter().map(|seq| found.remove(seq)).collect())
 }
 
-/// Everything about operations that are asked for by a column of this type.
-fn statement(key: &str, key_type: &str) -> String {
+/// Rows with everything about operations that are asked for by a column of this type.
+async fn look_up<A>(
+    connection: impl PgExecutor<'_>,
+    access: &Access,
+    (key, key_type): (&str, &str),
+    asked: A,
+    longest: usize,
+) -> Result<Vec<PgRow>, StoreError>
+where
+    A: for<'q> sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + 'static,
+{
     let of = |table: &str, alias: &str, columns: &str, output: &str, more: &str| {
         format!(
             "SELECT {columns}, CASE WHEN octet_length({output}) <= $4 THEN {output} ELSE '' END AS output,
@@ -189,7 +186,7 @@ fn statement(key: &str, key_type: &str) -> String {
     };
     let active = of("active", "a", rows::ACTIVE_COLUMNS, "''", "a.due_at, a.cancel_requested, '' AS last_worker");
     let settled = of("settled", "s", rows::SETTLED_COLUMNS, "s.output", "NULL::bigint, false, s.worker");
-    format!(
+    let sql = format!(
         "SELECT o.*, d.labels::text AS labels, d.unique_key, d.schedule, l.worker, p.message AS progress
          FROM unnest($2::{key_type}[]) AS w ({key})
          CROSS JOIN LATERAL (({active}) UNION ALL ({settled})) AS o
@@ -202,7 +199,10 @@ fn statement(key: &str, key_type: &str) -> String {
              SELECT message FROM events
              WHERE organization_id = $1 AND seq = o.seq AND kind = 4 AND attempt = o.attempts
              ORDER BY at DESC LIMIT 1) AS p ON true"
-    )
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(&access.organization).bind(asked);
+    let query = query.bind(list::projects(access)).bind(i32::try_from(longest).unwrap_or(i32::MAX));
+    Ok(query.fetch_all(connection).await?)
 }
 
 fn detail(row: &PgRow) -> Result<OperationDetail, StoreError> {

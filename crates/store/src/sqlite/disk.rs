@@ -8,10 +8,9 @@ use tokio::task::JoinError;
 use crate::StoreError;
 
 /// Who waits for the disk while the store reads and writes.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) enum Disk {
     /// Threads: reads are made on those that the runtime has for what blocks, writes on one of their own.
-    #[default]
     Threads,
     /// The task that asks, on whatever thread it is. A simulation has one thread, and what other threads do to it cannot be
     /// repeated.

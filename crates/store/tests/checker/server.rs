@@ -46,7 +46,7 @@ impl Place {
                 fixture.store.close().await;
                 1
             }
-            _ => 2,
+            Engine::Postgres | Engine::SealedPostgres => 2,
         };
         let servers = (0..servers).map(|_| Mutex::new(None)).collect();
         let clock = Arc::new(AtomicI64::new(fixture.store.now().as_millis()));
@@ -77,7 +77,9 @@ impl Place {
                             Err(error) => panic!("{error}"),
                         }
                     },
-                    _ => Arc::new(PostgresStore::connect_with_clock(&place, 8, now).await.unwrap()),
+                    Engine::Postgres | Engine::SealedPostgres => {
+                        Arc::new(PostgresStore::connect_with_clock(&place, 8, now).await.unwrap())
+                    }
                 }
             });
             let store = support::sealed(store, keyring.as_ref());

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::error::MaterialError;
 use super::kind::MaterialKind;
+use super::node::write_field;
 use value::Rego;
 
 /// A schema, and what is compiled of it.
@@ -140,13 +141,11 @@ fn path(pointer: &str) -> String {
     let mut path = "$".to_owned();
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
-        let is_plain = step.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        // A text takes whatever is written to it.
         let _ = if step.bytes().all(|byte| byte.is_ascii_digit()) {
             write!(path, "[{step}]")
-        } else if is_plain {
-            write!(path, ".{step}")
         } else {
-            write!(path, "[{step:?}]")
+            write_field(&mut path, &step)
         };
     }
     path

@@ -4,15 +4,12 @@ mod judge;
 mod linear;
 mod look;
 mod promises;
-mod record;
+pub mod record;
 
 use std::time::Duration;
 
 pub use judge::judge;
 pub use look::look;
-// The simulation writes calls down by itself.
-#[allow(unused_imports)]
-pub use record::Call;
 pub use record::{Answer, Asked, Record, Seen, Told};
 
 /// The kind of what the schedule creates.
