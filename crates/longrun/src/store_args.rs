@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::config::{Config, ConfigArgs, Hidden, Loaded};
 use crate::connection::DEV_FOLDER;
 use crate::evidence_place::EvidencePlace;
-use crate::exit::Hint;
+use crate::exit::{Hint, failure};
 use crate::node::{self, StoreLock, complain};
 use crate::render::Style;
-use store::{Keyring, Open, Store, StoreError, StoreUrl};
+use store::{CellUrl, Keyring, Open, Store, StoreError, StoreUrl};
 
 /// The store's file within the folder of `longrun dev`.
 pub const DEV_STORE: &str = "longrun.db";
@@ -105,7 +105,40 @@ impl StoreArgs {
     /// # Errors
     /// When there is none or it cannot be used.
     pub async fn open_existing(&self) -> anyhow::Result<Arc<dyn Store>> {
-        node::open(&self.url()?, Open::Existing).await
+        self.open_as(Open::Existing).await
+    }
+
+    /// Opens the store, with its cells if the configuration has some.
+    ///
+    /// # Errors
+    /// As [`node::open`] and [`node::open_cells`].
+    pub async fn open_as(&self, how: Open) -> anyhow::Result<Arc<dyn Store>> {
+        let url = self.url()?;
+        match self.cells()? {
+            cells if cells.is_empty() => node::open(&url, how).await,
+            cells => Ok(Arc::new(node::open_cells(&url, cells, how).await?)),
+        }
+    }
+
+    /// The store, where what is done is of one database.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`], and when the configuration has cells.
+    pub fn single_url(&self) -> anyhow::Result<StoreUrl> {
+        if !self.cells()?.is_empty() {
+            let hint =
+                "name one database at a time with --store URL and without --config: the directory, and each cell";
+            return Err(failure("the configuration has cells, each with a database of its own", hint));
+        }
+        self.url()
+    }
+
+    /// The cells of the configuration; none when everything is in the store.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::url`].
+    pub fn cells(&self) -> anyhow::Result<Vec<CellUrl>> {
+        if self.data_dir.is_some() { Ok(Vec::new()) } else { Ok(self.load()?.config.cell_urls()) }
     }
 
     /// As [`StoreArgs::open_existing`], but makes the store where there is none, and says so: tokens can be made before
@@ -120,7 +153,7 @@ impl StoreArgs {
                 if matches!(error.chain().find_map(|cause| cause.downcast_ref()), Some(StoreError::Missing(_))) =>
             {
                 let lock = StoreLock::acquire_for(&url)?;
-                node::open(&url, Open::Create).await?.close().await;
+                self.open_as(Open::Create).await?.close().await;
                 drop(lock);
                 complain(format_args!(
                     "{} there was no store at {url}: a new one was made",

@@ -55,6 +55,13 @@ pub enum Outcome {
     failed,
 }
 
+/// Which cell.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CellLabel {
+    /// Its name in the configuration.
+    pub cell: Arc<str>,
+}
+
 /// Which queue of writes.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names are the values of the label")]
@@ -108,6 +115,7 @@ pub struct Inner {
     pub connection_wait_seconds: Histogram,
     pub connections_used: Gauge,
     pub connections_max: Gauge,
+    pub cells_up: Family<CellLabel, Gauge>,
     pub schedule_operations: Counter,
     pub schedules_dealt_with: Counter,
     pub notice_attempts: Family<DeliveryLabel, Counter>,
@@ -165,6 +173,7 @@ impl Default for Meters {
             connection_wait_seconds: short(),
             connections_used: Gauge::default(),
             connections_max: Gauge::default(),
+            cells_up: Family::default(),
             schedule_operations: Counter::default(),
             schedules_dealt_with: Counter::default(),
             notice_attempts: Family::default(),
@@ -213,6 +222,7 @@ impl Inner {
         r.register_with_unit("store_connection_wait", wait, Unit::Seconds, self.connection_wait_seconds.clone());
         r.register("store_connections_in_use", "Connections to the store in use", self.connections_used.clone());
         r.register("store_connections_max", "Connections to the store that there may be", self.connections_max.clone());
+        r.register("store_cell_up", "Whether a cell answers: 1, or 0", self.cells_up.clone());
         r.register(
             "schedule_operations_created",
             "Operations that schedules have created",
@@ -243,6 +253,11 @@ impl Inner {
     /// The label of a kind.
     pub fn kind(&self, kind: &str) -> KindLabel {
         KindLabel { kind: self.kinds.label(kind) }
+    }
+
+    /// Whether the cell of this name answers.
+    pub fn cell_up(&self, cell: &str) -> Gauge {
+        self.cells_up.get_or_create(&CellLabel { cell: cell.into() }).clone()
     }
 
     /// Counts what happened to an operation.

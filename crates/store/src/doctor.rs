@@ -23,7 +23,9 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
          FROM organizations o LEFT JOIN (
              SELECT organization_id, seq FROM active UNION SELECT organization_id, seq FROM settled) r
              USING (organization_id)
-         GROUP BY o.organization_id
+         -- What is on its way to another database, or came from there in part, is none of this one's.
+         WHERE o.deleted <> 3
+         GROUP BY o.organization_id, o.next_seq, o.removed
          HAVING count(r.seq) + o.removed <> o.next_seq - 1 OR coalesce(max(r.seq), 0) > o.next_seq - 1",
     ),
     (
@@ -76,6 +78,7 @@ pub(crate) const ALIKE: &[(&str, &str)] = &[
         "SELECT o.organization_id || ': ' || (o.audit_seq - 1) || ' numbers, ' || o.audit_removed || ' removed, '
              || coalesce(sum(a.entries), 0) || ' entries from ' || coalesce(min(a.seq), 0) || ' on'
          FROM organizations o LEFT JOIN audit a ON a.organization_id = o.organization_id
+         WHERE o.deleted <> 3
          GROUP BY o.organization_id, o.audit_seq, o.audit_removed
          HAVING coalesce(sum(a.entries), 0) + o.audit_removed <> o.audit_seq - 1
              OR coalesce(min(a.seq), o.audit_seq) <> o.audit_removed + 1

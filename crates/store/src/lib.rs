@@ -9,11 +9,12 @@
 //! clock and are never compared across machines.
 //!
 //! [`SqliteStore`] is the embedded implementation: one process, one file, no set-up. [`PostgresStore`] is for several
-//! servers on one database. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
+//! servers on one database, [`Cells`] for several databases. [`Sealed`] stands before either of them, and encrypts what callers and workers write.
 
 mod audit;
 mod batch;
 mod bulk;
+mod cells;
 mod census;
 mod changes;
 mod command;
@@ -65,6 +66,7 @@ use seal::{Replacement, TextCursor, TextPage, TextPlace};
 
 pub use audit::{Actor, ActorKind, AuditCall, AuditEntry, AuditFilter, AuditPage};
 pub use bulk::{BulkBatch, BulkOperations, BulkProgress, BulkRefusal, SHOWN_REFUSALS};
+pub use cells::{CellUrl, Cells, CellsConfig, MoveError, Moved, Patience};
 pub use census::Census;
 pub use changes::{Change, Changes, InvalidPosition, KEPT_FOR_CONSUMERS, Position};
 pub use command::{CommandOutcome, OperationCommand};

@@ -336,6 +336,10 @@ async fn claims_go_by_priority_and_then_by_age(fixture: Fixture) {
 }
 
 async fn claims_rotate_over_organizations(fixture: Fixture) {
+    // Of several cells, each has turns of its own.
+    if fixture.has_cells() {
+        return;
+    }
     for organization in ["a", "b", "c"] {
         let many = if organization == "a" { 50 } else { 3 };
         fixture.store.create(organization, vec![NewOperation::of_kind("scan"); many], None).await.unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod audit;
+mod cells;
 mod changes;
 mod clock;
 mod commands;

@@ -142,6 +142,7 @@ async fn limits_hold(fixture: Fixture) {
 
 /// Whoever is to run it hears of it, also when nobody waits for the creation any more.
 async fn the_attempt_arrives_whatever_becomes_of_the_caller(fixture: Fixture) {
+    fixture.store.create_organization("acme", store::Limits::default()).await.unwrap();
     let (first, started) = start();
     let mut call = fixture.store.create_one("acme", scan(), None, Some(first));
     // Handed over, and given up.

@@ -43,7 +43,7 @@ pub struct Args {
 /// When the folder is in use, the store or a piece of evidence cannot be read, or `pg_dump` is missing or fails.
 pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
-    let url = args.store.url()?;
+    let url = args.store.single_url()?;
     let evidence = args.store.evidence(args.evidence)?;
     if folder.exists() && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failure(format!("{} is not empty", folder.display()), "a backup goes into a folder of its own"));

@@ -1,8 +1,8 @@
-//! `longrun migrate`: brings the store's database up to this version (servers do the same when they start), or moves an
-//! embedded store into PostgreSQL.
+//! `longrun migrate`: brings the store's database up to this version (servers do the same when they start), moves an
+//! embedded store into PostgreSQL, or moves an organization to another cell.
 
 use anyhow::Context;
-use store::{Open, PostgresStore, SqliteStore, Store, StoreError, StoreUrl, TransferError};
+use store::{MoveError, Moved, Open, PostgresStore, SqliteStore, Store, StoreError, StoreUrl, TransferError};
 
 use crate::config::{Unseen, store_url};
 use crate::exit::{Exit, Hint, failure};
@@ -23,6 +23,16 @@ pub struct Args {
     /// Move it to this database, which has no operations yet: postgres://USER@HOST:PORT/DATABASE
     #[arg(long, value_name = "URL", requires = "from", value_parser = Unseen(store_url))]
     to: Option<StoreUrl>,
+    /// Move this organization to another cell of the configuration, while servers run: its calls are answered 503
+    /// meanwhile. A move that broke off is gone on with
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to"])]
+    organization: Option<String>,
+    /// The cell that it is moved to
+    #[arg(long, value_name = "CELL", requires = "organization")]
+    to_cell: Option<String>,
+    /// Give up a move of the organization that broke off: it goes on where it was
+    #[arg(long, requires = "organization", conflicts_with = "to_cell")]
+    abort: bool,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -35,13 +45,66 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     if let (Some(from), Some(to)) = (args.from, args.to) {
         return transfer(from, to).await;
     }
+    if let Some(organization) = args.organization {
+        return move_organization(&args.store, &organization, args.to_cell.as_deref(), args.abort).await;
+    }
     let url = args.store.url()?;
     let lock = StoreLock::acquire_for(&url)?;
     let spinner = Spinner::start("migrating");
-    node::open(&url, Open::Create).await.context("the migration failed")?.close().await;
+    args.store.open_as(Open::Create).await.context("the migration failed")?.close().await;
     drop(spinner);
     drop(lock);
     render::write(format!("{url} is up to date\n"))?;
+    Ok(Exit::Done)
+}
+
+async fn move_organization(
+    store: &StoreArgs,
+    organization: &str,
+    to: Option<&str>,
+    abort: bool,
+) -> anyhow::Result<Exit> {
+    let (url, cells) = (store.url()?, store.cells()?);
+    if cells.is_empty() {
+        let hint = "name the configuration of the servers with --config; docs/scaling.md tells of cells";
+        return Err(failure("the configuration has no cells to move an organization between", hint));
+    }
+    if to.is_none() && !abort {
+        let hint = "--to-cell CELL moves it there, --abort gives up a move that broke off";
+        return Err(failure("what is to become of the organization?", hint));
+    }
+    let cells = node::open_cells(&url, cells, Open::Existing).await?;
+    let spinner = Spinner::start("moving");
+    let mut rows = 0;
+    let done = match to {
+        Some(to) => cells
+            .move_organization(organization, to, |more| {
+                rows += more;
+                spinner.say(format!("moving: {}", count(rows, "row")));
+            })
+            .await
+            .map(Some),
+        None => cells.abort_move(organization).await.map(|()| None),
+    };
+    cells.close().await;
+    drop(spinner);
+    let hint = match &done {
+        Err(MoveError::Store(_)) => {
+            "the same command goes on with it; before the directory names the other cell, --abort gives it up"
+        }
+        Err(MoveError::UnderWay) => "a process that died is noticed by the database after a while",
+        _ => "`longrun config show` lists the cells, `longrun organization list` the organizations",
+    };
+    let text = match (done.hint(hint)?, to) {
+        (Some(Moved { rows: Some(rows), stood_still }), Some(to)) => format!(
+            "moved {organization} to the cell {to}: {}; checked; it stood still for {} s\n",
+            count(rows, "row"),
+            stood_still.as_secs()
+        ),
+        (Some(_), Some(to)) => format!("{organization} is in the cell {to}\n"),
+        _ => format!("{organization} stays where it was\n"),
+    };
+    render::write(text)?;
     Ok(Exit::Done)
 }
 

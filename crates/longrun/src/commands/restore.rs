@@ -36,7 +36,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let folder = &args.folder;
     let manifest = Manifest::read(folder)?;
     let census = manifest.census()?;
-    let url = args.store.url()?;
+    let url = args.store.single_url()?;
     let evidence = match args.store.evidence(args.evidence)? {
         EvidencePlace::Folder(folder) => folder,
         // A backup of such a store has none.

@@ -1,4 +1,4 @@
-//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]`,
+//! What only the configuration file can say: tables of any name, `[kinds.NAME]`, `[notices.NAME]`, `[cells.NAME]`,
 //! `[organizations.NAME]` and `[auth.jwt.NAME]`; and `[auth.oidc]`, which is there or not.
 
 use std::collections::BTreeMap;
@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::auth::{Auth, Jwt, Oidc};
+use super::cells::Cell;
 use super::kinds::Kind;
 use super::notices::Notice;
 use super::organizations::Organization;
-use super::tables::Complaints;
+use super::tables::{self, Complaints};
 use super::{Origin, Problem};
 
 /// The tables that were read, and where they stand.
@@ -22,6 +23,8 @@ pub struct Declared {
     pub notices: BTreeMap<String, Notice>,
     /// By the name of the organization.
     pub organizations: BTreeMap<String, Organization>,
+    /// By the name of the cell.
+    pub cells: BTreeMap<String, Cell>,
     /// Identity providers.
     pub auth: Auth,
     path: PathBuf,
@@ -50,6 +53,12 @@ impl Declared {
             let organization = Organization::read(table, &mut complaints);
             found.extend(complaints.into_iter().map(|(key, message)| (format!("organizations.{name}.{key}"), message)));
             declared.organizations.insert(name, organization);
+        }
+        for (name, table) in tables_of(file, "cells") {
+            let mut complaints = Complaints::new();
+            let cell = Cell::read(table, &mut complaints);
+            found.extend(complaints.into_iter().map(|(key, message)| (format!("cells.{name}.{key}"), message)));
+            declared.cells.insert(name, cell);
         }
         if let Some(Value::Table(auth)) = file.get_mut("auth") {
             for (name, table) in tables_of(auth, "jwt") {
@@ -92,8 +101,9 @@ impl Declared {
         let organizations = organizations.map(|(name, own)| (format!("organizations.{name}"), own.shown()));
         let jwt = self.auth.jwt.iter().map(|(name, provider)| (format!("auth.jwt.{name}"), provider.shown()));
         let oidc = self.auth.oidc.iter().map(|oidc| ("auth.oidc".to_owned(), oidc.shown()));
+        let cells = self.cells.iter().map(|(name, cell)| (format!("cells.{name}"), tables::shown(cell)));
         let mut entries = BTreeMap::new();
-        for (table, shown) in kinds.chain(notices).chain(organizations).chain(jwt).chain(oidc) {
+        for (table, shown) in kinds.chain(notices).chain(cells).chain(organizations).chain(jwt).chain(oidc) {
             for (name, value) in shown {
                 let key = format!("{table}.{name}");
                 let origin = if self.lines.contains_key(&key) { self.origin(&key) } else { Origin::Default };

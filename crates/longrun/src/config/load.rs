@@ -212,6 +212,9 @@ impl Layers {
                 None if key.starts_with("notices") => {
                     "must be a table with a name for each subscription, e.g. [notices.ci]".to_owned()
                 }
+                None if key.starts_with("cells") => {
+                    "must be a table with a name for each cell, e.g. [cells.eu]".to_owned()
+                }
                 None if key.starts_with("organizations") => {
                     "must be a table with the name of an organization, e.g. [organizations.acme]".to_owned()
                 }
@@ -240,6 +243,7 @@ impl Layers {
         config.kinds.declared.clone_from(&self.declared.kinds);
         config.notices.clone_from(&self.declared.notices);
         config.organizations.clone_from(&self.declared.organizations);
+        config.cells.clone_from(&self.declared.cells);
         config.auth.clone_from(&self.declared.auth);
         for (key, message) in validate(&config) {
             let origin = match self.entries.get(&key) {

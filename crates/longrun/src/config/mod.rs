@@ -10,6 +10,7 @@
 mod ai;
 mod attestation;
 mod auth;
+mod cells;
 mod claims;
 mod declared;
 mod encryption;
@@ -104,7 +105,12 @@ pub fn masked(key: &str, value: &toml::Value) -> String {
     {
         return format!("{address}?****");
     }
-    if matches!(key, "store" | "read_store") { Hidden::from(text).to_string() } else { text }
+    let is_address = |key: &str| matches!(key, "store" | "read_store");
+    if is_address(key) || (key.starts_with("cells.") && key.rsplit('.').next().is_some_and(is_address)) {
+        Hidden::from(text).to_string()
+    } else {
+        text
+    }
 }
 
 /// The store that a text names; what is wrong with it is said without the text, which may hold a password.
@@ -131,6 +137,8 @@ mod tests {
         assert_eq!(show("postgres://me:p@ss:w@db/longrun"), "postgres://me:****@db/longrun");
         assert_eq!(show("postgres://me@db/longrun?password=s3cret"), "postgres://me@db/longrun?password=****");
         assert_eq!(show("sqlite:longrun.db"), "sqlite:longrun.db");
+        let address = toml::Value::String("postgres://me:s3cret@db/eu".to_owned());
+        assert_eq!(masked("cells.eu.store", &address), "postgres://me:****@db/eu");
         let url = toml::Value::String("https://hooks.example.com/scan?token=s3cret".to_owned());
         assert_eq!(masked("kinds.scan.url", &url), "https://hooks.example.com/scan?****");
     }

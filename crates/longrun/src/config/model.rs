@@ -12,6 +12,7 @@ use store::{InvalidStoreUrl, StoreUrl};
 use super::ai::Ai;
 use super::attestation::Attestation;
 use super::auth::Auth;
+use super::cells::Cell;
 use super::encryption::Encryption;
 use super::hidden::Hidden;
 use super::http::Http;
@@ -66,6 +67,10 @@ pub struct Config {
     /// What single organizations have that others do not: the tables `[organizations.NAME]`, which are read one by one.
     #[serde(skip)]
     pub organizations: BTreeMap<String, Organization>,
+    /// Databases that organizations are spread over: the tables `[cells.NAME]`, which are read one by one. Without any,
+    /// everything is in the store; with some, the store is the directory that says where each organization is.
+    #[serde(skip)]
+    pub cells: BTreeMap<String, Cell>,
     /// How operations are run.
     pub engine: Engine,
     /// How long operations are kept.
@@ -240,6 +245,7 @@ impl Default for Config {
             notices: BTreeMap::new(),
             limits: OrganizationLimits::default(),
             organizations: BTreeMap::new(),
+            cells: BTreeMap::new(),
             engine: Engine::default(),
             retention: Retention::default(),
             log: Log::default(),
@@ -371,6 +377,11 @@ impl Config {
     pub fn call_limits(&self) -> server::CallLimits {
         let named = self.organizations.iter().map(|(name, own)| (name.clone(), own.limits(&self.limits).call_limit()));
         server::CallLimits { everybody: self.limits.call_limit(), named: named.collect() }
+    }
+
+    /// The cells, by name; none when everything is in the store.
+    pub fn cell_urls(&self) -> Vec<store::CellUrl> {
+        self.cells.iter().filter_map(|(name, cell)| cell.url(name)).collect()
     }
 
     /// The standby to read from, if there is one.

@@ -42,6 +42,19 @@ pub fn validate(config: &Config) -> Vec<(String, String)> {
             Err(message) => check(false, "read_store", &message),
         }
     }
+    if !config.cells.is_empty() {
+        check(has_standbys, "store", "must be postgres://…: with cells it is the directory of their organizations");
+        let own = "with cells, each has its own: set read_store in [cells.NAME]";
+        check(config.read_store.is_empty(), "read_store", own);
+    }
+    let mut urls = std::collections::BTreeSet::new();
+    for (name, cell) in &config.cells {
+        for (key, message) in cell.check(name) {
+            check(false, &format!("cells.{name}.{key}"), &message);
+        }
+        let is_new = urls.insert(cell.store.expose());
+        check(is_new, &format!("cells.{name}.store"), "is the database of another cell, too: each has its own");
+    }
 
     let tls = &config.tls;
     check(

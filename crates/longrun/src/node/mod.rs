@@ -27,7 +27,10 @@ use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
 use server::{ApiSettings, FirstPage, Services, WorkSettings};
-use store::{ContentError, ContentStore, Open, PostgresStore, Sealed, Store, StoreError, StoreUrl};
+use store::{
+    CellUrl, Cells, CellsConfig, ContentError, ContentStore, Open, Patience, PostgresStore, Sealed, Store, StoreError,
+    StoreUrl,
+};
 use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -83,7 +86,10 @@ impl Node {
         };
         let name = name::of_this_process();
         let keyring = config.encryption.keyring().map_err(|(key, message)| anyhow::anyhow!("{key}: {message}"))?;
-        let store = open_with_standby(&url, config.read_store_url()?.as_ref()).await?;
+        let store = match config.cell_urls() {
+            cells if cells.is_empty() => open_with_standby(&url, config.read_store_url()?.as_ref()).await?,
+            cells => Arc::new(open_cells(&url, cells, Open::Create).await?),
+        };
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, keyring.clone()));
         store.set_default_retention(config.default_retention()?);
         store.set_quotas(config.quotas());
@@ -290,6 +296,29 @@ pub fn opened<T>(url: &StoreUrl, opened: Result<T, StoreError>) -> anyhow::Resul
         }
     };
     opened.with_context(|| format!("cannot open the store {url}")).hint(hint)
+}
+
+/// Opens the store of several cells, whose directory is at `url`.
+///
+/// # Errors
+/// When the directory or every cell cannot be reached, or a database is not the cell that it should be.
+pub async fn open_cells(url: &StoreUrl, cells: Vec<CellUrl>, how: Open) -> anyhow::Result<Cells> {
+    // The configuration was validated: a directory is in PostgreSQL.
+    let StoreUrl::Postgres(directory) = url else {
+        anyhow::bail!("the directory of cells must be in PostgreSQL, and not {url}")
+    };
+    let config = CellsConfig {
+        directory: directory.clone(),
+        cells,
+        how,
+        connections: CONNECTIONS,
+        clock: None,
+        patience: Patience::default(),
+    };
+    Cells::open(config)
+        .await
+        .with_context(|| format!("cannot open the cells of the directory {url}"))
+        .hint("check store, and store in each table [cells.NAME]; a cell that only does not answer is no hindrance")
 }
 
 /// Opens the store of a server, which may have a standby to read from.

@@ -1,6 +1,7 @@
 //! What the feed of changes keeps: for the servers' own consumers, what they have not read; for others, some time.
 
 use operations::Timestamp;
+use sqlx::postgres::PgConnection;
 
 use super::changes::number;
 use super::connections::Connections;
@@ -64,6 +65,12 @@ const UNCOMMITTED: &str = "
 
 pub(super) async fn begin(pool: &Connections, consumer: &str) -> Result<(), StoreError> {
     sqlx::query(BEGIN).bind(consumer).execute(pool).await?;
+    Ok(())
+}
+
+/// As [`begin`], in somebody's transaction.
+pub(super) async fn begin_on(connection: &mut PgConnection, consumer: &str) -> Result<(), StoreError> {
+    sqlx::query(BEGIN).bind(consumer).execute(connection).await?;
     Ok(())
 }
 

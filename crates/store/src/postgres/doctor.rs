@@ -1,5 +1,6 @@
 //! The invariant checker: recounts everything and compares, in one snapshot.
 
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use super::connections::Connections;
@@ -52,7 +53,7 @@ const CHECKS: &[(&str, &str)] = &[
          FROM concurrency_keys k JOIN organizations o ON o.organization_id = k.organization_id AND o.deleted = 0
          LEFT JOIN concurrency_slots s ON s.organization_id = k.organization_id AND s.key = k.key
          LEFT JOIN active a ON a.organization_id = s.organization_id AND a.seq = s.seq
-         GROUP BY k.organization_id, k.key
+         GROUP BY k.organization_id, k.key, k.held, k.most
          -- What got its place when the limit was a greater one keeps it.
          HAVING k.held > greatest(k.most, max(a.concurrency_limit))
              OR k.held < k.most AND count(*) FILTER (WHERE s.state = 0) > 0",
@@ -91,27 +92,66 @@ const PROJECT_COUNTERS: &str = include_str!("sql/project_counters_differ.sql");
 
 const RESOURCE_COUNTERS: &str = include_str!("sql/resource_counters_differ.sql");
 
+/// The tables that the checks read.
+const TABLES: &str = "
+    SELECT table_name::text, string_agg(
+        CASE WHEN table_name = 'organizations' AND column_name = 'deleted' THEN '0::smallint AS deleted'
+            ELSE quote_ident(column_name) END, ', ' ORDER BY ordinal_position)
+    FROM information_schema.columns c WHERE table_schema = 'longrun' AND EXISTS (
+        SELECT FROM information_schema.columns o WHERE o.table_schema = 'longrun' AND o.table_name = c.table_name
+            AND o.column_name = 'organization_id')
+    GROUP BY table_name";
+
 pub(super) async fn examine(pool: &Connections) -> Result<Report, StoreError> {
     // Without a limit: it takes as long as it takes.
     let mut connection = pool.connect().await?;
-    let mut snapshot = Tx::snapshot(&mut connection).await?;
+    let mut snapshot = begin(&mut connection).await?;
+    let totals = sqlx::query(TOTALS).fetch_one(&mut *snapshot).await?;
+    let report = Report {
+        organizations: totals.try_get::<i64, _>(0)?.unsigned_abs(),
+        operations: totals.try_get::<i64, _>(1)?.unsigned_abs(),
+        findings: check(&mut snapshot).await?,
+    };
+    snapshot.commit().await?;
+    connection.close().await?;
+    Ok(report)
+}
+
+/// The same checks of one organization, as if there were no other, and as if it were in use.
+pub(super) async fn examine_one(pool: &Connections, organization: &str) -> Result<Vec<Finding>, StoreError> {
+    let mut connection = pool.connect().await?;
+    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(&mut connection).await?;
+    let organization = organization.replace('\'', "''");
+    for (table, columns) in tables {
+        // In this session alone, where they stand before the tables.
+        let sql = format!(
+            "CREATE TEMPORARY VIEW {table} AS SELECT {columns} FROM longrun.{table} WHERE organization_id = '{organization}'"
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+    }
+    let mut snapshot = begin(&mut connection).await?;
+    let findings = check(&mut snapshot).await?;
+    snapshot.commit().await?;
+    connection.close().await?;
+    Ok(findings)
+}
+
+async fn begin(connection: &mut PgConnection) -> Result<Tx<'_>, StoreError> {
+    let mut snapshot = Tx::snapshot(connection).await?;
     // Recounting a large store takes longer than any request may, and whole tables are read in their own order.
     for setting in ["statement_timeout = 0", "enable_seqscan = on", "plan_cache_mode = auto"] {
         sqlx::query(AssertSqlSafe(format!("SET LOCAL {setting}"))).execute(&mut *snapshot).await?;
     }
-    let totals = sqlx::query(TOTALS).fetch_one(&mut *snapshot).await?;
-    let mut report = Report {
-        organizations: totals.try_get::<i64, _>(0)?.unsigned_abs(),
-        operations: totals.try_get::<i64, _>(1)?.unsigned_abs(),
-        findings: Vec::new(),
-    };
+    Ok(snapshot)
+}
+
+async fn check(snapshot: &mut Tx<'_>) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
     for (invariant, sql) in CHECKS.iter().chain(ALIKE) {
         let sql = format!("SELECT * FROM ({sql}) AS found LIMIT {SHOWN}");
-        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *snapshot).await? {
-            report.findings.push(Finding { invariant, detail: row.try_get(0)? });
+        for row in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut **snapshot).await? {
+            findings.push(Finding { invariant, detail: row.try_get(0)? });
         }
     }
-    snapshot.commit().await?;
-    connection.close().await?;
-    Ok(report)
+    Ok(findings)
 }

@@ -9,6 +9,7 @@
 mod admin;
 mod audit;
 mod bulk;
+mod cells;
 mod changes;
 mod claim;
 mod clock;
@@ -34,6 +35,7 @@ mod inbox;
 mod limits;
 mod list;
 mod measured;
+mod moving;
 mod pause;
 mod postpone;
 mod purge;
@@ -88,6 +90,7 @@ use crate::{
     Lost, LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey,
     Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
+pub(crate) use cells::Elsewhere;
 use clock::DatabaseClock;
 use connections::Connections;
 pub use connections::Limits;
@@ -96,6 +99,7 @@ use folds::Folds;
 use heads::Heads;
 use hints::Hints;
 pub use import::Snapshot;
+pub(crate) use moving::{AWAY, Left};
 use replica::{Replica, Written};
 use resources::Resources;
 use writer::Writer;
@@ -134,6 +138,15 @@ pub struct PostgresStore {
     call: Option<Arc<AuditCall>>,
 }
 
+/// What a store is made with that few callers choose.
+#[derive(Default)]
+struct Parts {
+    /// `None`: the database's.
+    clock: Option<Clock>,
+    limits: Limits,
+    meters: Meters,
+}
+
 impl PostgresStore {
     /// Connects to `postgres://user@host:port/database`, makes the schema `longrun` or brings it up to date (one server
     /// at a time, under a lock), and keeps up to `connections` connections.
@@ -151,7 +164,7 @@ impl PostgresStore {
     /// As [`PostgresStore::connect`]; of a store that is to exist also [`StoreError::Missing`], and
     /// [`StoreError::Unusable`] when an older longrun made it.
     pub async fn connect_as(url: &str, how: Open, connections: u32) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, how, None, connections, None, Limits::default()).await
+        PostgresStore::start(url, how, None, connections, Parts::default()).await
     }
 
     /// As [`PostgresStore::connect`]; lists and single operations are read from the standby at `read_url` when it has
@@ -164,7 +177,7 @@ impl PostgresStore {
         read_url: &str,
         connections: u32,
     ) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, Some(read_url), connections, None, Limits::default()).await
+        PostgresStore::start(url, Open::Create, Some(read_url), connections, Parts::default()).await
     }
 
     /// As [`PostgresStore::connect`], with a clock of the caller's choice (tests move time by hand).
@@ -172,7 +185,8 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_clock(url: &str, connections: u32, clock: Clock) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, None, connections, Some(clock), Limits::default()).await
+        let parts = Parts { clock: Some(clock), ..Parts::default() };
+        PostgresStore::start(url, Open::Create, None, connections, parts).await
     }
 
     /// As [`PostgresStore::connect`], with time limits of the caller's choice (tests have no patience).
@@ -180,7 +194,7 @@ impl PostgresStore {
     /// # Errors
     /// As [`PostgresStore::connect`].
     pub async fn connect_with_limits(url: &str, connections: u32, limits: Limits) -> Result<PostgresStore, StoreError> {
-        PostgresStore::start(url, Open::Create, None, connections, None, limits).await
+        PostgresStore::start(url, Open::Create, None, connections, Parts { limits, ..Parts::default() }).await
     }
 
     async fn start(
@@ -188,11 +202,9 @@ impl PostgresStore {
         how: Open,
         read_url: Option<&str>,
         connections: u32,
-        clock: Option<Clock>,
-        limits: Limits,
+        Parts { clock, limits, meters }: Parts,
     ) -> Result<PostgresStore, StoreError> {
         let connections = connections.max(2);
-        let meters = Meters::default();
         let pool = Connections::new(session::options(url, limits)?, connections, limits, &meters);
         session::refuse_distributed(&pool).await?;
         match how {
@@ -438,8 +450,15 @@ impl Store for PostgresStore {
     async fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> Result<u64, StoreError> {
         let events =
             command::overdue(&self.pool, self.now(), grace, limit).await.map_err(StoreError::or_unavailable)?;
-        let results = self.transition(events).await?;
-        Ok(results.iter().filter(|result| result.is_ok()).count() as u64)
+        let (mut ended, mut failed) = (0, None);
+        for part in events.chunk_by(|(one, _), (other, _)| one.organization == other.organization) {
+            match self.transition(part.to_vec()).await {
+                Ok(results) => ended += results.iter().filter(|result| result.is_ok()).count() as u64,
+                // It may be one that is being moved: the others must not wait for it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.filter(|_| ended == 0).map_or(Ok(ended), Err)
     }
 
     fn set_default_retention(&self, retain_for: Option<Duration>) {
@@ -452,12 +471,16 @@ impl Store for PostgresStore {
 
     async fn purge(&self, limit: u32) -> Result<u64, StoreError> {
         let due = purge::due(&self.pool, self.now()).await.map_err(StoreError::or_unavailable)?;
-        let mut purged = 0;
+        let (mut purged, mut failed) = (0, None);
         for organization in retention::in_turn(due, &self.purged) {
-            purged += self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await?;
+            match self.submit(&organization, Write::Upkeep, Upkeep::Purge(organization.clone(), limit)).await {
+                Ok(rows) => purged += rows,
+                // It may be one that is being moved: the others must not wait for it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
             retention::served(&self.purged, organization);
         }
-        Ok(purged)
+        failed.filter(|_| purged == 0).map_or(Ok(purged), Err)
     }
 
     async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {

@@ -71,7 +71,7 @@ pub(super) async fn heads(pool: &Connections, after: &TextCursor, limit: u32) ->
         }
     }
     let next = match last {
-        Some((organization, number)) if seen == limit => Some(TextCursor { table, organization, number }),
+        Some((organization, number)) if seen == limit => Some(TextCursor { table, organization, number, cell: 0 }),
         _ => after.next_table(),
     };
     Ok(TextPage { heads, next })

@@ -62,6 +62,8 @@ pub struct TextCursor {
     pub(crate) organization: String,
     /// The number of the last row.
     pub(crate) number: i64,
+    /// Of several databases, which one is walked; see [`crate::Cells`].
+    pub(crate) cell: usize,
 }
 
 impl TextCursor {

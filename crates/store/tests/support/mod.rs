@@ -8,7 +8,10 @@ use std::time::Duration;
 use operations::{Access, Filter, NewOperation, Operation, Outcome, PageRequest, Resource, Timestamp};
 use secrecy::SecretBox;
 use store::seal::{Key, Keyring};
-use store::{ClaimRequest, Claimed, Clock, Digest, PostgresStore, Sealed, Settlement, SqliteStore, Store};
+use store::{
+    CellUrl, Cells, CellsConfig, ClaimRequest, Claimed, Clock, Digest, Open, Patience, PostgresStore, Sealed,
+    Settlement, SqliteStore, Store,
+};
 use testkit::{Cluster, Durability};
 
 /// Which engine a test runs against.
@@ -20,6 +23,8 @@ pub enum Engine {
     SealedSqlite,
     /// PostgreSQL in the same way.
     SealedPostgres,
+    /// Two cells and a directory, each a database.
+    Cells,
 }
 
 /// A store whose clock stands until it is moved. What it keeps goes with it.
@@ -35,6 +40,8 @@ pub struct Fixture {
 enum Place {
     Folder(tempfile::TempDir),
     Database(String),
+    /// The directory, and the cells.
+    Cells(String, Vec<String>),
 }
 
 /// One cluster for all tests of a process; each test has a database of its own.
@@ -53,6 +60,10 @@ pub async fn fixture(engine: Engine) -> Fixture {
     let place = match engine {
         Engine::Sqlite | Engine::SealedSqlite => Place::Folder(tempfile::tempdir().unwrap()),
         Engine::Postgres | Engine::SealedPostgres => Place::Database(cluster().database().await.unwrap()),
+        Engine::Cells => {
+            let directory = empty_database().await;
+            Place::Cells(directory, vec![empty_database().await, empty_database().await])
+        }
     };
     let is_sealed = matches!(engine, Engine::SealedSqlite | Engine::SealedPostgres);
     let keyring = is_sealed.then(|| keyring(&["2026-11"], Some("2026-11")));
@@ -84,6 +95,31 @@ async fn open(place: &Place, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
             Arc::new(SqliteStore::open_with_clock(&folder.path().join("longrun.db"), now).await.unwrap())
         }
         Place::Database(url) => Arc::new(PostgresStore::connect_with_clock(url, 8, now).await.unwrap()),
+        Place::Cells(directory, cells) => {
+            let config = CellsConfig { clock: Some(now), ..cells_config(directory, cells) };
+            Arc::new(Cells::open(config).await.unwrap())
+        }
+    }
+}
+
+/// Cells called a, b, c …, looked at often.
+pub fn cells_config(directory: &str, cells: &[String]) -> CellsConfig {
+    let cell = |(index, url): (usize, &String)| CellUrl {
+        name: char::from(b'a' + u8::try_from(index).unwrap()).to_string(),
+        url: url.clone().into(),
+        read_url: None,
+    };
+    CellsConfig {
+        directory: directory.to_owned().into(),
+        cells: cells.iter().enumerate().map(cell).collect(),
+        how: Open::Create,
+        connections: 4,
+        clock: None,
+        patience: Patience {
+            look: Duration::from_millis(50),
+            answer: Duration::from_secs(5),
+            trust: Duration::from_secs(10),
+        },
     }
 }
 
@@ -93,7 +129,13 @@ impl Fixture {
         match &self.place {
             Place::Folder(folder) => folder.path().join("longrun.db").to_str().unwrap().to_owned(),
             Place::Database(url) => url.clone(),
+            Place::Cells(_, cells) => cells[0].clone(),
         }
+    }
+
+    /// Whether organizations are spread over several databases, in each of which they take turns by themselves.
+    pub fn has_cells(&self) -> bool {
+        matches!(self.place, Place::Cells(..))
     }
 
     pub fn is_sealed(&self) -> bool {
@@ -123,7 +165,7 @@ impl Fixture {
     pub async fn second_server(&self) -> Arc<dyn Store> {
         match &self.place {
             Place::Folder(_) => Arc::clone(&self.store),
-            Place::Database(_) => self.reopen().await,
+            Place::Database(_) | Place::Cells(..) => self.reopen().await,
         }
     }
 
@@ -132,17 +174,20 @@ impl Fixture {
         match &self.place {
             Place::Folder(folder) => SqliteStore::open(&folder.path().join("longrun.db")).await.err().unwrap(),
             Place::Database(url) => PostgresStore::connect(url, 2).await.err().unwrap(),
+            Place::Cells(_, cells) => PostgresStore::connect(&cells[0], 2).await.err().unwrap(),
         }
     }
 
-    /// Connections to a PostgreSQL store's database behind its back.
+    /// Connections to a PostgreSQL store's database behind its back; of cells, to that of the first.
     pub async fn foreign_postgres(&self) -> sqlx::PgPool {
-        let Place::Database(url) = &self.place else { panic!("an embedded store has no database server") };
-        let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
-        sqlx::PgPool::connect_with(options.options([("search_path", "longrun")])).await.unwrap()
+        match &self.place {
+            Place::Folder(_) => panic!("an embedded store has no database server"),
+            Place::Database(url) => foreign(url).await,
+            Place::Cells(_, cells) => foreign(&cells[0]).await,
+        }
     }
 
-    /// Runs a statement behind the store's back.
+    /// Runs a statement behind the store's back; of cells, in the first, where the first organization is.
     pub async fn tamper(&self, sql: &str) {
         match &self.place {
             Place::Folder(folder) => {
@@ -151,11 +196,8 @@ impl Fixture {
                 sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
                 foreign.close().await;
             }
-            Place::Database(_) => {
-                let foreign = self.foreign_postgres().await;
-                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
-                foreign.close().await;
-            }
+            Place::Database(url) => tamper(url, sql).await,
+            Place::Cells(_, cells) => tamper(&cells[0], sql).await,
         }
     }
 
@@ -185,7 +227,7 @@ impl Fixture {
     /// Reads what a resource that has many operations has, and returns when they are counted, which PostgreSQL's store
     /// begins to do then; meanwhile, time seems to pass to it.
     pub async fn count_resource(&self, organization: &str, resource: &Resource) {
-        let Place::Database(_) = &self.place else { return };
+        let (Place::Database(_) | Place::Cells(..)) = &self.place else { return };
         let filter = Filter { resource: Some(resource.clone()), ..Filter::default() };
         self.store.list(&Access::organization(organization), &filter, PageRequest::default()).await.unwrap();
         let foreign = self.foreign_postgres().await;
@@ -208,6 +250,18 @@ impl Fixture {
         let report = self.store.doctor().await.unwrap();
         assert_eq!(report.findings, [], "longrun doctor finds nothing");
     }
+}
+
+/// Connections to a database of a store behind its back.
+pub async fn foreign(url: &str) -> sqlx::PgPool {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
+    sqlx::PgPool::connect_with(options.options([("search_path", "longrun")])).await.unwrap()
+}
+
+async fn tamper(url: &str, sql: &str) {
+    let foreign = foreign(url).await;
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&foreign).await.unwrap();
+    foreign.close().await;
 }
 
 pub fn claim_request(kinds: &[&str], limit: u32) -> ClaimRequest {
@@ -238,7 +292,7 @@ pub fn in_project(kind: &str, project_id: &str) -> NewOperation {
     NewOperation { project_id: project_id.to_owned(), ..NewOperation::of_kind(kind) }
 }
 
-/// Makes three tests of each function: one against each engine, and one against an encrypted store.
+/// Makes four tests of each function: one against each engine, one against an encrypted store, and one against cells.
 #[allow(unused_macros)]
 macro_rules! against_both_engines {
     ($($name:ident),* $(,)?) => {
@@ -258,6 +312,12 @@ macro_rules! against_both_engines {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $name() {
                 super::$name(super::fixture(super::Engine::Postgres).await).await;
+            })*
+        }
+        mod cells {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name(super::fixture(super::Engine::Cells).await).await;
             })*
         }
     };

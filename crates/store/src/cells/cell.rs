@@ -1,0 +1,274 @@
+//! A cell as a process knows it: connected to or not, and what must not be used in it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Instant;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tasks::{Next, Schedule, run_periodic};
+use tokio::sync::{Mutex, watch};
+
+use super::{CellUrl, Settings, Shared, Told};
+use crate::commits::{Coverage, News};
+use crate::postgres::Elsewhere;
+use crate::{Pausable, PostgresStore, Statistics as _, Store as _, StoreError};
+
+pub(super) struct Cell {
+    /// Its place in the configuration.
+    pub(super) index: usize,
+    pub(super) url: CellUrl,
+    known: RwLock<Option<Known>>,
+    /// What looks at it. Held for as long as a look takes.
+    look: Mutex<Option<Look>>,
+    is_here: watch::Sender<bool>,
+}
+
+/// What the last look that was answered has shown.
+#[derive(Clone)]
+struct Known {
+    store: PostgresStore,
+    elsewhere: Arc<BTreeSet<String>>,
+    /// When that look began.
+    at: Instant,
+    /// It is in the database of the directory.
+    is_directory: bool,
+}
+
+struct Look {
+    store: PostgresStore,
+    elsewhere: Elsewhere,
+    /// What the cell was told already.
+    told: Told,
+    is_directory: bool,
+}
+
+impl Cell {
+    pub(super) fn new(index: usize, url: CellUrl) -> Cell {
+        let (known, look, is_here) = (RwLock::default(), Mutex::default(), watch::Sender::new(false));
+        Cell { index, url, known, look, is_here }
+    }
+
+    fn known(&self) -> Option<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its store, if it answers.
+    pub(super) fn store(&self) -> Result<PostgresStore, StoreError> {
+        match self.known() {
+            Some(known) if *self.is_here.borrow() => Ok(known.store),
+            _ => Err(self.gone()),
+        }
+    }
+
+    /// Its store, if it was ever connected to.
+    pub(super) fn last_store(&self) -> Option<PostgresStore> {
+        self.known().map(|known| known.store)
+    }
+
+    /// Its store, for what is of this organization: if what was read of the cell is trusted still, and does not say that
+    /// the organization is elsewhere.
+    pub(super) fn store_for(
+        &self,
+        organization: &str,
+        trust: std::time::Duration,
+    ) -> Result<PostgresStore, StoreError> {
+        let store = self.store()?;
+        let known = self.known().filter(|known| known.at.elapsed() < trust).ok_or_else(|| self.gone())?;
+        if known.elsewhere.contains(organization) {
+            return Err(moving());
+        }
+        Ok(store)
+    }
+
+    /// Whether an organization must not be used here, as far as this process knows.
+    pub(super) fn lacks(&self, organization: &str) -> bool {
+        self.known().is_some_and(|known| known.elsewhere.contains(organization))
+    }
+
+    /// Returns when it does not answer any more.
+    pub(super) async fn lost(&self) -> StoreError {
+        let mut is_here = self.is_here.subscribe();
+        // The sender is this cell's own.
+        let _ = is_here.wait_for(|is_here| !is_here).await;
+        self.gone()
+    }
+
+    fn gone(&self) -> StoreError {
+        StoreError::Unavailable(format!("the cell {} does not answer", self.url.name))
+    }
+}
+
+/// What a call of an organization is answered that is on its way.
+pub(super) fn moving() -> StoreError {
+    StoreError::Unavailable("the organization is being moved to another cell".to_owned())
+}
+
+impl Shared {
+    /// Looks at a cell: connects to it, tells it what it was not told yet, and reads what must not be used in it.
+    pub(super) async fn look_at(&self, cell: &Cell) -> Result<(), StoreError> {
+        let looked = self.look(cell).boxed().await;
+        let was_here = cell.is_here.send_replace(looked.is_ok());
+        let name = &cell.url.name;
+        match &looked {
+            Ok(()) if !was_here => tracing::info!(cell = name, "the cell answers"),
+            Err(error) if was_here => {
+                tracing::warn!(cell = name, error = error as &dyn std::error::Error, "the cell does not answer");
+            }
+            _ => {}
+        }
+        self.settings.meters.cell_up(name).set(i64::from(looked.is_ok()));
+        if was_here != looked.is_ok() {
+            self.cover();
+        }
+        looked
+    }
+
+    async fn look(&self, cell: &Cell) -> Result<(), StoreError> {
+        let mut look = cell.look.lock().await;
+        let at = Instant::now();
+        if look.is_none() {
+            let store = connect(Arc::clone(&self.settings), cell.url.clone()).await?;
+            self.adopt(cell, &store).await?;
+            self.follow(&store);
+            let is_directory = directory_id(&store).await? == self.settings.directory;
+            *look = Some(Look { elsewhere: store.elsewhere(), store, told: Told::default(), is_directory });
+        }
+        let Look { store, elsewhere, told, is_directory } = look.as_mut().expect("it was made just now");
+        let elsewhere = Arc::new(elsewhere.read(self.patience.answer).await?);
+        let wanted = self.settings.told().clone();
+        let untold: Vec<String> = wanted.consumers.difference(&told.consumers).cloned().collect();
+        for consumer in untold {
+            store.register_consumer(&consumer).await?;
+        }
+        if wanted.has_statistics && !told.has_statistics {
+            store.begin_statistics().await?;
+        }
+        *told = wanted;
+        let known = Known { store: store.clone(), elsewhere, at, is_directory: *is_directory };
+        *cell.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(())
+    }
+
+    /// Brings what calls of the instance have changed in a cell into the instance's audit log.
+    pub(super) async fn gather_audit(&self, cell: &Cell) -> Result<(), StoreError> {
+        match cell.known() {
+            Some(known) if !known.is_directory => self.directory.store.take_audit(&cell.url.name, &cell.store()?).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes in the directory what is in the cell and in no other, and pauses the kinds there that are paused everywhere.
+    async fn adopt(&self, cell: &Cell, store: &PostgresStore) -> Result<(), StoreError> {
+        let present = store.present().await?;
+        let mut unknown = present;
+        unknown.retain(|name| self.directory.known(name).is_none());
+        if !unknown.is_empty() {
+            let adopted = self.directory.store.adopt(&cell.url.name, &unknown).await?;
+            tracing::info!(cell = cell.url.name, organizations = adopted, "organizations were found in the cell");
+            self.directory.refresh().await?;
+        }
+        for paused in self.directory.store.paused().await? {
+            if matches!(paused.what, Pausable::Kind(_)) {
+                store.pause(paused.what).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what the cell's store tells of commits.
+    fn follow(&self, store: &PostgresStore) {
+        let (of_cell, all, closing) = (store.commits(), self.commits.clone(), self.closing.clone());
+        let (mut feed, mut queue, mut due) = (of_cell.feed(), of_cell.queue_of_others(), of_cell.delays());
+        tokio::spawn(async move {
+            let follow = async {
+                loop {
+                    let news = tokio::select! {
+                        marked = feed.changed() => marked.map(|()| News::CHANGED),
+                        marked = queue.changed() => marked.map(|()| News { queue: true, ..News::default() }),
+                        marked = due.changed() => marked.map(|()| News { due: true, ..News::default() }),
+                    };
+                    let Ok(news) = news else { return };
+                    all.hear(news);
+                }
+            };
+            tokio::select! { () = follow => {}, () = closing.cancelled() => {} }
+        });
+    }
+
+    /// Of which commits this process is told, of all cells that answer.
+    pub(super) fn cover(&self) {
+        let stores = self.cells.iter().filter_map(|cell| cell.store().ok());
+        let is_hinted = stores.map(|store| store.commits().coverage()).all(|coverage| coverage != Coverage::Own);
+        self.commits.cover(if is_hinted { Coverage::Hinted } else { Coverage::Own });
+    }
+
+    /// Starts what looks at the directory and at each cell, until the store closes or is dropped.
+    pub(super) fn start(self: &Arc<Shared>) {
+        for index in 0..self.cells.len() {
+            self.every_look("cell", move |shared| {
+                async move {
+                    // A cell that is away is no trouble of this process: the others go on.
+                    if shared.look_at(&shared.cells[index]).await.is_ok() {
+                        let _ = shared.gather_audit(&shared.cells[index]).await;
+                    }
+                    shared.cover();
+                }
+                .boxed()
+            });
+        }
+        self.every_look("directory", |shared| {
+            async move {
+                if let Err(error) = shared.directory.refresh().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the directory of cells does not answer");
+                }
+            }
+            .boxed()
+        });
+    }
+
+    fn every_look(
+        self: &Arc<Shared>,
+        name: &'static str,
+        work: impl Fn(Arc<Shared>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
+        let (weak, health, closing) = (Arc::downgrade(self), self.health.clone(), self.closing.clone());
+        let period = self.patience.look;
+        tokio::spawn(async move {
+            run_periodic(&health, Schedule::every(name, period), &closing, || async {
+                let Some(shared) = Weak::upgrade(&weak) else { return Ok(Next::Never) };
+                work(shared).await;
+                Ok::<_, StoreError>(Next::AfterPeriod)
+            })
+            .await;
+        });
+    }
+}
+
+/// What tells a directory from others, in this and in its cells.
+pub(super) async fn directory_id(store: &PostgresStore) -> Result<String, StoreError> {
+    let key = store.position_key().await?.derive("cells");
+    Ok(key.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn connect(settings: Arc<Settings>, url: CellUrl) -> BoxFuture<'static, Result<PostgresStore, StoreError>> {
+    let connect = async move {
+        let config = &settings.config;
+        let (clock, meters) = (config.clock.clone(), settings.meters.clone());
+        let CellUrl { name, url, read_url } = url;
+        let store = PostgresStore::connect_part(url, read_url, config.how, config.connections, clock, meters).await?;
+        store.be_cell(&name, &settings.directory).await?;
+        let told = settings.told().clone();
+        if let Some(keyring) = told.keyring {
+            store.seal_with(keyring);
+        }
+        if let Some(retention) = told.retention {
+            store.set_default_retention(retention);
+        }
+        if let Some(quotas) = told.quotas {
+            store.set_quotas(quotas);
+            store.refresh_limits().await?;
+        }
+        Ok(store)
+    };
+    connect.boxed()
+}

@@ -1,0 +1,81 @@
+//! Claims for several organizations: cells take turns.
+//!
+//! Within a cell, its organizations go round by their weights, as in every store. Of a claim, each cell that has enough
+//! gets an equal share; what one does not use, the others get; who has the first share changes with each claim. So an
+//! organization waits for those of its own cell, and for at most a share of each other cell.
+
+use std::sync::PoisonError;
+
+use futures_util::future::join_all;
+
+use super::Cells;
+use crate::{ClaimRequest, Claimed, Store as _, StoreError};
+
+impl Cells {
+    pub(super) async fn claim_in_turn(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let cells = &self.shared.cells;
+        let first = {
+            let mut turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = *turn;
+            *turn = (first + 1) % cells.len();
+            first
+        };
+        // Those that may have more, in turn.
+        let mut asked: Vec<_> = (0..cells.len()).map(|place| &cells[(first + place) % cells.len()]).collect();
+        let (mut claimed, mut has_answered, mut error) = (Vec::new(), false, None);
+        loop {
+            let room = request.limit.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            if room == 0 || asked.is_empty() {
+                break;
+            }
+            let shares = shares(room, asked.len());
+            let answers =
+                join_all(asked.iter().zip(&shares).filter(|(_, share)| **share > 0).map(async |(cell, share)| {
+                    let store = cell.store()?;
+                    tokio::select! {
+                        claimed = store.claim(ClaimRequest { limit: *share, ..request.clone() }) => claimed,
+                        error = cell.lost() => Err(error),
+                    }
+                }))
+                .await;
+            let mut still = Vec::new();
+            for ((cell, share), answer) in asked.iter().zip(&shares).zip(answers) {
+                match answer {
+                    Ok(found) => {
+                        has_answered = true;
+                        if found.len() == *share as usize {
+                            still.push(*cell);
+                        }
+                        claimed.extend(found);
+                    }
+                    Err(failed) => error = error.or(Some(failed)),
+                }
+            }
+            // Those whose share was nothing come first now.
+            let unasked = asked.iter().skip(shares.iter().filter(|share| **share > 0).count());
+            asked = unasked.copied().chain(still).collect();
+        }
+        match error {
+            Some(error) if !has_answered && claimed.is_empty() => Err(error),
+            _ => Ok(claimed),
+        }
+    }
+}
+
+/// So many, in as many shares as equal as they can be, the larger ones first.
+fn shares(count: u32, among: usize) -> Vec<u32> {
+    let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
+    (0..among).map(|place| count / among + u32::from(place < count % among)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shares;
+
+    #[test]
+    fn shares_are_as_equal_as_they_can_be_and_add_up() {
+        assert_eq!(shares(10, 4), [3, 3, 2, 2]);
+        assert_eq!(shares(1, 3), [1, 0, 0]);
+        assert_eq!(shares(0, 2), [0, 0]);
+    }
+}

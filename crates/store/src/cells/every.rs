@@ -1,0 +1,63 @@
+//! What is of all organizations is asked of every cell.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::Cells;
+use super::cell::Cell;
+use crate::{Store, StoreError};
+
+impl Cells {
+    /// Asks every cell that answers, all at once; answers what those said that did. Fails when none does.
+    pub(super) async fn every<T, F>(
+        &self,
+        call: impl Fn(Arc<dyn Store>) -> F,
+    ) -> Result<Vec<(&Arc<Cell>, T)>, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let (answers, error) = self.ask(call).await;
+        match error {
+            Some(error) if answers.is_empty() => Err(error),
+            _ => Ok(answers),
+        }
+    }
+
+    /// Asks every cell; fails when any does not answer, since what is asked for is of all.
+    pub(super) async fn all<T, F>(&self, call: impl Fn(Arc<dyn Store>) -> F) -> Result<Vec<(&Arc<Cell>, T)>, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let (answers, error) = self.ask(call).await;
+        error.map_or(Ok(answers), Err)
+    }
+
+    /// What the cells answered, in their order, and the first error. A cell that is lost meanwhile is not waited for.
+    pub(super) async fn ask<T, F>(
+        &self,
+        call: impl Fn(Arc<dyn Store>) -> F,
+    ) -> (Vec<(&Arc<Cell>, T)>, Option<StoreError>)
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let call = &call;
+        let asked = join_all(self.shared.cells.iter().map(async |cell| {
+            let store = cell.store()?;
+            let answer = tokio::select! {
+                answer = call(self.recorded(&store)) => answer,
+                error = cell.lost() => Err(error),
+            };
+            answer.map(|answer| (cell, answer))
+        }))
+        .await;
+        let (mut answers, mut first) = (Vec::new(), None);
+        for asked in asked {
+            match asked {
+                Ok(answer) => answers.push(answer),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        (answers, first)
+    }
+}

@@ -1,0 +1,195 @@
+//! Moving an organization to another cell, while servers run.
+//!
+//! 1. The directory notes the move; it answers who else would move the same organization.
+//! 2. The target notes that the organization is not to be used there, and the source that it has left: from here on its
+//!    calls are answered 503. What it still has under way in the source is refused (`postgres/moving.rs`).
+//! 3. Everything is copied from one snapshot, counted, and examined as `longrun doctor` does.
+//! 4. Once no process can think any more that it is in the source ([`Patience::trust`](super::Patience::trust)), the
+//!    directory says that it is in the target. This is the moment of the move.
+//! 5. It is opened there, its leases as long as they had left, and removed from the source.
+//!
+//! Whatever breaks off, the same move does again what is not done; before the fourth step, it can be given up.
+
+use std::time::{Duration, Instant};
+
+use super::Cells;
+use super::cell::Cell;
+use crate::postgres::{AWAY, Left};
+use crate::{PostgresStore, Store as _, StoreError};
+
+/// Clocks of machines run alike but for less than this.
+const CLOCKS: Duration = Duration::from_millis(500);
+
+/// What a move came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Rows that were copied; `None`: by an earlier call, which broke off later.
+    pub rows: Option<u64>,
+    /// For how long the organization's calls were refused.
+    pub stood_still: Duration,
+}
+
+/// Why an organization was not moved. What was done stays, and the same call goes on with it.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The directory does not know it.
+    #[error("there is no organization {0}")]
+    NoOrganization(String),
+    /// The configuration does not have it.
+    #[error("there is no cell {name}; the configuration has {}", .known.join(", "))]
+    NoCell {
+        /// The name that was given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// Somebody else is at it.
+    #[error("the organization is being moved by another process: wait until it is done")]
+    UnderWay,
+    /// A move that broke off went elsewhere.
+    #[error("a move of the organization to the cell {0} broke off: go on with that, or give it up first")]
+    ToAnother(String),
+    /// There is nothing to be given up.
+    #[error("no move of the organization is under way")]
+    NotMoving,
+    /// It is being deleted.
+    #[error("the organization is being deleted, or is deleted")]
+    Gone,
+    /// The target has another one of this name, which the directory does not know.
+    #[error("the cell {0} has an organization of this name already: `longrun doctor` tells more")]
+    Taken(String),
+    /// The directory or one of the cells.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Cells {
+    /// Moves an organization to another cell, or goes on with a move that broke off. `progress` is told how many rows
+    /// were copied, from time to time.
+    ///
+    /// # Errors
+    /// [`MoveError`].
+    pub async fn move_organization(
+        &self,
+        organization: &str,
+        to: &str,
+        progress: impl FnMut(u64),
+    ) -> Result<Moved, MoveError> {
+        let target = self.named(to)?;
+        let directory = &self.shared.directory;
+        let lock = directory.store.move_lock(organization).await?.ok_or(MoveError::UnderWay)?;
+        let placed = directory.look_up(organization).await?;
+        let placed = placed.ok_or_else(|| MoveError::NoOrganization(organization.to_owned()))?;
+        if let Some(other) = placed.moving_to.filter(|moving_to| moving_to != to) {
+            return Err(MoveError::ToAnother(other));
+        }
+        let mut rows = None;
+        if placed.cell != to {
+            let source = self.named(&placed.cell)?;
+            rows = Some(self.bring(organization, source, target, progress).await?);
+        }
+        let stood_still = self.settle_in(organization, target).await?;
+        drop(lock);
+        Ok(Moved { rows, stood_still })
+    }
+
+    /// Gives up a move that broke off, before the directory said that the organization is in the target: it goes on
+    /// where it was.
+    ///
+    /// # Errors
+    /// [`MoveError`].
+    pub async fn abort_move(&self, organization: &str) -> Result<(), MoveError> {
+        let directory = &self.shared.directory;
+        let lock = directory.store.move_lock(organization).await?.ok_or(MoveError::UnderWay)?;
+        let placed = directory.look_up(organization).await?;
+        let placed = placed.ok_or_else(|| MoveError::NoOrganization(organization.to_owned()))?;
+        let to = placed.moving_to.ok_or(MoveError::NotMoving)?;
+        let source = self.named(&placed.cell)?.store()?;
+        self.named(&to)?.store()?.remove_left(organization).await?;
+        if source.standing(organization).await? == Some(AWAY) {
+            source.stay(organization).await?;
+        }
+        directory.store.note_moving(organization, &placed.cell, None).await?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// The first four steps; answers how many rows were copied.
+    async fn bring(
+        &self,
+        organization: &str,
+        source: &Cell,
+        target: &Cell,
+        progress: impl FnMut(u64),
+    ) -> Result<u64, MoveError> {
+        let (from, to) = (source.store()?, target.store()?);
+        if to.standing(organization).await? == Some(0) {
+            return Err(MoveError::Taken(target.url.name.clone()));
+        }
+        if !matches!(from.standing(organization).await?, Some(0 | AWAY)) {
+            return Err(MoveError::Gone);
+        }
+        let directory = &self.shared.directory.store;
+        directory.note_moving(organization, &source.url.name, Some(&target.url.name)).await?;
+        to.arrive(organization).await?;
+        from.leave(organization).await?;
+        // Whoever looked before does not trust what he saw for longer than this.
+        let trusted_until = Instant::now() + self.shared.patience.trust + CLOCKS;
+        from.fence(organization).await?;
+        let rows = to.copy_from(&from, organization, progress).await?;
+        tokio::time::sleep_until(trusted_until.into()).await;
+        if !directory.note_moved(organization, &target.url.name).await? {
+            return Err(MoveError::NotMoving);
+        }
+        Ok(rows)
+    }
+
+    /// The last step: has the organization be used in its cell, and removes it from all others that have something of
+    /// it. Answers for how long it stood still.
+    async fn settle_in(&self, organization: &str, target: &Cell) -> Result<Duration, MoveError> {
+        self.shared.directory.look_up(organization).await?;
+        let mut others: Vec<PostgresStore> = Vec::new();
+        for cell in self.shared.cells.iter().filter(|cell| cell.index != target.index) {
+            match cell.store() {
+                Ok(store) if store.is_elsewhere(organization).await? => others.push(store),
+                // Where it was is asked for below; what else there is can wait for the next call.
+                _ => {}
+            }
+        }
+        let to = target.store()?;
+        let mut left = Left::default();
+        for other in &others {
+            // The source of this move is the last one that it left.
+            if other.standing(organization).await? == Some(AWAY) {
+                let of_other = other.left(organization).await?;
+                if left.stood_still.is_zero() || of_other.stood_still < left.stood_still {
+                    left = of_other;
+                }
+            }
+        }
+        to.open(organization, left).await?;
+        for other in &others {
+            other.remove_left(organization).await?;
+        }
+        Ok(left.stood_still)
+    }
+
+    fn named(&self, name: &str) -> Result<&Cell, MoveError> {
+        let known = || self.shared.cells.iter().map(|cell| cell.url.name.clone()).collect();
+        self.cell(name).map(|cell| &**cell).ok_or_else(|| MoveError::NoCell { name: name.to_owned(), known: known() })
+    }
+}
+
+impl Cells {
+    /// The stores of cells by their names, for tests that look behind the directory.
+    #[doc(hidden)]
+    pub fn store_of(&self, cell: &str) -> Option<PostgresStore> {
+        self.cell(cell).and_then(|cell| cell.last_store())
+    }
+
+    /// Closes everything; see [`Store::close`](crate::Store::close).
+    #[doc(hidden)]
+    pub async fn shut(&self) {
+        self.close().await;
+    }
+}

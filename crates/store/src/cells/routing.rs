@@ -1,0 +1,204 @@
+//! What is of one organization goes to its cell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::Cells;
+use super::cell::{Cell, moving};
+use crate::{LeaseRef, Position, PostgresStore, Store, StoreError};
+
+/// Where a call of an organization goes.
+pub(super) struct At {
+    store: PostgresStore,
+    /// The store as the call is to be recorded.
+    pub(super) recorded: Arc<dyn Store>,
+    /// `None`: the directory's, for the instance and for organizations that are nowhere.
+    cell: Option<Arc<Cell>>,
+    organization: String,
+    moves: u32,
+}
+
+/// Bits of a place in a feed that say how often its organization was moved. Transactions are numbered below: 2^48 of
+/// them are nine thousand years at a thousand a second.
+const MOVES_BITS: u32 = 16;
+
+impl At {
+    /// Another error in the place of one that only says that the organization has left.
+    pub(super) async fn checked<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let (Err(StoreError::OrganizationGone | StoreError::Database(_)), Some(_)) = (&answer, &self.cell)
+            && self.store.is_elsewhere(&self.organization).await?
+        {
+            return Err(moving());
+        }
+        answer
+    }
+
+    fn tag(&self) -> u64 {
+        u64::from(self.moves % (1 << MOVES_BITS)) << (u64::BITS - MOVES_BITS)
+    }
+
+    /// A place as callers see it.
+    pub(super) fn tagged(&self, place: Position) -> Position {
+        Position { row: place.row | self.tag(), ..place }
+    }
+
+    /// A place as the cell gave it; `None`: it is of another one.
+    pub(super) fn untagged(&self, place: Position) -> Option<Position> {
+        let row = place.row ^ self.tag();
+        (row >> (u64::BITS - MOVES_BITS) == 0).then_some(Position { row, ..place })
+    }
+}
+
+impl Cells {
+    /// Where calls of an organization go that make nothing of one that is new.
+    pub(super) async fn at(&self, organization: &str) -> Result<At, StoreError> {
+        let directory = &self.shared.directory;
+        let placed = if organization.is_empty() { None } else { directory.find(organization).await? };
+        match placed {
+            Some(placed) => self.in_cell(&placed.cell, organization, placed.moves).await,
+            None => Ok(self.in_directory(organization)),
+        }
+    }
+
+    /// Where calls go that may make an organization.
+    pub(super) async fn at_new(&self, organization: &str) -> Result<At, StoreError> {
+        if organization.is_empty() {
+            return Ok(self.in_directory(organization));
+        }
+        let cells = self.shared.cells.iter().filter(|cell| cell.store().is_ok());
+        let cells: Vec<&str> = cells.map(|cell| cell.url.name.as_str()).collect();
+        let placed = self.shared.directory.find_or_assign(organization, &cells).await?;
+        self.in_cell(&placed.cell, organization, placed.moves).await
+    }
+
+    fn in_directory(&self, organization: &str) -> At {
+        let store = self.shared.directory.store.clone();
+        let recorded = self.recorded(&store);
+        At { store, recorded, cell: None, organization: organization.to_owned(), moves: 0 }
+    }
+
+    async fn in_cell(&self, name: &str, organization: &str, moves: u32) -> Result<At, StoreError> {
+        let trust = self.shared.patience.trust;
+        let found = self.cell(name).ok_or_else(|| unknown(name))?;
+        match found.store_for(organization, trust) {
+            Ok(store) => {
+                let recorded = self.recorded(&store);
+                let cell = Some(Arc::clone(found));
+                Ok(At { store, recorded, cell, organization: organization.to_owned(), moves })
+            }
+            // The move may be over, and the copy not know it yet.
+            Err(error) if found.lacks(organization) => match self.shared.directory.look_up(organization).await? {
+                Some(placed) if placed.cell != name => {
+                    let cell = self.cell(&placed.cell).ok_or_else(|| unknown(&placed.cell))?;
+                    let store = cell.store_for(organization, trust)?;
+                    let recorded = self.recorded(&store);
+                    let cell = Some(Arc::clone(cell));
+                    Ok(At { store, recorded, cell, organization: organization.to_owned(), moves: placed.moves })
+                }
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A store of a part, as this one's calls are recorded.
+    pub(super) fn recorded(&self, store: &PostgresStore) -> Arc<dyn Store> {
+        match &self.call {
+            Some(call) => store.on_behalf_of(call.clone()),
+            None => Arc::new(store.clone()),
+        }
+    }
+
+    /// Whether this cell is where an organization is. What it says of others is of a move that is under way or was made.
+    pub(super) async fn is_in(&self, cell: &Cell, organization: &str) -> bool {
+        let placed = self.shared.directory.find(organization).await;
+        !cell.lacks(organization) && placed.ok().flatten().is_some_and(|placed| placed.cell == cell.url.name)
+    }
+
+    /// Splits work by organization, has each part done in its cell, all at once; answers what came of each item, in the
+    /// order given. An error concerns all items of its organization.
+    pub(super) async fn by_organization<T, R, F>(
+        &self,
+        items: Vec<T>,
+        lease: impl Fn(&T) -> &LeaseRef,
+        work: impl Fn(Arc<dyn Store>, Vec<T>) -> F,
+    ) -> Vec<Result<R, StoreError>>
+    where
+        F: Future<Output = Result<Vec<R>, StoreError>>,
+    {
+        let count = items.len();
+        let mut parts: BTreeMap<String, (Vec<usize>, Vec<T>)> = BTreeMap::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let (indexes, part) = parts.entry(lease(&item).organization.clone()).or_default();
+            indexes.push(index);
+            part.push(item);
+        }
+        let work = &work;
+        let done = join_all(parts.into_iter().map(async |(organization, (indexes, part))| {
+            let done = async {
+                let at = self.at(&organization).await?;
+                at.checked(work(Arc::clone(&at.recorded), part).await).await
+            };
+            (indexes, done.await)
+        }))
+        .await;
+        let mut answers: Vec<Option<Result<R, StoreError>>> = (0..count).map(|_| None).collect();
+        for (indexes, part) in done {
+            match part {
+                Ok(part) => {
+                    for (index, answer) in indexes.into_iter().zip(part) {
+                        answers[index] = Some(Ok(answer));
+                    }
+                }
+                Err(error) => {
+                    let told = error.to_string();
+                    let mut first = Some(error);
+                    for index in indexes {
+                        let error = first.take().unwrap_or_else(|| StoreError::Unavailable(told.clone()));
+                        answers[index] = Some(Err(error));
+                    }
+                }
+            }
+        }
+        answers.into_iter().map(|answer| answer.expect("every item was answered")).collect()
+    }
+}
+
+fn unknown(cell: &str) -> StoreError {
+    StoreError::Unusable(format!(
+        "the directory names the cell {cell}, which the configuration lacks: it must have every cell that has organizations"
+    ))
+}
+
+/// Implements a trait for [`Cells`]: `at` sends a call to the cell of an organization, `new` does so and gives a new
+/// organization a place, `sum` adds up what the cells that answer have done. What is written behind is as it stands.
+macro_rules! cells {
+    (impl $trait:ident {
+        $($how:ident $(($organization:expr))? => fn $name:ident(&self $(, $argument:ident: $type:ty)*) -> $answer:ty;)*
+    } $({ $($rest:tt)* })?) => {
+        #[async_trait::async_trait]
+        impl $trait for $crate::cells::Cells {
+            $(async fn $name(&self $(, $argument: $type)*) -> Result<$answer, $crate::StoreError> {
+                $crate::cells::routing::cells!(@$how self, $name, ($($argument),*) $(, $organization)?)
+            })*
+            $($($rest)*)?
+        }
+    };
+    (@at $self:ident, $name:ident, ($($argument:ident),*), $organization:expr) => {{
+        let at = $self.at($organization).await?;
+        let answer = at.recorded.$name($($argument),*).await;
+        at.checked(answer).await
+    }};
+    (@new $self:ident, $name:ident, ($($argument:ident),*), $organization:expr) => {{
+        let at = $self.at_new($organization).await?;
+        let answer = at.recorded.$name($($argument),*).await;
+        at.checked(answer).await
+    }};
+    (@sum $self:ident, $name:ident, ($($argument:ident),*)) => {{
+        let done = $self.every(|store| async move { store.$name($($argument),*).await }).await?;
+        Ok(done.into_iter().map(|(_, count)| count).sum())
+    }};
+}
+pub(super) use cells;

@@ -1,0 +1,546 @@
+//! [`Cells`] as a [`Store`]: see [`super`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use operations::{Access, Filter, NewOperation, Operation, OperationId, PageRequest, Refusal, Status, Timestamp};
+
+use super::Cells;
+use super::routing::cells;
+use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
+use crate::{
+    AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
+    Contents, Finding, Heartbeat, HistoryEvent, IdempotencyKey, Keyring, LeaseRef, LeaseStatus, Limits, Listing, Lost,
+    LostLease, NewToken, OperationCommand, Organization, Organizations, Overrun, Pausable, Paused, Position,
+    PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+};
+
+cells! {
+    impl Store {
+        new(&access.organization) => fn create_as(
+            &self, access: &Access, operations: Vec<NewOperation>, ids: Vec<OperationId>, key: Option<IdempotencyKey>,
+            start: Option<Start>
+        ) -> Vec<Operation>;
+        at(&access.organization) => fn get_many(&self, access: &Access, ids: &[OperationId]) -> Vec<Option<Operation>>;
+        at(&access.organization) => fn list(&self, access: &Access, filter: &Filter, page: PageRequest) -> Listing;
+        at(&access.organization) => fn output(&self, access: &Access, id: OperationId) -> Option<String>;
+        at(&access.organization) => fn history(&self, access: &Access, id: OperationId) -> Option<Vec<HistoryEvent>>;
+        at(&access.organization) => fn command(
+            &self, access: &Access, id: OperationId, command: OperationCommand
+        ) -> CommandOutcome;
+        sum => fn end_overdue_cancels(&self, grace: Duration, limit: u32) -> u64;
+        sum => fn purge(&self, limit: u32) -> u64;
+        sum => fn forget_changes(&self, keep: Duration, limit: u32) -> u64;
+        at(organization) => fn contents(&self, organization: &str) -> Option<Contents>;
+        at(organization) => fn begin_deletion(&self, organization: &str, unfinished_too: bool) -> u64;
+        at(organization) => fn delete_part(&self, organization: &str, limit: u32) -> u64;
+        at(organization) => fn end_deletion(&self, organization: &str) -> ();
+    } {
+        async fn forget_idempotency_keys(&self, limit: u32) -> Result<u64, StoreError> {
+            let (mut forgotten, mut failed) = (0, None);
+            for cell in &self.shared.cells {
+                let left = limit.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+                let Ok(store) = cell.store() else { continue };
+                match store.forget_idempotency_keys(left).await {
+                    Ok(rows) => forgotten += rows,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            failed.filter(|_| forgotten == 0).map_or(Ok(forgotten), Err)
+        }
+
+        async fn audit(
+            &self,
+            organization: &str,
+            filter: &AuditFilter,
+            before: Option<u64>,
+            limit: u32,
+        ) -> Result<AuditPage, StoreError> {
+            if organization.is_empty() {
+                // What a cell that is away has of it comes when it answers again.
+                for cell in &self.shared.cells {
+                    let _ = self.shared.gather_audit(cell).await;
+                }
+            }
+            let at = self.at(organization).await?;
+            at.checked(at.recorded.audit(organization, filter, before, limit).await).await
+        }
+
+        async fn forget_audit(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+            let of_cells = self.every(|store| async move { store.forget_audit(keep, limit).await }).await?;
+            let of_instance = self.shared.directory.store.forget_audit(keep, limit).await?;
+            Ok(of_cells.into_iter().map(|(_, rows)| rows).sum::<u64>() + of_instance)
+        }
+
+        async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+            match request.organization().map(str::to_owned) {
+                Some(organization) => {
+                    let at = self.at(&organization).await?;
+                    at.checked(at.recorded.claim(request).await).await
+                }
+                None => self.claim_in_turn(request).await,
+            }
+        }
+
+        async fn heartbeat(&self, beats: Vec<Heartbeat>, lease: Duration) -> Result<Vec<LeaseStatus>, StoreError> {
+            let statuses = self
+                .by_organization(beats, |beat| &beat.lease, |store, beats| async move {
+                    store.heartbeat(beats, lease).await
+                })
+                .await;
+            if !statuses.is_empty() && statuses.iter().all(Result::is_err) {
+                return statuses.into_iter().collect();
+            }
+            // Those of a cell that is away are neither extended nor lost: the next heartbeat tells.
+            let unknown = LeaseStatus::Held { expires_at: self.now(), cancel_requested: false };
+            Ok(statuses.into_iter().map(|status| status.unwrap_or(unknown)).collect())
+        }
+
+        async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Status, Refusal>>, StoreError> {
+            // What was settled is told the same when it is sent again.
+            let settled = self.by_organization(settlements, |settlement| &settlement.lease, |store, part| async move {
+                store.settle(part).await
+            });
+            settled.await.into_iter().collect()
+        }
+
+        async fn release(&self, leases: Vec<LeaseRef>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+            let released = self.by_organization(leases, |lease| lease, |store, part| async move {
+                store.release(part).await
+            });
+            released.await.into_iter().collect()
+        }
+
+        async fn lost_leases(&self, which: Lost, limit: u32) -> Result<Vec<LostLease>, StoreError> {
+            let mut lost = Vec::new();
+            for (cell, found) in self.every(|store| async move { store.lost_leases(which, limit).await }).await? {
+                for one in found {
+                    if self.is_in(cell, &one.lease.organization).await {
+                        lost.push(one);
+                    }
+                }
+            }
+            Ok(lost)
+        }
+
+        async fn overruns(&self, timeouts: &AttemptTimeouts, limit: u32) -> Result<Vec<Overrun>, StoreError> {
+            let mut overruns = Vec::new();
+            for (cell, found) in self.every(|store| async move { store.overruns(timeouts, limit).await }).await? {
+                for one in found {
+                    if self.is_in(cell, &one.lease.organization).await {
+                        overruns.push(one);
+                    }
+                }
+            }
+            Ok(overruns)
+        }
+
+        async fn lose(&self, lost: Vec<(LeaseRef, Duration)>) -> Result<u64, StoreError> {
+            let lost = self.by_organization(lost, |(lease, _)| lease, |store, part| async move {
+                let count = part.len();
+                let done = store.lose(part).await?;
+                // Which of them is not told: their number is right.
+                Ok((0..count as u64).map(|index| u64::from(index < done)).collect())
+            });
+            let lost = lost.await;
+            if !lost.is_empty() && lost.iter().all(Result::is_err) {
+                return lost.into_iter().sum();
+            }
+            Ok(lost.into_iter().flatten().sum())
+        }
+
+        fn set_default_retention(&self, retain_for: Option<Duration>) {
+            self.shared.settings.told().retention = Some(retain_for);
+            self.connected().for_each(|store| store.set_default_retention(retain_for));
+        }
+
+        fn set_quotas(&self, quotas: Quotas) {
+            self.shared.settings.told().quotas = Some(quotas.clone());
+            self.connected().for_each(|store| store.set_quotas(quotas.clone()));
+            self.shared.admission.set(quotas);
+        }
+
+        async fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+            let due = self.every(|store| async move { store.next_due(after).await }).await?;
+            Ok(due.into_iter().filter_map(|(_, due)| due).min())
+        }
+
+        async fn end_of_changes(&self, organization: &str) -> Result<Position, StoreError> {
+            let at = self.at(organization).await?;
+            let end = at.checked(at.recorded.end_of_changes(organization).await).await?;
+            Ok(at.tagged(end))
+        }
+
+        async fn changes(&self, organization: &str, after: Position, limit: u32) -> Result<Changes, StoreError> {
+            let at = self.at(organization).await?;
+            let after = at.untagged(after).ok_or(StoreError::PositionUnknown)?;
+            let mut found = at.checked(at.recorded.changes(organization, after, limit).await).await?;
+            found.next = at.tagged(found.next);
+            found.changes.iter_mut().for_each(|change| change.position = at.tagged(change.position));
+            Ok(found)
+        }
+
+        async fn position_key(&self) -> Result<PositionKey, StoreError> {
+            self.shared.directory.store.position_key().await
+        }
+
+        async fn register_consumer(&self, consumer: &str) -> Result<(), StoreError> {
+            self.shared.directory.store.register_consumer(consumer).await?;
+            self.every(|store| async move { store.register_consumer(consumer).await }).await?;
+            // Cells that are away are told once they answer.
+            self.shared.settings.told().consumers.insert(consumer.to_owned());
+            Ok(())
+        }
+
+        async fn acquire_consumer_lease(&self, consumer: &str, process: &str, time: Duration) -> Result<bool, StoreError> {
+            let directory = &self.shared.directory.store;
+            match directory.acquire_consumer_lease(consumer, process, time).await {
+                // Turns save work. Without the directory each process may take one: an offset does not go back.
+                Err(StoreError::Unavailable(_)) => Ok(true),
+                turn => turn,
+            }
+        }
+
+        async fn uncommitted(
+            &self,
+            consumer: &str,
+            after: &str,
+            limit: u32,
+        ) -> Result<Vec<(String, Position)>, StoreError> {
+            let found = self.every(|store| async move { store.uncommitted(consumer, after, limit).await }).await?;
+            // Where a cell has more, nothing behind what it told may be told.
+            let whole = |found: &Vec<(String, Position)>| found.len() < limit as usize;
+            let ends = found.iter().filter(|(_, found)| !whole(found));
+            let end = ends.filter_map(|(_, found)| found.last().map(|(name, _)| name.clone())).min();
+            let mut uncommitted = BTreeMap::new();
+            for (cell, found) in &found {
+                for (organization, position) in found {
+                    if end.as_ref().is_none_or(|end| organization <= end) && self.is_in(cell, organization).await {
+                        let at = self.at(organization).await;
+                        // One that is on its way is looked at when it has arrived.
+                        let Ok(at) = at else { continue };
+                        uncommitted.insert(organization.clone(), at.tagged(*position));
+                    }
+                }
+            }
+            Ok(uncommitted.into_iter().collect())
+        }
+
+        async fn commit_offset(&self, consumer: &str, organization: &str, position: Position) -> Result<(), StoreError> {
+            let at = self.at(organization).await?;
+            let position = at.untagged(position).ok_or(StoreError::PositionUnknown)?;
+            at.checked(at.recorded.commit_offset(consumer, organization, position).await).await
+        }
+
+        async fn drain_inbox(&self, limit: u32) -> Result<Option<u64>, StoreError> {
+            let drained = self.every(|store| async move { store.drain_inbox(limit).await }).await?;
+            Ok(Some(drained.into_iter().filter_map(|(_, rows)| rows).sum()))
+        }
+
+        fn now(&self) -> Timestamp {
+            self.shared.directory.store.now()
+        }
+
+        fn health(&self) -> tasks::Health {
+            self.shared.health.clone()
+        }
+
+        fn commits(&self) -> Commits {
+            self.shared.commits.clone()
+        }
+
+        async fn pause(&self, what: Pausable) -> Result<bool, StoreError> {
+            self.set_paused(what, true).await
+        }
+
+        async fn resume(&self, what: Pausable) -> Result<bool, StoreError> {
+            self.set_paused(what, false).await
+        }
+
+        async fn paused(&self) -> Result<Vec<Paused>, StoreError> {
+            let found = self.every(|store| async move { store.paused().await }).await?;
+            let mut paused = BTreeMap::new();
+            for (cell, found) in found {
+                for Paused { what, since } in found {
+                    let organization = what.key().0.to_owned();
+                    if organization.is_empty() || self.is_in(cell, &organization).await {
+                        paused.entry(what).or_insert(since);
+                    }
+                }
+            }
+            Ok(paused.into_iter().map(|(what, since)| Paused { what, since }).collect())
+        }
+
+        async fn organizations(&self) -> Result<Vec<Organization>, StoreError> {
+            let mut organizations = Vec::new();
+            for (cell, found) in self.all(|store| async move { store.organizations().await }).await? {
+                for organization in found {
+                    if self.is_in(cell, &organization.name).await {
+                        organizations.push(organization);
+                    }
+                }
+            }
+            organizations.sort_by(|one, other| one.name.cmp(&other.name));
+            Ok(organizations)
+        }
+
+        async fn kinds(&self, organization: Option<&str>) -> Result<Vec<String>, StoreError> {
+            if let Some(name) = organization {
+                let at = self.at(name).await?;
+                return at.checked(at.recorded.kinds(organization).await).await;
+            }
+            let kinds = self.every(|store| async move { store.kinds(None).await }).await?;
+            let kinds: BTreeSet<String> = kinds.into_iter().flat_map(|(_, kinds)| kinds).collect();
+            Ok(kinds.into_iter().collect())
+        }
+
+        fn on_behalf_of(&self, call: AuditCall) -> Arc<dyn Store> {
+            Arc::new(Cells { call: Some(call), ..self.clone() })
+        }
+
+        async fn record(&self, call: AuditCall, code: i32) -> Result<(), StoreError> {
+            let at = self.at(&call.organization).await?;
+            at.checked(at.recorded.record(call, code).await).await
+        }
+
+        async fn create_organization(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+            let at = self.at_new(organization).await?;
+            let made = at.checked(at.recorded.create_organization(organization, limits).await).await;
+            self.merge_limits();
+            made
+        }
+
+        async fn set_limits(&self, organization: &str, limits: Limits) -> Result<bool, StoreError> {
+            let at = self.at(organization).await?;
+            let set = at.checked(at.recorded.set_limits(organization, limits).await).await;
+            self.merge_limits();
+            set
+        }
+
+        async fn refresh_limits(&self) -> Result<(), StoreError> {
+            self.every(|store| async move { store.refresh_limits().await }).await?;
+            self.merge_limits();
+            Ok(())
+        }
+
+        fn limits(&self) -> Arc<BTreeMap<String, Limits>> {
+            self.shared.admission.stored()
+        }
+
+        fn quotas(&self) -> Arc<Quotas> {
+            self.shared.admission.quotas()
+        }
+
+        async fn create_token(&self, token: NewToken) -> Result<Token, StoreError> {
+            let at = self.at_new(&token.access.organization).await?;
+            at.checked(at.recorded.create_token(token).await).await
+        }
+
+        async fn list_tokens(
+            &self,
+            reach: &TokenReach,
+            after: Option<(Timestamp, String)>,
+            limit: u32,
+        ) -> Result<Vec<Token>, StoreError> {
+            if let (Organizations::Only(names), false) = (&reach.organizations, reach.instance)
+                && let [organization] = names.iter().collect::<Vec<_>>()[..]
+            {
+                let at = self.at(organization).await?;
+                return at.recorded.list_tokens(reach, after, limit).await;
+            }
+            let after = &after;
+            let found = self.all(|store| async move { store.list_tokens(reach, after.clone(), limit).await }).await?;
+            let of_instance = self.shared.directory.store.list_tokens(reach, after.clone(), limit).await?;
+            let mut tokens = BTreeMap::new();
+            for (cell, found) in found {
+                for token in found {
+                    let key = (token.created_at, token.id.clone());
+                    // One of an organization that is moved is in two cells.
+                    if self.is_in(cell, &token.access.organization).await || !tokens.contains_key(&key) {
+                        tokens.insert(key, token);
+                    }
+                }
+            }
+            for token in of_instance {
+                tokens.entry((token.created_at, token.id.clone())).or_insert(token);
+            }
+            Ok(tokens.into_values().take(limit as usize).collect())
+        }
+
+        async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+            let found = self.find(|store| async move { store.token(reach, id).await }).await?;
+            Ok(found)
+        }
+
+        async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
+            let Some(token) = self.token(reach, id).await? else { return Ok(None) };
+            let at = self.at(&token.access.organization).await?;
+            at.checked(at.recorded.revoke(reach, id).await).await
+        }
+
+        async fn replace_token(&self, id: &str, new: NewToken, overlap: Duration) -> Result<Option<Token>, StoreError> {
+            let at = self.at(&new.access.organization).await?;
+            at.checked(at.recorded.replace_token(id, new, overlap).await).await
+        }
+
+        async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
+            self.find(|store| async move { store.find_token(hash).await }).await
+        }
+
+        async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
+            let ids = &ids;
+            self.every(|store| async move { store.touch_tokens(ids.clone()).await }).await?;
+            self.shared.directory.store.touch_tokens(ids.clone()).await
+        }
+
+        async fn close(&self) {
+            self.shared.closing.cancel();
+            let stores: Vec<_> = self.connected().collect();
+            futures_util::future::join_all(stores.iter().map(|store| store.close())).await;
+            self.shared.directory.store.close().await;
+        }
+
+        async fn ping(&self) -> Result<(), StoreError> {
+            // One is enough: what is of the others is answered 503.
+            let (answers, error) = self.ask(|store| async move { store.ping().await }).await;
+            match error {
+                Some(error) if answers.is_empty() => self.shared.directory.store.ping().await.map_err(|_| error),
+                _ => Ok(()),
+            }
+        }
+
+        async fn doctor(&self) -> Result<Report, StoreError> {
+            let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
+            for cell in &self.shared.cells {
+                let name = &cell.url.name;
+                let store = match cell.store() {
+                    Ok(store) => store,
+                    Err(error) => {
+                        let detail = error.to_string();
+                        report.findings.push(Finding { invariant: "every cell can be examined", detail });
+                        continue;
+                    }
+                };
+                let of_cell = store.doctor().await?;
+                report.organizations += of_cell.organizations;
+                report.operations += of_cell.operations;
+                let findings = of_cell.findings.into_iter();
+                report.findings.extend(
+                    findings.map(|found| Finding { detail: format!("cell {name}: {}", found.detail), ..found }),
+                );
+                for organization in store.present().await? {
+                    let placed = self.shared.directory.look_up(&organization).await?;
+                    if placed.as_ref().is_none_or(|placed| placed.cell != *name) && !cell.lacks(&organization) {
+                        let elsewhere = placed.map_or_else(|| "nowhere".to_owned(), |placed| placed.cell);
+                        report.findings.push(Finding {
+                            invariant: "organizations are in the cells that the directory names",
+                            detail: format!("{organization} is in the cell {name}; the directory says {elsewhere}"),
+                        });
+                    }
+                }
+            }
+            Ok(report)
+        }
+
+        fn seal_with(&self, keyring: Keyring) {
+            self.shared.settings.told().keyring = Some(keyring.clone());
+            self.connected().for_each(|store| store.seal_with(keyring.clone()));
+        }
+
+        async fn text_heads(&self, after: TextCursor, limit: u32) -> Result<TextPage, StoreError> {
+            // One cell after the other.
+            let cell = after.cell;
+            let Some(walked) = self.shared.cells.get(cell) else { return Ok(TextPage { heads: Vec::new(), next: None }) };
+            let mut page = walked.store()?.text_heads(TextCursor { cell: 0, ..after }, limit).await?;
+            let others = (cell + 1 < self.shared.cells.len()).then(|| TextCursor { cell: cell + 1, ..TextCursor::default() });
+            page.next = page.next.map(|next| TextCursor { cell, ..next }).or(others);
+            let mut heads = Vec::with_capacity(page.heads.len());
+            for head in page.heads {
+                if self.is_in(walked, &head.place.organization).await {
+                    heads.push(head);
+                }
+            }
+            Ok(TextPage { heads, ..page })
+        }
+
+        async fn texts(&self, places: Vec<TextPlace>) -> Result<Vec<Option<String>>, StoreError> {
+            let mut texts = Vec::with_capacity(places.len());
+            for part in places.chunk_by(|one, other| one.organization == other.organization) {
+                let at = self.at(&part[0].organization).await?;
+                texts.extend(at.checked(at.recorded.texts(part.to_vec()).await).await?);
+            }
+            Ok(texts)
+        }
+
+        async fn replace_texts(&self, replacements: Vec<Replacement>) -> Result<u64, StoreError> {
+            let mut replaced = 0;
+            for part in replacements.chunk_by(|one, other| one.place.organization == other.place.organization) {
+                let at = self.at(&part[0].place.organization).await?;
+                replaced += at.checked(at.recorded.replace_texts(part.to_vec()).await).await?;
+            }
+            Ok(replaced)
+        }
+    }
+}
+
+impl Cells {
+    /// The stores of cells that were ever connected to.
+    fn connected(&self) -> impl Iterator<Item = crate::PostgresStore> {
+        self.shared.cells.iter().filter_map(|cell| cell.last_store())
+    }
+
+    /// What every cell has of limits, as it was looked at last.
+    fn merge_limits(&self) {
+        let mut limits = BTreeMap::new();
+        for store in self.connected() {
+            limits.extend(store.limits().iter().map(|(name, limits)| (name.clone(), limits.clone())));
+        }
+        self.shared.admission.set_stored(limits);
+    }
+
+    /// A kind everywhere is paused in every cell, and in the directory for those that come later.
+    async fn set_paused(&self, what: Pausable, paused: bool) -> Result<bool, StoreError> {
+        let set = async |store: Arc<dyn Store>| match paused {
+            true => store.pause(what.clone()).await,
+            false => store.resume(what.clone()).await,
+        };
+        let organization = what.key().0;
+        if !organization.is_empty() {
+            let at = self.at(organization).await?;
+            return at.checked(set(Arc::clone(&at.recorded)).await).await;
+        }
+        let was = set(self.recorded(&self.shared.directory.store)).await?;
+        self.all(|store| {
+            let what = what.clone();
+            async move { if paused { store.pause(what).await } else { store.resume(what).await } }
+        })
+        .await?;
+        Ok(was)
+    }
+
+    /// Looks for a token in every cell, and in the directory for those of the instance. That none is found is told only
+    /// when all were asked.
+    async fn find<F>(&self, call: impl Fn(Arc<dyn Store>) -> F) -> Result<Option<Token>, StoreError>
+    where
+        F: Future<Output = Result<Option<Token>, StoreError>>,
+    {
+        let (of_cells, of_directory) =
+            futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
+        let (found, mut error) = of_cells;
+        for (cell, token) in found {
+            // Where it is moved from there is one, too.
+            if let Some(token) = token
+                && self.is_in(cell, &token.access.organization).await
+            {
+                return Ok(Some(token));
+            }
+        }
+        match of_directory {
+            Ok(Some(token)) if token.instance.is_some() => return Ok(Some(token)),
+            Ok(_) => {}
+            Err(failed) => error = error.or(Some(failed)),
+        }
+        error.map_or(Ok(None), Err)
+    }
+}

@@ -1,0 +1,239 @@
+//! What the databases of cells say of organizations: see [`crate::cells`].
+//!
+//! **The directory** says in which cell an organization is. It is read whole once, and from then on what changed since
+//! the last look, by the numbers of transactions: whatever was under way at that look is looked at again.
+//!
+//! **A cell** says which organizations must not be used in it (`organizations_elsewhere`), whatever a copy of the
+//! directory says. So a stale copy costs an error, and never a wrong answer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+use tokio::time::timeout;
+
+use super::error::unavailable;
+use super::{Parts, PostgresStore, admin, session};
+use crate::cells::Placed;
+use crate::{Clock, Open, PostgresUrl, Store as _, StoreError};
+
+/// There is always a row, with the number of the oldest transaction under way. Served by organization_cells_by_change.
+const CHANGED: &str = "
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon, c.*
+    FROM (SELECT 1) AS one LEFT JOIN LATERAL (
+        SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE changed >= $1::text::xid8) AS c ON true";
+
+const ONE: &str = "SELECT organization_id, cell, moving_to, moves FROM organization_cells WHERE organization_id = $1";
+
+/// The cell with the fewest organizations; of those with as few, the first.
+const ASSIGN: &str = "
+    INSERT INTO organization_cells (organization_id, cell)
+    SELECT $1, c.name FROM unnest($2::text[]) WITH ORDINALITY AS c (name, place)
+    ORDER BY (SELECT count(*) FROM organization_cells AS o WHERE o.cell = c.name), c.place LIMIT 1
+    ON CONFLICT DO NOTHING";
+
+/// What was in a cell before it became one, or came there before this directory did.
+const ADOPT: &str = "
+    INSERT INTO organization_cells (organization_id, cell) SELECT id, $1 FROM unnest($2::text[]) AS o (id)
+    ON CONFLICT DO NOTHING";
+
+const MOVING: &str = "
+    UPDATE organization_cells SET moving_to = $3, changed = pg_current_xact_id()
+    WHERE organization_id = $1 AND cell = $2 AND moving_to IS DISTINCT FROM $3";
+
+const FLIP: &str = "
+    UPDATE organization_cells SET cell = $2, moving_to = NULL, moves = moves + 1, changed = pg_current_xact_id()
+    WHERE organization_id = $1 AND moving_to = $2";
+
+const ELSEWHERE: &str = "SELECT organization_id FROM organizations_elsewhere";
+
+const AUDITED: &str = "
+    SELECT seq, entries, at, log FROM audit WHERE organization_id = '' AND seq > $1 ORDER BY seq LIMIT 100";
+
+/// In the order in which they come, which is that of their times, too.
+const TAKE_AUDITED: &str = "
+    WITH numbered AS (
+        UPDATE organizations SET audit_seq = audit_seq + $1 WHERE organization_id = '' RETURNING audit_seq - $1 AS first
+    )
+    INSERT INTO audit (organization_id, seq, entries, at, log)
+    SELECT '', first, $1, greatest($2, (
+        SELECT at FROM audit WHERE organization_id = '' ORDER BY seq DESC LIMIT 1)), $3 FROM numbered";
+
+impl PostgresStore {
+    /// Connects to the database of a cell or of a directory, with a clock of the caller's choice, if there is one, and
+    /// what is counted in `meters`.
+    pub(crate) async fn connect_part(
+        url: PostgresUrl,
+        read_url: Option<PostgresUrl>,
+        how: Open,
+        connections: u32,
+        clock: Option<Clock>,
+        meters: meters::Meters,
+    ) -> Result<PostgresStore, StoreError> {
+        // On a thread of its own: the compiler cannot tell of this future that it may change threads, which it would have
+        // to where a cell is connected to beside everything else.
+        let runtime = tokio::runtime::Handle::current();
+        let connect = move || {
+            let (url, read_url) = (url.expose(), read_url.as_ref().map(PostgresUrl::expose));
+            let parts = Parts { clock, meters, ..Parts::default() };
+            runtime.block_on(PostgresStore::start(url, how, read_url, connections, parts))
+        };
+        let connected = tokio::task::spawn_blocking(connect).await;
+        connected.unwrap_or_else(|_| Err(StoreError::Unavailable("the store is shutting down".to_owned())))
+    }
+
+    /// Directory: where organizations are whose rows changed since a transaction, all from `"0"` on; and from where on to
+    /// look the next time.
+    pub(crate) async fn placed_since(&self, since: &str) -> Result<(String, Vec<Placed>), StoreError> {
+        let rows = sqlx::query(CHANGED).bind(since).fetch_all(&self.pool).await.map_err(away)?;
+        let horizon = rows.first().map_or(Ok(since.to_owned()), |row| row.try_get("horizon")).map_err(away)?;
+        let rows = rows.iter().filter(|row| row.try_get::<Option<&str>, _>("cell").is_ok_and(|cell| cell.is_some()));
+        Ok((horizon, rows.map(placed).collect::<Result<_, _>>()?))
+    }
+
+    /// Directory: where an organization is.
+    pub(crate) async fn placed(&self, organization: &str) -> Result<Option<Placed>, StoreError> {
+        let row = sqlx::query(ONE).bind(organization).fetch_optional(&self.pool).await.map_err(away)?;
+        row.as_ref().map(placed).transpose()
+    }
+
+    /// Directory: gives a new organization a place in that of these cells with the fewest; answers where it is.
+    pub(crate) async fn assign(&self, organization: &str, cells: &[&str]) -> Result<Placed, StoreError> {
+        sqlx::query(ASSIGN).bind(organization).bind(cells).execute(&self.pool).await.map_err(away)?;
+        let placed = self.placed(organization).await?;
+        placed.ok_or_else(|| StoreError::Unavailable("no cell takes new organizations now".to_owned()))
+    }
+
+    /// Directory: notes that organizations are in a cell, of those that it does not know.
+    pub(crate) async fn adopt(&self, cell: &str, organizations: &[String]) -> Result<u64, StoreError> {
+        let adopted = sqlx::query(ADOPT).bind(cell).bind(organizations).execute(&self.pool).await.map_err(away)?;
+        Ok(adopted.rows_affected())
+    }
+
+    /// Directory: notes that an organization is being moved out of a cell, or with `None` that it is not.
+    pub(crate) async fn note_moving(&self, organization: &str, from: &str, to: Option<&str>) -> Result<(), StoreError> {
+        let noted = sqlx::query(MOVING).bind(organization).bind(from).bind(to).execute(&self.pool).await;
+        noted.map(drop).map_err(away)
+    }
+
+    /// Directory: notes that an organization is in the cell that it was being moved to.
+    pub(crate) async fn note_moved(&self, organization: &str, to: &str) -> Result<bool, StoreError> {
+        let noted = sqlx::query(FLIP).bind(organization).bind(to).execute(&self.pool).await.map_err(away)?;
+        Ok(noted.rows_affected() > 0)
+    }
+
+    /// Directory: takes what calls of the instance have changed in a cell into the audit log of the instance, each entry
+    /// once.
+    pub(crate) async fn take_audit(&self, name: &str, cell: &PostgresStore) -> Result<(), StoreError> {
+        let known = "SELECT seq FROM cell_audits WHERE cell = $1";
+        loop {
+            let from: Option<i64> =
+                sqlx::query_scalar(known).bind(name).fetch_optional(&self.pool).await.map_err(away)?;
+            let from = from.unwrap_or_default();
+            let found: Vec<(i64, i32, i64, String)> =
+                sqlx::query_as(AUDITED).bind(from).fetch_all(&cell.pool).await.map_err(away)?;
+            let Some(last) = found.last().map(|(seq, ..)| *seq) else { return Ok(()) };
+            self.change(async |tx| {
+                admin::make_instance(tx, self.now()).await?;
+                let sql = "INSERT INTO cell_audits (cell, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+                sqlx::query(sql).bind(name).execute(&mut **tx).await?;
+                let sql = "UPDATE cell_audits SET seq = $3 WHERE cell = $1 AND seq = $2";
+                let moved = sqlx::query(sql).bind(name).bind(from).bind(last).execute(&mut **tx).await?;
+                // Else another process was faster.
+                if moved.rows_affected() > 0 {
+                    for (_, entries, at, log) in &found {
+                        let query = sqlx::query(TAKE_AUDITED).bind(entries).bind(at).bind(log);
+                        query.execute(&mut **tx).await?;
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
+    /// Cell: has the database be the cell of this name in this directory, unless it is another one already.
+    pub(crate) fn be_cell<'c>(&'c self, name: &'c str, directory: &'c str) -> BoxFuture<'c, Result<(), StoreError>> {
+        let be = async move {
+            let sql = "INSERT INTO cell (name, directory) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM cell)
+                ON CONFLICT DO NOTHING";
+            sqlx::query(sql).bind(name).bind(directory).execute(&self.pool).await.map_err(away)?;
+            let sql = "SELECT name, directory FROM cell";
+            let (found, of): (String, String) = sqlx::query_as(sql).fetch_one(&self.pool).await.map_err(away)?;
+            if found != name {
+                return Err(StoreError::Unusable(format!(
+                    "it is the cell {found} and not {name}: give each cell the URL that it had, under the name that it had"
+                )));
+            }
+            if of != directory {
+                return Err(StoreError::Unusable(format!(
+                    "it is the cell {name} of another directory: the URL of the store must be that of its own directory"
+                )));
+            }
+            Ok(())
+        };
+        be.boxed()
+    }
+
+    /// Cell: whether an organization must not be used here.
+    pub(crate) async fn is_elsewhere(&self, organization: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM organizations_elsewhere WHERE organization_id = $1)";
+        sqlx::query_scalar(sql).bind(organization).fetch_one(&self.pool).await.map_err(away)
+    }
+
+    /// Cell: the organizations that are here, whether or not they may be used.
+    pub(crate) async fn present(&self) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT organization_id FROM organizations WHERE deleted < 2 AND organization_id <> ''";
+        sqlx::query_scalar(sql).fetch_all(&self.pool).await.map_err(away)
+    }
+
+    /// Cell: a reader of what must not be used here, with a connection of its own, so that it waits for nobody.
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
+        Elsewhere { store: self.clone(), connection: None }
+    }
+}
+
+/// Every error on the way is as of any read.
+pub(super) fn away(error: sqlx::Error) -> StoreError {
+    StoreError::from(error).or_unavailable()
+}
+
+fn placed(row: &PgRow) -> Result<Placed, StoreError> {
+    let placed = || {
+        Ok::<_, sqlx::Error>(Placed {
+            organization: row.try_get("organization_id")?,
+            cell: row.try_get("cell")?,
+            moving_to: row.try_get("moving_to")?,
+            moves: row.try_get::<i32, _>("moves")?.unsigned_abs(),
+        })
+    };
+    placed().map_err(away)
+}
+
+/// See [`PostgresStore::elsewhere`].
+pub(crate) struct Elsewhere {
+    store: PostgresStore,
+    connection: Option<PgConnection>,
+}
+
+impl Elsewhere {
+    /// What must not be used now; within a time.
+    pub(crate) async fn read(&mut self, time: Duration) -> Result<BTreeSet<String>, StoreError> {
+        // Kept only once it has answered.
+        let kept = self.connection.take();
+        let read = async {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => self.store.pool.connect().await.map_err(session::refused)?,
+            };
+            let found: Vec<String> = sqlx::query_scalar(ELSEWHERE).fetch_all(&mut connection).await.map_err(away)?;
+            Ok((connection, found.into_iter().collect()))
+        };
+        let silent = || Err(unavailable(sqlx::Error::PoolTimedOut));
+        let (connection, found) = timeout(time, read).await.unwrap_or_else(|_| silent())?;
+        self.connection = Some(connection);
+        Ok(found)
+    }
+}

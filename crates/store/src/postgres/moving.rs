@@ -1,0 +1,568 @@
+//! Moving an organization from one database to another: what is done in either. The order of it is in
+//! [`crate::cells`].
+//!
+//! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), by which creations
+//! are refused in the statement that takes numbers; a pause keeps claims away; triggers, for this organization alone and
+//! for as long as the move takes, refuse every other write, also of a server that knows nothing of the move.
+//!
+//! **The copy** is made from one snapshot, in bounded batches. Counters are counted anew. Changes get new places, in
+//! their order, and the marks of the servers' own consumers with them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use serde_json::Value;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use super::cells::away;
+use super::tx::Tx;
+use super::{PostgresStore, changes, counters, session};
+use crate::{StoreError, go_on_deleting};
+
+/// Rows that one transaction takes at most.
+const BATCH_ROWS: usize = 1_000;
+/// Bytes that one transaction takes at most (one row more may go over).
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// How long a change of the fence waits for a table: everybody who writes to it waits behind.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
+/// How often it is tried.
+const LOCK_TRIES: u32 = 30;
+/// The first number of the advisory locks on organizations that are being moved; any that nobody else uses.
+const MOVING: i32 = 0x6d6f_7665;
+
+/// What the column `deleted` of an organization says that must not be used in this database.
+pub(crate) const AWAY: i16 = 3;
+
+/// What is copied as it is, each table with the order of its rows. Operations come before what is told of them, so that
+/// a copy that broke off can be removed like an organization.
+pub(crate) const COPIED: &[(&str, &str)] = &[
+    ("active", "seq"),
+    ("settled", "seq"),
+    ("queue", "seq"),
+    ("leases", "seq"),
+    ("concurrency_keys", "key"),
+    ("concurrency_slots", "seq"),
+    ("events", "seq, ctid"),
+    ("details", "seq"),
+    ("labels", "key, value, seq"),
+    ("unique_keys", "unique_key"),
+    ("bucket_times", "level, bucket"),
+    ("bulk_progress", "id"),
+    ("idempotency_keys", "key"),
+    ("organization_limits", "organization_id"),
+    ("audit", "seq"),
+    ("tokens", "id"),
+    ("sessions", "id"),
+    ("schedules", "seq"),
+    ("views", "id"),
+    ("waivers", "id"),
+    ("evidence", "digest"),
+    ("evidence_totals", "organization_id"),
+    ("statistics", "step, project_id, start, kind"),
+    ("statistics_origins", "organization_id"),
+];
+/// What is not written any more in the source. Whatever writes to another table of the organization writes to one of
+/// these too, in the same transaction.
+const FENCED: &[&str] = &[
+    "changes",
+    "active",
+    "settled",
+    "leases",
+    "events",
+    "audit",
+    "bulk_progress",
+    "evidence",
+    "evidence_totals",
+    "idempotency_keys",
+    "inbox",
+    "organization_limits",
+    "schedules",
+    "sessions",
+    "statistics",
+    "statistics_origins",
+    "tokens",
+    "views",
+    "waivers",
+];
+
+/// Each table has a statement for its rows as JSON, `$1`, of the organization `$2`.
+const AS_IT_IS: &str =
+    "INSERT INTO {table} SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) WHERE organization_id = $2";
+
+/// With new numbers of transactions, in their order.
+const CHANGES: &str = "
+    INSERT INTO changes (organization_id, n, at, status, ids, is_creation)
+    SELECT $2, c.place, c.at, c.status, c.ids, c.is_creation
+    FROM ROWS FROM (json_to_recordset($1::json)
+        AS (at bigint, status smallint, ids uuid[], is_creation boolean)) WITH ORDINALITY
+        AS c (at, status, ids, is_creation, place)";
+
+const INBOX: &str = "
+    INSERT INTO inbox SELECT (r).* FROM (
+        SELECT json_populate_record(NULL::inbox, e.row::json) AS r FROM (
+            SELECT (i.row::jsonb || jsonb_build_object('xid', pg_current_xact_id()::text, 'position', i.place))::text AS row
+            FROM json_array_elements($1::json) WITH ORDINALITY AS i (row, place)) AS e) AS rows
+    WHERE (r).organization_id = $2";
+
+const COUNT: &str = "
+    INSERT INTO counter_deltas (organization_id, bucket, project_id, kind, pending, running, completed, failed)
+    SELECT $2, seq >> 12, project_id, kind,
+        count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+        count(*) FILTER (WHERE status = 3), count(*) FILTER (WHERE status = 4)
+    FROM json_to_recordset($1::json) AS o (seq bigint, project_id text, kind text, status smallint) GROUP BY 2, 3, 4";
+
+const MARK: &str = "
+    INSERT INTO change_marks (reader, organization_id, xid, n, seen)
+    VALUES ($2, $1, coalesce($3::text::xid8, pg_current_xact_id()), $4, $5)
+    ON CONFLICT (reader, organization_id) DO UPDATE SET xid = excluded.xid, n = excluded.n, seen = excluded.seen";
+
+/// What a move was told by the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    /// Somebody had paused the organization before.
+    pub(crate) was_paused: bool,
+    /// For how long it has stood still.
+    pub(crate) stood_still: Duration,
+}
+
+/// A place in the source's feed: the number of the transaction, the row, and how much of it was seen.
+type OldPlace = (u64, i32, i32);
+
+impl PostgresStore {
+    /// Directory: the right to move an organization, until it is dropped; `None`: somebody else has it.
+    pub(crate) async fn move_lock(&self, organization: &str) -> Result<Option<PgConnection>, StoreError> {
+        let mut connection = session::unhurried(&self.pool).await?;
+        let sql = "SELECT pg_try_advisory_lock($1, hashtext($2))";
+        let is_free: bool =
+            sqlx::query_scalar(sql).bind(MOVING).bind(organization).fetch_one(&mut connection).await.map_err(away)?;
+        Ok(is_free.then_some(connection))
+    }
+
+    /// What an organization's row says of it: 0 it is here, 1 it is being deleted, 2 it was deleted, [`AWAY`]; `None`: it
+    /// never was here.
+    pub(crate) async fn standing(&self, organization: &str) -> Result<Option<i16>, StoreError> {
+        let sql = "SELECT deleted FROM organizations WHERE organization_id = $1";
+        sqlx::query_scalar(sql).bind(organization).fetch_optional(&self.pool).await.map_err(away)
+    }
+
+    /// Source: has nothing of the organization be used here any more. Nothing is created or started from here on; what
+    /// else is written is refused once it is [fenced](PostgresStore::fence).
+    pub(crate) async fn leave(&self, organization: &str) -> Result<(), StoreError> {
+        self.change(async |tx| {
+            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
+            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
+                Some(AWAY) => return Ok(()),
+                Some(0) => {}
+                _ => return Err(StoreError::OrganizationGone),
+            }
+            for sql in [
+                "INSERT INTO organizations_elsewhere (organization_id, since, was_paused)
+                 SELECT $1, $2, EXISTS (SELECT FROM pauses WHERE organization_id = $1 AND kind = '')
+                 ON CONFLICT (organization_id) DO UPDATE SET since = excluded.since, was_paused = excluded.was_paused",
+                "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
+            ] {
+                sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
+            }
+            Ok(mark(tx, organization, AWAY).await?)
+        })
+        .await
+    }
+
+    /// Source: what is known of the time since [`PostgresStore::leave`].
+    pub(crate) async fn left(&self, organization: &str) -> Result<Left, StoreError> {
+        let sql = "SELECT was_paused, since FROM organizations_elsewhere WHERE organization_id = $1";
+        let found = sqlx::query_as::<_, (bool, i64)>(sql).bind(organization).fetch_optional(&self.pool).await;
+        Ok(found.map_err(away)?.map_or_else(Left::default, |(was_paused, since)| {
+            let stood_still = Duration::from_millis((self.millis() - since).max(0).unsigned_abs());
+            Left { was_paused, stood_still }
+        }))
+    }
+
+    /// Source: has every transaction fail that writes to the organization and is not committed yet.
+    pub(crate) async fn fence(&self, organization: &str) -> Result<(), StoreError> {
+        let (name, literal) = (fence_name(organization), organization.replace('\'', "''"));
+        self.alter(FENCED.iter().map(|table| {
+            format!(
+                "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW
+                 WHEN (NEW.organization_id = '{literal}') EXECUTE FUNCTION refuse_while_moving()"
+            )
+        }))
+        .await
+    }
+
+    async fn unfence(&self, organization: &str) -> Result<(), StoreError> {
+        let name = fence_name(organization);
+        let sql = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = $1";
+        let tables: Vec<String> = sqlx::query_scalar(sql).bind(&name).fetch_all(&self.pool).await.map_err(away)?;
+        self.alter(tables.iter().map(|table| format!("DROP TRIGGER IF EXISTS {name} ON {table}"))).await
+    }
+
+    /// Carries out statements that lock a table, each by itself, so that none waits for long, and none for another.
+    async fn alter(&self, statements: impl Iterator<Item = String>) -> Result<(), StoreError> {
+        let mut connection = session::unhurried(&self.pool).await?;
+        connection.execute(LOCK_TIMEOUT).await.map_err(away)?;
+        for sql in statements {
+            let mut tries = 1;
+            while let Err(error) = connection.execute(AssertSqlSafe(sql.clone())).await {
+                let is_locked = error.as_database_error().and_then(|error| error.code()).is_some_and(|c| c == "55P03");
+                if !is_locked || tries == LOCK_TRIES {
+                    return Err(away(error));
+                }
+                tries += 1;
+            }
+        }
+        connection.close().await.map_err(away)
+    }
+
+    /// Source: gives the move up. The organization goes on here, its leases as long as they had left.
+    pub(crate) async fn stay(&self, organization: &str) -> Result<(), StoreError> {
+        let left = self.left(organization).await?;
+        self.unfence(organization).await?;
+        self.open(organization, left).await
+    }
+
+    /// Has the organization go on here, with its leases longer by the time that it stood still.
+    pub(crate) async fn open(&self, organization: &str, left: Left) -> Result<(), StoreError> {
+        self.change(async |tx| {
+            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
+            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
+                Some(0) => return Ok(()),
+                Some(AWAY) => {}
+                _ => return Err(StoreError::OrganizationGone),
+            }
+            let shift = i64::try_from(left.stood_still.as_millis()).unwrap_or_default();
+            let sql = "UPDATE leases SET expires_at = expires_at + $2 WHERE organization_id = $1";
+            sqlx::query(sql).bind(organization).bind(shift).execute(&mut **tx).await?;
+            if !left.was_paused {
+                let sql = "DELETE FROM pauses WHERE organization_id = $1 AND kind = ''";
+                sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
+            }
+            mark(tx, organization, 0).await?;
+            let sql = "DELETE FROM organizations_elsewhere WHERE organization_id = $1";
+            sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes what is here of an organization that is elsewhere; its name stays, so that nothing is made of it here.
+    pub(crate) async fn remove_left(&self, organization: &str) -> Result<(), StoreError> {
+        if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
+            self.change(async |tx| Ok(mark(tx, organization, 1).await?)).await?;
+            let deleted = go_on_deleting(self, None, organization, None, |_| {}).await;
+            deleted.map_err(|error| match error {
+                crate::DeletionError::Store(error) => error,
+                crate::DeletionError::Content(error) => StoreError::Unusable(error.to_string()),
+            })?;
+            self.change(async |tx| Ok(mark(tx, organization, AWAY).await?)).await?;
+        }
+        self.unfence(organization).await
+    }
+
+    /// Target: notes that the organization is not to be used here, and removes what is left of an earlier stay or of a
+    /// copy that broke off.
+    pub(crate) async fn arrive(&self, organization: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ($1, $2, false)
+            ON CONFLICT DO NOTHING";
+        sqlx::query(sql).bind(organization).bind(self.millis()).execute(&self.pool).await.map_err(away)?;
+        self.remove_left(organization).await
+    }
+
+    /// Target: copies everything of the organization from the source, whose row says that it is away; answers how many
+    /// rows. Fails when the copy differs from what was read, or is not sound.
+    pub(crate) async fn copy_from(
+        &self,
+        source: &PostgresStore,
+        organization: &str,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, StoreError> {
+        let left = source.left(organization).await?;
+        let mut connection = session::unhurried(&source.pool).await?;
+        let mut snapshot = Tx::snapshot(&mut connection).await?;
+        snapshot.execute("SET LOCAL idle_in_transaction_session_timeout = 0").await.map_err(away)?;
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut total = 0;
+        self.take_organization(&mut snapshot, organization, left.was_paused).await?;
+        for (table, order) in [("pauses", "kind")].iter().chain(COPIED) {
+            let mut copied = 0;
+            let sql = match *table {
+                // What the move itself has written there is there already.
+                "pauses" if !left.was_paused => {
+                    "SELECT to_json(t)::text FROM pauses AS t WHERE organization_id = $1 AND kind <> '' ORDER BY kind"
+                        .to_owned()
+                }
+                _ => rows_of(table, order),
+            };
+            let statement = AS_IT_IS.replace("{table}", table);
+            let is_counted = matches!(*table, "active" | "settled");
+            self.copy_rows(&mut snapshot, &sql, organization, async |batch: &str, rows| {
+                self.receive(&statement, is_counted, organization, batch).await?;
+                copied += rows;
+                total += rows;
+                progress(rows);
+                Ok(())
+            })
+            .await?;
+            counts.insert(table, copied);
+        }
+        let mut inbox = 0;
+        self.copy_rows(&mut snapshot, &rows_of("inbox", "xid, position"), organization, async |batch: &str, rows| {
+            self.receive(INBOX, false, organization, batch).await?;
+            inbox += rows;
+            Ok(())
+        })
+        .await?;
+        counts.insert("inbox", inbox);
+        counts.insert("changes", self.copy_changes(&mut snapshot, organization).await?);
+        snapshot.commit().await?;
+        connection.close().await.map_err(away)?;
+        counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
+        self.compare(organization, &counts, left.was_paused).await?;
+        let mut findings = super::doctor::examine_one(&self.pool, organization).await?;
+        if !findings.is_empty() {
+            // What was wrong before is no reason to keep it where it is.
+            let before = super::doctor::examine_one(&source.pool, organization).await?;
+            findings.retain(|finding| !before.contains(finding));
+        }
+        if !findings.is_empty() {
+            let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            return Err(StoreError::Unusable(format!("the copy is not sound: {}", told.join("; "))));
+        }
+        Ok(total + inbox)
+    }
+
+    /// The organization's own row, marked as away, and the pause of the move.
+    async fn take_organization(
+        &self,
+        snapshot: &mut Tx<'_>,
+        organization: &str,
+        was_paused: bool,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT to_json(t)::text FROM organizations AS t WHERE organization_id = $1 AND deleted = $2";
+        let row = sqlx::query_scalar::<_, String>(sql).bind(organization).bind(AWAY).fetch_optional(&mut **snapshot);
+        let row = row.await.map_err(away)?.ok_or(StoreError::OrganizationGone)?;
+        self.change(async |tx| {
+            let sql = "DELETE FROM organizations WHERE organization_id = $1 AND deleted <> 0";
+            sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
+            let sql = AssertSqlSafe(AS_IT_IS.replace("{table}", "organizations"));
+            sqlx::query(sql).bind(format!("[{row}]")).bind(organization).execute(&mut **tx).await?;
+            // Else it comes with the others.
+            if !was_paused {
+                let sql = "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2)";
+                sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads rows as JSON, and hands them on in batches.
+    async fn copy_rows(
+        &self,
+        snapshot: &mut Tx<'_>,
+        sql: &str,
+        organization: &str,
+        mut batch: impl AsyncFnMut(&str, u64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql.to_owned())).bind(organization);
+        let mut rows = query.fetch(&mut **snapshot);
+        let (mut text, mut count) = (String::new(), 0_usize);
+        loop {
+            let row = rows.try_next().await.map_err(away)?;
+            let is_last = row.is_none();
+            if let Some(row) = row {
+                text.push(if count == 0 { '[' } else { ',' });
+                text.push_str(&row);
+                count += 1;
+            }
+            if count > 0 && (is_last || count >= BATCH_ROWS || text.len() >= BATCH_BYTES) {
+                text.push(']');
+                batch(&text, count as u64).await?;
+                (text, count) = (String::new(), 0);
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a batch, and counts it; answers the number of the transaction.
+    async fn receive(
+        &self,
+        statement: &str,
+        is_counted: bool,
+        organization: &str,
+        rows: &str,
+    ) -> Result<u64, StoreError> {
+        self.change(async |tx| {
+            let sql = AssertSqlSafe(statement.to_owned());
+            sqlx::query(sql).bind(rows).bind(organization).execute(&mut **tx).await?;
+            if is_counted {
+                sqlx::query(COUNT).bind(rows).bind(organization).execute(&mut **tx).await?;
+            }
+            let number: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut **tx).await?;
+            changes::number(&number)
+        })
+        .await
+    }
+
+    /// Copies the feed, and where the servers' own consumers stand in it. Answers how many rows.
+    async fn copy_changes(&self, snapshot: &mut Tx<'_>, organization: &str) -> Result<u64, StoreError> {
+        // What was told of places before is unknown from here on.
+        changes::begin_anew(&self.pool, organization).await.map_err(away)?;
+        let mut marks = marks(snapshot, organization).await?;
+        let mut placed: Vec<(String, Option<u64>, i32, i32)> = Vec::new();
+        let (mut copied, mut end) = (0, None);
+        let sql = "SELECT json_build_object('xid', xid::text, 'n', n, 'at', at, 'status', status, 'ids', ids,
+                'is_creation', is_creation)::text FROM changes WHERE organization_id = $1 ORDER BY xid, n";
+        self.copy_rows(snapshot, sql, organization, async |batch: &str, rows| {
+            let number = self.receive(CHANGES, false, organization, batch).await?;
+            let read: Vec<Value> = serde_json::from_str(batch).map_err(|_| crate::rows::damaged("change"))?;
+            for (index, row) in read.iter().enumerate() {
+                let place = i32::try_from(index + 1).unwrap_or(i32::MAX);
+                let old = (
+                    row["xid"].as_str().and_then(|xid| xid.parse().ok()).unwrap_or(u64::MAX),
+                    row["n"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(i32::MAX),
+                );
+                // Whoever stands at this row, or stands before it and has seen all that came before.
+                marks.retain(|(reader, (xid, n, seen))| {
+                    if (*xid, *n) > old {
+                        return true;
+                    }
+                    placed.push((reader.clone(), Some(number), place, if (*xid, *n) == old { *seen } else { 0 }));
+                    false
+                });
+                let length = row["ids"].as_array().map_or(0, Vec::len);
+                end = Some((number, place, i32::try_from(length).unwrap_or(i32::MAX)));
+            }
+            copied += rows;
+            Ok(())
+        })
+        .await?;
+        // The others have seen everything.
+        placed.extend(marks.into_iter().map(|(reader, _)| match end {
+            Some((number, place, seen)) => (reader, Some(number), place, seen),
+            None => (reader, None, 0, 0),
+        }));
+        self.change(async |tx| {
+            for (reader, number, place, seen) in &placed {
+                super::consumers::begin_on(tx, reader).await?;
+                let query = sqlx::query(MARK).bind(organization).bind(reader).bind(number.map(|n| n.to_string()));
+                query.bind(place).bind(seen).execute(&mut **tx).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(copied)
+    }
+
+    /// Fails when there is another number of rows than was read.
+    async fn compare(
+        &self,
+        organization: &str,
+        counts: &BTreeMap<&str, u64>,
+        was_paused: bool,
+    ) -> Result<(), StoreError> {
+        for (table, expected) in counts {
+            let own = if *table == "pauses" && !was_paused { "AND kind <> ''" } else { "" };
+            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE organization_id = $1 {own}"));
+            let found: i64 = sqlx::query_scalar(sql).bind(organization).fetch_one(&self.pool).await.map_err(away)?;
+            if found.unsigned_abs() != *expected {
+                let told = format!("the copy differs: the table {table} has {found} rows of {expected}");
+                return Err(StoreError::Unusable(told));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something in one transaction.
+    pub(super) async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let change = async {
+            let mut connection = self.pool.acquire().await?;
+            let mut tx = Tx::begun(&mut connection).await?;
+            let done = work(&mut tx).await?;
+            tx.commit().await?;
+            connection.release();
+            Ok::<_, StoreError>(done)
+        };
+        self.pool.within(change).await.map_err(StoreError::or_unavailable)
+    }
+
+    fn millis(&self) -> i64 {
+        (self.clock)().as_millis()
+    }
+}
+
+fn rows_of(table: &str, order: &str) -> String {
+    format!("SELECT to_json(t)::text FROM {table} AS t WHERE organization_id = $1 ORDER BY {order}")
+}
+
+/// Where the consumers stand in the feed of an organization.
+async fn marks(snapshot: &mut Tx<'_>, organization: &str) -> Result<Vec<(String, OldPlace)>, StoreError> {
+    let sql = "SELECT r.reader, coalesce(m.xid, r.xid)::text, coalesce(m.n, 0), coalesce(m.seen, 0)
+        FROM change_readers AS r LEFT JOIN change_marks AS m ON m.reader = r.reader AND m.organization_id = $1";
+    let rows = sqlx::query(sql).bind(organization).fetch_all(&mut **snapshot).await.map_err(away)?;
+    let mark = |row: &sqlx::postgres::PgRow| {
+        let xid: String = row.try_get(1).map_err(away)?;
+        let (n, seen) = (row.try_get(2).map_err(away)?, row.try_get(3).map_err(away)?);
+        Ok((row.try_get(0).map_err(away)?, (changes::number(&xid)?, n, seen)))
+    };
+    rows.iter().map(mark).collect()
+}
+
+async fn mark(connection: &mut PgConnection, organization: &str, as_: i16) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE organizations SET deleted = $2 WHERE organization_id = $1";
+    sqlx::query(sql).bind(organization).bind(as_).execute(connection).await.map(drop)
+}
+
+/// The name of the triggers: short, whatever the organization is called.
+fn fence_name(organization: &str) -> String {
+    let digest = crate::Digest::of(organization.as_bytes()).to_string();
+    format!("moving_{}", &digest[digest.len() - 24..])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use testkit::{Cluster, Durability};
+
+    use super::*;
+    use crate::Store as _;
+
+    /// What is copied in a way of its own.
+    const TRANSLATED: &[&str] = &["organizations", "pauses", "inbox", "changes", "change_marks"];
+    /// What follows from the rest, and is made anew.
+    const DERIVED: &[&str] = &[
+        "counters",
+        "project_counters",
+        "counter_deltas",
+        "counted_resources",
+        "resource_counters",
+        "resource_deltas",
+    ];
+    /// What says something of this database alone.
+    const OWN: &[&str] = &["counter_folds", "change_floors", "organization_cells", "organizations_elsewhere"];
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_move_knows_every_table_of_the_schema() {
+        let cluster = Cluster::start(Durability::None).unwrap();
+        let store = PostgresStore::connect(&cluster.database().await.unwrap(), 2).await.unwrap();
+        let sql = "SELECT table_name::text FROM information_schema.columns
+            WHERE table_schema = 'longrun' AND column_name = 'organization_id'";
+        let found: Vec<String> = sqlx::query_scalar(sql).fetch_all(&store.pool).await.unwrap();
+        let copied = COPIED.iter().map(|(table, _)| *table);
+        let known: Vec<&str> = copied.chain([TRANSLATED, DERIVED, OWN].concat()).collect();
+        let (known_once, found) = (known.iter().copied().collect(), found.iter().map(String::as_str).collect());
+        assert_eq!(known.len(), BTreeSet::len(&known_once), "each table is moved in one way");
+        assert_eq!(known_once, found, "say of each table with organizations how it is moved");
+        assert!(FENCED.iter().all(|table| known_once.contains(table)));
+        store.close().await;
+    }
+}

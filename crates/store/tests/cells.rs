@@ -1,0 +1,414 @@
+//! Cells: an organization is moved while it is used, a cell is lost, a server knows nothing of it.
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use operations::{Access, Filter, NewOperation, OperationId, PageRequest, Status};
+use store::{
+    Cells, CellsConfig, Claimed, Heartbeat, IdempotencyKey, Limits, MoveError, OperationCommand, Patience, Pausable,
+    PostgresStore, STATISTICS_CONSUMER, Settlement, Statistics as _, Store as _, StoreError,
+};
+use testkit::{Cluster, Durability};
+
+use crate::support::*;
+
+/// Longer than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const EVERY: PageRequest = PageRequest { page: 0, page_size: 1_000 };
+
+/// What is known of a cell is trusted for so short a time that a move does not take long.
+fn impatient(config: CellsConfig) -> CellsConfig {
+    let patience =
+        Patience { look: Duration::from_millis(20), answer: Duration::from_secs(5), trust: Duration::from_millis(500) };
+    CellsConfig { patience, ..config }
+}
+
+/// A directory and cells, each a database of one cluster.
+async fn databases(cells: usize) -> (String, Vec<String>) {
+    let mut urls = Vec::new();
+    for _ in 0..cells {
+        urls.push(empty_database().await);
+    }
+    (empty_database().await, urls)
+}
+
+async fn total(store: &Cells, organization: &str, status: Option<Status>) -> u64 {
+    let filter = Filter { status, ..Filter::default() };
+    let page = PageRequest { page: 0, page_size: 1 };
+    store.list(&Access::organization(organization), &filter, page).await.unwrap().page.total_count
+}
+
+/// What comes of a call once the store answers it.
+async fn answered<T, F: Future<Output = Result<T, StoreError>>>(mut call: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(StoreError::Unavailable(_)) if Instant::now() < deadline => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+async fn create_until(store: Cells, creator: usize, stop: Arc<AtomicBool>) -> Vec<OperationId> {
+    let mut ids = Vec::new();
+    let mut number = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let key = IdempotencyKey { key: format!("{creator}-{number}"), fingerprint: [7; 32] };
+        let new = NewOperation { project_id: format!("p{}", number % 3), ..NewOperation::of_kind("scan") };
+        let created = answered(|| store.create("acme", vec![new.clone()], Some(key.clone()))).await;
+        ids.push(created[0].id);
+        number += 1;
+    }
+    ids
+}
+
+/// Claims and settles until everything is done; answers what was settled with which fencing token.
+async fn work_until(store: Cells, done: Arc<AtomicBool>) -> Vec<(OperationId, u64)> {
+    let mut settled = Vec::new();
+    let mut held: Vec<Claimed> = Vec::new();
+    loop {
+        held.extend(answered(|| store.claim(claim_request(&["scan"], 8))).await);
+        let beats: Vec<Heartbeat> =
+            held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None }).collect();
+        answered(|| store.heartbeat(beats.clone(), Duration::from_secs(30))).await;
+        let settlements: Vec<Settlement> = held
+            .iter()
+            .map(|claimed| Settlement {
+                lease: claimed.lease.clone(),
+                outcome: completed("done"),
+                retry_after: Duration::ZERO,
+            })
+            .collect();
+        let results = answered(|| store.settle(settlements.clone())).await;
+        for (claimed, result) in held.drain(..).zip(results) {
+            assert_eq!(result, Ok(Status::Completed), "nobody else has the lease");
+            settled.push((claimed.operation.id, claimed.lease.fence));
+        }
+        if done.load(Ordering::SeqCst) && total(&store, "acme", Some(Status::Pending)).await == 0 {
+            return settled;
+        }
+    }
+}
+
+/// Counts statistics, as servers do.
+async fn count_until(store: Cells, done: Arc<AtomicBool>) {
+    loop {
+        let is_last = done.load(Ordering::SeqCst);
+        let uncommitted = answered(|| store.uncommitted(STATISTICS_CONSUMER, "", 100)).await;
+        let is_empty = uncommitted.is_empty();
+        for (organization, position) in uncommitted {
+            match store.count_changes(&organization, position, 500).await {
+                Ok(_) | Err(StoreError::Unavailable(_) | StoreError::PositionUnknown) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        if is_last && is_empty {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_organization_is_moved_under_load_and_nothing_is_lost_or_done_twice() {
+    let (directory, urls) = databases(2).await;
+    let config = impatient(cells_config(&directory, &urls));
+    let servers = [Cells::open(config.clone()).await.unwrap(), Cells::open(config.clone()).await.unwrap()];
+    let mover = Cells::open(config).await.unwrap();
+    for server in &servers {
+        server.begin_statistics().await.unwrap();
+    }
+    // One is in each cell; the other one must not notice anything.
+    for name in ["acme", "globex"] {
+        servers[0].create_organization(name, Limits::default()).await.unwrap();
+    }
+    assert_eq!(
+        (servers[0].cell_of("acme"), servers[0].cell_of("globex")),
+        (Some("a".to_owned()), Some("b".to_owned()))
+    );
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let creators: Vec<_> = (0..4)
+        .map(|creator| tokio::spawn(create_until(servers[creator % 2].clone(), creator, Arc::clone(&stop))))
+        .collect();
+    let workers: Vec<_> =
+        (0..2).map(|worker| tokio::spawn(work_until(servers[worker].clone(), Arc::clone(&done)))).collect();
+    let counter = tokio::spawn(count_until(servers[0].clone(), Arc::clone(&done)));
+    let mut moves = 0;
+    for to in ["b", "a", "b"] {
+        // Something happens between two moves.
+        let before = total(&mover, "acme", None).await;
+        let (acme, every) = (Access::organization("acme"), Filter::default());
+        while answered(|| mover.list(&acme, &every, EVERY)).await.page.total_count < before + 50 {
+            tokio::task::yield_now().await;
+        }
+        let globex = servers[1].create("globex", vec![NewOperation::of_kind("other")], None);
+        let (moved, created) = futures_util::future::join(mover.move_organization("acme", to, |_| {}), globex).await;
+        assert!(moved.unwrap().rows.unwrap() > 50);
+        created.unwrap();
+        moves += 1;
+        assert_eq!(mover.cell_of("acme").as_deref(), Some(to));
+    }
+    assert_eq!(moves, 3);
+    stop.store(true, Ordering::SeqCst);
+    let mut created = HashSet::new();
+    for creator in creators {
+        for id in creator.await.unwrap() {
+            assert!(created.insert(id), "each creation made one operation");
+        }
+    }
+    done.store(true, Ordering::SeqCst);
+    let mut settled = HashMap::new();
+    for worker in workers {
+        for (id, fence) in worker.await.unwrap() {
+            assert_eq!(settled.insert(id, fence), None, "each operation has one outcome");
+        }
+    }
+    counter.await.unwrap();
+    assert_eq!(settled.keys().copied().collect::<HashSet<_>>(), created);
+    assert_eq!(total(&mover, "acme", None).await, created.len() as u64);
+    assert_eq!(total(&mover, "acme", Some(Status::Completed)).await, created.len() as u64);
+    assert_eq!(mover.doctor().await.unwrap().findings, []);
+    let left = mover.store_of("a").unwrap().contents("acme").await.unwrap();
+    assert_eq!(left, None, "nothing is left where it was");
+    for store in servers.iter().chain([&mover]) {
+        store.close().await;
+    }
+}
+
+/// Gives a future up after so many polls; `None`: it was not done by then.
+async fn polled<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = times;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => {
+            left = left.saturating_sub(1);
+            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
+}
+
+/// An organization with something in most tables.
+async fn furnished(store: &Cells) -> (Claimed, OperationId) {
+    store.create_organization("acme", Limits::default()).await.unwrap();
+    for number in 0..30 {
+        let labels = [("team".to_owned(), format!("t{}", number % 3))].into();
+        let new = NewOperation { labels, project_id: "p".to_owned(), ..NewOperation::of_kind("scan") };
+        store.create("acme", vec![new], None).await.unwrap();
+    }
+    let claimed = store.claim(claim_request(&["scan"], 20)).await.unwrap();
+    let settlements = claimed[..15].iter().map(|claimed| Settlement {
+        lease: claimed.lease.clone(),
+        outcome: if claimed.operation.id.to_string().ends_with('0') { failed("no", false) } else { completed("yes") },
+        retry_after: Duration::ZERO,
+    });
+    store.settle(settlements.collect()).await.unwrap();
+    let unique = NewOperation { unique_key: Some("only".to_owned()), ..NewOperation::of_kind("unique") };
+    let unique = store.create("acme", vec![unique], None).await.unwrap()[0].id;
+    store.pause(Pausable::KindOf { organization: "acme".to_owned(), kind: "rare".to_owned() }).await.unwrap();
+    (claimed[16].clone(), unique)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_move_that_breaks_off_anywhere_is_gone_on_with_or_given_up() {
+    let (directory, urls) = databases(2).await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    let (held, unique) = furnished(&store).await;
+    let (access, every) = (Access::organization("acme"), Filter::default());
+    let before = store.list(&access, &Filter::default(), EVERY).await.unwrap();
+    let (mut here, mut there) = ("a", "b");
+    let mut times = 1;
+    loop {
+        let given_up = polled(store.move_organization("acme", there, |_| {}), times).await;
+        let is_done = given_up.is_some();
+        if let Some(moved) = given_up {
+            moved.unwrap();
+        }
+        // The lock of what broke off goes with its connection, a moment later.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Every other time it is given up, where it still can be.
+            let again = match times % 2 {
+                0 if !is_done => match store.abort_move("acme").await {
+                    Err(MoveError::NotMoving) => store.move_organization("acme", there, |_| {}).await.map(drop),
+                    aborted => aborted,
+                },
+                _ => store.move_organization("acme", there, |_| {}).await.map(drop),
+            };
+            match again {
+                Ok(()) => break,
+                Err(MoveError::UnderWay | MoveError::Store(StoreError::Unavailable(_))) => {
+                    assert!(Instant::now() < deadline);
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        let after = answered(|| store.list(&access, &every, EVERY)).await;
+        assert_eq!(after, before, "after {times} polls");
+        assert_eq!(store.doctor().await.unwrap().findings, [], "after {times} polls");
+        if store.cell_of("acme").as_deref() == Some(there) {
+            std::mem::swap(&mut here, &mut there);
+        }
+        if is_done {
+            break;
+        }
+        times += 1 + times / 4;
+    }
+    // What ran goes on, with the lease that it has.
+    let settlement = Settlement { lease: held.lease.clone(), outcome: completed("late"), retry_after: Duration::ZERO };
+    assert_eq!(store.settle(vec![settlement]).await.unwrap(), [Ok(Status::Completed)]);
+    let same = NewOperation { unique_key: Some("only".to_owned()), ..NewOperation::of_kind("unique") };
+    assert_eq!(store.create("acme", vec![same], None).await.unwrap()[0].id, unique, "unique keys came along");
+    assert_eq!(store.paused().await.unwrap().len(), 1, "what was paused is, and nothing else");
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cursor_from_before_a_move_is_refused_and_one_from_after_it_goes_on() {
+    let (directory, urls) = databases(2).await;
+    let store = Cells::open(impatient(cells_config(&directory, &urls))).await.unwrap();
+    store.register_consumer("reader").await.unwrap();
+    let created = store.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    let before = store.end_of_changes("acme").await.unwrap();
+    store.move_organization("acme", "b", |_| {}).await.unwrap();
+    for cursor in [before, "0-0-0".parse().unwrap()] {
+        let refused = store.changes("acme", cursor, 10).await;
+        assert!(matches!(refused, Err(StoreError::PositionUnknown)), "{refused:?}");
+    }
+    // The servers' own consumers miss nothing.
+    let uncommitted = store.uncommitted("reader", "", 10).await.unwrap();
+    let (organization, position) = &uncommitted[0];
+    let changes = store.changes(organization, *position, 10).await.unwrap();
+    assert_eq!(changes.changes.iter().map(|change| change.id).collect::<Vec<_>>(), [created[0].id]);
+    store.commit_offset("reader", "acme", changes.next).await.unwrap();
+    assert_eq!(store.uncommitted("reader", "", 10).await.unwrap(), []);
+    let after = store.end_of_changes("acme").await.unwrap();
+    store.command(&Access::organization("acme"), created[0].id, OperationCommand::Cancel).await.unwrap();
+    let changes = answered(|| async {
+        let found = store.changes("acme", after, 10).await?;
+        if found.changes.is_empty() { Err(StoreError::Unavailable("nothing yet".to_owned())) } else { Ok(found) }
+    })
+    .await;
+    assert_eq!(changes.changes[0].status, Some(Status::Failed));
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_slept_through_a_move_writes_nothing_where_the_organization_was() {
+    let (directory, urls) = databases(2).await;
+    let config = cells_config(&directory, &urls);
+    let mover = Cells::open(impatient(config.clone())).await.unwrap();
+    mover.create_organization("acme", Limits::default()).await.unwrap();
+    // It does not look again, and trusts for ever what it has seen.
+    let hour = Duration::from_secs(3_600);
+    let patience = Patience { look: hour, answer: hour, trust: hour };
+    let sleeper = Cells::open(CellsConfig { patience, ..config }).await.unwrap();
+    sleeper.create("acme", vec![NewOperation::of_kind("scan"); 2], None).await.unwrap();
+    let held = sleeper.claim(claim_request(&["scan"], 1)).await.unwrap().remove(0);
+    let source = mover.store_of("a").unwrap();
+    let create = || sleeper.create("acme", vec![NewOperation::of_kind("scan")], None);
+    let settlement = Settlement { lease: held.lease.clone(), outcome: completed("done"), retry_after: Duration::ZERO };
+    let unavailable = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
+
+    // Whenever it wakes up in a move, its writes are refused, or were carried out before.
+    let (mut refused, mut times) = (0, 1);
+    loop {
+        match polled(mover.move_organization("acme", "b", |_| {}), times).await {
+            Some(Ok(_)) => break,
+            // The lock of the last one goes with its connection, a moment later.
+            Some(Err(MoveError::UnderWay)) => tokio::task::yield_now().await,
+            Some(Err(error)) => panic!("{error:?}"),
+            None => times += 1 + times / 3,
+        }
+        let is_away = mover.store_of("a").unwrap().contents("acme").await.unwrap().is_none();
+        if is_away {
+            assert!(unavailable(create().await.err()));
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    assert!(unavailable(create().await.err()));
+    let settled = sleeper.settle(vec![settlement.clone()]).await;
+    assert!(matches!(settled.as_deref(), Err(StoreError::Unavailable(_)) | Ok([Err(_)])), "{settled:?}");
+    assert_eq!(source.contents("acme").await.unwrap(), None);
+    assert_eq!(mover.settle(vec![settlement]).await.unwrap(), [Ok(Status::Completed)], "it is settled where it is");
+    assert_eq!(mover.doctor().await.unwrap().findings, []);
+    sleeper.close().await;
+    mover.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lost_cell_stops_its_own_organizations_only_and_comes_back_by_itself() {
+    let clusters: Vec<Cluster> = (0..2).map(|_| Cluster::start(Durability::None).unwrap()).collect();
+    let urls = [clusters[0].database().await.unwrap(), clusters[1].database().await.unwrap()];
+    let directory = empty_database().await;
+    let config = impatient(cells_config(&directory, &urls));
+    let store = Cells::open(config.clone()).await.unwrap();
+    for name in ["acme", "globex"] {
+        store.create_organization(name, Limits::default()).await.unwrap();
+        store.create(name, vec![NewOperation::of_kind("scan"); 3], None).await.unwrap();
+    }
+    let held = store.claim(claim_request(&["scan"], 2)).await.unwrap();
+    assert_eq!(held.iter().map(|claimed| claimed.lease.organization.as_str()).collect::<HashSet<_>>().len(), 2);
+    clusters[1].crash().unwrap();
+    let (globex, every) = (Access::organization("globex"), Filter::default());
+    let lost = store.list(&globex, &Filter::default(), EVERY).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    // A server that starts now starts without it, and the other goes on.
+    let second = Cells::open(config).await.unwrap();
+    for store in [&store, &second] {
+        store.ping().await.unwrap();
+        assert_eq!(total(store, "acme", None).await, 3);
+        assert_eq!(store.away(), ["b"]);
+        assert!(matches!(store.list(&globex, &Filter::default(), EVERY).await, Err(StoreError::Unavailable(_))));
+    }
+    let claimed = store.claim(claim_request(&["scan"], 1)).await.unwrap();
+    assert_eq!(claimed[0].lease.organization, "acme");
+    let beats = held.iter().map(|claimed| Heartbeat { lease: claimed.lease.clone(), progress: None });
+    let statuses = store.heartbeat(beats.collect(), Duration::from_secs(30)).await.unwrap();
+    assert!(statuses.iter().all(|status| matches!(status, store::LeaseStatus::Held { .. })), "nobody is told to stop");
+    store.create_organization("initech", Limits::default()).await.unwrap();
+    assert_eq!(store.cell_of("initech").as_deref(), Some("a"), "new ones come where something answers");
+    assert_eq!(store.health().troubles(), [], "it is ready");
+
+    clusters[1].start_again().unwrap();
+    for store in [&store, &second] {
+        assert_eq!(answered(|| store.list(&globex, &every, EVERY)).await.page.total_count, 3);
+    }
+    let claimed = store.claim(claim_request(&["scan"], 10)).await.unwrap();
+    assert!(claimed.iter().any(|claimed| claimed.lease.organization == "globex"));
+    assert_eq!(store.doctor().await.unwrap().findings, []);
+    store.close().await;
+    second.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_becomes_the_first_cell_and_cells_are_not_mistaken_for_one_another() {
+    let (directory, urls) = databases(2).await;
+    // It has been the only store, and is the directory now as well as a cell.
+    let single = PostgresStore::connect(&directory, 4).await.unwrap();
+    single.create("acme", vec![NewOperation::of_kind("scan")], None).await.unwrap();
+    single.close().await;
+    let both = [directory.clone(), urls[0].clone()];
+    let store = Cells::open(impatient(cells_config(&directory, &both))).await.unwrap();
+    assert_eq!(store.cell_of("acme").as_deref(), Some("a"));
+    assert_eq!(total(&store, "acme", None).await, 1);
+    store.move_organization("acme", "b", |_| {}).await.unwrap();
+    assert_eq!(total(&store, "acme", None).await, 1);
+    assert!(matches!(store.move_organization("acme", "c", |_| {}).await, Err(MoveError::NoCell { .. })));
+    assert!(matches!(store.move_organization("nobody", "b", |_| {}).await, Err(MoveError::NoOrganization(_))));
+    assert!(matches!(store.abort_move("acme").await, Err(MoveError::NotMoving)));
+    store.close().await;
+    let swapped = [urls[0].clone(), directory.clone()];
+    let refused = Cells::open(impatient(cells_config(&directory, &swapped))).await.err().unwrap();
+    assert!(refused.to_string().contains("it is the cell b and not a"), "{refused}");
+    let refused = Cells::open(impatient(cells_config(&urls[1], &both))).await.err().unwrap();
+    assert!(refused.to_string().contains("of another directory"), "{refused}");
+}
