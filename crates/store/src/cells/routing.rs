@@ -35,6 +35,11 @@ impl At {
         answer
     }
 
+    /// Whether it is in this cell.
+    pub(super) fn is_in(&self, cell: &Cell) -> bool {
+        self.cell.as_ref().is_some_and(|own| own.index == cell.index)
+    }
+
     fn tag(&self) -> u64 {
         u64::from(self.moves % (1 << MOVES_BITS)) << (u64::BITS - MOVES_BITS)
     }

@@ -218,9 +218,10 @@ cells! {
                 for (organization, position) in found {
                     if end.as_ref().is_none_or(|end| organization <= end) && self.is_in(cell, organization).await {
                         let at = self.at(organization).await;
-                        // One that is on its way is looked at when it has arrived.
-                        let Ok(at) = at else { continue };
-                        uncommitted.insert(organization.clone(), at.tagged(*position));
+                        // One that is on its way is looked at when it has arrived. A place is of this cell alone.
+                        if let Ok(at) = at && at.is_in(cell) {
+                            uncommitted.insert(organization.clone(), at.tagged(*position));
+                        }
                     }
                 }
             }

@@ -67,6 +67,7 @@ pub(crate) const COPIED: &[(&str, &str)] = &[
 /// these too, in the same transaction.
 const FENCED: &[&str] = &[
     "changes",
+    "change_marks",
     "active",
     "settled",
     "leases",

@@ -286,10 +286,14 @@ async fn advance(
     Ok(false)
 }
 
-/// Whether the organization is there, and not being deleted.
+/// Whether the organization is there, and not being deleted. Of one that is being moved to another database nothing is
+/// passed over here: it is counted there.
 async fn is_there(connection: &mut PgConnection, organization: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT FROM organizations WHERE organization_id = $1 AND deleted = 0)";
-    Ok(sqlx::query_scalar(sql).bind(organization).fetch_one(connection).await?)
+    let sql = "SELECT deleted FROM organizations WHERE organization_id = $1";
+    match sqlx::query_scalar(sql).bind(organization).fetch_optional(connection).await? {
+        Some(super::AWAY) => Err(StoreError::Unavailable("the organization is being moved".to_owned())),
+        standing => Ok(standing == Some(0_i16)),
+    }
 }
 
 async fn commit(connection: &mut PgConnection, part: &CountedPart) -> Result<bool, StoreError> {
