@@ -4,6 +4,7 @@
 mod administration;
 mod attestation;
 mod backup;
+mod cells;
 mod cluster;
 mod common;
 mod contexts;

@@ -5,6 +5,7 @@
 
 mod api;
 mod bulk;
+mod cells;
 mod data;
 mod evaluate;
 mod fairness;
@@ -132,6 +133,10 @@ pub struct LifecycleArgs {
     /// Run so many processes on one PostgreSQL, each with a store of its own, one number after the other: 1,2,4
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     processes: Vec<u32>,
+    /// Spread organizations over these PostgreSQL databases, which are cells of the directory that --store names: one
+    /// organization in each; all must be new
+    #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with_all = ["processes", "held_snapshot"])]
+    cells: Vec<String>,
     /// Be one of these processes, for this organization
     #[arg(long, value_name = "ORGANIZATION", hide = true)]
     as_part_of: Option<String>,
@@ -303,7 +308,9 @@ pub async fn run(bench: Bench, evaluation_worker: Worker) -> anyhow::Result<Stri
                 length: Duration::from_secs(args.seconds.into()),
                 lifecycles: args.lifecycles,
             };
-            if !args.processes.is_empty() {
+            if !args.cells.is_empty() {
+                cells::measure(&target, &args.cells, plan.clients, plan.length).await?
+            } else if !args.processes.is_empty() {
                 processes::measure(&target, &args.processes, plan.clients, plan.length).await?
             } else if args.held_snapshot {
                 lifecycle::measure_under_snapshot(&target, &plan, !args.without_plain_table).await?

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use store::{Open, Store, StoreUrl};
 
 /// Connections of the store to PostgreSQL; what a server takes.
-const STORE_CONNECTIONS: u32 = 16;
+pub const STORE_CONNECTIONS: u32 = 16;
 
 /// A way to the store's database that is not the store.
 #[derive(Clone, Debug)]

@@ -231,6 +231,18 @@ async fn commits_that_the_feed_tells_of_are_told(fixture: Fixture) {
         store.commits().coverage_changes().wait_for(|coverage| *coverage == Coverage::Hinted).await.unwrap();
         tokio::time::timeout(Duration::from_secs(60), commits.changed()).await.expect("in time").unwrap();
     }
+    if fixture.has_cells() {
+        // It is passed on from the cells, a moment later.
+        let mut is_told =
+            async || tokio::time::timeout(Duration::from_secs(60), commits.changed()).await.unwrap().unwrap();
+        fixture.create("acme", NewOperation::of_kind("scan")).await;
+        is_told().await;
+        let claimed = fixture.claim(&["scan"], 1).await.remove(0);
+        is_told().await;
+        fixture.settle(&claimed, completed("done")).await.unwrap();
+        is_told().await;
+        return;
+    }
     let mut is_in_change_log = || {
         let told = commits.has_changed().unwrap();
         commits.mark_unchanged();

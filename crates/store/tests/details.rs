@@ -247,8 +247,7 @@ async fn doctor_finds_what_does_not_fit(fixture: Fixture) {
     fixture.tamper("UPDATE labels SET value = 'ads' WHERE key = 'team'").await;
     fixture.tamper("UPDATE unique_keys SET seq = 7").await;
     fixture.tamper("INSERT INTO details (organization_id, seq, labels) VALUES ('acme', 9, '{}')").await;
-    let mut found: Vec<String> =
-        fixture.store.doctor().await.unwrap().findings.into_iter().map(|finding| finding.detail).collect();
+    let mut found = fixture.found_by_doctor().await;
     found.sort();
     assert_eq!(
         found,

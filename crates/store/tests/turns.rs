@@ -135,7 +135,12 @@ async fn nothing_of_a_paused_kind_starts_until_it_is_resumed(fixture: Fixture) {
     assert_eq!(fixture.store.claim(limited.clone()).await.unwrap(), []);
     assert!(fixture.store.resume(kind("scan")).await.unwrap());
     assert_eq!(fixture.store.claim(limited).await.unwrap().len(), 1);
-    assert_eq!(started(&fixture, &[10]).await, ["a", "b"]);
+    let mut started = started(&fixture, &[10]).await;
+    if fixture.has_cells() {
+        // Which of several cells comes first changes.
+        started.sort();
+    }
+    assert_eq!(started, ["a", "b"]);
 }
 
 async fn a_kind_can_be_paused_within_one_organization(fixture: Fixture) {

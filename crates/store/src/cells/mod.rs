@@ -15,7 +15,7 @@
 //! be used in it. That list is read as often (`cell.rs`), and a cell whose list is older than [`Patience::trust`] is
 //! not used. So when an organization leaves a cell, everybody knows after that time, or does not use the cell; the move
 //! waits for it before it says where the organization is now. Writes do not depend on it: the source refuses them itself
-//! (`postgres/moving.rs`), also those of a server that slept in between.
+//! (`postgres/moving/`), also those of a server that slept in between.
 //!
 //! **Cursors of changes** are places in one database. They carry how often the organization was moved, and one from
 //! before a move is refused as unknown ([`StoreError::PositionUnknown`]): nothing is passed over silently.
@@ -23,11 +23,13 @@
 mod cell;
 mod claim;
 mod directory;
+mod doctor;
 mod every;
 mod moving;
 mod parts;
 mod routing;
 mod store;
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

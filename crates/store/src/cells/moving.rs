@@ -2,7 +2,7 @@
 //!
 //! 1. The directory notes the move; it answers who else would move the same organization.
 //! 2. The target notes that the organization is not to be used there, and the source that it has left: from here on its
-//!    calls are answered 503. What it still has under way in the source is refused (`postgres/moving.rs`).
+//!    calls are answered 503. What it still has under way in the source is refused (`postgres/moving/`).
 //! 3. Everything is copied from one snapshot, counted, and examined as `longrun doctor` does.
 //! 4. Once no process can think any more that it is in the source ([`Patience::trust`](super::Patience::trust)), the
 //!    directory says that it is in the target. This is the moment of the move.

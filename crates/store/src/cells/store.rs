@@ -344,34 +344,11 @@ cells! {
             after: Option<(Timestamp, String)>,
             limit: u32,
         ) -> Result<Vec<Token>, StoreError> {
-            if let (Organizations::Only(names), false) = (&reach.organizations, reach.instance)
-                && let [organization] = names.iter().collect::<Vec<_>>()[..]
-            {
-                let at = self.at(organization).await?;
-                return at.recorded.list_tokens(reach, after, limit).await;
-            }
-            let after = &after;
-            let found = self.all(|store| async move { store.list_tokens(reach, after.clone(), limit).await }).await?;
-            let of_instance = self.shared.directory.store.list_tokens(reach, after.clone(), limit).await?;
-            let mut tokens = BTreeMap::new();
-            for (cell, found) in found {
-                for token in found {
-                    let key = (token.created_at, token.id.clone());
-                    // One of an organization that is moved is in two cells.
-                    if self.is_in(cell, &token.access.organization).await || !tokens.contains_key(&key) {
-                        tokens.insert(key, token);
-                    }
-                }
-            }
-            for token in of_instance {
-                tokens.entry((token.created_at, token.id.clone())).or_insert(token);
-            }
-            Ok(tokens.into_values().take(limit as usize).collect())
+            self.tokens_in_reach(reach, after, limit).await
         }
 
         async fn token(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
-            let found = self.find(|store| async move { store.token(reach, id).await }).await?;
-            Ok(found)
+            self.look_for_token(|store| async move { store.token(reach, id).await }).await
         }
 
         async fn revoke(&self, reach: &TokenReach, id: &str) -> Result<Option<Token>, StoreError> {
@@ -386,7 +363,7 @@ cells! {
         }
 
         async fn find_token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-            self.find(|store| async move { store.find_token(hash).await }).await
+            self.look_for_token(|store| async move { store.find_token(hash).await }).await
         }
 
         async fn touch_tokens(&self, ids: Vec<String>) -> Result<(), StoreError> {
@@ -412,36 +389,7 @@ cells! {
         }
 
         async fn doctor(&self) -> Result<Report, StoreError> {
-            let mut report = Report { organizations: 0, operations: 0, findings: Vec::new() };
-            for cell in &self.shared.cells {
-                let name = &cell.url.name;
-                let store = match cell.store() {
-                    Ok(store) => store,
-                    Err(error) => {
-                        let detail = error.to_string();
-                        report.findings.push(Finding { invariant: "every cell can be examined", detail });
-                        continue;
-                    }
-                };
-                let of_cell = store.doctor().await?;
-                report.organizations += of_cell.organizations;
-                report.operations += of_cell.operations;
-                let findings = of_cell.findings.into_iter();
-                report.findings.extend(
-                    findings.map(|found| Finding { detail: format!("cell {name}: {}", found.detail), ..found }),
-                );
-                for organization in store.present().await? {
-                    let placed = self.shared.directory.look_up(&organization).await?;
-                    if placed.as_ref().is_none_or(|placed| placed.cell != *name) && !cell.lacks(&organization) {
-                        let elsewhere = placed.map_or_else(|| "nowhere".to_owned(), |placed| placed.cell);
-                        report.findings.push(Finding {
-                            invariant: "organizations are in the cells that the directory names",
-                            detail: format!("{organization} is in the cell {name}; the directory says {elsewhere}"),
-                        });
-                    }
-                }
-            }
-            Ok(report)
+            self.examine().await
         }
 
         fn seal_with(&self, keyring: Keyring) {
@@ -518,30 +466,5 @@ impl Cells {
         })
         .await?;
         Ok(was)
-    }
-
-    /// Looks for a token in every cell, and in the directory for those of the instance. That none is found is told only
-    /// when all were asked.
-    async fn find<F>(&self, call: impl Fn(Arc<dyn Store>) -> F) -> Result<Option<Token>, StoreError>
-    where
-        F: Future<Output = Result<Option<Token>, StoreError>>,
-    {
-        let (of_cells, of_directory) =
-            futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
-        let (found, mut error) = of_cells;
-        for (cell, token) in found {
-            // Where it is moved from there is one, too.
-            if let Some(token) = token
-                && self.is_in(cell, &token.access.organization).await
-            {
-                return Ok(Some(token));
-            }
-        }
-        match of_directory {
-            Ok(Some(token)) if token.instance.is_some() => return Ok(Some(token)),
-            Ok(_) => {}
-            Err(failed) => error = error.or(Some(failed)),
-        }
-        error.map_or(Ok(None), Err)
     }
 }

@@ -67,3 +67,8 @@ async fn sealed_postgres() {
 async fn postgres() {
     check(Engine::Postgres).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cells() {
+    check(Engine::Cells).await;
+}

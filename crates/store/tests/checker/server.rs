@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use operations::Timestamp;
-use store::{Clock, PostgresStore, Quotas, RunningLimits, SqliteStore, Store, StoreError};
+use store::{Cells, Clock, PostgresStore, Quotas, RunningLimits, SqliteStore, Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::actors::LIMITED_KIND;
@@ -46,7 +46,7 @@ impl Place {
                 fixture.store.close().await;
                 1
             }
-            Engine::Postgres | Engine::SealedPostgres => 2,
+            Engine::Postgres | Engine::SealedPostgres | Engine::Cells => 2,
         };
         let servers = (0..servers).map(|_| Mutex::new(None)).collect();
         let clock = Arc::new(AtomicI64::new(fixture.store.now().as_millis()));
@@ -66,6 +66,7 @@ impl Place {
         let clock = Arc::clone(&self.clock);
         let now: Clock = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
         let (engine, place, keyring) = (self.engine, self.fixture.place(), self.fixture.keyring.clone());
+        let cells = self.fixture.cells_config(Arc::clone(&now));
         let opened = tokio::task::spawn_blocking(move || {
             let store: Arc<dyn Store> = runtime.block_on(async {
                 match engine {
@@ -80,6 +81,7 @@ impl Place {
                     Engine::Postgres | Engine::SealedPostgres => {
                         Arc::new(PostgresStore::connect_with_clock(&place, 8, now).await.unwrap())
                     }
+                    Engine::Cells => Arc::new(Cells::open(cells.expect("they are cells")).await.unwrap()),
                 }
             });
             let store = support::sealed(store, keyring.as_ref());

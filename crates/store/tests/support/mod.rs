@@ -133,6 +133,18 @@ impl Fixture {
         }
     }
 
+    /// The cells, opened with another clock; `None`: it is one database or file.
+    pub fn cells_config(&self, now: Clock) -> Option<CellsConfig> {
+        let Place::Cells(directory, cells) = &self.place else { return None };
+        Some(CellsConfig { clock: Some(now), ..cells_config(directory, cells) })
+    }
+
+    /// What `doctor` finds, without the name of the cell that each is in.
+    pub async fn found_by_doctor(&self) -> Vec<String> {
+        let findings = self.store.doctor().await.unwrap().findings;
+        findings.iter().map(|finding| finding.detail.trim_start_matches("cell a: ").to_owned()).collect()
+    }
+
     /// Whether organizations are spread over several databases, in each of which they take turns by themselves.
     pub fn has_cells(&self) -> bool {
         matches!(self.place, Place::Cells(..))

@@ -1,43 +1,26 @@
-//! Moving an organization from one database to another: what is done in either. The order of it is in
-//! [`crate::cells`].
-//!
-//! **The source** keeps everything until the end. Its row of `organizations` is marked ([`AWAY`]), by which creations
-//! are refused in the statement that takes numbers; a pause keeps claims away; triggers, for this organization alone and
-//! for as long as the move takes, refuse every other write, also of a server that knows nothing of the move.
-//!
-//! **The copy** is made from one snapshot, in bounded batches. Counters are counted anew. Changes get new places, in
-//! their order, and the marks of the servers' own consumers with them.
+//! The copy of an organization: from one snapshot of its source, in bounded batches. Counters are counted anew. Changes
+//! get new places, in their order, and the marks of the servers' own consumers with them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 
-use super::cells::away;
-use super::tx::Tx;
-use super::{PostgresStore, changes, counters, session};
-use crate::{StoreError, go_on_deleting};
+use super::super::cells::away;
+use super::super::tx::Tx;
+use super::super::{changes, consumers, counters, doctor, session};
+use super::{AWAY, PostgresStore};
+use crate::StoreError;
 
 /// Rows that one transaction takes at most.
 const BATCH_ROWS: usize = 1_000;
 /// Bytes that one transaction takes at most (one row more may go over).
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// How long a change of the fence waits for a table: everybody who writes to it waits behind.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
-/// How often it is tried.
-const LOCK_TRIES: u32 = 30;
-/// The first number of the advisory locks on organizations that are being moved; any that nobody else uses.
-const MOVING: i32 = 0x6d6f_7665;
-
-/// What the column `deleted` of an organization says that must not be used in this database.
-pub(crate) const AWAY: i16 = 3;
 
 /// What is copied as it is, each table with the order of its rows. Operations come before what is told of them, so that
 /// a copy that broke off can be removed like an organization.
-pub(crate) const COPIED: &[(&str, &str)] = &[
+const COPIED: &[(&str, &str)] = &[
     ("active", "seq"),
     ("settled", "seq"),
     ("queue", "seq"),
@@ -62,30 +45,6 @@ pub(crate) const COPIED: &[(&str, &str)] = &[
     ("evidence_totals", "organization_id"),
     ("statistics", "step, project_id, start, kind"),
     ("statistics_origins", "organization_id"),
-];
-/// What is not written any more in the source. Whatever writes to another table of the organization writes to one of
-/// these too, in the same transaction.
-const FENCED: &[&str] = &[
-    "changes",
-    "change_marks",
-    "active",
-    "settled",
-    "leases",
-    "events",
-    "audit",
-    "bulk_progress",
-    "evidence",
-    "evidence_totals",
-    "idempotency_keys",
-    "inbox",
-    "organization_limits",
-    "schedules",
-    "sessions",
-    "statistics",
-    "statistics_origins",
-    "tokens",
-    "views",
-    "waivers",
 ];
 
 /// Each table has a statement for its rows as JSON, `$1`, of the organization `$2`.
@@ -119,158 +78,10 @@ const MARK: &str = "
     VALUES ($2, $1, coalesce($3::text::xid8, pg_current_xact_id()), $4, $5)
     ON CONFLICT (reader, organization_id) DO UPDATE SET xid = excluded.xid, n = excluded.n, seen = excluded.seen";
 
-/// What a move was told by the source.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Left {
-    /// Somebody had paused the organization before.
-    pub(crate) was_paused: bool,
-    /// For how long it has stood still.
-    pub(crate) stood_still: Duration,
-}
-
 /// A place in the source's feed: the number of the transaction, the row, and how much of it was seen.
 type OldPlace = (u64, i32, i32);
 
 impl PostgresStore {
-    /// Directory: the right to move an organization, until it is dropped; `None`: somebody else has it.
-    pub(crate) async fn move_lock(&self, organization: &str) -> Result<Option<PgConnection>, StoreError> {
-        let mut connection = session::unhurried(&self.pool).await?;
-        let sql = "SELECT pg_try_advisory_lock($1, hashtext($2))";
-        let is_free: bool =
-            sqlx::query_scalar(sql).bind(MOVING).bind(organization).fetch_one(&mut connection).await.map_err(away)?;
-        Ok(is_free.then_some(connection))
-    }
-
-    /// What an organization's row says of it: 0 it is here, 1 it is being deleted, 2 it was deleted, [`AWAY`]; `None`: it
-    /// never was here.
-    pub(crate) async fn standing(&self, organization: &str) -> Result<Option<i16>, StoreError> {
-        let sql = "SELECT deleted FROM organizations WHERE organization_id = $1";
-        sqlx::query_scalar(sql).bind(organization).fetch_optional(&self.pool).await.map_err(away)
-    }
-
-    /// Source: has nothing of the organization be used here any more. Nothing is created or started from here on; what
-    /// else is written is refused once it is [fenced](PostgresStore::fence).
-    pub(crate) async fn leave(&self, organization: &str) -> Result<(), StoreError> {
-        self.change(async |tx| {
-            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
-            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
-                Some(AWAY) => return Ok(()),
-                Some(0) => {}
-                _ => return Err(StoreError::OrganizationGone),
-            }
-            for sql in [
-                "INSERT INTO organizations_elsewhere (organization_id, since, was_paused)
-                 SELECT $1, $2, EXISTS (SELECT FROM pauses WHERE organization_id = $1 AND kind = '')
-                 ON CONFLICT (organization_id) DO UPDATE SET since = excluded.since, was_paused = excluded.was_paused",
-                "INSERT INTO pauses (organization_id, kind, paused_at) VALUES ($1, '', $2) ON CONFLICT DO NOTHING",
-            ] {
-                sqlx::query(sql).bind(organization).bind(self.millis()).execute(&mut **tx).await?;
-            }
-            Ok(mark(tx, organization, AWAY).await?)
-        })
-        .await
-    }
-
-    /// Source: what is known of the time since [`PostgresStore::leave`].
-    pub(crate) async fn left(&self, organization: &str) -> Result<Left, StoreError> {
-        let sql = "SELECT was_paused, since FROM organizations_elsewhere WHERE organization_id = $1";
-        let found = sqlx::query_as::<_, (bool, i64)>(sql).bind(organization).fetch_optional(&self.pool).await;
-        Ok(found.map_err(away)?.map_or_else(Left::default, |(was_paused, since)| {
-            let stood_still = Duration::from_millis((self.millis() - since).max(0).unsigned_abs());
-            Left { was_paused, stood_still }
-        }))
-    }
-
-    /// Source: has every transaction fail that writes to the organization and is not committed yet.
-    pub(crate) async fn fence(&self, organization: &str) -> Result<(), StoreError> {
-        let (name, literal) = (fence_name(organization), organization.replace('\'', "''"));
-        self.alter(FENCED.iter().map(|table| {
-            format!(
-                "CREATE OR REPLACE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW
-                 WHEN (NEW.organization_id = '{literal}') EXECUTE FUNCTION refuse_while_moving()"
-            )
-        }))
-        .await
-    }
-
-    async fn unfence(&self, organization: &str) -> Result<(), StoreError> {
-        let name = fence_name(organization);
-        let sql = "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = $1";
-        let tables: Vec<String> = sqlx::query_scalar(sql).bind(&name).fetch_all(&self.pool).await.map_err(away)?;
-        self.alter(tables.iter().map(|table| format!("DROP TRIGGER IF EXISTS {name} ON {table}"))).await
-    }
-
-    /// Carries out statements that lock a table, each by itself, so that none waits for long, and none for another.
-    async fn alter(&self, statements: impl Iterator<Item = String>) -> Result<(), StoreError> {
-        let mut connection = session::unhurried(&self.pool).await?;
-        connection.execute(LOCK_TIMEOUT).await.map_err(away)?;
-        for sql in statements {
-            let mut tries = 1;
-            while let Err(error) = connection.execute(AssertSqlSafe(sql.clone())).await {
-                let is_locked = error.as_database_error().and_then(|error| error.code()).is_some_and(|c| c == "55P03");
-                if !is_locked || tries == LOCK_TRIES {
-                    return Err(away(error));
-                }
-                tries += 1;
-            }
-        }
-        connection.close().await.map_err(away)
-    }
-
-    /// Source: gives the move up. The organization goes on here, its leases as long as they had left.
-    pub(crate) async fn stay(&self, organization: &str) -> Result<(), StoreError> {
-        let left = self.left(organization).await?;
-        self.unfence(organization).await?;
-        self.open(organization, left).await
-    }
-
-    /// Has the organization go on here, with its leases longer by the time that it stood still.
-    pub(crate) async fn open(&self, organization: &str, left: Left) -> Result<(), StoreError> {
-        self.change(async |tx| {
-            let sql = "SELECT deleted FROM organizations WHERE organization_id = $1 FOR UPDATE";
-            match sqlx::query_scalar::<_, i16>(sql).bind(organization).fetch_optional(&mut **tx).await? {
-                Some(0) => return Ok(()),
-                Some(AWAY) => {}
-                _ => return Err(StoreError::OrganizationGone),
-            }
-            let shift = i64::try_from(left.stood_still.as_millis()).unwrap_or_default();
-            let sql = "UPDATE leases SET expires_at = expires_at + $2 WHERE organization_id = $1";
-            sqlx::query(sql).bind(organization).bind(shift).execute(&mut **tx).await?;
-            if !left.was_paused {
-                let sql = "DELETE FROM pauses WHERE organization_id = $1 AND kind = ''";
-                sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
-            }
-            mark(tx, organization, 0).await?;
-            let sql = "DELETE FROM organizations_elsewhere WHERE organization_id = $1";
-            sqlx::query(sql).bind(organization).execute(&mut **tx).await?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes what is here of an organization that is elsewhere; its name stays, so that nothing is made of it here.
-    pub(crate) async fn remove_left(&self, organization: &str) -> Result<(), StoreError> {
-        if matches!(self.standing(organization).await?, Some(1 | 2 | AWAY)) {
-            self.change(async |tx| Ok(mark(tx, organization, 1).await?)).await?;
-            let deleted = go_on_deleting(self, None, organization, None, |_| {}).await;
-            deleted.map_err(|error| match error {
-                crate::DeletionError::Store(error) => error,
-                crate::DeletionError::Content(error) => StoreError::Unusable(error.to_string()),
-            })?;
-            self.change(async |tx| Ok(mark(tx, organization, AWAY).await?)).await?;
-        }
-        self.unfence(organization).await
-    }
-
-    /// Target: notes that the organization is not to be used here, and removes what is left of an earlier stay or of a
-    /// copy that broke off.
-    pub(crate) async fn arrive(&self, organization: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO organizations_elsewhere (organization_id, since, was_paused) VALUES ($1, $2, false)
-            ON CONFLICT DO NOTHING";
-        sqlx::query(sql).bind(organization).bind(self.millis()).execute(&self.pool).await.map_err(away)?;
-        self.remove_left(organization).await
-    }
-
     /// Target: copies everything of the organization from the source, whose row says that it is away; answers how many
     /// rows. Fails when the copy differs from what was read, or is not sound.
     pub(crate) async fn copy_from(
@@ -321,10 +132,10 @@ impl PostgresStore {
         connection.close().await.map_err(away)?;
         counters::fold(&self.pool, organization).await.map_err(StoreError::or_unavailable)?;
         self.compare(organization, &counts, left.was_paused).await?;
-        let mut findings = super::doctor::examine_one(&self.pool, organization).await?;
+        let mut findings = doctor::examine_one(&self.pool, organization).await?;
         if !findings.is_empty() {
             // What was wrong before is no reason to keep it where it is.
-            let before = super::doctor::examine_one(&source.pool, organization).await?;
+            let before = doctor::examine_one(&source.pool, organization).await?;
             findings.retain(|finding| !before.contains(finding));
         }
         if !findings.is_empty() {
@@ -449,7 +260,7 @@ impl PostgresStore {
         }));
         self.change(async |tx| {
             for (reader, number, place, seen) in &placed {
-                super::consumers::begin_on(tx, reader).await?;
+                consumers::begin_on(tx, reader).await?;
                 let query = sqlx::query(MARK).bind(organization).bind(reader).bind(number.map(|n| n.to_string()));
                 query.bind(place).bind(seen).execute(&mut **tx).await?;
             }
@@ -477,26 +288,6 @@ impl PostgresStore {
         }
         Ok(())
     }
-
-    /// Does something in one transaction.
-    pub(super) async fn change<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let change = async {
-            let mut connection = self.pool.acquire().await?;
-            let mut tx = Tx::begun(&mut connection).await?;
-            let done = work(&mut tx).await?;
-            tx.commit().await?;
-            connection.release();
-            Ok::<_, StoreError>(done)
-        };
-        self.pool.within(change).await.map_err(StoreError::or_unavailable)
-    }
-
-    fn millis(&self) -> i64 {
-        (self.clock)().as_millis()
-    }
 }
 
 fn rows_of(table: &str, order: &str) -> String {
@@ -516,17 +307,6 @@ async fn marks(snapshot: &mut Tx<'_>, organization: &str) -> Result<Vec<(String,
     rows.iter().map(mark).collect()
 }
 
-async fn mark(connection: &mut PgConnection, organization: &str, as_: i16) -> Result<(), sqlx::Error> {
-    let sql = "UPDATE organizations SET deleted = $2 WHERE organization_id = $1";
-    sqlx::query(sql).bind(organization).bind(as_).execute(connection).await.map(drop)
-}
-
-/// The name of the triggers: short, whatever the organization is called.
-fn fence_name(organization: &str) -> String {
-    let digest = crate::Digest::of(organization.as_bytes()).to_string();
-    format!("moving_{}", &digest[digest.len() - 24..])
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -534,6 +314,7 @@ mod tests {
 
     use testkit::{Cluster, Durability};
 
+    use super::super::FENCED;
     use super::*;
     use crate::Store as _;
 

@@ -1,0 +1,71 @@
+//! Tokens: those of organizations are in their cells, those of the instance in the directory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use operations::Timestamp;
+
+use super::Cells;
+use crate::{Organizations, Store, StoreError, Token, TokenReach};
+
+impl Cells {
+    /// [`Store::list_tokens`].
+    pub(super) async fn tokens_in_reach(
+        &self,
+        reach: &TokenReach,
+        after: Option<(Timestamp, String)>,
+        limit: u32,
+    ) -> Result<Vec<Token>, StoreError> {
+        if let (Organizations::Only(names), false) = (&reach.organizations, reach.instance)
+            && let [organization] = names.iter().collect::<Vec<_>>()[..]
+        {
+            let at = self.at(organization).await?;
+            return at.recorded.list_tokens(reach, after, limit).await;
+        }
+        let after = &after;
+        let found = self.all(|store| async move { store.list_tokens(reach, after.clone(), limit).await }).await?;
+        let of_instance = self.shared.directory.store.list_tokens(reach, after.clone(), limit).await?;
+        let mut tokens = BTreeMap::new();
+        for (cell, found) in found {
+            for token in found {
+                let key = (token.created_at, token.id.clone());
+                // One of an organization that is moved is in two cells.
+                if self.is_in(cell, &token.access.organization).await || !tokens.contains_key(&key) {
+                    tokens.insert(key, token);
+                }
+            }
+        }
+        for token in of_instance {
+            tokens.entry((token.created_at, token.id.clone())).or_insert(token);
+        }
+        Ok(tokens.into_values().take(limit as usize).collect())
+    }
+
+    /// Looks for a token in every cell, and in the directory for those of the instance. That none is found is told only
+    /// when all were asked.
+    pub(super) async fn look_for_token<F>(
+        &self,
+        call: impl Fn(Arc<dyn Store>) -> F,
+    ) -> Result<Option<Token>, StoreError>
+    where
+        F: Future<Output = Result<Option<Token>, StoreError>>,
+    {
+        let (of_cells, of_directory) =
+            futures_util::future::join(self.ask(&call), call(Arc::new(self.shared.directory.store.clone()))).await;
+        let (found, mut error) = of_cells;
+        for (cell, token) in found {
+            // Where it is moved from there is one, too.
+            if let Some(token) = token
+                && self.is_in(cell, &token.access.organization).await
+            {
+                return Ok(Some(token));
+            }
+        }
+        match of_directory {
+            Ok(Some(token)) if token.instance.is_some() => return Ok(Some(token)),
+            Ok(_) => {}
+            Err(failed) => error = error.or(Some(failed)),
+        }
+        error.map_or(Ok(None), Err)
+    }
+}

@@ -1,0 +1,155 @@
+//! Organizations in several databases, as an administrator runs them: a server, the commands, a move, a cell that is away.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::common::{PATIENCE, Ran, Server, command, get, run};
+use longrun_client::{Client, Error, ListRequest, NewOperation, Settings, Token};
+use tempfile::{TempDir, tempdir};
+use testkit::{Cluster, Durability};
+
+struct Setup {
+    /// Of the directory and the first cell.
+    first: Cluster,
+    /// Of the second cell.
+    second: Cluster,
+    folder: TempDir,
+    config: String,
+    directory: String,
+}
+
+async fn setup() -> Setup {
+    let first = Cluster::start(Durability::None).unwrap();
+    let second = Cluster::start(Durability::None).unwrap();
+    let directory = first.database().await.unwrap();
+    let cells = [first.database().await.unwrap(), second.database().await.unwrap()];
+    let folder = tempdir().unwrap();
+    let config = folder.path().join("longrun.toml").to_str().unwrap().to_owned();
+    let text = format!(
+        "store = \"{directory}\"\n[kinds]\nallow_undeclared = true\n[cells.a]\nstore = \"{}\"\n[cells.b]\nstore = \"{}\"\n",
+        cells[0], cells[1]
+    );
+    std::fs::write(&config, text).unwrap();
+    Setup { first, second, folder, config, directory }
+}
+
+impl Setup {
+    fn run(&self, args: &[&str]) -> Ran {
+        run(&[args, &["--config", &self.config]].concat())
+    }
+
+    /// A client of an organization that repeats nothing by itself.
+    fn client(&self, server: &Server, organization: &str) -> Client {
+        let create =
+            ["token", "create", "--organization", organization, "--name", "test", "--scopes", "admin", "-o", "id"];
+        let token = Token::new(&self.run(&create).expect(0).line()).unwrap();
+        Client::with_settings(&server.url, token, Settings { retries: 0, ..Settings::default() }).unwrap()
+    }
+
+    fn serve(&self) -> Server {
+        serve(self.folder.path(), &self.config)
+    }
+}
+
+fn serve(folder: &Path, config: &str) -> Server {
+    let mut serve = command();
+    serve.current_dir(folder).args(["serve", "--config", config]);
+    Server::of(serve.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]))
+}
+
+fn scan() -> NewOperation {
+    NewOperation { kind: "scan".to_owned(), ..NewOperation::default() }
+}
+
+async fn total(client: &Client) -> Result<u64, Error> {
+    Ok(client.list(&ListRequest::default()).await?.value.pagination.total_count)
+}
+
+/// Asks until the server answers something else than 503.
+async fn answered<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(Error::Refused(refusal)) if refusal.http_status == 503 && Instant::now() < deadline => {}
+            Err(error) => panic!("{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
+    let setup = setup().await;
+    let mut server = setup.serve();
+    let (acme, globex) = (setup.client(&server, "acme"), setup.client(&server, "globex"));
+    for client in [&acme, &globex, &globex] {
+        client.create(&scan(), None).await.unwrap();
+    }
+    assert_eq!((total(&acme).await.unwrap(), total(&globex).await.unwrap()), (1, 2));
+    let created = acme.create(&scan(), Some("once")).await.unwrap().value.operation.id;
+
+    setup.run(&["migrate", "--organization", "acme"]).expect(2).says("--to-cell CELL");
+    setup.run(&["migrate", "--organization", "acme", "--to-cell", "c"]).expect(1).says("the configuration has a, b");
+    setup.run(&["migrate", "--organization", "nobody", "--to-cell", "b"]).expect(1).says("no organization nobody");
+    setup.run(&["migrate", "--organization", "acme", "--abort"]).expect(1).says("no move of the organization");
+    let moved = setup.run(&["migrate", "--organization", "acme", "--to-cell", "b"]).expect(0).line();
+    assert!(moved.starts_with("moved acme to the cell b: ") && moved.contains("checked"), "{moved}");
+    let again = setup.run(&["migrate", "--organization", "acme", "--to-cell", "b"]).expect(0).line();
+    assert_eq!(again, "acme is in the cell b");
+
+    // The server has learnt of it by itself, or does so now.
+    assert_eq!(answered(async || total(&acme).await).await, 2);
+    assert_eq!(answered(async || acme.create(&scan(), Some("once")).await).await.value.operation.id, created);
+    assert_eq!(answered(async || total(&globex).await).await, 2);
+    setup.run(&["doctor"]).expect(0);
+
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cell_that_is_away_stops_its_own_organizations_alone() {
+    let setup = setup().await;
+    let mut server = setup.serve();
+    let (acme, globex) = (setup.client(&server, "acme"), setup.client(&server, "globex"));
+    for client in [&acme, &globex] {
+        client.create(&scan(), None).await.unwrap();
+    }
+    setup.second.stop().unwrap();
+    server.process.line_with("the cell does not answer");
+    let refused = globex.create(&scan(), None).await.unwrap_err();
+    assert!(matches!(&refused, Error::Refused(refusal) if refusal.http_status == 503 && refusal.retry_after.is_some()));
+    acme.create(&scan(), None).await.unwrap();
+    assert_eq!(total(&acme).await.unwrap(), 2);
+    assert_eq!(get(&server.admin_url, "/readyz", None).0, 200);
+    assert!(get(&server.admin_url, "/metrics", None).1.contains("longrun_store_cell_up{cell=\"b\"} 0"));
+    // Another one can be started meanwhile; what is of all says which is missing.
+    let other = setup.serve();
+    assert_eq!(get(&other.admin_url, "/readyz", None).0, 200);
+    setup.run(&["doctor"]).expect(1).shows("the cell b");
+
+    setup.second.start_again().unwrap();
+    assert_eq!(answered(async || total(&globex).await).await, 1);
+    setup.run(&["doctor"]).expect(0);
+    setup.first.stop().unwrap();
+    let refused = acme.create(&scan(), None).await.unwrap_err();
+    assert!(matches!(&refused, Error::Refused(refusal) if refusal.http_status == 503), "{refused}");
+    globex.create(&scan(), None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_of_one_database_says_so() {
+    let setup = setup().await;
+    setup.run(&["migrate"]).expect(0);
+    let file = setup.folder.path().join("backup").to_str().unwrap().to_owned();
+    setup.run(&["backup", &file]).says("one database at a time");
+    let single = ["migrate", "--organization", "acme", "--to-cell", "b", "--store", &setup.directory];
+    run(&single).expect(1).says("has no cells");
+    // A cell in a file, and two cells in one database, are refused before anything is opened.
+    let text = "store = \"postgres://a@127.0.0.1/d\"\n[cells.a]\nstore = \"sqlite:a.db\"\n[cells.b]\nstore = \"postgres://a@127.0.0.1/d\"\n[cells.c]\nstore = \"postgres://a@127.0.0.1/d\"\n";
+    std::fs::write(&setup.config, text).unwrap();
+    let refused = setup.run(&["doctor"]);
+    let refused = refused.says("a cell is a PostgreSQL database");
+    refused.says("is the database of another cell, too");
+}
