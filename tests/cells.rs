@@ -61,7 +61,7 @@ fn scan() -> NewOperation {
     NewOperation { kind: "scan".to_owned(), ..NewOperation::default() }
 }
 
-async fn total(client: &Client) -> Result<u64, Error> {
+async fn total(client: &Client) -> Result<i32, Error> {
     Ok(client.list(&ListRequest::default()).await?.value.pagination.total_count)
 }
 
@@ -111,7 +111,7 @@ async fn organizations_are_spread_and_one_is_moved_while_a_server_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cell_that_is_away_stops_its_own_organizations_alone() {
     let setup = setup().await;
-    let mut server = setup.serve();
+    let server = setup.serve();
     let (acme, globex) = (setup.client(&server, "acme"), setup.client(&server, "globex"));
     for client in [&acme, &globex] {
         client.create(&scan(), None).await.unwrap();

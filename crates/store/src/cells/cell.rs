@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tasks::{Next, Schedule, run_periodic};
@@ -20,6 +20,8 @@ pub(super) struct Cell {
     known: RwLock<Option<Known>>,
     /// What looks at it. Held for as long as a look takes.
     look: Mutex<Option<Look>>,
+    /// Held by whoever makes a look that is overdue.
+    overdue: Mutex<()>,
     is_here: watch::Sender<bool>,
 }
 
@@ -44,8 +46,9 @@ struct Look {
 
 impl Cell {
     pub(super) fn new(index: usize, url: CellUrl) -> Cell {
-        let (known, look, is_here) = (RwLock::default(), Mutex::default(), watch::Sender::new(false));
-        Cell { index, url, known, look, is_here }
+        let (known, look, overdue, is_here) =
+            (RwLock::default(), Mutex::default(), Mutex::default(), watch::Sender::new(false));
+        Cell { index, url, known, look, overdue, is_here }
     }
 
     fn known(&self) -> Option<Known> {
@@ -67,17 +70,18 @@ impl Cell {
 
     /// Its store, for what is of this organization: if what was read of the cell is trusted still, and does not say that
     /// the organization is elsewhere.
-    pub(super) fn store_for(
-        &self,
-        organization: &str,
-        trust: std::time::Duration,
-    ) -> Result<PostgresStore, StoreError> {
+    fn store_for(&self, organization: &str, trust: Duration) -> Result<PostgresStore, StoreError> {
         let store = self.store()?;
-        let known = self.known().filter(|known| known.at.elapsed() < trust).ok_or_else(|| self.gone())?;
+        let known = self.trusted(trust).ok_or_else(|| self.gone())?;
         if known.elsewhere.contains(organization) {
             return Err(moving());
         }
         Ok(store)
+    }
+
+    /// What the last look has shown, if that is not too old.
+    fn trusted(&self, trust: Duration) -> Option<Known> {
+        self.known().filter(|known| known.at.elapsed() < trust)
     }
 
     /// Whether an organization must not be used here, as far as this process knows.
@@ -104,6 +108,19 @@ pub(super) fn moving() -> StoreError {
 }
 
 impl Shared {
+    /// Its store, for what is of this organization; see [`Cell::store_for`]. A look that is overdue, as in a process that
+    /// was stopped for a while, is made first.
+    pub(super) async fn store_for(&self, cell: &Cell, organization: &str) -> Result<PostgresStore, StoreError> {
+        let trust = self.patience.trust;
+        if cell.store().is_ok() && cell.trusted(trust).is_none() {
+            let _one_at_a_time = cell.overdue.lock().await;
+            if cell.trusted(trust).is_none() {
+                self.look_at(cell).await?;
+            }
+        }
+        cell.store_for(organization, trust)
+    }
+
     /// Looks at a cell: connects to it, tells it what it was not told yet, and reads what must not be used in it.
     pub(super) async fn look_at(&self, cell: &Cell) -> Result<(), StoreError> {
         let looked = self.look(cell).boxed().await;

@@ -85,9 +85,8 @@ impl Cells {
     }
 
     async fn in_cell(&self, name: &str, organization: &str, moves: u32) -> Result<At, StoreError> {
-        let trust = self.shared.patience.trust;
         let found = self.cell(name).ok_or_else(|| unknown(name))?;
-        match found.store_for(organization, trust) {
+        match self.shared.store_for(found, organization).await {
             Ok(store) => {
                 let recorded = self.recorded(&store);
                 let cell = Some(Arc::clone(found));
@@ -97,7 +96,7 @@ impl Cells {
             Err(error) if found.lacks(organization) => match self.shared.directory.look_up(organization).await? {
                 Some(placed) if placed.cell != name => {
                     let cell = self.cell(&placed.cell).ok_or_else(|| unknown(&placed.cell))?;
-                    let store = cell.store_for(organization, trust)?;
+                    let store = self.shared.store_for(cell, organization).await?;
                     let recorded = self.recorded(&store);
                     let cell = Some(Arc::clone(cell));
                     Ok(At { store, recorded, cell, organization: organization.to_owned(), moves: placed.moves })

@@ -11,9 +11,9 @@ use super::routing::cells;
 use crate::seal::{Replacement, TextCursor, TextPage, TextPlace};
 use crate::{
     AttemptTimeouts, AuditCall, AuditFilter, AuditPage, Changes, ClaimRequest, Claimed, CommandOutcome, Commits,
-    Contents, Finding, Heartbeat, HistoryEvent, IdempotencyKey, Keyring, LeaseRef, LeaseStatus, Limits, Listing, Lost,
-    LostLease, NewToken, OperationCommand, Organization, Organizations, Overrun, Pausable, Paused, Position,
-    PositionKey, Quotas, Report, Settlement, Start, Store, StoreError, Token, TokenReach,
+    Contents, Heartbeat, HistoryEvent, IdempotencyKey, Keyring, LeaseRef, LeaseStatus, Limits, Listing, Lost,
+    LostLease, NewToken, OperationCommand, Organization, Overrun, Pausable, Paused, Position, PositionKey, Quotas,
+    Report, Settlement, Start, Store, StoreError, Token, TokenReach,
 };
 
 cells! {
