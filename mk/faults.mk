@@ -6,12 +6,13 @@
 mutants: setup
 	scripts/mutants.sh
 
-# The history checker with LONGRUN_SEEDS (1000) seeds on each engine, LONGRUN_KILLS (200) kills of the binary under load, and all
+# The history checker with LONGRUN_SEEDS (1000) seeds on each engine, LONGRUN_KILLS (200) kills of the binary under load,
+# LONGRUN_FAILOVERS (50) failovers of PostgreSQL under load, and all
 # faults of the stores' tests; figures are printed.
 faults: setup
 	LONGRUN_SEEDS=$${LONGRUN_SEEDS:-1000} cargo test --locked --package store --test checker
 	LONGRUN_KILLS=$${LONGRUN_KILLS:-200} cargo test --locked --package longrun --test faults -- --nocapture
-	cargo test --locked --package store --test store -- --nocapture outage frozen resets wraparound torn full_disk replica servers clock
+	LONGRUN_FAILOVERS=$${LONGRUN_FAILOVERS:-50} cargo test --locked --package store --test store -- --nocapture outage failover frozen resets wraparound torn full_disk replica servers clock
 
 # SIMULATION_SEEDS (100000) seeds of the whole in one process, as many at a time as there are cores; SIMULATION_FIRST (0) is the
 # first. Our own code is optimised for it, with its assertions. A seed that fails is run again with SIMULATION_SEED.

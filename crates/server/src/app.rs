@@ -53,7 +53,7 @@ impl App {
         let places = |patience| Places::new(settings.max_in_flight, settings.max_in_flight_per_organization, patience);
         let state = State {
             auth: Arc::new(Authenticator::start(services.store.clone(), services.identity.clone())),
-            reads: Reads::new(&services.store, settings.first_page),
+            reads: Reads::new(&services.store),
             hub: Hub::start(services.store.clone()),
             watchers: Shares::new(settings.max_watchers as u64, 1),
             waiters: Waiters::new(&services),

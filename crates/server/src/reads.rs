@@ -26,10 +26,10 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    pub(crate) fn new(store: &Arc<dyn Store>, first_page: FirstPage) -> Reads {
+    pub(crate) fn new(store: &Arc<dyn Store>) -> Reads {
         Reads {
             operations: Coalescer::new(Operations(Arc::clone(store))),
-            pages: Coalescer::new(Pages { store: Arc::clone(store), first_page }),
+            pages: Coalescer::new(Pages(Arc::clone(store))),
             feed: Coalescer::new(Feed(Arc::clone(store))),
         }
     }
@@ -44,8 +44,13 @@ impl Reads {
         Ok(found)
     }
 
-    /// A page of a list, as it is sent.
-    pub(crate) async fn page(&self, access: &Access, filter: Filter, page: PageRequest) -> Result<Page, StoreError> {
+    /// A page of a list.
+    pub(crate) async fn page(
+        &self,
+        access: &Access,
+        filter: Filter,
+        page: PageRequest,
+    ) -> Result<Arc<Page>, StoreError> {
         self.pages.get((access.clone(), filter, page), ()).await
     }
 
@@ -107,34 +112,33 @@ impl Read for Operations {
     }
 }
 
-/// Reads pages; callers with the same access who ask for the same page share it, written out once.
-struct Pages {
-    store: Arc<dyn Store>,
-    first_page: FirstPage,
+/// Reads pages; callers with the same access who ask for the same page share it.
+struct Pages(Arc<dyn Store>);
+
+/// A page as it was read for all who asked for it together.
+pub(crate) struct Page {
+    /// Long outputs are left out.
+    pub(crate) listing: Listing,
+    json: OnceLock<Bytes>,
 }
 
-/// A page as it is sent.
-#[derive(Clone)]
-pub(crate) enum Page {
-    /// Every output is short, so it is one piece with a `Content-Length`: the usual case.
-    Whole(Bytes),
-    /// With long outputs.
-    Streamed(Arc<Listing>),
+impl Page {
+    /// The page in one piece, which is written out once, when the first of them wants it; `None`: it has long outputs.
+    pub(crate) fn json(&self, first_page: FirstPage) -> Option<Bytes> {
+        let is_whole = !self.listing.entries.iter().any(|entry| entry.output_left_out);
+        is_whole.then(|| self.json.get_or_init(|| render::page(&self.listing, first_page)).clone())
+    }
 }
 
 #[async_trait]
 impl Read for Pages {
     type Key = (Access, Filter, PageRequest);
     type Item = ();
-    type Found = Page;
+    type Found = Arc<Page>;
 
-    async fn read(&self, (access, filter, page): &Self::Key, items: Vec<()>) -> Result<Vec<Page>, StoreError> {
-        let listing = self.store.list(access, filter, *page).await?;
-        let page = if listing.entries.iter().any(|entry| entry.output_left_out) {
-            Page::Streamed(Arc::new(listing))
-        } else {
-            Page::Whole(render::page(&listing, self.first_page))
-        };
+    async fn read(&self, (access, filter, page): &Self::Key, items: Vec<()>) -> Result<Vec<Arc<Page>>, StoreError> {
+        let listing = self.0.list(access, filter, *page).await?;
+        let page = Arc::new(Page { listing, json: OnceLock::new() });
         Ok(vec![page; items.len()])
     }
 }

@@ -11,11 +11,13 @@ mod notifications;
 mod programs;
 mod proxy;
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 
@@ -101,6 +103,38 @@ impl Cluster {
         })
     }
 
+    /// Makes and starts a standby without which nothing is committed here from now on, so that it has whatever was
+    /// acknowledged; returns when it has caught up.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub async fn synchronous_standby(&self) -> Result<Cluster, ClusterError> {
+        let standby = self.standby()?;
+        let mut connection = self.connection().await?;
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await?;
+        connection.execute("SELECT pg_reload_conf()").await?;
+        let sql = "SELECT count(*) > 0 FROM pg_stat_replication WHERE sync_state = 'sync'";
+        while !sqlx::query_scalar(sql).fetch_one(&mut connection).await? {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        connection.close().await?;
+        Ok(standby)
+    }
+
+    /// Has a standby become a primary; returns when it takes writes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn promote(&self) -> Result<(), ClusterError> {
+        let mut connection = self.connection().await?;
+        let is_promoted: bool = sqlx::query_scalar("SELECT pg_promote()").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if !is_promoted {
+            return Err(ClusterError::Failed { program: "postgres", said: "it was not promoted in time".to_owned() });
+        }
+        Ok(())
+    }
+
     /// Fills a folder by `program`, and serves what it made there.
     fn make(
         durability: Durability,
@@ -124,8 +158,7 @@ impl Cluster {
     /// [`ClusterError::Database`].
     pub async fn database(&self) -> Result<String, ClusterError> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let options: sqlx::postgres::PgConnectOptions = self.url("postgres").parse()?;
-        let mut connection = options.connect().await?;
+        let mut connection = self.connection().await?;
         connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
         connection.close().await?;
         Ok(self.url(&name))
@@ -150,6 +183,14 @@ impl Cluster {
     /// When it does not stop.
     pub fn crash(&self) -> Result<(), ClusterError> {
         self.keeper.command("QUIT", false)
+    }
+
+    /// Kills the server by `SIGKILL`; its sessions end when they notice.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill(&self) -> Result<(), ClusterError> {
+        self.keeper.command("KILL", false)
     }
 
     /// Starts the server again after [`Cluster::stop`] or [`Cluster::crash`], on its port and with what it holds;
@@ -189,7 +230,16 @@ impl Cluster {
     /// # Errors
     /// When it cannot listen.
     pub async fn proxy(&self) -> std::io::Result<Proxy> {
-        Proxy::start((std::net::Ipv4Addr::LOCALHOST, self.port).into()).await
+        Proxy::start(self.address()).await
+    }
+
+    fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    async fn connection(&self) -> Result<PgConnection, ClusterError> {
+        let options: PgConnectOptions = self.url("postgres").parse()?;
+        Ok(options.connect().await?)
     }
 
     fn url(&self, database: &str) -> String {

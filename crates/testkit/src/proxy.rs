@@ -9,6 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::Cluster;
 use crate::notifications::Sieve;
 
 /// Passes on what is sent over TCP until it is told otherwise. Its connections end when it is dropped.
@@ -22,8 +23,10 @@ pub struct Proxy {
     kept_back: watch::Sender<u64>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct State {
+    /// Where new connections lead.
+    server: SocketAddr,
     /// All are silent.
     is_frozen: bool,
     /// New ones are closed at once.
@@ -39,6 +42,18 @@ struct State {
 }
 
 impl State {
+    fn new(server: SocketAddr) -> State {
+        State {
+            server,
+            is_frozen: false,
+            closes: false,
+            silent_below: 0,
+            cut_below: 0,
+            reset_below: 0,
+            passes_notifications: None,
+        }
+    }
+
     fn passes(&self, number: u64) -> bool {
         !self.is_frozen && number >= self.silent_below
     }
@@ -52,9 +67,9 @@ impl Proxy {
     pub async fn start(server: SocketAddr) -> std::io::Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (state, watched) = watch::channel(State::default());
+        let (state, watched) = watch::channel(State::new(server));
         let (next, kept_back) = (Arc::new(AtomicU64::new(0)), watch::Sender::new(0));
-        tokio::spawn(accept(listener, server, watched, Arc::clone(&next), kept_back.clone()));
+        tokio::spawn(accept(listener, watched, Arc::clone(&next), kept_back.clone()));
         Ok(Proxy { address, state, next, kept_back })
     }
 
@@ -109,6 +124,11 @@ impl Proxy {
         let _ = self.kept_back.subscribe().wait_for(|kept_back| *kept_back > 0).await;
     }
 
+    /// Has new connections lead to another server, as an address does that follows the primary.
+    pub fn lead_to(&self, cluster: &Cluster) {
+        self.state.send_modify(|state| state.server = cluster.address());
+    }
+
     /// Takes new connections again after [`Proxy::accept_and_close`].
     pub fn pass_on(&self) {
         self.state.send_modify(|state| state.closes = false);
@@ -117,7 +137,6 @@ impl Proxy {
 
 async fn accept(
     listener: TcpListener,
-    server: SocketAddr,
     mut state: watch::Receiver<State>,
     next: Arc<AtomicU64>,
     kept_back: watch::Sender<u64>,
@@ -133,7 +152,7 @@ async fn accept(
         {
             let number = next.fetch_add(1, Ordering::SeqCst);
             let kept_back = state.borrow().passes_notifications.map(|_| kept_back.clone());
-            tokio::spawn(pass(client, server, number, state.clone(), kept_back));
+            tokio::spawn(pass(client, number, state.clone(), kept_back));
         }
     }
 }
@@ -143,17 +162,11 @@ async fn ended(state: &mut watch::Receiver<State>) {
 }
 
 /// Passes on between a client and the server until one of them closes, or the connection is cut.
-async fn pass(
-    client: TcpStream,
-    server: SocketAddr,
-    number: u64,
-    state: watch::Receiver<State>,
-    kept_back: Option<watch::Sender<u64>>,
-) {
+async fn pass(client: TcpStream, number: u64, state: watch::Receiver<State>, kept_back: Option<watch::Sender<u64>>) {
     let mut watched = state.clone();
     let passing = async {
         let mut watched = state.clone();
-        watched.wait_for(|state| state.passes(number)).await.ok()?;
+        let server = watched.wait_for(|state| state.passes(number)).await.ok()?.server;
         let server = TcpStream::connect(server).await.ok()?;
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         tokio::join!(

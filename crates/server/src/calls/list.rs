@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use operations::{Filter, OperationId, PageRequest, Resource, Status, Violation, check_text};
 use serde::Deserialize;
-use store::{Listing, Scope};
+use store::Scope;
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -69,23 +69,13 @@ pub(crate) enum StatusFilter {
     Failed,
 }
 
-/// One page of the operations that the caller may see, as JSON that those who ask for the same share.
-pub(crate) async fn list(app: &App, caller: &Caller, asked: Read<ListOperations>) -> Result<Page, ApiError> {
-    let (filter, page) = check(app, caller, asked)?;
-    Ok(app.reads.page(caller.access(), filter, page).await?)
-}
-
-/// The same as it is in the store: long outputs are left out.
-pub(crate) async fn listing(app: &App, caller: &Caller, asked: Read<ListOperations>) -> Result<Listing, ApiError> {
-    let (filter, page) = check(app, caller, asked)?;
-    Ok(app.store.list(caller.access(), &filter, page).await?)
-}
-
-fn check(app: &App, caller: &Caller, asked: Read<ListOperations>) -> Result<(Filter, PageRequest), ApiError> {
+/// One page of the operations that the caller may see; those who ask for the same share it.
+pub(crate) async fn list(app: &App, caller: &Caller, asked: Read<ListOperations>) -> Result<Arc<Page>, ApiError> {
     caller.require(Scope::OperationsRead)?;
     let (asked, found) = asked.into_parts();
     let page = page(&asked, &app.settings);
-    Ok((filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id)?, page))
+    let filter = filter(found, &asked.status, asked.kind, asked.resource_type, asked.resource_id)?;
+    Ok(app.reads.page(caller.access(), filter, page).await?)
 }
 
 /// One operation.

@@ -11,7 +11,7 @@ use proto::google::longrunning as google;
 use proto::google::longrunning::operations_server::Operations;
 use proto::google::rpc;
 use proto::longrun::v1 as wire;
-use store::{HistoryKind, Listing, OperationCommand};
+use store::{HistoryKind, OperationCommand};
 use tonic::{Code, Request, Response, Status};
 
 use super::{Call, Face, call, convert};
@@ -54,10 +54,10 @@ impl Operations for Face {
         };
         let number = app.settings.first_page.shown(page);
         let value = ListOperations { page: Some(number), page_size: Some(size), ..ListOperations::default() };
-        let Listing { entries, page: info } = list::listing(app, &caller, Read { value, violations }).await?;
-        let next = i64::from(page) + 1 < i64::from(info.wire_total_pages());
+        let found = list::list(app, &caller, Read { value, violations }).await?;
+        let next = i64::from(page) + 1 < i64::from(found.listing.page.wire_total_pages());
         Ok(Response::new(google::ListOperationsResponse {
-            operations: entries.iter().map(|entry| operation(&entry.operation, String::new())).collect(),
+            operations: found.listing.entries.iter().map(|entry| operation(&entry.operation, String::new())).collect(),
             next_page_token: if next { format!("v1.{}.{size}", page + 1) } else { String::new() },
             unreachable: Vec::new(),
         }))

@@ -6,7 +6,7 @@ use futures_util::{Stream, stream};
 use operations::Violation;
 use proto::longrun::v1 as wire;
 use proto::longrun::v1::async_operations_service_server::AsyncOperationsService;
-use store::{CountGroup, Listing, OperationCommand};
+use store::{CountGroup, OperationCommand};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
@@ -44,16 +44,19 @@ impl AsyncOperationsService for Face {
             status: convert::status_filter(asked.status),
             kind: asked.kind,
         };
-        let Listing { mut entries, page } = list::listing(app, &caller, Read { value, violations }).await?;
-        for entry in entries.iter_mut().filter(|entry| entry.output_left_out) {
-            // What was removed in between has none.
-            let output = app.store.output(caller.access(), entry.operation.id).await.map_err(ApiError::from)?;
-            entry.operation.output = output.unwrap_or_default();
+        let page = list::list(app, &caller, Read { value, violations }).await?;
+        let mut operations = Vec::with_capacity(page.listing.entries.len());
+        for entry in &page.listing.entries {
+            let mut operation = convert::operation(&entry.operation);
+            if entry.output_left_out {
+                // What was removed in between has none.
+                let output = app.store.output(caller.access(), entry.operation.id).await.map_err(ApiError::from)?;
+                operation.output = output.unwrap_or_default();
+            }
+            operations.push(operation);
         }
-        Ok(Response::new(wire::ListOperationsResponse {
-            operations: entries.iter().map(|entry| convert::operation(&entry.operation)).collect(),
-            pagination: Some(convert::pagination(page, app.settings.first_page)),
-        }))
+        let pagination = Some(convert::pagination(page.listing.page, app.settings.first_page));
+        Ok(Response::new(wire::ListOperationsResponse { operations, pagination }))
     }
 
     async fn get_operation(&self, request: Request<wire::GetOperationRequest>) -> Answer<wire::GetOperationResponse> {

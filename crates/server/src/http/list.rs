@@ -1,7 +1,5 @@
 //! `GET /v1/operations`: one page of the operations that the caller may see.
 
-use std::sync::Arc;
-
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -14,7 +12,6 @@ use super::openapi::ListErrors;
 use crate::app::App;
 use crate::calls::list::{self, ListOperations};
 use crate::error::{ApiError, BoxError};
-use crate::reads::Page;
 use crate::render::{self, OperationsPage, PAGE_HEAD, page_tail, push_entry};
 use crate::services::FirstPage;
 use crate::strict;
@@ -31,12 +28,10 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let asked = strict::query::<ListOperations>(query.as_deref().unwrap_or(""))?;
-    Ok(match list::list(&app, &caller, asked).await? {
-        Page::Whole(json) => render::response(json),
-        Page::Streamed(listing) => {
-            let first_page = app.settings.first_page;
-            render::response(streamed(app, caller.access().clone(), Arc::unwrap_or_clone(listing), first_page))
-        }
+    let (page, first_page) = (list::list(&app, &caller, asked).await?, app.settings.first_page);
+    Ok(match page.json(first_page) {
+        Some(json) => render::response(json),
+        None => render::response(streamed(app, caller.access().clone(), page.listing.clone(), first_page)),
     })
 }
 

@@ -301,8 +301,8 @@ async fn related(app: &App, visitor: &Visitor, operation: &Operation, now: Times
         resource_id: resource.resource_id.clone(),
         ..ListOperations::default()
     };
-    let listing = list::listing(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
-    let others = listing.entries.iter().map(|entry| &entry.operation).filter(|other| other.id != operation.id);
+    let page = list::list(app, &visitor.caller, Read { value, violations: Vec::new() }).await?;
+    let others = page.listing.entries.iter().map(|entry| &entry.operation).filter(|other| other.id != operation.id);
     Ok(others.map(|other| row(other, now)).collect())
 }
 

@@ -4,6 +4,9 @@
 //! operating system has patience: a quarter of an hour, or for ever. So every use of a connection is bounded by
 //! [`Limits`], and a connection whose limit has passed is not used again. The driver's own pool cannot do that: it asks
 //! each connection that comes back whether it is alive, and waits for the answer, keeping its place meanwhile.
+//!
+//! After a failover the same address leads to another server, and what was asked of the old one is never answered. So what
+//! waits for a while looks where a new connection leads to, and is given up when that is another server.
 
 use std::future::ready;
 use std::ops::{Deref, DerefMut};
@@ -15,7 +18,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use meters::{Meters, Present};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{ConnectOptions as _, Connection as _, Either, Execute, Executor, Postgres, SqlStr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 /// A connection that was used so short a time ago is not asked whether it is alive: no database is started anew so
@@ -29,6 +32,9 @@ const LIFE: Duration = Duration::from_secs(1_800);
 /// Between two tries to connect to a server that is starting.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Tells one database server from another, and from itself before it was started anew.
+const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
+
 /// How long what may never come is waited for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -41,6 +47,9 @@ pub struct Limits {
     /// For a read, or a transaction that writes. A little more than [`Limits::statement`], so that this is for
     /// databases that no longer answer.
     pub call: Duration,
+    /// For an answer, until it is looked whether the address leads to another server by now, and from one such look to the
+    /// next.
+    pub suspect: Duration,
     /// For what is under way when the store is closed.
     pub close: Duration,
 }
@@ -52,6 +61,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             alive: Duration::from_secs(2),
             call: Duration::from_secs(35),
+            suspect: Duration::from_secs(2),
             close: Duration::from_secs(3),
         }
     }
@@ -71,6 +81,10 @@ struct Inner {
     permits: Arc<Semaphore>,
     /// The one used last is the last, and the next to be used.
     idle: Mutex<Vec<Idle>>,
+    /// The server that the last new connection led to; empty before the first.
+    server: watch::Sender<Arc<str>>,
+    /// When somebody last looked which server that is. Held for as long as a look takes.
+    looked: tokio::sync::Mutex<Option<Instant>>,
     meters: Meters,
 }
 
@@ -87,7 +101,9 @@ impl Connections {
         meters.connections_max.inc_by(i64::from(size));
         let meters = meters.clone();
         let permits = Arc::new(Semaphore::new(size as usize));
-        Connections(Arc::new(Inner { options, limits, size, permits, idle: Mutex::default(), meters }))
+        let (idle, server, looked) =
+            (Mutex::default(), watch::Sender::new(Arc::from("")), tokio::sync::Mutex::default());
+        Connections(Arc::new(Inner { options, limits, size, permits, idle, server, looked, meters }))
     }
 
     /// What each connection is opened with.
@@ -136,29 +152,88 @@ impl Connections {
 
     /// A connection of the caller's own, which does not count. A server that is starting is waited for.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.connect_to_server().await.map(|(connection, _)| connection)
+    }
+
+    /// The same, with what tells the server from others.
+    pub(super) async fn connect_to_server(&self) -> Result<(PgConnection, Arc<str>), sqlx::Error> {
         if self.0.permits.is_closed() {
             return Err(sqlx::Error::PoolClosed);
         }
         let mut refused = sqlx::Error::PoolTimedOut;
         let connect = async {
-            loop {
+            let mut connection = loop {
                 match self.0.options.connect().await {
                     Err(error) if is_starting(&error) => refused = error,
-                    result => return result,
+                    result => break result?,
                 }
                 tokio::time::sleep(RETRY).await;
-            }
+            };
+            let server: String = sqlx::query_scalar(SERVER).fetch_one(&mut connection).await?;
+            Ok((connection, Arc::from(server)))
         };
         let connected = timeout(self.0.limits.connect, connect).await;
-        connected.unwrap_or(Err(refused))
+        let (connection, server) = connected.unwrap_or(Err(refused))?;
+        let is_another = self.0.server.send_if_modified(|known| {
+            let is_another = *known != server;
+            known.clone_from(&server);
+            is_another
+        });
+        if is_another {
+            self.0.idle().clear();
+        }
+        Ok((connection, server))
     }
 
-    /// What becomes of `work` within the limit of a call.
+    /// The server that the last new connection led to.
+    pub(super) fn server(&self) -> Arc<str> {
+        self.0.server.borrow().clone()
+    }
+
+    /// Returns when the address leads to another server than it does now.
+    async fn is_replaced(&self) {
+        let mut server = self.server();
+        loop {
+            tokio::time::sleep(self.0.limits.suspect).await;
+            {
+                let mut looked = self.0.looked.lock().await;
+                // Nobody else has looked meanwhile.
+                if looked.is_none_or(|at| at.elapsed() >= self.0.limits.suspect) {
+                    if let Ok(connection) = self.connect().await {
+                        // What the database does not hear of it finds out by itself.
+                        let _ = timeout(self.0.limits.alive, connection.close()).await;
+                    }
+                    *looked = Some(Instant::now());
+                }
+            }
+            let now = self.server();
+            if server.is_empty() {
+                server = now;
+            } else if now != server {
+                return;
+            }
+        }
+    }
+
+    /// What becomes of `work`; `None`: the limit of a call has passed, or the server that it asks is not the database's any
+    /// more.
+    pub(super) async fn answered<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let answered = async {
+            tokio::select! {
+                biased;
+                done = work => Some(done),
+                () = self.is_replaced() => None,
+            }
+        };
+        timeout(self.0.limits.call, answered).await.ok().flatten()
+    }
+
+    /// What becomes of `work`, or an error when it is not [`answered`](Connections::answered).
     pub(super) async fn within<T, E: From<sqlx::Error>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        timeout(self.0.limits.call, work).await.unwrap_or_else(|_| {
+        self.answered(work).await.unwrap_or_else(|| {
             let silent = std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer");
             Err(sqlx::Error::Io(silent).into())
         })

@@ -204,10 +204,10 @@ impl Heads {
     }
 
     /// Forgets all unless it was learned from this database server.
-    pub(super) fn are_of(&self, server: String) {
+    pub(super) fn are_of(&self, server: &str) {
         let mut places = self.places();
         if places.server != server {
-            *places = Places { server, ..Places::default() };
+            *places = Places { server: server.to_owned(), ..Places::default() };
         }
     }
 

@@ -1,6 +1,7 @@
 //! What carries a batcher's batches out: one transaction per organization.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -35,15 +36,12 @@ use crate::{
     WaiverOutcome,
 };
 
-/// Tells one database server from another: what was a standby lacks perhaps what was committed last, and so does what was
-/// restored.
-const SERVER: &str = "SELECT pg_postmaster_start_time()::text";
-
 /// Writes the batches of one batcher, over a connection of its own.
 pub(super) struct Writer {
     pool: Connections,
-    /// Taken out of the pool, which would look whether it is alive before and after every use.
-    connection: Option<PgConnection>,
+    /// Taken out of the pool, which would look whether it is alive before and after every use; with the server that it leads
+    /// to.
+    connection: Option<(PgConnection, Arc<str>)>,
     /// When it was used last.
     used: Instant,
     /// There was no connection, or it fell silent: what else there is to be written would fare no better.
@@ -85,9 +83,9 @@ impl Writer {
         let mut tries = 0;
         loop {
             tries += 1;
-            let limit = self.pool.limits().call;
-            let attempt = tokio::time::timeout(limit, self.attempt(organization, writes)).await;
-            match attempt.unwrap_or_else(|_| {
+            let pool = self.pool.clone();
+            let attempt = pool.answered(self.attempt(organization, writes)).await;
+            match attempt.unwrap_or_else(|| {
                 self.is_away = true;
                 Err(StoreError::Unavailable("the database does not answer".to_owned()))
             }) {
@@ -102,16 +100,17 @@ impl Writer {
     async fn attempt(&mut self, organization: &str, writes: &mut [&mut Write]) -> Result<(), StoreError> {
         // Given back at the end only: one whose transaction failed or was given up is not used again.
         let mut connection = match self.connection.take() {
-            Some(mut kept) => {
-                let is_alive = self.used.elapsed() < ALIVE || self.pool.is_alive(&mut kept).await;
-                if is_alive { kept } else { self.connect().await? }
+            Some((mut kept, server)) => {
+                let is_alive = server == self.pool.server()
+                    && (self.used.elapsed() < ALIVE || self.pool.is_alive(&mut kept).await);
+                if is_alive { (kept, server) } else { self.connect().await? }
             }
             None => self.connect().await?,
         };
-        if !self.carry_out(&mut connection, organization, writes).await? {
+        if !self.carry_out(&mut connection.0, organization, writes).await? {
             // It broke since its last use, when the database was started anew perhaps.
             connection = self.connect().await?;
-            if !self.carry_out(&mut connection, organization, writes).await? {
+            if !self.carry_out(&mut connection.0, organization, writes).await? {
                 return Err(StoreError::Unavailable("the database does not begin a transaction".to_owned()));
             }
         }
@@ -146,16 +145,13 @@ impl Writer {
         Ok(true)
     }
 
-    async fn connect(&mut self) -> Result<PgConnection, StoreError> {
-        let connected = async {
-            let mut connection = self.pool.connect().await?;
-            let since = sqlx::query_scalar(SERVER).fetch_one(&mut connection).await?;
-            self.heads.are_of(since);
-            Ok::<_, sqlx::Error>(connection)
-        };
-        let connected = connected.await;
+    async fn connect(&mut self) -> Result<(PgConnection, Arc<str>), StoreError> {
+        let connected = self.pool.connect_to_server().await;
         self.is_away = connected.is_err();
-        connected.map_err(unavailable)
+        let connected = connected.map_err(unavailable)?;
+        // What was a standby lacks perhaps what was committed last, and so does what was restored.
+        self.heads.are_of(&connected.1);
+        Ok(connected)
     }
 }
 
@@ -267,7 +263,7 @@ impl Commit for Writer {
             }
         }
         // The store closes: what came beside it is written, and nothing comes after it.
-        if closes && let Some(connection) = self.connection.take() {
+        if closes && let Some((connection, _)) = self.connection.take() {
             // What the database does not hear of it finds out by itself.
             let _ = connection.close().await;
         }
