@@ -21,6 +21,7 @@ mod measured;
 mod open;
 mod outage;
 mod pagination;
+mod policies;
 mod quotas;
 mod replica;
 mod resets;

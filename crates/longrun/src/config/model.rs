@@ -139,6 +139,8 @@ pub struct Evidence {
     pub max_size: ByteSize,
     /// Whether evidence is evaluated again when a waiver that concerns it is added, removed or expires.
     pub reevaluate_on_waivers: bool,
+    /// Whether evidence is evaluated again when a policy in the policy folder that it was evaluated by changes.
+    pub reevaluate_on_policies: bool,
 }
 
 /// Where policies come from and what they may use.
@@ -278,6 +280,7 @@ impl Default for Evidence {
             url: String::new(),
             max_size: ByteSize::mebibytes(100),
             reevaluate_on_waivers: true,
+            reevaluate_on_policies: true,
         }
     }
 }

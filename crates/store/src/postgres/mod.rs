@@ -35,6 +35,7 @@ mod limits;
 mod list;
 mod measured;
 mod pause;
+mod policies;
 mod postpone;
 mod purge;
 mod repeat;
