@@ -23,6 +23,7 @@ mod notices;
 mod organizations;
 mod outage;
 mod policies;
+mod reevaluation;
 mod searches;
 mod serve;
 mod site;

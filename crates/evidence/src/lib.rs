@@ -27,6 +27,8 @@ pub use digest::digest;
 pub use error::EvaluateError;
 pub use evaluator::{Evaluator, EvaluatorConfig};
 pub use material::{Material, MaterialError, MaterialKind, detect};
-pub use output::{AiOutput, EvidenceOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput};
+pub use output::{
+    AiOutput, EvidenceOutput, GroupOutput, LeftOut, Output, PolicyOutput, Status, Totals, ViolationOutput,
+};
 pub use request::{EvaluateRequest, GroupAttachment, RequestError};
 pub use waivers::{Difference, DifferenceCounts, Objection, Waived, Waiver};

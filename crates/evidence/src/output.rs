@@ -16,6 +16,9 @@ pub struct Output {
     pub status: Status,
     /// Each policy that ran, in the order of the request.
     pub policies: Vec<PolicyOutput>,
+    /// Each group of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupOutput>,
     /// Each policy that does not apply to this material.
     pub left_out: Vec<LeftOut>,
     /// How many of each.
@@ -71,6 +74,9 @@ pub struct PolicyOutput {
     pub reference: String,
     /// The digest of the policy's document.
     pub digest: String,
+    /// The digest of the document with the scripts that it names in other files; absent when it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_digest: Option<String>,
     /// The material type of the script that ran; absent when it is for every type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
@@ -116,6 +122,17 @@ pub struct AiOutput {
     pub prompt_tokens: u64,
     /// Tokens that the model wrote.
     pub completion_tokens: u64,
+}
+
+/// A group whose policies were looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupOutput {
+    /// The group's name.
+    pub name: String,
+    /// The reference.
+    pub reference: String,
+    /// The digest of the group's document.
+    pub digest: String,
 }
 
 /// One thing that a policy objects to.

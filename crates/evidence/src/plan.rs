@@ -2,10 +2,10 @@
 
 use crate::error::EvaluateError;
 use crate::material::MaterialKind;
-use crate::output::LeftOut;
+use crate::output::{GroupOutput, LeftOut};
 use crate::policy::{
     Arguments, FindingType, GroupMaterial, Loaded, MatchMode, Policy, PolicyAttachment, PolicyGroup, Resolver, Scalar,
-    interpolate,
+    content_digest, interpolate,
 };
 use crate::rego::Script;
 use crate::request::{GroupAttachment, RequestError, embedded_text};
@@ -14,6 +14,8 @@ use crate::request::{GroupAttachment, RequestError, embedded_text};
 pub struct Planned {
     pub name: String,
     pub document: Loaded,
+    /// See [`content_digest`].
+    pub content_digest: Option<String>,
     pub group: Option<String>,
     /// The material type of its scripts; none: every type.
     pub kind: Option<String>,
@@ -27,6 +29,7 @@ pub struct Planned {
 #[derive(Default)]
 pub struct Plan {
     pub policies: Vec<Planned>,
+    pub groups: Vec<GroupOutput>,
     pub left_out: Vec<LeftOut>,
 }
 
@@ -86,7 +89,9 @@ impl Plan {
         }
         let group = group.map(|(name, _)| name.to_owned());
         let finding_type = policy.metadata.finding_type;
-        self.policies.push(Planned { name, document, group, kind, scripts, finding_type, arguments });
+        let content_digest = content_digest(&policy.scripts, &document, resolver);
+        let planned = Planned { name, document, content_digest, group, kind, scripts, finding_type, arguments };
+        self.policies.push(planned);
         Ok(())
     }
 
@@ -100,6 +105,8 @@ impl Plan {
         let document = resolver.load(&attachment.reference)?;
         let group = PolicyGroup::parse(&document.reference, &document.text)?;
         let owner = group.metadata.name.as_str();
+        let (reference, digest) = (document.reference.clone(), document.digest.clone());
+        self.groups.push(GroupOutput { name: owner.to_owned(), reference, digest });
         let arguments = Arguments::bind(owner, &group.inputs, &attachment.with)?;
         let fill = |text: &str| interpolate(owner, text, &arguments.values);
         for material in &group.materials {

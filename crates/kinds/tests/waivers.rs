@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Attempt, Handler, Progress};
-use evidence::{Output, Status};
+use evidence::{EvaluatorConfig, Output, Status};
 use futures_util::stream;
 use kinds::evaluation::{EvaluationHandler, KIND};
 use kinds::reevaluation::{self, ReevaluationHandler, Selection, follow_waivers};
@@ -14,8 +14,8 @@ use store::{ClaimRequest, Claimed, ContentStore, NewEvidence, Settlement, Sqlite
 use tokio_util::sync::CancellationToken;
 
 /// A store with a piece of evidence, and the handlers over it.
-struct World {
-    store: Arc<dyn Store>,
+pub struct World {
+    pub store: Arc<dyn Store>,
     evaluation: EvaluationHandler,
     reevaluation: ReevaluationHandler,
     digest: String,
@@ -23,7 +23,12 @@ struct World {
 }
 
 impl World {
-    async fn new() -> World {
+    pub async fn new() -> World {
+        World::of(super::config()).await
+    }
+
+    /// One whose evaluations are done so.
+    pub async fn of(config: EvaluatorConfig) -> World {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("longrun.db")).await.unwrap());
         let content = ContentStore::local(&folder.path().join("evidence"), u64::MAX).unwrap();
@@ -32,23 +37,29 @@ impl World {
         store.create("acme", vec![NewOperation::of_kind("other")], None).await.unwrap();
         let new = NewEvidence { digest, size, kind: String::new(), name: "app".to_owned() };
         store.put_evidence("acme", new).await.unwrap();
-        let evaluations = Arc::new(super::evaluations(super::config()));
+        let evaluations = Arc::new(super::evaluations(config));
         let evaluation = EvaluationHandler::new(content, evaluations).with_store(Arc::clone(&store));
         let reevaluation = ReevaluationHandler::new(Arc::clone(&store));
         World { store, evaluation, reevaluation, digest: digest.to_string(), _folder: folder }
     }
 
     /// Creates an evaluation by a policy that objects to these things.
-    async fn create(&self, objections: &[&str]) -> Operation {
+    pub async fn create(&self, objections: &[&str]) -> Operation {
         let script = format!("package main\nimport rego.v1\nviolations := {}\n", json!(objections));
-        let policy = json!({"embedded": super::document(&script)});
-        let input = json!({"digest": self.digest, "kind": "EVIDENCE", "policies": [policy]}).to_string();
+        self.create_by(json!({"policies": [{"embedded": super::document(&script)}]})).await
+    }
+
+    /// Creates an evaluation by the policies of a request.
+    pub async fn create_by(&self, mut request: Value) -> Operation {
+        request["digest"] = json!(self.digest);
+        request["kind"] = json!("EVIDENCE");
+        let input = request.to_string();
         let resource = Resource { resource_type: "evidence".to_owned(), resource_id: self.digest.clone() };
         let new = NewOperation { input, resource: Some(resource), ..NewOperation::of_kind(KIND) };
         self.store.create_one("acme", new, None, None).await.unwrap()
     }
 
-    async fn claim(&self, kind: &str) -> Vec<Claimed> {
+    pub async fn claim(&self, kind: &str) -> Vec<Claimed> {
         let request = ClaimRequest {
             kinds: vec![kind.to_owned()],
             access: None,
@@ -61,7 +72,7 @@ impl World {
     }
 
     /// Runs the one operation of a kind that waits, and answers its output.
-    async fn run(&self, kind: &str) -> String {
+    pub async fn run(&self, kind: &str) -> String {
         let claimed = self.claim(kind).await;
         assert_eq!(claimed.len(), 1, "one operation of the kind {kind} waits");
         let claimed = claimed.into_iter().next().unwrap();
@@ -84,7 +95,7 @@ impl World {
         output
     }
 
-    async fn evaluate(&self) -> Output {
+    pub async fn evaluate(&self) -> Output {
         serde_json::from_str(&self.run(KIND).await).unwrap()
     }
 
@@ -116,7 +127,7 @@ impl World {
     }
 }
 
-fn counts(output: &Output) -> (usize, usize, usize) {
+pub fn counts(output: &Output) -> (usize, usize, usize) {
     let counts = output.difference.as_ref().unwrap().counts;
     (counts.new, counts.gone, counts.still)
 }

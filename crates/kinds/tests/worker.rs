@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calls;
+mod changed;
 mod prompt;
 #[path = "support/mod.rs"]
 mod support;
@@ -59,6 +60,10 @@ fn main() {
         waivers::a_waiver_that_has_expired_has_no_effect_and_is_followed
         waivers::a_difference_is_of_the_same_policies_alone
         waivers::a_reevaluation_repeats_each_evaluation_once
+        changed::a_policy_that_changes_is_followed_once_with_what_is_new
+        changed::a_script_and_a_group_are_followed_and_what_is_pinned_is_not
+        changed::a_change_while_no_server_runs_is_followed_and_a_first_look_is_not
+        changed::servers_that_see_different_policies_wait_and_follow_once
         prompt::a_model_sees_a_part_of_large_evidence_and_nothing_of_what_is_not_text
         calls::a_policy_decides_by_what_a_host_answers
         calls::a_call_that_cannot_be_made_is_no_pass

@@ -19,6 +19,7 @@ use crate::audit::Record;
 use crate::commits::{Commits, News};
 use crate::deletion::Deletion;
 use crate::evidence::{EvidenceReply, EvidenceWrite};
+use crate::policies::PolicyWrite;
 use crate::quota::Admission;
 use crate::schedules::{ScheduleReply, ScheduleWrite};
 use crate::seal::Replacement;
@@ -119,6 +120,8 @@ pub(crate) enum Upkeep {
     Pause(Pausable, bool),
     /// What concerns the feed of changes; only in the embedded store.
     Feed(Feed),
+    /// What servers see in their policy folders; only in the embedded store.
+    Policies(PolicyWrite),
     /// A part of the deletion of an organization; only in the embedded store.
     Delete(String, Deletion),
     TouchTokens(Vec<String>),

@@ -34,6 +34,7 @@ mod measured;
 mod open;
 mod pause;
 mod plan;
+mod policies;
 mod position_key;
 pub mod postgres;
 mod postpone;
@@ -95,6 +96,7 @@ pub use measured::{KindStanding, Measured, Standings};
 pub use meters;
 pub use open::Open;
 pub use pause::{Organization, Pausable, Paused};
+pub use policies::{FOLLOWED, PolicyDigests, PolicyNotes, SeenPolicies};
 pub use position_key::PositionKey;
 pub use postgres::PostgresStore;
 pub use postpone::Postpone;
@@ -171,6 +173,7 @@ pub trait Store:
     + Details
     + EvidenceRecords
     + Measured
+    + PolicyNotes
     + Postpone
     + Schedules
     + SearchOperations

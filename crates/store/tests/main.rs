@@ -24,6 +24,7 @@ mod measured;
 mod open;
 mod outage;
 mod pagination;
+mod policies;
 mod quotas;
 mod replica;
 mod resets;

@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod findings;
+mod folder;
 mod inputs;
 mod lint;
 mod resolver;
@@ -18,6 +19,8 @@ pub use document::{
 };
 pub use error::PolicyError;
 pub use findings::FindingType;
+pub(crate) use folder::content_digest;
+pub use folder::{PolicyFolder, plain_reference};
 pub use inputs::{Arguments, interpolate};
 pub use lint::lint;
 pub use resolver::{Loaded, Resolver};

@@ -238,7 +238,7 @@ fn pinned(reference: &str, pin: Option<&str>, loaded: Loaded) -> Result<Loaded, 
     }
 }
 
-fn is_address(reference: &str) -> bool {
+pub(super) fn is_address(reference: &str) -> bool {
     reference.starts_with("https://") || reference.starts_with("http://")
 }
 

@@ -144,6 +144,8 @@ pub struct Evidence {
     pub max_size: ByteSize,
     /// Whether evidence is evaluated again when a waiver that concerns it is added, removed or expires.
     pub reevaluate_on_waivers: bool,
+    /// Whether evidence is evaluated again when a policy in the policy folder that it was evaluated by changes.
+    pub reevaluate_on_policies: bool,
 }
 
 /// Where policies come from and what they may use.
@@ -284,6 +286,7 @@ impl Default for Evidence {
             url: String::new(),
             max_size: ByteSize::mebibytes(100),
             reevaluate_on_waivers: true,
+            reevaluate_on_policies: true,
         }
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kinds::reevaluation::PolicyFollower;
 use store::{ContentStore, DeletionError, EvidenceRetention, Store, StoreError};
 use tasks::{Next, Schedule, run_periodic};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at what came of waivers.
 const WAIVERS_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks at the policy folder.
+const POLICIES_EVERY: Duration = Duration::from_secs(5);
 /// Between two looks at evidence whose time is over, and between two at all that is kept.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 const WALK_EVERY: Duration = Duration::from_secs(24 * 3_600);
@@ -38,6 +41,17 @@ pub async fn tidy(content: ContentStore, store: Arc<dyn Store>, retention: Evide
 pub async fn follow_waivers(store: Arc<dyn Store>, wake: impl Fn()) {
     run_periodic(&store.health(), Schedule::every("waivers", WAIVERS_EVERY), &CancellationToken::new(), || async {
         if kinds::reevaluation::follow_waivers(&*store).await? {
+            wake();
+        }
+        Ok::<_, StoreError>(Next::AfterPeriod)
+    })
+    .await;
+}
+
+/// Has evidence evaluated again by policies that changed. `wake` is called when there is something to run.
+pub async fn follow_policies(follower: PolicyFollower, health: tasks::Health, wake: impl Fn()) {
+    run_periodic(&health, Schedule::every("policies", POLICIES_EVERY), &CancellationToken::new(), || async {
+        if follower.follow().await? {
             wake();
         }
         Ok::<_, StoreError>(Next::AfterPeriod)

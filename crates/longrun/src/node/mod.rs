@@ -18,11 +18,12 @@ mod signals;
 mod traces;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::kinds::evaluation::EvaluationHandler;
+use ::kinds::reevaluation::PolicyFollower;
 use ::traces::Traces;
 use anyhow::Context;
 use server::auth::{Secret, SignInLinks};
@@ -34,6 +35,7 @@ use store::{
 use tasks::{Next, Schedule, run_periodic};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -49,6 +51,9 @@ const CONNECTIONS: u32 = 16;
 
 /// How long the collector of traces may take at the end.
 const LAST_SPANS: Duration = Duration::from_secs(2);
+
+/// How long it may take at the end to tell the other servers that this one sees no policies any more.
+const LAST_NOTE: Duration = Duration::from_secs(2);
 
 /// Between two looks at what broken uploads left.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -69,6 +74,8 @@ pub struct Node {
     shutdown: CancellationToken,
     traces: Traces,
     sign_in_links: SignInLinks,
+    /// Whether it notes in the store what it sees in its policy folder.
+    notes_policies: bool,
     /// Held as long as an embedded store is used.
     _lock: Option<StoreLock>,
 }
@@ -180,6 +187,16 @@ impl Node {
             let waker = engine.waker();
             maintenance.push(tokio::spawn(evidence::follow_waivers(Arc::clone(&store), move || waker.wake())));
         }
+        // Who is alone on the store has nobody to agree with.
+        let noted_as = lock.is_none().then(|| name.clone());
+        let follows_policies = config.evidence.reevaluate_on_policies && !config.policies.folder.is_empty();
+        let notes_policies = follows_policies && noted_as.is_some();
+        if follows_policies {
+            let (waker, folder) = (engine.waker(), PathBuf::from(&config.policies.folder));
+            let follower = PolicyFollower::new(Arc::clone(&store), folder, noted_as);
+            let follow = evidence::follow_policies(follower, store.health(), move || waker.wake());
+            maintenance.push(tokio::spawn(follow));
+        }
         if let (Some(tls), Some(hangup)) = (tls.clone(), hangup) {
             maintenance.push(tokio::spawn(certificates::keep_fresh(tls, hangup, store.health())));
         }
@@ -199,6 +216,7 @@ impl Node {
             shutdown,
             traces,
             sign_in_links,
+            notes_policies,
             _lock: lock,
         })
     }
@@ -244,6 +262,10 @@ impl Node {
         tokio::join!(drained, closed);
         self.traces.flush(LAST_SPANS).await;
         self.listeners.iter().chain(&self.maintenance).for_each(JoinHandle::abort);
+        if self.notes_policies {
+            // Without it the others wait for a minute until they take this one for gone.
+            let _ = timeout(LAST_NOTE, self.store.forget_policies(&self.name)).await;
+        }
         self.store.close().await;
     }
 }

@@ -270,6 +270,21 @@ impl store::Workers for FaultyStore {
 }
 
 #[async_trait]
+impl store::PolicyNotes for FaultyStore {
+    async fn seen_policies(&self) -> Result<Vec<store::SeenPolicies>, StoreError> {
+        self.inner.seen_policies().await
+    }
+
+    async fn note_policies(&self, server: &str, policies: &store::PolicyDigests) -> Result<(), StoreError> {
+        self.inner.note_policies(server, policies).await
+    }
+
+    async fn forget_policies(&self, server: &str) -> Result<(), StoreError> {
+        self.inner.forget_policies(server).await
+    }
+}
+
+#[async_trait]
 impl store::Waivers for FaultyStore {
     async fn waivers(&self, organization: &str) -> Result<Vec<store::Waiver>, StoreError> {
         self.inner.waivers(organization).await

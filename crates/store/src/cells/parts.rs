@@ -11,10 +11,11 @@ use super::routing::cells;
 use crate::{
     BulkBatch, BulkOperations, BulkProgress, Counted, Details, Digest, DueSchedules, EvidenceFilter, EvidenceKept,
     EvidenceRecord, EvidenceRecords, EvidenceRemoval, EvidenceStanding, EvidenceTotals, Fired, GroupBy, HeldLeases,
-    KindStanding, LeaseRef, ListedEvidence, Matching, Measured, NewEvidence, OperationDetail, Position, Postpone,
-    Removing, Reservation, Schedule, ScheduleOutcome, Schedules, SearchOperations, SearchPage, SearchRequest, Session,
-    Sessions, Standings, Statistics, StatisticsAnswer, StatisticsRequest, StoreError, Traced, View, ViewOutcome,
-    ViewReach, Views, Waiver, WaiverChange, WaiverOutcome, Waivers, Workers,
+    KindStanding, LeaseRef, ListedEvidence, Matching, Measured, NewEvidence, OperationDetail, PolicyDigests,
+    PolicyNotes, Position, Postpone, Removing, Reservation, Schedule, ScheduleOutcome, Schedules, SearchOperations,
+    SearchPage, SearchRequest, SeenPolicies, Session, Sessions, Standings, Statistics, StatisticsAnswer,
+    StatisticsRequest, StoreError, Traced, View, ViewOutcome, ViewReach, Views, Waiver, WaiverChange, WaiverOutcome,
+    Waivers, Workers,
 };
 
 cells! {
@@ -81,6 +82,22 @@ cells! {
             }
             (all.kinds, all.lags) = (kinds.into_values().collect(), lags.into_iter().collect());
             Ok(all)
+        }
+    }
+}
+
+cells! {
+    impl PolicyNotes {} {
+        async fn seen_policies(&self) -> Result<Vec<SeenPolicies>, StoreError> {
+            self.shared.directory.store.seen_policies().await
+        }
+
+        async fn note_policies(&self, server: &str, policies: &PolicyDigests) -> Result<(), StoreError> {
+            self.shared.directory.store.note_policies(server, policies).await
+        }
+
+        async fn forget_policies(&self, server: &str) -> Result<(), StoreError> {
+            self.shared.directory.store.forget_policies(server).await
         }
     }
 }

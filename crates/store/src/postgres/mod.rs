@@ -37,6 +37,7 @@ mod list;
 mod measured;
 mod moving;
 mod pause;
+mod policies;
 mod postpone;
 mod purge;
 mod repeat;

@@ -37,6 +37,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0023_waivers",
     "0024_schedules_of_operations",
     "0025_coarsest_counters",
+    "0026_seen_policies",
     "0027_cells",
 ];
 /// How the store is called in errors; which one it is, callers know.

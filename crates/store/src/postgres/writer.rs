@@ -183,6 +183,7 @@ fn organization(write: &Write) -> &str {
             Upkeep::Session(change) => change.organization(),
             Upkeep::ForgetIdempotencyKeys(_)
             | Upkeep::Feed(_)
+            | Upkeep::Policies(_)
             | Upkeep::Delete(..)
             | Upkeep::Record(_)
             | Upkeep::ForgetAudit(..)
@@ -397,8 +398,9 @@ impl Transaction for Whole<'_> {
             Upkeep::Session(change) => sessions::change(tx, *now, change).await,
             Upkeep::TouchTokens(ids) => admin::touch_tokens(tx, *now, ids).await,
             Upkeep::Ping => admin::write_nothing(tx).await,
-            // Of no batcher here: see `PostgresStore::forget_changes`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
+            // Of no batcher here: see `PostgresStore::forget_changes`, `note_policies`, `delete_part`, `forget_audit`, `note_times` and `replace_texts`.
             Upkeep::Feed(_)
+            | Upkeep::Policies(_)
             | Upkeep::Delete(..)
             | Upkeep::ForgetAudit(..)
             | Upkeep::NoteTimes(_)

@@ -12,6 +12,7 @@ mod evidence;
 mod keys;
 mod measured;
 mod places;
+mod policies;
 mod postpone;
 mod rotation;
 mod schedules;

@@ -35,6 +35,7 @@ mod list;
 mod measured;
 mod part;
 mod pause;
+mod policies;
 mod postpone;
 mod purge;
 mod read;
@@ -117,6 +118,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrator> = open::migrations![
     "0021_evidence",
     "0022_waivers",
     "0023_schedules_of_operations",
+    "0024_seen_policies",
 ];
 
 /// Operations in one SQLite file. Cheap to clone; clones share the connections.

@@ -13,8 +13,8 @@ use super::clock::{self, Clocks};
 use super::disk::Disk;
 use super::resources::Resources;
 use super::{
-    admin, audit, bulk, claim, command, connections, consumers, create, deletion, evidence, limits, pause, purge,
-    schedules, search, sessions, statistics, texts, transition, views, waivers,
+    admin, audit, bulk, claim, command, connections, consumers, create, deletion, evidence, limits, pause, policies,
+    purge, schedules, search, sessions, statistics, texts, transition, views, waivers,
 };
 use crate::audit::Record;
 use crate::batch::{
@@ -245,6 +245,7 @@ impl Transaction for Whole<'_> {
             Upkeep::Pause(what, pause) => pause::set(connection, now, what, *pause),
             Upkeep::Delete(organization, step) => deletion::step(connection, now, self.resources, organization, *step),
             Upkeep::Feed(write) => consumers::write(connection, now, write),
+            Upkeep::Policies(write) => policies::write(connection, now, write),
             Upkeep::CreateOrganization(organization, wanted) => limits::create(connection, now, organization, wanted),
             Upkeep::SetLimits(organization, wanted) => limits::set(connection, now, organization, wanted),
             Upkeep::ForgetAudit(before, limit) => audit::forget(connection, *before, *limit),

@@ -48,6 +48,7 @@ impl Provider {
             name: NAME.to_owned(),
             reference: NAME.to_owned(),
             digest: Digest::of(question.prompt.as_bytes()).to_string(),
+            content_digest: None,
             kind: None,
             group: None,
             status: Status::Skipped,

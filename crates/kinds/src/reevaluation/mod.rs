@@ -5,6 +5,8 @@
 //! however often an attempt is: creations have keys that are made of both operations. What came of it tells the evaluations
 //! themselves, by the difference in their outputs.
 
+mod policies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +15,13 @@ use engine::{Attempt, Failure, Handler, Limits};
 use operations::{Access, NewOperation, OperationId, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, Store, StoreError, WaiverChange};
+use store::{
+    EvidenceFilter, EvidenceRecord, IdempotencyKey, OperationDetail, PolicyDigests, Store, StoreError, WaiverChange,
+};
 
 use crate::evaluation::{self, asked};
+
+pub use policies::PolicyFollower;
 
 /// The name of the kind.
 pub const KIND: &str = "evidence_reevaluation";
@@ -40,6 +46,9 @@ pub struct Selection {
     pub digest: String,
     /// Evidence of this name or digest, or of this project.
     pub subject: String,
+    /// Evaluations by one of these policies and groups, by their references, that had another digest than this.
+    #[serde(skip_serializing_if = "PolicyDigests::is_empty")]
+    pub changed: PolicyDigests,
     /// Evidence that was stored or evaluated within so many days.
     pub days: Option<u32>,
     /// Why, for people.
@@ -172,7 +181,10 @@ fn is_meant(selection: &Selection, record: &EvidenceRecord, detail: &OperationDe
         let of_evidence = [record.digest.to_string(), record.name.clone(), detail.operation.project_id.clone()];
         of_evaluation.into_iter().chain(of_evidence).any(|name| name == selection.subject)
     };
-    (selection.policy.is_empty() || ran()) && (selection.subject.is_empty() || names())
+    let is_outdated = || policies::is_outdated(&selection.changed, &input, &output);
+    (selection.policy.is_empty() || ran())
+        && (selection.subject.is_empty() || names())
+        && (selection.changed.is_empty() || is_outdated())
 }
 
 fn away(error: StoreError) -> Failure {
